@@ -1,0 +1,173 @@
+"""NumPy or CuPy: the only file that knows which.
+
+Every equation in this package is written once, against the array module ``xp`` of the arrays it is given.
+What the two modules do not share (erf; the way in and out of the device) is a method of a ``Backend``.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from minibiogpt.erf import erf as numpy_erf
+from minibiogpt.errors import InputError
+
+Array = Any  # a numpy.ndarray or a cupy.ndarray; the two share no base class
+
+
+class Backend:
+    """One array module, and the few things that differ between them.
+
+    Attributes
+    ----------
+    name : "numpy" or "cupy".
+    xp : the array module itself.
+    array_type : the type of its arrays.
+    float_dtypes : the compute dtypes it offers, by name.
+    """
+
+    name: str
+    xp: ModuleType | Any
+    array_type: type
+    float_dtypes: tuple[str, ...]
+
+    def asarray(self, x: Any, dtype: Any = None) -> Array:
+        """Bring lists, numbers or any backend's array here; a copy only where one is needed."""
+        if isinstance(x, self.array_type):
+            here: Array = x
+            return here if dtype is None else here.astype(dtype, copy=False)
+        other = _backend_of_one(x)
+        return self.xp.asarray(other.to_numpy(x) if other else x, dtype=dtype)
+
+    def to_numpy(self, x: Array) -> np.ndarray:
+        """The array as NumPy's, copied from the device if it lies there. The only way out."""
+        raise NotImplementedError  # pragma: no cover
+
+    def erf(self, x: Array) -> Array:
+        """The error function, elementwise, in x's dtype."""
+        raise NotImplementedError  # pragma: no cover
+
+    def dtype(self, name: str) -> np.dtype:
+        """The compute dtype called ``name``.
+
+        Raises
+        ------
+        InputError
+            If this backend does not compute in it.
+        """
+        name = getattr(name, "__name__", None) or str(name)
+        if name not in self.float_dtypes:
+            offered = ", ".join(self.float_dtypes)
+            remedy = "use backend cupy for float16" if name == "float16" else "choose one of these"
+            raise InputError(f"dtype must be one of {offered} on backend {self.name}", repr(name), remedy)
+        return np.dtype(name)
+
+    def __repr__(self) -> str:
+        return f"<backend {self.name}>"
+
+
+class NumpyBackend(Backend):
+    """Arrays in the computer's memory."""
+
+    name, xp, array_type = "numpy", np, np.ndarray
+    float_dtypes = ("float32", "float64")
+
+    def to_numpy(self, x: Array) -> np.ndarray:
+        return x
+
+    def erf(self, x: Array) -> Array:
+        return numpy_erf(x)
+
+
+class CupyBackend(Backend):
+    """Arrays on an NVIDIA device."""
+
+    name = "cupy"
+    float_dtypes = ("float32", "float64", "float16")
+
+    def __init__(self) -> None:
+        try:
+            import cupy
+            from cupyx.scipy import special
+        except ImportError as error:
+            remedy = "pip install 'minibiogpt[cuda12]' or 'minibiogpt[cuda13]', as the driver has it"
+            raise InputError("backend cupy needs the package cupy", str(error), remedy) from None
+        try:
+            devices = cupy.cuda.runtime.getDeviceCount()
+        except cupy.cuda.runtime.CUDARuntimeError as error:
+            devices, why = 0, f" ({error})"
+        else:
+            why = ""
+        if not devices:
+            raise InputError("backend cupy needs a CUDA device", f"none{why}", "check nvidia-smi, or use backend numpy")
+        self.xp, self.array_type, self._erf = cupy, cupy.ndarray, special.erf
+
+    def to_numpy(self, x: Array) -> np.ndarray:
+        return self.xp.asnumpy(x)
+
+    def erf(self, x: Array) -> Array:
+        return self._erf(x)
+
+
+_MAKERS: dict[str, type[Backend]] = {"numpy": NumpyBackend, "cupy": CupyBackend}
+_MADE: dict[str, Backend] = {}
+
+
+def register_backend(name: str, maker: type[Backend]) -> None:
+    """Offer another backend under ``name``: its arrays' type must live in a module (tree) of that name."""
+    _MAKERS[name] = maker
+
+
+def get_backend(name: str | Backend = "numpy") -> Backend:
+    """The backend called ``name``.
+
+    Raises
+    ------
+    InputError
+        If there is none of that name, or CuPy or its device is absent.
+
+    Examples
+    --------
+    >>> get_backend("numpy").xp.__name__
+    'numpy'
+    """
+    if isinstance(name, Backend):
+        return name
+    if name not in _MAKERS:
+        raise InputError(f"backend must be one of {', '.join(_MAKERS)}", repr(name), "choose one of these")
+    if name not in _MADE:
+        _MADE[name] = _MAKERS[name]()
+    return _MADE[name]
+
+
+def _backend_of_one(x: object) -> Backend | None:
+    """The backend whose array x is, found without importing what is absent; None for anything else."""
+    if isinstance(x, np.ndarray):
+        return get_backend("numpy")
+    root = type(x).__module__.partition(".")[0]
+    backend = get_backend(root) if root in _MAKERS else None
+    return backend if backend and isinstance(x, backend.array_type) else None
+
+
+def backend_of(*arrays: object) -> Backend:
+    """The one backend that all ``arrays`` belong to (None among them is passed over).
+
+    Raises
+    ------
+    TypeError
+        If they belong to different backends, or one is no array at all: nothing is moved silently.
+    """
+    found: Backend | None = None
+    for x in arrays:
+        if x is None:
+            continue
+        backend = _backend_of_one(x)
+        if backend is None or (found and backend is not found):
+            kinds = ", ".join(sorted({f"{type(a).__module__}.{type(a).__name__}" for a in arrays if a is not None}))
+            raise TypeError(f"all arrays must belong to one backend; found {kinds}; move them with backend.asarray(x)")
+        found = backend
+    if found is None:
+        raise TypeError("an operation needs at least one array; found none; hand one over")
+    return found

@@ -1,0 +1,201 @@
+"""BioGptConfig: the sizes and switches of one BioGPT, as config.json holds them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from minibiogpt.errors import CheckpointError, InputError
+from minibiogpt.files import read_json, write_beside
+
+ACTIVATIONS = ("gelu", "gelu_new", "relu", "selu")
+POSITION_OFFSET = 2  # rows 0 and 1 of the position table come before position 0; pads get row 1
+LAYER_NORM_EPS = 1e-5  # what runs; config.layer_norm_eps (1e-12) is ignored by transformers and fairseq alike
+
+
+@dataclass
+class BioGptConfig:
+    """The hyperparameters of one BioGPT.
+
+    The field names and defaults are those of transformers 4.57 (the base checkpoint, microsoft/biogpt).
+    The letters used in every shape comment of this package:
+
+    ====== ==================================== ============================
+    letter meaning                              field
+    ====== ==================================== ============================
+    B      batch: independent sequences         (of the input)
+    T      positions given now                  (of the input)
+    S      positions attended to: past + T      (of the input and the cache)
+    D      hidden size                          hidden_size
+    H      attention heads                      num_attention_heads
+    Dh     width of one head, D / H             head_size
+    F      feed-forward width                   intermediate_size
+    V      vocabulary                           vocab_size
+    L      decoder layers                       num_hidden_layers
+    N      maximum positions                    max_position_embeddings
+    ====== ==================================== ============================
+
+    Attributes
+    ----------
+    layer_norm_eps : kept, written back, and **not used**: the norm adds ``LAYER_NORM_EPS`` (1e-5), as the
+        reference does (``nn.LayerNorm(D)`` takes PyTorch's default).
+    scale_embedding : whether token embeddings are multiplied by sqrt(D).
+    tie_word_embeddings : whether the LM head is the token embedding (True in every published checkpoint).
+    hidden_dropout_prob, attention_probs_dropout_prob, activation_dropout, layerdrop : training only; kept, not used.
+    extra : every key of config.json that is not a field here, kept and written back unchanged.
+
+    Raises
+    ------
+    InputError
+        Naming the field, if a size is below 1, D is not divisible by H, the activation is unknown, a
+        probability is outside [0, 1] or a token id is outside the vocabulary.
+
+    Examples
+    --------
+    >>> config = BioGptConfig()
+    >>> config.head_size, config.embed_scale
+    (64, 32.0)
+    """
+
+    vocab_size: int = 42384
+    hidden_size: int = 1024
+    num_hidden_layers: int = 24
+    num_attention_heads: int = 16
+    intermediate_size: int = 4096
+    hidden_act: str = "gelu"
+    hidden_dropout_prob: float = 0.1
+    attention_probs_dropout_prob: float = 0.1
+    max_position_embeddings: int = 1024
+    initializer_range: float = 0.02
+    layer_norm_eps: float = 1e-12
+    scale_embedding: bool = True
+    use_cache: bool = True
+    layerdrop: float = 0.0
+    activation_dropout: float = 0.0
+    pad_token_id: int | None = 1
+    bos_token_id: int | None = 0
+    eos_token_id: int | list[int] | None = 2
+    tie_word_embeddings: bool = True
+    output_attentions: bool = False
+    output_hidden_states: bool = False
+    return_dict: bool = True
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in _SIZES:
+            _require_size(name, getattr(self, name))
+        for name in _FLAGS:
+            _require(isinstance(getattr(self, name), bool), name, "be true or false", getattr(self, name))
+        for name in _PROBABILITIES:
+            value = getattr(self, name)
+            _require(_is_number(value) and 0 <= value <= 1, name, "be a probability in [0, 1]", value)
+        for name in ("initializer_range", "layer_norm_eps"):
+            value = getattr(self, name)
+            _require(_is_number(value) and value >= 0, name, "be a finite number, 0 or more", value)
+        _require(self.hidden_act in ACTIVATIONS, "hidden_act", f"be one of {', '.join(ACTIVATIONS)}", self.hidden_act)
+        if self.hidden_size % self.num_attention_heads:
+            raise InputError(
+                "hidden_size must be divisible by num_attention_heads",
+                f"hidden_size {self.hidden_size} and num_attention_heads {self.num_attention_heads}",
+                "change one of the two",
+            )
+        for name in ("pad_token_id", "bos_token_id", "eos_token_id"):
+            self._check_token_id(name)
+
+    def _check_token_id(self, name: str) -> None:
+        value = getattr(self, name)
+        ids = value if isinstance(value, list) and name == "eos_token_id" else [value]
+        for token in ids:
+            valid = token is None or (_is_int(token) and 0 <= token < self.vocab_size)
+            _require(valid, name, f"be null or an id in [0, {self.vocab_size})", value)
+
+    @property
+    def head_size(self) -> int:
+        """Dh: the width of one attention head, D / H."""
+        return self.hidden_size // self.num_attention_heads
+
+    @property
+    def embed_scale(self) -> float:
+        """What a token's embedding is multiplied by: sqrt(D), or 1 when ``scale_embedding`` is off."""
+        return math.sqrt(self.hidden_size) if self.scale_embedding else 1.0
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> BioGptConfig:
+        """Make a config from the keys of a config.json; unknown keys go to ``extra``."""
+        if not isinstance(values, dict):
+            raise InputError(
+                "a config must be a JSON object", type(values).__name__, "write {...} with the field names"
+            )
+        kind = values.get("model_type", "biogpt")
+        if kind != "biogpt":
+            raise InputError("model_type must be 'biogpt'", repr(kind), "choose a BioGPT checkpoint")
+        names = {f.name for f in dataclasses.fields(cls)} - {"extra"}
+        known = {key: value for key, value in values.items() if key in names}
+        return cls(**known, extra={key: value for key, value in values.items() if key not in names})
+
+    def to_dict(self) -> dict[str, Any]:
+        """The keys and values of config.json, unknown ones included."""
+        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "extra"}
+        return {**self.extra, **fields, "model_type": "biogpt"}
+
+    @classmethod
+    def from_pretrained(cls, folder: str | os.PathLike[str]) -> BioGptConfig:
+        """Read FOLDER/config.json.
+
+        Raises
+        ------
+        CheckpointError
+            If the file is absent, is not JSON, or says what cannot be; the file is named.
+        """
+        path = Path(folder) / "config.json"
+        values = read_json(path, "a model folder must hold config.json")
+        try:
+            return cls.from_dict(values)
+        except InputError as error:
+            raise CheckpointError(error.must, f"{error.found} in {path}", error.remedy) from None
+
+    def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
+        """Write FOLDER/config.json (beside, then renamed)."""
+        text = json.dumps(self.to_dict(), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+        write_beside(Path(folder) / "config.json", lambda beside: beside.write_text(text, encoding="utf-8"))
+
+
+_SIZES = (
+    "vocab_size",
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "intermediate_size",
+    "max_position_embeddings",
+)
+_FLAGS = (
+    "scale_embedding",
+    "use_cache",
+    "tie_word_embeddings",
+    "output_attentions",
+    "output_hidden_states",
+    "return_dict",
+)
+_PROBABILITIES = ("hidden_dropout_prob", "attention_probs_dropout_prob", "layerdrop", "activation_dropout")
+
+
+def _is_int(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _require(holds: bool, name: str, rule: str, value: object) -> None:
+    if not holds:
+        raise InputError(f"{name} must {rule}", f"{name} {value!r}", f"correct {name}")
+
+
+def _require_size(name: str, value: object) -> None:
+    _require(_is_int(value) and isinstance(value, int) and value >= 1, name, "be a whole number, 1 or more", value)

@@ -1,0 +1,102 @@
+"""The error function for NumPy, which has none; the coefficients are fitted by tools/fit_erf.py.
+
+Up to 1 a polynomial in x^2; then 1 - exp(-x^2) times a polynomial in 3 / (3 + x); 1 beyond 6.
+erf(x) = 2/sqrt(pi) times the integral of exp(-t^2) from 0 to x. Measured against ``math.erf`` in tests/test_erf.py:
+float64 within 2.3e-16, float32 within 1.2e-7 (absolute, all x).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+CENTRE = (  # lowest power first
+    0.96546873866986730832,
+    -0.14053608902271711934,
+    0.019852496688983707387,
+    -0.002285485561144113203,
+    0.00021751715604159931544,
+    -0.00001753716944112486552,
+    1.2233827383598968634e-6,
+    -7.5115692865917268259e-8,
+    4.1158005832081491142e-9,
+    -2.0352284058157689785e-10,
+    9.167619596865806325e-12,
+    -3.8078824063194955214e-13,
+    1.4543887079465115733e-14,
+)
+TAIL = (  # lowest power first
+    0.20798329133342886696,
+    0.15436117429436918023,
+    0.049698445403394136469,
+    0.012713147695691918153,
+    0.0024793146970862531428,
+    0.00033160296057928385217,
+    0.00001956358319778174069,
+    -2.4255574850429228446e-6,
+    -5.5412730980166399362e-7,
+    4.5267318133461338766e-9,
+    1.1339335731147059302e-8,
+    2.6377560229741262012e-10,
+    -2.5700407551346904028e-10,
+    -6.0217325603032397128e-12,
+    6.0437921477888128218e-12,
+    -6.6976455647908150851e-15,
+)
+CENTRE_FLOAT32 = (  # lowest power first
+    0.9654687386,
+    -0.140536089,
+    0.01985249772,
+    -0.002285485612,
+    0.0002175119906,
+    -1.753691418e-5,
+    1.231639598e-6,
+    -7.552378571e-8,
+)
+TAIL_FLOAT32 = (  # lowest power first
+    0.2079832913,
+    0.1543611741,
+    0.04969844502,
+    0.01271315008,
+    0.002479319759,
+    0.000331594472,
+    1.954527515e-5,
+    -2.414507815e-6,
+    -5.294554126e-7,
+)
+MIDDLE, HALF = 13 / 24, 5 / 24  # 3 / (3 + x) runs over MIDDLE -+ HALF for x in [1, 6]
+
+
+def erf(x: np.ndarray) -> np.ndarray:
+    """The error function, elementwise.
+
+    Parameters
+    ----------
+    x : float32 or float64, any shape; infinities give -1 and 1, NaN stays NaN.
+
+    Returns
+    -------
+    In x's shape and dtype, within [-1, 1].
+
+    Examples
+    --------
+    >>> erf(np.array([0.0, 1.0, -np.inf])).round(6).tolist()  # math.erf(1) = 0.842700792949715
+    [0.0, 0.842701, -1.0]
+    """
+    if x.dtype not in (np.float32, np.float64):
+        raise TypeError(f"erf takes float32 or float64; found {x.dtype}; convert with x.astype first")
+    short = x.dtype == np.float32
+    z = np.minimum(np.abs(x), 6)
+    centre = z * _polynomial(2 * np.minimum(z, 1) ** 2 - 1, CENTRE_FLOAT32 if short else CENTRE)
+    u = (3 / (3 + np.maximum(z, 1)) - MIDDLE) / HALF
+    tail = 1 - np.exp(-z * z) * _polynomial(u, TAIL_FLOAT32 if short else TAIL)
+    return np.copysign(np.where(z <= 1, centre, tail), x)
+
+
+def _polynomial(x: np.ndarray, coefficients: Sequence[float]) -> np.ndarray:
+    """Horner's scheme, coefficients lowest power first; Python floats, so x keeps its dtype."""
+    total = x * coefficients[-1]
+    for c in coefficients[-2:0:-1]:
+        total = (total + c) * x
+    return total + coefficients[0]

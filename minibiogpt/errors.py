@@ -1,0 +1,28 @@
+"""The one error a user of unusable input sees: what must hold, what was found, what to do."""
+
+
+class InputError(ValueError):
+    """Raised when something handed to minibiogpt cannot be used.
+
+    Parameters
+    ----------
+    must : what must hold, as a sentence without its full stop.
+    found : what was found instead.
+    remedy : what the caller can do about it.
+
+    Examples
+    --------
+    >>> print(InputError("a size must be at least 1", "hidden_size 0", "correct config.json"))
+    a size must be at least 1; found hidden_size 0; correct config.json
+    """
+
+    def __init__(self, must: str, found: str, remedy: str) -> None:
+        super().__init__(f"{must}; found {found}; {remedy}")
+        self.must, self.found, self.remedy = must, found, remedy
+
+    def __reduce__(self) -> tuple:
+        return type(self), (self.must, self.found, self.remedy)
+
+
+class CheckpointError(InputError):
+    """Raised when a model's files (config, weights, vocabulary) cannot be used."""

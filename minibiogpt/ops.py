@@ -1,0 +1,172 @@
+"""The equations of BioGPT: one equation, one function, on NumPy or CuPy arrays alike.
+
+Each function returns the dtype it is given. float16 (CuPy) is widened to float32 inside norms, softmax and
+activations, where sums and exponentials would lose it, and narrowed again.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from minibiogpt.backend import Array, backend_of
+
+
+def _widened(x: Array) -> Array:
+    return x.astype("float32") if x.dtype == "float16" else x
+
+
+def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
+    """y = x W^T + b.
+
+    Parameters
+    ----------
+    x : (..., in) ; weight : (out, in), as PyTorch stores it ; bias : (out,) or None.
+
+    Returns
+    -------
+    (..., out), in x's dtype.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> linear(np.array([[1.0, 2.0]]), np.array([[3.0, 4.0], [5.0, 6.0], [7.0, 8.0]])).tolist()
+    [[11.0, 17.0, 23.0]]
+    """
+    backend_of(x, weight, bias)
+    rows = x.reshape(-1, x.shape[-1])  # one matrix product for the whole batch
+    y = rows @ weight.T
+    if bias is not None:
+        y += bias
+    return y.reshape(*x.shape[:-1], weight.shape[0])
+
+
+def embedding(ids: Array, table: Array) -> Array:
+    """Row ids[...] of the table: (...) integers and (rows, D) give (..., D)."""
+    backend_of(ids, table)
+    return table[ids]
+
+
+def layer_norm(x: Array, weight: Array, bias: Array, eps: float) -> Array:
+    """LN(x) = (x - mean) / sqrt(variance + eps) * g + b, over the last axis; the variance divides by D.
+
+    Shapes: x (..., D), weight and bias (D,). Source: Ba et al. 2016, equation 4; torch.nn.LayerNorm.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> layer_norm(np.array([1.0, 3.0]), np.ones(2), np.zeros(2), eps=0.0).tolist()
+    [-1.0, 1.0]
+    """
+    xp = backend_of(x, weight, bias).xp
+    wide = _widened(x)
+    centred = wide - wide.mean(axis=-1, keepdims=True)
+    variance = (centred * centred).mean(axis=-1, keepdims=True)
+    normalised = centred / xp.sqrt(variance + eps)
+    return (normalised * _widened(weight) + _widened(bias)).astype(x.dtype, copy=False)
+
+
+def softmax(x: Array) -> Array:
+    """exp(x_i) / sum_j exp(x_j) over the last axis; the largest x is subtracted first, so nothing overflows.
+
+    Examples
+    --------
+    >>> import math, numpy as np
+    >>> softmax(np.array([0.0, math.log(3)])).round(12).tolist()
+    [0.25, 0.75]
+    """
+    xp = backend_of(x).xp
+    wide = _widened(x)
+    e = xp.exp(wide - wide.max(axis=-1, keepdims=True))
+    return (e / e.sum(axis=-1, keepdims=True)).astype(x.dtype, copy=False)
+
+
+def log_softmax(x: Array) -> Array:
+    """x_i - log sum_j exp(x_j) over the last axis: natural-log probabilities.
+
+    Examples
+    --------
+    >>> import math, numpy as np
+    >>> bool(np.allclose(log_softmax(np.array([0.0, math.log(3)])), [-math.log(4), math.log(0.75)]))
+    True
+    """
+    xp = backend_of(x).xp
+    wide = _widened(x)
+    shifted = wide - wide.max(axis=-1, keepdims=True)
+    return (shifted - xp.log(xp.exp(shifted).sum(axis=-1, keepdims=True))).astype(x.dtype, copy=False)
+
+
+def cross_entropy(logits: Array, labels: Array, ignore: int = -100) -> Array:
+    """The mean of -log p(label) in nats over the labels that are not ``ignore``: (M, V) and (M,) give ().
+
+    When every label is ignored the mean is over nothing: NaN, as in PyTorch.
+
+    Examples
+    --------
+    >>> import math, numpy as np
+    >>> loss = cross_entropy(np.array([[0.0, math.log(3)], [5.0, 5.0]]), np.array([1, -100]))
+    >>> round(math.exp(-loss), 12)  # the second row is ignored
+    0.75
+    """
+    xp = backend_of(logits, labels).xp
+    counted = labels != ignore
+    chosen = xp.where(counted, labels, 0)
+    log_p = xp.take_along_axis(log_softmax(logits), chosen[:, None], axis=-1)[:, 0]
+    count = int(counted.sum())
+    total = xp.where(counted, -log_p, 0).sum()
+    return total / count if count else total * math.nan
+
+
+def gelu(x: Array) -> Array:
+    """x Phi(x), Phi the standard normal distribution function: x (1 + erf(x / sqrt 2)) / 2. BioGPT's own.
+
+    Source: Hendrycks and Gimpel 2016, the exact form, not the tanh approximation.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> gelu(np.array([0.0, 1.0, -1.0])).round(6).tolist()  # Phi(1) = 0.841345, Phi(-1) = 0.158655
+    [0.0, 0.841345, -0.158655]
+    """
+    wide = _widened(x)
+    return (0.5 * wide * (1 + backend_of(x).erf(wide * math.sqrt(0.5)))).astype(x.dtype, copy=False)
+
+
+def gelu_new(x: Array) -> Array:
+    """The tanh approximation of GELU: x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) / 2.
+
+    Source: Hendrycks and Gimpel 2016, section 2; "gelu_new" in transformers.
+    """
+    xp = backend_of(x).xp
+    wide = _widened(x)
+    inner = math.sqrt(2 / math.pi) * (wide + 0.044715 * (wide * wide * wide))
+    return (0.5 * wide * (1 + xp.tanh(inner))).astype(x.dtype, copy=False)
+
+
+def relu(x: Array) -> Array:
+    """max(x, 0)."""
+    return backend_of(x).xp.maximum(x, 0)
+
+
+def selu(x: Array) -> Array:
+    """scale (x for x > 0, alpha (exp(x) - 1) otherwise). Source: Klambauer et al. 2017, equation 2 and appendix A.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> selu(np.array([1.0, -np.inf])).round(6).tolist()  # scale, and -scale alpha
+    [1.050701, -1.758099]
+    """
+    xp = backend_of(x).xp
+    wide = _widened(x)
+    scale, alpha = 1.0507009873554805, 1.6732632423543772
+    y = scale * xp.where(wide > 0, wide, alpha * xp.expm1(xp.minimum(wide, 0)))
+    return y.astype(x.dtype, copy=False)
+
+
+ACTIVATION_FUNCTIONS: dict[str, Callable[[Array], Array]] = {
+    "gelu": gelu,
+    "gelu_new": gelu_new,
+    "relu": relu,
+    "selu": selu,
+}

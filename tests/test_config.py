@@ -1,0 +1,78 @@
+"""BioGptConfig: transformers' fields and defaults, unknown keys kept, and what cannot be is refused by name."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from minibiogpt import BioGptConfig, CheckpointError, InputError
+
+
+def test_fields_and_defaults_are_those_of_transformers() -> None:
+    transformers = pytest.importorskip("transformers")
+    theirs, ours = transformers.BioGptConfig().to_dict(), BioGptConfig().to_dict()
+    named = transformers.BioGptConfig.__init__.__code__.co_varnames[1:18]
+    assert {name: ours[name] for name in named} == {name: theirs[name] for name in named}
+    shared = (set(ours) & set(theirs)) - {"extra"}
+    assert len(shared) >= 21
+    assert {name: ours[name] for name in shared} == {name: theirs[name] for name in shared}
+
+
+def test_unknown_keys_are_kept_and_transformers_reads_what_we_write(tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    config = BioGptConfig.from_dict(
+        {"hidden_size": 32, "num_attention_heads": 4, "is_decoder": False, "note": [1, "µ"]}
+    )
+    assert config.extra == {"is_decoder": False, "note": [1, "µ"]}
+    config.save_pretrained(tmp_path)
+    assert BioGptConfig.from_pretrained(tmp_path).to_dict() == config.to_dict()
+    theirs = transformers.BioGptConfig.from_pretrained(tmp_path)
+    assert (theirs.hidden_size, theirs.note) == (32, [1, "µ"])
+    assert [path.name for path in tmp_path.iterdir()] == ["config.json"], "nothing is left beside"
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("hidden_size", 0),
+        ("vocab_size", -3),
+        ("num_hidden_layers", 0),
+        ("num_attention_heads", 2.0),
+        ("num_attention_heads", True),
+        ("intermediate_size", "many"),
+        ("max_position_embeddings", None),
+        ("hidden_act", "swish"),
+        ("hidden_act", None),
+        ("scale_embedding", 1),
+        ("tie_word_embeddings", "yes"),
+        ("hidden_dropout_prob", 1.5),
+        ("layer_norm_eps", float("nan")),
+        ("pad_token_id", 42384),
+        ("eos_token_id", [2, -1]),
+        ("bos_token_id", "x"),
+    ],
+)
+def test_what_cannot_be_is_refused_naming_the_field(field: str, value: object) -> None:
+    with pytest.raises(InputError, match=f"{field} must.*; found {field} .*; correct {field}"):
+        BioGptConfig(**{field: value})
+
+
+def test_heads_must_divide_the_hidden_size() -> None:
+    with pytest.raises(InputError, match="hidden_size must be divisible by num_attention_heads; found hidden_size 10"):
+        BioGptConfig(hidden_size=10, num_attention_heads=3)
+
+
+def test_a_bad_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"config.json; found no file .*config.json"):
+        BioGptConfig.from_pretrained(tmp_path)
+    file = tmp_path / "config.json"
+    for content, message in [
+        (b'{"hidden_size": ', "must hold JSON"),
+        (b"\xff\xfe", "UTF-8"),
+        (b"[1]", "must be a JSON object; found list in"),
+        (json.dumps({"model_type": "gpt2"}).encode(), "model_type must be 'biogpt'"),
+        (json.dumps({"hidden_size": 0}).encode(), "hidden_size 0 in .*config.json"),
+    ]:
+        file.write_bytes(content)
+        with pytest.raises(CheckpointError, match=message):
+            BioGptConfig.from_pretrained(tmp_path)
