@@ -1,0 +1,24 @@
+"""BioGPT as explicit NumPy or CuPy operations: a reference to step through, and to check other implementations with."""
+
+from minibiogpt.backend import get_backend
+from minibiogpt.cache import KVCache
+from minibiogpt.config import BioGptConfig
+from minibiogpt.errors import CheckpointError, InputError
+from minibiogpt.heads import BioGptForCausalLM
+from minibiogpt.model import BioGptModel
+from minibiogpt.tokenizer import BioGptTokenizer
+from minibiogpt.trace import Trace
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BioGptConfig",
+    "BioGptForCausalLM",
+    "BioGptModel",
+    "BioGptTokenizer",
+    "CheckpointError",
+    "InputError",
+    "KVCache",
+    "Trace",
+    "get_backend",
+]

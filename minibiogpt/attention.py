@@ -1,0 +1,133 @@
+"""Masks, heads, and who attends to whom: "eager" (every array visible) and "blocked" (streaming softmax)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from minibiogpt.backend import Array, Backend, backend_of
+from minibiogpt.ops import softmax
+from minibiogpt.trace import Tap
+
+
+@dataclass(frozen=True)
+class AttentionMask:
+    """Which positions each query may attend to.
+
+    Attributes
+    ----------
+    visible : (B or 1, 1, T, S) bool, True = may attend; the head axis is 1, as all heads see the same.
+    blind_rows : whether some query may see nothing at all (a left pad). Its probabilities are uniform over all S
+        positions, the hidden ones too, as in transformers: never NaN.
+    """
+
+    visible: Array
+    blind_rows: bool
+
+
+def make_mask(backend: Backend, T: int, S: int, attention_mask: Array | None) -> AttentionMask:
+    """Causal, and real: query t (at position S - T + t) sees key s if s is not later and not padding.
+
+    Parameters
+    ----------
+    attention_mask : (B, S) bool, True = a real token; None when all are.
+    """
+    xp = backend.xp
+    keys = xp.arange(S)  # (S)
+    queries = xp.arange(S - T, S)  # (T)
+    causal = keys[None, :] <= queries[:, None]  # (T, S)
+    if attention_mask is None:
+        return AttentionMask(causal[None, None], blind_rows=False)
+    visible = causal[None, None] & attention_mask[:, None, None, :]  # (B, 1, T, S)
+    # Every query sees position 0 unless that is padding: only then can a row be left with nothing.
+    return AttentionMask(visible, blind_rows=not bool(attention_mask[:, 0].all()))
+
+
+def split_heads(x: Array, heads: int) -> Array:
+    """(B, T, D) to (B, H, T, Dh): head h takes columns h Dh to (h + 1) Dh."""
+    B, T, D = x.shape
+    x = x.reshape(B, T, heads, D // heads)  # (B, T, H, Dh)
+    return x.transpose(0, 2, 1, 3)
+
+
+def merge_heads(x: Array) -> Array:
+    """(B, H, T, Dh) back to (B, T, D)."""
+    B, H, T, Dh = x.shape
+    x = x.transpose(0, 2, 1, 3)  # (B, T, H, Dh)
+    return x.reshape(B, T, H * Dh)
+
+
+def attend_eager(
+    q: Array, k: Array, v: Array, mask: AttentionMask, head_mask: Array | None, tap: Tap
+) -> tuple[Array, Array]:
+    """softmax(q k^T / sqrt(Dh), masked) v, with every array on the way named.
+
+    Hidden scores are replaced by the dtype's lowest finite number (not added to: a huge hidden score cannot shine
+    through), so a row that sees nothing comes out uniform without being a special case.
+
+    Parameters
+    ----------
+    q : (B, H, T, Dh) ; k, v : (B, H, S, Dh) ; head_mask : (H,), multiplied into the probabilities, or None.
+
+    Returns
+    -------
+    The mixed values (B, H, T, Dh) and the weights (B, H, T, S), the probabilities after the head mask.
+
+    Source: Vaswani et al. 2017, equation 1; eager_attention_forward in transformers 4.57.
+    """
+    xp = backend_of(q, k, v).xp
+    scores = q @ k.transpose(0, 1, 3, 2)  # (B, H, T, S)
+    scores = tap("scores", scores * (1 / math.sqrt(q.shape[-1])))  # (B, H, T, S)
+    scores = tap("scores_masked", xp.where(mask.visible, scores, _lowest(scores)))  # (B, H, T, S)
+    probs = tap("probs", softmax(scores))  # (B, H, T, S)
+    weights = probs if head_mask is None else probs * head_mask[:, None, None]  # (B, H, T, S)
+    weights = tap("weights", weights)
+    return weights @ v, weights
+
+
+def attend_blocked(
+    q: Array, k: Array, v: Array, mask: AttentionMask, head_mask: Array | None, rows: int = 128, columns: int = 512
+) -> Array:
+    """The same mixed values (B, H, T, Dh) without ever holding a (B, H, T, S) array.
+
+    Queries go in blocks of ``rows``; each block streams over the keys in blocks of ``columns``, and keys that
+    causality hides from the whole block are not visited.
+    """
+    xp = backend_of(q, k, v).xp
+    T, S = q.shape[2], k.shape[2]
+    mixed = xp.empty_like(q)  # (B, H, T, Dh)
+    for start in range(0, T, rows):
+        block = slice(start, min(start + rows, T))
+        seen = S if mask.blind_rows else S - T + block.stop
+        visible = mask.visible[:, :, block, :seen]
+        mixed[:, :, block] = _stream(q[:, :, block], k[:, :, :seen], v[:, :, :seen], visible, columns)
+    return mixed if head_mask is None else mixed * head_mask[:, None, None]
+
+
+def _stream(q: Array, k: Array, v: Array, visible: Array, columns: int) -> Array:
+    """Streaming softmax: what has been summed is rescaled whenever a larger score turns up.
+
+    Source: Milakov and Gimelshein 2018, algorithm 3; Dao et al. 2022.
+    """
+    xp = backend_of(q, k, v).xp
+    q = (q * (1 / math.sqrt(q.shape[-1]))).astype(q.dtype, copy=False)
+    largest: Array = -math.inf
+    total: Array = 0
+    mixed: Array = 0
+    for start in range(0, k.shape[2], columns):
+        block = slice(start, start + columns)
+        scores = q @ k[:, :, block].transpose(0, 1, 3, 2)
+        scores = xp.where(visible[:, :, :, block], scores, _lowest(scores))
+        scores = scores.astype("float32") if scores.dtype == "float16" else scores
+        new_largest = xp.maximum(scores.max(axis=-1, keepdims=True), largest)
+        e = xp.exp(scores - new_largest)
+        shrink = xp.exp(largest - new_largest)
+        total = total * shrink + e.sum(axis=-1, keepdims=True)
+        mixed = mixed * shrink + e @ v[:, :, block].astype(e.dtype, copy=False)
+        largest = new_largest
+    return (mixed / total).astype(q.dtype, copy=False)
+
+
+def _lowest(x: Array) -> Array:
+    """The lowest finite number of x's dtype, in that dtype."""
+    return backend_of(x).xp.finfo(x.dtype).min

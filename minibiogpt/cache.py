@@ -1,0 +1,147 @@
+"""KVCache: the keys and values of the positions already seen, so that each is computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from minibiogpt.backend import Array, Backend, backend_of, get_backend
+from minibiogpt.config import BioGptConfig
+from minibiogpt.errors import InputError
+
+
+@dataclass
+class _Store:
+    """The memory that caches share: per layer a (B, H, capacity, Dh) array of keys, and one of values."""
+
+    keys: list[Array]
+    values: list[Array]
+    filled: int  # positions that the longest cache upon this store has claimed
+
+    @property
+    def capacity(self) -> int:
+        return self.keys[0].shape[2]
+
+    def copied(self, length: int, capacity: int) -> _Store:
+        """A store of its own for the first ``length`` positions, with room for ``capacity``."""
+        return _Store(
+            [_with_room(x[:, :, :length], capacity) for x in self.keys],
+            [_with_room(x[:, :, :length], capacity) for x in self.values],
+            length,
+        )
+
+
+def _with_room(x: Array, capacity: int) -> Array:
+    B, H, length, Dh = x.shape
+    room = backend_of(x).xp.empty((B, H, capacity, Dh), dtype=x.dtype)
+    room[:, :, :length] = x
+    return room
+
+
+class KVCache:
+    """Keys and values of every layer; ``cache[l]`` is ``(k, v)``, each (B, H, S, Dh).
+
+    A cache is a value: a model call returns a longer one and leaves the one it was given as it was. Both look at
+    the same memory, which is allocated once and grown by doubling. Only when a shorter cache is continued a second
+    time (two answers to one prompt) is its part copied, so that neither answer overwrites the other.
+
+    Examples
+    --------
+    >>> from minibiogpt import BioGptForCausalLM
+    >>> model = BioGptForCausalLM.from_pretrained("demo")
+    >>> prompt = model([[2, 5, 9]], use_cache=True).past_key_values
+    >>> longer = model([[7]], past_key_values=prompt).past_key_values
+    >>> prompt.seq_length, longer.seq_length, len(longer), longer[0][0].shape
+    (3, 4, 4, (1, 4, 4, 32))
+    """
+
+    def __init__(self, store: _Store, seq_length: int) -> None:
+        self._store, self.seq_length = store, seq_length
+
+    @classmethod
+    def empty(
+        cls,
+        config: BioGptConfig,
+        batch: int,
+        capacity: int,
+        backend: str | Backend = "numpy",
+        dtype: str = "float32",
+    ) -> KVCache:
+        """A cache of no positions, with room for ``capacity`` of them in each of ``batch`` rows."""
+        backend = get_backend(backend)
+        shape = (batch, config.num_attention_heads, max(capacity, 1), config.head_size)
+        layers = range(config.num_hidden_layers)
+        keys = [backend.xp.empty(shape, dtype=dtype) for _ in layers]
+        values = [backend.xp.empty(shape, dtype=dtype) for _ in layers]
+        return cls(_Store(keys, values, 0), 0)
+
+    @classmethod
+    def from_legacy(cls, layers: Sequence[tuple[Array, Array]], backend: str | Backend = "numpy") -> KVCache:
+        """From transformers' old form, a (k, v) pair for each layer, each (B, H, S, Dh). Copies nothing yet."""
+        backend = get_backend(backend)
+        pairs = [tuple(backend.asarray(x) for x in pair) for pair in layers]
+        shapes = {x.shape for pair in pairs for x in pair}
+        if not pairs or any(len(pair) != 2 for pair in pairs) or len(shapes) != 1 or len(next(iter(shapes))) != 4:
+            raise InputError(
+                "past_key_values must be a KVCache or a (k, v) pair for each layer, all of one shape (B, H, S, Dh)",
+                f"{len(pairs)} layers with shapes {sorted(shapes)}",
+                "hand over what a model call returned",
+            )
+        length = pairs[0][0].shape[2]
+        return cls(_Store([k for k, _ in pairs], [v for _, v in pairs], length), length)
+
+    def __len__(self) -> int:
+        """L: the number of layers."""
+        return len(self._store.keys)
+
+    def __getitem__(self, layer: int) -> tuple[Array, Array]:
+        seen = slice(self.seq_length)
+        return self._store.keys[layer][:, :, seen], self._store.values[layer][:, :, seen]
+
+    def __iter__(self) -> Iterator[tuple[Array, Array]]:
+        return (self[layer] for layer in range(len(self)))
+
+    @property
+    def batch_size(self) -> int:
+        """B: the number of rows."""
+        return self._store.keys[0].shape[0]
+
+    @property
+    def capacity(self) -> int:
+        """How many positions fit before the memory grows."""
+        return self._store.capacity
+
+    @property
+    def nbytes(self) -> int:
+        """The memory allocated, in bytes, filled or not."""
+        return sum(x.nbytes for x in (*self._store.keys, *self._store.values))
+
+    def extended(self, new: int) -> KVCache:
+        """A cache ``new`` positions longer, those positions still to be written; this one stays as it is."""
+        length, store = self.seq_length + new, self._store
+        if length > store.capacity:
+            store = store.copied(self.seq_length, max(length, 2 * store.capacity))
+        elif store.filled != self.seq_length:  # somebody else has continued this prefix
+            store = store.copied(self.seq_length, store.capacity)
+        store.filled = length
+        return KVCache(store, length)
+
+    def write(self, layer: int, k: Array, v: Array) -> tuple[Array, Array]:
+        """Put the newest T positions, (B, H, T, Dh) each, at the end; returns all S of them, (B, H, S, Dh)."""
+        new = slice(self.seq_length - k.shape[2], self.seq_length)
+        self._store.keys[layer][:, :, new] = k
+        self._store.values[layer][:, :, new] = v
+        return self[layer]
+
+    def reorder(self, beam_indices: Array) -> KVCache:
+        """Row i of the result is row ``beam_indices[i]`` of this cache, (new B,): what beam search asks for.
+
+        Copies the rows; this cache stays as it is. The number of rows may change.
+        """
+        keys = [x[beam_indices] for x in self._store.keys]
+        values = [x[beam_indices] for x in self._store.values]
+        return KVCache(_Store(keys, values, self.seq_length), self.seq_length)
+
+    def __repr__(self) -> str:
+        size = self.nbytes / 1e6
+        return f"<KVCache of {self.seq_length} positions, {len(self)} layers, batch {self.batch_size}, {size:.1f} MB>"

@@ -1,0 +1,169 @@
+"""Weights in and out: the table of names, one report of all that is wrong, loading and saving."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import warnings
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import save_file
+
+from minibiogpt.backend import Array, Backend, get_backend
+from minibiogpt.config import POSITION_OFFSET, BioGptConfig
+from minibiogpt.errors import CheckpointError
+from minibiogpt.files import write_beside
+from minibiogpt.hub import find_model
+from minibiogpt.stored import FLOATS, StoredTensor, stored_tensors
+
+Shapes = dict[str, tuple[int, ...]]
+
+HEAD, EMBEDDING = "output_projection.weight", "embed_tokens.weight"
+BLOCK = 1 << 22  # numbers looked at in one go, so that no check doubles the memory
+
+
+def base_shapes(config: BioGptConfig) -> Shapes:
+    """{name: shape} of every tensor of the base model, names less the leading ``biogpt.``."""
+    D, F = config.hidden_size, config.intermediate_size
+    norm: Shapes = {"weight": (D,), "bias": (D,)}
+    square: Shapes = {"weight": (D, D), "bias": (D,)}
+    parts = {f"self_attn.{name}_proj": square for name in ("k", "v", "q", "out")}
+    parts |= {"self_attn_layer_norm": norm, "final_layer_norm": norm}
+    parts |= {"fc1": {"weight": (F, D), "bias": (F,)}, "fc2": {"weight": (D, F), "bias": (D,)}}
+    shapes: Shapes = {
+        EMBEDDING: (config.vocab_size, D),
+        "embed_positions.weight": (config.max_position_embeddings + POSITION_OFFSET, D),
+    }
+    for layer in range(config.num_hidden_layers):
+        shapes |= {f"layers.{layer}.{part}.{name}": s for part, pair in parts.items() for name, s in pair.items()}
+    return shapes | {f"layer_norm.{name}": s for name, s in norm.items()}
+
+
+def causal_lm_shapes(config: BioGptConfig) -> Shapes:
+    """The same with the language-modelling head, when it is not the embedding itself."""
+    head = {} if config.tie_word_embeddings else {HEAD: (config.vocab_size, config.hidden_size)}
+    return base_shapes(config) | head
+
+
+def _by_model_name(stored: dict[str, StoredTensor]) -> dict[str, StoredTensor]:
+    """Names less the leading ``biogpt.``, which some files have and some lack; the two must not meet."""
+    short = {name.removeprefix("biogpt."): tensor for name, tensor in stored.items()}
+    if len(short) < len(stored):
+        twice = sorted(name for name in stored if f"biogpt.{name}" in stored)
+        must = "a tensor must be stored under one name, with or without 'biogpt.'"
+        raise CheckpointError(must, f"both for {', '.join(twice)}", "remove one of the two")
+    return short
+
+
+def _settle_head(tensors: dict[str, StoredTensor], shapes: Shapes, tied: bool) -> None:
+    """A tied head is the embedding: a copy of it is passed over, a different one too, with a warning."""
+    if HEAD in shapes or HEAD not in tensors:
+        return
+    head = tensors.pop(HEAD)
+    if EMBEDDING not in tensors:
+        if tied:
+            tensors[EMBEDDING] = head
+        return
+    if tied and not _equal(head, tensors[EMBEDDING]):
+        warnings.warn(
+            "the config ties the head to the token embedding, but the file holds a different output_projection: "
+            "it is not used; set tie_word_embeddings to false in config.json to use it",
+            stacklevel=5,
+        )
+
+
+def _equal(a: StoredTensor, b: StoredTensor) -> bool:
+    if (a.shape, a.dtype) != (b.shape, b.dtype):
+        return False
+    x, y = a.mapped().reshape(-1), b.mapped().reshape(-1)
+    return all(np.array_equal(x[i : i + BLOCK], y[i : i + BLOCK]) for i in range(0, x.size, BLOCK))
+
+
+def _report(folder: Path, tensors: dict[str, StoredTensor], shapes: Shapes) -> None:
+    """One error for all that is missing or misshapen; a warning when there is merely more than is needed."""
+    missing = [name for name in shapes if name not in tensors]
+    unexpected = sorted(name for name in tensors if name not in shapes)
+    common = [(name, tensors[name]) for name in shapes if name in tensors]
+    misshapen = [f"{name} {t.shape}, not {shapes[name]}" for name, t in common if t.shape != shapes[name]]
+    misshapen += [f"{name} of dtype {t.dtype}" for name, t in common if t.dtype not in FLOATS]
+    lists = {"missing": missing, "misshapen": misshapen, "unexpected": unexpected}
+    told = "; ".join(f"{len(names)} {what}: {', '.join(names)}" for what, names in lists.items() if names)
+    if missing or misshapen:
+        must = f"{folder} must hold every tensor that its config.json asks for, {len(shapes)} in all"
+        raise CheckpointError(must, told, "check that config.json and the weights belong together")
+    if unexpected:
+        warnings.warn(f"{folder}: passed over {told}", stacklevel=5)
+
+
+def load_weights(
+    name: str | os.PathLike[str], shapes_of: Callable[[BioGptConfig], Shapes], backend: str | Backend, dtype: str
+) -> tuple[BioGptConfig, dict[str, Array]]:
+    """The config and the weights of a model that is called "demo", or is a folder, or a hub id.
+
+    Tensors come one by one, so that no more than one is held twice. They must all be finite.
+    """
+    backend = get_backend(backend)
+    dtype = str(backend.dtype(dtype))
+    folder = find_model(name)
+    config = BioGptConfig.from_pretrained(folder)
+    shapes = shapes_of(config)
+    tensors = _by_model_name(stored_tensors(folder))
+    _settle_head(tensors, shapes, config.tie_word_embeddings)
+    _report(folder, tensors, shapes)
+    weights, spoilt = {}, []
+    for key in shapes:
+        host = tensors[key].read(dtype)
+        if not _finite(host):
+            spoilt.append(key)
+        weights[key] = backend.asarray(host)
+    if spoilt:
+        must = f"every weight in {folder} must be a finite number in {dtype}"
+        raise CheckpointError(must, f"NaN or infinity in {', '.join(spoilt)}", "fetch the file again")
+    return config, weights
+
+
+def _finite(x: np.ndarray) -> bool:
+    flat = x.reshape(-1)
+    return all(bool(np.isfinite(flat[i : i + BLOCK]).all()) for i in range(0, flat.size, BLOCK))
+
+
+def random_weights(
+    config: BioGptConfig, shapes: Shapes, seed: int, backend: str | Backend, dtype: str
+) -> dict[str, Array]:
+    """Untrained weights: N(0, initializer_range) for matrices, 0 for biases, 1 for the norms' gains."""
+    backend = get_backend(backend)
+    dtype = str(backend.dtype(dtype))
+    rng = np.random.default_rng(seed)
+
+    def draw(name: str, shape: tuple[int, ...]) -> np.ndarray:
+        if len(shape) == 2:
+            drawn = rng.standard_normal(shape, dtype=np.float32)
+            drawn *= config.initializer_range
+            return drawn.astype(dtype, copy=False)
+        return np.full(shape, 0 if name.endswith("bias") else 1, dtype=dtype)
+
+    return {name: backend.asarray(draw(name, shape)) for name, shape in shapes.items()}
+
+
+def save_weights(
+    folder: str | os.PathLike[str],
+    config: BioGptConfig,
+    weights: dict[str, Array],
+    backend: Backend,
+    architecture: str,
+) -> None:
+    """Write config.json and model.safetensors as transformers reads them, each beside and renamed."""
+    host = {name: np.ascontiguousarray(backend.to_numpy(x)) for name, x in weights.items()}
+    dtypes = {str(x.dtype) for x in host.values()}
+    extra = {"architectures": [architecture], "dtype": _only(dtypes)}
+    kept = {key: value for key, value in config.extra.items() if key != "torch_dtype"}
+    target = Path(folder) / "model.safetensors"
+    write_beside(target, lambda beside: save_file(host, beside, metadata={"format": "pt"}))
+    dataclasses.replace(config, extra=kept | extra).save_pretrained(folder)
+
+
+def _only(dtypes: Iterable[str]) -> str:
+    (dtype,) = dtypes
+    return dtype

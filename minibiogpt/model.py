@@ -1,0 +1,229 @@
+"""BioGptModel: the whole architecture on two screens."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from minibiogpt import inputs
+from minibiogpt.attention import make_mask
+from minibiogpt.backend import Array, Backend, get_backend
+from minibiogpt.cache import KVCache
+from minibiogpt.checkpoint import base_shapes, load_weights, random_weights
+from minibiogpt.config import BioGptConfig
+from minibiogpt.errors import InputError
+from minibiogpt.layers import (
+    Context,
+    DecoderLayer,
+    LayerNorm,
+    LearnedPositions,
+    ScaledEmbedding,
+    Weights,
+    below,
+    named_parameters,
+)
+from minibiogpt.outputs import BaseModelOutput
+from minibiogpt.trace import Tap, Trace
+
+ATTENTION = ("auto", "eager", "blocked")
+
+
+class BioGptModel:
+    """Tokens and their positions in, one hidden state for each position out.
+
+    Parameters
+    ----------
+    config : the sizes.
+    weights : {name: array} with the checkpoint's names less the leading ``biogpt.``, all of one backend and dtype.
+    attn_implementation : "eager" makes every array of attention, "blocked" streams over them; "auto" takes eager
+        when something looks inside (a trace, output_attentions). All agree to rounding.
+
+    Source: Luo et al. 2022 (BioGPT); BioGptModel in transformers 4.57, in evaluation mode.
+    """
+
+    def __init__(
+        self,
+        config: BioGptConfig,
+        weights: Weights,
+        backend: str | Backend = "numpy",
+        attn_implementation: str = "auto",
+    ) -> None:
+        if attn_implementation not in ATTENTION:
+            must = f"attn_implementation must be one of {', '.join(ATTENTION)}"
+            raise InputError(must, repr(attn_implementation), "choose one of these")
+        self.config, self.backend, self.attn_implementation = config, get_backend(backend), attn_implementation
+        self.embed_tokens = ScaledEmbedding(weights["embed_tokens.weight"], config.embed_scale)
+        self.embed_positions = LearnedPositions(weights["embed_positions.weight"])
+        layers = range(config.num_hidden_layers)
+        self.layers = [DecoderLayer(config, below(weights, f"layers.{layer}")) for layer in layers]
+        self.layer_norm = LayerNorm(**below(weights, "layer_norm"))
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str | os.PathLike[str],
+        backend: str | Backend = "numpy",
+        dtype: str = "float32",
+        attn_implementation: str = "auto",
+    ) -> BioGptModel:
+        """Load "demo", a folder in Hugging Face layout, or a hub id. Heads in the file are passed over."""
+        config, weights = load_weights(name, base_shapes, backend, dtype)
+        return cls(config, weights, backend, attn_implementation)
+
+    @classmethod
+    def from_config(
+        cls,
+        config: BioGptConfig,
+        seed: int = 0,
+        backend: str | Backend = "numpy",
+        dtype: str = "float32",
+        attn_implementation: str = "auto",
+    ) -> BioGptModel:
+        """A model of these sizes with random weights drawn from ``seed``, untrained."""
+        weights = random_weights(config, base_shapes(config), seed, backend, dtype)
+        return cls(config, weights, backend, attn_implementation)
+
+    @property
+    def dtype(self) -> str:
+        """The dtype that everything is computed in: "float32", "float64" or "float16"."""
+        return str(self.layer_norm.weight.dtype)
+
+    def __call__(
+        self,
+        input_ids: Any = None,
+        attention_mask: Any = None,
+        *,
+        head_mask: Any = None,
+        position_ids: Any = None,
+        inputs_embeds: Any = None,
+        past_key_values: KVCache | Any = None,
+        use_cache: bool | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+        trace: Trace | None = None,
+    ) -> Any:
+        """Run the model; nothing that is handed over is changed.
+
+        Parameters
+        ----------
+        input_ids : (B, T) integers in [0, V). Lists, NumPy or CuPy arrays.
+        attention_mask : (B, S), 1 = real, 0 = padding on the left or the right; default all ones. S is past + T.
+        head_mask : (H,) for every layer or (L, H), multiplied into the probabilities after the softmax.
+        position_ids : (B, T) from 0, -1 for pads; default cumsum(mask) * mask - 1.
+        inputs_embeds : (B, T, D) in place of input_ids, already scaled.
+        past_key_values : the cache of the positions before these.
+        use_cache, output_attentions, output_hidden_states, return_dict : default from the config.
+        trace : a Trace that is emptied and then filled with every named array.
+
+        Returns
+        -------
+        BaseModelOutput, or with ``return_dict=False`` a tuple of its fields that are not None.
+
+        Raises
+        ------
+        InputError
+            If an input cannot be: the message says what must hold, what was found and what to do.
+        """
+        config, backend = self.config, self.backend
+        look_inside = _chosen(output_attentions, config.output_attentions)
+        if trace is not None:
+            trace.clear()
+        tap = Tap(trace)
+
+        x = self._token_embeddings(input_ids, inputs_embeds)  # (B, T, D)
+        B, T, _ = x.shape
+        past = inputs.as_cache(past_key_values, config, B, backend, self.dtype)
+        P = past.seq_length if past else 0
+        real = inputs.as_mask(attention_mask, B, P, T, backend)
+        position_ids = self._positions(position_ids, real, B, P, T)  # (B, T)
+        head_mask = inputs.as_head_mask(head_mask, config, backend, self.dtype)
+        context = Context(
+            make_mask(backend, T, P + T, real),
+            self._extended(past, B, T, _chosen(use_cache, config.use_cache)),
+            self._blocked(look_inside, trace),
+        )
+
+        tap("position_ids", position_ids)
+        x = tap("embed_tokens", x)
+        x = tap("embeddings", x + tap("embed_positions", self.embed_positions(position_ids)))  # (B, T, D)
+        hidden_states, attentions = [x], []
+        for i, layer in enumerate(self.layers):
+            head = None if head_mask is None else head_mask[i]
+            x, weights = layer(x, i, context, head, tap.under(f"layers.{i}"))
+            hidden_states.append(x)
+            attentions.append(weights)
+        x = tap("layer_norm", self.layer_norm(x))  # (B, T, D)
+
+        output = BaseModelOutput(
+            x,
+            context.cache if _chosen(use_cache, config.use_cache) else None,
+            tuple(hidden_states) if _chosen(output_hidden_states, config.output_hidden_states) else None,
+            tuple(attentions) if look_inside else None,
+        )
+        return output if _chosen(return_dict, config.return_dict) else output.to_tuple()
+
+    def _token_embeddings(self, input_ids: Any, inputs_embeds: Any) -> Array:
+        """(B, T, D) from exactly one of the two."""
+        if (input_ids is None) == (inputs_embeds is None):
+            found = "neither" if input_ids is None else "both"
+            raise InputError("exactly one of input_ids and inputs_embeds must be given", found, "hand over one")
+        if inputs_embeds is not None:
+            return inputs.as_embeddings(inputs_embeds, self.config, self.backend, self.dtype)
+        return self.embed_tokens(inputs.as_integers("input_ids", input_ids, self.backend, 0, self.config.vocab_size))
+
+    def _positions(self, position_ids: Any, real: Array | None, B: int, P: int, T: int) -> Array:
+        if position_ids is None:
+            position_ids = inputs.positions_of(real, B, P, T, self.backend)
+        else:
+            high = self.config.max_position_embeddings
+            position_ids = inputs.as_integers("position_ids", position_ids, self.backend, -1, high)
+            if position_ids.shape not in ((B, T), (1, T)):
+                must = f"position_ids must have the shape of the tokens, ({B}, {T})"
+                raise InputError(must, f"shape {position_ids.shape}", "give each new token one position")
+            position_ids = self.backend.xp.broadcast_to(position_ids, (B, T))
+        inputs.check_positions(position_ids, self.config)
+        return position_ids
+
+    def _extended(self, past: KVCache | None, B: int, T: int, keep: bool) -> KVCache | None:
+        """The cache this pass writes to: needed to keep anything, and to attend to what is past."""
+        if past is None and keep:
+            past = KVCache.empty(self.config, B, T, self.backend, self.dtype)
+        return None if past is None else past.extended(T)
+
+    def _blocked(self, output_attentions: bool, trace: Trace | None) -> bool:
+        if self.attn_implementation == "auto":
+            return not output_attentions and trace is None
+        if self.attn_implementation == "blocked" and output_attentions:
+            raise InputError(
+                "output_attentions needs the whole attention matrix",
+                "attn_implementation 'blocked'",
+                "load the model with attn_implementation='auto' or 'eager'",
+            )
+        return self.attn_implementation == "blocked"
+
+    def named_parameters(self) -> Iterator[tuple[str, Array]]:
+        """(name, array) of every weight, by its checkpoint name less the leading ``biogpt.``."""
+        return named_parameters(self)
+
+    def num_parameters(self) -> int:
+        """How many numbers the model learned."""
+        return sum(x.size for _, x in self.named_parameters())
+
+    def __repr__(self) -> str:
+        return describe(self)
+
+
+def describe(model: Any) -> str:
+    """One line on a model: class, sizes, parameters, dtype, backend."""
+    c = model.config
+    sizes = f"L={c.num_hidden_layers}, D={c.hidden_size}, H={c.num_attention_heads}, F={c.intermediate_size}"
+    sizes += f", V={c.vocab_size}, N={c.max_position_embeddings}"
+    return (
+        f"<{type(model).__name__} {sizes}; {model.num_parameters():,} parameters, {model.dtype}, {model.backend.name}>"
+    )
+
+
+def _chosen(asked: bool | None, default: bool) -> bool:
+    return default if asked is None else bool(asked)

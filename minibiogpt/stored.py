@@ -1,0 +1,98 @@
+"""Tensors in safetensors files, single or sharded: checked by the library, then mapped and read one by one."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from minibiogpt.errors import CheckpointError
+from minibiogpt.files import read_json
+
+FLOATS = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}  # bfloat16 is the upper half of a float32
+
+
+@dataclass(frozen=True)
+class StoredTensor:
+    """Where a tensor lies: a file, the dtype's name in it, the shape, and the first and last byte."""
+
+    path: Path
+    dtype: str
+    shape: tuple[int, ...]
+    begin: int
+    end: int
+
+    def mapped(self) -> np.ndarray:
+        """The raw numbers, mapped copy-on-write: read when touched, never written to the file."""
+        if self.begin == self.end:
+            return np.empty(self.shape, FLOATS[self.dtype])
+        raw = np.memmap(self.path, dtype=np.uint8, mode="c", offset=self.begin, shape=(self.end - self.begin,))
+        return np.asarray(raw).view(FLOATS[self.dtype]).reshape(self.shape)
+
+    def read(self, dtype: str) -> np.ndarray:
+        """The numbers in ``dtype``; float32 asked for and stored is the mapping itself."""
+        raw = self.mapped()
+        if self.dtype == "BF16":
+            wide = raw.astype(np.uint32)
+            wide <<= 16
+            raw = wide.view(np.float32)
+        with np.errstate(over="ignore"):  # a number too large for the dtype is reported as non-finite
+            converted = raw.astype(dtype, copy=False)
+        return converted if converted.flags.aligned else converted.copy()
+
+
+def stored_tensors(folder: Path) -> dict[str, StoredTensor]:
+    """Every tensor in the folder's safetensors files, single or sharded, by its name in the file.
+
+    Raises
+    ------
+    CheckpointError
+        If there is no such file, or one is truncated, corrupt or missing, or the index names a file elsewhere.
+    """
+    index = folder / "model.safetensors.index.json"
+    if (folder / "model.safetensors").is_file():
+        return _read_header(folder / "model.safetensors")
+    if not index.is_file():
+        pickled = any(folder.glob("*.bin")) or any(folder.glob("*.pt"))
+        found = "only a pickle, which can run code" if pickled else "neither"
+        remedy = "fetch a safetensors revision: minibiogpt download microsoft/biogpt FOLDER"
+        raise CheckpointError(f"{folder} must hold model.safetensors or its index", found, remedy)
+    return _read_shards(folder, index)
+
+
+def _read_shards(folder: Path, index: Path) -> dict[str, StoredTensor]:
+    content = read_json(index, "a sharded model needs its index")
+    table = content.get("weight_map") if isinstance(content, dict) else None
+    if not isinstance(table, dict) or not all(isinstance(file, str) for file in table.values()):
+        raise CheckpointError(f"{index} must hold a weight_map of names to files", "none", "fetch the file again")
+    for file in sorted(set(table.values())):
+        if file != os.path.basename(file) or "\\" in file or not file.endswith(".safetensors"):
+            must = f"{index} must name safetensors files in its own folder"
+            raise CheckpointError(must, repr(file), "do not use this index: it reads files elsewhere")
+    headers = {file: _read_header(folder / file) for file in sorted(set(table.values()))}
+    return {name: headers[file][name] for name, file in table.items() if name in headers[file]}
+
+
+def _read_header(path: Path) -> dict[str, StoredTensor]:
+    """Let the library check the file, then take the places of its tensors from the header."""
+    try:
+        with safe_open(path, framework="np"):
+            pass
+        with path.open("rb") as file:
+            size = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(size))
+    except FileNotFoundError:
+        raise CheckpointError("every file of the model must be there", f"no {path}", "fetch it again") from None
+    except (SafetensorError, OSError, ValueError) as error:
+        must = f"{path} must be a whole safetensors file"
+        raise CheckpointError(must, str(error), "fetch it again: it is truncated or corrupt") from None
+    tensors = {}
+    for name, entry in header.items():
+        if name != "__metadata__":
+            begin, end = (8 + size + offset for offset in entry["data_offsets"])
+            tensors[name] = StoredTensor(path, entry["dtype"], tuple(entry["shape"]), begin, end)
+    return tensors
