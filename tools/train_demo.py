@@ -1,0 +1,152 @@
+"""Make the demo checkpoint from a seed: corpus, vocabulary, weights. `python tools/train_demo.py --out minibiogpt/demo`
+
+Needs the packages of the extra `test` (PyTorch and transformers; tokenizers comes with them). The result depends on
+the seed, and in the last digits on the machine. Prints the loss on sentences that were never trained on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import shutil
+import string
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import sacremoses
+import torch
+from demo_corpus import corpus
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from transformers import BioGptConfig, BioGptForCausalLM, BioGptTokenizer
+
+SPECIAL = ["<s>", "<pad>", "</s>", "<unk>"]
+EXTRA = "αβγδκμω°±×≥≤µ–"
+VOCABULARY, N, BATCH, PEAK = 2000, 256, 16, 2e-3
+
+
+def moses(texts: list[str]) -> list[str]:
+    """Moses tokens joined by blanks, as BioGPT's tokenizer makes them before its byte-pair merges."""
+    tokenizer = sacremoses.MosesTokenizer(lang="en")
+    return [tokenizer.tokenize(text, aggressive_dash_splits=True, return_str=True, escape=True) for text in texts]
+
+
+def learn_vocabulary(texts: list[str], folder: Path) -> None:
+    """Write vocab.json and merges.txt: every printable character inside and at the end of a word, then merges."""
+    characters = [c for c in string.printable if not c.isspace()] + list(EXTRA)
+    alphabet = [form for c in characters for form in (c, f"{c}</w>")]
+    tokenizer = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY - len(SPECIAL) - 2 * len(characters), end_of_word_suffix="</w>", show_progress=False
+    )
+    tokenizer.train_from_iterator(moses(texts), trainer)
+    merges = [tuple(pair) for pair in json.loads(tokenizer.to_str())["model"]["merges"]]
+    pieces = dict.fromkeys([*SPECIAL, *alphabet, *(a + b for a, b in merges)])
+    vocabulary = {piece: i for i, piece in enumerate(pieces)}
+    (folder / "vocab.json").write_text(json.dumps(vocabulary, ensure_ascii=False), encoding="utf-8")
+    lines = [f"{a} {b} {len(merges) - rank}\n" for rank, (a, b) in enumerate(merges)]
+    (folder / "merges.txt").write_text("".join(lines), encoding="utf-8")
+
+
+def encode(tokenizer: BioGptTokenizer, texts: list[str]) -> list[list[int]]:
+    """Each text as `</s> tokens </s>`; nothing may be unknown."""
+    rows = [[*tokenizer(text)["input_ids"], tokenizer.eos_token_id] for text in texts]
+    assert not any(tokenizer.unk_token_id in row for row in rows), "the vocabulary must cover its own corpus"
+    return rows
+
+
+def batches(rows: list[list[int]], rng: np.random.Generator) -> Iterator[torch.Tensor]:
+    """Endless (BATCH, N) ids: documents in random order, one after another; each row starts with a document."""
+    while True:
+        row: list[int] = []
+        batch: list[list[int]] = []
+        for i in rng.permutation(len(rows)):
+            document = rows[i] if not row else rows[i][1:]  # the closing </s> opens the next document
+            row += document
+            if len(row) >= N:
+                batch.append(row[:N])
+                row = []
+            if len(batch) == BATCH:
+                yield torch.tensor(batch)
+                batch = []
+
+
+@torch.no_grad()
+def held_out_loss(model: BioGptForCausalLM, rows: list[list[int]]) -> float:
+    """Nats per token over the held-out sentences, each read alone."""
+    model.eval()
+    total, count = 0.0, 0
+    for row in rows:
+        loss = model(torch.tensor([row]), labels=torch.tensor([row])).loss
+        total, count = total + float(loss) * (len(row) - 1), count + len(row) - 1
+    model.train()
+    return total / count
+
+
+def train(model: BioGptForCausalLM, rows: list[list[int]], held_out: list[list[int]], steps: int) -> None:
+    """AdamW with warm-up and a cosine decay over ``steps``."""
+    optimizer = torch.optim.AdamW(model.parameters(), lr=PEAK, betas=(0.9, 0.98), weight_decay=0.01)
+    start, source = time.time(), batches(rows, np.random.default_rng(0))
+    for step in range(1, steps + 1):
+        rate = PEAK * min(step / 100, 0.5 * (1 + math.cos(math.pi * step / steps)) + 0.01)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        ids = next(source)
+        loss = model(ids, labels=ids).loss
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        if step % 100 == 0 or step == steps:
+            spent = (time.time() - start) / 60
+            test = held_out_loss(model, held_out[:100])
+            print(f"step {step}/{steps}, {spent:.1f} min: training {loss:.3f}, held out {test:.3f} nats", flush=True)
+
+
+def save(model: BioGptForCausalLM, folder: Path) -> None:
+    """The weights in float32, and a config with BioGPT's usual training values."""
+    model.config.hidden_dropout_prob = model.config.attention_probs_dropout_prob = 0.1
+    model.eval().save_pretrained(folder)
+    name = {"tokenizer_class": "BioGptTokenizer", "model_max_length": N, "padding_side": "left"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(name, indent=2) + "\n", encoding="utf-8")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("minibiogpt/demo"))
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--steps", type=int, default=3000)
+    options = parser.parse_args()
+    torch.manual_seed(options.seed)
+    torch.set_num_threads(2)
+    texts, unseen = corpus(options.seed)
+    with tempfile.TemporaryDirectory(dir=options.out.parent) as name:
+        folder = Path(name)
+        learn_vocabulary(texts, folder)
+        tokenizer = BioGptTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"))
+        rows, held_out = encode(tokenizer, texts), encode(tokenizer, unseen)
+        config = BioGptConfig(
+            vocab_size=len(tokenizer), hidden_size=128, num_hidden_layers=4, num_attention_heads=4,
+            intermediate_size=512, max_position_embeddings=N, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
+        )  # fmt: skip
+        model = BioGptForCausalLM(config)
+        tokens = sum(map(len, rows))
+        print(
+            f"{len(texts)} documents, {tokens} tokens, vocabulary {len(tokenizer)}, {model.num_parameters()} parameters"
+        )
+        train(model, rows, held_out, options.steps)
+        loss = held_out_loss(model, held_out)
+        print(f"held out, all {len(held_out)} sentences: {loss:.4f} nats per token, perplexity {math.exp(loss):.3f}")
+        save(model, folder)
+        options.out.mkdir(parents=True, exist_ok=True)
+        for file in sorted(folder.iterdir()):
+            shutil.copyfile(file, options.out / f".{file.name}")
+            (options.out / f".{file.name}").replace(options.out / file.name)
+
+
+if __name__ == "__main__":
+    main()
