@@ -1,0 +1,59 @@
+"""The command line: `minibiogpt COMMAND ...`. Exit codes: 0 done, 2 the input is unusable, 130 interrupted."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+
+from minibiogpt import __version__
+from minibiogpt.cli import download, generate, info, tokenize
+from minibiogpt.errors import InputError
+
+COMMANDS = (generate, tokenize, info, download)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The commands and their options, each from its own module."""
+    top = argparse.ArgumentParser(prog="minibiogpt", description="BioGPT in explicit NumPy or CuPy operations.")
+    top.add_argument("--version", action="version", version=f"minibiogpt {__version__}")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for module in COMMANDS:
+        name = module.__name__.rpartition(".")[2]
+        help_line = (module.__doc__ or "").partition("\n")[0].partition(": ")[2]
+        command = commands.add_parser(name, help=help_line, description=help_line)
+        module.add_arguments(command)
+        command.set_defaults(run=module.run)
+    return top
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; unusable input is one line on standard error and exit code 2."""
+    options = parser().parse_args(argv)
+    warnings.showwarning = _warn  # type: ignore[assignment]
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a terminal that cannot show a sign shows "?"
+    try:
+        options.run(options)
+        sys.stdout.flush()
+        return 0
+    except InputError as error:
+        print(f"minibiogpt: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except MemoryError:
+        print("minibiogpt: error: the model must fit into memory; see minibiogpt info", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("minibiogpt: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # whoever reads has had enough: nothing more can be written
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _warn(message: Warning | str, *place: object) -> None:
+    """One line, without the place in our code that a reader cannot use."""
+    print(f"minibiogpt: warning: {message}", file=sys.stderr)

@@ -1,0 +1,64 @@
+"""minibiogpt info: a model's config, parameters, dtype and memory, without loading its weights."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from typing import Any
+
+from minibiogpt.cli.options import add_json, add_model, print_json
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_model(parser, runs=True)
+    add_json(parser)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Print what the config and the headers of the files say."""
+    facts = collect(options.model, options.backend, options.dtype)
+    if options.json:
+        print_json(facts)
+        return
+    config = facts.pop("config")
+    for name, value in facts.items():
+        print(f"{name.replace('_', ' '):24}{_shown(name, value)}")
+    print("config")
+    for name, value in config.items():
+        print(f"  {name:30}{value}")
+
+
+def collect(model: str, backend: str, dtype: str) -> dict[str, Any]:
+    """Names and values; memory in bytes."""
+    from minibiogpt import BioGptConfig, get_backend
+    from minibiogpt.checkpoint import causal_lm_shapes
+    from minibiogpt.hub import find_model
+    from minibiogpt.stored import stored_tensors
+
+    folder = find_model(model)
+    config = BioGptConfig.from_pretrained(folder)
+    width = get_backend(backend).dtype(dtype).itemsize
+    stored = stored_tensors(folder)
+    parameters = sum(math.prod(shape) for shape in causal_lm_shapes(config).values())
+    cached = 2 * config.num_hidden_layers * config.hidden_size * width
+    return {
+        "model": model,
+        "parameters": parameters,
+        "tensors_in_file": len(stored),
+        "dtypes_in_file": sorted({tensor.dtype for tensor in stored.values()}),
+        "file_bytes": sum(path.stat().st_size for path in {tensor.path for tensor in stored.values()}),
+        "backend": backend,
+        "dtype": dtype,
+        "weights_bytes": parameters * width,
+        "cache_bytes_per_token": cached,
+        "cache_bytes_at_most": cached * config.max_position_embeddings,
+        "config": config.to_dict(),
+    }
+
+
+def _shown(name: str, value: Any) -> str:
+    if "bytes" in name:
+        return f"{value:,} ({value / 1e6:,.2f} MB)"
+    if isinstance(value, list):
+        return ", ".join(value)
+    return f"{value:,}" if isinstance(value, int) else str(value)

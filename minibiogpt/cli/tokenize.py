@@ -1,0 +1,37 @@
+"""minibiogpt tokenize: the pieces of a text, their ids, and where each stands in it."""
+
+from __future__ import annotations
+
+import argparse
+
+from minibiogpt.cli.options import add_json, add_model, print_json, texts_of
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("text", nargs="*", help="what to tokenize; none or - reads standard input")
+    add_model(parser)
+    parser.add_argument("--no-special", action="store_true", help="treat </s> and the like in the text as text")
+    add_json(parser)
+
+
+def run(options: argparse.Namespace) -> None:
+    """A table for each text, or a list of records."""
+    texts = texts_of(options.text)
+    from minibiogpt import BioGptTokenizer
+
+    tokenizer = BioGptTokenizer.from_pretrained(options.model)
+    records = []
+    for text in texts:
+        encoded = tokenizer(text, parse_special=not options.no_special, return_offsets=True)
+        ids, offsets = encoded["input_ids"][0].tolist(), encoded["offsets"][0].tolist()
+        pieces = tokenizer.convert_ids_to_tokens(ids)
+        records.append({"text": text, "pieces": pieces, "ids": ids, "offsets": offsets})
+    if options.json:
+        print_json(records)
+        return
+    for record in records:
+        width = max(len(piece) for piece in record["pieces"])
+        print(f"{'piece':{width}}  {'id':>6}  {'start':>5}  {'end':>5}  text")
+        for piece, i, (start, end) in zip(record["pieces"], record["ids"], record["offsets"], strict=True):
+            print(f"{piece:{width}}  {i:6}  {start:5}  {end:5}  {record['text'][start:end]}")
+        print(f"{len(record['ids'])} tokens")
