@@ -54,7 +54,7 @@ def _numpy(x: torch.Tensor) -> np.ndarray:
 
 @contextmanager
 def replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
-    before = getattr(owner, name)
+    before = vars(owner)[name] if isinstance(owner, type) else getattr(owner, name)  # a staticmethod stays one
     setattr(owner, name, value)
     try:
         yield
@@ -107,7 +107,7 @@ def _hooks(model: transformers.BioGptForCausalLM, trace: Arrays) -> list[Any]:
             named.append((f"layers.{i}.{part}", layer.get_submodule(part)))
         named.append((f"layers.{i}", layer))
         handles.append(layer.final_layer_norm.register_forward_pre_hook(record_input(f"layers.{i}.attn_residual")))
-    handles.append(base.layers[0].self_attn_layer_norm.register_forward_pre_hook(record_input("embeddings")))
+    handles.append(base.layers[0].register_forward_pre_hook(record_input("embeddings")))
     named += [("layer_norm", base.layer_norm), ("logits", model.output_projection)]
     return handles + [module.register_forward_hook(record(name)) for name, module in named]
 
