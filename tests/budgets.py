@@ -126,3 +126,8 @@ def kind_of(tensor: str) -> str:
 def lane_b(config: str, tensor: str) -> float:
     """The float32 budget of one tensor of one model."""
     return FACTOR * MEASURED[config][kind_of(tensor)]
+
+
+# How close two logits must be in float64, over the largest logit, before float32 may choose either: ten times the
+# float32 drift of the demo model's logits. No case has needed it (2026-11-21); it is here so that one would be shown.
+NEAR_TIE_FLOAT32 = 10 * MEASURED["demo"]["logits"]

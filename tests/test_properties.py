@@ -1,0 +1,157 @@
+"""What must hold for all inputs: no future, no trace of padding, batching or caching, and nothing changed behind one's back."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minibiogpt import BioGptConfig, BioGptForCausalLM, Trace
+from tests.budgets import LANE_A
+from tests.compare import assert_close
+from tests.configs import CONFIGS
+
+N, V = 31, 67
+lengths = st.integers(2, 14)
+seeds = st.integers(0, 10_000)
+attention = st.sampled_from(["eager", "blocked"])
+
+
+@cache
+def model(attention: str = "auto", dtype: str = "float64") -> BioGptForCausalLM:
+    config = BioGptConfig(**CONFIGS["gelu"], initializer_range=0.3)
+    return BioGptForCausalLM.from_config(config, seed=2, dtype=dtype, attn_implementation=attention)
+
+
+def ids(seed: int, length: int, rows: int = 1) -> np.ndarray:
+    return np.random.default_rng(seed).integers(3, V, (rows, length))
+
+
+def close(got: np.ndarray, want: np.ndarray) -> None:
+    assert_close("logits", got, want, LANE_A)
+
+
+@given(seeds, lengths, st.data(), attention)
+def test_the_future_never_changes_the_past(seed: int, length: int, data: Any, kind: str) -> None:
+    at = data.draw(st.integers(1, length - 1))
+    tokens, other = ids(seed, length), ids(seed + 1, length)
+    other[:, :at] = tokens[:, :at]
+    want = model(kind)(tokens).logits
+    assert np.array_equal(model(kind)(other).logits[:, :at], want[:, :at])
+    close(model(kind)(tokens[:, :at]).logits, want[:, :at])
+
+
+@given(seeds, lengths, st.integers(1, 9), st.sampled_from(["left", "right"]), attention)
+def test_padding_changes_nothing(seed: int, length: int, pads: int, side: str, kind: str) -> None:
+    tokens, junk = ids(seed, length), ids(seed + 1, pads)
+    parts = [junk, tokens] if side == "left" else [tokens, junk]
+    real = slice(pads, None) if side == "left" else slice(0, length)
+    mask = np.zeros((1, length + pads), dtype=np.int64)
+    mask[:, real] = 1
+    out = model(kind)(np.concatenate(parts, axis=1), mask).logits
+    close(out[:, real], model(kind)(tokens).logits)
+    assert np.isfinite(out).all()
+
+
+@given(seeds, st.lists(lengths, min_size=2, max_size=4), attention)
+def test_a_row_in_a_batch_is_the_row_alone(seed: int, sizes: list[int], kind: str) -> None:
+    width = max(sizes)
+    rows = [ids(seed + i, size) for i, size in enumerate(sizes)]
+    batch, mask = np.full((len(sizes), width), 1), np.zeros((len(sizes), width), dtype=np.int64)
+    for i, row in enumerate(rows):
+        batch[i, width - row.shape[1] :] = row
+        mask[i, width - row.shape[1] :] = 1
+    out = model(kind)(batch, mask).logits
+    for i, row in enumerate(rows):
+        close(out[i : i + 1, width - row.shape[1] :], model(kind)(row).logits)
+
+
+@given(seeds, st.lists(st.integers(1, 7), min_size=1, max_size=4), st.integers(0, 3), attention)
+def test_chunks_through_the_cache_change_nothing(seed: int, sizes: list[int], pads: int, kind: str) -> None:
+    length = sum(sizes) + pads
+    tokens, mask = ids(seed, length, rows=2), np.ones((2, length), dtype=np.int64)
+    mask[0, :pads] = 0
+    want = model(kind)(tokens, mask).logits
+    past, at, parts = None, 0, []
+    for size in (sizes[0] + pads, *sizes[1:]):
+        out = model(kind)(tokens[:, at : at + size], mask[:, : at + size], past_key_values=past)
+        past, at = out.past_key_values, at + size
+        parts.append(out.logits)
+    close(np.concatenate(parts, axis=1)[1], want[1])
+    close(np.concatenate(parts, axis=1)[0, pads:], want[0, pads:])  # what pads compute depends on S, and nobody sees it
+
+
+@given(seeds, lengths)
+def test_a_head_mask_of_ones_changes_nothing_and_a_row_is_that_row_everywhere(seed: int, length: int) -> None:
+    tokens, row = ids(seed, length), np.random.default_rng(seed).random(3)
+    for kind in ("eager", "blocked"):
+        want = model(kind)(tokens).logits
+        assert np.array_equal(model(kind)(tokens, head_mask=np.ones(3)).logits, want)
+        assert np.array_equal(model(kind)(tokens, head_mask=np.ones((2, 3))).logits, want)
+        both = [model(kind)(tokens, head_mask=m).logits for m in (row, np.tile(row, (2, 1)))]
+        assert np.array_equal(*both)
+        assert not np.array_equal(both[0], want)
+
+
+@given(seeds, lengths, st.integers(0, 4))
+def test_eager_blocked_and_traced_agree(seed: int, length: int, pads: int) -> None:
+    tokens, mask = ids(seed, length + pads, rows=2), np.ones((2, length + pads), dtype=np.int64)
+    mask[0, :pads] = 0
+    want = model("eager")(tokens, mask).logits
+    close(model("blocked")(tokens, mask).logits, want)
+    assert np.array_equal(model("eager")(tokens, mask, trace=Trace()).logits, want), "looking changes no number"
+
+
+def test_small_blocks_agree_too() -> None:
+    """Blocks of a few rows and columns, so that short inputs cross their borders, with rows that see nothing."""
+    from minibiogpt.attention import attend_blocked, attend_eager, make_mask
+    from minibiogpt.backend import get_backend
+    from minibiogpt.trace import Tap
+
+    rng = np.random.default_rng(0)
+    q, (k, v) = rng.normal(size=(2, 3, 5, 7)), rng.normal(size=(2, 2, 3, 17, 7))
+    real = np.ones((2, 17), dtype=bool)
+    real[0, :14] = False
+    for padding in (None, real, real[:, ::-1]):
+        mask = make_mask(get_backend("numpy"), 5, 17, padding)
+        want, _ = attend_eager(q, k, v, mask, None, Tap())
+        for rows, columns in ((1, 1), (2, 3), (3, 16), (5, 17), (100, 100)):
+            close(attend_blocked(q, k, v, mask, None, rows, columns), want)
+
+
+@given(seeds, lengths)
+def test_no_call_changes_what_it_is_given(seed: int, length: int) -> None:
+    tokens, mask, heads = ids(seed, length), np.ones((1, length + 2), dtype=np.int64), np.ones((2, 3))
+    past = model()(ids(seed + 1, 2)).past_key_values
+    k, v = (x.copy() for x in past[1])
+    before = tokens.copy(), mask.copy(), heads.copy(), {n: x.copy() for n, x in model().named_parameters()}
+    first = model()(tokens, mask, head_mask=heads, past_key_values=past, labels=tokens)
+    second = model()(ids(seed + 2, length), mask, past_key_values=past)  # another continuation of the same cache
+    again = model()(tokens, mask, head_mask=heads, past_key_values=past)
+    assert all(np.array_equal(a, b) for a, b in zip((tokens, mask, heads), before, strict=False))
+    assert all(np.array_equal(x, before[3][n]) for n, x in model().named_parameters())
+    assert past.seq_length == 2
+    assert np.array_equal(past[1][0], k)
+    assert np.array_equal(past[1][1], v)
+    assert np.array_equal(first.logits, again.logits)
+    assert np.array_equal(first.past_key_values[0][0], again.past_key_values[0][0]), "the branch was not overwritten"
+    assert not np.array_equal(first.past_key_values[0][0], second.past_key_values[0][0])
+
+
+@given(seeds, st.lists(st.integers(0, 2), min_size=1, max_size=5))
+def test_a_reordered_cache_is_that_of_the_reordered_rows(seed: int, order: list[int]) -> None:
+    tokens, nexts = ids(seed, 5, rows=3), ids(seed + 1, 2, rows=len(order))
+    past = model()(tokens).past_key_values.reorder(np.array(order))
+    close(model()(nexts, past_key_values=past).logits, model()(np.concatenate([tokens[order], nexts], 1)).logits[:, 5:])
+
+
+def test_a_cache_grows_by_doubling_and_keeps_what_it_holds() -> None:
+    tokens, past, capacities = ids(0, 20), None, []
+    for t in range(20):
+        past = model()(tokens[:, t : t + 1], past_key_values=past).past_key_values
+        capacities.append(past.capacity)
+    assert sorted(set(capacities)) == [1, 2, 4, 8, 16, 32]
+    close(past[1][0], model()(tokens).past_key_values[1][0])
