@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from pathlib import Path
 from types import ModuleType
 
@@ -47,7 +48,7 @@ def find_model(name: str | os.PathLike[str]) -> Path:
     """
     if name == "demo":
         return DEMO
-    if Path(name).is_dir():
+    if os.fspath(name) and Path(name).is_dir():
         return Path(name)
     if not HUB_ID.fullmatch(os.fspath(name)):
         must = "a model must be 'demo', a folder, or a hub id such as microsoft/biogpt"
@@ -79,15 +80,24 @@ def download(repo_id: str, folder: str | os.PathLike[str], *, revision: str | No
         raise InputError("a repository must be OWNER/NAME", repr(repo_id), "try microsoft/biogpt")
     part = target.with_name(target.name + ".part")
     _fetch(repo_id, revision, part)
-    missing = [name for name in NECESSARY if not (part / name).is_file()]
-    if missing:
-        must = f"{repo_id} must hold {', '.join(NECESSARY)}"
-        raise CheckpointError(must, f"no {', '.join(missing)}", "choose another repository or revision")
-    stored_tensors(part)
+    shutil.rmtree(part / ".cache", ignore_errors=True)  # the client's notes on what was still to come
+    try:
+        _check_whole(repo_id, part)
+    except CheckpointError:
+        shutil.rmtree(part)
+        raise
     if target.exists():
         target.rmdir()
     part.rename(target)
     return target
+
+
+def _check_whole(repo_id: str, folder: Path) -> None:
+    missing = [name for name in NECESSARY if not (folder / name).is_file()]
+    if missing:
+        must = f"{repo_id} must hold {', '.join(NECESSARY)}"
+        raise CheckpointError(must, f"no {', '.join(missing)}", "choose another repository or revision")
+    stored_tensors(folder)
 
 
 def _hub() -> ModuleType:
@@ -105,7 +115,8 @@ def _fetch(repo_id: str, revision: str | None, folder: Path | None) -> Path:
     revision = revision or REVISIONS.get(repo_id, "main")
     try:
         if folder is not None:
-            _require_safetensors(repo_id, hub.HfApi().list_repo_files(repo_id, revision=revision))
+            listed = hub.HfApi().model_info(repo_id, revision=revision).siblings
+            _require_safetensors(repo_id, [file.rfilename for file in listed])
         return Path(hub.snapshot_download(repo_id, revision=revision, local_dir=folder, allow_patterns=WANTED))
     except InputError:
         raise

@@ -131,3 +131,6 @@ def lane_b(config: str, tensor: str) -> float:
 # How close two logits must be in float64, over the largest logit, before float32 may choose either: ten times the
 # float32 drift of the demo model's logits. No case has needed it (2026-11-21); it is here so that one would be shown.
 NEAR_TIE_FLOAT32 = 10 * MEASURED["demo"]["logits"]
+
+# Base size, float32, 24 layers, 2 x 16 tokens with left padding: measured 2026-11-21, times FACTOR.
+BASE_SIZE = {"hidden_states": FACTOR * 9.6e-7, "logits": FACTOR * 6.2e-7}

@@ -1,4 +1,4 @@
-"""What must hold for all inputs: no future, no trace of padding, batching or caching, and nothing changed behind one's back."""
+"""What must hold for all inputs: no future, no trace of padding, batching or caching; and nothing given is changed."""
 
 from __future__ import annotations
 
