@@ -194,7 +194,9 @@ def test_without_huggingface_hub_the_extra_is_named() -> None:
     assert "needs the package huggingface_hub; found none installed; pip install 'minibiogpt[hub]'" in one_error(run)
 
 
-def test_names_that_are_no_model(tmp_path: Path) -> None:
+def test_names_that_are_no_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
     assert find_model("demo") == DEMO
     assert find_model(tmp_path) == tmp_path
     for name in ("/nowhere", "./x", "a/b/c", "", "no such", "../x"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 import warnings
@@ -31,11 +32,14 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; unusable input is one line on standard error and exit code 2."""
+    _prepare_streams()
     options = parser().parse_args(argv)
-    warnings.showwarning = _warn  # type: ignore[assignment]
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")  # a terminal that cannot show a sign shows "?"
+    with warnings.catch_warnings():
+        warnings.showwarning = _warn  # type: ignore[assignment]
+        return _run(options)
+
+
+def _run(options: argparse.Namespace) -> int:
     try:
         options.run(options)
         sys.stdout.flush()
@@ -49,9 +53,31 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("minibiogpt: interrupted", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # whoever reads has had enough: nothing more can be written
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # whoever reads has had enough
+        _abandon_output()
         return 0
+    except OSError as error:
+        must = "files must be readable, and the output writable"
+        print(
+            f"minibiogpt: error: {must}; found {error}; check the path, its permissions and the disk", file=sys.stderr
+        )
+        _abandon_output()
+        return 2
+
+
+def _prepare_streams() -> None:
+    """A closed output takes nothing without a word; a terminal that cannot show a sign shows "?"."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+        if hasattr(getattr(sys, name), "reconfigure"):
+            getattr(sys, name).reconfigure(errors="replace")
+
+
+def _abandon_output() -> None:
+    """Nothing more can be written: let what Python still flushes on its way out go nowhere."""
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _warn(message: Warning | str, *place: object) -> None:

@@ -42,6 +42,8 @@ def run(options: argparse.Namespace) -> None:
     for text in texts:
         if not text.strip():
             raise InputError("a text must hold a word to continue", repr(text), "type one")
+    if options.stream and options.json:
+        raise InputError("the output must be a stream or JSON", "--stream and --json", "leave one out")
     from minibiogpt import BioGptForCausalLM, BioGptTokenizer
     from minibiogpt.generation import TextStreamer
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 DEFAULT_NEW_TOKENS = 20
 LONG_RUN = 50  # new tokens from which a progress bar is worth its line
+TEMPERATURES = (1e-6, 1e6)  # beyond these, logits in float32 may overflow, or all become equal
 
 
 class Streamer(Protocol):
@@ -87,11 +89,12 @@ def generate(
     mask = _prompt_mask(attention_mask, prompt, pad, ends)
     new = _room(config.max_position_embeddings, mask, T, max_new_tokens, max_length)
     processors = _processors(T + new, ends, min_length, do_sample, temperature, top_k, top_p)
-    choose = _Draw(seed) if do_sample else _greedy
+    draw = _Draw(seed)
     if streamer is not None and B != 1:
         raise InputError("a streamer takes a batch of 1", f"{B} rows", "stream one text at a time")
-    loop = _Loop(model, prompt, mask, new, ends, 0 if pad is None else pad, use_cache)
-    return loop.run(processors, choose, streamer, _progress_bar(progress, new, streamer))
+    filler = next(iter(ends), 0) if pad is None else pad  # as in transformers: without a pad, the end token
+    loop = _Loop(model, prompt, mask, new, ends, filler, use_cache)
+    return loop.run(processors, draw if do_sample else _greedy, streamer, _progress_bar(progress, new, streamer))
 
 
 class _Loop:
@@ -155,7 +158,7 @@ class _Loop:
         return bool(self.ended.all())
 
     def next_logits(self) -> Array:
-        """The logits after the last position, (B, V): only there is the head asked."""
+        """The logits after the last position, (B, V): only there is the head asked. float16 is widened to float32."""
         seen = 0 if self.cache is None else self.cache.seq_length
         output = self.model.biogpt(
             self.ids[:, seen : self.length],
@@ -167,7 +170,8 @@ class _Loop:
             output_hidden_states=False,
         )
         self.cache = output.past_key_values
-        return self.model.output_projection(output.last_hidden_state[:, -1])
+        logits = self.model.output_projection(output.last_hidden_state[:, -1])  # (B, V)
+        return logits.astype("float32") if logits.dtype == "float16" else logits
 
     def _host(self, start: int, stop: int) -> list[int]:
         return self.model.backend.to_numpy(self.ids[0, start:stop]).tolist()
@@ -179,27 +183,32 @@ def _greedy(logits: Array) -> Array:
 
 
 class _Draw:
-    """Draws from softmax(logits) by inverting the distribution function at one uniform number a row."""
+    """Draws from softmax(logits) by inverting the distribution function at one uniform number a row.
+
+    The token is the first whose cumulated probability exceeds u times the whole, among those that can be drawn at all:
+    a device that sums in parallel may round differently where nothing is added, and must not draw a token there.
+    """
 
     def __init__(self, seed: int | None) -> None:
-        if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int) or seed < 0):
+        if seed is not None and not (_is_whole(seed) and seed >= 0):
             raise InputError("seed must be None or a whole number, 0 or more", repr(seed), "choose another seed")
         self.rng = np.random.default_rng(seed)
 
     def __call__(self, logits: Array) -> Array:
-        """(B, V) to (B,). A token of probability 0 is never drawn: the sum does not grow there."""
+        """(B, V) to (B,). u < 1, so that u times the largest sum is below it, in floating point too."""
         backend = backend_of(logits)
         xp = backend.xp
-        below = xp.cumsum(softmax(logits.astype("float64")), axis=-1)  # (B, V)
+        p = softmax(logits.astype("float64"))  # (B, V)
+        reached = xp.where(p > 0, xp.cumsum(p, axis=-1), 0.0)  # (B, V)
         uniform = backend.asarray(self.rng.random((logits.shape[0], 1)))  # (B, 1)
-        return (below <= uniform * below[:, -1:]).sum(axis=-1)
+        return xp.argmax(reached > uniform * reached.max(axis=-1, keepdims=True), axis=-1)
 
 
 def _token(name: str, given: Any, default: int | None, V: int) -> int | None:
     token = default if given is None else given
-    if token is not None and (isinstance(token, bool) or not isinstance(token, int) or not 0 <= token < V):
+    if token is not None and not (_is_whole(token) and 0 <= token < V):
         raise InputError(f"{name} must be an id in [0, {V})", repr(token), "take the tokenizer's own")
-    return token
+    return None if token is None else int(token)
 
 
 def _end_tokens(given: Any, V: int) -> tuple[int, ...]:
@@ -228,7 +237,7 @@ def _prompt_mask(attention_mask: Any, prompt: Array, pad: int | None, ends: Sequ
 def _room(N: int, mask: Array | None, T: int, max_new_tokens: int | None, max_length: int | None) -> int:
     """How many new tokens; the last is never fed, so N real positions give room for one more token."""
     for name, value in (("max_new_tokens", max_new_tokens), ("max_length", max_length)):
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+        if value is not None and not (_is_whole(value) and value >= 1):
             raise InputError(f"{name} must be a whole number, 1 or more", repr(value), f"correct {name}")
     real = T if mask is None else int(mask.sum(axis=1).max())
     fits = N - real + 1
@@ -244,7 +253,7 @@ def _room(N: int, mask: Array | None, T: int, max_new_tokens: int | None, max_le
     if new > fits:
         must = f"prompt and new tokens must fit into N = {N} positions (the last new token takes none)"
         raise InputError(must, f"{real} and {new}", f"ask for at most {fits} new tokens, or shorten the prompt")
-    return new
+    return int(new)
 
 
 def _processors(
@@ -257,12 +266,13 @@ def _processors(
     top_p: float | None,
 ) -> list[LogitsProcessor]:
     """The rules in transformers' order; those that change nothing are left out."""
-    _check(
-        "min_length", min_length, 0 <= min_length <= longest, f"a whole number in [0, {longest}], the longest output"
-    )
-    _check("temperature", temperature, temperature > 0 and math.isfinite(temperature), "a finite number above 0")
-    _check("top_k", top_k or 0, (top_k or 0) >= 0 and int(top_k or 0) == (top_k or 0), "a whole number, 1 or more")
-    _check("top_p", 1.0 if top_p is None else top_p, top_p is None or 0 < top_p <= 1, "a number in (0, 1]")
+    fits = _is_whole(min_length) and 0 <= min_length <= longest
+    _check("min_length", min_length, fits, f"a whole number in [0, {longest}], the longest output")
+    _check("temperature", temperature, _is_real(temperature) and 0 < temperature < math.inf, "a finite number above 0")
+    lowest, highest = TEMPERATURES
+    _check("temperature", temperature, lowest <= temperature <= highest, f"a number in [{lowest:g}, {highest:g}]")
+    _check("top_k", top_k, top_k is None or (_is_whole(top_k) and top_k >= 0), "a whole number, 1 or more")
+    _check("top_p", top_p, top_p is None or (_is_real(top_p) and 0 < top_p <= 1), "a number in (0, 1]")
     rules: list[LogitsProcessor] = [MinLength(min_length, ends)] if min_length else []
     if do_sample:
         rules += [Temperature(temperature)] if temperature != 1 else []
@@ -272,12 +282,22 @@ def _processors(
 
 
 def _check(name: str, value: Any, holds: bool, rule: str) -> None:
-    if not holds or isinstance(value, bool):
+    if not holds:
         raise InputError(f"{name} must be {rule}", repr(value), f"correct {name}")
 
 
+def _is_whole(value: Any) -> bool:
+    """Whether it is an integer, Python's or NumPy's; True and False are none."""
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+
+
+def _is_real(value: Any) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
 def _progress_bar(progress: bool | None, new: int, streamer: Streamer | None) -> Any:
-    wanted = sys.stderr.isatty() and new > LONG_RUN and streamer is None if progress is None else progress
+    terminal = sys.stderr is not None and sys.stderr.isatty()
+    wanted = terminal and new > LONG_RUN and streamer is None if progress is None else progress
     if not wanted:
         return None
     from tqdm import tqdm

@@ -13,7 +13,8 @@ class TextStreamer:
     """Writes the text of one row while it is generated; what was written in the end is the row decoded.
 
     Moses sets the blanks, and joins punctuation to the word before it, so the last word is held back until the next
-    one begins.
+    one begins. A word that may yet become a dash (``@-@``) would also join the word before it to the one after, and
+    change how that one stands ("." alone is set close, the token ".-b" is not): until it is whole, nothing is written.
 
     Parameters
     ----------
@@ -33,8 +34,9 @@ class TextStreamer:
             self.skipped = True
             return
         self.ids += ids
-        text = self._text()
-        self._write(text[: max(text.rfind(" "), 0)])
+        if self._unfinished() not in ("@", "@-"):
+            text = self._text()
+            self._write(text[: max(text.rfind(" "), 0)])
 
     def end(self) -> None:
         """Write what was held back, and a newline."""
@@ -42,6 +44,12 @@ class TextStreamer:
         self.stream.write("\n")
         self.stream.flush()
         self.ids, self.written, self.skipped = [], "", not self.skip_prompt
+
+    def _unfinished(self) -> str:
+        """The pieces of a last word that has not ended yet."""
+        special = set(self.tokenizer.all_special_ids)
+        pieces = self.tokenizer.convert_ids_to_tokens([i for i in self.ids if i not in special])
+        return "".join(pieces).rpartition("</w>")[2]
 
     def _text(self) -> str:
         return self.tokenizer.decode(self.ids, skip_special_tokens=True)
