@@ -6,6 +6,7 @@ What the two modules do not share (erf; the way in and out of the device) is a m
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from types import ModuleType
 from typing import Any
 
@@ -17,7 +18,7 @@ from minibiogpt.errors import InputError
 Array = Any  # a numpy.ndarray or a cupy.ndarray; the two share no base class
 
 
-class Backend:
+class Backend(ABC):
     """One array module, and the few things that differ between them.
 
     Attributes
@@ -41,13 +42,13 @@ class Backend:
         other = _backend_of_one(x)
         return self.xp.asarray(other.to_numpy(x) if other else x, dtype=dtype)
 
+    @abstractmethod
     def to_numpy(self, x: Array) -> np.ndarray:
         """The array as NumPy's, copied from the device if it lies there. The only way out."""
-        raise NotImplementedError  # pragma: no cover
 
+    @abstractmethod
     def erf(self, x: Array) -> Array:
         """The error function, elementwise, in x's dtype."""
-        raise NotImplementedError  # pragma: no cover
 
     def dtype(self, name: str) -> np.dtype:
         """The compute dtype called ``name``.

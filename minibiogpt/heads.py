@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from typing import Any
 
 from minibiogpt import generation, inputs
 from minibiogpt.backend import Array, Backend
-from minibiogpt.checkpoint import causal_lm_shapes, load_weights, random_weights, save_weights
+from minibiogpt.checkpoint import causal_lm_shapes
 from minibiogpt.config import BioGptConfig
 from minibiogpt.errors import InputError
 from minibiogpt.layers import Linear, Weights
-from minibiogpt.model import BioGptModel, describe
+from minibiogpt.model import BioGptModel
 from minibiogpt.ops import cross_entropy
 from minibiogpt.outputs import CausalLMOutput
+from minibiogpt.pretrained import Pretrained
 from minibiogpt.trace import Tap, Trace
 
 
-class BioGptForCausalLM:
+class BioGptForCausalLM(Pretrained):
     """BioGPT as a language model: logits of the next token at each position, their loss, and text generation.
 
     Attributes
@@ -37,50 +37,11 @@ class BioGptForCausalLM:
         attn_implementation: str = "auto",
     ) -> None:
         self.biogpt = BioGptModel(config, weights, backend, attn_implementation)
+        self.config, self.backend = config, self.biogpt.backend
         tied = config.tie_word_embeddings
         self.output_projection = Linear(weights["embed_tokens.weight" if tied else "output_projection.weight"])
 
-    @classmethod
-    def from_pretrained(
-        cls,
-        name: str | os.PathLike[str],
-        backend: str | Backend = "numpy",
-        dtype: str = "float32",
-        attn_implementation: str = "auto",
-    ) -> BioGptForCausalLM:
-        """Load "demo", a folder in Hugging Face layout, or a hub id.
-
-        float16 and bfloat16 files are widened to ``dtype``; float32 weights on NumPy stay in the file, mapped
-        copy-on-write: they are read when first used, and changing one changes no file.
-
-        Raises
-        ------
-        CheckpointError
-            Listing every tensor that is missing or misshapen, or naming what is wrong with a file.
-        """
-        config, weights = load_weights(name, causal_lm_shapes, backend, dtype)
-        return cls(config, weights, backend, attn_implementation)
-
-    @classmethod
-    def from_config(
-        cls,
-        config: BioGptConfig,
-        seed: int = 0,
-        backend: str | Backend = "numpy",
-        dtype: str = "float32",
-        attn_implementation: str = "auto",
-    ) -> BioGptForCausalLM:
-        """A model of these sizes with random weights drawn from ``seed``, untrained."""
-        weights = random_weights(config, causal_lm_shapes(config), seed, backend, dtype)
-        return cls(config, weights, backend, attn_implementation)
-
-    @property
-    def config(self) -> BioGptConfig:
-        return self.biogpt.config
-
-    @property
-    def backend(self) -> Backend:
-        return self.biogpt.backend
+    shapes_of = staticmethod(causal_lm_shapes)
 
     @property
     def dtype(self) -> str:
@@ -130,19 +91,7 @@ class BioGptForCausalLM:
         return generation.generate(self, input_ids, **options)
 
     def named_parameters(self) -> Iterator[tuple[str, Array]]:
-        """(name, array) of every weight, by its name in a checkpoint; a tied head is not counted again."""
         for name, x in self.biogpt.named_parameters():
             yield f"biogpt.{name}", x
         if self.output_projection.weight is not self.biogpt.embed_tokens.weight:
             yield "output_projection.weight", self.output_projection.weight
-
-    def num_parameters(self) -> int:
-        """How many numbers the model learned."""
-        return sum(x.size for _, x in self.named_parameters())
-
-    def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
-        """Write config.json and model.safetensors into FOLDER as transformers reads them, each beside and renamed."""
-        save_weights(folder, self.config, dict(self.named_parameters()), self.backend, "BioGptForCausalLM")
-
-    def __repr__(self) -> str:
-        return describe(self)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
@@ -13,28 +16,25 @@ from minibiogpt.stored import stored_tensors
 
 DEMO = Path(__file__).parent / "demo"
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-# Where the official checkpoints keep their safetensors: on proposed branches, which hold the other files as well.
+# Where the official checkpoints keep their safetensors: on proposed branches; their main holds pickles.
 REVISIONS = {
     "microsoft/biogpt": "refs/pr/17",
     "microsoft/BioGPT-Large": "refs/pr/5",
     "microsoft/BioGPT-Large-PubMedQA": "refs/pr/2",
 }
 NECESSARY = ("config.json", "vocab.json", "merges.txt")
-WANTED = [
-    *NECESSARY,
-    "tokenizer_config.json",
-    "generation_config.json",
-    "special_tokens_map.json",
-    "model.safetensors",
-    "model-*.safetensors",
-    "model.safetensors.index.json",
-]
+SMALL = (*NECESSARY, "tokenizer_config.json", "generation_config.json", "special_tokens_map.json")
+SINGLE, SHARDS, INDEX = "model.safetensors", "model-*.safetensors", "model.safetensors.index.json"
+PATIENCE = 20  # seconds for the first answer of the hub
+
+Plan = list[tuple[str, list[str]]]  # commits, and the files to take from each
 
 
 def find_model(name: str | os.PathLike[str]) -> Path:
     """The folder of a model called "demo", a path, or a hub id such as "microsoft/biogpt".
 
-    A hub id is looked up in the hub's own cache on this machine, and fetched into it if it is not there.
+    A hub id is kept in huggingface_hub's own cache: what is new there is fetched into it, and without a network what
+    it holds is used. Only a string can be a hub id; a path object is always a folder.
 
     Raises
     ------
@@ -50,93 +50,148 @@ def find_model(name: str | os.PathLike[str]) -> Path:
         return DEMO
     if os.fspath(name) and Path(name).is_dir():
         return Path(name)
-    if not HUB_ID.fullmatch(os.fspath(name)):
+    if not isinstance(name, str) or not HUB_ID.fullmatch(name):
         must = "a model must be 'demo', a folder, or a hub id such as microsoft/biogpt"
         raise InputError(must, repr(os.fspath(name)), "check the path")
-    return _fetch(os.fspath(name), None, None)
+    hub, revision = _hub(), REVISIONS.get(name, "main")
+    with _in_our_words(hub, name, revision):
+        return Path(hub.snapshot_download(name, revision=revision, allow_patterns=[*SMALL, SINGLE, SHARDS, INDEX]))
 
 
 def download(repo_id: str, folder: str | os.PathLike[str], *, revision: str | None = None) -> Path:
     """Fetch a checkpoint's config, vocabulary and safetensors (never a pickle) into a new FOLDER.
 
-    They go to ``FOLDER.part`` beside it, are checked there, and the folder is renamed: FOLDER is whole or absent. A
-    download that was cut off goes on where it stopped when it is asked for again.
+    They go to ``FOLDER.COMMIT.part`` beside it, are checked there, and that folder is renamed: FOLDER is whole or
+    absent. On the disk they are once (and once more where the hub's cache holds them already: those are copied, not
+    fetched). A transfer that was cut off leaves the part folder, and the next one goes on from there: in the middle of
+    a file with huggingface_hub 0.x, from the first file not yet whole with later ones. A transfer that brought unusable
+    files leaves nothing. Set HF_HUB_DISABLE_PROGRESS_BARS=1 for no progress bars.
 
     Parameters
     ----------
-    revision : a branch, tag or commit; by default where the official checkpoints have their safetensors, else main.
+    revision : a branch, tag or commit; by default where the official checkpoints have their safetensors (what is not
+        there comes from main), else main.
 
     Raises
     ------
     InputError
-        If FOLDER exists, huggingface_hub is not installed, or there is no such repository or no network.
+        If FOLDER holds something, huggingface_hub is not installed, or there is no such repository or no network.
     CheckpointError
         If the repository has no safetensors, or what came is not whole.
     """
     target = Path(folder)
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise InputError("the folder to download into must be new or empty", str(target), "name another folder")
+    if os.path.lexists(target) and (not target.is_dir() or target.samefile(".") or any(target.iterdir())):
+        raise InputError("the folder to download into must be new or empty", str(target), "choose a new folder")
     if not HUB_ID.fullmatch(repo_id):
         raise InputError("a repository must be OWNER/NAME", repr(repo_id), "try microsoft/biogpt")
-    part = target.with_name(target.name + ".part")
-    _fetch(repo_id, revision, part)
-    shutil.rmtree(part / ".cache", ignore_errors=True)  # the client's notes on what was still to come
+    hub, shown = _hub(), revision or REVISIONS.get(repo_id, "main")
+    with _in_our_words(hub, repo_id, shown):
+        plan = _plan(hub, repo_id, revision)
+        part = target.with_name(f"{target.name}.{plan[0][0][:12]}.part")
     try:
-        _check_whole(repo_id, part)
+        with _in_our_words(hub, repo_id, shown):
+            _fill(hub, repo_id, plan, part)
     except CheckpointError:
-        shutil.rmtree(part)
+        shutil.rmtree(part, ignore_errors=True)
         raise
-    if target.exists():
-        target.rmdir()
-    part.rename(target)
+    with _in_our_words(hub, repo_id, shown):
+        shutil.rmtree(part / ".cache", ignore_errors=True)  # the client's notes on what was still to come
+        if target.exists():
+            target.rmdir()
+        part.rename(target)
     return target
-
-
-def _check_whole(repo_id: str, folder: Path) -> None:
-    missing = [name for name in NECESSARY if not (folder / name).is_file()]
-    if missing:
-        must = f"{repo_id} must hold {', '.join(NECESSARY)}"
-        raise CheckpointError(must, f"no {', '.join(missing)}", "choose another repository or revision")
-    stored_tensors(folder)
 
 
 def _hub() -> ModuleType:
     try:
         import huggingface_hub
+        import huggingface_hub.errors
     except ImportError:
         must = "a model from the hub needs the package huggingface_hub"
         raise InputError(must, "none installed", "pip install 'minibiogpt[hub]'") from None
     return huggingface_hub
 
 
-def _fetch(repo_id: str, revision: str | None, folder: Path | None) -> Path:
-    """A snapshot of the wanted files, in ``folder`` or in the hub's cache."""
-    hub = _hub()
-    revision = revision or REVISIONS.get(repo_id, "main")
+def _plan(hub: ModuleType, repo_id: str, revision: str | None) -> Plan:
+    """What to fetch from which commit; an unusable repository is found out here, before a byte of it has come."""
+    pinned = REVISIONS.get(repo_id) if revision is None else None
+    commit, files = _listed(hub, repo_id, revision or pinned or "main")
+    plan = [(commit, [name for name in SMALL if name in files] + _weights(repo_id, files))]
+    if pinned:
+        main, others = _listed(hub, repo_id, "main")
+        plan.append((main, [name for name in SMALL if name in others and name not in files]))
+    found = {name for _, names in plan for name in names}
+    if missing := [name for name in NECESSARY if name not in found]:
+        must = f"{repo_id} must hold {', '.join(NECESSARY)}"
+        raise CheckpointError(must, f"no {', '.join(missing)}", "choose another repository or revision")
+    return [(commit, names) for commit, names in plan if names]
+
+
+def _listed(hub: ModuleType, repo_id: str, revision: str) -> tuple[str, list[str]]:
+    info = hub.HfApi().model_info(repo_id, revision=revision, timeout=PATIENCE)
+    return info.sha or revision, [file.rfilename for file in info.siblings or ()]
+
+
+def _weights(repo_id: str, files: list[str]) -> list[str]:
+    """The single file where there is one, else the shards and their index."""
+    if SINGLE in files:
+        return [SINGLE]
+    shards = [name for name in files if re.fullmatch(r"model-[^/]*\.safetensors", name)]
+    if shards and INDEX in files:
+        return [INDEX, *shards]
+    pickled = [name for name in files if name.endswith((".bin", ".pt"))]
+    found = f"only {', '.join(pickled)}, which can run code" if pickled else "none"
+    remedy = "name a revision that has them, or convert the checkpoint where you trust it"
+    raise CheckpointError(f"{repo_id} must hold safetensors", found, remedy)
+
+
+def _fill(hub: ModuleType, repo_id: str, plan: Plan, part: Path) -> None:
+    """Fetch the files into the part folder and see that they are all there and whole."""
+    for commit, names in plan:
+        hub.snapshot_download(repo_id, revision=commit, local_dir=part, allow_patterns=names)
+        if missing := [name for name in names if not (part / name).is_file()]:  # the client may settle for less
+            raise InputError(f"{repo_id} must come whole", f"no {', '.join(missing)}", "try again: what came is kept")
+    stored_tensors(part)
+
+
+@contextmanager
+def _in_our_words(hub: ModuleType, repo_id: str, revision: str) -> Iterator[None]:
     try:
-        if folder is not None:
-            listed = hub.HfApi().model_info(repo_id, revision=revision).siblings
-            _require_safetensors(repo_id, [file.rfilename for file in listed])
-        return Path(hub.snapshot_download(repo_id, revision=revision, local_dir=folder, allow_patterns=WANTED))
+        yield
     except InputError:
         raise
     except Exception as error:
-        if not _of_the_network(error):
+        ours = _explained(error, hub.errors, f"{repo_id} (revision {revision})")
+        if ours is None:
             raise
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        must = f"{repo_id} (revision {revision}) must be reachable and come whole"
-        remedy = "check the name, the revision and the network, and try again: what came is kept"
-        raise InputError(must, f"{type(error).__name__}: {first}", remedy) from None
+        raise ours from None
 
 
-def _require_safetensors(repo_id: str, files: list[str]) -> None:
-    if not any(re.fullmatch(r"model(-.*)?\.safetensors", name) for name in files):
-        pickled = [name for name in files if name.endswith((".bin", ".pt"))]
-        found = f"only {', '.join(pickled)}, which can run code" if pickled else "none"
-        raise CheckpointError(f"{repo_id} must hold safetensors", found, "name a --revision that has them")
-
-
-def _of_the_network(error: Exception) -> bool:
-    """Whether an error is the hub client's or its HTTP library's (requests before 1.0, httpx since)."""
-    roots = {kind.__module__.partition(".")[0] for kind in type(error).__mro__}
-    return isinstance(error, OSError) or bool(roots & {"huggingface_hub", "requests", "httpx"})
+def _explained(error: Exception, kinds: ModuleType, what: str) -> InputError | None:
+    """The client's error, or its HTTP library's (requests, httpx or another: it has changed), as one of ours."""
+    root: BaseException = error
+    while deeper := root.__cause__ or (None if root.__suppress_context__ else root.__context__):
+        root = deeper
+    found = ": ".join([type(root).__name__, *str(root).strip().splitlines()[:1]])
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    refused = status in (401, 403) and not isinstance(error, kinds.RepositoryNotFoundError)
+    if refused or isinstance(error, kinds.GatedRepoError):
+        remedy = "accept its terms on its page and log in with the hub's own command"
+        return InputError(f"{what} must be open to you", f"access refused (HTTP {status})", remedy)
+    if isinstance(error, kinds.RepositoryNotFoundError):
+        remedy = "check the name (or the path, if you mean a folder), or log in with the hub's own command"
+        return InputError(f"{what} must be on the hub", "no such repository, or a private one", remedy)
+    if isinstance(error, kinds.RevisionNotFoundError):
+        return InputError(f"{what} must be on the hub", "no such revision", "name a branch, a tag or a commit")
+    if isinstance(error, kinds.OfflineModeIsEnabled) or (isinstance(error, OSError) and "HF_HUB_OFFLINE" in str(error)):
+        return InputError(f"{what} must be in the hub's cache", "HF_HUB_OFFLINE set", "unset it, or name a folder")
+    ours = type(error).__module__ == "builtins"  # not the network's: those classes are the libraries' own
+    if ours and isinstance(error, OSError) and (error.filename is not None or error.errno == errno.ENOSPC):
+        return InputError("the files must have a place on the disk", found, "make room, or choose another folder")
+    if status == 416 or (type(error) is OSError and error.errno is None):  # the client's check of sizes failed
+        return CheckpointError(f"{what} must come whole", found, "try again")
+    foreign = any(kind.__module__.startswith(("huggingface_hub", "httpx")) for kind in type(error).__mro__)
+    if foreign or isinstance(error, OSError | RuntimeError | ValueError):
+        remedy = "check the network and try again: what came is kept"
+        return InputError(f"{what} must be reachable and come whole", found, remedy)
+    return None

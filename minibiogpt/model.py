@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,7 +9,7 @@ from minibiogpt import inputs
 from minibiogpt.attention import make_mask
 from minibiogpt.backend import Array, Backend, get_backend
 from minibiogpt.cache import KVCache
-from minibiogpt.checkpoint import base_shapes, load_weights, random_weights
+from minibiogpt.checkpoint import base_shapes
 from minibiogpt.config import BioGptConfig
 from minibiogpt.errors import InputError
 from minibiogpt.layers import (
@@ -24,12 +23,13 @@ from minibiogpt.layers import (
     named_parameters,
 )
 from minibiogpt.outputs import BaseModelOutput
+from minibiogpt.pretrained import Pretrained
 from minibiogpt.trace import Tap, Trace
 
 ATTENTION = ("auto", "eager", "blocked")
 
 
-class BioGptModel:
+class BioGptModel(Pretrained):
     """Tokens and their positions in, one hidden state for each position out.
 
     Parameters
@@ -59,35 +59,14 @@ class BioGptModel:
         self.layers = [DecoderLayer(config, below(weights, f"layers.{layer}")) for layer in layers]
         self.layer_norm = LayerNorm(**below(weights, "layer_norm"))
 
-    @classmethod
-    def from_pretrained(
-        cls,
-        name: str | os.PathLike[str],
-        backend: str | Backend = "numpy",
-        dtype: str = "float32",
-        attn_implementation: str = "auto",
-    ) -> BioGptModel:
-        """Load "demo", a folder in Hugging Face layout, or a hub id. Heads in the file are passed over."""
-        config, weights = load_weights(name, base_shapes, backend, dtype)
-        return cls(config, weights, backend, attn_implementation)
-
-    @classmethod
-    def from_config(
-        cls,
-        config: BioGptConfig,
-        seed: int = 0,
-        backend: str | Backend = "numpy",
-        dtype: str = "float32",
-        attn_implementation: str = "auto",
-    ) -> BioGptModel:
-        """A model of these sizes with random weights drawn from ``seed``, untrained."""
-        weights = random_weights(config, base_shapes(config), seed, backend, dtype)
-        return cls(config, weights, backend, attn_implementation)
+    shapes_of = staticmethod(base_shapes)
 
     @property
     def dtype(self) -> str:
-        """The dtype that everything is computed in: "float32", "float64" or "float16"."""
         return str(self.layer_norm.weight.dtype)
+
+    def named_parameters(self) -> Iterator[tuple[str, Array]]:
+        return named_parameters(self)
 
     def __call__(
         self,
@@ -202,27 +181,6 @@ class BioGptModel:
                 "load the model with attn_implementation='auto' or 'eager'",
             )
         return self.attn_implementation == "blocked"
-
-    def named_parameters(self) -> Iterator[tuple[str, Array]]:
-        """(name, array) of every weight, by its checkpoint name less the leading ``biogpt.``."""
-        return named_parameters(self)
-
-    def num_parameters(self) -> int:
-        """How many numbers the model learned."""
-        return sum(x.size for _, x in self.named_parameters())
-
-    def __repr__(self) -> str:
-        return describe(self)
-
-
-def describe(model: Any) -> str:
-    """One line on a model: class, sizes, parameters, dtype, backend."""
-    c = model.config
-    sizes = f"L={c.num_hidden_layers}, D={c.hidden_size}, H={c.num_attention_heads}, F={c.intermediate_size}"
-    sizes += f", V={c.vocab_size}, N={c.max_position_embeddings}"
-    return (
-        f"<{type(model).__name__} {sizes}; {model.num_parameters():,} parameters, {model.dtype}, {model.backend.name}>"
-    )
 
 
 def _chosen(asked: bool | None, default: bool) -> bool:

@@ -227,3 +227,16 @@ def test_the_table_of_names_is_the_files(folder: Path) -> None:
     assert stored == causal_lm_shapes(BioGptConfig(**SIZES))
     model = BioGptForCausalLM.from_pretrained(folder)
     assert {name.removeprefix("biogpt."): x.shape for name, x in model.named_parameters()} == stored
+
+
+def test_the_base_model_alone_is_saved_as_transformers_saves_it(folder: Path) -> None:
+    base = BioGptModel.from_pretrained(folder, dtype="float64")
+    base.save_pretrained(folder.parent / "base")
+    theirs = (
+        transformers.BioGptModel.from_pretrained(folder.parent / "base", attn_implementation="eager").double().eval()
+    )
+    with torch.no_grad():
+        want = theirs(torch.tensor(IDS)).last_hidden_state.numpy()
+    got = base(IDS).last_hidden_state
+    assert np.abs(got - want).max() <= 1e-10 * np.abs(want).max()
+    assert np.array_equal(BioGptModel.from_pretrained(folder.parent / "base", dtype="float64")(IDS)[0], got)

@@ -14,7 +14,7 @@ RNG = np.random.default_rng(0)
 X = RNG.normal(0, 3, (2, 5, 7))
 
 
-def close(got: np.ndarray, want: torch.Tensor) -> None:
+def assert_near(got: np.ndarray, want: torch.Tensor) -> None:
     expected = want.numpy()
     assert got.shape == expected.shape
     assert got.dtype == expected.dtype
@@ -23,14 +23,16 @@ def close(got: np.ndarray, want: torch.Tensor) -> None:
 
 def test_linear() -> None:
     w, b = RNG.normal(size=(11, 7)), RNG.normal(size=11)
-    close(ops.linear(X, w, b), F.linear(*map(torch.tensor, (X, w, b))))
-    close(ops.linear(X, w), F.linear(*map(torch.tensor, (X, w))))
+    assert_near(ops.linear(X, w, b), F.linear(*map(torch.tensor, (X, w, b))))
+    assert_near(ops.linear(X, w), F.linear(*map(torch.tensor, (X, w))))
 
 
 def test_layer_norm_at_ordinary_and_at_nearly_constant_rows() -> None:
     w, b = RNG.normal(size=7), RNG.normal(size=7)
     for x in (X, 5 + 1e-3 * X):
-        close(ops.layer_norm(x, w, b, 1e-5), F.layer_norm(torch.tensor(x), (7,), *map(torch.tensor, (w, b)), 1e-5))
+        assert_near(
+            ops.layer_norm(x, w, b, 1e-5), F.layer_norm(torch.tensor(x), (7,), *map(torch.tensor, (w, b)), 1e-5)
+        )
 
 
 @pytest.mark.parametrize(
@@ -44,7 +46,7 @@ def test_layer_norm_at_ordinary_and_at_nearly_constant_rows() -> None:
     ids=["gelu", "gelu_new", "relu", "selu"],
 )
 def test_activations(ours: object, theirs: object) -> None:
-    close(ours(X), theirs(torch.tensor(X)))  # type: ignore[operator]
+    assert_near(ours(X), theirs(torch.tensor(X)))  # type: ignore[operator]
     x32 = X.astype(np.float32)
     assert ours(x32).dtype == np.float32  # type: ignore[operator]
     assert np.array_equal(x32, X.astype(np.float32)), "the input is not changed"
@@ -52,13 +54,15 @@ def test_activations(ours: object, theirs: object) -> None:
 
 def test_softmax_and_log_softmax_survive_extreme_scores() -> None:
     for x in (X, X * 1e4, np.full((2, 3), np.finfo(np.float64).min)):
-        close(ops.softmax(x), F.softmax(torch.tensor(x), dim=-1))
-    close(ops.log_softmax(X * 100), F.log_softmax(torch.tensor(X * 100), dim=-1))
+        assert_near(ops.softmax(x), F.softmax(torch.tensor(x), dim=-1))
+    assert_near(ops.log_softmax(X * 100), F.log_softmax(torch.tensor(X * 100), dim=-1))
 
 
 def test_cross_entropy_ignores_what_it_should() -> None:
     logits, labels = RNG.normal(size=(5, 7)), np.array([3, -100, 0, 6, -100])
-    close(np.asarray(ops.cross_entropy(logits, labels)), F.cross_entropy(torch.tensor(logits), torch.tensor(labels)))
+    assert_near(
+        np.asarray(ops.cross_entropy(logits, labels)), F.cross_entropy(torch.tensor(logits), torch.tensor(labels))
+    )
     assert math.isnan(ops.cross_entropy(logits, np.full(5, -100)))
 
 

@@ -30,7 +30,7 @@ def ids(seed: int, length: int, rows: int = 1) -> np.ndarray:
     return np.random.default_rng(seed).integers(3, V, (rows, length))
 
 
-def close(got: np.ndarray, want: np.ndarray) -> None:
+def assert_near(got: np.ndarray, want: np.ndarray) -> None:
     assert_close("logits", got, want, LANE_A)
 
 
@@ -41,7 +41,7 @@ def test_the_future_never_changes_the_past(seed: int, length: int, data: Any, ki
     other[:, :at] = tokens[:, :at]
     want = model(kind)(tokens).logits
     assert np.array_equal(model(kind)(other).logits[:, :at], want[:, :at])
-    close(model(kind)(tokens[:, :at]).logits, want[:, :at])
+    assert_near(model(kind)(tokens[:, :at]).logits, want[:, :at])
 
 
 @given(seeds, lengths, st.integers(1, 9), st.sampled_from(["left", "right"]), attention)
@@ -52,7 +52,7 @@ def test_padding_changes_nothing(seed: int, length: int, pads: int, side: str, k
     mask = np.zeros((1, length + pads), dtype=np.int64)
     mask[:, real] = 1
     out = model(kind)(np.concatenate(parts, axis=1), mask).logits
-    close(out[:, real], model(kind)(tokens).logits)
+    assert_near(out[:, real], model(kind)(tokens).logits)
     assert np.isfinite(out).all()
 
 
@@ -66,7 +66,7 @@ def test_a_row_in_a_batch_is_the_row_alone(seed: int, sizes: list[int], kind: st
         mask[i, width - row.shape[1] :] = 1
     out = model(kind)(batch, mask).logits
     for i, row in enumerate(rows):
-        close(out[i : i + 1, width - row.shape[1] :], model(kind)(row).logits)
+        assert_near(out[i : i + 1, width - row.shape[1] :], model(kind)(row).logits)
 
 
 @given(seeds, st.lists(st.integers(1, 7), min_size=1, max_size=4), st.integers(0, 3), attention)
@@ -80,8 +80,8 @@ def test_chunks_through_the_cache_change_nothing(seed: int, sizes: list[int], pa
         out = model(kind)(tokens[:, at : at + size], mask[:, : at + size], past_key_values=past)
         past, at = out.past_key_values, at + size
         parts.append(out.logits)
-    close(np.concatenate(parts, axis=1)[1], want[1])
-    close(np.concatenate(parts, axis=1)[0, pads:], want[0, pads:])  # what pads compute depends on S, and nobody sees it
+    assert_near(np.concatenate(parts, axis=1)[1], want[1])
+    assert_near(np.concatenate(parts, axis=1)[0, pads:], want[0, pads:])  # pads depend on S
 
 
 @given(seeds, lengths)
@@ -101,7 +101,7 @@ def test_eager_blocked_and_traced_agree(seed: int, length: int, pads: int) -> No
     tokens, mask = ids(seed, length + pads, rows=2), np.ones((2, length + pads), dtype=np.int64)
     mask[0, :pads] = 0
     want = model("eager")(tokens, mask).logits
-    close(model("blocked")(tokens, mask).logits, want)
+    assert_near(model("blocked")(tokens, mask).logits, want)
     assert np.array_equal(model("eager")(tokens, mask, trace=Trace()).logits, want), "looking changes no number"
 
 
@@ -119,7 +119,7 @@ def test_small_blocks_agree_too() -> None:
         mask = make_mask(get_backend("numpy"), 5, 17, padding)
         want, _ = attend_eager(q, k, v, mask, None, Tap())
         for rows, columns in ((1, 1), (2, 3), (3, 16), (5, 17), (100, 100)):
-            close(attend_blocked(q, k, v, mask, None, rows, columns), want)
+            assert_near(attend_blocked(q, k, v, mask, None, rows, columns), want)
 
 
 @given(seeds, lengths)
@@ -145,7 +145,9 @@ def test_no_call_changes_what_it_is_given(seed: int, length: int) -> None:
 def test_a_reordered_cache_is_that_of_the_reordered_rows(seed: int, order: list[int]) -> None:
     tokens, nexts = ids(seed, 5, rows=3), ids(seed + 1, 2, rows=len(order))
     past = model()(tokens).past_key_values.reorder(np.array(order))
-    close(model()(nexts, past_key_values=past).logits, model()(np.concatenate([tokens[order], nexts], 1)).logits[:, 5:])
+    assert_near(
+        model()(nexts, past_key_values=past).logits, model()(np.concatenate([tokens[order], nexts], 1)).logits[:, 5:]
+    )
 
 
 def test_a_cache_grows_by_doubling_and_keeps_what_it_holds() -> None:
@@ -154,4 +156,4 @@ def test_a_cache_grows_by_doubling_and_keeps_what_it_holds() -> None:
         past = model()(tokens[:, t : t + 1], past_key_values=past).past_key_values
         capacities.append(past.capacity)
     assert sorted(set(capacities)) == [1, 2, 4, 8, 16, 32]
-    close(past[1][0], model()(tokens).past_key_values[1][0])
+    assert_near(past[1][0], model()(tokens).past_key_values[1][0])

@@ -1,0 +1,92 @@
+"""What every model class has in common: made from files or at random, counted, saved, shown."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import Self
+
+from minibiogpt.backend import Array, Backend
+from minibiogpt.checkpoint import Shapes, load_weights, random_weights, save_weights
+from minibiogpt.config import BioGptConfig
+from minibiogpt.layers import Weights
+
+
+class Pretrained(ABC):
+    """A config, a backend, and weights that have names."""
+
+    config: BioGptConfig
+    backend: Backend
+
+    @abstractmethod
+    def __init__(
+        self,
+        config: BioGptConfig,
+        weights: Weights,
+        backend: str | Backend = "numpy",
+        attn_implementation: str = "auto",
+    ) -> None: ...
+
+    @staticmethod
+    @abstractmethod
+    def shapes_of(config: BioGptConfig) -> Shapes:
+        """{name: shape} of every tensor that the model is made of, less the leading ``biogpt.``."""
+
+    @abstractmethod
+    def named_parameters(self) -> Iterator[tuple[str, Array]]:
+        """(name, array) of every weight, by its name in a checkpoint; a tied head is not named again."""
+
+    @property
+    @abstractmethod
+    def dtype(self) -> str:
+        """What everything is computed in: "float32", "float64" or "float16"."""
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str | os.PathLike[str],
+        backend: str | Backend = "numpy",
+        dtype: str = "float32",
+        attn_implementation: str = "auto",
+    ) -> Self:
+        """Load "demo", a folder in Hugging Face layout, or a hub id.
+
+        float16 and bfloat16 files are widened to ``dtype``; float32 weights on NumPy stay in the file, mapped
+        copy-on-write: they are read when first used, and changing one changes no file.
+
+        Raises
+        ------
+        CheckpointError
+            Listing every tensor that is missing or misshapen, or naming what is wrong with a file.
+        """
+        config, weights = load_weights(name, cls.shapes_of, backend, dtype)
+        return cls(config, weights, backend, attn_implementation)
+
+    @classmethod
+    def from_config(
+        cls,
+        config: BioGptConfig,
+        seed: int = 0,
+        backend: str | Backend = "numpy",
+        dtype: str = "float32",
+        attn_implementation: str = "auto",
+    ) -> Self:
+        """A model of these sizes with random weights drawn from ``seed``, untrained."""
+        weights = random_weights(config, cls.shapes_of(config), seed, backend, dtype)
+        return cls(config, weights, backend, attn_implementation)
+
+    def num_parameters(self) -> int:
+        """How many numbers the model learned."""
+        return sum(x.size for _, x in self.named_parameters())
+
+    def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
+        """Write config.json and model.safetensors into FOLDER as transformers reads them, each beside and renamed."""
+        save_weights(folder, self.config, dict(self.named_parameters()), self.backend, type(self).__name__)
+
+    def __repr__(self) -> str:
+        c = self.config
+        sizes = f"L={c.num_hidden_layers}, D={c.hidden_size}, H={c.num_attention_heads}, F={c.intermediate_size}"
+        sizes += f", V={c.vocab_size}, N={c.max_position_embeddings}"
+        counted = f"{self.num_parameters():,} parameters, {self.dtype}, {self.backend.name}"
+        return f"<{type(self).__name__} {sizes}; {counted}>"
