@@ -9,10 +9,15 @@ import numpy as np
 HIDDEN = -1e30  # below this a score is a mask's mark, whichever number stands for it
 
 
+def _unmarked(got: np.ndarray, want: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both in float64, with 0 where both hold the mark of a hidden score: such marks count as equal."""
+    both = (got <= HIDDEN) & (want <= HIDDEN)
+    return np.where(both, 0, got).astype(np.float64), np.where(both, 0, want).astype(np.float64)
+
+
 def drift(got: np.ndarray, want: np.ndarray) -> float:
     """The largest difference over the largest value of the reference; marks of hidden scores count as equal."""
-    both = (got <= HIDDEN) & (want <= HIDDEN)
-    got, want = np.where(both, 0, got).astype(np.float64), np.where(both, 0, want).astype(np.float64)
+    got, want = _unmarked(got, want)
     difference, size = np.abs(got - want).max(), np.abs(want).max()
     return float(difference / size) if size else (0.0 if difference == 0 else float("inf"))
 
@@ -24,11 +29,12 @@ def assert_close(name: str, got: np.ndarray, want: np.ndarray, budget: float, la
     assert got.size > 0, f"{told}: nothing to compare"
     assert got.shape == want.shape, f"{told}: shape {got.shape}, not {want.shape}"
     assert got.dtype == want.dtype, f"{told}: dtype {got.dtype}, not {want.dtype}"
-    assert np.isfinite(got).all(), f"{told}: not finite"
-    assert np.isfinite(want).all(), f"{told}: the reference is not finite"
+    left, right = _unmarked(got, want)
+    assert np.isfinite(left).all(), f"{told}: not finite"
+    assert np.isfinite(right).all(), f"{told}: the reference is not finite"
     found = drift(got, want)
     if found > budget:
-        worst = np.unravel_index(np.abs(got.astype(np.float64) - want).argmax(), got.shape)
+        worst = np.unravel_index(np.abs(left - right).argmax(), got.shape)
         place = tuple(int(i) for i in worst)
         values = f"{got[worst]!r}, not {want[worst]!r}"
         raise AssertionError(f"{told}: drift {found:.2e} exceeds {budget:.2e}, worst at {place}: {values}")
@@ -50,9 +56,16 @@ def compare_traces(
 def first_difference(
     got: Mapping[str, np.ndarray], want: Mapping[str, np.ndarray], budget: Callable[[str], float]
 ) -> tuple[str, float] | None:
-    """The first tensor in order that is beyond its budget, and by how many times; None when all agree."""
+    """The first tensor in order that is beyond its budget, and by how many times; None when all agree.
+
+    An empty reference, a missing name, another shape or dtype is an error; NaN is a difference.
+    """
+    assert want, "nothing was compared"
     for name, reference in want.items():
-        times = drift(got[name], reference) / budget(name)
-        if times > 1:
-            return name, times
+        assert name in got, f"{name} is missing"
+        assert got[name].shape == reference.shape, f"{name}: shape {got[name].shape}, not {reference.shape}"
+        assert got[name].dtype == reference.dtype, f"{name}: dtype {got[name].dtype}, not {reference.dtype}"
+        found = drift(got[name], reference)
+        if not found <= budget(name):
+            return name, found / budget(name)
     return None

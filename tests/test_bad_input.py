@@ -89,6 +89,16 @@ def test_blocked_attention_cannot_show_its_weights() -> None:
         BioGptForCausalLM.from_config(BioGptConfig(**CONFIGS["gelu"]), attn_implementation="sdpa")
 
 
+def test_nan_in_inputs_embeds_is_not_refused_and_stays_in_its_row() -> None:
+    """A porter who looks for the first NaN needs the arrays, not an error."""
+    embeds = np.random.default_rng(1).normal(size=(2, 5, 21)).astype(np.float32)
+    want = model()(inputs_embeds=embeds).logits
+    embeds[0, 2] = np.nan
+    got = model()(inputs_embeds=embeds).logits
+    assert np.isnan(got[0, 2]).all()
+    assert np.array_equal(got[1], want[1])
+
+
 def test_a_refused_call_leaves_its_cache_usable() -> None:
     past = model()(IDS).past_key_values
     want = model()([[9]], past_key_values=past).logits

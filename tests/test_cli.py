@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pty
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -131,6 +133,9 @@ def test_version_and_help_are_there(capsys: pytest.CaptureFixture[str]) -> None:
         (["generate", "x", "--max-new-tokens", "0"], "max_new_tokens must be a whole number"),
         (["generate", "x", "--sample", "--top-p", "7"], "top_p must be a number in (0, 1]"),
         (["generate", "x", "--sample", "--temperature", "nan"], "temperature must be a finite number"),
+        (["generate", "x", "--sample", "--temperature", "1e-300"], "temperature must be a number in"),
+        (["generate", "x", "--stream", "--json"], "must be a stream or JSON; found --stream and --json"),
+        (["generate", "x", "y", "--stream"], "a streamer takes a batch of 1"),
         (["generate", "x", "--max-new-tokens", "many"], "invalid int value"),
         (["generate", "x", "--nonsense"], "unrecognized arguments"),
         (["dance"], "invalid choice"),
@@ -160,3 +165,72 @@ def test_a_reader_who_leaves_and_a_terminal_that_knows_ascii_only() -> None:
     plain = typed("tokenize", "β", env=os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"})
     assert plain.returncode == 0
     assert "?" in plain.stdout
+
+
+def test_a_text_on_a_terminal_comes_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the pseudo-terminal cannot show: that it was written while it grew, and a batch or JSON at once."""
+
+    class Terminal(io.StringIO):
+        def __init__(self) -> None:
+            super().__init__()
+            self.pieces: list[str] = []
+
+        def isatty(self) -> bool:
+            return True
+
+        def write(self, text: str) -> int:
+            self.pieces.append(text)
+            return super().write(text)
+
+    written = {}
+    for words in ((TEXT,), (TEXT, "Metformin acts"), (TEXT, "--json")):
+        terminal = Terminal()
+        monkeypatch.setattr(sys, "stdout", terminal)
+        assert main(["generate", *words]) == 0
+        written[words] = terminal.pieces
+    assert len(written[(TEXT,)]) > 4
+    assert "".join(written[(TEXT,)]) == "Ibuprofen is best used for pain and inflammation.\n"
+    assert all(len(pieces) <= 2 for words, pieces in written.items() if len(words) > 1)
+
+
+@pytest.mark.parametrize("command", ["tokenize x", "generate x", "generate x --stream"])
+@pytest.mark.parametrize("closed", [">&-", "2>&-"])
+def test_a_closed_output_is_no_error(command: str, closed: str) -> None:
+    line = f"{sys.executable} -m minibiogpt {command} {closed}"
+    run = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=60)
+    assert (run.returncode, run.stderr) == (0, "")
+    assert bool(run.stdout) is (closed != ">&-")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here, the disk that is always full")
+@pytest.mark.parametrize("command", ["tokenize x", "generate x --stream", "info --json"])
+def test_a_full_disk_is_one_line_and_exit_code_2(command: str) -> None:
+    line = f"{sys.executable} -m minibiogpt {command} > /dev/full"
+    run = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=60)
+    assert run.returncode == 2
+    (message,) = run.stderr.splitlines()
+    assert message.startswith("minibiogpt: error: files must be readable, and the output writable; found")
+
+
+def test_cupy_that_is_not_installed_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "cupy.py").write_text("raise ImportError('No module named cupy')\n")
+    path = os.pathsep.join([str(tmp_path), str(DEMO.parent.parent)])
+    run = typed("generate", "x", "--backend", "cupy", env=os.environ | {"PYTHONPATH": path})
+    assert run.returncode == 2
+    (message,) = run.stderr.splitlines()
+    assert "backend cupy needs the package cupy" in message
+
+
+def test_an_interrupt_is_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(BioGptForCausalLM, "generate", interrupted)
+    assert main(["generate", "x"]) == 130
+    assert capsys.readouterr().err == "minibiogpt: interrupted\n"
+
+
+def test_main_leaves_the_warnings_of_its_caller_alone() -> None:
+    before = warnings.showwarning
+    assert main(["tokenize", "x"]) == 0
+    assert warnings.showwarning is before

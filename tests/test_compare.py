@@ -48,6 +48,38 @@ def test_marks_of_hidden_scores_are_equal_but_a_score_is_none() -> None:
         assert_close("x", np.array([1.0, -5.0]), want, 1e-10)
 
 
+def test_a_mark_may_be_minus_infinity_and_is_never_the_worst_place() -> None:
+    want = np.array([1.0, 2.0, -np.finfo(np.float64).max])
+    assert assert_close("x", np.array([1.0, 2.0, -np.inf]), want, 1e-10) == 0
+    with pytest.raises(AssertionError, match=r"worst at \(1,\): np.float64\(2.5\)"):
+        assert_close("x", np.array([1.0, 2.5, -1e300]), want, 1e-10)
+    with pytest.raises(AssertionError, match="not finite"):
+        assert_close("x", np.array([1.0, -np.inf, -1e300]), want, 1e-10)
+
+
+def test_a_transposed_square_fails() -> None:
+    square = WANT[:, :2]
+    with pytest.raises(AssertionError, match="exceeds"):
+        assert_close("x", square.T, square, 1e-10)
+
+
+@pytest.mark.parametrize(
+    ("got", "message"),
+    [({}, "a is missing"), ({"a": np.float64(1.0)}, "shape"), ({"a": WANT.astype(np.float32)}, "dtype")],
+)
+def test_the_first_difference_refuses_what_cannot_be_compared(got: dict[str, np.ndarray], message: str) -> None:
+    with pytest.raises(AssertionError, match=message):
+        first_difference(got, {"a": WANT}, lambda name: 1e-10)
+
+
+def test_the_first_difference_sees_nan_and_needs_something_to_compare() -> None:
+    found = first_difference({"a": changed(np.nan)}, {"a": WANT}, lambda name: 1e-10)
+    assert found is not None
+    assert found[0] == "a"
+    with pytest.raises(AssertionError, match="nothing was compared"):
+        first_difference({"a": WANT}, {}, lambda name: 1e-10)
+
+
 def test_traces_are_compared_in_order_and_never_empty() -> None:
     want = {"a": WANT, "b": WANT, "c": WANT}
     with pytest.raises(AssertionError, match="nothing was compared"):

@@ -11,13 +11,18 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from transformers.generation import logits_process as theirs
 
-from minibiogpt import BioGptForCausalLM, BioGptTokenizer, InputError
-from minibiogpt.generation import MinLength, Temperature, TextStreamer, TopK, TopP
-from minibiogpt.generation.decode import _Draw
+from minibiogpt import BioGptConfig, BioGptForCausalLM, BioGptTokenizer, InputError
+from minibiogpt.generation import MinLength, Temperature, TextStreamer, TopK, TopP, decode
+from minibiogpt.generation.decode import _Draw, _processors
+from minibiogpt.generation.processors import apply
 from minibiogpt.hub import find_model
+from minibiogpt.ops import softmax
 from tests.budgets import LANE_A, NEAR_TIE_FLOAT32
+from tests.compare import assert_close
 
 PROMPTS = [
     "Ibuprofen is best used for", "Metformin acts by", "The most common adverse effect of", "Mutations in BRCA1",
@@ -232,6 +237,17 @@ def test_a_seed_gives_the_same_text_and_another_another() -> None:
         ({"top_p": 0.0}, r"top_p must be a number in \(0, 1\]"),
         ({"top_p": 1.5}, r"top_p must be a number in \(0, 1\]"),
         ({"do_sample": True, "seed": -1}, "seed must be None or a whole number"),
+        ({"min_length": 2.5}, "min_length must be a whole number"),
+        ({"min_length": "5"}, "min_length must be a whole number"),
+        ({"temperature": "warm"}, "temperature must be a finite number above 0; found 'warm'"),
+        ({"temperature": None}, "temperature must be a finite number above 0"),
+        ({"temperature": 1e-300}, r"temperature must be a number in \[1e-06, 1e\+06\]; found 1e-300"),
+        ({"temperature": 10**400}, r"temperature must be a number in \[1e-06, 1e\+06\]"),
+        ({"top_k": math.inf}, "top_k must be a whole number"),
+        ({"top_k": "5"}, "top_k must be a whole number"),
+        ({"top_k": 2.0}, "top_k must be a whole number"),
+        ({"top_p": "most"}, r"top_p must be a number in \(0, 1\]"),
+        ({"seed": 1.5}, "seed must be None or a whole number"),
         ({"num_beams": 5}, "no beam search"),
         ({"eos_token_id": 99999}, r"eos_token_id must be an id in \[0, 1874\)"),
         ({"input_ids": [[2, 3], [4, 5]], "streamer": True}, "a streamer takes a batch of 1"),
@@ -276,3 +292,90 @@ def test_streaming_from_generate_skips_the_prompt_when_told_to() -> None:
 def test_a_progress_bar_counts_the_new_tokens(capfd: pytest.CaptureFixture[str]) -> None:
     ours().generate([[2, 92]], max_new_tokens=7, min_length=9, progress=True)
     assert "7/7" in capfd.readouterr().err
+
+
+def test_whole_numbers_of_numpy_are_taken() -> None:
+    options = {"max_new_tokens": 5, "min_length": 4, "eos_token_id": 2, "pad_token_id": 1, "seed": 3, "top_k": 9}
+    of_numpy = {name: np.int64(value) for name, value in options.items()}
+    got = ours().generate([[2, 92, 26]], do_sample=True, temperature=np.float32(2), **of_numpy)
+    assert np.array_equal(got, ours().generate([[2, 92, 26]], do_sample=True, temperature=2.0, **options))
+
+
+def test_without_a_pad_token_rows_that_ended_are_filled_with_the_end() -> None:
+    config = BioGptConfig(
+        vocab_size=67, hidden_size=21, num_hidden_layers=1, num_attention_heads=3, intermediate_size=37,
+        max_position_embeddings=31, pad_token_id=None,
+    )  # fmt: skip
+    model = BioGptForCausalLM.from_config(config)
+    prompt = [[5, 6, 7], [50, 60, 33]]
+    first, second = model.generate(prompt, max_new_tokens=1, eos_token_id=[])[:, -1].tolist()
+    assert first != second, "both rows would end at once"
+    got = model.generate(prompt, max_new_tokens=4, eos_token_id=first)
+    assert got[0, 3:].tolist() == [first] * (got.shape[1] - 3)
+    assert got.shape[1] > 4
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"temperature": 0.6},
+        {"top_k": 0, "top_p": 0.7},
+        {"top_k": 7, "top_p": 0.4, "temperature": 1.7},
+        {"min_length": 40, "temperature": 3.0},
+    ],
+)
+def test_the_rules_are_those_that_transformers_generate_builds(options: dict[str, Any]) -> None:
+    model = reference("float64")
+    config = transformers.GenerationConfig(do_sample=True, eos_token_id=2, pad_token_id=1, max_length=60, **options)
+    model._prepare_special_tokens(config, True, "cpu")
+    chain = model._get_logits_processor(config, input_ids_seq_length=3, device="cpu")
+    values: dict[str, Any] = {"min_length": 0, "temperature": 1.0, "top_k": 50, "top_p": 1.0} | options
+    rules = _processors(60, (2,), do_sample=True, **values)
+    assert len(rules) == len(chain)
+    for prompt in PROMPTS[:6]:
+        ids = tokenizer()(prompt)["input_ids"]
+        logits = ours("float64")(ids).logits[:, -1]
+        got, want = apply(rules, ids, logits), chain(torch.tensor(ids), torch.tensor(logits))
+        assert np.array_equal(np.isfinite(got), np.isfinite(want.numpy())), "other tokens are kept"
+        assert_close("processed", softmax(got), torch.softmax(want, dim=-1).numpy(), LANE_A)
+
+
+def test_a_sum_that_grows_where_nothing_is_added_draws_nothing_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a device may that sums in parallel; here the growth is large enough to be hit."""
+    exact = np.cumsum
+    monkeypatch.setattr(np, "cumsum", lambda x, axis: exact(x, axis=axis) + np.array([0.0, 0.1, 0.0, 0.1]))
+    draws = _Draw(seed=0)(np.tile([0.0, -np.inf, 0.0, -np.inf], (500, 1)))
+    assert set(draws.tolist()) == {0, 2}
+
+
+def test_float16_logits_are_widened_before_the_rules(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+    model = BioGptForCausalLM.from_pretrained("demo")
+    head = model.output_projection
+
+    def noted(rules: Any, ids: np.ndarray, logits: np.ndarray) -> np.ndarray:
+        seen.append(str(logits.dtype))
+        return logits
+
+    monkeypatch.setattr(model, "output_projection", lambda x: head(x).astype("float16"))
+    monkeypatch.setattr(decode, "apply", noted)
+    model.generate([[2, 92]], max_new_tokens=2, eos_token_id=[])
+    assert seen == ["float32"] * 2
+
+
+DASHES = ["@", "-@</w>", "@-@</w>", "@</w>", "-", "-</w>", ".</w>", ",</w>", '"</w>', "'</w>", "(</w>", ")</w>", "</s>"]
+
+
+@settings(max_examples=400)
+@given(st.lists(st.one_of(st.sampled_from(DASHES), st.integers(0, 1873)), max_size=12))
+@example([".</w>", "@", "-@</w>", "98</w>"])  # "98." becomes "98 .-98": the dash joins the full stop to what follows
+@example([")</w>", "@", "</s>", "-@</w>", "98</w>"])
+def test_streamed_text_is_the_decoded_text_where_dashes_join_words(row: list[str | int]) -> None:
+    tok, out = tokenizer(), io.StringIO()
+    ids = [tok.vocab[piece] if isinstance(piece, str) else piece for piece in ["98</w>", *row]]
+    streamer = TextStreamer(tok, stream=out)
+    for i in ids:
+        streamer.put([i])
+    streamer.end()
+    assert out.getvalue() == tok.decode(ids, skip_special_tokens=True) + "\n"

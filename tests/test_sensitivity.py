@@ -14,13 +14,14 @@ from transformers.models.biogpt import modeling_biogpt as modeling
 
 from minibiogpt import BioGptForCausalLM, Trace
 from tests.budgets import LANE_A
-from tests.compare import first_difference
+from tests.compare import assert_close, first_difference
 from tests.configs import CONFIGS
 from tests.reference import build, in_order, replaced, save, torch_trace
 
 IDS = np.random.default_rng(5).integers(3, 67, (2, 11))
 LEFT = np.ones((2, 11), dtype=np.int64)
 LEFT[0, :4] = 0
+HEADS = np.random.default_rng(6).random((2, 3))
 
 
 @pytest.fixture(scope="module")
@@ -160,6 +161,17 @@ def dropped_bias(part: str) -> Mistake:
     return plant
 
 
+def head_mask_before_softmax(model: Any) -> Any:
+    def attention(
+        module: Any, q: Any, k: Any, v: Any, mask: Any, scaling: float, head_mask: Any = None, **rest: Any
+    ) -> Any:
+        scores = torch.matmul(q, k.transpose(2, 3)) * scaling * head_mask.view(1, -1, 1, 1)
+        weights = torch.softmax(scores + mask, dim=-1)
+        return torch.matmul(weights, v).transpose(1, 2).contiguous(), weights
+
+    return replaced(modeling, "eager_attention_forward", attention)
+
+
 def dropped_final_norm(model: Any) -> Any:
     return replaced(model.biogpt, "layer_norm", torch.nn.Identity())
 
@@ -182,6 +194,7 @@ MISTAKES: dict[str, tuple[Mistake, str]] = {
     "no attention scale": (no_attention_scale, f"{FIRST}.scores"),
     "mask sees the future": (changed_mask(sees_the_future), f"{FIRST}.scores_masked"),
     "mask hides itself": (changed_mask(hides_itself), f"{FIRST}.scores_masked"),
+    "head mask before the softmax": (head_mask_before_softmax, f"{FIRST}.weights"),
     "no padding mask": (no_padding_mask, f"{FIRST}.scores_masked"),
     "positions count pads": (plain_positions, "embed_positions"),
     "post-norm": (_layer_forward(_post_norm), f"{FIRST}_layer_norm"),
@@ -198,15 +211,27 @@ MISTAKES: dict[str, tuple[Mistake, str]] = {
 }  # fmt: skip
 
 
-def ours(folder: Any, mask: Any = LEFT) -> Trace:
+INPUTS: dict[str, dict[str, Any]] = {
+    "left padding": {"attention_mask": LEFT},
+    "position offset 0": {"attention_mask": np.ones_like(LEFT)},  # with pads PyTorch refuses that itself
+    "head mask before the softmax": {"attention_mask": LEFT, "head_mask": HEADS},
+}
+
+
+def inputs_for(mistake: str) -> dict[str, Any]:
+    return INPUTS.get(mistake, INPUTS["left padding"])
+
+
+def ours(folder: Any, given: dict[str, Any]) -> Trace:
     trace = Trace()
-    BioGptForCausalLM.from_pretrained(folder, dtype="float64")(IDS, mask, trace=trace)
+    BioGptForCausalLM.from_pretrained(folder, dtype="float64")(IDS, **given, trace=trace)
     return trace
 
 
-def test_without_a_mistake_all_agree(folder: Any) -> None:
-    trace = ours(folder)
-    want, _ = torch_trace(build(**CONFIGS["gelu"]), input_ids=IDS, attention_mask=LEFT)
+@pytest.mark.parametrize("given", INPUTS)
+def test_without_a_mistake_all_agree(folder: Any, given: str) -> None:
+    trace = ours(folder, INPUTS[given])
+    want, _ = torch_trace(build(**CONFIGS["gelu"]), input_ids=IDS, **INPUTS[given])
     assert len(want) == 43
     assert first_difference(trace, in_order(want, list(trace)), lambda tensor: LANE_A) is None
 
@@ -214,15 +239,28 @@ def test_without_a_mistake_all_agree(folder: Any) -> None:
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_is_seen_first_where_it_is_made(folder: Any, mistake: str) -> None:
     plant, where = MISTAKES[mistake]
-    mask = np.ones_like(LEFT) if mistake == "position offset 0" else LEFT  # with pads PyTorch refuses that itself
-    model, trace = build(**CONFIGS["gelu"]), ours(folder, mask)
+    given = inputs_for(mistake)
+    model, trace = build(**CONFIGS["gelu"]), ours(folder, given)
     with plant(model):
-        want, _ = torch_trace(model, input_ids=IDS, attention_mask=mask)
-    want = {name: x for name, x in want.items() if x.shape == trace[name].shape}
+        want, _ = torch_trace(model, input_ids=IDS, **given)
+    assert len(want) == 43
     found = first_difference(trace, in_order(want, list(trace)), lambda tensor: LANE_A)
     assert found is not None, "not noticed"
     name, times = found
     assert (name, times > 10) == (where, True), f"first seen at {name}, {times:.0f} times the budget"
+
+
+def test_a_bias_of_the_keys_cancels_in_the_softmax(folder: Any) -> None:
+    """It adds the same to every score of a row: only the keys and the scores show that it is missing."""
+    model, trace = build(**CONFIGS["gelu"]), ours(folder, inputs_for("k"))
+    with dropped_bias("self_attn.k_proj")(model):
+        want, _ = torch_trace(model, input_ids=IDS, attention_mask=LEFT)
+    for part in ("k_proj", "k", "scores"):
+        name = f"{FIRST}.{part}"
+        found = first_difference(trace, {name: want[name]}, lambda tensor: LANE_A)
+        assert found is not None, name
+        assert found[1] > 10, name
+    assert_close(f"{FIRST}.probs", trace[f"{FIRST}.probs"], want[f"{FIRST}.probs"], LANE_A)
 
 
 @pytest.mark.parametrize("mistake", ["norm eps 1e-12", "tanh GELU"])
