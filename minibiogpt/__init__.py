@@ -4,7 +4,7 @@ from minibiogpt.backend import get_backend
 from minibiogpt.cache import KVCache
 from minibiogpt.config import BioGptConfig
 from minibiogpt.errors import CheckpointError, InputError
-from minibiogpt.heads import BioGptForCausalLM
+from minibiogpt.heads import BioGptForCausalLM, BioGptForSequenceClassification, BioGptForTokenClassification
 from minibiogpt.model import BioGptModel
 from minibiogpt.tokenizer import BioGptTokenizer
 from minibiogpt.trace import Trace
@@ -14,6 +14,8 @@ __version__ = "0.1.0"
 __all__ = [
     "BioGptConfig",
     "BioGptForCausalLM",
+    "BioGptForSequenceClassification",
+    "BioGptForTokenClassification",
     "BioGptModel",
     "BioGptTokenizer",
     "CheckpointError",

@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import os
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors.numpy import save_file
@@ -45,6 +46,17 @@ def causal_lm_shapes(config: BioGptConfig) -> Shapes:
     """The same with the language-modelling head, when it is not the embedding itself."""
     head = {} if config.tie_word_embeddings else {HEAD: (config.vocab_size, config.hidden_size)}
     return base_shapes(config) | head
+
+
+def sequence_classification_shapes(config: BioGptConfig) -> Shapes:
+    """The base model's, and one row of ``score`` for each class."""
+    return base_shapes(config) | {"score.weight": (config.num_labels, config.hidden_size)}
+
+
+def token_classification_shapes(config: BioGptConfig) -> Shapes:
+    """The base model's, and one row and one bias of ``classifier`` for each class."""
+    head: Shapes = {"weight": (config.num_labels, config.hidden_size), "bias": (config.num_labels,)}
+    return base_shapes(config) | {f"classifier.{name}": shape for name, shape in head.items()}
 
 
 def _by_model_name(stored: dict[str, StoredTensor]) -> dict[str, StoredTensor]:
@@ -98,30 +110,56 @@ def _report(folder: Path, tensors: dict[str, StoredTensor], shapes: Shapes) -> N
 
 
 def load_weights(
-    name: str | os.PathLike[str], shapes_of: Callable[[BioGptConfig], Shapes], backend: str | Backend, dtype: str
+    name: str | os.PathLike[str],
+    shapes_of: Callable[[BioGptConfig], Shapes],
+    backend: str | Backend,
+    dtype: str,
+    *,
+    head: Collection[str] = (),
+    seed: int | None = None,
+    **changes: Any,
 ) -> tuple[BioGptConfig, dict[str, Array]]:
     """The config and the weights of a model that is called "demo", or is a folder, or a hub id.
 
     Tensors come one by one, so that no more than one is held twice. They must all be finite.
+
+    Parameters
+    ----------
+    head : the tensors that a checkpoint of the base model lacks; they are then drawn from ``seed``, with a warning.
+        None: that is an error.
+    changes : fields of the config that shall be other than in the file.
     """
     backend = get_backend(backend)
     dtype = str(backend.dtype(dtype))
     folder = find_model(name)
-    config = BioGptConfig.from_pretrained(folder)
+    config = BioGptConfig.from_pretrained(folder).changed(**changes)
     shapes = shapes_of(config)
     tensors = _by_model_name(stored_tensors(folder))
     _settle_head(tensors, shapes, config.tie_word_embeddings)
+    absent = not any(key in tensors for key in head) and seed is not None
+    new = {key: shapes.pop(key) for key in head} if absent else {}
     _report(folder, tensors, shapes)
+    weights = _read(folder, tensors, shapes, backend, dtype)
+    if new and seed is not None:
+        drawn = f"drawn from N(0, {config.initializer_range}) with seed {seed}"
+        warnings.warn(f"{folder} has no {', '.join(new)}: new, {drawn}; train the head before use", stacklevel=4)
+        weights |= random_weights(config, new, seed, backend, dtype)
+    return config, weights
+
+
+def _read(
+    folder: Path, tensors: dict[str, StoredTensor], names: Iterable[str], backend: Backend, dtype: str
+) -> dict[str, Array]:
     weights, spoilt = {}, []
-    for key in shapes:
-        host = tensors[key].read(dtype)
+    for name in names:
+        host = tensors[name].read(dtype)
         if not _finite(host):
-            spoilt.append(key)
-        weights[key] = backend.asarray(host)
+            spoilt.append(name)
+        weights[name] = backend.asarray(host)
     if spoilt:
         must = f"every weight in {folder} must be a finite number in {dtype}"
         raise CheckpointError(must, f"NaN or infinity in {', '.join(spoilt)}", "fetch the file again")
-    return config, weights
+    return weights
 
 
 def _finite(x: np.ndarray) -> bool:

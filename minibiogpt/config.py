@@ -12,6 +12,7 @@ from typing import Any
 
 from minibiogpt.errors import CheckpointError, InputError
 from minibiogpt.files import read_json, write_beside
+from minibiogpt.labels import PROBLEM_TYPES, inverted, settled_labels
 
 ACTIVATIONS = ("gelu", "gelu_new", "relu", "selu")
 POSITION_OFFSET = 2  # rows 0 and 1 of the position table come before position 0; pads get row 1
@@ -47,6 +48,10 @@ class BioGptConfig:
     scale_embedding : whether token embeddings are multiplied by sqrt(D).
     tie_word_embeddings : whether the LM head is the token embedding (True in every published checkpoint).
     hidden_dropout_prob, attention_probs_dropout_prob, activation_dropout, layerdrop : training only; kept, not used.
+    num_labels, id2label, label2id : the classes of a classification head: how many (0: as many as have names, or 2),
+        their names ({0: "LABEL_0", ...} when none are given), and these the other way round. ``id2label`` holds.
+    problem_type : which loss a sequence classifier has: "regression", "single_label_classification",
+        "multi_label_classification", or None to choose by the labels.
     extra : every key of config.json that is not a field here, kept and written back unchanged.
 
     Raises
@@ -84,6 +89,10 @@ class BioGptConfig:
     output_attentions: bool = False
     output_hidden_states: bool = False
     return_dict: bool = True
+    num_labels: int = 0
+    id2label: dict[int, str] = field(default_factory=dict)
+    label2id: dict[str, int] = field(default_factory=dict)
+    problem_type: str | None = None
     extra: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -106,6 +115,11 @@ class BioGptConfig:
             )
         for name in ("pad_token_id", "bos_token_id", "eos_token_id"):
             self._check_token_id(name)
+        self.id2label = settled_labels(self.num_labels, self.id2label)
+        self.num_labels = len(self.id2label)
+        self.label2id = inverted(self.id2label, self.label2id)
+        types = ", ".join(PROBLEM_TYPES)
+        _require(self.problem_type in (None, *PROBLEM_TYPES), "problem_type", f"be null or {types}", self.problem_type)
 
     def _check_token_id(self, name: str) -> None:
         value = getattr(self, name)
@@ -138,9 +152,28 @@ class BioGptConfig:
         known = {key: value for key, value in values.items() if key in names}
         return cls(**known, extra={key: value for key, value in values.items() if key not in names})
 
+    def changed(self, **changes: Any) -> BioGptConfig:
+        """This config with some fields changed; another number of labels has new names.
+
+        Examples
+        --------
+        >>> BioGptConfig().changed(num_labels=3).id2label
+        {0: 'LABEL_0', 1: 'LABEL_1', 2: 'LABEL_2'}
+        """
+        names = {f.name for f in dataclasses.fields(self)}
+        if unknown := sorted(set(changes) - names):
+            raise InputError("an option must be a field of the config", ", ".join(unknown), "see BioGptConfig")
+        if "id2label" in changes or changes.get("num_labels", self.num_labels) != self.num_labels:
+            changes = {"num_labels": 0, "id2label": {}, "label2id": {}} | changes
+        return dataclasses.replace(self, **changes)
+
     def to_dict(self) -> dict[str, Any]:
         """The keys and values of config.json, unknown ones included."""
-        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "extra"}
+        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in _UNSAID}
+        if self.id2label != settled_labels(0, None):
+            fields |= {"id2label": {str(i): name for i, name in self.id2label.items()}, "label2id": self.label2id}
+        if self.problem_type is not None:
+            fields["problem_type"] = self.problem_type
         return {**self.extra, **fields, "model_type": "biogpt"}
 
     @classmethod
@@ -181,6 +214,13 @@ _FLAGS = (
     "output_hidden_states",
     "return_dict",
 )
+_UNSAID = (
+    "extra",
+    "num_labels",
+    "id2label",
+    "label2id",
+    "problem_type",
+)  # not written, or only when they say something
 _PROBABILITIES = ("hidden_dropout_prob", "attention_probs_dropout_prob", "layerdrop", "activation_dropout")
 
 

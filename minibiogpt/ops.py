@@ -117,6 +117,37 @@ def cross_entropy(logits: Array, labels: Array, ignore: int = -100) -> Array:
     return total / count if count else total * math.nan
 
 
+def binary_cross_entropy(logits: Array, targets: Array) -> Array:
+    """The mean of -(y log p + (1 - y) log(1 - p)) in nats, p = 1 / (1 + exp(-x)), over all elements; gives ().
+
+    Written as max(x, 0) - x y + log(1 + exp(-|x|)), in which nothing overflows. Shapes: both (..., labels).
+
+    Examples
+    --------
+    >>> import math, numpy as np
+    >>> loss = binary_cross_entropy(np.array([[math.log(3)]]), np.array([[1.0]]))  # p = 3/4
+    >>> round(math.exp(-loss), 12)
+    0.75
+    """
+    xp = backend_of(logits, targets).xp
+    x, y = _widened(logits), _widened(targets)
+    return (xp.maximum(x, 0) - x * y + xp.log1p(xp.exp(-abs(x)))).mean().astype(logits.dtype, copy=False)
+
+
+def mean_squared_error(x: Array, targets: Array) -> Array:
+    """The mean of (x - y)^2 over all elements; gives ().
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> float(mean_squared_error(np.array([1.0, 2.0]), np.array([1.0, 4.0])))
+    2.0
+    """
+    backend_of(x, targets)
+    difference = _widened(x) - _widened(targets)
+    return (difference * difference).mean().astype(x.dtype, copy=False)
+
+
 def gelu(x: Array) -> Array:
     """x Phi(x), Phi the standard normal distribution function: x (1 + erf(x / sqrt 2)) / 2. BioGPT's own.
 

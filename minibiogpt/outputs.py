@@ -56,3 +56,38 @@ class CausalLMOutput(_Fields):
     past_key_values: KVCache | None = None
     hidden_states: tuple[Array, ...] | None = None
     attentions: tuple[Array, ...] | None = None
+
+
+@dataclass
+class SequenceClassifierOutput(_Fields):
+    """Of the sequence classifier.
+
+    Attributes
+    ----------
+    loss : () when labels were given: mean squared error, or cross entropy in nats.
+    logits : (B, labels) scores at each row's last real token: unnormalised, or the value itself in a regression.
+    past_key_values, hidden_states, attentions : as in BaseModelOutput.
+    """
+
+    loss: Array | None
+    logits: Array
+    past_key_values: KVCache | None = None
+    hidden_states: tuple[Array, ...] | None = None
+    attentions: tuple[Array, ...] | None = None
+
+
+@dataclass
+class TokenClassifierOutput(_Fields):
+    """Of the token classifier.
+
+    Attributes
+    ----------
+    loss : () mean cross entropy in nats over the real tokens whose label counts, when labels were given.
+    logits : (B, T, labels) unnormalised natural-log scores of each token's classes.
+    hidden_states, attentions : as in BaseModelOutput.
+    """
+
+    loss: Array | None
+    logits: Array
+    hidden_states: tuple[Array, ...] | None = None
+    attentions: tuple[Array, ...] | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import Self
+from typing import Any, Self
 
 from minibiogpt.backend import Array, Backend
 from minibiogpt.checkpoint import Shapes, load_weights, random_weights, save_weights
@@ -18,6 +18,7 @@ class Pretrained(ABC):
 
     config: BioGptConfig
     backend: Backend
+    head: tuple[str, ...] = ()  # the tensors that a checkpoint of another head lacks, and that can be new
 
     @abstractmethod
     def __init__(
@@ -49,18 +50,27 @@ class Pretrained(ABC):
         backend: str | Backend = "numpy",
         dtype: str = "float32",
         attn_implementation: str = "auto",
+        *,
+        seed: int | None = 0,
+        **changes: Any,
     ) -> Self:
         """Load "demo", a folder in Hugging Face layout, or a hub id.
 
         float16 and bfloat16 files are widened to ``dtype``; float32 weights on NumPy stay in the file, mapped
         copy-on-write: they are read when first used, and changing one changes no file.
 
+        Parameters
+        ----------
+        seed : of the weights of a classification head that the checkpoint lacks, drawn as the config's
+            ``initializer_range`` says; a warning names them. None: such a checkpoint is an error.
+        changes : fields of the config to change, such as ``num_labels=3`` or ``id2label={0: "no", 1: "yes"}``.
+
         Raises
         ------
         CheckpointError
             Listing every tensor that is missing or misshapen, or naming what is wrong with a file.
         """
-        config, weights = load_weights(name, cls.shapes_of, backend, dtype)
+        config, weights = load_weights(name, cls.shapes_of, backend, dtype, head=cls.head, seed=seed, **changes)
         return cls(config, weights, backend, attn_implementation)
 
     @classmethod

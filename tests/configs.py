@@ -18,3 +18,9 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "untied": PRIMES | {"tie_word_embeddings": False, "vocab_size": 73},
     "one head, one layer": PRIMES | {"num_hidden_layers": 1, "num_attention_heads": 1, "hidden_size": 23},
 }
+
+# The classification heads: five classes, so that no letter has that number.
+HEADS: dict[str, dict[str, Any]] = {
+    "SequenceClassification": PRIMES | {"id2label": {i: f"class {i}" for i in range(5)}},
+    "TokenClassification": PRIMES | {"id2label": {i: f"class {i}" for i in range(5)}, "hidden_act": "relu"},
+}

@@ -41,7 +41,17 @@ def recording(original: Any) -> Any:
 
 def main() -> int:
     budgets.lane_b, compare.assert_close = unlimited, recording(compare.assert_close)  # type: ignore[assignment]
-    failed = pytest.main(["-q", "-p", "no:cacheprovider", "tests/test_parity.py", "-k", "float32 or loss"])
+    failed = pytest.main(
+        [
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "tests/test_parity.py",
+            "tests/test_classification.py",
+            "-k",
+            "float32 or loss",
+        ]
+    )
     print("MEASURED: dict[str, dict[str, float]] = {")
     for config, row in sorted(TABLE.items()):
         cells = ", ".join(f'"{kind}": {row[kind]:.1e}' for kind in budgets.KINDS if kind in row)

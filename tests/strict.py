@@ -18,8 +18,8 @@ from minibiogpt.erf import erf
 SCALARS = (bool, int, float, np.generic)
 # Checked against the module cupy 14; each is used by the package, and none is missing there.
 CUPY_FUNCTIONS = frozenset(
-    """arange argmax argsort broadcast_to cumsum empty empty_like exp expm1 finfo full log maximum minimum ones sort
-    sqrt take_along_axis tanh where zeros""".split()
+    """arange argmax argsort broadcast_to cumsum empty empty_like exp expm1 finfo full log log1p maximum minimum ones
+    sort sqrt take_along_axis tanh where zeros""".split()
 )
 
 

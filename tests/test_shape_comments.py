@@ -16,12 +16,32 @@ from typing import Any
 import numpy as np
 import pytest
 
-from minibiogpt import BioGptConfig, BioGptForCausalLM, BioGptModel, Trace
+from minibiogpt import (
+    BioGptConfig,
+    BioGptForCausalLM,
+    BioGptForSequenceClassification,
+    BioGptForTokenClassification,
+    BioGptModel,
+    Trace,
+)
 
 PACKAGE = Path(sys.modules["minibiogpt"].__file__ or "").parent
 COMMENT = re.compile(r"#\s*\(([A-Za-z0-9 ,+]*)\)\s*$")
 H, DH = 3, 7
-SIZES = {"B": 2, "T": 5, "S": 5 + 13, "D": H * DH, "H": H, "Dh": DH, "F": 37, "V": 67, "L": 1, "N": 31, "1": 1}
+SIZES = {
+    "B": 2,
+    "T": 5,
+    "S": 5 + 13,
+    "D": H * DH,
+    "H": H,
+    "Dh": DH,
+    "F": 37,
+    "V": 67,
+    "L": 1,
+    "N": 31,
+    "1": 1,
+    "labels": 11,
+}
 
 
 def commented(path: Path) -> dict[int, tuple[str, list[str]]]:
@@ -93,7 +113,7 @@ def watched(watcher: Watcher, run: Callable[[], object]) -> None:
 def config() -> BioGptConfig:
     return BioGptConfig(
         vocab_size=67, hidden_size=21, num_hidden_layers=1, num_attention_heads=3, intermediate_size=37,
-        max_position_embeddings=31,
+        max_position_embeddings=31, num_labels=11,
     )  # fmt: skip
 
 
@@ -107,6 +127,10 @@ def exercise() -> None:
         model = BioGptForCausalLM.from_config(config(), attn_implementation=attention)
         past = model(first, attention_mask=mask[:, :13]).past_key_values
         watch(lambda model=model, past=past: model(second, mask, past_key_values=past, trace=Trace(), labels=second))
+    tokens = BioGptForTokenClassification.from_config(config())
+    watch(lambda: tokens(second, mask, past_key_values=past, labels=second % 11))
+    sequence = BioGptForSequenceClassification.from_config(config())
+    watch(lambda: sequence(second, mask, past_key_values=past, labels=[[3], [10]]))
 
 
 WATCHER = Watcher(all_comments(), SIZES)

@@ -20,11 +20,11 @@ modeling.ACT2FN.setdefault("selu", torch.nn.SELU)
 Arrays = dict[str, np.ndarray]
 
 
-def build(seed: int = 0, **sizes: Any) -> transformers.BioGptForCausalLM:
-    """A model in float64 whose every weight is random, biases and norms too, so that none can be dropped unseen."""
+def build(seed: int = 0, head: str = "CausalLM", **sizes: Any) -> Any:
+    """A float64 model with one of the three heads; every weight is random, so that none can be dropped unseen."""
     config = transformers.BioGptConfig(**sizes)
     config._attn_implementation = "eager"
-    model = transformers.BioGptForCausalLM(config).double().eval()
+    model = getattr(transformers, f"BioGptFor{head}")(config).double().eval()
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -37,7 +37,7 @@ def build(seed: int = 0, **sizes: Any) -> transformers.BioGptForCausalLM:
     return model
 
 
-def save(model: transformers.BioGptForCausalLM, folder: Path) -> Path:
+def save(model: Any, folder: Path) -> Path:
     """Written by transformers in float64, so that nothing is rounded on the way."""
     model.save_pretrained(folder)
     return folder
@@ -83,7 +83,7 @@ def _recording_attention(trace: Arrays, layers: int) -> Callable[..., Any]:
     return forward
 
 
-def _hooks(model: transformers.BioGptForCausalLM, trace: Arrays) -> list[Any]:
+def _hooks(model: Any, trace: Arrays) -> list[Any]:
     """A hook on every module that has a name in our trace; a layer's attn_residual is what its second norm is given."""
     base, handles = model.biogpt, []
 
@@ -108,11 +108,13 @@ def _hooks(model: transformers.BioGptForCausalLM, trace: Arrays) -> list[Any]:
         named.append((f"layers.{i}", layer))
         handles.append(layer.final_layer_norm.register_forward_pre_hook(record_input(f"layers.{i}.attn_residual")))
     handles.append(base.layers[0].register_forward_pre_hook(record_input("embeddings")))
-    named += [("layer_norm", base.layer_norm), ("logits", model.output_projection)]
+    named.append(("layer_norm", base.layer_norm))
+    heads = {"output_projection": "logits", "score": "score", "classifier": "logits"}
+    named += [(name, getattr(model, head)) for head, name in heads.items() if hasattr(model, head)]
     return handles + [module.register_forward_hook(record(name)) for name, module in named]
 
 
-def torch_trace(model: transformers.BioGptForCausalLM, **inputs: Any) -> tuple[Arrays, Any]:
+def torch_trace(model: Any, **inputs: Any) -> tuple[Arrays, Any]:
     """Every array of our trace but position_ids and loss, by name, and transformers' own output."""
     trace: Arrays = {}
     handles = _hooks(model, trace)
@@ -124,6 +126,8 @@ def torch_trace(model: transformers.BioGptForCausalLM, **inputs: Any) -> tuple[A
     finally:
         for handle in handles:
             handle.remove()
+    if "score" in trace:  # of the position that is pooled
+        trace["logits"] = _numpy(output.logits)
     return trace, output
 
 
