@@ -136,10 +136,11 @@ class KVCache:
     def reorder(self, beam_indices: Array) -> KVCache:
         """Row i of the result is row ``beam_indices[i]`` of this cache, (new B,): what beam search asks for.
 
-        Copies the rows; this cache stays as it is. The number of rows may change.
+        Copies the rows into a cache of the same capacity; this one stays as it is. The number of rows may change.
         """
-        keys = [x[beam_indices] for x in self._store.keys]
-        values = [x[beam_indices] for x in self._store.values]
+        seen, capacity = slice(self.seq_length), self.capacity
+        keys = [_with_room(x[beam_indices, :, seen], capacity) for x in self._store.keys]
+        values = [_with_room(x[beam_indices, :, seen], capacity) for x in self._store.values]
         return KVCache(_Store(keys, values, self.seq_length), self.seq_length)
 
     def __repr__(self) -> str:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Self
 
 from minibiogpt import generation, inputs
 from minibiogpt.backend import Array, Backend
 from minibiogpt.checkpoint import causal_lm_shapes, sequence_classification_shapes, token_classification_shapes
 from minibiogpt.config import BioGptConfig
 from minibiogpt.errors import InputError
+from minibiogpt.generation import GenerationConfig
+from minibiogpt.hub import find_model
 from minibiogpt.layers import Linear, Weights, below
 from minibiogpt.model import BioGptModel
 from minibiogpt.ops import binary_cross_entropy, cross_entropy, mean_squared_error
@@ -50,6 +53,7 @@ class BioGptForCausalLM(WithHead):
     ----------
     biogpt : the BioGptModel.
     output_projection : the head, a Linear without bias; tied, it holds the very array of the token embedding.
+    generation_config : what ``generate`` does when it is not told otherwise: the folder's generation_config.json.
 
     Source: BioGptForCausalLM in transformers 4.57.
     """
@@ -62,6 +66,7 @@ class BioGptForCausalLM(WithHead):
         attn_implementation: str = "auto",
     ) -> None:
         super().__init__(config, weights, backend, attn_implementation)
+        self.generation_config = GenerationConfig.from_model_config(config)
         tied = config.tie_word_embeddings
         self.output_projection = Linear(weights["embed_tokens.weight" if tied else "output_projection.weight"])
 
@@ -101,7 +106,21 @@ class BioGptForCausalLM(WithHead):
         labels = _classes(inputs.as_array("labels", labels, self.backend, "ids"), (B, T), V, self.backend)
         return cross_entropy(logits[:, :-1].reshape(-1, V), labels.reshape(B, T)[:, 1:].reshape(-1))
 
-    def generate(self, input_ids: Any = None, **options: Any) -> Array:
+    @classmethod
+    def from_pretrained(cls, name: str | os.PathLike[str], *args: Any, **options: Any) -> Self:
+        """As every model; and the folder's generation_config.json, if there is one."""
+        model = super().from_pretrained(name, *args, **options)
+        folder = find_model(name)
+        if (folder / generation.FILE).is_file():
+            model.generation_config = GenerationConfig.from_pretrained(folder)
+        return model
+
+    def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
+        """As every model; and generation_config.json."""
+        super().save_pretrained(folder)
+        self.generation_config.save_pretrained(folder)
+
+    def generate(self, input_ids: Any = None, **options: Any) -> Any:
         """Continue each row of ``input_ids``; see ``minibiogpt.generation.generate`` for the options."""
         return generation.generate(self, input_ids, **options)
 

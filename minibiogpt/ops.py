@@ -96,6 +96,27 @@ def log_softmax(x: Array) -> Array:
     return (shifted - xp.log(xp.exp(shifted).sum(axis=-1, keepdims=True))).astype(x.dtype, copy=False)
 
 
+def top_k(x: Array, k: int) -> tuple[Array, Array]:
+    """The k largest of each row, the largest first, of equal ones the first: (B, M) gives values and places, (B, k).
+
+    Only what is as large as the k-th largest is sorted.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> [part.tolist() for part in top_k(np.array([[1.0, 3.0, 2.0, 3.0, 2.0]]), 3)]
+    [[[3.0, 3.0, 2.0]], [[1, 3, 2]]]
+    """
+    xp = backend_of(x).xp
+    B, M = x.shape
+    places = xp.empty((B, k), dtype="int64")
+    kth = xp.partition(x, M - k, axis=-1)[:, M - k]  # (B)
+    for row in range(B):
+        large = xp.nonzero(x[row] >= kth[row])[0]
+        places[row] = large[xp.argsort(-x[row][large], kind="stable")[:k]]
+    return xp.take_along_axis(x, places, axis=-1), places
+
+
 def cross_entropy(logits: Array, labels: Array, ignore: int = -100) -> Array:
     """The mean of -log p(label) in nats over the labels that are not ``ignore``: (M, V) and (M,) give ().
 

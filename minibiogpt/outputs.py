@@ -9,7 +9,7 @@ from minibiogpt.backend import Array
 from minibiogpt.cache import KVCache
 
 
-class _Fields:
+class Fields:
     """Fields by name, by key, or by their place among those that are not None, as in transformers."""
 
     def to_tuple(self) -> tuple:
@@ -22,7 +22,7 @@ class _Fields:
 
 
 @dataclass
-class BaseModelOutput(_Fields):
+class BaseModelOutput(Fields):
     """Of the base model.
 
     Attributes
@@ -41,7 +41,7 @@ class BaseModelOutput(_Fields):
 
 
 @dataclass
-class CausalLMOutput(_Fields):
+class CausalLMOutput(Fields):
     """Of the language model.
 
     Attributes
@@ -59,7 +59,7 @@ class CausalLMOutput(_Fields):
 
 
 @dataclass
-class SequenceClassifierOutput(_Fields):
+class SequenceClassifierOutput(Fields):
     """Of the sequence classifier.
 
     Attributes
@@ -77,7 +77,7 @@ class SequenceClassifierOutput(_Fields):
 
 
 @dataclass
-class TokenClassifierOutput(_Fields):
+class TokenClassifierOutput(Fields):
     """Of the token classifier.
 
     Attributes

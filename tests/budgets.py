@@ -157,3 +157,9 @@ NEAR_TIE_FLOAT32 = 10 * MEASURED["demo"]["logits"]
 
 # Base size, float32, 24 layers, 2 x 16 tokens with left padding: measured 2026-11-21, times FACTOR.
 BASE_SIZE = {"hidden_states": FACTOR * 9.6e-7, "logits": FACTOR * 6.2e-7}
+
+# Beam search: scores of transformers, which computes them in float32 whatever the model's dtype; the largest drift over
+# the combinations of tests/test_beam_search.py, measured 2026-11-21, times FACTOR. A sum may be near 0 where its terms
+# are not: the best hypothesis of a sure model.
+BEAM_STEP = FACTOR * 7.8e-7
+BEAM_SUM = FACTOR * 8.3e-6

@@ -18,8 +18,8 @@ from minibiogpt.erf import erf
 SCALARS = (bool, int, float, np.generic)
 # Checked against the module cupy 14; each is used by the package, and none is missing there.
 CUPY_FUNCTIONS = frozenset(
-    """arange argmax argsort broadcast_to cumsum empty empty_like exp expm1 finfo full log log1p maximum minimum ones
-    sort sqrt take_along_axis tanh where zeros""".split()
+    """arange argmax argsort broadcast_to concatenate cumsum empty empty_like exp expm1 finfo full log log1p maximum
+    minimum nonzero ones partition repeat sort sqrt take_along_axis tanh where zeros zeros_like""".split()
 )
 
 
@@ -35,6 +35,8 @@ def inner(x: Any) -> Any:
 
 
 def outer(x: Any) -> Any:
+    if isinstance(x, tuple):
+        return tuple(outer(one) for one in x)
     return StrictArray(np.asarray(x)) if isinstance(x, np.ndarray | np.generic) else x
 
 

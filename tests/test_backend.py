@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -51,12 +52,32 @@ def test_the_cache_stays_on_the_backend() -> None:
     assert np.array_equal(plain(second.logits), reference([[17, 9]], past_key_values=past).logits)
 
 
-@pytest.mark.parametrize(
-    "options",
-    [{}, {"do_sample": True, "seed": 3, "top_k": 20, "top_p": 0.9, "temperature": 0.7}, {"min_length": 30}],
-    ids=["greedy", "sampling", "min_length"],
-)
-def test_generation_runs_without_leaving_the_backend(options: dict) -> None:
+GENERATION: dict[str, dict[str, Any]] = {
+    "greedy": {},
+    "sampling": {
+        "do_sample": True,
+        "seed": 3,
+        "top_k": 20,
+        "top_p": 0.9,
+        "temperature": 0.7,
+        "num_return_sequences": 2,
+    },
+    "min_length": {"min_length": 30},
+    "filters": {"do_sample": True, "min_p": 0.01, "typical_p": 0.9, "epsilon_cutoff": 1e-4, "eta_cutoff": 1e-4},
+    "penalties": {"repetition_penalty": 1.3, "no_repeat_ngram_size": 2, "exponential_decay_length_penalty": (3, 1.1)},
+    "words": {"bad_words_ids": [[7], [5, 9]], "sequence_bias": {(5, 9): 1.0}, "suppress_tokens": [26]},
+    "forced": {"forced_eos_token_id": 2, "begin_suppress_tokens": [26], "renormalize_logits": True},
+    "a prefix": {"prefix_allowed_tokens_fn": lambda row, ids: [2, 5, 9, 26 + len(ids)]},
+    "criteria": {"stopping_criteria": [lambda ids, scores: ids[:, -1] == 26], "eos_token_id": [2, 30]},
+    "beams": {"num_beams": 3, "length_penalty": 0.5, "num_return_sequences": 2},
+    "beams, never early": {"num_beams": 3, "early_stopping": "never", "no_repeat_ngram_size": 2},
+    "beam sampling": {"num_beams": 3, "do_sample": True, "seed": 5, "temperature": 1.5},
+    "fairseq": {"num_beams": 3, "scoring": "fairseq", "min_length": 12},
+}
+
+
+@pytest.mark.parametrize("options", GENERATION.values(), ids=GENERATION)
+def test_generation_runs_without_leaving_the_backend(options: dict[str, Any]) -> None:
     want = load("numpy").generate(PROMPTS, attention_mask=MASK, max_new_tokens=25, **options)
     got = load("strict").generate(PROMPTS, attention_mask=MASK, max_new_tokens=25, **options)
     assert np.array_equal(plain(got), want)

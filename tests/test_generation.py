@@ -1,76 +1,20 @@
-"""Generation against transformers' generate: greedy ids exactly, sampling by its distribution and its draws."""
+"""Generation against transformers' generate: greedy ids exactly; limits, options and their errors."""
 
 from __future__ import annotations
 
 import io
 import math
-from functools import cache
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
-import transformers
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
-from transformers.generation import logits_process as theirs
 
-from minibiogpt import BioGptConfig, BioGptForCausalLM, BioGptTokenizer, InputError
-from minibiogpt.generation import MinLength, Temperature, TextStreamer, TopK, TopP, decode
-from minibiogpt.generation.decode import _Draw, _processors
-from minibiogpt.generation.processors import apply
-from minibiogpt.hub import find_model
-from minibiogpt.ops import softmax
-from tests.budgets import LANE_A, NEAR_TIE_FLOAT32
-from tests.compare import assert_close
+from minibiogpt import BioGptConfig, BioGptForCausalLM, InputError
+from minibiogpt.generation import TextStreamer, decode
+from tests.demo import PROMPTS, assert_same_ids, ours, their_ids, tokenizer
 
-PROMPTS = [
-    "Ibuprofen is best used for", "Metformin acts by", "The most common adverse effect of", "Mutations in BRCA1",
-    "Tuberculosis is caused by", "Patients with", "COVID-19 is", "Warfarin", "What is Lisinopril used for?",
-    "Sample Q123 was sequenced for CFTR.", "Patient K57, a woman aged 63, was given Aspirin", "A lack of vitamin C",
-    "Omeprazole is a proton pump inhibitor. Metformin is", "The gene", "Malaria is transmitted", "Both", "Insulin",
-    "Treatment with Cisplatin may be complicated by", "As a statin,", "zzz qqq 999 (unusual)", "α", "Aspirin, and",
-]  # fmt: skip
 NEW = 64
 LANES = pytest.mark.parametrize("dtype", ["float64", "float32"])
-
-
-@cache
-def tokenizer() -> BioGptTokenizer:
-    return BioGptTokenizer.from_pretrained("demo")
-
-
-@cache
-def ours(dtype: str = "float32") -> BioGptForCausalLM:
-    return BioGptForCausalLM.from_pretrained("demo", dtype=dtype)
-
-
-@cache
-def reference(dtype: str) -> Any:
-    model = transformers.BioGptForCausalLM.from_pretrained(find_model("demo"), attn_implementation="eager")
-    return model.to(getattr(torch, dtype)).eval()
-
-
-def their_ids(dtype: str, batch: dict[str, np.ndarray], **options: Any) -> np.ndarray:
-    tensors = {name: torch.tensor(batch[name]) for name in ("input_ids", "attention_mask")}
-    with torch.no_grad():
-        return reference(dtype).generate(**tensors, do_sample=False, **options).numpy()
-
-
-def assert_same_ids(dtype: str, got: np.ndarray, want: np.ndarray, prompt: dict[str, np.ndarray]) -> None:
-    """Equal; a float32 row may part from the other's only where float64 shows a tie within float32's drift."""
-    if np.array_equal(got, want):
-        return
-    assert dtype == "float32", "float64 ids differ"
-    width = min(got.shape[1], want.shape[1])
-    for row, (a, b) in enumerate(zip(got[:, :width], want[:, :width], strict=True)):
-        if np.array_equal(a, b):
-            continue
-        at = int(np.argmax(a != b))
-        mask = np.concatenate([prompt["attention_mask"][row], np.ones(at - prompt["input_ids"].shape[1], dtype=int)])
-        logits = ours("float64")(a[None, :at], mask[None]).logits[0, -1]
-        gap = abs(logits[a[at]] - logits[b[at]]) / np.abs(logits).max()
-        assert gap <= NEAR_TIE_FLOAT32, f"row {row} differs at {at} without a tie: {gap:.1e}"
 
 
 @LANES
@@ -128,86 +72,6 @@ def test_defaults_and_limits_are_transformers() -> None:
     assert ours().generate(ids, eos_token_id=several).shape[1] == ids.shape[1] + 3
 
 
-LOGITS = np.random.default_rng(0).normal(0, 3, (4, 61))
-TIED = np.round(LOGITS)
-IDS = np.zeros((4, 7), dtype=np.int64)
-
-
-@pytest.mark.parametrize("logits", [LOGITS, TIED], ids=["random", "ties"])
-@pytest.mark.parametrize(
-    ("mine", "other"),
-    [
-        (Temperature(0.7), theirs.TemperatureLogitsWarper(0.7)),
-        (TopK(5), theirs.TopKLogitsWarper(5)),
-        (TopK(500), theirs.TopKLogitsWarper(500)),
-        (MinLength(8, [2, 5]), theirs.MinLengthLogitsProcessor(8, [2, 5], device="cpu")),
-        (MinLength(7, [2, 5]), theirs.MinLengthLogitsProcessor(7, [2, 5], device="cpu")),
-    ],
-)
-def test_each_processor_is_transformers(logits: np.ndarray, mine: Any, other: Any) -> None:
-    want = other(torch.tensor(IDS), torch.tensor(logits)).numpy()
-    assert np.array_equal(mine(IDS, logits), want)
-
-
-@pytest.mark.parametrize("p", [0.05, 0.3, 0.9, 0.999])
-def test_top_p_is_transformers(p: float) -> None:
-    want = theirs.TopPLogitsWarper(p)(torch.tensor(IDS), torch.tensor(LOGITS)).numpy()
-    got = TopP(p)(IDS, LOGITS)
-    assert np.array_equal(got, want)
-    assert np.isfinite(got).any(axis=-1).all()
-    tied = TopP(p)(IDS, TIED)  # which of equal tokens stay is not said by transformers' unstable sort: only how many
-    others = theirs.TopPLogitsWarper(p)(torch.tensor(IDS), torch.tensor(TIED)).numpy()
-    assert np.array_equal(np.sort(tied, axis=-1), np.sort(others, axis=-1))
-
-
-def test_the_whole_processed_distribution_on_the_demo_model() -> None:
-    ids = tokenizer()("Patients with")["input_ids"]
-    logits = ours("float64")(ids).logits[:, -1]
-    chain = [theirs.TemperatureLogitsWarper(1.3), theirs.TopKLogitsWarper(30), theirs.TopPLogitsWarper(0.8)]
-    want = torch.tensor(logits)
-    for process in chain:
-        want = process(torch.tensor(ids), want)
-    got = logits
-    for mine in (Temperature(1.3), TopK(30), TopP(0.8)):
-        got = mine(ids, got)
-    kept = np.isfinite(got)
-    assert np.array_equal(kept, np.isfinite(want.numpy()))
-    assert 1 < kept.sum() < 30
-    assert np.abs(got[kept] - want.numpy()[kept]).max() <= LANE_A * np.abs(got[kept]).max()
-
-
-def chi_square(draws: np.ndarray, p: np.ndarray) -> float:
-    """Pearson's statistic of the counts against n p, over the tokens that can be drawn."""
-    possible = p > 0
-    counts = np.bincount(draws, minlength=p.size)
-    assert counts[~possible].sum() == 0, "a token of probability 0 was drawn"
-    expected = draws.size * p[possible]
-    return float(((counts[possible] - expected) ** 2 / expected).sum())
-
-
-def test_the_draw_follows_the_distribution() -> None:
-    """Chi-square with 7 degrees of freedom: 24.3 is exceeded with probability 0.001."""
-    p = np.array([0.3, 0.0, 0.05, 0.2, 0.15, 0.1, 0.1, 0.05, 0.05, 0.0])
-    with np.errstate(divide="ignore"):
-        logits = np.tile(np.log(p), (20_000, 1))
-    draws = _Draw(seed=1)(logits)
-    assert chi_square(draws, p) < 24.3
-    wrong = np.array([0.28, 0.0, 0.07, 0.2, 0.15, 0.1, 0.1, 0.05, 0.05, 0.0])
-    assert chi_square(draws, wrong) > 24.3, "the test would not notice another distribution"
-
-
-def test_extreme_uniforms_never_draw_an_impossible_token(monkeypatch: pytest.MonkeyPatch) -> None:
-    logits = np.array([[-np.inf, 0.0, -np.inf, 0.3, -np.inf]] * 2)
-    draw = _Draw(seed=0)
-
-    class Edges:
-        def random(self, shape: tuple[int, int]) -> np.ndarray:
-            return np.array([[0.0], [math.nextafter(1.0, 0.0)]])
-
-    draw.rng = Edges()  # type: ignore[assignment]
-    assert draw(logits).tolist() == [1, 3]
-
-
 def test_a_seed_gives_the_same_text_and_another_another() -> None:
     ids = tokenizer()("Patients with")["input_ids"]
     options: dict[str, Any] = {"do_sample": True, "max_new_tokens": 30, "temperature": 1.5}
@@ -231,16 +95,15 @@ def test_a_seed_gives_the_same_text_and_another_another() -> None:
         ({"max_new_tokens": 255}, r"fit into N = 256 positions .*; found 3 and 255; ask for at most 254"),
         ({"max_length": 3}, "max_length counts the prompt and must exceed it; found 3 for 3 tokens"),
         ({"min_length": 30}, r"min_length must be a whole number in \[0, 23\]"),
-        ({"temperature": 0.0}, "temperature must be a finite number above 0; found 0.0"),
-        ({"temperature": math.nan}, "temperature must be a finite number above 0"),
+        ({"temperature": 0.0}, r"temperature must be a number in \[1e-06, 1e\+06\]; found 0.0"),
+        ({"temperature": math.nan}, r"temperature must be a number in \[1e-06, 1e\+06\]"),
         ({"top_k": -1}, "top_k must be a whole number"),
         ({"top_p": 0.0}, r"top_p must be a number in \(0, 1\]"),
         ({"top_p": 1.5}, r"top_p must be a number in \(0, 1\]"),
         ({"do_sample": True, "seed": -1}, "seed must be None or a whole number"),
         ({"min_length": 2.5}, "min_length must be a whole number"),
         ({"min_length": "5"}, "min_length must be a whole number"),
-        ({"temperature": "warm"}, "temperature must be a finite number above 0; found 'warm'"),
-        ({"temperature": None}, "temperature must be a finite number above 0"),
+        ({"temperature": "warm"}, r"temperature must be a number in \[1e-06, 1e\+06\]; found 'warm'"),
         ({"temperature": 1e-300}, r"temperature must be a number in \[1e-06, 1e\+06\]; found 1e-300"),
         ({"temperature": 10**400}, r"temperature must be a number in \[1e-06, 1e\+06\]"),
         ({"top_k": math.inf}, "top_k must be a whole number"),
@@ -248,7 +111,25 @@ def test_a_seed_gives_the_same_text_and_another_another() -> None:
         ({"top_k": 2.0}, "top_k must be a whole number"),
         ({"top_p": "most"}, r"top_p must be a number in \(0, 1\]"),
         ({"seed": 1.5}, "seed must be None or a whole number"),
-        ({"num_beams": 5}, "no beam search"),
+        ({"num_beam": 5}, "an option of generate must be one that it has; found num_beam; do you mean num_beams?"),
+        ({"num_beams": 0}, "num_beams must be a whole number, 1 or more; found 0"),
+        ({"num_beams": True}, "num_beams must be a whole number, 1 or more"),
+        ({"num_beams": 2, "num_return_sequences": 3}, "at most num_beams, 2; found 3"),
+        ({"num_return_sequences": 2}, "must be 1 in greedy decoding.*do_sample=True"),
+        ({"early_stopping": "always"}, "early_stopping must be one of False, True, 'never'; found 'always'"),
+        ({"length_penalty": math.inf}, "length_penalty must be a finite number"),
+        ({"scoring": "fairseq"}, "scoring 'fairseq' is a way of beam search"),
+        ({"min_new_tokens": 21}, "min_new_tokens must be at most the 20 new tokens"),
+        ({"repetition_penalty": 0}, "repetition_penalty must be a finite number above 0"),
+        ({"bad_words_ids": [[]]}, "bad_words_ids must be a list of lists of one or more ids"),
+        ({"bad_words_ids": [[5, 1874]]}, r"must be an id in \[0, 1874\); found 1874"),
+        ({"stop_strings": "."}, "needs the tokenizer to find stop_strings"),
+        ({"stop_strings": ""}, "stop_strings must be a text or a list of texts, none of them empty"),
+        ({"prefix_allowed_tokens_fn": lambda row, ids: []}, "must return one or more ids.*row 0 after 3 tokens"),
+        ({"logits_processor": [lambda ids, logits: None]}, r"must return the logits of every token, \(1, 1874\)"),
+        ({"logits_processor": [lambda ids, logits: logits[:, :5]]}, r"shape \(1, 5\)"),
+        ({"stopping_criteria": [lambda ids, scores: ids]}, r"must return \(1,\) booleans"),
+        ({"num_beams": 2, "streamer": True}, "a streamer takes a batch of 1 without beams"),
         ({"eos_token_id": 99999}, r"eos_token_id must be an id in \[0, 1874\)"),
         ({"input_ids": [[2, 3], [4, 5]], "streamer": True}, "a streamer takes a batch of 1"),
     ],
@@ -266,27 +147,6 @@ def test_the_longest_text_that_fits() -> None:
     got = ours().generate([[2, 92, 26]], max_new_tokens=254, min_length=257)
     assert got.shape == (1, 257)
     assert ours().generate(got[:, :250], min_length=257).shape == (1, 257), "by default, what fits"
-
-
-def test_streamed_text_is_the_decoded_text() -> None:
-    rng, tok = np.random.default_rng(0), tokenizer()
-    rows = [ours().generate(tok(p)["input_ids"], max_new_tokens=NEW)[0].tolist() for p in PROMPTS]
-    rows += [rng.integers(0, len(tok), 40).tolist() for _ in range(300)]
-    for row in rows:
-        out = io.StringIO()
-        streamer = TextStreamer(tok, stream=out)
-        for ids in (row[:3], *([i] for i in row[3:])):
-            streamer.put(ids)
-        before_end = out.getvalue()
-        streamer.end()
-        assert out.getvalue() == tok.decode(row, skip_special_tokens=True) + "\n"
-        assert len(before_end) > 0, "nothing was streamed"
-
-
-def test_streaming_from_generate_skips_the_prompt_when_told_to() -> None:
-    out, ids = io.StringIO(), tokenizer()("Metformin acts by")["input_ids"]
-    got = ours().generate(ids, streamer=TextStreamer(tokenizer(), skip_prompt=True, stream=out))
-    assert out.getvalue() == tokenizer().decode(got[0, ids.shape[1] :], skip_special_tokens=True) + "\n"
 
 
 def test_a_progress_bar_counts_the_new_tokens(capfd: pytest.CaptureFixture[str]) -> None:
@@ -315,40 +175,6 @@ def test_without_a_pad_token_rows_that_ended_are_filled_with_the_end() -> None:
     assert got.shape[1] > 4
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        {},
-        {"temperature": 0.6},
-        {"top_k": 0, "top_p": 0.7},
-        {"top_k": 7, "top_p": 0.4, "temperature": 1.7},
-        {"min_length": 40, "temperature": 3.0},
-    ],
-)
-def test_the_rules_are_those_that_transformers_generate_builds(options: dict[str, Any]) -> None:
-    model = reference("float64")
-    config = transformers.GenerationConfig(do_sample=True, eos_token_id=2, pad_token_id=1, max_length=60, **options)
-    model._prepare_special_tokens(config, True, "cpu")
-    chain = model._get_logits_processor(config, input_ids_seq_length=3, device="cpu")
-    values: dict[str, Any] = {"min_length": 0, "temperature": 1.0, "top_k": 50, "top_p": 1.0} | options
-    rules = _processors(60, (2,), do_sample=True, **values)
-    assert len(rules) == len(chain)
-    for prompt in PROMPTS[:6]:
-        ids = tokenizer()(prompt)["input_ids"]
-        logits = ours("float64")(ids).logits[:, -1]
-        got, want = apply(rules, ids, logits), chain(torch.tensor(ids), torch.tensor(logits))
-        assert np.array_equal(np.isfinite(got), np.isfinite(want.numpy())), "other tokens are kept"
-        assert_close("processed", softmax(got), torch.softmax(want, dim=-1).numpy(), LANE_A)
-
-
-def test_a_sum_that_grows_where_nothing_is_added_draws_nothing_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As a device may that sums in parallel; here the growth is large enough to be hit."""
-    exact = np.cumsum
-    monkeypatch.setattr(np, "cumsum", lambda x, axis: exact(x, axis=axis) + np.array([0.0, 0.1, 0.0, 0.1]))
-    draws = _Draw(seed=0)(np.tile([0.0, -np.inf, 0.0, -np.inf], (500, 1)))
-    assert set(draws.tolist()) == {0, 2}
-
-
 def test_float16_logits_are_widened_before_the_rules(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[str] = []
     model = BioGptForCausalLM.from_pretrained("demo")
@@ -362,20 +188,3 @@ def test_float16_logits_are_widened_before_the_rules(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(decode, "apply", noted)
     model.generate([[2, 92]], max_new_tokens=2, eos_token_id=[])
     assert seen == ["float32"] * 2
-
-
-DASHES = ["@", "-@</w>", "@-@</w>", "@</w>", "-", "-</w>", ".</w>", ",</w>", '"</w>', "'</w>", "(</w>", ")</w>", "</s>"]
-
-
-@settings(max_examples=400)
-@given(st.lists(st.one_of(st.sampled_from(DASHES), st.integers(0, 1873)), max_size=12))
-@example([".</w>", "@", "-@</w>", "98</w>"])  # "98." becomes "98 .-98": the dash joins the full stop to what follows
-@example([")</w>", "@", "</s>", "-@</w>", "98</w>"])
-def test_streamed_text_is_the_decoded_text_where_dashes_join_words(row: list[str | int]) -> None:
-    tok, out = tokenizer(), io.StringIO()
-    ids = [tok.vocab[piece] if isinstance(piece, str) else piece for piece in ["98</w>", *row]]
-    streamer = TextStreamer(tok, stream=out)
-    for i in ids:
-        streamer.put([i])
-    streamer.end()
-    assert out.getvalue() == tok.decode(ids, skip_special_tokens=True) + "\n"

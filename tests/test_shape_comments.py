@@ -140,14 +140,22 @@ def watch(run: Callable[[], object]) -> None:
     watched(WATCHER, run)
 
 
+STEPS: list[dict[str, Any]] = [
+    {"do_sample": True, "top_k": 7, "top_p": 0.9, "temperature": 0.5, "min_length": 19, "min_p": 0.01},
+    {"do_sample": True, "typical_p": 0.9, "epsilon_cutoff": 1e-4, "eta_cutoff": 1e-4, "no_repeat_ngram_size": 2},
+    {"repetition_penalty": 1.2, "forced_eos_token_id": 2, "exponential_decay_length_penalty": (-1, 1.2)},
+    {"num_beams": 2, "scoring": "fairseq"},
+]
+
+
 def exercise_generation() -> None:
-    """One sampled step: its arrays have no past of their own, so T is the prompt."""
+    """One step of each: its arrays have no past of their own, so T is the prompt."""
     model = BioGptForCausalLM.from_config(config())
     prompt = np.random.default_rng(0).integers(3, 67, (2, 18))
-    options = {"do_sample": True, "top_k": 7, "top_p": 0.9, "temperature": 0.5, "min_length": 19}
-    comments = {file: lines for file, lines in WATCHER.comments.items() if "generation" in file}
-    watcher = Watcher(comments, SIZES | {"T": 18, "S": 18})
-    watched(watcher, lambda: model.generate(prompt, max_new_tokens=1, **options))
+    comments = {file: lines for file, lines in WATCHER.comments.items() if "generation" in file or "ops" in file}
+    watcher = Watcher(comments, SIZES | {"T": 18, "S": 18, "2": 2})
+    for options in STEPS:
+        watched(watcher, lambda options=options: model.generate(prompt, max_new_tokens=1, **options))
     WATCHER.seen |= watcher.seen
     WATCHER.lies += watcher.lies
 

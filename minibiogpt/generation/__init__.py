@@ -1,7 +1,56 @@
-"""Logits to text: the decoding loop, what may be done to the logits on the way, and streaming."""
+"""Logits to text: greedy decoding, sampling and beam search, the rules on the way, stopping, and streaming."""
 
+from minibiogpt.generation.config import FILE, GenerationConfig
 from minibiogpt.generation.decode import generate
-from minibiogpt.generation.processors import LogitsProcessor, MinLength, Temperature, TopK, TopP
+from minibiogpt.generation.outputs import GenerateOutput
+from minibiogpt.generation.processors import (
+    ExponentialDecay,
+    ForcedEnd,
+    ForcedFirst,
+    LogitsProcessor,
+    MinLength,
+    NoRepeatNGram,
+    OnlyEnd,
+    PrefixConstraint,
+    RepetitionPenalty,
+    SequenceBias,
+    Suppress,
+    bad_words,
+    renormalize,
+)
+from minibiogpt.generation.rules import logits_processors
+from minibiogpt.generation.sampling import EpsilonCutoff, EtaCutoff, MinP, Temperature, TopK, TopP, TypicalP
+from minibiogpt.generation.stopping import EndToken, StoppingCriterion, StopStrings
 from minibiogpt.generation.streaming import TextStreamer
 
-__all__ = ["LogitsProcessor", "MinLength", "Temperature", "TextStreamer", "TopK", "TopP", "generate"]
+__all__ = [
+    "FILE",
+    "EndToken",
+    "EpsilonCutoff",
+    "EtaCutoff",
+    "ExponentialDecay",
+    "ForcedEnd",
+    "ForcedFirst",
+    "GenerateOutput",
+    "GenerationConfig",
+    "LogitsProcessor",
+    "MinLength",
+    "MinP",
+    "NoRepeatNGram",
+    "OnlyEnd",
+    "PrefixConstraint",
+    "RepetitionPenalty",
+    "SequenceBias",
+    "StopStrings",
+    "StoppingCriterion",
+    "Suppress",
+    "Temperature",
+    "TextStreamer",
+    "TopK",
+    "TopP",
+    "TypicalP",
+    "bad_words",
+    "generate",
+    "logits_processors",
+    "renormalize",
+]

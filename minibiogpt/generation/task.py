@@ -1,0 +1,118 @@
+"""What both ways of decoding share: the task, and the model that is fed with ids."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from minibiogpt.backend import Array, backend_of
+from minibiogpt.cache import KVCache
+from minibiogpt.generation.config import GenerationConfig
+from minibiogpt.generation.draw import Draw
+from minibiogpt.generation.processors import LogitsProcessor
+from minibiogpt.generation.stopping import StoppingCriterion
+
+if TYPE_CHECKING:
+    from minibiogpt.heads import BioGptForCausalLM
+
+
+class Streamer(Protocol):
+    """Somebody who is told the ids of one row as they come: first the prompt's, then one by one."""
+
+    def put(self, ids: list[int]) -> None: ...
+
+    def end(self) -> None: ...
+
+
+@dataclass
+class Task:
+    """One call of generate: what is asked for, settled and checked, and what it has to report.
+
+    Attributes
+    ----------
+    prompt : (B, T) ids. mask : (B, T) booleans, or None when nothing is padding. new : how many new tokens at most.
+    pad : the id that stands where a row has ended.
+    scores, logits : of each step so far, if they were asked for.
+    """
+
+    prompt: Array
+    mask: Array | None
+    config: GenerationConfig
+    processors: Sequence[LogitsProcessor]
+    stops: Sequence[StoppingCriterion]
+    new: int
+    pad: int
+    draw: Draw
+    streamer: Streamer | None
+    bar: Any
+    scores: tuple[Array, ...] | None = field(default=None, init=False)
+    logits: tuple[Array, ...] | None = field(default=None, init=False)
+
+    def note(self, logits: Array, scores: Array) -> Array:
+        """One step more: its logits, and its scores after the rules, which are handed back."""
+        if self.config.output_scores:
+            self.scores = (*(self.scores or ()), scores)
+        if self.config.output_logits:
+            self.logits = (*(self.logits or ()), logits)
+        self.bar.update()
+        return scores
+
+    def tell(self, ids: Array) -> None:
+        """Let the streamer know the first row's newest ids."""
+        if self.streamer:
+            self.streamer.put(backend_of(ids).to_numpy(ids[0]).tolist())
+
+
+class Feed:
+    """A model that is fed with growing rows of ids; it remembers how far it has read."""
+
+    def __init__(self, model: BioGptForCausalLM, task: Task) -> None:
+        xp, longest = model.backend.xp, task.prompt.shape[1] + task.new
+        B, T = task.prompt.shape
+        self.model, self.use_cache, self.mask = model, task.config.use_cache, None
+        if task.mask is not None:
+            self.mask = xp.ones((B, longest), dtype="int64")
+            self.mask[:, :T] = task.mask
+        self.cache = KVCache.empty(model.config, B, longest, model.backend, model.dtype) if self.use_cache else None
+
+    def logits(self, ids: Array) -> Array:
+        """(rows, S) to the logits after the last position, (rows, V): only there is the head asked.
+
+        With a cache only the positions not yet seen are computed. float16 is widened to float32.
+        """
+        seen = 0 if self.cache is None else self.cache.seq_length
+        output = self.model.biogpt(
+            ids[:, seen:],
+            None if self.mask is None else self.mask[:, : ids.shape[1]],
+            past_key_values=self.cache,
+            use_cache=self.use_cache,
+            return_dict=True,
+            output_attentions=False,
+            output_hidden_states=False,
+        )
+        self.cache, self.hidden = output.past_key_values, output.last_hidden_state
+        return self.head(self.hidden[:, -1])
+
+    def head(self, hidden: Array) -> Array:
+        """(rows, D) to logits (rows, V)."""
+        logits = self.model.output_projection(hidden)
+        return logits.astype("float32") if logits.dtype == "float16" else logits
+
+    def reorder(self, rows: Array) -> None:
+        """From now on row i continues what was row ``rows[i]``: the cache is copied, not computed again."""
+        xp = self.model.backend.xp
+        if rows.shape[0] == self.hidden.shape[0] and bool((rows == xp.arange(rows.shape[0])).all()):
+            return
+        if self.cache is not None:
+            self.cache = self.cache.reorder(rows)
+        if self.mask is not None:
+            self.mask = self.mask[rows]
+
+    def repeated(self, logits: Array, times: int) -> Array:
+        """Each row ``times`` times, one after the other, in the cache and in ``logits``."""
+        if times == 1:
+            return logits
+        rows = self.model.backend.xp.repeat(self.model.backend.xp.arange(logits.shape[0]), times)
+        self.reorder(rows)
+        return logits[rows]
