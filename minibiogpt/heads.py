@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from typing import Any, Self
 
-from minibiogpt import generation, inputs
+from minibiogpt import generation, inputs, scoring
 from minibiogpt.backend import Array, Backend
 from minibiogpt.checkpoint import causal_lm_shapes, sequence_classification_shapes, token_classification_shapes
 from minibiogpt.config import BioGptConfig
@@ -123,6 +123,10 @@ class BioGptForCausalLM(WithHead):
     def generate(self, input_ids: Any = None, **options: Any) -> Any:
         """Continue each row of ``input_ids``; see ``minibiogpt.generation.generate`` for the options."""
         return generation.generate(self, input_ids, **options)
+
+    def score(self, input_ids: Any, attention_mask: Any = None, **options: Any) -> scoring.Scores:
+        """ln p of each token given those before it; see ``minibiogpt.scoring.score`` for the options."""
+        return scoring.score(self, input_ids, attention_mask, **options)
 
     def named_parameters(self) -> Iterator[tuple[str, Array]]:
         yield from super().named_parameters()
