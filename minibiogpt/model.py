@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from minibiogpt import inputs
+from minibiogpt import features, inputs
 from minibiogpt.attention import make_mask
 from minibiogpt.backend import Array, Backend, get_backend
 from minibiogpt.cache import KVCache
@@ -142,6 +142,10 @@ class BioGptModel(Pretrained):
             tuple(attentions) if look_inside else None,
         )
         return output if _chosen(return_dict, config.return_dict) else output.to_tuple()
+
+    def embed(self, input_ids: Any, attention_mask: Any = None, **options: Any) -> Array:
+        """One vector for each row, (B, D); see ``minibiogpt.features.embed`` for the options."""
+        return features.embed(self, input_ids, attention_mask, **options)
 
     def _token_embeddings(self, input_ids: Any, inputs_embeds: Any) -> Array:
         """(B, T, D) from exactly one of the two."""

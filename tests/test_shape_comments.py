@@ -160,9 +160,21 @@ def exercise_generation() -> None:
     WATCHER.lies += watcher.lies
 
 
+def exercise_scoring() -> None:
+    """A batch without a past."""
+    model = BioGptForCausalLM.from_config(config())
+    ids = np.random.default_rng(0).integers(3, 67, (2, 5))
+    comments = {file: lines for file, lines in WATCHER.comments.items() if file.endswith(("scoring.py", "features.py"))}
+    watcher = Watcher(comments, SIZES)
+    watched(watcher, lambda: (model.score(ids), model.biogpt.embed(ids)))
+    WATCHER.seen |= watcher.seen
+    WATCHER.lies += watcher.lies
+
+
 def test_every_shape_comment_is_run_and_true() -> None:
     exercise()
     exercise_generation()
+    exercise_scoring()
     assert not WATCHER.lies, "\n".join(WATCHER.lies)
     statements = {(file, name, line) for file, lines in WATCHER.comments.items() for line, (name, _) in lines.items()}
     unseen = [f"{file}:{line}" for file, _, line in sorted(statements) if (file, line) not in WATCHER.seen]
