@@ -103,13 +103,12 @@ def rows_of(input_ids: Any, attention_mask: Any, vocab_size: int) -> tuple[list[
     return [row[here] for row, here in zip(ids, real, strict=True)], real
 
 
-def padded(rows: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """ids and mask (B, T) int64, padded on the right with an id that nothing looks at."""
-    shape = len(rows), max(len(row) for row in rows)
-    ids, mask = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
+def padded(rows: Sequence[np.ndarray]) -> np.ndarray:
+    """ids (B, T) int64, padded on the right: no mask is needed, for causality hides the pads from every real token."""
+    ids = np.zeros((len(rows), max(len(row) for row in rows)), dtype=np.int64)
     for b, row in enumerate(rows):
-        ids[b, : len(row)], mask[b, : len(row)] = row, 1
-    return ids, mask
+        ids[b, : len(row)] = row
+    return ids
 
 
 def whole(name: str, value: Any, low: int, high: int | None = None) -> int:

@@ -87,7 +87,7 @@ def _states(model: BioGptModel, rows: list[np.ndarray], layer: int | None) -> Ar
         "output_hidden_states": keep,
         "return_dict": True,
     }
-    output = model(*padded(rows), **options)
+    output = model(padded(rows), **options)
     return output.last_hidden_state if layer is None else output.hidden_states[layer]
 
 

@@ -136,14 +136,14 @@ class _Piece(NamedTuple):
 
 def _fill(model: BioGptForCausalLM, pieces: list[_Piece]) -> None:
     """Run one batch and write each piece's results to their place."""
-    ids, mask = padded([piece.ids for piece in pieces])
+    ids = padded([piece.ids for piece in pieces])
     options: dict[str, Any] = {
         "use_cache": False,
         "output_attentions": False,
         "output_hidden_states": False,
         "return_dict": True,
     }
-    hidden = model.biogpt(ids, mask, **options).last_hidden_state  # (B, T, D)
+    hidden = model.biogpt(ids, **options).last_hidden_state  # (B, T, D)
     T = ids.shape[1]
     # The state at t - 1 predicts token t; rows lie one after the other.
     at = np.concatenate([b * T + np.arange(p.first, len(p.ids)) - 1 for b, p in enumerate(pieces)])

@@ -215,6 +215,8 @@ def test_killed_wherever_it_may_be_and_resumed_it_writes_the_same_bytes(
     line = [*command, "--file", written(tmp_path / "in", many(61)), "--chunk", 7, "--batch-tokens", 100]
     (tmp_path / "whole").mkdir()
     want = said(capsys, *line, "--output", tmp_path / "whole" / name)
+    if command[0] == "score":
+        assert said(capsys, *line) == ((tmp_path / "whole" / name).read_text(encoding="utf-8"), want[1])
     output = tmp_path / "killed" / name
     for place in PLACES:
         killed(place, 2, *line, "--output", output)
@@ -328,13 +330,14 @@ def test_a_finished_file_is_not_overwritten_unasked(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
 ) -> None:
     output = tmp_path / "out.npy"
-    output.write_bytes(b"precious")
+    precious = b"precious" * 1000
+    output.write_bytes(precious)
     assert "a finished file; choose another name, or give --overwrite" in refused(
         capsys, command, "a text", "--output", output
     )
     late = [command, "a text", "--output", output, "--overwrite", "--dtype", "int3"]
     assert "dtype must be one of" in refused(capsys, *late)
-    assert output.read_bytes() == b"precious"
+    assert output.read_bytes() == precious
     assert [path.name for path in tmp_path.iterdir()] == ["out.npy"]
     said(capsys, command, "a text", "--output", output, "--overwrite")
     assert b"precious" not in output.read_bytes()

@@ -57,16 +57,25 @@ def rows(*lengths: int, seed: int = 0) -> list[list[int]]:
     return [[2, *rng.integers(3, 67, n - 1).tolist()] for n in lengths]
 
 
-def their_loss(theirs: Any, ids: np.ndarray, labels: np.ndarray, **inputs: Any) -> torch.Tensor:
+def right_padded(texts: list[list[int]], width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """ids, labels and attention_mask as one hands them to transformers."""
+    shape = len(texts), width
+    ids, labels, mask = np.full(shape, 1), np.full(shape, -100), np.zeros(shape, dtype=int)
+    for b, text in enumerate(texts):
+        ids[b, : len(text)], labels[b, : len(text)], mask[b, : len(text)] = text, text, 1
+    return ids, labels, mask
+
+
+def their_loss(theirs: Any, ids: np.ndarray, labels: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
     """(B,) transformers' loss of each row, but in the model's dtype: its own loss function narrows to float32."""
     with torch.no_grad():
-        output = theirs(**reference.tensors(input_ids=ids, labels=labels, **inputs))
+        output = theirs(**reference.tensors(input_ids=ids, labels=labels, attention_mask=mask))
     shifted = torch.as_tensor(labels)[:, 1:]
     logits = output.logits[:, :-1].reshape(shifted.numel(), -1)
     each = F.cross_entropy(logits, shifted.reshape(-1), reduction="none").double().reshape(shifted.shape)
     counted = (shifted != -100).sum(dim=1)
     assert output.loss.item() == pytest.approx((each.sum() / counted.sum()).item(), rel=1e-5)
-    return each.sum(dim=1) / counted
+    return (each.sum(dim=1) / counted).numpy()
 
 
 @LANES
@@ -74,14 +83,13 @@ def test_500_sentences_in_batches_have_transformers_loss_one_by_one(dtype: str, 
     theirs = transformers.BioGptForCausalLM.from_pretrained(find_model("demo")).to(getattr(torch, dtype)).eval()
     texts = five_hundred()
     scores = demo(dtype).score(texts)
-    assert str(scores.log_probs.dtype) == dtype
+    assert (str(scores.log_probs.dtype), str(scores.total.dtype)) == (dtype, "float64")
     losses = np.zeros(500)
     lengths = np.array([len(ids) for ids in texts])
     assert len(set(lengths)) > 30
-    for length in set(lengths):  # sentences of one length need no padding
-        (chosen,) = np.nonzero(lengths == length)
-        ids = np.array([texts[i] for i in chosen])
-        losses[chosen] = their_loss(theirs, ids, ids).numpy()
+    for width in range(8, 80, 8):
+        (chosen,) = np.nonzero((lengths > width - 8) & (lengths <= width))
+        losses[chosen] = their_loss(theirs, *right_padded([texts[i] for i in chosen], width))
     assert scores.tokens.tolist() == [len(ids) - 1 for ids in texts]
     assert_close("loss", -scores.total / scores.tokens, losses, budget)
     assert np.array_equal(scores.perplexity, np.exp(-scores.total / scores.tokens))
@@ -98,7 +106,7 @@ def test_a_padded_batch_has_the_loss_of_the_docstring(tmp_path: Path, side: str)
         ids[b, place], mask[b, place], labels[b, place] = text, 1, text
         if side == "left":
             labels[b, place.start] = -100
-    want = their_loss(theirs, ids, labels, attention_mask=mask).numpy()
+    want = their_loss(theirs, ids, labels, mask)
     scores = ours.score(ids, mask)
     assert scores.tokens.tolist() == [6, 30, 0, 11]
     some = [0, 1, 3]
