@@ -10,10 +10,10 @@ import warnings
 from collections.abc import Sequence
 
 from minibiogpt import __version__
-from minibiogpt.cli import download, embed, generate, info, score, tokenize
+from minibiogpt.cli import classify, download, embed, generate, info, score, tag, tokenize
 from minibiogpt.errors import InputError
 
-COMMANDS = (generate, tokenize, score, embed, info, download)
+COMMANDS = (generate, tokenize, score, embed, classify, tag, info, download)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -1,0 +1,89 @@
+"""minibiogpt tag: labelled stretches of each text, with their places in it, by a model with a tagging head.
+
+Texts that are typed get a table; a file, a stream, --json and --output get JSON lines. With --output a killed run goes
+on where it stopped when the same command is given again.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from minibiogpt.batching import padded
+from minibiogpt.cli.labelled import add_labelled, fitting, run_labelled
+from minibiogpt.cli.loop import Job
+from minibiogpt.ops import softmax
+from minibiogpt.tagging import STRATEGIES, Tagged, entities
+from minibiogpt.tokenizer import Piece
+
+if TYPE_CHECKING:
+    from minibiogpt.heads import BioGptForTokenClassification
+
+RESULTS = ("entities", "tokens")
+TOKEN = ("piece", "start", "end", "label", "score")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_labelled(parser)
+    parser.add_argument(
+        "--strategy",
+        default="first",
+        choices=STRATEGIES,
+        help="a word is what its first piece is, or each piece is",
+    )
+    parser.add_argument("--tokens", action="store_true", help="also each token, its place, its label and probability")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Read, check, compute chunk by chunk, write in the order of the input."""
+    job = Job.of(options, reserved=RESULTS)
+    from minibiogpt import BioGptForTokenClassification
+
+    model = BioGptForTokenClassification.from_pretrained(
+        job.folder, backend=options.backend, dtype=options.dtype, seed=None
+    )
+    run_labelled(job, lambda rows: _tagged(job, model, rows), _lines, strategy=options.strategy, tokens=options.tokens)
+
+
+def _tagged(job: Job, model: BioGptForTokenClassification, rows: list[list[Piece]]) -> list[dict[str, Any]]:
+    """A batch, padded on the right: causality hides the pads."""
+    rows = fitting(rows, model.config, job.options.truncate)
+    ids = padded([_ids(row) for row in rows])
+    logits = model.backend.to_numpy(model(ids, use_cache=False, return_dict=True).logits)
+    probs = softmax(logits.astype("float64"))
+    names, pieces = model.config.id2label, job.tokenizer.convert_ids_to_tokens
+    said = []
+    for row, p in zip(rows, probs, strict=True):
+        best = p.argmax(axis=-1)
+        tagged = [
+            Tagged(name, piece.span, names[int(best[t])], float(p[t, best[t]]))
+            for t, (name, piece) in enumerate(zip(pieces(_ids(row).tolist()), row, strict=True))
+            if t > 0  # the </s> in front
+        ]
+        said.append(_record(job, tagged))
+    return said
+
+
+def _ids(row: list[Piece]) -> np.ndarray:
+    return np.array([piece.id for piece in row], dtype=np.int64)
+
+
+def _record(job: Job, tagged: list[Tagged]) -> dict[str, Any]:
+    found = [entity._asdict() for entity in entities(tagged, job.options.strategy)]
+    each = [
+        {"piece": t.piece, "start": t.span[0], "end": t.span[1], "label": t.label, "score": t.score} for t in tagged
+    ]
+    return {"entities": found} | ({"tokens": each} if job.options.tokens else {})
+
+
+def _lines(text: str, said: dict[str, Any]) -> str:
+    """For a reader: a table for each text."""
+    told = [f"{' '.join(text.split())}\n"]
+    for one in said.get("tokens", ()):
+        told.append(f"  {one['piece']:20}  {one['start']:5}  {one['end']:5}  {one['score']:.3f}  {one['label']}\n")
+    for one in said["entities"]:
+        words = " ".join(text[one["start"] : one["end"]].split())
+        told.append(f"  {one['label']:20}  {one['start']:5}  {one['end']:5}  {one['score']:.3f}  {words}\n")
+    return "".join(told)

@@ -1,0 +1,188 @@
+"""`minibiogpt classify` and `minibiogpt tag`, typed as a user types them, on heads made here."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from transformers.pipelines.token_classification import TokenClassificationPipeline
+
+from minibiogpt import BioGptForSequenceClassification, BioGptForTokenClassification, BioGptTokenizer
+from minibiogpt.cli import main
+from minibiogpt.tagging import Tagged, entities
+from tests.budgets import LANE_A
+
+TEXTS = ["Ibuprofen is best used for pain.", "Insulin", "BRCA1 mutations cause hereditary breast cancer (rare)."]
+DRUGS = {0: "O", 1: "B-DRUG", 2: "I-DRUG", 3: "B-GENE", 4: "I-GENE"}
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The demo's body with random heads, large enough that the classes differ from text to text."""
+    kinds: dict[str, tuple[Any, dict[str, Any]]] = {
+        "single": (BioGptForSequenceClassification, {"id2label": {0: "no", 1: "yes", 2: "maybe"}}),
+        "several": (
+            BioGptForSequenceClassification,
+            {"num_labels": 4, "problem_type": "multi_label_classification"},
+        ),
+        "regression": (BioGptForSequenceClassification, {"num_labels": 1}),
+        "tags": (BioGptForTokenClassification, {"id2label": DRUGS}),
+    }
+    folders = {}
+    for name, (kind, changes) in kinds.items():
+        folders[name] = tmp_path_factory.mktemp(name)
+        with pytest.warns(UserWarning, match="train the head before use"):
+            model = kind.from_pretrained("demo", initializer_range=0.2, seed=4, **changes)
+        model.save_pretrained(folders[name])
+        BioGptTokenizer.from_pretrained("demo").save_vocabulary(folders[name])
+    return folders
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: str, code: int = 0) -> str:
+    capsys.readouterr()
+    assert main(words) == code
+    told = capsys.readouterr()
+    return told.err if code else told.out
+
+
+def lines(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def their_logits(folder: Path, kind: str, text: str) -> np.ndarray:
+    theirs = (
+        getattr(transformers, f"BioGptFor{kind}").from_pretrained(folder, attn_implementation="eager").double().eval()
+    )
+    ids = transformers.BioGptTokenizer.from_pretrained(folder)(text, return_tensors="pt")
+    with torch.no_grad():
+        return theirs(**ids).logits[0].softmax(-1).numpy()
+
+
+def test_classify_says_what_transformers_says(models: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    said = lines(run(capsys, "classify", *TEXTS, "--model", str(models["single"]), "--json", "--dtype", "float64"))
+    assert [one["text"] for one in said] == TEXTS
+    for one in said:
+        want = their_logits(models["single"], "SequenceClassification", one["text"])
+        assert one["label"] == ["no", "yes", "maybe"][want.argmax()]
+        assert list(one["scores"]) == ["no", "yes", "maybe"]
+        assert np.abs(np.array(list(one["scores"].values())) - want).max() < LANE_A
+        assert one["score"] == max(one["scores"].values())
+    assert len({one["label"] for one in said}) > 1, "the case is too easy"
+    table = run(capsys, "classify", *TEXTS, "--model", str(models["single"])).splitlines()
+    assert table[0] == f"{said[0]['label']} {said[0]['score']:.3f}  {TEXTS[0]}"
+
+
+def test_classify_several_labels_and_numbers(models: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    for one in lines(run(capsys, "classify", *TEXTS, "--model", str(models["several"]), "--json")):
+        assert one["labels"] == [name for name, p in one["scores"].items() if p > 0.5]
+        assert set(one["scores"]) == {f"LABEL_{i}" for i in range(4)}
+    for one in lines(run(capsys, "classify", *TEXTS, "--model", str(models["regression"]), "--json")):
+        model = BioGptForSequenceClassification.from_pretrained(models["regression"])
+        ids = BioGptTokenizer.from_pretrained("demo")(one["text"])["input_ids"]
+        assert abs(one["value"] - model(ids).logits[0, 0]) < 1e-5
+    found = run(capsys, "classify", *TEXTS, "--model", str(models["several"])).splitlines()
+    assert any(line.startswith("LABEL_") for line in found)
+    assert all(line.endswith(f"  {text}") for line, text in zip(found, TEXTS, strict=True))
+    float(run(capsys, "classify", TEXTS[1], "--model", str(models["regression"])).split()[0])
+
+
+def test_tags_stand_where_transformers_has_them(models: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    said = lines(run(capsys, "tag", *TEXTS, "--model", str(models["tags"]), "--json", "--tokens", "--dtype", "float64"))
+    for one in said:
+        want = their_logits(models["tags"], "TokenClassification", one["text"])[1:]
+        assert [token["label"] for token in one["tokens"]] == [DRUGS[i] for i in want.argmax(axis=-1)]
+        assert np.abs(np.array([token["score"] for token in one["tokens"]]) - want.max(axis=-1)).max() < LANE_A
+        assert "".join(one["text"][t["start"] : t["end"]] for t in one["tokens"]) == one["text"].replace(" ", "")
+        for entity in one["entities"]:
+            assert one["text"][entity["start"] : entity["end"]].strip()
+    assert any(one["entities"] for one in said)
+    table = run(capsys, "tag", *TEXTS, "--model", str(models["tags"]))
+    first = next(one for one in said if one["entities"])
+    entity = first["entities"][0]
+    words = first["text"][entity["start"] : entity["end"]]
+    line = f"  {entity['label']:20}  {entity['start']:5}  {entity['end']:5}  {entity['score']:.3f}  {words}"
+    assert line in table.splitlines()
+
+
+class Plain:
+    def convert_tokens_to_string(self, tokens: list[str]) -> str:
+        return " ".join(tokens)
+
+
+def test_entities_are_grouped_as_transformers_pipeline_does() -> None:
+    rng = np.random.default_rng(0)
+    theirs = TokenClassificationPipeline.__new__(TokenClassificationPipeline)
+    theirs.tokenizer = Plain()  # type: ignore[assignment]
+    names = [*DRUGS.values(), "CELL"]
+    for _ in range(300):
+        labels = [names[i] for i in rng.integers(0, len(names), rng.integers(1, 9))]
+        tagged = [Tagged("x</w>", (2 * i, 2 * i + 1), label, 0.25 * (i % 4)) for i, label in enumerate(labels)]
+        given = [
+            {"entity": t.label, "score": t.score, "word": t.piece, "start": t.span[0], "end": t.span[1], "index": i}
+            for i, t in enumerate(tagged)
+        ]
+        groups = [group for group in theirs.group_entities(given) if group["entity_group"] != "O"]
+        want = [(group["entity_group"], group["start"], group["end"], float(group["score"])) for group in groups]
+        assert [tuple(entity) for entity in entities(tagged, "simple")] == want
+
+
+def test_other_schemes_and_words_of_several_pieces() -> None:
+    def grouped(labels: str, strategy: str = "simple", pieces: str = "") -> list[tuple[str, int, int]]:
+        names = labels.split()
+        ends = pieces or "w" * len(names)
+        tagged = [
+            Tagged("a</w>" if end == "w" else "a", (i, i + 1), name, 1.0)
+            for i, (name, end) in enumerate(zip(names, ends, strict=True))
+        ]
+        return [tuple(entity[:3]) for entity in entities(tagged, strategy)]
+
+    assert grouped("B-X I-X E-X I-X S-X S-X") == [("X", 0, 3), ("X", 3, 4), ("X", 4, 5), ("X", 5, 6)]
+    assert grouped("B-X L-X U-Y O I-Y") == [("X", 0, 2), ("Y", 2, 3), ("Y", 4, 5)]
+    assert grouped("X X Y O X") == [("X", 0, 2), ("Y", 2, 3), ("X", 4, 5)]
+    assert grouped("non-small non-small") == [("non-small", 0, 2)], "not every dash parts a prefix"
+    assert grouped("B-X O I-X", "first", "..w") == [("X", 0, 3)], "a word is what its first piece is"
+    assert grouped("B-X O I-X", "simple", "..w") == [("X", 0, 1), ("X", 2, 3)]
+    assert grouped("O B-X B-X I-X", "first", ".wwx") == [("X", 2, 4)]
+
+
+def test_files_in_and_out_and_batches(models: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    records = [{"id": i, "text": text} for i, text in enumerate(TEXTS * 5)]
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    for command, model in (("classify", "single"), ("tag", "tags")):
+        out = tmp_path / f"{command}.jsonl"
+        words = [command, "--file", str(tmp_path / "in.jsonl"), "--jsonl", "--model", str(models[model])]
+        assert run(capsys, *words, "--chunk", "4", "--batch-tokens", "40", "--output", str(out)) == ""
+        found = lines(out.read_text())
+        assert [one["id"] for one in found] == list(range(15))
+        assert sorted(path.name for path in tmp_path.glob(f"{command}*")) == [out.name], "nothing is left beside it"
+        alone = lines(run(capsys, command, *TEXTS, "--model", str(models[model]), "--json", "--batch-tokens", "1"))
+        for one, other in zip(found[:3], alone, strict=True):
+            if command == "classify":
+                assert one["label"] == other["label"]
+                assert abs(one["score"] - other["score"]) < 1e-6
+            else:
+                assert [e["start"] for e in one["entities"]] == [e["start"] for e in other["entities"]]
+
+
+@pytest.mark.parametrize("command", ["classify", "tag"])
+def test_a_model_without_the_head_is_refused(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    told = run(capsys, command, "Insulin", code=2)
+    assert "missing: score.weight" in told or "missing: classifier.weight, classifier.bias" in told
+    assert told.count("\n") == 1
+
+
+@pytest.mark.filterwarnings("default:texts of up to")
+def test_texts_beyond_n_are_refused_or_cut(models: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    long = "pain " * 300
+    for command, model in (("classify", "single"), ("tag", "tags")):
+        told = run(capsys, command, long, "--model", str(models[model]), code=2)
+        assert "a text must have at most 256 tokens; found 301; split it, or give --truncate" in told
+        assert main([command, long, "--model", str(models[model]), "--truncate", "--json"]) == 0
+        out, err = capsys.readouterr()
+        assert "are cut to 256" in err
+        assert json.loads(out)["text"] == long
