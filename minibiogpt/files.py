@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -47,9 +49,7 @@ def write_beside(path: Path, write: Callable[[Path], Any]) -> None:
         os.close(handle)
         beside = Path(name)
         write(beside)
-        mask = os.umask(0)
-        os.umask(mask)
-        beside.chmod(0o666 & ~mask)
+        beside.chmod(0o666 & ~_umask())
         os.replace(beside, path)
     except OSError as error:
         must = f"{path} must be writable"
@@ -57,3 +57,37 @@ def write_beside(path: Path, write: Callable[[Path], Any]) -> None:
     finally:
         if beside is not None:
             beside.unlink(missing_ok=True)
+
+
+@contextmanager
+def folder_beside(target: Path) -> Iterator[Path]:
+    """A new folder beside ``target`` to be filled; left without an error it is renamed, otherwise it is removed.
+
+    Raises
+    ------
+    InputError
+        If ``target`` is there and is not an empty folder, or the disk refuses something.
+    """
+    if os.path.lexists(target) and (not target.is_dir() or target.samefile(".") or any(target.iterdir())):
+        raise InputError("the folder to write must be new or empty", str(target), "choose a new folder")
+    beside = None
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        beside = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
+        yield beside
+        beside.chmod(0o777 & ~_umask())
+        if target.exists():
+            target.rmdir()
+        beside.rename(target)
+    except OSError as error:
+        found = f"{error.strerror or error} ({error.filename or target})"
+        raise InputError(f"{target} must be writable", found, "choose another folder or free some space") from None
+    finally:
+        if beside is not None:
+            shutil.rmtree(beside, ignore_errors=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -141,7 +141,7 @@ def _weights(repo_id: str, files: list[str]) -> list[str]:
         return [INDEX, *shards]
     pickled = [name for name in files if name.endswith((".bin", ".pt"))]
     found = f"only {', '.join(pickled)}, which can run code" if pickled else "none"
-    remedy = "name a revision that has them, or convert the checkpoint where you trust it"
+    remedy = "name a revision that has them, or fetch the files yourself and run minibiogpt convert"
     raise CheckpointError(f"{repo_id} must hold safetensors", found, remedy)
 
 

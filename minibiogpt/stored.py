@@ -1,9 +1,11 @@
-"""Tensors in safetensors files, single or sharded: checked by the library, then mapped and read one by one."""
+"""Tensors in safetensors files, single or sharded: checked by the library, mapped, read and written one by one."""
 
 from __future__ import annotations
 
 import json
+import math
 import os
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,11 +37,7 @@ class StoredTensor:
 
     def read(self, dtype: str) -> np.ndarray:
         """The numbers in ``dtype``; float32 asked for and stored is the mapping itself."""
-        raw = self.mapped()
-        if self.dtype == "BF16":
-            wide = raw.astype(np.uint32)
-            wide <<= 16
-            raw = wide.view(np.float32)
+        raw = widened(self.mapped(), self.dtype)
         with np.errstate(over="ignore"):  # a number too large for the dtype is reported as non-finite
             converted = raw.astype(dtype, copy=False)
         return converted if converted.flags.aligned else converted.copy()
@@ -58,23 +56,67 @@ def stored_tensors(folder: Path) -> dict[str, StoredTensor]:
         return _read_header(folder / "model.safetensors")
     if not index.is_file():
         pickled = any(folder.glob("*.bin")) or any(folder.glob("*.pt"))
-        found = "only a pickle, which can run code" if pickled else "neither"
-        remedy = "fetch a safetensors revision: minibiogpt download microsoft/biogpt FOLDER"
+        found, remedy = "neither", "fetch a safetensors revision: minibiogpt download microsoft/biogpt FOLDER"
+        if pickled:
+            found, remedy = (
+                "only a pickle",
+                f"have it read as data, running nothing: minibiogpt convert {folder} FOLDER",
+            )
         raise CheckpointError(f"{folder} must hold model.safetensors or its index", found, remedy)
     return _read_shards(folder, index)
 
 
+def widened(raw: np.ndarray, dtype: str) -> np.ndarray:
+    """The numbers that ``raw`` stands for: bfloat16, which NumPy lacks, becomes float32; others are as they are."""
+    if dtype != "BF16":
+        return raw
+    wide = raw.astype(np.uint32)
+    wide <<= 16
+    return wide.view(np.float32)
+
+
+def recast(raw: np.ndarray, dtype: str, wanted: str) -> np.ndarray:
+    """Raw numbers of one dtype as those of another, rounded to the nearest, of two equally near ones to the even one.
+
+    Examples
+    --------
+    >>> bits = recast(np.float32([1, 1 + 2**-8, 1 + 3 * 2**-8]), "F32", "BF16")
+    >>> widened(bits, "BF16").tolist()
+    [1.0, 1.0, 1.015625]
+    """
+    if dtype == wanted:
+        return raw
+    with np.errstate(over="ignore"):
+        if wanted != "BF16":
+            return widened(raw, dtype).astype(FLOATS[wanted])
+        bits = widened(raw, dtype).astype("<f4").view(np.uint32)
+    return ((bits + (0x7FFF + ((bits >> 16) & 1))) >> 16).astype(np.uint16)
+
+
 def _read_shards(folder: Path, index: Path) -> dict[str, StoredTensor]:
+    table = shard_table(index, ".safetensors")
+    headers = {file: _read_header(folder / file) for file in sorted(set(table.values()))}
+    return {name: headers[file][name] for name, file in table.items() if name in headers[file]}
+
+
+def shard_table(index: Path, suffix: str) -> dict[str, str]:
+    """{name of a tensor: file} as an index tells it; the files have this suffix and lie in the index's own folder.
+
+    Raises
+    ------
+    CheckpointError
+        If it tells no such thing.
+    """
     content = read_json(index, "a sharded model needs its index")
     table = content.get("weight_map") if isinstance(content, dict) else None
     if not isinstance(table, dict) or not all(isinstance(file, str) for file in table.values()):
         raise CheckpointError(f"{index} must hold a weight_map of names to files", "none", "fetch the file again")
     for file in sorted(set(table.values())):
-        if file != os.path.basename(file) or "\\" in file or not file.endswith(".safetensors"):
-            must = f"{index} must name safetensors files in its own folder"
+        if file != os.path.basename(file) or "\\" in file or not file.endswith(suffix):
+            kind = suffix.removeprefix(".")
+            must = f"{index} must name {kind} files in its own folder"
             raise CheckpointError(must, repr(file), "do not use this index: it reads files elsewhere")
-    headers = {file: _read_header(folder / file) for file in sorted(set(table.values()))}
-    return {name: headers[file][name] for name, file in table.items() if name in headers[file]}
+    return table
 
 
 def _read_header(path: Path) -> dict[str, StoredTensor]:
@@ -96,3 +138,36 @@ def _read_header(path: Path) -> dict[str, StoredTensor]:
             begin, end = (8 + size + offset for offset in entry["data_offsets"])
             tensors[name] = StoredTensor(path, entry["dtype"], tuple(entry["shape"]), begin, end)
     return tensors
+
+
+@dataclass(frozen=True)
+class Outgoing:
+    """A tensor to be written: the dtype's name in the file, the shape, and its raw numbers, block by block."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    blocks: Callable[[], Iterable[np.ndarray]]
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Outgoing]) -> None:
+    """Write a safetensors file of which no more than one block is in memory.
+
+    The wider dtypes come first, so that every number lies at a multiple of its size.
+    """
+    header: dict[str, object] = {"__metadata__": {"format": "pt"}}
+    ordered = sorted(tensors.items(), key=lambda item: -_width(item[1].dtype))
+    end = 0
+    for name, tensor in ordered:
+        begin, end = end, end + math.prod(tensor.shape) * _width(tensor.dtype)
+        header[name] = {"dtype": tensor.dtype, "shape": list(tensor.shape), "data_offsets": [begin, end]}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for _, tensor in ordered:
+            for block in tensor.blocks():
+                file.write(np.ascontiguousarray(block, FLOATS[tensor.dtype]).data)
+
+
+def _width(dtype: str) -> int:
+    return np.dtype(FLOATS[dtype]).itemsize

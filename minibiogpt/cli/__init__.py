@@ -10,10 +10,10 @@ import warnings
 from collections.abc import Sequence
 
 from minibiogpt import __version__
-from minibiogpt.cli import classify, download, embed, generate, info, score, tag, tokenize
+from minibiogpt.cli import classify, convert, download, embed, generate, info, score, tag, tokenize
 from minibiogpt.errors import InputError
 
-COMMANDS = (generate, tokenize, score, embed, classify, tag, info, download)
+COMMANDS = (generate, tokenize, score, embed, classify, tag, info, download, convert)
 
 
 def parser() -> argparse.ArgumentParser:

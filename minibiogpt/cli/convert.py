@@ -1,0 +1,39 @@
+"""minibiogpt convert: turn a pickled checkpoint into a folder with safetensors, running nothing in it."""
+
+from __future__ import annotations
+
+import argparse
+
+from minibiogpt.cli.options import add_json, print_json
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", help="a folder with pytorch_model.bin or fairseq's checkpoint.pt, or such a file")
+    parser.add_argument("folder", help="where to; must be new or empty")
+    parser.add_argument("--dtype", help="float32, float16, bfloat16 or float64 (default: the file's own)")
+    parser.add_argument("--dict", metavar="FILE", help="fairseq's dict.txt, if it is not beside the checkpoint")
+    parser.add_argument("--bpecodes", metavar="FILE", help="fairseq's bpecodes, if it is not beside the checkpoint")
+    add_json(parser)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Convert, and say what was found, written, assumed and left out."""
+    from minibiogpt.convert import convert
+
+    facts = convert(
+        options.source, options.folder, dtype=options.dtype, dictionary=options.dict, bpecodes=options.bpecodes
+    )
+    if options.json:
+        print_json(facts)
+        return
+    whose = f"this is {facts['known_as']}'s file" if facts["known_as"] else "an unknown file"
+    for name, digest in facts["sha256"].items():
+        print(f"{name}: {whose}, sha256 {digest}")
+    size = facts["bytes"]["model.safetensors"] / 1e6
+    print(
+        f"{facts['tensors']} tensors, {' and '.join(facts['dtypes'])}, {size:,.2f} MB, from {facts['layout']}'s layout"
+    )
+    if facts["assumed"]:
+        assumed = ", ".join(f"{name} {value}" for name, value in facts["assumed"].items())
+        print(f"assumed, for the checkpoint does not tell: {assumed}")
+    print(f"the model is in {facts['folder']}; try: minibiogpt generate --model {facts['folder']} TEXT")
