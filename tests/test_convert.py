@@ -26,30 +26,9 @@ from minibiogpt.convert import KNOWN, SIZES, convert
 from minibiogpt.fairseq import read_dictionary
 from minibiogpt.hub import DEMO
 from tests import reference
-from tests.budgets import LANE_A
-from tests.compare import assert_close
+from tests.configs import PRIMES as SMALL
+from tests.folders import assert_loads
 from tests.test_tokenizer import FOLDERS, TEXTS, folder
-
-SMALL = {
-    "vocab_size": 67, "hidden_size": 21, "num_hidden_layers": 2, "num_attention_heads": 3, "intermediate_size": 37,
-    "max_position_embeddings": 31,
-}  # fmt: skip
-IDS = [[2, 5, 11, 60, 3]]
-
-
-def theirs(folder: Path) -> np.ndarray:
-    """transformers' logits in float64, from the numbers of the file."""
-    model = transformers.BioGptForCausalLM.from_pretrained(folder, attn_implementation="eager").double().eval()
-    with torch.no_grad():
-        return model(torch.tensor(IDS)).logits.numpy()
-
-
-def assert_loads(folder: Path, model: transformers.BioGptForCausalLM, budget: float = LANE_A) -> None:
-    """Both load the folder, and give the logits of the model (float64) that was saved."""
-    with torch.no_grad():
-        want = model.double()(torch.tensor(IDS)).logits.numpy()
-    assert_close("transformers' logits", theirs(folder), want, budget)
-    assert_close("our logits", BioGptForCausalLM.from_pretrained(folder, dtype="float64")(IDS).logits, want, budget)
 
 
 @pytest.fixture
