@@ -175,7 +175,7 @@ def _members(file: BinaryIO) -> dict[str, zipfile.ZipInfo]:
     if len(members) < len(infos):
         raise NotData("two members of one name")
     for info in infos:
-        if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size or info.flag_bits & 1:
+        if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1:
             raise NotData(f"the compressed or encrypted member {info.filename[:80]!a}")
     return members
 

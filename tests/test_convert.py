@@ -25,6 +25,7 @@ from minibiogpt.cli import main
 from minibiogpt.convert import KNOWN, SIZES, convert
 from minibiogpt.fairseq import read_dictionary
 from minibiogpt.hub import DEMO
+from minibiogpt.stored import stored_tensors
 from tests import reference
 from tests.configs import PRIMES as SMALL
 from tests.folders import assert_loads
@@ -94,6 +95,20 @@ def test_the_dtype_of_the_file_is_kept(tmp_path: Path, model: transformers.BioGp
     stored = load_file(tmp_path / "new" / "model.safetensors")
     assert all(torch.equal(stored[name], x) for name, x in model.named_parameters() if name in stored)
     assert len(stored) == 36
+    assert_loads(tmp_path / "new", model)
+
+
+def test_each_tensor_of_several_dtypes_keeps_its_own(tmp_path: Path, model: transformers.BioGptForCausalLM) -> None:
+    """The wider come first, so that every number lies at a multiple of its size, as other readers may expect."""
+    model.half()
+    for layer in model.biogpt.layers:
+        layer.fc1.weight.data = layer.fc1.weight.data.float()
+    model.save_pretrained(with_tokenizer(tmp_path / "old"), safe_serialization=False)
+    assert convert(tmp_path / "old", tmp_path / "new")["dtypes"] == ["float16", "float32"]
+    assert "dtype" not in json.loads((tmp_path / "new" / "config.json").read_text())
+    stored = stored_tensors(tmp_path / "new")
+    assert all(tensor.begin % (4 if tensor.dtype == "F32" else 2) == 0 for tensor in stored.values())
+    assert sum(tensor.dtype == "F32" for tensor in stored.values()) == 2
     assert_loads(tmp_path / "new", model)
 
 

@@ -29,10 +29,8 @@ def run(options: argparse.Namespace) -> None:
     whose = f"this is {facts['known_as']}'s file" if facts["known_as"] else "an unknown file"
     for name, digest in facts["sha256"].items():
         print(f"{name}: {whose}, sha256 {digest}")
-    size = facts["bytes"]["model.safetensors"] / 1e6
-    print(
-        f"{facts['tensors']} tensors, {' and '.join(facts['dtypes'])}, {size:,.2f} MB, from {facts['layout']}'s layout"
-    )
+    size, dtypes = facts["bytes"]["model.safetensors"] / 1e6, " and ".join(facts["dtypes"])
+    print(f"{facts['tensors']} tensors, {dtypes}, {size:,.2f} MB, from the layout of {facts['layout']}")
     if facts["assumed"]:
         assumed = ", ".join(f"{name} {value}" for name, value in facts["assumed"].items())
         print(f"assumed, for the checkpoint does not tell: {assumed}")
