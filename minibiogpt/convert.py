@@ -22,7 +22,7 @@ from minibiogpt.config import BioGptConfig
 from minibiogpt.errors import CheckpointError, InputError
 from minibiogpt.files import folder_beside
 from minibiogpt.hub import SMALL
-from minibiogpt.originals import Original, config_values, is_tied, read_original
+from minibiogpt.originals import Original, config_values, is_tied, listed, read_original
 from minibiogpt.pickled import PickledTensor
 from minibiogpt.stored import FLOATS, Outgoing, StoredTensor, recast, stored_tensors, widened, write_tensors
 from minibiogpt.tokenizer import BioGptTokenizer
@@ -107,26 +107,26 @@ def _leave_out(original: Original, config: BioGptConfig) -> list[str]:
     unknown = [name for name in tensors if name not in known]
     if unknown and original.layout == "fairseq":
         must = f"{original.files[0]} must have BioGPT's architecture"
-        raise CheckpointError(must, f"also {', '.join(unknown)}"[:200], "convert another checkpoint")
+        raise CheckpointError(must, f"also {listed(unknown)}", "convert another checkpoint")
     for name in unknown:
         del tensors[name]
     if unknown:
-        warnings.warn(f"left out, for this model has no such tensors: {', '.join(unknown)}", stacklevel=3)
+        warnings.warn(f"left out, for this model has no such tensors: {listed(unknown)}", stacklevel=3)
     return unknown
 
 
 def _check_shapes(tensors: Mapping[str, PickledTensor | StoredTensor], config: BioGptConfig, where: Path) -> None:
     """Every tensor that the config asks for must be there, of the right shape and of a floating-point dtype."""
-    shapes = base_shapes(config) | (
-        {} if config.tie_word_embeddings else {HEAD: (config.vocab_size, config.hidden_size)}
-    )
+    shapes = base_shapes(config)
+    if not config.tie_word_embeddings and (HEAD in tensors or "LM" in str(config.extra.get("architectures"))):
+        shapes[HEAD] = (config.vocab_size, config.hidden_size)
     wrong = [f"no {name}" for name in shapes if name not in tensors]
     common = [(name, tensors[name]) for name in shapes if name in tensors]
     wrong += [f"{name} {tensor.shape}, not {shapes[name]}" for name, tensor in common if tensor.shape != shapes[name]]
     wrong += [f"{name} of dtype {tensor.dtype}" for name, tensor in tensors.items() if tensor.dtype not in FLOATS]
     if wrong:
         must = f"the checkpoint in {where} must hold every tensor of its config, {len(shapes)} in all"
-        raise CheckpointError(must, ", ".join(wrong), "check that the config and the weights belong together")
+        raise CheckpointError(must, listed(wrong), "check that the config and the weights belong together")
 
 
 def _check_size(original: Original) -> None:

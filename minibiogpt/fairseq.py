@@ -70,15 +70,21 @@ def config_fields(settings: dict[str, Any], file: Path) -> dict[str, Any]:
     CheckpointError
         If the activation is none of BioGPT's.
     """
-    fields = {ours: settings[theirs] for theirs, ours in PLAIN.items() if isinstance(settings.get(theirs), int | float)}
+    fields = {ours: settings[theirs] for theirs, ours in PLAIN.items() if _is_number(settings.get(theirs))}
     if isinstance(settings.get("no_scale_embedding"), bool):
         fields["scale_embedding"] = not settings["no_scale_embedding"]
     if (activation := settings.get("activation_fn")) is not None:
         if not isinstance(activation, str) or activation not in ACTIVATIONS:
             must = f"{file} must use one of the activations {', '.join(ACTIVATIONS)}"
-            raise CheckpointError(must, f"{activation!r}"[:80], "convert another checkpoint")
+            found = ascii(activation)[:80] if isinstance(activation, str) else type(activation).__name__
+            raise CheckpointError(must, found, "convert another checkpoint")
         fields["hidden_act"] = ACTIVATIONS[activation]
     return fields
+
+
+def _is_number(value: Any) -> bool:
+    """Of a size that can be printed: the file is not trusted."""
+    return isinstance(value, int | float) and not abs(value) > 1 << 32
 
 
 def read_dictionary(path: Path) -> dict[str, int]:

@@ -99,19 +99,29 @@ def _fairseq_names(content: dict[Any, Any], file: Path) -> Tensors:
     tensors = {n: x for n, x in _state_dict(content, file).items() if n not in fairseq.PASSED_OVER}
     if foreign := [name for name in tensors if not name.startswith("decoder.")]:
         must = f"{file} must hold nothing but fairseq's decoder below 'model'"
-        raise CheckpointError(must, ", ".join(foreign)[:200], "convert a BioGPT checkpoint")
+        raise CheckpointError(must, listed(foreign), "convert a BioGPT checkpoint")
     return {fairseq.our_name(name): tensor for name, tensor in tensors.items()}
 
 
 def _state_dict(content: Any, file: Path) -> Tensors:
     """The tensors of a state dict; what is none is passed over."""
     entries = content if isinstance(content, dict) else {}
-    tensors = {name: x for name, x in entries.items() if isinstance(name, str) and isinstance(x, PickledTensor)}
+    tensors = {name: x for name, x in entries.items() if isinstance(x, PickledTensor)}
     if not tensors:
-        found = f"a {type(content).__name__} of {', '.join(ascii(key)[:40] for key in list(entries)[:5]) or 'nothing'}"
+        found = f"a {type(content).__name__} of {listed([ascii(key) for key in entries if isinstance(key, str)])}"
         must = f"{file} must hold a state dict: tensors by their names"
         raise CheckpointError(must, found, "save model.state_dict() alone, and convert that")
+    for name in tensors:
+        if not isinstance(name, str) or not name.isascii() or not name.isprintable():
+            must, found = f"{file} must name its tensors in plain letters", "another name"
+            raise CheckpointError(must, found, "take it from where you trust it")
     return tensors
+
+
+def listed(names: list[str], many: int = 20) -> str:
+    """The first of some names, each cut, and how many more there are."""
+    more = [f"and {len(names) - many} more"] if len(names) > many else []
+    return ", ".join([name[:100] for name in names[:many]] + more) or "nothing"
 
 
 def config_values(original: Original) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -156,7 +166,7 @@ def _sizes(original: Original) -> dict[str, int]:
     )
     if any(name not in tensors or len(tensors[name].shape) != 2 for name in names):
         must = f"{original.files[0]} must hold BioGPT's matrices {', '.join(names)}"
-        raise CheckpointError(must, f"{', '.join(tensors)}"[:200], "convert a BioGPT checkpoint")
+        raise CheckpointError(must, listed(list(tensors)), "convert a BioGPT checkpoint")
     (V, D), (rows, _), (F, _) = (tensors[name].shape for name in names)
     layers = {match[1] for name in tensors if (match := re.match(r"layers\.(\d+)\.", name))}
     sizes = {"vocab_size": V, "hidden_size": D, "intermediate_size": F, "num_hidden_layers": len(layers)}

@@ -88,7 +88,7 @@ class Unpickler:
         except (IndexError, KeyError):
             raise NotData("a broken pickle: it takes what it did not store") from None
         except (ValueError, OverflowError) as error:
-            raise NotData(f"a broken pickle: {error}") from None
+            raise NotData(f"a broken pickle: {ascii(str(error)[:120])[1:-1]}") from None
         raise NotData("a broken pickle: no end")
 
     # What stands for itself.

@@ -273,6 +273,7 @@ BOMBS = {
     "odd entries": (b"}(K\x01u.", "a broken pickle: "),
     "no end": (b"]", "a broken pickle: "),
     "nothing": (b"", "a broken pickle: "),
+    "a number of a million letters": (b"I" + b"x" * 1_000_000 + b"\n.", "a broken pickle: .{,140}; do not"),
     "an unknown opcode": (b"\xff.", "a broken pickle: "),
     "entries for a number": (b"K\x01K\x02K\x03s.", "entries for 'int'"),
     "items for a number": (b"K\x01K\x02a.", "items for 'int'"),
