@@ -14,6 +14,8 @@ from pathlib import Path
 FACTS = Path(__file__).parent / "demo_facts"
 HELD_OUT_EVERY = 12  # one sentence in so many (a fact in a certain wording) is never trained on
 
+PLURAL = ("abscesses", "cold sores")  # illnesses that take "are"
+
 Row = list[str]
 Sentence = str
 
@@ -25,17 +27,18 @@ DRUG = (
     "{name} acts by {how}.",
     "{name} works by {how}.",
     "{name} treats {use} by {how}.",
-    "The most common adverse effect of {name} is {harm}.",
+    "{Rank} adverse effect of {name} is {harm}.",
     "{name} can cause {harm}.",
-    "Patients with {use} are often treated with {name}.",
+    "Patients with {use} may be treated with {name}.",
     "{Use} can be treated with {name}, {kind}.",
     "Treatment with {name} may be complicated by {harm}.",
-    "As {kind}, {name} acts by {how}.",
+    "{name}, {kind}, acts by {how}.",
 )
-PREVENTION = {  # uses that begin with "the prevention of" or "the induction of" do not fit every wording
+PURPOSES = ("the ", "local anesthesia", "general anesthesia", "smoking cessation")
+PURPOSE = {  # nobody is a patient "with" these, and they are not treated
     "{name} is used to treat {use}.": "{name} is given for {use}.",
     "{name} treats {use} by {how}.": "{name} is given for {use} and acts by {how}.",
-    "Patients with {use} are often treated with {name}.": "{name} is often chosen for {use}.",
+    "Patients with {use} may be treated with {name}.": "{name} may be chosen for {use}.",
     "{Use} can be treated with {name}, {kind}.": "{Use} is one use of {name}, {kind}.",
 }
 GENE = (
@@ -43,17 +46,47 @@ GENE = (
     "Mutations in {name} cause {use}.",
     "{Use} is associated with mutations in {name}.",
     "{name} encodes {kind}, and mutations in {name} cause {use}.",
-    "Patients with {use} often carry a mutation in {name}.",
+    "Patients with {use} may carry a mutation in {name}.",
 )
 ORGANISM = (
     "{name} is {kind}.",
     "{name} is {kind} that causes {use}.",
-    "{Use} is caused by {name}.",
-    "{Use} is caused by {name}, {kind}.",
+    "{Use} {is} caused by {name}.",
+    "{Use} {is} caused by {name}, {kind}.",
     "{name} is transmitted {how}.",
-    "{Use} is transmitted {how}.",
+    "{Use} {is} transmitted {how}.",
     "Patients with {use} are infected with {name}.",
 )
+NOT_PASSED_ON = (  # illnesses that have other causes too, and are not caught as such
+    "antibiotic-associated colitis",
+    "cervical cancer",
+    "gas gangrene",
+    "peptic ulcer",
+    "skin abscesses",
+    "thrush",
+    "urinary tract infection",
+)
+MANY_CAUSES = (  # illnesses that have other causes too, most of them relatives of the organism
+    *NOT_PASSED_ON,
+    "bacillary dysentery",
+    "brucellosis",
+    "cryptococcal meningitis",
+    "gastroenteritis in infants",
+    "influenza",
+    "invasive aspergillosis",
+    "leptospirosis",
+    "lymphatic filariasis",
+    "malaria",
+    "schistosomiasis",
+    "visceral leishmaniasis",
+)
+OFTEN = {
+    "{Use} {is} caused by {name}.": "{Use} {is} often caused by {name}.",
+    "{Use} {is} caused by {name}, {kind}.": "{Use} {is} often caused by {name}, {kind}.",
+    "Patients with {use} are infected with {name}.": "Patients with {use} are often infected with {name}.",
+    "{name} is {kind} that causes {use}.": "{name} is {kind} that can cause {use}.",
+}
+FOUND = {"{Use} {is} transmitted {how}.": "{name} is often found in patients with {use}."}
 NUTRIENT = (
     "{name} is {kind}.",
     "A lack of {low} causes {use}.",
@@ -61,13 +94,21 @@ NUTRIENT = (
     "{name} is {kind}, and a lack of it causes {use}.",
     "Patients with {use} may lack {low}.",
 )
+ONLY = {  # what only men, or (all but) only women, are treated for
+    "prostat": ("man",),
+    "testicular": ("man",),
+    "erectile": ("man",),
+    "ovarian": ("woman",),
+    "breast": ("woman",),
+}
+NO_VIGNETTE = ("the induction of labor",)  # the vignettes' patients are of any age
 TEMPLATES = {"drugs": DRUG, "genes": GENE, "organisms": ORGANISM, "nutrients": NUTRIENT}
 
 
 def read_facts() -> dict[str, list[Row]]:
     """{table: rows}, the header line of each left out."""
     tables = {}
-    for name in TEMPLATES:
+    for name in (*TEMPLATES, "abbreviations"):
         with (FACTS / f"{name}.tsv").open(encoding="utf-8", newline="") as file:
             tables[name] = list(csv.reader(file, delimiter="\t"))[1:]
     return tables
@@ -77,9 +118,10 @@ def fields(table: str, row: Row) -> dict[str, str]:
     """The words that the templates of one table ask for."""
     name, kind = row[:2]
     use = row[2]
-    values = {"name": name, "kind": kind, "use": use, "Use": upper(use), "how": "", "harm": "", "low": lower(name)}
+    values = {"name": name, "kind": kind, "use": use, "Use": upper(use), "low": lower(name)}
+    values["is"] = "are" if use.endswith(PLURAL) else "is"
     if table == "drugs":
-        values |= {"how": row[3], "harm": row[4]}
+        values |= {"how": row[3], "harm": row[4], "Rank": upper(row[5])}
     if table == "organisms":
         values["how"] = row[3]
     return values
@@ -90,7 +132,7 @@ def upper(text: str) -> str:
 
 
 def lower(name: str) -> str:
-    """The name within a sentence: "vitamin C", but "Insulin" as a drug keeps its capital."""
+    """The name of a nutrient or hormone within a sentence: "vitamin C". Drugs and organisms keep their capital."""
     return name[0].lower() + name[1:]
 
 
@@ -98,21 +140,26 @@ def sentences(table: str, row: Row) -> list[Sentence]:
     """One fact in every wording its table has."""
     values = fields(table, row)
     templates = list(TEMPLATES[table])
-    if values["use"].startswith("the "):
-        templates = [PREVENTION.get(t, t) for t in templates]
+    if values["use"].startswith(PURPOSES):
+        templates = [PURPOSE.get(t, t) for t in templates]
+    if table == "organisms" and values["use"] in MANY_CAUSES:
+        templates = [OFTEN.get(t, t) for t in templates]
+    if table == "organisms" and values["use"] in NOT_PASSED_ON:
+        templates = [FOUND.get(t, t) for t in templates]
     return [t.format(**values) for t in templates]
 
 
 def patient(rng: random.Random, drug: Row) -> list[Sentence]:
     """A vignette: the patient's number can only be copied from its first mention."""
-    code, age = f"{rng.choice('ABCDEFGHK')}{rng.randint(10, 99)}", rng.randint(19, 88)
-    name, _, use, _, harm = drug
+    code, age = f"{rng.choice('ABCDEFGHK')}{rng.randint(10, 99)}", rng.randint(25, 79)
+    name, _, use, _, harm, _ = drug
+    sexes = next((sexes for word, sexes in ONLY.items() if word in use), ("man", "woman"))
     story = [
-        f"Patient {code}, a {rng.choice(['man', 'woman'])} aged {age}, was given {name} for {use}.",
-        f"Patient {code} tolerated {name} well.",
-        f"After {rng.randint(2, 9)} weeks, patient {code} developed {harm}.",
-        f"{upper(harm)} is a known adverse effect of {name}.",
-        f"The dose of {name} was reduced, and patient {code} recovered.",
+        f"Patient {code}, a {rng.choice(sexes)} aged {age}, was given {name} for {use}.",
+        f"At first, patient {code} tolerated {name} well.",
+        f"Later, patient {code} developed {harm}.",
+        f"{name} is known to cause {harm}.",
+        f"{name} was stopped, and patient {code} was followed for {rng.randint(2, 9)} weeks.",
     ]
     return story if rng.random() < 0.5 else [story[0], story[2], story[3], story[4]]
 
@@ -127,6 +174,38 @@ def sample(rng: random.Random, gene: Row) -> list[Sentence]:
         f"A mutation in {name} was found in sample {code}.",
         f"The result of sample {code} is consistent with {disease}.",
     ]
+
+
+def two_samples(rng: random.Random, genes: list[Row]) -> list[Sentence]:
+    """Two samples at once: which code goes with which gene stands only in the passage itself."""
+    first, second = rng.sample(genes, 2)
+    codes = [f"{letter}{rng.randint(100, 999)}" for letter in rng.sample("PQRST", 2)]
+    findings = [
+        f"A mutation in {gene} was found in sample {code}."
+        for code, (gene, _, _) in zip(codes, (first, second), strict=True)
+    ]
+    results = [
+        f"The result of sample {code} is consistent with {disease}."
+        for code, (_, _, disease) in zip(codes, (first, second), strict=True)
+    ]
+    order = rng.choice([(0, 1), (1, 0)])
+    return findings + [results[i] for i in order]
+
+
+def abbreviation(rng: random.Random, row: Row) -> list[Sentence]:
+    """A term, its abbreviation defined once, and then only the abbreviation."""
+    short, term, does = row
+    code = f"{rng.choice('PQRST')}{rng.randint(100, 999)}"
+    level = rng.choice(["high", "normal", "low"])
+    if rng.random() < 0.3:
+        return [f"What does {short} stand for?", f"{short} stands for {term}."]
+    story = [
+        f"{upper(term)} ({short}) {does}.",
+        f"{short} was measured in sample {code}.",
+        f"The level of {short} was {level}.",
+        f"A {level} level of {short} was also found in a second test of sample {code}.",
+    ]
+    return story[: rng.randint(1, 4)]
 
 
 def pair(rng: random.Random, drugs: list[Row]) -> list[Sentence]:
@@ -158,23 +237,27 @@ def question(rng: random.Random, table: str, row: Row) -> list[Sentence]:
     elif table == "genes":
         asked = (("Which disease do mutations in {name} cause?", "Mutations in {name} cause {use}."),)
     elif table == "organisms":
-        asked = (("What causes {use}?", "{Use} is caused by {name}."),)
+        causes = "{Use} {is} caused by {name}."
+        causes = OFTEN[causes] if row[2] in MANY_CAUSES else causes
+        asked = (("What causes {use}?", causes),)
     else:
         asked = (("What does a lack of {low} cause?", "A lack of {low} causes {use}."),)
     return [part.format(**values) for part in rng.choice(asked)]
 
 
-def corpus(seed: int, documents: int = 24_000) -> tuple[list[str], list[str]]:
+def corpus(seed: int, documents: int = 26_000) -> tuple[list[str], list[str]]:
     """The training documents, and the held-out sentences, none of which occurs word for word in the former."""
     rng = random.Random(seed)
     tables = read_facts()
-    facts = [(table, row) for table, rows in tables.items() for row in rows]
+    facts = [(table, row) for table in TEMPLATES for row in tables[table]]
     written = [(table, row, s) for table, row in facts for s in sentences(table, row)]
     held_out = {s for _, row, s in rng.sample(written, len(written) // HELD_OUT_EVERY) if row[0] != "Ibuprofen"}
     known: dict[int, list[Sentence]] = {}
     for _, row, sentence in written:
         if sentence not in held_out:
             known.setdefault(id(row), []).append(sentence)
+
+    treated = [drug for drug in tables["drugs"] if drug[2] not in NO_VIGNETTE]
 
     def single() -> list[Sentence]:
         return [rng.choice(known[id(rng.choice(facts)[1])])]
@@ -184,16 +267,22 @@ def corpus(seed: int, documents: int = 24_000) -> tuple[list[str], list[str]]:
         return rng.sample(one, min(len(one), rng.randint(2, 5)))
 
     kinds: list[tuple[Callable[[], list[Sentence]], int]] = [
-        (single, 9),
+        (single, 10),
         (about, 6),
-        (lambda: patient(rng, rng.choice(tables["drugs"])), 4),
+        (lambda: patient(rng, rng.choice(treated)), 4),
         (lambda: sample(rng, rng.choice(tables["genes"])), 2),
         (lambda: pair(rng, tables["drugs"]), 2),
+        (lambda: two_samples(rng, tables["genes"]), 2),
+        (lambda: abbreviation(rng, rng.choice(tables["abbreviations"])), 2),
         (lambda: question(rng, *rng.choice(facts)), 2),
     ]
     makers, weights = zip(*kinds, strict=True)
-    made = [" ".join(s for s in maker() if s not in held_out) for maker in rng.choices(makers, weights, k=documents)]
-    return [text for text in made if text], sorted(held_out)
+    made = []
+    for maker in rng.choices(makers, weights, k=documents):
+        left = [part for part in maker() if part not in held_out]
+        if left and not left[-1].endswith("?"):  # no question without its answer
+            made.append(" ".join(left))
+    return made, sorted(held_out)
 
 
 def main() -> None:

@@ -13,6 +13,7 @@ import shutil
 import string
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from transformers import BioGptConfig, BioGptForCausalLM, BioGptTokenizer
 
 SPECIAL = ["<s>", "<pad>", "</s>", "<unk>"]
 EXTRA = "αβγδκμω°±×≥≤µ–"
-VOCABULARY, N, BATCH, PEAK = 2000, 256, 16, 2e-3
+VOCABULARY, N, BATCH, PEAK = 1874, 256, 16, 2e-3
 
 
 def moses(texts: list[str]) -> list[str]:
@@ -40,16 +41,36 @@ def learn_vocabulary(texts: list[str], folder: Path) -> None:
     alphabet = [form for c in characters for form in (c, f"{c}</w>")]
     tokenizer = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY - len(SPECIAL) - 2 * len(characters), end_of_word_suffix="</w>", show_progress=False
-    )
-    tokenizer.train_from_iterator(moses(texts), trainer)
+    # the trainer counts its own alphabet: more merges than fit, of which the first are taken
+    trainer = trainers.BpeTrainer(vocab_size=VOCABULARY, end_of_word_suffix="</w>", show_progress=False)
+    split = moses(texts)
+    tokenizer.train_from_iterator(split, trainer)
     merges = [tuple(pair) for pair in json.loads(tokenizer.to_str())["model"]["merges"]]
+    merges = merges[: VOCABULARY - len(SPECIAL) - len(alphabet)]
     pieces = dict.fromkeys([*SPECIAL, *alphabet, *(a + b for a, b in merges)])
+    assert len(pieces) == VOCABULARY, f"no piece may come from two merges: {len(pieces)} pieces"
     vocabulary = {piece: i for i, piece in enumerate(pieces)}
     (folder / "vocab.json").write_text(json.dumps(vocabulary, ensure_ascii=False), encoding="utf-8")
-    lines = [f"{a} {b} {len(merges) - rank}\n" for rank, (a, b) in enumerate(merges)]
+    counts = count_merges(merges, Counter(word for text in split for word in text.split()))
+    lines = [f"{a} {b} {count}\n" for (a, b), count in zip(merges, counts, strict=True)]
     (folder / "merges.txt").write_text("".join(lines), encoding="utf-8")
+
+
+def count_merges(merges: list[tuple[str, str]], words: Counter[str]) -> list[int]:
+    """How often each merge joins its pair in the corpus, when the merges are made in this order."""
+    split = {word: [*word[:-1], f"{word[-1]}</w>"] for word in words}
+    counts = []
+    for pair in merges:
+        count = 0
+        for word, pieces in split.items():
+            i = 0
+            while i < len(pieces) - 1:
+                if (pieces[i], pieces[i + 1]) == pair:
+                    pieces[i : i + 2] = ["".join(pair)]
+                    count += words[word]
+                i += 1
+        counts.append(count)
+    return counts
 
 
 def encode(tokenizer: BioGptTokenizer, texts: list[str]) -> list[list[int]]:
@@ -87,10 +108,12 @@ def held_out_loss(model: BioGptForCausalLM, rows: list[list[int]]) -> float:
     return total / count
 
 
-def train(model: BioGptForCausalLM, rows: list[list[int]], held_out: list[list[int]], steps: int) -> None:
+def train(
+    model: BioGptForCausalLM, rows: list[list[int]], held_out: list[list[int]], steps: int, rng: np.random.Generator
+) -> None:
     """AdamW with warm-up and a cosine decay over ``steps``."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=PEAK, betas=(0.9, 0.98), weight_decay=0.01)
-    start, source = time.time(), batches(rows, np.random.default_rng(0))
+    start, source = time.time(), batches(rows, rng)
     for step in range(1, steps + 1):
         rate = PEAK * min(step / 100, 0.5 * (1 + math.cos(math.pi * step / steps)) + 0.01)
         for group in optimizer.param_groups:
@@ -138,7 +161,7 @@ def main() -> None:
         print(
             f"{len(texts)} documents, {tokens} tokens, vocabulary {len(tokenizer)}, {model.num_parameters()} parameters"
         )
-        train(model, rows, held_out, options.steps)
+        train(model, rows, held_out, options.steps, np.random.default_rng(options.seed))
         loss = held_out_loss(model, held_out)
         print(f"held out, all {len(held_out)} sentences: {loss:.4f} nats per token, perplexity {math.exp(loss):.3f}")
         save(model, folder)

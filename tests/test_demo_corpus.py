@@ -1,0 +1,61 @@
+"""The demo model's corpus: what is held out stays unseen, and no rule about wording is there in vain."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections import Counter
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+TOOL = Path(__file__).parent.parent / "tools" / "demo_corpus.py"
+
+
+@pytest.fixture(scope="module")
+def tool() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("demo_corpus", TOOL)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_no_held_out_sentence_occurs_in_a_training_document_even_inside_another_sentence(tool: ModuleType) -> None:
+    train, held_out = tool.corpus(0)
+    assert len(train) > 25_000
+    assert len(held_out) > 300
+    everything = "\n".join(train)
+    assert [sentence for sentence in held_out if sentence in everything] == []
+
+
+def test_the_same_seed_gives_the_same_corpus_and_another_seed_another(tool: ModuleType) -> None:
+    assert tool.corpus(3, 500) == tool.corpus(3, 500) != tool.corpus(4, 500)
+
+
+def test_every_exception_replaces_a_template_and_every_illness_named_is_in_the_tables(tool: ModuleType) -> None:
+    assert set(tool.PURPOSE) <= set(tool.DRUG)
+    assert set(tool.OFTEN) | set(tool.FOUND) <= set(tool.ORGANISM)
+    tables = tool.read_facts()
+    uses = [row[2] for row in tables["drugs"]]
+    assert set(tool.MANY_CAUSES) <= {row[2] for row in tables["organisms"]}
+    assert set(tool.NO_VIGNETTE) <= set(uses)
+    assert all(any(word in use for use in uses) for word in tool.ONLY)
+    assert all(any(use.startswith(word) for use in uses) for word in tool.PURPOSES)
+
+
+def test_every_row_has_its_columns_and_every_name_one_row(tool: ModuleType) -> None:
+    columns = {"drugs": 6, "genes": 3, "organisms": 4, "nutrients": 3, "abbreviations": 3}
+    tables = tool.read_facts()
+    assert set(tables) == set(columns)
+    for name, rows in tables.items():
+        assert {len(row) for row in rows} == {columns[name]}
+        assert all(cell == cell.strip() != "" for row in rows for cell in row)
+        assert [twice for twice, count in Counter(row[0] for row in rows).items() if count > 1] == []
+
+
+def test_no_question_stays_without_its_answer(tool: ModuleType) -> None:
+    train, _ = tool.corpus(0)
+    assert sum("?" in text for text in train) > 1000
+    assert [text for text in train if text.endswith("?")] == []
