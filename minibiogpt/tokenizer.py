@@ -9,26 +9,41 @@ import json
 import os
 import re
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import sacremoses
 
-from minibiogpt.bpe import END_OF_WORD, Span, align, merge_word
+from minibiogpt.bpe import END_OF_WORD, merge_word
 from minibiogpt.errors import CheckpointError, InputError
 from minibiogpt.files import read_json, write_beside
 from minibiogpt.hub import find_model
-from minibiogpt.vocabulary import NO_LIMIT, SPECIAL, check_against_model, checked_vocab, read_merges, read_settings
-
-
-class Piece(NamedTuple):
-    """One token of a text: its piece of a word, its id, and its [start, end) in the original text."""
-
-    piece: str
-    id: int
-    span: Span
+from minibiogpt.offsets import align
+from minibiogpt.rows import (
+    Piece,
+    as_arrays,
+    checked_batch,
+    checked_flag,
+    checked_known_length,
+    checked_length,
+    checked_side,
+    checked_text,
+    checked_truncation,
+    common_width,
+    joined,
+)
+from minibiogpt.vocabulary import (
+    NO_LIMIT,
+    check_against_model,
+    check_nothing_added,
+    checked_merges,
+    checked_special,
+    checked_vocab,
+    read_merges,
+    read_settings,
+)
 
 
 class BioGptTokenizer:
@@ -41,6 +56,11 @@ class BioGptTokenizer:
     ----------
     vocab : {piece: id}, in any order. merges : pairs of pieces, the most frequent first.
     padding_side : "right" as in transformers, unless tokenizer_config.json says "left", as generation wants it.
+    model_max_length : what ``truncation`` cuts to when no max_length is given; unknown by default.
+    clean_up_tokenization_spaces : the default of ``decode``.
+    special : other ``bos_token``, ``pad_token``, ``eos_token``, ``unk_token`` or ``sep_token`` (which stands in
+        front), ``cls_token``, ``mask_token``, ``additional_special_tokens`` (a list). Each must be a piece of the
+        vocabulary (transformers would give it a new id, for which the model has no embedding).
 
     Examples
     --------
@@ -58,21 +78,24 @@ class BioGptTokenizer:
         *,
         padding_side: str = "right",
         model_max_length: int = NO_LIMIT,
-        **special: str,
+        clean_up_tokenization_spaces: bool = False,
+        **special: Any,
     ) -> None:
         self.vocab = checked_vocab(vocab)
-        self.ranks = {pair: rank for rank, pair in enumerate(merges)}
+        self.ranks = {pair: rank for rank, pair in enumerate(checked_merges(merges))}
         self.pieces = {i: piece for piece, i in self.vocab.items()}
-        self.padding_side, self.model_max_length = _side(padding_side), model_max_length
-        self.special_tokens = {name: special.get(name, token) for name, token in SPECIAL.items()}
-        for name, token in self.special_tokens.items():
-            if token not in self.vocab:
-                raise InputError(
-                    f"the vocabulary must hold {name} {token}", "no such piece", "use the model's own files"
-                )
-        self.bos_token, self.pad_token, self.eos_token, self.unk_token = self.special_tokens.values()
-        self.bos_token_id, self.pad_token_id, self.eos_token_id, self.unk_token_id = self.all_special_ids
-        longest_first = sorted(self.special_tokens.values(), key=len, reverse=True)
+        self.padding_side, self.model_max_length = checked_side(padding_side), checked_known_length(model_max_length)
+        self.clean_up_tokenization_spaces = checked_flag("clean_up_tokenization_spaces", clean_up_tokenization_spaces)
+        self.special_tokens, self.additional_special_tokens = checked_special(special, self.vocab)
+        self.all_special_tokens = list(dict.fromkeys([*self.special_tokens.values(), *self.additional_special_tokens]))
+        self.all_special_ids = [self.vocab[token] for token in self.all_special_tokens]
+        self.bos_token, self.pad_token = self.special_tokens["bos_token"], self.special_tokens["pad_token"]
+        self.eos_token, self.unk_token = self.special_tokens["eos_token"], self.special_tokens["unk_token"]
+        self.sep_token = self.special_tokens["sep_token"]
+        self.bos_token_id, self.pad_token_id = self.vocab[self.bos_token], self.vocab[self.pad_token]
+        self.eos_token_id, self.unk_token_id = self.vocab[self.eos_token], self.vocab[self.unk_token]
+        self.sep_token_id = self.vocab[self.sep_token]
+        longest_first = sorted(self.all_special_tokens, key=len, reverse=True)
         self._special = re.compile("(" + "|".join(map(re.escape, longest_first)) + ")")
         self._moses = sacremoses.MosesTokenizer(lang="en")
         self._unmoses = sacremoses.MosesDetokenizer(lang="en")
@@ -85,7 +108,8 @@ class BioGptTokenizer:
         Raises
         ------
         CheckpointError
-            If a file is absent or senseless, or the vocabulary has more pieces than the model has embeddings.
+            If a file is absent or senseless, a special or added token is not in the vocabulary, or the vocabulary has
+            more pieces than the model has embeddings.
         """
         folder = find_model(name)
         vocab = read_json(folder / "vocab.json", "a tokenizer needs vocab.json")
@@ -93,6 +117,7 @@ class BioGptTokenizer:
             tokenizer = cls(vocab, read_merges(folder / "merges.txt"), **read_settings(folder))
         except InputError as error:
             raise CheckpointError(error.must, f"{error.found} in {folder}", error.remedy) from None
+        check_nothing_added(folder, tokenizer.vocab)
         check_against_model(folder, max(tokenizer.pieces) + 1)
         return tokenizer
 
@@ -102,7 +127,7 @@ class BioGptTokenizer:
         text_pair: str | Sequence[str] | None = None,
         *,
         padding: bool | str = False,
-        truncation: bool = False,
+        truncation: bool | str = False,
         max_length: int | None = None,
         padding_side: str | None = None,
         add_special_tokens: bool = True,
@@ -115,44 +140,55 @@ class BioGptTokenizer:
         ----------
         text, text_pair : a string (a batch of 1) or a list of strings.
         padding : False, True or "longest" (to the longest here), or "max_length".
-        truncation : cut each row to ``max_length`` (default: the model's), from the right; of a pair the longer first.
+        truncation : False or "do_not_truncate"; True or "longest_first" cuts each row to ``max_length`` (default: the
+            model's; when that is unknown, nothing is cut, as in transformers), from the right; of a pair the longer
+            first; ``</s>`` stays. As in transformers, a single text of which nothing would be left is not cut at all.
+            Without truncation max_length cuts nothing.
         parse_special : whether ``</s>`` and the like in the text are special tokens (as in transformers) or text.
         return_offsets : also "offsets" (B, T, 2): token t is text[start:end], [start, end) in the original text
-            (of a pair, in its own). Exact where Moses only splits; an escape (&apos;) or a split dash (@-@) has the one
-            character it stands for; (0, 0) for what is added here.
+            (of a pair, in its own); (0, 0) for what is added here. Exact where Moses only splits. Where it rewrites,
+            each piece has all of the original: of an escape (``&apos;``) or a split dash (``@-@``) the one character;
+            of the word DOTMULTI, which sacremoses takes for its own mark, the word. A control character, which Moses
+            drops, is inside a span only when both its neighbours are.
 
         Returns
         -------
         {"input_ids", "attention_mask"}: int64 arrays (B, T), 1 = real, 0 = padding.
+
+        Raises
+        ------
+        InputError
+            For anything but strings, no text at all, texts of unequal length without padding, or a senseless option.
+
+        Examples
+        --------
+        >>> vocab = {"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3, "a</w>": 4, "b</w>": 5, "ab</w>": 6}
+        >>> tok = BioGptTokenizer(vocab, [("a", "b</w>")])
+        >>> tok(["ab", "a b?"], padding=True, return_offsets=True)["offsets"][1].tolist()
+        [[0, 0], [0, 1], [2, 3], [3, 4]]
+        >>> tok("ab", "a")["input_ids"]
+        array([[2, 6, 2, 4]])
         """
-        texts, pairs = _batch("text", text), None if text_pair is None else _batch("text_pair", text_pair)
+        texts, pairs = checked_batch(text, "text"), None if text_pair is None else checked_batch(text_pair, "text_pair")
         if pairs is not None and len(pairs) != len(texts):
             found = f"{len(texts)} texts and {len(pairs)} pairs"
             raise InputError("text and text_pair must be equally many", found, "give each text one pair")
-        limit = self._limit(max_length) if truncation else NO_LIMIT
+        length = checked_length(max_length, self.model_max_length)
+        limit = length if checked_truncation(truncation) else NO_LIMIT
+        side = checked_side(self.padding_side if padding_side is None else padding_side)
+        opening = [Piece(self.sep_token, self.sep_token_id, (0, 0))] if add_special_tokens else []
         rows = []
-        for i, one in enumerate(texts):
-            parts = [one] if pairs is None else [one, pairs[i]]
-            encoded = [self.analyse(part, parse_special=parse_special) for part in parts]
-            rows.append(self._joined(encoded, add_special_tokens, limit))
-        width = self._width([len(row) for row in rows], padding, max_length)
-        left = _side(padding_side or self.padding_side) == "left"
-        padded = [self._padded(row, width, left) for row in rows]
-        result = {
-            "input_ids": np.array([[p.id for p, _ in row] for row in padded], dtype=np.int64),
-            "attention_mask": np.array([[real for _, real in row] for row in padded], dtype=np.int64),
-        }
-        if return_offsets:
-            spans = np.array([[p.span for p, _ in row] for row in padded], dtype=np.int64)
-            result["offsets"] = spans.reshape(len(rows), width, 2)
-        return result
+        for parts in zip(texts, strict=True) if pairs is None else zip(texts, pairs, strict=True):
+            rows.append(joined([self.analyse(part, parse_special=parse_special) for part in parts], opening, limit))
+        width = common_width([len(row) for row in rows], padding, length)
+        return as_arrays(rows, width, self.pad_token_id, side, return_offsets)
 
     def analyse(self, text: str, *, parse_special: bool = True) -> list[Piece]:
         """The pieces of a text, each with its id and its place; nothing is added."""
         found: list[Piece] = []
         start = 0
-        for part in self._special.split(text) if parse_special else [text]:
-            if parse_special and part in self.special_tokens.values():
+        for part in self._special.split(checked_text(text)) if parse_special else [checked_text(text)]:
+            if parse_special and part in self.all_special_tokens:
                 found.append(Piece(part, self.vocab[part], (start, start + len(part))))
             elif part:
                 found += self._words(part, start)
@@ -172,81 +208,63 @@ class BioGptTokenizer:
                 at = end
         return found
 
-    def _joined(self, parts: list[list[Piece]], add_special: bool, limit: int) -> list[Piece]:
-        """``</s>`` and part, ``</s>`` and part, cut to ``limit`` in all."""
-        opening = [Piece(self.eos_token, self.eos_token_id, (0, 0))] if add_special else []
-        surplus = sum(len(opening) + len(part) for part in parts) - limit
-        if surplus > 0:
-            cuts = _cuts([len(part) for part in parts], surplus)
-            parts = [part[: max(len(part) - cut, 0)] for part, cut in zip(parts, cuts, strict=True)]
-        return [piece for part in parts for piece in [*opening, *part]]
-
-    def _padded(self, row: list[Piece], width: int, left: bool) -> list[tuple[Piece, int]]:
-        pads = [(Piece(self.pad_token, self.pad_token_id, (0, 0)), 0)] * (width - len(row))
-        real = [(piece, 1) for piece in row]
-        return pads + real if left else real + pads
-
-    def _width(self, lengths: list[int], padding: bool | str, max_length: int | None) -> int:
-        if padding not in (False, True, "longest", "max_length"):
-            must = "padding must be False, True, 'longest' or 'max_length'"
-            raise InputError(must, repr(padding), "choose one of these")
-        if padding == "max_length":
-            return max(*lengths, self._limit(max_length))
-        if not padding and len(set(lengths)) > 1:
-            must = "the texts of a batch must have equally many tokens, or be padded"
-            raise InputError(must, f"lengths {sorted(set(lengths))}", "call with padding=True")
-        return max(lengths)
-
-    def _limit(self, max_length: int | None) -> int:
-        limit = self.model_max_length if max_length is None else max_length
-        if not isinstance(limit, int) or limit < 1 or limit > 1 << 32:
-            must = "max_length must be a whole number, 1 or more"
-            raise InputError(must, repr(max_length), "give max_length, for this tokenizer's files name none")
-        return limit
-
     def encode(self, text: str, text_pair: str | None = None, **options: Any) -> list[int]:
-        """The ids of one text (or one pair) as a list."""
-        return self(text, text_pair, **options)["input_ids"][0].tolist()
+        """The ids of one text (or one pair) as a list; the options are those of a call."""
+        pair = None if text_pair is None else checked_text(text_pair, "text_pair")
+        return self(checked_text(text), pair, **options)["input_ids"][0].tolist()
 
     def tokenize(self, text: str, *, parse_special: bool = True) -> list[str]:
         """The pieces of a text, without the ``</s>`` in front."""
-        return [piece.piece for piece in self.analyse(_batch("text", text)[0], parse_special=parse_special)]
+        return [piece.piece for piece in self.analyse(text, parse_special=parse_special)]
 
-    def decode(self, ids: Any, skip_special_tokens: bool = False, clean_up_tokenization_spaces: bool = False) -> str:
-        """The text of some ids, (T,) integers.
+    def decode(
+        self, ids: Any, skip_special_tokens: bool = False, clean_up_tokenization_spaces: bool | None = None
+    ) -> str:
+        """The text of some ids: (T,) integers, or one.
 
         Raises
         ------
         InputError
             For an id that is not in the vocabulary (transformers takes it for ``<unk>``).
         """
-        skipped = set(self.all_special_ids) if skip_special_tokens else set()
-        pieces = self.convert_ids_to_tokens(ids)
-        text = self.convert_tokens_to_string([p for p in pieces if self.vocab[p] not in skipped])
-        return _cleaned(text) if clean_up_tokenization_spaces else text
+        pieces = self.convert_ids_to_tokens(ids, skip_special_tokens)
+        text = self.convert_tokens_to_string([pieces] if isinstance(pieces, str) else pieces)
+        clean = clean_up_tokenization_spaces
+        return _cleaned(text) if (self.clean_up_tokenization_spaces if clean is None else clean) else text
 
     def batch_decode(self, rows: Iterable[Any], **options: Any) -> list[str]:
-        """The text of each row of ids."""
+        """The text of each row of ids; the options are those of ``decode``."""
+        if not isinstance(rows, Iterable):
+            raise InputError("rows must be a list of rows of ids", type(rows).__name__, "decode one row with decode")
         return [self.decode(row, **options) for row in rows]
 
-    def convert_ids_to_tokens(self, ids: Any) -> list[str]:
-        """The piece of each id."""
-        found = []
-        for i in ids.tolist() if hasattr(ids, "tolist") else ids:
-            if isinstance(i, bool) or not isinstance(i, int | np.integer) or int(i) not in self.pieces:
-                must = f"an id must be a whole number of the vocabulary, 0 to {max(self.pieces)}"
-                raise InputError(must, repr(i), "decode one row of ids that this tokenizer's model made")
-            found.append(self.pieces[int(i)])
-        return found
+    def convert_ids_to_tokens(self, ids: Any, skip_special_tokens: bool = False) -> list[str] | str:
+        """The piece of each id; of a single id, its piece (special or not)."""
+        plain = ids.tolist() if hasattr(ids, "tolist") else ids
+        if isinstance(plain, int):
+            return self._piece(plain)
+        if not isinstance(plain, Iterable):
+            raise InputError("ids must be whole numbers", type(ids).__name__, "give a row of ids")
+        skipped = set(self.all_special_ids) if skip_special_tokens else set()
+        pieces = [(self._piece(i), i) for i in plain]
+        return [piece for piece, i in pieces if i not in skipped]
 
-    def convert_tokens_to_ids(self, pieces: Iterable[str]) -> list[int]:
-        """The id of each piece; a piece that the vocabulary lacks is ``<unk>``."""
-        return [self.vocab.get(piece, self.unk_token_id) for piece in pieces]
+    def _piece(self, i: Any) -> str:
+        if isinstance(i, bool) or not isinstance(i, int | np.integer) or int(i) not in self.pieces:
+            must = f"an id must be a whole number of the vocabulary, 0 to {max(self.pieces)}"
+            raise InputError(must, repr(i), "decode one row of ids that this tokenizer's model made")
+        return self.pieces[int(i)]
+
+    def convert_tokens_to_ids(self, pieces: str | Iterable[str]) -> list[int] | int:
+        """The id of each piece (of a single string, its id); a piece that the vocabulary lacks is ``<unk>``."""
+        if isinstance(pieces, str):
+            return self.vocab.get(pieces, self.unk_token_id)
+        return [self.vocab.get(piece, self.unk_token_id) for piece in _strings(pieces)]
 
     def convert_tokens_to_string(self, pieces: Iterable[str]) -> str:
         """Pieces to text: join them, part them where a word ends, and let Moses set blanks and unescape."""
-        joined = "".join(piece.replace(" ", "").replace(END_OF_WORD, " ") for piece in pieces)
-        return self._unmoses.detokenize(joined.split())
+        joined_up = "".join(piece.replace(" ", "").replace(END_OF_WORD, " ") for piece in _strings(pieces))
+        return self._unmoses.detokenize(joined_up.split())
 
     def save_vocabulary(self, folder: str | os.PathLike[str]) -> tuple[Path, Path]:
         """Write vocab.json and merges.txt as transformers reads them, each beside and renamed."""
@@ -258,11 +276,6 @@ class BioGptTokenizer:
         return vocab, merges
 
     @property
-    def all_special_ids(self) -> list[int]:
-        """The ids of ``<s> <pad> </s> <unk>``, in this order."""
-        return [self.vocab[token] for token in self.special_tokens.values()]
-
-    @property
     def vocab_size(self) -> int:
         """How many pieces there are."""
         return len(self.vocab)
@@ -270,28 +283,27 @@ class BioGptTokenizer:
     def __len__(self) -> int:
         return len(self.vocab)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled as what it was made from (the cache of merged words stays behind)."""
+        options: dict[str, Any] = {
+            **self.special_tokens,
+            "additional_special_tokens": self.additional_special_tokens,
+            "padding_side": self.padding_side,
+            "model_max_length": self.model_max_length,
+            "clean_up_tokenization_spaces": self.clean_up_tokenization_spaces,
+        }
+        make = partial(type(self), **options)
+        return make, (self.vocab, sorted(self.ranks, key=self.ranks.__getitem__))
+
     def __repr__(self) -> str:
         return f"<BioGptTokenizer of {len(self.vocab)} pieces, {len(self.ranks)} merges, pads {self.padding_side}>"
 
 
-def _batch(name: str, text: object) -> list[str]:
-    texts = [text] if isinstance(text, str) else list(text) if isinstance(text, list | tuple) else None
-    if not texts or not all(isinstance(one, str) for one in texts):
-        kinds = type(text).__name__ if texts is None else f"{len(texts)} of {sorted({type(t).__name__ for t in texts})}"
-        raise InputError(f"{name} must be a string or a list of one or more strings", kinds, "decode bytes; drop None")
-    return texts
-
-
-def _cuts(lengths: list[int], surplus: int) -> list[int]:
-    """How much each part gives up: of a pair the longer gives until both are equal, then both by turns."""
-    if len(lengths) == 1:
-        return [surplus]
-    first, second = lengths
-    uneven = min(abs(first - second), surplus)
-    rest = surplus - uneven
-    if first > second:
-        return [uneven + rest // 2, rest - rest // 2]
-    return [rest // 2, uneven + rest - rest // 2]
+def _strings(pieces: Any) -> list[str]:
+    found = list(pieces) if isinstance(pieces, Iterable) else None
+    if isinstance(pieces, str) or found is None or not all(isinstance(piece, str) for piece in found):
+        raise InputError("pieces must be a list of strings", repr(pieces)[:60], "give what tokenize returns")
+    return found
 
 
 def _cleaned(text: str) -> str:
@@ -302,9 +314,3 @@ def _cleaned(text: str) -> str:
     for tight in ("n't", "'m", "'s", "'ve", "'re"):
         text = text.replace(f" {tight}", tight)
     return text
-
-
-def _side(side: str) -> str:
-    if side not in ("left", "right"):
-        raise InputError("padding_side must be 'left' or 'right'", repr(side), "choose one of these")
-    return side

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from minibiogpt.errors import CheckpointError, InputError
 from minibiogpt.files import read_json
 
-SPECIAL = {"bos_token": "<s>", "pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
+SPECIAL = {"bos_token": "<s>", "pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>", "sep_token": "</s>"}
+OPTIONAL = ("cls_token", "mask_token")  # BioGPT has none; a tokenizer_config.json may name them
 NO_LIMIT = int(1e30)  # transformers' way to say that no length is known
 
 
@@ -28,6 +30,21 @@ def checked_vocab(vocab: object) -> dict[str, int]:
     return vocab
 
 
+def checked_special(special: dict[str, Any], vocab: dict[str, int]) -> tuple[dict[str, str], list[str]]:
+    """The special tokens by name, and the further ones; each must be a piece of the vocabulary."""
+    further = list(special.get("additional_special_tokens") or [])
+    unknown = set(special) - {*SPECIAL, *OPTIONAL, "additional_special_tokens"}
+    if unknown:
+        must = f"an option of a tokenizer must be one of {', '.join((*SPECIAL, *OPTIONAL))}"
+        raise InputError(must, sorted(unknown)[0], "correct its name")
+    named = {**SPECIAL, **{name: token for name, token in special.items() if name != "additional_special_tokens"}}
+    for name, token in [*named.items(), *(("additional_special_tokens", token) for token in further)]:
+        if not isinstance(token, str) or not token or token not in vocab:
+            must = f"the vocabulary must hold {name} {token}"
+            raise InputError(must, "no such piece", "use the model's own files")
+    return named, further
+
+
 def read_merges(path: Path) -> list[tuple[str, str]]:
     """The first two columns of each line; a third, the count, is passed over, as is what follows the last newline."""
     try:
@@ -35,32 +52,73 @@ def read_merges(path: Path) -> list[tuple[str, str]]:
     except (OSError, UnicodeDecodeError) as error:
         found = getattr(error, "strerror", None) or str(error)
         raise CheckpointError(f"{path} must be a readable UTF-8 file", found, "fetch the file again") from None
-    columns = [line.split()[:2] for line in lines]
-    return [(pair[0], pair[1]) for pair in columns if len(pair) == 2]
+    columns = [(number, line.split()[:2]) for number, line in enumerate(lines, 1) if line.strip()]
+    for number, pair in columns:
+        if len(pair) < 2:
+            must = f"each line of {path} must hold two pieces"
+            raise CheckpointError(must, f"{pair[0][:40]!r} alone on line {number}", "fetch the file again")
+    return [(pair[0], pair[1]) for _, pair in columns]
+
+
+def checked_merges(merges: object) -> list[tuple[str, str]]:
+    must, remedy = "merges must be pairs of strings, the most frequent first", 'give such as [("a", "b</w>")]'
+    if not isinstance(merges, Iterable):
+        raise InputError(must, type(merges).__name__, remedy)
+    pairs = list(merges)
+    for pair in pairs:
+        if not isinstance(pair, tuple | list) or len(pair) != 2 or not all(isinstance(one, str) for one in pair):
+            raise InputError(must, repr(pair), remedy)
+    return [(a, b) for a, b in pairs]
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
     """What tokenizer_config.json says of padding, length and special tokens; nothing when there is none."""
     path = folder / "tokenizer_config.json"
-    if not path.is_file():
-        return {}
-    config = read_json(path, "tokenizer_config.json must be readable")
-    if not isinstance(config, dict):
-        raise CheckpointError(f"{path} must hold a JSON object", type(config).__name__, "fetch the file again")
-    settings = {name: config[name] for name in (*SPECIAL, "padding_side") if config.get(name) is not None}
-    for name in SPECIAL:
-        if isinstance(settings.get(name), dict):
-            settings[name] = settings[name].get("content")
+    config = _json_object(path)
+    names = (*SPECIAL, *OPTIONAL, "padding_side", "clean_up_tokenization_spaces")
+    settings = {name: config[name] for name in names if config.get(name) is not None}
+    for name in (*SPECIAL, *OPTIONAL):
+        if name in settings:
+            settings[name] = _content(settings[name])
+    if more := config.get("additional_special_tokens"):
+        if not isinstance(more, list):
+            must = f"{path} must list its additional_special_tokens"
+            raise CheckpointError(must, type(more).__name__, "correct the file")
+        settings["additional_special_tokens"] = [_content(token) for token in more]
     longest = config.get("model_max_length")
-    if isinstance(longest, int) and 0 < longest < NO_LIMIT:
-        settings["model_max_length"] = longest
+    if longest is not None:
+        settings["model_max_length"] = NO_LIMIT if isinstance(longest, float) and longest >= NO_LIMIT else longest
     return settings
+
+
+def _json_object(path: Path) -> dict[str, Any]:
+    """What a file holds; nothing when there is none."""
+    found = read_json(path, f"{path.name} must be readable") if path.is_file() else {}
+    if not isinstance(found, dict):
+        raise CheckpointError(f"{path} must hold a JSON object", type(found).__name__, "fetch the file again")
+    return found
+
+
+def _content(token: Any) -> Any:
+    """transformers writes a special token as a string, or as an object with its rules."""
+    return token.get("content") if isinstance(token, dict) else token
+
+
+def check_nothing_added(folder: Path, vocab: dict[str, int]) -> None:
+    """Tokens that were added beside vocab.json would be cut into pieces here, where transformers has an id for each."""
+    listed = _json_object(folder / "tokenizer_config.json").get("added_tokens_decoder")
+    added = {_content(token): i for i, token in listed.items()} if isinstance(listed, dict) else {}
+    for token, i in [*added.items(), *_json_object(folder / "added_tokens.json").items()]:
+        if str(vocab.get(token)) != str(i):
+            must = f"vocab.json in {folder} must hold every token"
+            remedy = "put it there, and under additional_special_tokens in tokenizer_config.json"
+            raise CheckpointError(must, f"{token!r} added as {i}", remedy)
 
 
 def check_against_model(folder: Path, pieces: int) -> None:
     """A piece without an embedding would stop the model in the middle of some text."""
     path = folder / "config.json"
-    rows = read_json(path, "config.json must be readable").get("vocab_size") if path.is_file() else None
+    rows = _json_object(path).get("vocab_size")
     if isinstance(rows, int) and pieces > rows:
         must = f"{folder} must not have more pieces than embeddings (vocab_size {rows})"
         raise CheckpointError(must, f"ids up to {pieces - 1}", "use the vocab.json that belongs to the model")
