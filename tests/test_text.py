@@ -14,8 +14,9 @@ from minibiogpt.cli import main
 from minibiogpt.text import clean_large, join_digits, remove_tags, split_digits
 from tests.test_tokenizer import TEXTS, folder
 
-NUMBERS = st.lists(st.sampled_from([*"0123456789", " ", " ", ".", ",", "-", "a", "mg", ". ", ", ", " . "]), max_size=30)
-TEXT = NUMBERS.map("".join) | st.text(max_size=40)
+WORDS = ["100", "7", "2.5", "1,5", "1,024", "0.05.", "IC50", "p53", "2020-03-11", "mg", ".", ",", "and", "1.2.3", "(4)"]
+SIGNS = st.lists(st.sampled_from([*"0123456789", " ", " ", ".", ",", "-", "a", ". ", ", ", " . "]), max_size=12)
+TEXT = st.lists(st.sampled_from(WORDS), max_size=6).map(" ".join) | SIGNS.map("".join) | st.text(max_size=40)
 TAGGED = st.lists(
     st.sampled_from(["< TITLE >", "< / FREETEXT >", "▃", "</ABSTRACT>", "P < 0.05", "x", "1 2"]), max_size=8
 )
@@ -62,6 +63,21 @@ def test_a_text_without_tags_stays_as_it_is(text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "apart"),
+    [
+        ("100 mg", "1 0 0 mg"),
+        ("12.5 or 1,5", "1 2 . 5 or 1 , 5"),
+        ("1.2.3", "1 . 2 . 3"),
+        ("p53, IC50, 2020-03-11.", "p5 3, IC5 0, 2 0 2 0-0 3-1 1."),
+        ("1 2. 3", "1 2. 3"),
+        ("٣٤", "٣٤"),
+    ],
+)
+def test_what_is_set_apart(text: str, apart: str) -> None:
+    assert split_digits(text) == apart
+
+
+@pytest.mark.parametrize(
     ("written", "meant"),
     [
         ("in 1 2 patients were", "in 12 patients were"),  # ambiguous: the docstring says so
@@ -72,6 +88,7 @@ def test_a_text_without_tags_stays_as_it_is(text: str) -> None:
         ("1 2 34", "12 34"),
         ("HEK2 9 3T and p5 3", "HEK293T and p53"),
         ("1, 2 3 4, 5 6 7", "1,234,567"),
+        ("1 , 5 and 1 . 5", "1,5 and 1.5"),
         ("1, 2 3 4 5", "1, 2345"),
         ("1  0", "1  0"),
         ("1\n0", "1\n0"),
