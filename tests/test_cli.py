@@ -113,7 +113,7 @@ def test_info_counts_what_is_there(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_version_and_help_are_there(capsys: pytest.CaptureFixture[str]) -> None:
     assert typed("--version").stdout == f"minibiogpt {__version__}\n"
-    for command in ("generate", "tokenize", "info", "download"):
+    for command in ("generate", "tokenize", "score", "embed", "info", "download"):
         assert "usage: minibiogpt" in typed(command, "--help").stdout
 
 

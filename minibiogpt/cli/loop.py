@@ -33,7 +33,7 @@ def add_output(parser: argparse.ArgumentParser, output: str) -> None:
         type=int,
         default=BATCH_TOKENS,
         metavar="N",
-        help=f"tokens computed together, padding included ({BATCH_TOKENS})",
+        help=f"tokens computed together, padding included ({BATCH_TOKENS}; a GPU likes more)",
     )
     parser.add_argument("--output", metavar="FILE", help=output)
     parser.add_argument("--overwrite", action="store_true", help="replace a finished FILE, or another run's")

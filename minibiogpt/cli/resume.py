@@ -38,7 +38,8 @@ class Resumable:
     ----------
     settings : everything that the bytes of FILE depend on; only a run with equal settings may continue it.
     part : grow FILE.part, and let ``finish`` make FILE from it.
-    overwrite : whether a finished FILE, or another run's unfinished one, may be replaced.
+    overwrite : whether a finished FILE, or another run's unfinished one, may be replaced. An unfinished one of equal
+        settings is continued all the same: a killed command is repeated as it was.
 
     Raises
     ------
@@ -147,7 +148,10 @@ def fingerprint(folder: Path) -> str:
 def _stored(state: Path) -> tuple[dict[str, Any], Done]:
     try:
         content = json.loads(state.read_text(encoding="utf-8"))
-        return dict(content["settings"]), Done(**content["done"])
+        settings, done = dict(content["settings"]), Done(**content["done"])
+        if not isinstance(done.records + done.bytes, int) or not isinstance(done.sums, dict):
+            raise TypeError("counts that are no numbers")
+        return settings, done
     except (OSError, ValueError, KeyError, TypeError) as error:
         found = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{state} must be what a minibiogpt run left", found, "remove it to begin anew") from None
