@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -125,3 +126,20 @@ def checked_batch(text: object, name: str) -> list[str]:
         remedy = "decode bytes; drop None; give second texts as text_pair"
         raise InputError(f"{name} must be a string or a list of one or more strings", kinds, remedy)
     return texts
+
+
+def checked_strings(pieces: Any) -> list[str]:
+    found = list(pieces) if isinstance(pieces, Iterable) else None
+    if isinstance(pieces, str) or found is None or not all(isinstance(piece, str) for piece in found):
+        raise InputError("pieces must be a list of strings", repr(pieces)[:60], "give what tokenize returns")
+    return found
+
+
+def cleaned(text: str) -> str:
+    """The blanks that transformers' clean_up_tokenization takes out."""
+    for tight in (".", "?", "!", ","):
+        text = text.replace(f" {tight}", tight)
+    text = text.replace(" ' ", "'")
+    for tight in ("n't", "'m", "'s", "'ve", "'re"):
+        text = text.replace(f" {tight}", tight)
+    return text

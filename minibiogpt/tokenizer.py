@@ -29,8 +29,10 @@ from minibiogpt.rows import (
     checked_known_length,
     checked_length,
     checked_side,
+    checked_strings,
     checked_text,
     checked_truncation,
+    cleaned,
     common_width,
     joined,
 )
@@ -58,6 +60,8 @@ class BioGptTokenizer:
     padding_side : "right" as in transformers, unless tokenizer_config.json says "left", as generation wants it.
     model_max_length : what ``truncation`` cuts to when no max_length is given; unknown by default.
     clean_up_tokenization_spaces : the default of ``decode``.
+    soft_prompt : how many embeddings the model has beyond the pieces: trained prompts of fine-tuned models. No text
+        is encoded to them; ``soft_prompt_ids`` are their ids, and they are decoded as "learned1", "learned2" ...
     special : other ``bos_token``, ``pad_token``, ``eos_token``, ``unk_token`` or ``sep_token`` (which stands in
         front), ``cls_token``, ``mask_token``, ``additional_special_tokens`` (a list). Each must be a piece of the
         vocabulary (transformers would give it a new id, for which the model has no embedding).
@@ -79,11 +83,13 @@ class BioGptTokenizer:
         padding_side: str = "right",
         model_max_length: int = NO_LIMIT,
         clean_up_tokenization_spaces: bool = False,
+        soft_prompt: int = 0,
         **special: Any,
     ) -> None:
         self.vocab = checked_vocab(vocab)
         self.ranks = {pair: rank for rank, pair in enumerate(checked_merges(merges))}
         self.pieces = {i: piece for piece, i in self.vocab.items()}
+        self.soft_prompt_ids = range(max(self.pieces) + 1, max(self.pieces) + 1 + soft_prompt)
         self.padding_side, self.model_max_length = checked_side(padding_side), checked_known_length(model_max_length)
         self.clean_up_tokenization_spaces = checked_flag("clean_up_tokenization_spaces", clean_up_tokenization_spaces)
         self.special_tokens, self.additional_special_tokens = checked_special(special, self.vocab)
@@ -118,7 +124,8 @@ class BioGptTokenizer:
         except InputError as error:
             raise CheckpointError(error.must, f"{error.found} in {folder}", error.remedy) from None
         check_nothing_added(folder, tokenizer.vocab)
-        check_against_model(folder, max(tokenizer.pieces) + 1)
+        first = max(tokenizer.pieces) + 1
+        tokenizer.soft_prompt_ids = range(first, first + check_against_model(folder, first))
         return tokenizer
 
     def __call__(
@@ -230,7 +237,7 @@ class BioGptTokenizer:
         pieces = self.convert_ids_to_tokens(ids, skip_special_tokens)
         text = self.convert_tokens_to_string([pieces] if isinstance(pieces, str) else pieces)
         clean = clean_up_tokenization_spaces
-        return _cleaned(text) if (self.clean_up_tokenization_spaces if clean is None else clean) else text
+        return cleaned(text) if (self.clean_up_tokenization_spaces if clean is None else clean) else text
 
     def batch_decode(self, rows: Iterable[Any], **options: Any) -> list[str]:
         """The text of each row of ids; the options are those of ``decode``."""
@@ -250,6 +257,8 @@ class BioGptTokenizer:
         return [piece for piece, i in pieces if i not in skipped]
 
     def _piece(self, i: Any) -> str:
+        if i in self.soft_prompt_ids:
+            return f"learned{i - self.soft_prompt_ids.start + 1}{END_OF_WORD}"
         if isinstance(i, bool) or not isinstance(i, int | np.integer) or int(i) not in self.pieces:
             must = f"an id must be a whole number of the vocabulary, 0 to {max(self.pieces)}"
             raise InputError(must, repr(i), "decode one row of ids that this tokenizer's model made")
@@ -259,11 +268,11 @@ class BioGptTokenizer:
         """The id of each piece (of a single string, its id); a piece that the vocabulary lacks is ``<unk>``."""
         if isinstance(pieces, str):
             return self.vocab.get(pieces, self.unk_token_id)
-        return [self.vocab.get(piece, self.unk_token_id) for piece in _strings(pieces)]
+        return [self.vocab.get(piece, self.unk_token_id) for piece in checked_strings(pieces)]
 
     def convert_tokens_to_string(self, pieces: Iterable[str]) -> str:
         """Pieces to text: join them, part them where a word ends, and let Moses set blanks and unescape."""
-        joined_up = "".join(piece.replace(" ", "").replace(END_OF_WORD, " ") for piece in _strings(pieces))
+        joined_up = "".join(piece.replace(" ", "").replace(END_OF_WORD, " ") for piece in checked_strings(pieces))
         return self._unmoses.detokenize(joined_up.split())
 
     def save_vocabulary(self, folder: str | os.PathLike[str]) -> tuple[Path, Path]:
@@ -291,26 +300,10 @@ class BioGptTokenizer:
             "padding_side": self.padding_side,
             "model_max_length": self.model_max_length,
             "clean_up_tokenization_spaces": self.clean_up_tokenization_spaces,
+            "soft_prompt": len(self.soft_prompt_ids),
         }
         make = partial(type(self), **options)
         return make, (self.vocab, sorted(self.ranks, key=self.ranks.__getitem__))
 
     def __repr__(self) -> str:
         return f"<BioGptTokenizer of {len(self.vocab)} pieces, {len(self.ranks)} merges, pads {self.padding_side}>"
-
-
-def _strings(pieces: Any) -> list[str]:
-    found = list(pieces) if isinstance(pieces, Iterable) else None
-    if isinstance(pieces, str) or found is None or not all(isinstance(piece, str) for piece in found):
-        raise InputError("pieces must be a list of strings", repr(pieces)[:60], "give what tokenize returns")
-    return found
-
-
-def _cleaned(text: str) -> str:
-    """The blanks that transformers' clean_up_tokenization takes out."""
-    for tight in (".", "?", "!", ","):
-        text = text.replace(f" {tight}", tight)
-    text = text.replace(" ' ", "'")
-    for tight in ("n't", "'m", "'s", "'ve", "'re"):
-        text = text.replace(f" {tight}", tight)
-    return text

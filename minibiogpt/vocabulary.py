@@ -115,10 +115,14 @@ def check_nothing_added(folder: Path, vocab: dict[str, int]) -> None:
             raise CheckpointError(must, f"{token!r} added as {i}", remedy)
 
 
-def check_against_model(folder: Path, pieces: int) -> None:
-    """A piece without an embedding would stop the model in the middle of some text."""
+def check_against_model(folder: Path, pieces: int) -> int:
+    """How many embeddings the model has beyond the pieces (0 when config.json does not say).
+
+    Fewer than pieces is an error: a piece without an embedding would stop the model in the middle of some text.
+    """
     path = folder / "config.json"
     rows = _json_object(path).get("vocab_size")
     if isinstance(rows, int) and pieces > rows:
         must = f"{folder} must not have more pieces than embeddings (vocab_size {rows})"
         raise CheckpointError(must, f"ids up to {pieces - 1}", "use the vocab.json that belongs to the model")
+    return rows - pieces if isinstance(rows, int) else 0

@@ -1,6 +1,7 @@
-"""minibiogpt generate: continue texts, greedily or by sampling.
+"""minibiogpt generate: continue texts, greedily, by sampling or by beam search.
 
-Several texts make one batch, padded on the left. A single text is written word by word on a terminal.
+Several texts make one batch, padded on the left. A single text is written word by word on a terminal. What is not
+said follows the model's generation_config.json.
 """
 
 from __future__ import annotations
@@ -10,27 +11,43 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from minibiogpt.cli.options import add_json, add_model, print_json, texts_of
 from minibiogpt.errors import InputError
+from minibiogpt.tokenizer import BioGptTokenizer
 
-GENERATION = ("max_new_tokens", "max_length", "min_length", "temperature", "top_k", "top_p", "seed")
+WHOLE, NUMBER = {"type": int, "metavar": "N"}, {"type": float, "metavar": "X"}
+OPTIONS: dict[str, tuple[dict[str, Any], str]] = {  # of GenerationConfig, each by its own name
+    "max_new_tokens": (WHOLE, "at most so many (20)"),
+    "max_length": (WHOLE, "at most so many, the prompt included"),
+    "min_new_tokens": (WHOLE, "no end before so many"),
+    "min_length": (WHOLE, "no end before so many, the prompt included"),
+    "num_beams": (WHOLE, "beam search: keep so many hypotheses (1)"),
+    "num_return_sequences": (WHOLE, "texts for each prompt (1): several beams, or with --sample several draws"),
+    "length_penalty": (NUMBER, "with --num-beams: score = log-probability / length ** X (1)"),
+    "scoring": ({"choices": ("transformers", "fairseq")}, "with --num-beams: what a hypothesis' score is"),
+    "temperature": (NUMBER, "with --sample: below 1 sharpens"),
+    "top_k": (WHOLE, "with --sample: the N most probable (50; 0: all)"),
+    "top_p": (NUMBER, "with --sample: as many as exceed X in all"),
+    "min_p": (NUMBER, "with --sample: those at least X times as probable as the best"),
+    "typical_p": (NUMBER, "with --sample: those of the most typical information, X in all"),
+    "repetition_penalty": (NUMBER, "above 1: what was there is less probable"),
+    "no_repeat_ngram_size": (WHOLE, "no N tokens twice"),
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("text", nargs="*", help="what to continue; none or - reads standard input")
     add_model(parser, runs=True)
-    parser.add_argument("--max-new-tokens", type=int, metavar="N", help="at most so many (default 20)")
-    parser.add_argument("--max-length", type=int, metavar="N", help="at most so many, the prompt included")
-    parser.add_argument("--min-length", type=int, default=0, metavar="N", help="no end before, the prompt included")
     parser.add_argument("--sample", action="store_true", help="draw each token instead of taking the most probable")
-    parser.add_argument("--temperature", type=float, default=1.0, metavar="X", help="with --sample: below 1 sharpens")
-    parser.add_argument(
-        "--top-k", type=int, default=50, metavar="K", help="with --sample: the K most probable (50; 0: all)"
-    )
-    parser.add_argument(
-        "--top-p", type=float, default=1.0, metavar="P", help="with --sample: as many as exceed P in all"
-    )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="with --sample: another seed, another text")
+    for name, (kind, told) in OPTIONS.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", default=None, help=told, **kind)
+    parser.add_argument("--early-stopping", choices=("true", "false", "never"), help="when beam search ends (false)")
+    parser.add_argument("--stop", action="append", metavar="TEXT", help="end where this was written; may be repeated")
+    parser.add_argument("--bad-word", action="append", metavar="TEXT", help="never write this; may be repeated")
+    parser.add_argument("--soft-prompt", type=int, default=0, metavar="N", help="append the ids of N trained prompts")
     parser.add_argument("--no-cache", action="store_true", help="compute every position anew at each step")
     parser.add_argument("--no-special", action="store_true", help="treat </s> and the like in the text as text")
     parser.add_argument("--stream", action="store_true", help="write word by word even when this is no terminal")
@@ -42,6 +59,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Load, encode, generate, print."""
     texts = texts_of(options.text)
+    _check(texts, options)
+    from minibiogpt import BioGptForCausalLM
+    from minibiogpt.generation import TextStreamer
+    from minibiogpt.text import clean_large, split_digits
+
+    tokenizer = BioGptTokenizer.from_pretrained(options.model)
+    prompt = _prompt(tokenizer, list(map(split_digits, texts)) if options.split_digits else texts, options)
+    said = _said(tokenizer, options)
+    model = BioGptForCausalLM.from_pretrained(options.model, backend=options.backend, dtype=options.dtype)
+    clean = clean_large if options.clean_large else str
+    one = len(texts) == 1 and "num_beams" not in said and "num_return_sequences" not in said
+    on_terminal = sys.stdout.isatty() and not options.json and clean is str
+    streamer = TextStreamer(tokenizer) if options.stream or (one and on_terminal) else None
+    ids = model.generate(**prompt, streamer=streamer, tokenizer=tokenizer, seed=options.seed, **said)
+    rows = model.backend.to_numpy(ids)
+    times = len(rows) // len(texts)
+    if options.json:
+        width = prompt["input_ids"].shape[1]
+        print_json([_record(tokenizer, texts[i // times], row, width, clean) for i, row in enumerate(rows)])
+    elif streamer is None:
+        print("\n".join(map(clean, tokenizer.batch_decode(rows, skip_special_tokens=True))))
+
+
+def _check(texts: list[str], options: argparse.Namespace) -> None:
+    """What can be said before anything is loaded."""
     for text in texts:
         if not text.strip():
             raise InputError("a text must hold a word to continue", repr(text), "type one")
@@ -49,34 +91,38 @@ def run(options: argparse.Namespace) -> None:
         raise InputError("the output must be a stream or JSON", "--stream and --json", "leave one out")
     if options.stream and options.clean_large:
         raise InputError("a text to clean must be whole", "--stream and --clean-large", "leave one out")
-    from minibiogpt import BioGptForCausalLM, BioGptTokenizer
-    from minibiogpt.generation import TextStreamer
-    from minibiogpt.text import clean_large, split_digits
-
-    tokenizer = BioGptTokenizer.from_pretrained(options.model)
-    model = BioGptForCausalLM.from_pretrained(options.model, backend=options.backend, dtype=options.dtype)
-    read = [split_digits(text) for text in texts] if options.split_digits else texts
-    clean = clean_large if options.clean_large else str
-    prompt = tokenizer(read, padding=True, padding_side="left", parse_special=not options.no_special)
-    streams = options.stream or (len(texts) == 1 and sys.stdout.isatty() and not options.json and clean is str)
-    streamer = TextStreamer(tokenizer) if streams else None
-    ids = model.generate(
-        prompt["input_ids"],
-        attention_mask=prompt["attention_mask"],
-        do_sample=options.sample,
-        use_cache=not options.no_cache,
-        streamer=streamer,
-        **{name: getattr(options, name) for name in GENERATION},
-    )
-    rows = model.backend.to_numpy(ids)
-    if options.json:
-        width = prompt["input_ids"].shape[1]
-        print_json([_record(tokenizer, text, row, width, clean) for text, row in zip(texts, rows, strict=True)])
-    elif streamer is None:
-        print("\n".join(map(clean, tokenizer.batch_decode(rows, skip_special_tokens=True))))
 
 
-def _record(tokenizer: Any, text: str, row: Any, width: int, clean: Callable[[str], str]) -> dict[str, Any]:
+def _prompt(tokenizer: BioGptTokenizer, texts: list[str], options: argparse.Namespace) -> dict[str, np.ndarray]:
+    """The texts padded on the left, and behind each the ids of the soft prompt."""
+    extra = tokenizer.soft_prompt_ids
+    if not 0 <= options.soft_prompt <= len(extra):
+        must = f"--soft-prompt must be at most the model's embeddings beyond its vocabulary, {len(extra)}"
+        raise InputError(must, str(options.soft_prompt), "choose the fine-tuned model that it belongs to")
+    prompt = tokenizer(texts, padding=True, padding_side="left", parse_special=not options.no_special)
+    soft = np.tile(np.array(extra[: options.soft_prompt], dtype=np.int64), (len(texts), 1))
+    return {
+        "input_ids": np.concatenate([prompt["input_ids"], soft], axis=1),
+        "attention_mask": np.concatenate([prompt["attention_mask"], np.ones_like(soft)], axis=1),
+    }
+
+
+def _said(tokenizer: BioGptTokenizer, options: argparse.Namespace) -> dict[str, Any]:
+    """The options of generate that were typed, and no others: those follow the model's own."""
+    said = {name: getattr(options, name) for name in OPTIONS if getattr(options, name) is not None}
+    said |= {"do_sample": True} if options.sample else {}
+    said |= {"use_cache": False} if options.no_cache else {}
+    said |= {"stop_strings": options.stop} if options.stop else {}
+    if options.early_stopping is not None:
+        said["early_stopping"] = {"true": True, "false": False}.get(options.early_stopping, options.early_stopping)
+    if options.bad_word:
+        said["bad_words_ids"] = [tokenizer.encode(word, add_special_tokens=False) for word in options.bad_word]
+    return said
+
+
+def _record(
+    tokenizer: BioGptTokenizer, text: str, row: np.ndarray, width: int, clean: Callable[[str], str]
+) -> dict[str, Any]:
     """One row for a program: the prompt, the whole text, the new part, and the ids of both without padding."""
     pad = tokenizer.pad_token_id
     prompt, new = ([i for i in part.tolist() if i != pad] for part in (row[:width], row[width:]))

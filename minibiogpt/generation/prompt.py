@@ -51,7 +51,8 @@ def check_numbers(config: GenerationConfig, said: Collection[str], prompt: Array
             "scoring 'fairseq' is a way of beam search", "num_beams 1", "set num_beams, 5 as Microsoft did"
         )
     if streamer is not None and (prompt.shape[0] > 1 or config.num_beams > 1 or several > 1):
-        raise InputError("a streamer takes a batch of 1 without beams", "several rows", "stream one text at a time")
+        found = f"{prompt.shape[0]} rows, num_beams {config.num_beams}, num_return_sequences {several}"
+        raise InputError("a streamer takes a batch of 1 without beams", found, "stream one text at a time")
 
 
 def prompt_mask(attention_mask: Any, prompt: Array, pad: int | None, ends: Sequence[int]) -> Array | None:
