@@ -6,16 +6,19 @@ import dataclasses
 import json
 import math
 import os
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from minibiogpt.errors import CheckpointError, InputError
+from minibiogpt.errors import CheckpointError, InputError, shown
 from minibiogpt.files import read_json, write_beside
 from minibiogpt.labels import PROBLEM_TYPES, inverted, settled_labels
 
 ACTIVATIONS = ("gelu", "gelu_new", "relu", "selu")
 POSITION_OFFSET = 2  # rows 0 and 1 of the position table come before position 0; pads get row 1
+MOST_LAYERS = 10_000
+MOST_WEIGHTS = 10**11  # 400 GB in float32; the largest BioGPT has 1.6 * 10**9
 LAYER_NORM_EPS = 1e-5  # what runs; config.layer_norm_eps (1e-12) is ignored by transformers and fairseq alike
 
 
@@ -57,8 +60,8 @@ class BioGptConfig:
     Raises
     ------
     InputError
-        Naming the field, if a size is below 1, D is not divisible by H, the activation is unknown, a
-        probability is outside [0, 1] or a token id is outside the vocabulary.
+        Naming the field, if a size is below 1 or beyond any memory, D is not divisible by H, the activation is
+        unknown, a probability is outside [0, 1] or a token id is outside the vocabulary.
 
     Examples
     --------
@@ -98,6 +101,7 @@ class BioGptConfig:
     def __post_init__(self) -> None:
         for name in _SIZES:
             _require_size(name, getattr(self, name))
+        self._check_memory()
         for name in _FLAGS:
             _require(isinstance(getattr(self, name), bool), name, "be true or false", getattr(self, name))
         for name in _PROBABILITIES:
@@ -128,6 +132,15 @@ class BioGptConfig:
             valid = token is None or (_is_int(token) and 0 <= token < self.vocab_size)
             _require(valid, name, f"be null or an id in [0, {self.vocab_size})", value)
 
+    def _check_memory(self) -> None:
+        """Sizes that no memory holds are refused here, before anything asks for it."""
+        layers = self.num_hidden_layers
+        _require(layers <= MOST_LAYERS, "num_hidden_layers", f"be at most {MOST_LAYERS}", layers)
+        in_layers = layers * (4 * self.hidden_size + 2 * self.intermediate_size)
+        if (self.vocab_size + self.max_position_embeddings + in_layers) * self.hidden_size > MOST_WEIGHTS:
+            found = ", ".join(f"{name} {shown(getattr(self, name))}" for name in _SIZES)
+            raise InputError(f"the sizes must make at most {MOST_WEIGHTS:,} weights", found, "correct config.json")
+
     @property
     def head_size(self) -> int:
         """Dh: the width of one attention head, D / H."""
@@ -147,7 +160,7 @@ class BioGptConfig:
             )
         kind = values.get("model_type", "biogpt")
         if kind != "biogpt":
-            raise InputError("model_type must be 'biogpt'", repr(kind), "choose a BioGPT checkpoint")
+            raise InputError("model_type must be 'biogpt'", shown(kind), "choose a BioGPT checkpoint")
         names = {f.name for f in dataclasses.fields(cls)} - {"extra"}
         known = {key: value for key, value in values.items() if key in names}
         return cls(**known, extra={key: value for key, value in values.items() if key not in names})
@@ -194,7 +207,7 @@ class BioGptConfig:
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
         """Write FOLDER/config.json (beside, then renamed)."""
-        text = json.dumps(self.to_dict(), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+        text = json.dumps(self.to_dict(), indent=2, sort_keys=True) + "\n"  # ASCII: a lone surrogate is no UTF-8
         write_beside(Path(folder) / "config.json", lambda beside: beside.write_text(text, encoding="utf-8"))
 
 
@@ -229,12 +242,13 @@ def _is_int(value: object) -> bool:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    """Whether it is a finite number that a float can hold: 10**400 is none."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def _require(holds: bool, name: str, rule: str, value: object) -> None:
     if not holds:
-        raise InputError(f"{name} must {rule}", f"{name} {value!r}", f"correct {name}")
+        raise InputError(f"{name} must {rule}", f"{name} {shown(value)}", f"correct {name}")
 
 
 def _require_size(name: str, value: object) -> None:

@@ -1,5 +1,10 @@
 """The one error a user of unusable input sees: what must hold, what was found, what to do."""
 
+from reprlib import Repr
+
+_SHORT = Repr()
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 200
+
 
 class InputError(ValueError):
     """Raised when something handed to minibiogpt cannot be used.
@@ -22,6 +27,20 @@ class InputError(ValueError):
 
     def __reduce__(self) -> tuple:
         return type(self), (self.must, self.found, self.remedy)
+
+
+def shown(value: object) -> str:
+    """``repr(value)``, cut where it is long or deep: what a file holds may be as large as the file.
+
+    Examples
+    --------
+    >>> shown([1, "a"]), len(shown("a" * 9999))
+    ("[1, 'a']", 200)
+    """
+    try:
+        return _SHORT.repr(value)
+    except ValueError:  # Python's limit on the digits of an integer
+        return "a number of thousands of digits"
 
 
 class CheckpointError(InputError):

@@ -50,6 +50,10 @@ def test_unknown_keys_are_kept_and_transformers_reads_what_we_write(tmp_path: Pa
         ("pad_token_id", 42384),
         ("eos_token_id", [2, -1]),
         ("bos_token_id", "x"),
+        ("layer_norm_eps", 10**400),
+        ("initializer_range", -(10**400)),
+        ("hidden_dropout_prob", [[]]),
+        ("num_hidden_layers", 10_001),
     ],
 )
 def test_what_cannot_be_is_refused_naming_the_field(field: str, value: object) -> None:
@@ -60,6 +64,38 @@ def test_what_cannot_be_is_refused_naming_the_field(field: str, value: object) -
 def test_heads_must_divide_the_hidden_size() -> None:
     with pytest.raises(InputError, match="hidden_size must be divisible by num_attention_heads; found hidden_size 10"):
         BioGptConfig(hidden_size=10, num_attention_heads=3)
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        {"vocab_size": 10**8},
+        {"max_position_embeddings": 10**9},
+        {"hidden_size": 1 << 20},
+        {"intermediate_size": 10**7},
+        {"hidden_size": 2**62, "num_attention_heads": 2**62},
+        {"num_hidden_layers": 10_000},
+    ],
+)
+def test_sizes_that_no_memory_holds_are_refused_before_any_is_asked_for(sizes: dict[str, int]) -> None:
+    with pytest.raises(InputError, match="the sizes must make at most 100,000,000,000 weights; found vocab_size"):
+        BioGptConfig(**sizes)
+
+
+def test_a_message_shows_the_beginning_of_what_is_long_or_deep() -> None:
+    deep: list = []
+    for _ in range(900):
+        deep = [deep]
+    for value in ("A" * 99_999, 10**5000, deep, [1] * 99_999, {"a": "b" * 99_999}):
+        with pytest.raises(InputError, match="layerdrop must be a probability") as caught:
+            BioGptConfig(layerdrop=value)  # type: ignore[arg-type]
+        assert len(str(caught.value)) < 500
+
+
+def test_keys_that_are_no_unicode_text_are_written_back(tmp_path: Path) -> None:
+    config = BioGptConfig.from_dict({"\ud800": "\udc00", "note": "µ"})
+    config.save_pretrained(tmp_path)
+    assert BioGptConfig.from_pretrained(tmp_path).to_dict() == config.to_dict()
 
 
 def test_a_bad_file_is_named(tmp_path: Path) -> None:
