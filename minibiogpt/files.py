@@ -1,10 +1,11 @@
-"""Reading JSON with one clear error, and writing files beside and renamed, so that nothing is half-written."""
+"""Reading text and JSON with one clear error, and writing files beside and renamed: nothing is half-written."""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +14,43 @@ from typing import Any
 
 from minibiogpt.errors import CheckpointError, InputError
 
+MOST_TEXT = 32 << 20  # bytes; parsed, they may take thirty times as many. The largest published vocabulary has 1.3 MB
+MOST_LEVELS = 100  # of JSON within JSON: far below what Python can still print
+
+
+def check_regular(path: Path) -> int:
+    """The size of a file in bytes. A pipe would be waited for, and a device may have no end.
+
+    Raises
+    ------
+    CheckpointError
+        If it is anything but a file. An OSError (it is absent, say) or a ValueError (its name cannot be) passes.
+    """
+    facts = path.stat()
+    if not stat.S_ISREG(facts.st_mode):
+        kind = "a folder" if stat.S_ISDIR(facts.st_mode) else "a pipe or a device"
+        raise CheckpointError(f"{path} must be a file", kind, "fetch the file again")
+    return facts.st_size
+
+
+def read_text(path: Path, must: str) -> str:
+    """The content of a UTF-8 file; ``must`` says why it has to be there.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is absent, unreadable, not UTF-8, or larger than ``MOST_TEXT``.
+    """
+    try:
+        size = check_regular(path)
+        if size > MOST_TEXT:
+            raise CheckpointError(f"{path} must have at most {MOST_TEXT} bytes", str(size), "fetch the file again")
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise CheckpointError(must, f"no file {path}", "name a folder in Hugging Face layout") from None
+    except (OSError, UnicodeError) as error:
+        raise CheckpointError(f"{path} must be a readable UTF-8 file", str(error), "fetch the file again") from None
+
 
 def read_json(path: Path, must: str) -> Any:
     """Parse a UTF-8 JSON file; ``must`` says why it has to be there.
@@ -20,18 +58,38 @@ def read_json(path: Path, must: str) -> Any:
     Raises
     ------
     CheckpointError
-        If the file is absent, unreadable, not UTF-8 or not JSON.
+        As ``read_text`` does; if it is not JSON, or nested more than ``MOST_LEVELS`` deep.
     """
+    text = read_text(path, must)
     try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise CheckpointError(must, f"no file {path}", "name a folder in Hugging Face layout") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"{path} must be a readable UTF-8 file", str(error), "fetch the file again") from None
-    try:
-        return json.loads(text)
+        value = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} must hold JSON", f"{error}", "fetch the file again") from None
+    if _too_deep(value):
+        must = f"{path} must be nested at most {MOST_LEVELS} levels deep"
+        raise CheckpointError(must, "more", "fetch the file again")
+    return value
+
+
+def _too_deep(value: Any) -> bool:
+    """Whether something is left inside the lists and objects of the last level that there may be."""
+    row = [value]
+    for _ in range(MOST_LEVELS):
+        holders = [x for x in row if isinstance(x, dict | list)]
+        row = [inner for holder in holders for inner in (holder.values() if isinstance(holder, dict) else holder)]
+    return bool(row)
+
+
+def is_new_folder(path: Path) -> bool:
+    """Whether nothing is there but, at most, an empty folder in which nobody stands.
+
+    An OSError (nobody may look there, say) or a ValueError (no path can be called so) passes.
+    """
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):  # below a file there is nothing either, as writing will find out
+        return True
+    return path.is_dir() and not path.samefile(".") and not any(path.iterdir())
 
 
 def write_beside(path: Path, write: Callable[[Path], Any]) -> None:
@@ -40,10 +98,12 @@ def write_beside(path: Path, write: Callable[[Path], Any]) -> None:
     Raises
     ------
     InputError
-        If the folder cannot be made or written; ``path`` is then as it was.
+        If the folder cannot be made or written, or ``path`` is a device or a pipe; it is then as it was.
     """
     beside = None
     try:
+        if path.exists() and not path.is_file():
+            raise InputError(f"{path} must be a file, or new", "something else", "choose another name")
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         os.close(handle)
@@ -51,6 +111,8 @@ def write_beside(path: Path, write: Callable[[Path], Any]) -> None:
         write(beside)
         beside.chmod(0o666 & ~_umask())
         os.replace(beside, path)
+    except UnicodeEncodeError as error:  # a lone surrogate, which JSON can bring
+        raise InputError(f"what is written to {path} must be text", str(error), "remove such signs") from None
     except OSError as error:
         must = f"{path} must be writable"
         raise InputError(must, f"{error.strerror or error}", "choose another folder or free some space") from None

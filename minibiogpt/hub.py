@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
-from minibiogpt.errors import CheckpointError, InputError
+from minibiogpt.errors import CheckpointError, InputError, shown
+from minibiogpt.files import is_new_folder
 from minibiogpt.stored import stored_tensors
 
 DEMO = Path(__file__).parent / "demo"
@@ -48,7 +49,7 @@ def find_model(name: str | os.PathLike[str]) -> Path:
     """
     if name == "demo":
         return DEMO
-    if os.fspath(name) and Path(name).is_dir():
+    if os.fspath(name) and _is_folder(Path(name)):
         return Path(name)
     if not isinstance(name, str) or not HUB_ID.fullmatch(name):
         must = "a model must be 'demo', a folder, or a hub id such as microsoft/biogpt"
@@ -80,8 +81,7 @@ def download(repo_id: str, folder: str | os.PathLike[str], *, revision: str | No
         If the repository has no safetensors, or what came is not whole.
     """
     target = Path(folder)
-    if os.path.lexists(target) and (not target.is_dir() or target.samefile(".") or any(target.iterdir())):
-        raise InputError("the folder to download into must be new or empty", str(target), "choose a new folder")
+    _require_new(target)
     if not HUB_ID.fullmatch(repo_id):
         raise InputError("a repository must be OWNER/NAME", repr(repo_id), "try microsoft/biogpt")
     hub, shown = _hub(), revision or REVISIONS.get(repo_id, "main")
@@ -100,6 +100,24 @@ def download(repo_id: str, folder: str | os.PathLike[str], *, revision: str | No
             target.rmdir()
         part.rename(target)
     return target
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError as error:  # its name is too long, or a folder above it is locked
+        found = f"{shown(str(path))}: {error.strerror}"
+        raise InputError("a model's folder must be one that can be looked into", found, "check the path") from None
+
+
+def _require_new(target: Path) -> None:
+    found = shown(str(target))
+    try:
+        if is_new_folder(target):
+            return
+    except (OSError, ValueError) as error:
+        found += f", which cannot be looked into ({getattr(error, 'strerror', error)})"
+    raise InputError("the folder to download into must be new or empty", found, "choose a new folder")
 
 
 def _hub() -> ModuleType:

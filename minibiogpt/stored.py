@@ -13,7 +13,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from minibiogpt.errors import CheckpointError
-from minibiogpt.files import read_json
+from minibiogpt.files import MOST_TEXT, check_regular, read_json
 
 FLOATS = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}  # bfloat16 is the upper half of a float32
 
@@ -122,10 +122,13 @@ def shard_table(index: Path, suffix: str) -> dict[str, str]:
 def _read_header(path: Path) -> dict[str, StoredTensor]:
     """Let the library check the file, then take the places of its tensors from the header."""
     try:
-        with safe_open(path, framework="np"):
-            pass
+        check_regular(path)
         with path.open("rb") as file:
             size = int.from_bytes(file.read(8), "little")
+            if size > MOST_TEXT:
+                raise ValueError(f"a header of {size} bytes, more than {MOST_TEXT}")
+            with safe_open(path, framework="np"):
+                pass
             header = json.loads(file.read(size))
     except FileNotFoundError:
         raise CheckpointError("every file of the model must be there", f"no {path}", "fetch it again") from None

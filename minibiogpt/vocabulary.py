@@ -6,17 +6,18 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from minibiogpt.errors import CheckpointError, InputError
-from minibiogpt.files import read_json
+from minibiogpt.errors import CheckpointError, InputError, shown
+from minibiogpt.files import read_json, read_text
 
 SPECIAL = {"bos_token": "<s>", "pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>", "sep_token": "</s>"}
 OPTIONAL = ("cls_token", "mask_token")  # BioGPT has none; a tokenizer_config.json may name them
+MOST_IDS = 1 << 31  # an id beyond it stands for no row of any embedding
 NO_LIMIT = int(1e30)  # transformers' way to say that no length is known
 
 
 def checked_vocab(vocab: object) -> dict[str, int]:
     def valid(i: object) -> bool:
-        return isinstance(i, int) and not isinstance(i, bool) and i >= 0
+        return isinstance(i, int) and not isinstance(i, bool) and 0 <= i < MOST_IDS
 
     must, remedy = (
         "a vocabulary must map pieces to different whole numbers, 0 or more",
@@ -26,7 +27,7 @@ def checked_vocab(vocab: object) -> dict[str, int]:
         raise InputError(must, type(vocab).__name__ if not isinstance(vocab, dict) else "nothing", remedy)
     bad = [piece for piece, i in vocab.items() if not valid(i)]
     if bad or len(set(vocab.values())) < len(vocab):
-        raise InputError(must, f"{bad[0]!r}: {vocab[bad[0]]!r}" if bad else "an id given twice", remedy)
+        raise InputError(must, f"{shown(bad[0])}: {shown(vocab[bad[0]])}" if bad else "an id given twice", remedy)
     return vocab
 
 
@@ -47,12 +48,8 @@ def checked_special(special: dict[str, Any], vocab: dict[str, int]) -> tuple[dic
 
 def read_merges(path: Path) -> list[tuple[str, str]]:
     """The first two columns of each line; a third, the count, is passed over, as is what follows the last newline."""
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")[:-1]
-    except (OSError, UnicodeDecodeError) as error:
-        found = getattr(error, "strerror", None) or str(error)
-        raise CheckpointError(f"{path} must be a readable UTF-8 file", found, "fetch the file again") from None
-    columns = [(number, line.split()[:2]) for number, line in enumerate(lines, 1) if line.strip()]
+    lines = read_text(path, "a tokenizer needs merges.txt").split("\n")[:-1]
+    columns = [(number, line.split(maxsplit=2)[:2]) for number, line in enumerate(lines, 1) if line.strip()]
     for number, pair in columns:
         if len(pair) < 2:
             must = f"each line of {path} must hold two pieces"

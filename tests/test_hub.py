@@ -338,3 +338,23 @@ def test_names_that_are_no_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         with pytest.raises(InputError, match="must be 'demo', a folder, or a hub id"):
             find_model(name)
     assert set(REVISIONS.values()) == {"refs/pr/17", "refs/pr/5", "refs/pr/2"}
+
+
+@pytest.mark.parametrize("name", ["a\0b", "A" * 5000, "a/" * 4000])
+def test_a_path_that_cannot_be_is_refused_by_both_doors(name: str) -> None:
+    with pytest.raises(InputError, match="must be new or empty; found .*, which cannot be looked into"):
+        download("microsoft/biogpt", name)
+    with pytest.raises(InputError, match="a model('s folder)? must be"):
+        find_model(name)
+
+
+def test_a_folder_that_cannot_be_listed_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def locked(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "iterdir", locked)
+    with pytest.raises(InputError, match="new or empty; found .*cannot be looked into .Permission denied.; choose"):
+        download("microsoft/biogpt", tmp_path)
+    monkeypatch.setattr(Path, "is_dir", locked)
+    with pytest.raises(InputError, match="one that can be looked into; found .*: Permission denied; check the path"):
+        find_model(tmp_path)
