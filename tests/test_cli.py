@@ -12,8 +12,9 @@ import warnings
 from pathlib import Path
 
 import pytest
+from safetensors.numpy import load_file, save_file
 
-from minibiogpt import BioGptForCausalLM, BioGptTokenizer, __version__
+from minibiogpt import BioGptConfig, BioGptForCausalLM, BioGptTokenizer, __version__
 from minibiogpt.cli import main
 from minibiogpt.hub import DEMO
 
@@ -148,6 +149,27 @@ def test_nonsense_is_one_line_and_exit_code_2(tmp_path: Path, words: list[str], 
     assert run.stdout == ""
     assert "Traceback" not in run.stderr
     assert message in run.stderr.splitlines()[-1]
+
+
+@pytest.mark.filterwarnings("default")
+def test_no_name_reaches_the_terminal_as_more_than_signs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A name in a file or a path may hold what a terminal obeys, or lines of its own."""
+    monkeypatch.chdir(tmp_path)
+    Path("\x1b[2J\nred\u202e").mkdir()
+    assert main(["info", "--model", "\x1b[2J\nred\u202e"]) == 2
+    message = capsys.readouterr().err
+    assert "must hold config.json; found no file \\x1b[2J red\\u202e/config.json; name a" in message
+    config = BioGptConfig(hidden_size=4, num_attention_heads=1, num_hidden_layers=1, vocab_size=1874)
+    BioGptForCausalLM.from_config(config).save_pretrained("model")
+    tensors = load_file("model/model.safetensors")
+    save_file(tensors | {"\x1b[2J\nminibiogpt: error": tensors["biogpt.layer_norm.bias"]}, "model/model.safetensors")
+    for file in ("vocab.json", "merges.txt"):
+        Path("model", file).write_bytes((DEMO / file).read_bytes())
+    assert main(["generate", "a", "--max-new-tokens", "1", "--model", "model"]) == 0
+    (warning,) = capsys.readouterr().err.splitlines()
+    assert "passed over 1 unexpected: \\x1b[2J minibiogpt: error" in warning
 
 
 def test_bytes_that_are_no_text() -> None:

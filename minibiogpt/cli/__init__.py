@@ -45,10 +45,10 @@ def _run(options: argparse.Namespace) -> int:
         sys.stdout.flush()
         return 0
     except InputError as error:
-        print(f"minibiogpt: error: {' '.join(str(error).split())}", file=sys.stderr)
+        _say("error", error)
         return 2
     except MemoryError:
-        print("minibiogpt: error: the model must fit into memory; see minibiogpt info", file=sys.stderr)
+        _say("error", "the model must fit into memory; see minibiogpt info")
         return 2
     except KeyboardInterrupt:
         print("minibiogpt: interrupted", file=sys.stderr)
@@ -58,9 +58,7 @@ def _run(options: argparse.Namespace) -> int:
         return 0
     except OSError as error:
         must = "files must be readable, and the output writable"
-        print(
-            f"minibiogpt: error: {must}; found {error}; check the path, its permissions and the disk", file=sys.stderr
-        )
+        _say("error", f"{must}; found {error}; check the path, its permissions and the disk")
         _abandon_output()
         return 2
 
@@ -82,4 +80,11 @@ def _abandon_output() -> None:
 
 def _warn(message: Warning | str, *place: object) -> None:
     """One line, without the place in our code that a reader cannot use."""
-    print(f"minibiogpt: warning: {message}", file=sys.stderr)
+    _say("warning", message)
+
+
+def _say(what: str, message: object) -> None:
+    """One line; signs that a terminal would obey (a name in a file may hold them) are written as escapes."""
+    line = " ".join(str(message).split())
+    shown = "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in line)
+    print(f"minibiogpt: {what}: {shown}", file=sys.stderr)
