@@ -16,6 +16,8 @@ from minibiogpt.erf import erf as numpy_erf
 from minibiogpt.errors import InputError
 
 Array = Any  # a numpy.ndarray or a cupy.ndarray; the two share no base class
+# Numbers beyond their dtype become infinite, and then NaN, without a word: so they do on a device, and in PyTorch.
+unwarned = np.errstate(over="ignore", invalid="ignore")
 
 
 class Backend(ABC):

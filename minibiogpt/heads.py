@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any, Self
 
 from minibiogpt import generation, inputs, scoring
-from minibiogpt.backend import Array, Backend
+from minibiogpt.backend import Array, Backend, unwarned
 from minibiogpt.checkpoint import causal_lm_shapes, sequence_classification_shapes, token_classification_shapes
 from minibiogpt.config import BioGptConfig
 from minibiogpt.errors import InputError
@@ -72,6 +72,7 @@ class BioGptForCausalLM(WithHead):
 
     shapes_of = staticmethod(causal_lm_shapes)
 
+    @unwarned
     def __call__(
         self,
         input_ids: Any = None,
@@ -120,6 +121,7 @@ class BioGptForCausalLM(WithHead):
         super().save_pretrained(folder)
         self.generation_config.save_pretrained(folder)
 
+    @unwarned
     def generate(self, input_ids: Any = None, **options: Any) -> Any:
         """Continue each row of ``input_ids``; see ``minibiogpt.generation.generate`` for the options."""
         return generation.generate(self, input_ids, **options)
@@ -160,6 +162,7 @@ class BioGptForSequenceClassification(WithHead):
 
     shapes_of = staticmethod(sequence_classification_shapes)
 
+    @unwarned
     def __call__(
         self,
         input_ids: Any = None,
@@ -248,6 +251,7 @@ class BioGptForTokenClassification(WithHead):
 
     shapes_of = staticmethod(token_classification_shapes)
 
+    @unwarned
     def __call__(
         self,
         input_ids: Any = None,

@@ -7,7 +7,7 @@ from typing import Any
 
 from minibiogpt import features, inputs
 from minibiogpt.attention import make_mask
-from minibiogpt.backend import Array, Backend, get_backend
+from minibiogpt.backend import Array, Backend, get_backend, unwarned
 from minibiogpt.cache import KVCache
 from minibiogpt.checkpoint import base_shapes
 from minibiogpt.config import BioGptConfig
@@ -68,6 +68,7 @@ class BioGptModel(Pretrained):
     def named_parameters(self) -> Iterator[tuple[str, Array]]:
         return named_parameters(self)
 
+    @unwarned
     def __call__(
         self,
         input_ids: Any = None,

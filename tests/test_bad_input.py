@@ -107,3 +107,13 @@ def test_a_refused_call_leaves_its_cache_usable() -> None:
     with pytest.raises(InputError):
         model()([[9] * 40], past_key_values=past)
     assert np.array_equal(model()([[9]], past_key_values=past).logits, want)
+
+
+def test_weights_beyond_the_dtype_give_infinities_without_a_word() -> None:
+    """So they do on a device; NumPy alone would warn (here an error), from somewhere in our equations."""
+    model = BioGptForCausalLM.from_config(BioGptConfig(**CONFIGS["gelu"]))
+    for name, x in model.named_parameters():
+        if "norm" in name or "fc" in name or "v_proj" in name:
+            x[...] = 3e38
+    assert not np.isfinite(model(IDS, labels=IDS).logits).all()
+    assert model.generate(IDS, max_new_tokens=2, do_sample=True, top_p=0.5).shape == (1, 5)
