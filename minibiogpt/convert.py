@@ -20,7 +20,7 @@ from minibiogpt import fairseq
 from minibiogpt.checkpoint import EMBEDDING, HEAD, base_shapes
 from minibiogpt.config import BioGptConfig
 from minibiogpt.errors import CheckpointError, InputError
-from minibiogpt.files import folder_beside
+from minibiogpt.files import MOST_TEXT, check_regular, folder_beside
 from minibiogpt.hub import SMALL
 from minibiogpt.originals import Original, config_values, is_tied, listed, read_original
 from minibiogpt.pickled import PickledTensor
@@ -181,6 +181,7 @@ def _write_tokenizer(
     else:
         for name in TOKENIZER:
             if (original.folder / name).is_file():
+                check_regular(original.folder / name, MOST_TEXT)
                 shutil.copyfile(original.folder / name, part / name)
     if missing := [name for name in ("vocab.json", "merges.txt") if not (part / name).is_file()]:
         warnings.warn(f"no {' and no '.join(missing)} beside the checkpoint: the model has no tokenizer", stacklevel=3)

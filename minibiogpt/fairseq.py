@@ -11,6 +11,7 @@ from typing import Any
 
 from minibiogpt.bpe import END_OF_WORD
 from minibiogpt.errors import CheckpointError
+from minibiogpt.files import read_text
 from minibiogpt.unpickle import Inert
 from minibiogpt.vocabulary import SPECIAL
 
@@ -117,11 +118,7 @@ def read_codes(path: Path) -> str:
 
 
 def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
+    if not path.exists():
         must = "fairseq's checkpoint needs its dict.txt and bpecodes beside it"
-        raise CheckpointError(must, f"no {path}", "name them with --dict and --bpecodes") from None
-    except (OSError, UnicodeDecodeError) as error:
-        found = getattr(error, "strerror", None) or str(error)
-        raise CheckpointError(f"{path} must be a readable UTF-8 file", found, "fetch the file again") from None
+        raise CheckpointError(must, f"no {path}", "name them with --dict and --bpecodes")
+    return read_text(path, f"{path} must be there")

@@ -18,19 +18,21 @@ MOST_TEXT = 32 << 20  # bytes; parsed, they may take thirty times as many. The l
 MOST_LEVELS = 100  # of JSON within JSON: far below what Python can still print
 
 
-def check_regular(path: Path) -> int:
-    """The size of a file in bytes. A pipe would be waited for, and a device may have no end.
+def check_regular(path: Path, most: int | None = None) -> None:
+    """A pipe would be waited for, and a device may have no end.
 
     Raises
     ------
     CheckpointError
-        If it is anything but a file. An OSError (it is absent, say) or a ValueError (its name cannot be) passes.
+        If it is anything but a file, or has more than ``most`` bytes. An OSError (it is absent, say) or a ValueError
+        (no path can be called so) passes.
     """
     facts = path.stat()
     if not stat.S_ISREG(facts.st_mode):
         kind = "a folder" if stat.S_ISDIR(facts.st_mode) else "a pipe or a device"
         raise CheckpointError(f"{path} must be a file", kind, "fetch the file again")
-    return facts.st_size
+    if most is not None and facts.st_size > most:
+        raise CheckpointError(f"{path} must have at most {most} bytes", str(facts.st_size), "fetch the file again")
 
 
 def read_text(path: Path, must: str) -> str:
@@ -42,9 +44,7 @@ def read_text(path: Path, must: str) -> str:
         If the file is absent, unreadable, not UTF-8, or larger than ``MOST_TEXT``.
     """
     try:
-        size = check_regular(path)
-        if size > MOST_TEXT:
-            raise CheckpointError(f"{path} must have at most {MOST_TEXT} bytes", str(size), "fetch the file again")
+        check_regular(path, MOST_TEXT)
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise CheckpointError(must, f"no file {path}", "name a folder in Hugging Face layout") from None

@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from minibiogpt.errors import CheckpointError
+from minibiogpt.files import check_regular
 from minibiogpt.unpickle import Inert, Name, NotData, Unpickler
 
 # A storage's class in torch, and the dtype's name in safetensors.
@@ -115,6 +116,7 @@ def read_pickled(path: Path, *, strict: bool = True) -> Any:
         (``strict``) names anything else, which is told.
     """
     try:
+        check_regular(path)
         with path.open("rb") as file:
             start = file.read(64)
             if start.startswith(LEGACY):

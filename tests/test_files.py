@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
 import pytest
+import torch
 
 from minibiogpt import BioGptForCausalLM, BioGptTokenizer, CheckpointError, InputError
+from minibiogpt.convert import convert
 from minibiogpt.files import MOST_LEVELS, MOST_TEXT, read_json, read_text, write_beside
 from minibiogpt.hub import DEMO
 from tests.test_checkpoint import shard
@@ -111,3 +114,37 @@ def test_text_that_no_file_can_hold_leaves_the_old_one(tmp_path: Path) -> None:
         write_beside(file, lambda beside: beside.write_text("new \ud800", encoding="utf-8"))
     assert file.read_text() == "old"
     assert list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", ["model-1.bin", "dict.txt", "bpecodes", "tokenizer_config.json"])
+def test_convert_reads_files_only(tmp_path: Path, name: str, kind: str) -> None:
+    """Each of these was waited for, read or copied, whatever it was."""
+    source = tmp_path / "source"
+    source.mkdir()
+    copy_demo(source)
+    tensors = {name: torch.from_numpy(x) for name, x in BioGptForCausalLM.from_pretrained("demo").named_parameters()}
+    torch.save(tensors, source / "pytorch_model.bin")
+    if name == "model-1.bin":
+        (source / "pytorch_model.bin").rename(source / name)
+        (source / "pytorch_model.bin.index.json").write_text(json.dumps({"weight_map": dict.fromkeys(tensors, name)}))
+    files = {option: source / file for option, file in (("dictionary", "dict.txt"), ("bpecodes", "bpecodes"))}
+    if name in ("dict.txt", "bpecodes"):
+        (source / "dict.txt").write_text("a 1\n")
+        (source / "bpecodes").write_text("a a\n")
+    become(source / name, kind)
+    options = files if name in ("dict.txt", "bpecodes") else {}
+    if name == "tokenizer_config.json" and kind != "hole":
+        convert(source, tmp_path / "new")  # what is no file is not taken along
+        return
+    with pytest.raises(CheckpointError, match=f"{name} must (be a file|have at most|hold tensors)"):
+        convert(source, tmp_path / "new", **options)
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]
+
+
+def test_a_tokenizer_beside_a_config_that_is_none_is_a_tokenizer(tmp_path: Path) -> None:
+    copy_demo(tmp_path)
+    (tmp_path / "config.json").write_text("[1]")
+    assert BioGptTokenizer.from_pretrained(tmp_path).encode("a")
+    with pytest.raises(CheckpointError, match="a config must be a JSON object; found list"):
+        BioGptForCausalLM.from_pretrained(tmp_path)

@@ -402,7 +402,7 @@ def test_archives_that_are_none_are_refused(tmp_path: Path) -> None:
     path.unlink()
     refused("found no .*x.bin")
     path.mkdir()
-    refused("must be a readable file; found Is a directory")
+    refused("must be a file; found a folder")
 
 
 def test_a_truncated_file_of_the_older_format_is_refused_wherever_it_ends(tmp_path: Path) -> None:
