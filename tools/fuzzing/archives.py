@@ -1,0 +1,177 @@
+"""The target of pickled weights: what torch.save writes, spoilt as bytes, as a zip archive and as a pickle."""
+
+from __future__ import annotations
+
+import io
+import pickletools
+import subprocess
+import sys
+import zipfile
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from minibiogpt import BioGptForCausalLM
+from minibiogpt.convert import convert
+from tools.fuzzing.checkpoints import MERGES, PIECES, seed_files, write_seed
+from tools.fuzzing.mutate import mutate_bytes, odd_file
+from tools.fuzzing.supervise import Target
+
+TRANSFORMERS, FAIRSEQ = "pytorch_model.bin", "checkpoint.pt"
+# Reads safetensors on standard input; writes archives, zipped and of the old format, each after a line with its size.
+SAVER = """
+import argparse, io, sys, torch, safetensors.torch
+from collections import OrderedDict
+tensors = safetensors.torch.load(sys.stdin.buffer.read())
+half = {name: x.half() if "fc1" in name else x.bfloat16() if "fc2" in name else x for name, x in tensors.items()}
+half["tied"], half["turned"] = half["biogpt.embed_tokens.weight"], half["biogpt.layers.0.fc1.weight"].T
+args = argparse.Namespace(decoder_attention_heads=2, dropout=0.1, activation_fn="gelu", no_scale_embedding=False)
+model = OrderedDict((f"decoder.{name.removeprefix('biogpt.')}", x) for name, x in tensors.items())
+fairseq = {"args": args, "cfg": {"model": args}, "model": model, "extra": [1, 2.5, None, (args,)]}
+half = OrderedDict(half)
+for content, zipped in ((tensors, True), (half, True), (tensors, False), (fairseq, True), (fairseq, False)):
+    archive = io.BytesIO()
+    torch.save(content, archive, _use_new_zipfile_serialization=zipped)
+    sys.stdout.buffer.write(b"%d\\n" % len(archive.getvalue()) + archive.getvalue())
+"""
+# Pickles that call what they must not: each would leave a file, start a program, or open a connection.
+CALLS = [
+    b"cos\nsystem\n(S'touch stray'\ntR.", b"c__builtin__\neval\n(S'open(\"stray\", \"w\")'\ntR.",
+    b"cbuiltins\nopen\n(S'stray'\nS'w'\ntR.", b"csubprocess\nPopen\n((lS'touch'\naS'stray'\natR.",
+    b"ctorch.hub\nload\n(S'x/y'\nS'z'\ntR.", b"cbuiltins\nbytearray\n(I4000000000\ntR.", b"(ibuiltins\nexec\n.",
+    b"\x80\x04\x8c\x05posix\x8c\x06system\x93\x8c\x0ctouch stray\x85R.", b"(S'touch stray'\nios\nsystem\n.",
+]  # fmt: skip
+NUMBERS = [0, 1, -1, 255, 2**31 - 1, 2**31, 2**63 - 1, 2**64, -(2**70), 10**12]
+
+
+@cache
+def seeds() -> list[tuple[str, bytes]]:
+    """Archives of the small model by their names, by torch in a process of its own: the workers do without it."""
+    given = seed_files()["model.safetensors"]
+    made = subprocess.run([sys.executable, "-c", SAVER], input=given, stdout=subprocess.PIPE, check=True).stdout
+    archives = []
+    while made:
+        size, _, made = made.partition(b"\n")
+        archives.append((TRANSFORMERS if len(archives) < 3 else FAIRSEQ, made[: int(size)]))
+        made = made[int(size) :]
+    return archives
+
+
+def make(rng: Random, folder: Path) -> dict[str, Any]:
+    write_seed(folder)
+    (folder / "model.safetensors").unlink()
+    file, archive = rng.choice(seeds())
+    (folder / file).write_bytes(archive)
+    beside = _fairseq(folder) if file == FAIRSEQ else ["config.json", "vocab.json", "tokenizer_config.json"]
+    kind = rng.random()
+    if kind < 0.04:
+        odd_file(rng, folder / rng.choice([file, *beside]))
+    elif kind < 0.1:
+        (folder / beside[0]).unlink()  # the config is then derived from the tensors
+    elif kind < 0.2:
+        spoilt = folder / rng.choice(beside)
+        spoilt.write_bytes(mutate_bytes(rng, spoilt.read_bytes()))
+    elif kind < 0.97:
+        (folder / file).write_bytes(_spoilt(rng, archive))
+    return {"source": rng.choice([".", file]), "dtype": rng.choice([None, None, "float16", "float64"])}
+
+
+def _fairseq(folder: Path) -> list[str]:
+    """What fairseq has beside its checkpoint, in the place of our files; their names."""
+    for name in ("config.json", "vocab.json", "merges.txt", "tokenizer_config.json"):
+        (folder / name).unlink()
+    symbols = [piece.removesuffix("</w>") if piece.endswith("</w>") else f"{piece}@@" for piece in PIECES[4:]]
+    (folder / "dict.txt").write_text("".join(f"{symbol} {100 - i}\n" for i, symbol in enumerate(symbols)))
+    (folder / "bpecodes").write_text(MERGES)
+    return ["dict.txt", "bpecodes"]
+
+
+def _spoilt(rng: Random, archive: bytes) -> bytes:
+    zipped, kind = archive.startswith(b"PK"), rng.random()
+    if kind < 0.25:
+        return mutate_bytes(rng, archive, head=2000)
+    if not zipped:
+        return _spoilt_pickle(rng, archive)
+    return _spoilt_members(rng, archive)
+
+
+def _spoilt_members(rng: Random, archive: bytes) -> bytes:
+    """Unpack, spoil a member (most often the pickle), its name or its packing, and pack again."""
+    with zipfile.ZipFile(io.BytesIO(archive)) as packed:
+        members = {name: packed.read(name) for name in packed.namelist()}
+    pickled = next(name for name in members if name.endswith("data.pkl"))
+    kind, name = rng.random(), rng.choice(sorted(members))
+    if kind < 0.7:
+        members[pickled] = _spoilt_pickle(rng, members[pickled])
+    elif kind < 0.8:
+        members[name] = mutate_bytes(rng, members[name])
+    elif kind < 0.85:
+        del members[name]
+    elif kind < 0.95:
+        odd = ["../stray", "/stray", "data.pkl", "x/data.pkl", "archive/data.pkl", name + "/", "a\0b", "\ud7ff" * 99]
+        members[rng.choice(odd)] = members.pop(name) if rng.random() < 0.5 else members[name]
+    else:
+        members[name] = bytes(rng.choice([10**6, 2 * 10**8]))  # a bomb, when packed tightly
+    return _packed(rng, members)
+
+
+def _packed(rng: Random, members: dict[str, bytes]) -> bytes:
+    whole = io.BytesIO()
+    tight = (
+        zipfile.ZIP_DEFLATED if rng.random() < 0.2 or sum(map(len, members.values())) > 10**7 else zipfile.ZIP_STORED
+    )
+    with zipfile.ZipFile(whole, "w", tight) as packed:
+        for name, content in members.items():
+            packed.writestr(name, content)
+    return mutate_bytes(rng, whole.getvalue()) if rng.random() < 0.05 else whole.getvalue()
+
+
+def _spoilt_pickle(rng: Random, content: bytes) -> bytes:
+    """Change some of the pickle's steps: drop, repeat, swap, or another number, name or call in its place."""
+    steps = _steps(content)
+    for _ in range(rng.choice([1, 1, 2, 5])):
+        at = rng.randrange(len(steps))
+        how = rng.randrange(7)
+        if how == 0:
+            del steps[at : at + rng.choice([1, 1, 30])]
+        elif how == 1:
+            steps.insert(at, rng.choice(steps))
+        elif how == 2:
+            other = rng.randrange(len(steps))
+            steps[at], steps[other] = steps[other], steps[at]
+        elif how == 3:
+            steps[at] = _number(rng)
+        elif how == 4:
+            steps[at] = rng.choice(CALLS).removesuffix(b".")
+        elif how == 5:
+            steps[at] = rng.choice(
+                [b"h\xff", b"j\xff\xff\xff\x7f", b"r\xff\xff\xff\x7f", b"Q", b"R", b"b", b"0", b"(" * 9999]
+            )
+        else:
+            steps[at] = mutate_bytes(rng, steps[at])
+        steps = steps or [b"."]
+    return b"".join(steps)
+
+
+def _number(rng: Random) -> bytes:
+    value = rng.choice(NUMBERS)
+    return rng.choice(
+        [b"I%d\n" % value, b"L%dL\n" % value, b"X\xff\xff\xff\x7f", b"\x8e" + b"\xff" * 7 + b"\x7f", b"N"]
+    )
+
+
+def _steps(content: bytes) -> list[bytes]:
+    """The bytes of each step of a pickle; what follows its end is the last."""
+    places = [place for _, _, place in pickletools.genops(content)]
+    return [content[a:b] for a, b in zip(places, [*places[1:], len(content)], strict=True)]
+
+
+def run(folder: Path, case: dict[str, Any]) -> None:
+    """Convert, and load what came of it."""
+    convert(folder / case["source"], folder / "converted", dtype=case["dtype"])
+    BioGptForCausalLM.from_pretrained(folder / "converted")
+
+
+TARGETS = (Target("archive", 10, make, run, lambda case: ("converted",)),) if find_spec("torch") else ()

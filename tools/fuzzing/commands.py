@@ -1,0 +1,191 @@
+"""The target of command lines: every command and option that the parser has, with values of every kind."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from minibiogpt.cli import main, parser
+from minibiogpt.errors import InputError
+from tools.fuzzing import checkpoints
+from tools.fuzzing.mutate import KEPT, STRINGS
+from tools.fuzzing.supervise import Target
+from tools.fuzzing.texts import any_text
+
+with contextlib.suppress(ImportError):  # now, for it opens a socket when it is imported
+    import huggingface_hub.errors  # noqa: F401
+
+DIFFERS = ("golden",)  # commands whose exit code may be 1: a comparison that found a difference
+PATHS = [
+    "model",
+    "model",
+    "model",
+    "model",
+    "demo",
+    "spoilt",
+    "spoilt",
+    "file.txt",
+    "empty",
+    "absent",
+    "absent/deep",
+    "loop",
+]
+PATHS += [
+    "pipe",
+    "locked",
+    "locked/x",
+    "zero",
+    "linked",
+    ".",
+    "..",
+    f"../{KEPT}",
+    f"../{KEPT}/kept",
+    "model/config.json",
+]
+PATHS += ["model/", "A" * 300, "A" * 5000, "a/" * 3000, "nobody/has-this", "file.txt/x", "new.json", "new/deep/file"]
+NUMBERS = [
+    "0",
+    "1",
+    "2",
+    "3",
+    "-1",
+    "7",
+    "24",
+    "25",
+    "1000",
+    "999999999999",
+    "1e9",
+    "0.5",
+    "-0.5",
+    "nan",
+    "inf",
+    "-inf",
+]
+NUMBERS += ["1e-400", "1e400", "٣", "1_0", "0x10", "+5", "9" * 5000, "", " ", "many", "0.0", "1.0"]
+
+
+def make(rng: Random, folder: Path) -> dict[str, Any]:
+    """A folder of odd places, a line of words, and standard input."""
+    _odd_places(rng, folder)
+    text = any_text(rng)[:2000]
+    given = rng.choice([None, b"", b"\xff\xfe", b"a drug\n", text.encode("utf-8", "surrogatepass")])
+    given = None if given is None else given.decode("latin-1")
+    return {"line": _line(rng, parser()), "stdin": given, "encoding": rng.choice(["utf-8", "ascii", "cp1252"])}
+
+
+def _odd_places(rng: Random, folder: Path) -> None:
+    for name in ("model", "spoilt", "empty", "locked"):
+        (folder / name).mkdir()
+    checkpoints.write_seed(folder / "model")
+    rng.choice(checkpoints.TARGETS).make(rng, folder / "spoilt")
+    (folder / "file.txt").write_text("a drug\nis in pain\n")
+    (folder / "loop").symlink_to("loop")
+    (folder / "zero").symlink_to("/dev/zero")
+    (folder / "linked").symlink_to("model")
+    os.mkfifo(folder / "pipe")
+    (folder / "locked").chmod(0)
+
+
+def _line(rng: Random, command: argparse.ArgumentParser) -> list[str]:
+    """Words for a command and, where it has commands within, for one of these."""
+    words: list[str] = []
+    places = []
+    for action in command._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            name = rng.choice(sorted(action.choices))
+            known = rng.random() > 0.01
+            return [*words, name, *_line(rng, action.choices[name])] if known else [*words, rng.choice(STRINGS)]
+        if not action.option_strings:
+            places.append(action)
+        elif action.dest not in ("help", "version") and rng.random() < 0.25:
+            words += _option(rng, action)
+        elif rng.random() < 0.003:
+            words.append(action.option_strings[-1])
+    for action in places:
+        words += _values(rng, action)
+    if rng.random() < 0.03:
+        words.insert(rng.randrange(len(words) + 1), rng.choice(["--", "-", "--nonsense", "-x", *STRINGS]))
+    return words
+
+
+def _option(rng: Random, action: argparse.Action) -> list[str]:
+    name, values = rng.choice(action.option_strings), _values(rng, action)
+    return [f"{name}={values[0]}", *values[1:]] if values and rng.random() < 0.5 else [name, *values]
+
+
+def _values(rng: Random, action: argparse.Action) -> list[str]:
+    count = {None: 1, "?": 1, "*": rng.choice([0, 1, 1, 2]), "+": rng.choice([1, 2])}.get(action.nargs, action.nargs)
+    return [_value(rng, action) for _ in range(count if isinstance(count, int) else 1)]
+
+
+def _value(rng: Random, action: argparse.Action) -> str:
+    if rng.random() < 0.05:
+        return rng.choice([*STRINGS, *NUMBERS, *PATHS])
+    if action.choices:
+        return str(rng.choice(list(action.choices)))
+    if action.type in (int, float):
+        return rng.choice(NUMBERS if rng.random() < 0.3 else NUMBERS[:6])
+    if action.dest in ("backend", "dtype"):
+        return rng.choice(["numpy"] * 5 + ["cupy"] if action.dest == "backend" else ["float32", "float64", "float16"])
+    if action.dest == "text":
+        return any_text(rng)[:200] if rng.random() < 0.5 else rng.choice(["a drug", "pain is", "-"])
+    return rng.choice(PATHS)
+
+
+def run(folder: Path, case: dict[str, Any]) -> None:
+    """Exit codes 0, 2 and 130; an error is one line that says so; nothing else on standard error but warnings."""
+    line = case["line"]
+    with _streams(case["stdin"], case["encoding"]) as errors:
+        try:
+            code = main(line)
+        except SystemExit as leaving:
+            code = leaving.code
+        said = errors.getvalue().decode(case["encoding"])
+    allowed = (0, 1, 2) if line and line[0] in DIFFERS else (0, 2)
+    assert code in allowed, f"exit code {code}"
+    if "must fit into memory" in said:
+        raise MemoryError(said)
+    _check_words(said, code)
+    if code == 2:
+        raise InputError("a command line must be usable", said[:200], "this one is not")
+
+
+def _check_words(said: str, code: Any) -> None:
+    lines = [text for text in said.split("\n")[:-1] if not text.startswith("minibiogpt: warning: ")]
+    assert "Traceback" not in said, said
+    if code != 2:
+        assert not lines, f"words beside exit code {code}: {said[:2000]!r}"
+    elif not said.startswith("usage: "):  # argparse's own words
+        assert len(lines) == 1, f"not one line: {said[:2000]!r}"
+        assert lines[0].startswith("minibiogpt: error: "), said[:2000]
+        assert lines[0].isprintable(), f"signs that a terminal obeys: {lines[0][:2000]!r}"
+        assert len(lines[0]) < 10_000, f"a line of {len(lines[0])} characters"
+
+
+@contextlib.contextmanager
+def _streams(given: str | None, encoding: str) -> Iterator[io.BytesIO]:
+    """Standard input, output and error as a terminal without its own: what comes on the last is handed out."""
+    kept, errors = (sys.stdin, sys.stdout, sys.stderr), io.BytesIO()
+    sys.stdin = None if given is None else io.TextIOWrapper(io.BytesIO(given.encode("latin-1")))  # type: ignore[assignment]
+    sys.stdout = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    sys.stderr = io.TextIOWrapper(errors, encoding=encoding, write_through=True)
+    try:
+        yield errors
+    finally:
+        sys.stdin, sys.stdout, sys.stderr = kept
+
+
+def _outputs(case: dict[str, Any]) -> list[str]:
+    """Every path that the line names."""
+    words = [word for word in case["line"] if "\0" not in word]
+    return [*words, *(word.partition("=")[2] for word in words if "=" in word)]
+
+
+TARGETS = (Target("command", 10, make, run, _outputs, confined=False),)
