@@ -89,9 +89,11 @@ def half_written(*_: Any, **__: Any) -> None:
     raise InputError("a", "b", "c")
 
 
-def printed(text: str) -> Callable[..., list[str]]:
+def printed(text: str, error: Exception | None = None) -> Callable[..., list[str]]:
     def printing(given: list[str]) -> list[str]:
         print(text, file=sys.stderr)
+        if error:
+            raise error
         return given
 
     return printing
@@ -129,7 +131,8 @@ PLANTS: dict[str, tuple[tuple[str, str], Callable[..., Any], str, str]] = {
     "a connection": (READ_MERGES, lambda _: socket.create_connection(("localhost", 9)), "stray", "socket"),
     "another text": (END, lambda self: self.stream.write("x"), "wrong", "the stream is another text"),
     "a traceback": (TEXTS_OF, printed("Traceback (most recent call last):"), "wrong", "Traceback"),
-    "a second line": (TEXTS_OF, printed("so to say"), "wrong", "words beside exit code|not one line"),
+    "an error without its code": (TEXTS_OF, printed("minibiogpt: error: a"), "wrong", "an error and exit code 0"),
+    "a second line": (TEXTS_OF, printed("so to say", InputError("a", "b", "c")), "wrong", "not one line"),
     "exit code 9": (TEXTS_OF, left(9), "wrong", "exit code 9"),
     "a command out of memory": (TEXTS_OF, raising(MemoryError()), "memory", "must fit into memory"),
 }
