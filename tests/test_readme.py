@@ -3,15 +3,19 @@
 import re
 from pathlib import Path
 
+from minibiogpt.cli import COMMANDS
+
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_the_first_look_runs() -> None:
+def test_the_python_runs_in_the_order_of_the_page() -> None:
     blocks = re.findall(r"^```python\n(.*?)^```", README, re.S | re.M)
-    assert len(blocks) == 1
+    assert len(blocks) == 2
     scope: dict = {}
-    exec(compile(blocks[0], "README.md", "exec"), scope)
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), scope)
+    assert scope["best"].shape[0] == 2
     assert scope["out"].logits.shape[-1] == scope["model"].config.vocab_size
 
 
@@ -20,6 +24,11 @@ def test_the_two_commands_are_marked_for_ci() -> None:
     assert [which for which, _ in marked] == ["first", "second"]
     assert "minibiogpt generate" in marked[0][1]
     assert marked[1][1].endswith("pytest")
+
+
+def test_the_commands_are_all_of_them() -> None:
+    listed = re.findall(r"^minibiogpt (\w+)", README.partition("## Commands")[2].partition("```\n\n")[0], re.M)
+    assert listed == [module.__name__.rpartition(".")[2] for module in COMMANDS]
 
 
 def test_every_linked_file_is_there() -> None:
