@@ -159,7 +159,7 @@ def _write_config(part: Path, values: dict[str, Any], codes: list[str]) -> None:
     """The config as it was, but for the dtype, which is told when there is one."""
     kept = {key: value for key, value in values.items() if key not in ("dtype", "torch_dtype")}
     told = {"dtype": NAMES[codes[0]]} if len(codes) == 1 else {}
-    text = json.dumps({"model_type": "biogpt"} | kept | told, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+    text = json.dumps({"model_type": "biogpt"} | kept | told, indent=2, sort_keys=True) + "\n"
     (part / "config.json").write_text(text, encoding="utf-8")
 
 

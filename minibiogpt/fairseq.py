@@ -13,8 +13,8 @@ from minibiogpt.bpe import END_OF_WORD
 from minibiogpt.errors import CheckpointError
 from minibiogpt.files import read_text
 from minibiogpt.unpickle import Inert
-from minibiogpt.vocabulary import SPECIAL
 
+FIRST = ("<s>", "<pad>", "</s>", "<unk>")  # what a Dictionary begins with, unsaid in its file
 GOES_ON = "@@"  # what a piece ends in that does not end its word
 OVERWRITE = " #fairseq:overwrite"
 PASSED_OVER = ("decoder.version", "decoder.embed_positions._float_tensor")  # neither is learned
@@ -98,7 +98,7 @@ def read_dictionary(path: Path) -> dict[str, int]:
     CheckpointError
         Naming the line that is none, or repeats a piece.
     """
-    vocab = {piece: i for i, piece in enumerate(SPECIAL.values())}
+    vocab = {piece: i for i, piece in enumerate(FIRST)}
     for i, line in enumerate(_text(path).removesuffix("\n").split("\n")):
         words, overwrites = line.rstrip(), line.rstrip().endswith(OVERWRITE)
         symbol, _, count = words.removesuffix(OVERWRITE).rpartition(" ")
@@ -107,7 +107,7 @@ def read_dictionary(path: Path) -> dict[str, int]:
         if not symbol or not count.isdecimal() or (piece in vocab and not overwrites):
             must = f"{path} must hold a symbol and its count in each line, and no symbol twice"
             raise CheckpointError(must, f"{wrong} in line {i + 1}, {line[:60]!r}", "use the model's own dict.txt")
-        vocab[piece] = len(SPECIAL) + i
+        vocab[piece] = len(FIRST) + i
     return vocab
 
 

@@ -46,7 +46,11 @@ def test_what_we_save_transformers_loads_and_computes_alike(folder: Path) -> Non
     again = folder.parent / "again"
     BioGptForCausalLM.from_pretrained(folder).save_pretrained(again)
     assert (again / "model.safetensors").read_bytes() == (folder / "model.safetensors").read_bytes()
-    assert sorted(path.name for path in again.iterdir()) == ["config.json", "model.safetensors"]
+    assert sorted(path.name for path in again.iterdir()) == [
+        "config.json",
+        "generation_config.json",
+        "model.safetensors",
+    ]
 
 
 def test_what_transformers_saves_we_load_single_and_sharded(tmp_path: Path) -> None:

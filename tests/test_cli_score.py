@@ -23,7 +23,7 @@ import safetensors.numpy
 from minibiogpt import BioGptForCausalLM, BioGptModel, BioGptTokenizer, features, scoring
 from minibiogpt.cli import main
 from minibiogpt.hub import DEMO
-from tools.demo_corpus import read_facts, sentences
+from tools.demo_corpus import TEMPLATES, read_facts, sentences
 
 TEXTS = ["Ibuprofen is best used for pain.", "", "Metformin acts by a β-blocker's 5–10 mg <dose>", "drug " * 300]
 
@@ -63,7 +63,8 @@ def piped(data: str | bytes, *words: object) -> subprocess.CompletedProcess[byte
 def many(count: int, seed: int = 0) -> list[str]:
     """Sentences of many lengths, some empty, one longer than N."""
     rng = random.Random(seed)
-    written = [s for table, rows in read_facts().items() for row in rows for s in sentences(table, row)]
+    facts = read_facts()
+    written = [s for table in TEMPLATES for row in facts[table] for s in sentences(table, row)]
     texts = [" ".join(rng.sample(written, rng.choice([0, 1, 1, 2, 4]))) for _ in range(count)]
     return [*texts[:-1], " ".join(rng.sample(written, 40))]
 

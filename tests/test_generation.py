@@ -188,3 +188,10 @@ def test_float16_logits_are_widened_before_the_rules(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(decode, "apply", noted)
     model.generate([[2, 92]], max_new_tokens=2, eos_token_id=[])
     assert seen == ["float32"] * 2
+
+
+def test_logits_that_are_no_numbers_choose_no_token() -> None:
+    model = BioGptForCausalLM.from_pretrained("demo")
+    model.biogpt.layer_norm.weight = np.full_like(model.biogpt.layer_norm.weight, 3e38)
+    with pytest.raises(InputError, match=r"logits must be finite.*after 3 tokens, computed in float32; .*float64"):
+        model.generate([[2, 92, 26]])

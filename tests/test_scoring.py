@@ -28,7 +28,7 @@ from tests.budgets import LANE_A, SCORE_FLOAT32
 from tests.compare import assert_close
 from tests.configs import CONFIGS, PRIMES
 from tests.strict import StrictArray, StrictBackend
-from tools.demo_corpus import read_facts, sentences
+from tools.demo_corpus import TEMPLATES, read_facts, sentences
 
 LANES = pytest.mark.parametrize(("dtype", "budget"), [("float64", LANE_A), ("float32", SCORE_FLOAT32)])
 
@@ -37,7 +37,8 @@ LANES = pytest.mark.parametrize(("dtype", "budget"), [("float64", LANE_A), ("flo
 def five_hundred() -> list[list[int]]:
     """The ids of 500 sentences of the demo model's corpus, one to three at a time."""
     rng = random.Random(5)
-    written = [s for table, rows in read_facts().items() for row in rows for s in sentences(table, row)]
+    facts = read_facts()
+    written = [s for table in TEMPLATES for row in facts[table] for s in sentences(table, row)]
     tok = BioGptTokenizer.from_pretrained("demo")
     return [tok.encode(" ".join(rng.sample(written, rng.choice([1, 1, 1, 2, 3])))) for _ in range(500)]
 

@@ -392,7 +392,7 @@ def test_keys_in_any_order_and_two_columns(tmp_path: Path) -> None:
         ("vocab.json", '{"<s>": 0, "a": 0}', "an id given twice"),
         ("vocab.json", '{"<s>": "0"}', "found '<s>': '0'"),
         ("vocab.json", '{"<s>": 0, "<pad>": 1, "</s>": 2}', "must hold unk_token <unk>"),
-        ("merges.txt", None, "merges.txt must be a readable UTF-8 file; found No such file"),
+        ("merges.txt", None, "a tokenizer needs merges.txt; found no file"),
         ("merges.txt", b"\xff\xfe", "merges.txt must be a readable UTF-8 file"),
         ("merges.txt", "a b\n<html>\n", "must hold two pieces; found '<html>' alone on line 2"),
         ("tokenizer_config.json", '{"sep_token": "[SEP]"}', r"must hold sep_token \[SEP\]; found no such piece"),

@@ -133,7 +133,7 @@ class GenerationConfig:
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
         """Write what is not the default to FOLDER/generation_config.json (beside, then renamed)."""
-        text = json.dumps(self.extra | self._said(), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+        text = json.dumps(self.extra | self._said(), indent=2, sort_keys=True) + "\n"
         write_beside(Path(folder) / FILE, lambda beside: beside.write_text(text, encoding="utf-8"))
 
     def _said(self) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from minibiogpt.backend import Array, backend_of
 from minibiogpt.cache import KVCache
+from minibiogpt.errors import InputError
 from minibiogpt.generation.config import GenerationConfig
 from minibiogpt.generation.draw import Draw
 from minibiogpt.generation.processors import LogitsProcessor
@@ -92,7 +93,11 @@ class Feed:
             output_hidden_states=False,
         )
         self.cache, self.hidden = output.past_key_values, output.last_hidden_state
-        return self.head(self.hidden[:, -1])
+        logits = self.head(self.hidden[:, -1])
+        if not bool(self.model.backend.xp.isfinite(logits).all()):
+            found = f"NaN or infinity after {ids.shape[1]} tokens, computed in {self.model.dtype}"
+            raise InputError("logits must be finite to choose a token by", found, "load the model with dtype='float64'")
+        return logits
 
     def head(self, hidden: Array) -> Array:
         """(rows, D) to logits (rows, V)."""
