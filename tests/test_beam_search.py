@@ -96,10 +96,20 @@ def both(pair: tuple[Any, Any], batch: Batch, options: dict[str, Any]) -> tuple[
     return got, want
 
 
-def assert_same(got: GenerateOutput, want: Any) -> None:
+def sum_drift(got: GenerateOutput, want: Any, penalty: float) -> float:
+    """How far the summed log-probabilities are apart, over the largest log-probability of a step.
+
+    Not over the sum: that of a sure model is near 0, but was rounded in float32 where its terms were.
+    """
+    lengths = (got.beam_indices >= 0).sum(axis=1)
+    apart = np.abs(got.sequences_scores - want.sequences_scores.double().numpy()) * lengths**penalty
+    return float(apart.max() / max(np.abs(x.numpy()[np.isfinite(x.numpy())]).max() for x in want.scores))
+
+
+def assert_same(got: GenerateOutput, want: Any, options: dict[str, Any]) -> None:
     assert np.array_equal(got.sequences, want.sequences.numpy())
     assert np.array_equal(got.beam_indices, want.beam_indices.numpy())
-    assert_close("sequences_scores", np.float32(got.sequences_scores), want.sequences_scores.numpy(), BEAM_SUM)
+    assert sum_drift(got, want, options.get("length_penalty", 1.0)) <= BEAM_SUM
     assert len(got.scores) == len(want.scores)
     for step, (mine, other) in enumerate(zip(got.scores, want.scores, strict=True)):
         finite = np.isfinite(other.numpy())
@@ -112,7 +122,7 @@ def assert_same(got: GenerateOutput, want: Any) -> None:
 def test_ids_origins_and_scores_are_transformers(pairs: Any, options: dict[str, Any], model: str) -> None:
     assert len(COMBINATIONS) >= 40
     got, want = both(pairs[model](), prompts(model), options)
-    assert_same(got, want)
+    assert_same(got, want, options)
 
 
 def test_the_combinations_differ_in_what_they_find(pairs: Any) -> None:
@@ -129,7 +139,7 @@ def test_the_combinations_differ_in_what_they_find(pairs: Any) -> None:
 @pytest.mark.parametrize("options", COMBINATIONS[::5], ids=told)
 def test_float32_finds_the_same(options: dict[str, Any]) -> None:
     got, want = both((demo.ours("float32"), demo.reference("float32")), prompts("demo"), options)
-    assert_same(got, want)
+    assert_same(got, want, options)
 
 
 def test_a_row_in_a_batch_is_the_row_alone(pairs: Any) -> None:
