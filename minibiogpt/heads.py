@@ -126,6 +126,10 @@ class BioGptForCausalLM(WithHead):
         """Continue each row of ``input_ids``; see ``minibiogpt.generation.generate`` for the options."""
         return generation.generate(self, input_ids, **options)
 
+    def compute_transition_scores(self, sequences: Array, scores: Any, *given: Any, **options: Any) -> Array:
+        """What each new token scored when it was chosen; see ``minibiogpt.generation.transition_scores``."""
+        return generation.transition_scores(sequences, scores, *given, **options)
+
     def score(self, input_ids: Any, attention_mask: Any = None, **options: Any) -> scoring.Scores:
         """ln p of each token given those before it; see ``minibiogpt.scoring.score`` for the options."""
         return scoring.score(self, input_ids, attention_mask, **options)

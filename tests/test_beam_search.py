@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from minibiogpt import BioGptConfig, BioGptForCausalLM
+from minibiogpt import BioGptConfig, BioGptForCausalLM, InputError
 from minibiogpt.generation import GenerateOutput
 from minibiogpt.ops import log_softmax
 from tests import demo
@@ -177,6 +177,22 @@ def test_scores_add_up(pairs: Any) -> None:
         steps = [(step, int(origin)) for step, origin in enumerate(origins) if origin >= 0]
         sum_ = sum(out.scores[step][origin, out.sequences[row, 3 + step]] for step, origin in steps)
         assert abs(sum_ / len(steps) ** 0.5 - out.sequences_scores[row]) < 1e-12
+
+
+@pytest.mark.parametrize("normalize", [False, True])
+@pytest.mark.parametrize("options", [{}, {"num_beams": 4, "num_return_sequences": 3, "length_penalty": 0.0}], ids=told)
+def test_transition_scores_are_transformers(pairs: Any, options: dict[str, Any], normalize: bool) -> None:
+    model, theirs = pairs["random"]()
+    got, want = both((model, theirs), prompts("random"), options)
+    mine = model.compute_transition_scores(got.sequences, got.scores, got.beam_indices, normalize_logits=normalize)
+    others = theirs.compute_transition_scores(
+        want.sequences, want.scores, getattr(want, "beam_indices", None), normalize_logits=normalize
+    )
+    assert mine.shape == others.shape
+    assert_close("transition scores", np.float32(mine), others.numpy(), BEAM_STEP)
+    assert not options or (mine == 0).any(), "no hypothesis ended early"
+    with pytest.raises(InputError, match="call generate with output_scores=True"):
+        model.compute_transition_scores(got.sequences, None)
 
 
 @pytest.mark.parametrize("options", [{}, {"top_k": 5, "temperature": 1.5}, {"top_p": 0.5, "num_return_sequences": 3}])

@@ -99,6 +99,7 @@ def test_each_processor_is_transformers(logits: np.ndarray, mine: Any, other: An
     got = mine(REPEATING, logits)
     assert np.array_equal(np.isfinite(got), np.isfinite(want)), "other tokens are kept"
     assert got.dtype == logits.dtype
+    assert mine(REPEATING, logits.astype(np.float32)).dtype == np.float32, "dtype in is dtype out"
     np.testing.assert_allclose(got, want, **SPEND)
     assert np.array_equal(logits, before), "a rule changes nothing that it is given"
 

@@ -2,7 +2,7 @@
 
 from minibiogpt.generation.config import FILE, GenerationConfig
 from minibiogpt.generation.decode import generate
-from minibiogpt.generation.outputs import GenerateOutput
+from minibiogpt.generation.outputs import GenerateOutput, transition_scores
 from minibiogpt.generation.processors import (
     ExponentialDecay,
     ForcedEnd,
@@ -53,4 +53,5 @@ __all__ = [
     "generate",
     "logits_processors",
     "renormalize",
+    "transition_scores",
 ]
