@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-from minibiogpt.errors import InputError
+from minibiogpt.errors import InputError, shown
 
 PROBLEM_TYPES = ("regression", "single_label_classification", "multi_label_classification")
 MOST_LABELS = 1_000_000  # beyond which a config is taken for broken
@@ -24,11 +24,11 @@ def settled_labels(num_labels: Any, id2label: Any) -> dict[int, str]:
         return {i: f"LABEL_{i}" for i in range(num_labels or DEFAULT_LABELS)}
     if not isinstance(id2label, dict) or not all(_whole(key) and isinstance(id2label[key], str) for key in id2label):
         must, remedy = "id2label must map 0, 1, 2 ... to names", 'write {"0": "NAME", ...}'
-        raise InputError(must, _shortened(id2label), remedy)
+        raise InputError(must, shown(id2label), remedy)
     names = {int(key): name for key, name in id2label.items()}
     if sorted(names) != list(range(len(names))):
         must = f"id2label must name the classes 0 to {len(names) - 1}"
-        raise InputError(must, f"the keys {_shortened(sorted(names))}", "number the classes from 0")
+        raise InputError(must, f"the keys {shown(sorted(names))}", "number the classes from 0")
     if num_labels not in (0, len(names)):
         warnings.warn(f"num_labels is {num_labels}, but id2label has {len(names)} names: these hold", stacklevel=4)
     return dict(sorted(names.items()))
@@ -46,8 +46,3 @@ def inverted(id2label: dict[int, str], label2id: Any) -> dict[str, int]:
 
 def _whole(key: object) -> bool:
     return not isinstance(key, bool) and (isinstance(key, int) or (isinstance(key, str) and key.isdecimal()))
-
-
-def _shortened(value: object, longest: int = 80) -> str:
-    text = repr(value)
-    return text if len(text) <= longest else f"{text[:longest]}..."

@@ -129,6 +129,14 @@ def test_a_seed_gives_the_same_text_and_another_another() -> None:
         ({"logits_processor": [lambda ids, logits: None]}, r"must return the logits of every token, \(1, 1874\)"),
         ({"logits_processor": [lambda ids, logits: logits[:, :5]]}, r"shape \(1, 5\)"),
         ({"stopping_criteria": [lambda ids, scores: ids]}, r"must return \(1,\) booleans"),
+        ({"logits_processor": [lambda ids, logits: logits * np.nan]}, "must leave each row a token to choose"),
+        ({"logits_processor": [lambda ids, logits: logits * np.nan], "num_beams": 2}, "must leave each row a token"),
+        ({"suppress_tokens": list(range(1874))}, "none, or NaN or infinity, after 3 tokens; loosen the rules"),
+        ({"suppress_tokens": list(range(1874)), "num_beams": 2}, "must leave each row a token to choose"),
+        ({"sequence_bias": {(5,): math.nan}}, "sequence_bias must be a list of pairs of ids and a number"),
+        ({"exponential_decay_length_penalty": (1, -2.0)}, "a pair: how many new tokens, and a factor above 0"),
+        ({"generation_config": {"num_beams": 2}}, "generation_config must be a GenerationConfig; found dict"),
+        ({"input_ids": None, "bos_token_id": None}, "there must be a prompt, or a bos_token_id to begin with"),
         ({"num_beams": 2, "streamer": True}, "a streamer takes a batch of 1 without beams"),
         ({"eos_token_id": 99999}, r"eos_token_id must be an id in \[0, 1874\)"),
         ({"input_ids": [[2, 3], [4, 5]], "streamer": True}, "a streamer takes a batch of 1"),
@@ -195,3 +203,43 @@ def test_logits_that_are_no_numbers_choose_no_token() -> None:
     model.biogpt.layer_norm.weight = np.full_like(model.biogpt.layer_norm.weight, 3e38)
     with pytest.raises(InputError, match=r"logits must be finite.*after 3 tokens, computed in float32; .*float64"):
         model.generate([[2, 92, 26]])
+
+
+@pytest.mark.parametrize("options", [{}, {"num_beams": 2}, {"do_sample": True}], ids=str)
+@pytest.mark.parametrize("factor", [1e200, 1.5])
+def test_a_length_penalty_that_outgrows_the_dtype_ends_the_text(factor: float, options: dict[str, Any]) -> None:
+    options = {"exponential_decay_length_penalty": (5, factor), "eos_token_id": 26, "max_new_tokens": 250} | options
+    got = ours().generate([[2, 92, 26]], min_new_tokens=200, **options)
+    assert got[0, -1] == 26
+    assert got.shape[1] > 203
+    assert "num_beams" in options or got.shape[1] < 215  # with beams a later end scores higher still
+
+
+@pytest.mark.parametrize(
+    ("options", "idle"),
+    [
+        ({"temperature": 0.3, "top_k": 3}, "without do_sample=True this changes nothing: temperature, top_k$"),
+        ({"length_penalty": 2.0}, "without num_beams this changes nothing: length_penalty$"),
+    ],
+)
+def test_what_has_no_effect_is_said(options: dict[str, Any], idle: str) -> None:
+    with pytest.warns(UserWarning, match=idle):
+        got = ours().generate([[2, 92, 26]], max_new_tokens=3, **options)
+    assert np.array_equal(got, ours().generate([[2, 92, 26]], max_new_tokens=3, top_k=50, temperature=1.0))
+
+
+def test_nothing_is_as_good_as_none() -> None:
+    want = ours().generate([[2, 92, 26]], max_new_tokens=3)
+    options: dict[str, Any] = {"logits_processor": None, "stopping_criteria": None, "generation_config": None}
+    assert np.array_equal(ours().generate([[2, 92, 26]], max_new_tokens=3, **options), want)
+
+
+def test_a_rule_that_writes_into_its_logits_does_not_change_those_that_are_returned() -> None:
+    def spoil(ids: np.ndarray, logits: np.ndarray) -> np.ndarray:
+        logits[:, 5] = -np.inf
+        return logits
+
+    options: dict[str, Any] = {"return_dict_in_generate": True, "output_logits": True, "output_scores": True}
+    out = ours().generate([[2, 92, 26]], max_new_tokens=1, logits_processor=[spoil], **options)
+    assert np.isfinite(out.logits[0]).all()
+    assert not np.isfinite(out.scores[0][0, 5])

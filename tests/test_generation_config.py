@@ -95,6 +95,13 @@ def test_saved_options_are_read_by_both(tmp_path: Path) -> None:
     assert vars(again) == want
 
 
+def test_numbers_of_numpy_are_saved(tmp_path: Path) -> None:
+    config = GenerationConfig(max_new_tokens=np.int64(5), sequence_bias={(np.int64(3),): np.float32(0.5)})
+    config.save_pretrained(tmp_path)
+    again = GenerationConfig.from_pretrained(tmp_path)
+    assert (again.max_new_tokens, again.sequence_bias) == (5, [[[3], 0.5]])
+
+
 def test_unknown_keys_are_kept_and_what_is_not_here_is_named(tmp_path: Path) -> None:
     save(build(**CONFIGS["gelu"]), tmp_path)
     said = {"eos_token_id": 2, "pad_token_id": 1, "penalty_alpha": 0.6, "num_beam_groups": 1, "house": "ours"}

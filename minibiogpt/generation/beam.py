@@ -163,7 +163,8 @@ def beam_search(feed: Feed, task: Task) -> GenerateOutput:
     beams = Beams(task, _of_the_prompt(feed, task, logits.dtype))
     logits = feed.repeated(logits, K)
     while True:
-        log_p = task.note(logits, apply(task.processors, beams.rows(beams.running), log_softmax(logits)))
+        task.note_logits(logits)
+        log_p = task.note_scores(apply(task.processors, beams.rows(beams.running), log_softmax(logits)))
         total = (log_p.reshape(B, K, -1) + beams.running.scores[:, :, None]).reshape(B, -1)
         C = min(wanted, total.shape[1])
         places = task.draw.several(total, C) if config.do_sample else top_k(total, C)[1]

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from minibiogpt.config import BioGptConfig
-from minibiogpt.errors import CheckpointError, InputError
+from minibiogpt.errors import CheckpointError, InputError, shown
 from minibiogpt.files import read_json, write_beside
 
 Rule = tuple[Callable[[Any], bool], str]  # whether a value can be, and what it must be, in words
@@ -33,8 +33,8 @@ class GenerationConfig:
     Attributes
     ----------
     max_new_tokens : how many new tokens at most; None: 20, or what fits into N positions.
-    max_length : the same, counting the prompt; ``max_new_tokens`` holds where both are given.
-    min_length, min_new_tokens : no end token before so many tokens, with the prompt or without it.
+    max_length : the same, counting the prompt and its padding; ``max_new_tokens`` holds where both are given.
+    min_length, min_new_tokens : no end token before so many tokens, with the prompt and its padding or without.
     do_sample : draw from the distribution instead of taking the most probable token.
     num_beams : above 1, beam search: so many hypotheses are kept for each row, and the best returned.
     num_return_sequences : rows of the result for each row of the prompt; without sampling at most num_beams.
@@ -133,7 +133,8 @@ class GenerationConfig:
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
         """Write what is not the default to FOLDER/generation_config.json (beside, then renamed)."""
-        text = json.dumps(self.extra | self._said(), indent=2, sort_keys=True) + "\n"
+        said = self.extra | self._said()
+        text = json.dumps(said, indent=2, sort_keys=True, default=lambda number: number.item()) + "\n"  # NumPy's
         write_beside(Path(folder) / FILE, lambda beside: beside.write_text(text, encoding="utf-8"))
 
     def _said(self) -> dict[str, Any]:
@@ -141,7 +142,7 @@ class GenerationConfig:
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "extra"}
         said = {name: value for name, value in values.items() if value != getattr(default, name)}
         if isinstance(bias := said.get("sequence_bias"), dict):
-            said["sequence_bias"] = [[list(ids), value] for ids, value in bias.items()]
+            said["sequence_bias"] = [[list(ids), value] for ids, value in bias.items()]  # JSON has no tuples for keys
         return said
 
     def over(self, model: GenerationConfig) -> GenerationConfig:
@@ -160,12 +161,21 @@ class GenerationConfig:
         config.check_all(options)
         return config
 
+    def warn_of_what_has_no_effect(self, said: Collection[str]) -> None:
+        """Options of the call that only sampling or beam search looks at, where there is none."""
+        idle = [name for name in _SAMPLING if name in said and not self.do_sample]
+        idle += [name for name in _OF_BEAMS if name in said and self.num_beams == 1]
+        idle = [name for name in idle if getattr(self, name) != getattr(GenerationConfig(), name)]
+        if idle:
+            needs = "do_sample=True" if idle[0] in _SAMPLING else "num_beams"
+            warnings.warn(f"without {needs} this changes nothing: {', '.join(idle)}", stacklevel=4)
+
     def check_all(self, said: Collection[str] = ()) -> None:
         """Raise if an option cannot be, whatever the model; one of sampling only when it is used or just ``said``."""
         for name, (holds, rule) in _RULES.items():
             value = getattr(self, name)
             if not holds(value) and (self.do_sample or name not in _SAMPLING or name in said):
-                raise InputError(f"{name} must be {rule}", _shown(value), f"correct {name}")
+                raise InputError(f"{name} must be {rule}", shown(value), f"correct {name}")
 
     def warn_of_what_is_passed_over(self) -> None:
         """Options of transformers that would change the result and are not here."""
@@ -190,11 +200,6 @@ def is_real(value: Any) -> bool:
 def listed_ids(ids: Any) -> tuple[int, ...]:
     """None, one id or several, as a tuple."""
     return () if ids is None else tuple(int(i) for i in ids) if isinstance(ids, list | tuple) else (int(ids),)
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) < 80 else f"{text[:77]}..."
 
 
 def _at_least(least: int) -> Rule:
@@ -232,7 +237,7 @@ def _is_bias(value: Any) -> bool:
         return False
     pairs: list[Any] = list(value.items()) if isinstance(value, dict) else value
     whole = all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs)
-    return whole and all(_is_ids(ids) and len(ids) > 0 and isinstance(b, numbers.Real) for ids, b in pairs)
+    return whole and all(_is_ids(ids) and len(ids) > 0 and (is_real(b) or b == -math.inf) for ids, b in pairs)
 
 
 def _is_words(value: Any) -> bool:
@@ -245,7 +250,8 @@ def _is_texts(value: Any) -> bool:
 
 
 def _is_decay(value: Any) -> bool:
-    return isinstance(value, list | tuple) and len(value) == 2 and is_whole(value[0]) and is_real(value[1])
+    pair = isinstance(value, list | tuple) and len(value) == 2
+    return pair and is_whole(value[0]) and is_real(value[1]) and value[1] > 0
 
 
 _ID: Rule = (lambda value: is_whole(value) and value >= 0, "an id")
@@ -278,7 +284,7 @@ _RULES: dict[str, Rule] = {
     "begin_suppress_tokens": _or_none((_is_ids, "a list of ids")),
     "forced_bos_token_id": _or_none(_ID),
     "forced_eos_token_id": _or_none(_IDS),
-    "exponential_decay_length_penalty": _or_none((_is_decay, "a pair: after how many new tokens, and a factor")),
+    "exponential_decay_length_penalty": _or_none((_is_decay, "a pair: how many new tokens, and a factor above 0")),
     "stop_strings": _or_none(_STOPS),
     "eos_token_id": _or_none(_IDS),
     "pad_token_id": _or_none(_ID),
@@ -296,6 +302,7 @@ _RULES: dict[str, Rule] = {
     },
 }
 _SAMPLING = ("temperature", "top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff")
+_OF_BEAMS = ("length_penalty", "early_stopping")
 _NOT_HERE = {
     "num_beam_groups": 1, "diversity_penalty": 0.0, "penalty_alpha": None, "guidance_scale": None, "max_time": None,
     "encoder_repetition_penalty": 1.0, "encoder_no_repeat_ngram_size": 0, "watermarking_config": None,

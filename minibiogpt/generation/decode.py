@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from minibiogpt import inputs
-from minibiogpt.backend import backend_of
+from minibiogpt.backend import Array, backend_of
+from minibiogpt.errors import InputError
 from minibiogpt.generation.beam import beam_search
 from minibiogpt.generation.config import GenerationConfig, listed_ids
 from minibiogpt.generation.draw import Draw
@@ -31,8 +32,8 @@ def generate(
     *,
     attention_mask: Any = None,
     generation_config: GenerationConfig | None = None,
-    logits_processor: Sequence[LogitsProcessor] = (),
-    stopping_criteria: Sequence[StoppingCriterion] = (),
+    logits_processor: Sequence[LogitsProcessor] | None = None,
+    stopping_criteria: Sequence[StoppingCriterion] | None = None,
     prefix_allowed_tokens_fn: Callable[[int, Any], Sequence[int]] | None = None,
     tokenizer: BioGptTokenizer | None = None,
     seed: int | None = 0,
@@ -44,7 +45,8 @@ def generate(
 
     Parameters
     ----------
-    input_ids : (B, T) integers; rows of unequal length are padded on the **left**. None: one row of bos_token_id.
+    input_ids : (B, T) integers; texts of unequal length must be padded on the **left** (``padding_side="left"`` of the
+        tokenizer). None: one row of bos_token_id.
     attention_mask : (B, T); by default what is not padding, as in transformers.
     generation_config, options : see GenerationConfig, which lists every option and says which holds.
     logits_processor : rules of your own, (ids, logits) -> logits; they come after the built-in ones and before those of
@@ -67,11 +69,8 @@ def generate(
 
     Source: GenerationMixin.generate in transformers 4.57 (greedy, sampling, beam search, beam sampling).
     """
-    own = model.generation_config
-    config = (generation_config.over(own) if generation_config else own).updated(options)
-    config.warn_of_what_is_passed_over()
-    start = [[config.bos_token_id]] if input_ids is None and config.bos_token_id is not None else input_ids
-    prompt = inputs.as_integers("input_ids", start, model.backend, 0, model.config.vocab_size)
+    config = _settled(model.generation_config, generation_config, options)
+    prompt = _prompt(model, input_ids, config.bos_token_id)
     check_against_model(config, model.config.vocab_size)
     ends = listed_ids(config.eos_token_id)
     mask = prompt_mask(attention_mask, prompt, config.pad_token_id, ends)
@@ -80,15 +79,36 @@ def generate(
     stops: list[StoppingCriterion] = [EndToken(ends)] if ends else []
     stops += [StopStrings(config.stop_strings, tokenizer, prompt)] if config.stop_strings is not None else []
     pad = config.pad_token_id if config.pad_token_id is not None else (*ends, 0)[0]  # as in transformers
-    rules = logits_processors(config, prompt.shape[1], new, prefix_allowed_tokens_fn, logits_processor)
+    rules = logits_processors(config, prompt.shape[1], new, prefix_allowed_tokens_fn, logits_processor or ())
     bar = _progress_bar(progress, new, streamer)
-    task = Task(prompt, mask, config, rules, [*stops, *stopping_criteria], new, pad, Draw(seed), streamer, bar)
+    stops += stopping_criteria or ()
+    task = Task(prompt, mask, config, rules, stops, new, pad, Draw(seed), streamer, bar)
     feed = Feed(model, task)
     try:
         output = beam_search(feed, task) if config.num_beams > 1 else one_by_one(feed, task)
     finally:
         bar.close()
     return output if config.return_dict_in_generate else output.sequences
+
+
+def _settled(own: GenerationConfig, given: GenerationConfig | None, options: dict[str, Any]) -> GenerationConfig:
+    """The options of the call over those of a config handed over, over the model's own."""
+    if not isinstance(given, GenerationConfig | None):
+        must = "generation_config must be a GenerationConfig"
+        raise InputError(must, type(given).__name__, "use GenerationConfig.from_dict, or give its keys as options")
+    config = (given.over(own) if given else own).updated(options)
+    config.warn_of_what_is_passed_over()
+    config.warn_of_what_has_no_effect(options)
+    return config
+
+
+def _prompt(model: BioGptForCausalLM, input_ids: Any, bos: int | None) -> Array:
+    """(B, T) ids on the model's backend."""
+    if input_ids is None:
+        if bos is None:
+            raise InputError("there must be a prompt, or a bos_token_id to begin with", "neither", "give input_ids")
+        input_ids = [[bos]]
+    return inputs.as_integers("input_ids", input_ids, model.backend, 0, model.config.vocab_size)
 
 
 def one_by_one(feed: Feed, task: Task) -> GenerateOutput:
@@ -104,7 +124,8 @@ def one_by_one(feed: Feed, task: Task) -> GenerateOutput:
     task.tell(prompt)
     try:
         while True:
-            scores = task.note(logits, apply(task.processors, ids[:, :length], logits))
+            task.note_logits(logits)
+            scores = task.note_scores(apply(task.processors, ids[:, :length], logits))
             tokens = task.draw.one(scores) if config.do_sample else xp.argmax(scores, axis=-1)
             ids[:, length] = xp.where(ended, task.pad, tokens)
             length += 1

@@ -194,7 +194,10 @@ class OnlyEnd:
 
 @dataclass(frozen=True)
 class ExponentialDecay:
-    """From ``start`` tokens on, the prompt included, the end's logit x grows by |x| (factor ** (beyond start) - 1)."""
+    """From ``start`` tokens on, the prompt included, the end's logit x grows by |x| (factor ** (beyond start) - 1).
+
+    It grows no further than a quarter of the dtype's largest number, where an end is certain.
+    """
 
     start: int
     factor: float
@@ -205,9 +208,12 @@ class ExponentialDecay:
         if beyond <= 0:
             return logits
         xp = backend_of(logits).xp
+        largest = float(xp.finfo(logits.dtype).max)
+        growth = min(math.exp(min(beyond * math.log(self.factor), 700.0)) - 1, largest)
         ends = is_any_of(xp.arange(logits.shape[-1]), self.eos_token_ids)  # (V)
-        grows = xp.where(ends & (logits > -math.inf), logits, 0.0)  # (B, V)
-        return logits + abs(grows) * (self.factor**beyond - 1)
+        ends = ends & (logits > -math.inf)  # (B, V)
+        end = xp.where(ends, logits, 0.0)  # (B, V)
+        return xp.where(ends, xp.minimum(end + abs(end) * growth, largest / 4), logits)
 
 
 @dataclass(frozen=True)
@@ -232,7 +238,7 @@ def apply(processors: Sequence[LogitsProcessor], ids: Array, logits: Array) -> A
     Raises
     ------
     InputError
-        If one of them returns something of another shape.
+        If one of them returns something of another shape, or a row is left without any token to choose.
     """
     for process in processors:
         processed = process(ids, logits)
@@ -241,4 +247,7 @@ def apply(processors: Sequence[LogitsProcessor], ids: Array, logits: Array) -> A
             must = f"a logits processor must return the logits of every token, {logits.shape}"
             raise InputError(must, f"{found} from {process!r}", "return the logits that it was given, changed")
         logits = processed
+    if processors and not bool(backend_of(logits).xp.isfinite(logits.max(axis=-1)).all()):
+        must = "the rules must leave each row a token to choose, and numbers"
+        raise InputError(must, f"none, or NaN or infinity, after {ids.shape[1]} tokens", "loosen the rules")
     return logits

@@ -50,13 +50,16 @@ class Task:
     scores: tuple[Array, ...] | None = field(default=None, init=False)
     logits: tuple[Array, ...] | None = field(default=None, init=False)
 
-    def note(self, logits: Array, scores: Array) -> Array:
-        """One step more: its logits, and its scores after the rules, which are handed back."""
+    def note_logits(self, logits: Array) -> None:
+        """One step more: its logits, a copy that no rule can change."""
+        if self.config.output_logits:
+            self.logits = (*(self.logits or ()), logits.copy())
+        self.bar.update()
+
+    def note_scores(self, scores: Array) -> Array:
+        """What the rules made of them, which is handed back."""
         if self.config.output_scores:
             self.scores = (*(self.scores or ()), scores)
-        if self.config.output_logits:
-            self.logits = (*(self.logits or ()), logits)
-        self.bar.update()
         return scores
 
     def tell(self, ids: Array) -> None:
