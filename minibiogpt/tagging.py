@@ -5,20 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from minibiogpt.bpe import END_OF_WORD
-
 OUTSIDE = "O"
 STRATEGIES = ("first", "simple")
 BEGIN, INSIDE, LAST, ALONE = "B", "I", "EL", "SU"  # of the schemes IOB2, BIOES and BILOU
 
 
 class Tagged(NamedTuple):
-    """One piece: its text in the vocabulary, [start, end) in the original text, its label, and how probable that is."""
+    """One piece: [start, end) in the original text, its label, how probable that is, and whether it ends its word."""
 
-    piece: str
     span: tuple[int, int]
     label: str
     score: float
+    ends_word: bool = True
 
 
 class Entity(NamedTuple):
@@ -40,8 +38,8 @@ def entities(tagged: Sequence[Tagged], strategy: str = "first") -> list[Entity]:
 
     Examples
     --------
-    >>> ibuprofen = [Tagged("ibu", (0, 3), "B-DRUG", 0.9), Tagged("profen</w>", (3, 9), "O", 0.6)]
-    >>> entities([*ibuprofen, Tagged("helps</w>", (10, 15), "O", 0.8)])
+    >>> ibuprofen = [Tagged((0, 3), "B-DRUG", 0.9, ends_word=False), Tagged((3, 9), "O", 0.6)]
+    >>> entities([*ibuprofen, Tagged((10, 15), "O", 0.8)])
     [Entity(label='DRUG', start=0, end=9, score=0.9)]
     """
     groups: list[list[Tagged]] = []
@@ -59,7 +57,12 @@ def entities(tagged: Sequence[Tagged], strategy: str = "first") -> list[Entity]:
 def _continues(before: str, label: str) -> bool:
     """Whether a piece of this label belongs to the same entity as the piece before it."""
     (ended, kind), (begun, same) = _parted(before), _parted(label)
-    return label != OUTSIDE and kind == same and begun in ("", INSIDE, *LAST) and ended not in (*LAST, *ALONE)
+    return (
+        OUTSIDE not in (before, label)
+        and kind == same
+        and begun in ("", INSIDE, *LAST)
+        and ended not in (*LAST, *ALONE)
+    )
 
 
 def _words(tagged: Sequence[Tagged]) -> list[list[Tagged]]:
@@ -72,7 +75,7 @@ def _words(tagged: Sequence[Tagged]) -> list[list[Tagged]]:
             words[-1].append(one._replace(label=first.label, score=first.score))
         else:
             words.append([one])
-        open_word = not one.piece.endswith(END_OF_WORD)
+        open_word = not one.ends_word
     return words
 
 

@@ -122,9 +122,9 @@ def test_entities_are_grouped_as_transformers_pipeline_does() -> None:
     names = [*DRUGS.values(), "CELL"]
     for _ in range(300):
         labels = [names[i] for i in rng.integers(0, len(names), rng.integers(1, 9))]
-        tagged = [Tagged("x</w>", (2 * i, 2 * i + 1), label, 0.25 * (i % 4)) for i, label in enumerate(labels)]
+        tagged = [Tagged((2 * i, 2 * i + 1), label, 0.25 * (i % 4)) for i, label in enumerate(labels)]
         given = [
-            {"entity": t.label, "score": t.score, "word": t.piece, "start": t.span[0], "end": t.span[1], "index": i}
+            {"entity": t.label, "score": t.score, "word": "x", "start": t.span[0], "end": t.span[1], "index": i}
             for i, t in enumerate(tagged)
         ]
         groups = [group for group in theirs.group_entities(given) if group["entity_group"] != "O"]
@@ -137,7 +137,7 @@ def test_other_schemes_and_words_of_several_pieces() -> None:
         names = labels.split()
         ends = pieces or "w" * len(names)
         tagged = [
-            Tagged("a</w>" if end == "w" else "a", (i, i + 1), name, 1.0)
+            Tagged((i, i + 1), name, 1.0, ends_word=end == "w")
             for i, (name, end) in enumerate(zip(names, ends, strict=True))
         ]
         return [tuple(entity[:3]) for entity in entities(tagged, strategy)]
@@ -149,6 +149,7 @@ def test_other_schemes_and_words_of_several_pieces() -> None:
     assert grouped("B-X O I-X", "first", "..w") == [("X", 0, 3)], "a word is what its first piece is"
     assert grouped("B-X O I-X", "simple", "..w") == [("X", 0, 1), ("X", 2, 3)]
     assert grouped("O B-X B-X I-X", "first", ".wwx") == [("X", 2, 4)]
+    assert grouped("I-O O I-O") == [("O", 0, 1), ("O", 2, 3)], "a class may be called O, too"
 
 
 def test_files_in_and_out_and_batches(models: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -187,3 +188,34 @@ def test_texts_beyond_n_are_refused_or_cut(models: Any, capsys: pytest.CaptureFi
         out, err = capsys.readouterr()
         assert "are cut to 256" in err
         assert json.loads(out)["text"] == long
+
+
+@pytest.mark.parametrize("sign", ["\u2603", "</s>"])
+def test_unknown_signs_and_special_tokens_end_their_words(
+    models: Any, capsys: pytest.CaptureFixture[str], sign: str
+) -> None:
+    """Were they open words, the word behind them would have their label."""
+    texts, pairs = [f"{sign} {word}" for word in ("aspirin", "Insulin", "pain", "BRCA1", "cancer", "the")], set()
+    for said in lines(run(capsys, "tag", *texts, "--model", str(models["tags"]), "--json", "--tokens")):
+        first = {token["start"]: token["label"] for token in said["tokens"]}
+        spans = [(0, len(sign)), (len(sign) + 1, len(said["text"]))]
+        want = entities([Tagged(span, first[span[0]], 1.0) for span in spans])
+        assert [(e["label"], e["start"], e["end"]) for e in said["entities"]] == [tuple(e[:3]) for e in want]
+        pairs.add((first[spans[0][0]], first[spans[1][0]]))
+    assert any(one != other for one, other in pairs), "the case is too easy"
+
+
+def test_logits_that_are_no_numbers_are_refused(
+    models: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    from safetensors.numpy import load_file, save_file
+
+    for command, model in (("classify", "single"), ("tag", "tags")):
+        folder = tmp_path / command
+        folder.mkdir()
+        for path in models[model].iterdir():
+            (folder / path.name).write_bytes(path.read_bytes())
+        tensors = load_file(folder / "model.safetensors")
+        tensors["biogpt.layer_norm.weight"][:] = 3e38
+        save_file(tensors, folder / "model.safetensors")
+        assert "logits must be finite" in run(capsys, command, "Insulin", "--model", str(folder), "--json", code=2)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from minibiogpt.cli.labelled import add_labelled, fitting, run_labelled
+from minibiogpt.cli.labelled import add_labelled, finite, fitting, run_labelled
 from minibiogpt.cli.loop import Job
 from minibiogpt.ops import softmax
 from minibiogpt.tokenizer import Piece
@@ -44,7 +44,7 @@ def _classified(job: Job, model: BioGptForSequenceClassification, rows: list[lis
     ids = np.array([[pad] * (width - len(row)) + [piece.id for piece in row] for row in rows], dtype=np.int64)
     mask = np.arange(width) >= width - np.array([[len(row)] for row in rows])
     logits = model.backend.to_numpy(model(ids, mask, use_cache=False, return_dict=True).logits)
-    return [_said(model, row.astype("float64")) for row in logits]
+    return [_said(model, row.astype("float64")) for row in finite(logits)]
 
 
 def _said(model: BioGptForSequenceClassification, logits: np.ndarray) -> dict[str, Any]:

@@ -9,6 +9,8 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
+
 from minibiogpt.cli.loop import Chunk, Job, add_output, work
 from minibiogpt.cli.options import add_model
 from minibiogpt.cli.records import add_input
@@ -38,6 +40,13 @@ def fitting(rows: list[list[Piece]], config: BioGptConfig, truncate: bool) -> li
         raise InputError(f"a text must have at most {N} tokens", str(longest), "split it, or give --truncate")
     warnings.warn(f"texts of up to {longest} tokens are cut to {N}", stacklevel=2)
     return [row[:N] for row in rows]
+
+
+def finite(logits: np.ndarray) -> np.ndarray:
+    """The logits themselves; scores of NaN would be no JSON, and mean nothing."""
+    if not np.isfinite(logits).all():
+        raise InputError("logits must be finite", "NaN or infinity", "check the weights, or try --dtype float64")
+    return logits
 
 
 def run_labelled(

@@ -7,12 +7,13 @@ on where it stopped when the same command is given again.
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from minibiogpt.batching import padded
-from minibiogpt.cli.labelled import add_labelled, fitting, run_labelled
+from minibiogpt.bpe import END_OF_WORD
+from minibiogpt.cli.labelled import Said, add_labelled, finite, fitting, run_labelled
 from minibiogpt.cli.loop import Job
 from minibiogpt.ops import softmax
 from minibiogpt.tagging import STRATEGIES, Tagged, entities
@@ -31,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--strategy",
         default="first",
         choices=STRATEGIES,
-        help="a word is what its first piece is, or each piece is",
+        help="a word has its first piece's label (first), or each piece its own",
     )
     parser.add_argument("--tokens", action="store_true", help="also each token, its place, its label and probability")
 
@@ -47,38 +48,35 @@ def run(options: argparse.Namespace) -> None:
     run_labelled(job, lambda rows: _tagged(job, model, rows), _lines, strategy=options.strategy, tokens=options.tokens)
 
 
-def _tagged(job: Job, model: BioGptForTokenClassification, rows: list[list[Piece]]) -> list[dict[str, Any]]:
+def _tagged(job: Job, model: BioGptForTokenClassification, rows: list[list[Piece]]) -> list[Said]:
     """A batch, padded on the right: causality hides the pads."""
     rows = fitting(rows, model.config, job.options.truncate)
     ids = padded([_ids(row) for row in rows])
     logits = model.backend.to_numpy(model(ids, use_cache=False, return_dict=True).logits)
-    probs = softmax(logits.astype("float64"))
-    names, pieces = model.config.id2label, job.tokenizer.convert_ids_to_tokens
-    said = []
-    for row, p in zip(rows, probs, strict=True):
-        best = p.argmax(axis=-1)
-        tagged = [
-            Tagged(name, piece.span, names[int(best[t])], float(p[t, best[t]]))
-            for t, (name, piece) in enumerate(zip(pieces(_ids(row).tolist()), row, strict=True))
-            if t > 0  # the </s> in front
-        ]
-        said.append(_record(job, tagged))
-    return said
+    probs = softmax(finite(logits).astype("float64"))
+    return [_record(job, model.config.id2label, row[1:], p[1:]) for row, p in zip(rows, probs, strict=True)]
 
 
 def _ids(row: list[Piece]) -> np.ndarray:
     return np.array([piece.id for piece in row], dtype=np.int64)
 
 
-def _record(job: Job, tagged: list[Tagged]) -> dict[str, Any]:
-    found = [entity._asdict() for entity in entities(tagged, job.options.strategy)]
-    each = [
-        {"piece": t.piece, "start": t.span[0], "end": t.span[1], "label": t.label, "score": t.score} for t in tagged
-    ]
-    return {"entities": found} | ({"tokens": each} if job.options.tokens else {})
+def _record(job: Job, names: dict[int, str], row: list[Piece], p: np.ndarray) -> Said:
+    """What is said of one text: row without the ``</s>`` in front, and p (T, labels), of which there may be more."""
+    tok, best = job.tokenizer, p.argmax(axis=-1)
+    tagged = []
+    for t, piece in enumerate(row):
+        ends = piece.piece.endswith(END_OF_WORD) or piece.id in tok.all_special_ids
+        tagged.append(Tagged(piece.span, names[int(best[t])], float(p[t, best[t]]), ends))
+    said: Said = {"entities": [entity._asdict() for entity in entities(tagged, job.options.strategy)]}
+    if job.options.tokens:
+        pieces = tok.convert_ids_to_tokens([piece.id for piece in row])
+        rows = zip(pieces, tagged, strict=True)
+        said["tokens"] = [dict(zip(TOKEN, (piece, *t.span, t.label, t.score), strict=True)) for piece, t in rows]
+    return said
 
 
-def _lines(text: str, said: dict[str, Any]) -> str:
+def _lines(text: str, said: Said) -> str:
     """For a reader: a table for each text."""
     told = [f"{' '.join(text.split())}\n"]
     for one in said.get("tokens", ()):
