@@ -14,7 +14,7 @@ from safetensors.numpy import save_file
 
 from minibiogpt.backend import Array, Backend, get_backend
 from minibiogpt.config import POSITION_OFFSET, BioGptConfig
-from minibiogpt.errors import CheckpointError
+from minibiogpt.errors import CheckpointError, InputError
 from minibiogpt.files import write_beside
 from minibiogpt.hub import find_model
 from minibiogpt.stored import FLOATS, StoredTensor, stored_tensors
@@ -57,6 +57,14 @@ def token_classification_shapes(config: BioGptConfig) -> Shapes:
     """The base model's, and one row and one bias of ``classifier`` for each class."""
     head: Shapes = {"weight": (config.num_labels, config.hidden_size), "bias": (config.num_labels,)}
     return base_shapes(config) | {f"classifier.{name}": shape for name, shape in head.items()}
+
+
+def stored_shapes(config: BioGptConfig, names: Collection[str]) -> Shapes:
+    """{name: shape} of the model whose head is among ``names``: a classifier's, or else the language model's."""
+    short = {name.removeprefix("biogpt.") for name in names}
+    heads = {"score.weight": sequence_classification_shapes, "classifier.weight": token_classification_shapes}
+    found = [shapes_of for name, shapes_of in heads.items() if name in short]
+    return found[0](config) if found else causal_lm_shapes(config)
 
 
 def _by_model_name(stored: dict[str, StoredTensor]) -> dict[str, StoredTensor]:
@@ -194,14 +202,11 @@ def save_weights(
 ) -> None:
     """Write config.json and model.safetensors as transformers reads them, each beside and renamed."""
     host = {name: np.ascontiguousarray(backend.to_numpy(x)) for name, x in weights.items()}
-    dtypes = {str(x.dtype) for x in host.values()}
-    extra = {"architectures": [architecture], "dtype": _only(dtypes)}
+    dtypes = sorted({str(x.dtype) for x in host.values()})
+    if len(dtypes) > 1:
+        raise InputError("all weights must be of one dtype", ", ".join(dtypes), "convert them: x.astype(model.dtype)")
+    extra = {"architectures": [architecture], "dtype": dtypes[0]}
     kept = {key: value for key, value in config.extra.items() if key != "torch_dtype"}
     target = Path(folder) / "model.safetensors"
     write_beside(target, lambda beside: save_file(host, beside, metadata={"format": "pt"}))
     dataclasses.replace(config, extra=kept | extra).save_pretrained(folder)
-
-
-def _only(dtypes: Iterable[str]) -> str:
-    (dtype,) = dtypes
-    return dtype

@@ -17,7 +17,13 @@ from typing import Any
 import numpy as np
 
 from minibiogpt import fairseq
-from minibiogpt.checkpoint import EMBEDDING, HEAD, base_shapes
+from minibiogpt.checkpoint import (
+    EMBEDDING,
+    HEAD,
+    base_shapes,
+    sequence_classification_shapes,
+    token_classification_shapes,
+)
 from minibiogpt.config import BioGptConfig
 from minibiogpt.errors import CheckpointError, InputError
 from minibiogpt.files import MOST_TEXT, check_regular, folder_beside
@@ -120,6 +126,8 @@ def _check_shapes(tensors: Mapping[str, PickledTensor | StoredTensor], config: B
     shapes = base_shapes(config)
     if not config.tie_word_embeddings and (HEAD in tensors or "LM" in str(config.extra.get("architectures"))):
         shapes[HEAD] = (config.vocab_size, config.hidden_size)
+    heads = sequence_classification_shapes(config) | token_classification_shapes(config)
+    shapes |= {name: heads[name] for name in tensors if name in heads}
     wrong = [f"no {name}" for name in shapes if name not in tensors]
     common = [(name, tensors[name]) for name in shapes if name in tensors]
     wrong += [f"{name} {tensor.shape}, not {shapes[name]}" for name, tensor in common if tensor.shape != shapes[name]]

@@ -97,7 +97,7 @@ class BioGptForCausalLM(WithHead):
         base = self.biogpt(input_ids, attention_mask, return_dict=True, trace=trace, **options)
         tap = Tap(trace)
         logits = tap("logits", self.output_projection(base.last_hidden_state))  # (B, T, V)
-        loss = None if labels is None else tap("loss", self._loss(logits, labels))
+        loss = None if labels is None else tap("loss", self.backend.asarray(self._loss(logits, labels)))
         output = CausalLMOutput(loss, logits, base.past_key_values, base.hidden_states, base.attentions)
         return self._returned(output, return_dict)
 
@@ -110,8 +110,8 @@ class BioGptForCausalLM(WithHead):
     @classmethod
     def from_pretrained(cls, name: str | os.PathLike[str], *args: Any, **options: Any) -> Self:
         """As every model; and the folder's generation_config.json, if there is one."""
-        model = super().from_pretrained(name, *args, **options)
         folder = find_model(name)
+        model = super().from_pretrained(folder, *args, **options)
         if (folder / generation.FILE).is_file():
             model.generation_config = GenerationConfig.from_pretrained(folder)
         return model
@@ -195,18 +195,23 @@ class BioGptForSequenceClassification(WithHead):
         tap = Tap(trace)
         scores = tap("score", self.score(base.last_hidden_state))  # (B, T, labels)
         rows = self.backend.xp.arange(scores.shape[0])  # (B)
-        logits = tap("logits", scores[rows, self._last_real(input_ids, scores)])
-        loss = None if labels is None else tap("loss", self._loss(logits, labels))
+        logits = tap("logits", scores[rows, self._last_real(input_ids, attention_mask, scores)])
+        loss = None if labels is None else tap("loss", self.backend.asarray(self._loss(logits, labels)))
         output = SequenceClassifierOutput(loss, logits, base.past_key_values, base.hidden_states, base.attentions)
         return self._returned(output, return_dict)
 
-    def _last_real(self, input_ids: Any, scores: Array) -> Array:
-        """(B,) the position of each row's rightmost token that is no padding; the last one when there are no ids."""
+    def _last_real(self, input_ids: Any, attention_mask: Any, scores: Array) -> Array:
+        """(B,) the position of each row's rightmost token that neither its id nor the mask calls padding.
+
+        The last position when there are no ids: nobody knows then which embeddings are pads, as in transformers.
+        """
         xp, pad = self.backend.xp, self.config.pad_token_id
         B, T, _ = scores.shape
         if input_ids is None or pad is None:
             return xp.full((B,), T - 1, dtype="int64")
         real = self.backend.asarray(input_ids) != pad  # (B, T)
+        if attention_mask is not None:
+            real = real & (self.backend.asarray(attention_mask)[:, -T:] != 0)  # (B, T)
         if not bool(real.any(axis=1).all()):
             raise InputError("each row must hold a token that is no padding", "a row of pads", "leave the row out")
         return xp.where(real, xp.arange(T), -1).max(axis=1)
@@ -277,10 +282,11 @@ class BioGptForTokenClassification(WithHead):
         -------
         TokenClassifierOutput, or a tuple of its fields that are not None.
         """
+        options = {"use_cache": False} | options  # no output carries it
         base = self.biogpt(input_ids, attention_mask, return_dict=True, trace=trace, **options)
         tap = Tap(trace)
         logits = tap("logits", self.classifier(base.last_hidden_state))  # (B, T, labels)
-        loss = None if labels is None else tap("loss", self._loss(logits, labels, attention_mask))
+        loss = None if labels is None else tap("loss", self.backend.asarray(self._loss(logits, labels, attention_mask)))
         output = TokenClassifierOutput(loss, logits, base.hidden_states, base.attentions)
         return self._returned(output, return_dict)
 

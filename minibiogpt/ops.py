@@ -132,10 +132,10 @@ def cross_entropy(logits: Array, labels: Array, ignore: int = -100) -> Array:
     xp = backend_of(logits, labels).xp
     counted = labels != ignore
     chosen = xp.where(counted, labels, 0)
-    log_p = xp.take_along_axis(log_softmax(logits), chosen[:, None], axis=-1)[:, 0]
+    log_p = xp.take_along_axis(log_softmax(_widened(logits)), chosen[:, None], axis=-1)[:, 0]
     count = int(counted.sum())
     total = xp.where(counted, -log_p, 0).sum()
-    return total / count if count else total * math.nan
+    return (total / count if count else total * math.nan).astype(logits.dtype, copy=False)
 
 
 def binary_cross_entropy(logits: Array, targets: Array) -> Array:

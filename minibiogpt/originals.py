@@ -140,13 +140,21 @@ def config_values(original: Original) -> tuple[dict[str, Any], dict[str, Any]]:
     assumed = {name: getattr(BioGptConfig(), name) for name in UNTOLD if name not in told}
     if "num_attention_heads" in assumed:
         assumed["num_attention_heads"] = _usual_heads(sizes["hidden_size"], original.files[0])
-    fixed = {"architectures": ["BioGptForCausalLM"], "tie_word_embeddings": is_tied(original.tensors)}
+    fixed = _head(original.tensors) | {"tie_word_embeddings": is_tied(original.tensors)}
     try:
         config = BioGptConfig.from_dict(fixed | assumed | sizes | told)
     except InputError as error:
         remedy = f"put the right config.json beside {original.files[0]}"
         raise CheckpointError(error.must, error.found, remedy) from None
     return {key: value for key, value in config.to_dict().items() if key not in RUN_TIME}, assumed
+
+
+def _head(tensors: Tensors) -> dict[str, Any]:
+    """What the head is, and how many classes it has: a classifier's weight is (labels, D)."""
+    for name, kind in {"score.weight": "SequenceClassification", "classifier.weight": "TokenClassification"}.items():
+        if name in tensors and tensors[name].shape:
+            return {"architectures": [f"BioGptFor{kind}"], "num_labels": tensors[name].shape[0]}
+    return {"architectures": ["BioGptForCausalLM"]}
 
 
 def _usual_heads(width: int, file: Path) -> int:

@@ -57,7 +57,8 @@ class Pretrained(ABC):
         """Load "demo", a folder in Hugging Face layout, or a hub id.
 
         float16 and bfloat16 files are widened to ``dtype``; float32 weights on NumPy stay in the file, mapped
-        copy-on-write: they are read when first used, and changing one changes no file.
+        copy-on-write: they are read once, to see that they are numbers, need no memory of their own, and changing one
+        changes no file.
 
         Parameters
         ----------

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import sacremoses
 
 from minibiogpt.bpe import END_OF_WORD, merge_word
 from minibiogpt.errors import CheckpointError, InputError
@@ -103,6 +102,8 @@ class BioGptTokenizer:
         self.sep_token_id = self.vocab[self.sep_token]
         longest_first = sorted(self.all_special_tokens, key=len, reverse=True)
         self._special = re.compile("(" + "|".join(map(re.escape, longest_first)) + ")")
+        import sacremoses  # takes longer to import than all of this package: nobody waits for it before there is a text
+
         self._moses = sacremoses.MosesTokenizer(lang="en")
         self._unmoses = sacremoses.MosesDetokenizer(lang="en")
         self._merged = lru_cache(maxsize=1 << 16)(lambda word: merge_word(word, self.ranks))

@@ -12,6 +12,7 @@ from safetensors.numpy import load_file, save_file
 
 from minibiogpt import BioGptConfig, BioGptForCausalLM, BioGptModel, CheckpointError, InputError
 from minibiogpt.checkpoint import causal_lm_shapes, stored_tensors
+from tests.configs import CONFIGS
 
 SIZES = {
     "vocab_size": 67, "hidden_size": 21, "num_hidden_layers": 2, "num_attention_heads": 3, "intermediate_size": 37,
@@ -35,6 +36,14 @@ def rewrite(folder: Path, change: object) -> None:
     tensors = {name: x.copy() for name, x in load_file(folder / "model.safetensors").items()}
     change(tensors)  # type: ignore[operator]
     save_file(tensors, folder / "model.safetensors")
+
+
+def test_weights_of_several_dtypes_are_not_saved_as_one(tmp_path: Path) -> None:
+    model = BioGptForCausalLM.from_config(BioGptConfig(**CONFIGS["gelu"]))
+    model.biogpt.layer_norm.bias = model.biogpt.layer_norm.bias.astype("float64")
+    with pytest.raises(InputError, match="all weights must be of one dtype; found float32, float64"):
+        model.save_pretrained(tmp_path)
+    assert not any(tmp_path.iterdir())
 
 
 def test_what_we_save_transformers_loads_and_computes_alike(folder: Path) -> None:

@@ -114,6 +114,19 @@ def test_pads_within_a_text_do_not_move_the_pooling(folders: Any) -> None:
         model([[5, 6], [PAD, PAD]])
 
 
+def test_padding_that_only_the_mask_tells_is_not_pooled(folders: Any) -> None:
+    """With pads of another id than the config's, which transformers takes for text."""
+    model, padded = ours(folders, SEQUENCE, "float64"), given("right")
+    want = model(**padded).logits
+    padded["input_ids"] = np.where(padded["attention_mask"] == 1, padded["input_ids"], 40)
+    assert_close("logits", model(**padded).logits, want, LANE_A)
+    past = model(ids()[:, :4]).past_key_values
+    mask = np.ones((B, T), dtype=np.int64)
+    mask[0, 6:] = 0
+    cached = model(ids()[:, 4:], mask, past_key_values=past).logits
+    assert_close("with a cache", cached, model(ids(), mask).logits, LANE_A)
+
+
 def test_embeddings_are_pooled_at_the_last_position(folders: Any) -> None:
     embeds = np.random.default_rng(3).normal(size=(B, T, 21))
     got = ours(folders, SEQUENCE, "float64")(inputs_embeds=embeds).logits
@@ -185,6 +198,8 @@ def test_the_loss_of_tokens_leaves_padding_out(folders: Any, side: str, dtype: s
     assert_close("transformers' own", np.float32(out.loss), theirs.loss.float().numpy(), lane_b(TOKEN, "loss"))
     nothing = ours(folders, TOKEN, dtype)(ids(), labels=np.full((B, T), -100))
     assert np.isnan(nothing.loss)
+    assert isinstance(out.loss, np.ndarray), "results are arrays of the model's backend"
+    assert out.loss.shape == ()
 
 
 def test_tuples_have_transformers_order(folders: Any) -> None:

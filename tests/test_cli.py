@@ -14,9 +14,17 @@ from pathlib import Path
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from minibiogpt import BioGptConfig, BioGptForCausalLM, BioGptTokenizer, __version__
+from minibiogpt import (
+    BioGptConfig,
+    BioGptForCausalLM,
+    BioGptForSequenceClassification,
+    BioGptForTokenClassification,
+    BioGptTokenizer,
+    __version__,
+)
 from minibiogpt.cli import main
 from minibiogpt.hub import DEMO
+from tests.configs import CONFIGS
 
 TEXT = "Ibuprofen is best used for"
 
@@ -110,6 +118,14 @@ def test_info_counts_what_is_there(capsys: pytest.CaptureFixture[str]) -> None:
     assert facts["cache_bytes_per_token"] == 2 * 4 * 128 * 8
     assert facts["config"]["hidden_size"] == 128
     assert "1,066,240" in said(capsys, "info")
+
+
+def test_info_counts_the_head_that_is_there(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    for kind in (BioGptForSequenceClassification, BioGptForTokenClassification):
+        model = kind.from_config(BioGptConfig(**CONFIGS["gelu"], num_labels=5))
+        model.save_pretrained(tmp_path)
+        facts = json.loads(said(capsys, "info", "--json", "--model", str(tmp_path)))
+        assert facts["parameters"] == model.num_parameters()
 
 
 def test_version_and_help_are_there(capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,6 +20,7 @@ import torch
 import transformers
 from safetensors.torch import load_file
 
+import minibiogpt
 from minibiogpt import BioGptConfig, BioGptForCausalLM, BioGptTokenizer, CheckpointError, InputError
 from minibiogpt.cli import main
 from minibiogpt.convert import KNOWN, SIZES, convert
@@ -27,6 +28,8 @@ from minibiogpt.fairseq import read_dictionary
 from minibiogpt.hub import DEMO
 from minibiogpt.stored import stored_tensors
 from tests import reference
+from tests.budgets import FACTOR
+from tests.compare import assert_close
 from tests.configs import PRIMES as SMALL
 from tests.folders import assert_loads
 from tests.test_tokenizer import FOLDERS, TEXTS, folder
@@ -181,12 +184,14 @@ def test_an_untied_head_is_kept_and_needed_by_a_language_model_only(tmp_path: Pa
     with pytest.raises(CheckpointError, match="37 in all; found no output_projection.weight"):
         convert(source, tmp_path / "no")
     config = json.loads((source / "config.json").read_text())
-    (source / "config.json").write_text(json.dumps(config | {"architectures": ["BioGptForTokenClassification"]}))
+    labels = {str(i): f"LABEL_{i}" for i in range(5)}
+    config |= {"architectures": ["BioGptForTokenClassification"], "id2label": labels}
+    (source / "config.json").write_text(json.dumps(config))
     resave(
         source, lambda state: state.update({"classifier.weight": torch.ones(5, 21), "classifier.bias": torch.ones(5)})
     )
     assert convert(source, tmp_path / "classifier")["tensors"] == 38
-    theirs = transformers.BioGptForTokenClassification.from_pretrained(tmp_path / "classifier", num_labels=5)
+    theirs = transformers.BioGptForTokenClassification.from_pretrained(tmp_path / "classifier")
     assert torch.equal(theirs.classifier.weight, torch.ones(5, 21))
 
 
@@ -213,6 +218,25 @@ def test_without_a_config_it_is_derived_and_says_what_was_assumed(tmp_path: Path
     (narrow / "config.json").unlink()
     with pytest.raises(CheckpointError, match="heads must be known; found none told, and a hidden size of 21"):
         convert(narrow, tmp_path / "no")
+
+
+@pytest.mark.parametrize("head", ["SequenceClassification", "TokenClassification"])
+def test_a_classifier_without_a_config_keeps_its_classes(tmp_path: Path, head: str) -> None:
+    sizes = SMALL | {"hidden_size": 128, "num_attention_heads": 2, "num_labels": 5}
+    theirs = reference.build(head=head, **sizes).float()
+    source = pickled(theirs, tmp_path / "old")
+    (source / "config.json").unlink()
+    convert(source, tmp_path / "new")
+    kind = getattr(minibiogpt, f"BioGptFor{head}")
+    ours = kind.from_pretrained(tmp_path / "new")
+    assert ours.config.extra["architectures"] == [f"BioGptFor{head}"]
+    with torch.no_grad():
+        want = theirs(torch.tensor([[2, 5, 9]])).logits.numpy()
+    assert_close("logits", ours([[2, 5, 9]]).logits, want, FACTOR * 1e-6)
+    theirs.config.id2label, theirs.config.label2id = {0: "a", 1: "b", 2: "c"}, {"a": 0, "b": 1, "c": 2}
+    theirs.config.save_pretrained(source)
+    with pytest.raises(CheckpointError, match=r"(score|classifier).weight \(5, 128\), not \(3, 128\)"):
+        convert(source, tmp_path / "newer")
 
 
 @pytest.mark.filterwarnings("default")

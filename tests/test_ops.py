@@ -76,3 +76,16 @@ def test_half_precision_is_widened_inside_and_narrowed_again() -> None:
     ]:
         assert got.dtype == np.float16
         assert np.array_equal(got, wide.astype(np.float16))
+
+
+def test_the_losses_of_float16_are_summed_in_float32() -> None:
+    rng = np.random.default_rng(0)
+    logits, labels = rng.normal(0, 1, (20_000, 7)).astype(np.float16), rng.integers(0, 7, 20_000)
+    exact = logits.astype(np.float64)
+    for loss, want in (
+        (ops.cross_entropy(logits, labels), ops.cross_entropy(exact, labels)),
+        (ops.binary_cross_entropy(logits, logits), ops.binary_cross_entropy(exact, exact)),
+        (ops.mean_squared_error(logits, -logits), ops.mean_squared_error(exact, -exact)),
+    ):
+        assert loss.dtype == np.float16
+        assert loss == want.astype(np.float16)

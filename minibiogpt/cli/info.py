@@ -31,7 +31,7 @@ def run(options: argparse.Namespace) -> None:
 def collect(model: str, backend: str, dtype: str) -> dict[str, Any]:
     """Names and values; memory in bytes."""
     from minibiogpt import BioGptConfig, get_backend
-    from minibiogpt.checkpoint import causal_lm_shapes
+    from minibiogpt.checkpoint import stored_shapes
     from minibiogpt.hub import find_model
     from minibiogpt.stored import stored_tensors
 
@@ -39,7 +39,7 @@ def collect(model: str, backend: str, dtype: str) -> dict[str, Any]:
     config = BioGptConfig.from_pretrained(folder)
     width = get_backend(backend).dtype(dtype).itemsize
     stored = stored_tensors(folder)
-    parameters = sum(math.prod(shape) for shape in causal_lm_shapes(config).values())
+    parameters = sum(math.prod(shape) for shape in stored_shapes(config, stored).values())
     cached = 2 * config.num_hidden_layers * config.hidden_size * width
     return {
         "model": model,
