@@ -42,6 +42,10 @@ class BioGptConfig:
     V      vocabulary                           vocab_size
     L      decoder layers                       num_hidden_layers
     N      maximum positions                    max_position_embeddings
+    labels classes of a classification head     num_labels
+    K      beams: hypotheses of one row         (of GenerationConfig)
+    C      candidates for these beams           (of GenerationConfig)
+    M      any number of rows or numbers        (of the input)
     ====== ==================================== ============================
 
     Attributes

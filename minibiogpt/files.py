@@ -130,10 +130,10 @@ def folder_beside(target: Path) -> Iterator[Path]:
     InputError
         If ``target`` is there and is not an empty folder, or the disk refuses something.
     """
-    if os.path.lexists(target) and (not target.is_dir() or target.samefile(".") or any(target.iterdir())):
-        raise InputError("the folder to write must be new or empty", str(target), "choose a new folder")
     beside = None
     try:
+        if not is_new_folder(target):
+            raise InputError("the folder to write must be new or empty", str(target), "choose a new folder")
         target.parent.mkdir(parents=True, exist_ok=True)
         beside = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
         yield beside

@@ -112,7 +112,7 @@ class BioGptForCausalLM(WithHead):
         """As every model; and the folder's generation_config.json, if there is one."""
         folder = find_model(name)
         model = super().from_pretrained(folder, *args, **options)
-        if (folder / generation.FILE).is_file():
+        if (folder / generation.GENERATION_CONFIG).is_file():
             model.generation_config = GenerationConfig.from_pretrained(folder)
         return model
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
+import pty
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -134,3 +138,16 @@ def test_nonsense_is_one_line(words: list[str], message: str, capsys: pytest.Cap
     told = run(capsys, TEXT, *words, code=2)
     assert message in told
     assert told.count("\n") == 1
+
+
+def test_beams_of_the_models_own_are_not_streamed(tmp_path: Path) -> None:
+    """On a terminal a single text is written word by word, but beam search has no words before its end."""
+    shutil.copytree(find_model("demo"), tmp_path / "model")
+    GenerationConfig(num_beams=3, eos_token_id=2, pad_token_id=1).save_pretrained(tmp_path / "model")
+    reader, terminal = pty.openpty()
+    line = [sys.executable, "-m", "minibiogpt", "generate", TEXT, "--model", str(tmp_path / "model")]
+    run = subprocess.run(line, stdout=terminal, stderr=subprocess.PIPE, timeout=60)
+    os.close(terminal)
+    assert run.returncode == 0, run.stderr
+    assert os.read(reader, 4096).decode().startswith(TEXT)
+    os.close(reader)

@@ -26,14 +26,17 @@ OPTIONS: dict[str, tuple[dict[str, Any], str]] = {  # of GenerationConfig, each 
     "num_beams": (WHOLE, "beam search: keep so many hypotheses (1)"),
     "num_return_sequences": (WHOLE, "texts for each prompt (1): several beams, or with --sample several draws"),
     "length_penalty": (NUMBER, "with --num-beams: score = log-probability / length ** X (1)"),
-    "scoring": ({"choices": ("transformers", "fairseq")}, "with --num-beams: what a hypothesis' score is"),
+    "scoring": (
+        {"choices": ("transformers", "fairseq")},
+        "with --num-beams: rank as transformers does, or as Microsoft's own decoder",
+    ),
     "temperature": (NUMBER, "with --sample: below 1 sharpens"),
     "top_k": (WHOLE, "with --sample: the N most probable (50; 0: all)"),
-    "top_p": (NUMBER, "with --sample: as many as exceed X in all"),
+    "top_p": (NUMBER, "with --sample: the most probable, until they exceed X in all"),
     "min_p": (NUMBER, "with --sample: those at least X times as probable as the best"),
-    "typical_p": (NUMBER, "with --sample: those of the most typical information, X in all"),
+    "typical_p": (NUMBER, "with --sample: those nearest to the expected surprise, X in all"),
     "repetition_penalty": (NUMBER, "above 1: what was there is less probable"),
-    "no_repeat_ngram_size": (WHOLE, "no N tokens twice"),
+    "no_repeat_ngram_size": (WHOLE, "no sequence of N tokens comes twice"),
 }
 
 
@@ -46,7 +49,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f"--{name.replace('_', '-')}", default=None, help=told, **kind)
     parser.add_argument("--early-stopping", choices=("true", "false", "never"), help="when beam search ends (false)")
     parser.add_argument("--stop", action="append", metavar="TEXT", help="end where this was written; may be repeated")
-    parser.add_argument("--bad-word", action="append", metavar="TEXT", help="never write this; may be repeated")
+    parser.add_argument(
+        "--bad-word", action="append", metavar="TEXT", help="never write this, spelt just so; may be repeated"
+    )
     parser.add_argument("--soft-prompt", type=int, default=0, metavar="N", help="append the ids of N trained prompts")
     parser.add_argument("--no-cache", action="store_true", help="compute every position anew at each step")
     parser.add_argument("--no-special", action="store_true", help="treat </s> and the like in the text as text")
@@ -69,7 +74,8 @@ def run(options: argparse.Namespace) -> None:
     said = _said(tokenizer, options)
     model = BioGptForCausalLM.from_pretrained(options.model, backend=options.backend, dtype=options.dtype)
     clean = clean_large if options.clean_large else str
-    one = len(texts) == 1 and "num_beams" not in said and "num_return_sequences" not in said
+    settled = model.generation_config.updated(said)
+    one = len(texts) * settled.num_beams * settled.num_return_sequences == 1
     on_terminal = sys.stdout.isatty() and not options.json and clean is str
     streamer = TextStreamer(tokenizer) if options.stream or (one and on_terminal) else None
     ids = model.generate(**prompt, streamer=streamer, tokenizer=tokenizer, seed=options.seed, **said)

@@ -1,6 +1,6 @@
 """Logits to text: greedy decoding, sampling and beam search, the rules on the way, stopping, and streaming."""
 
-from minibiogpt.generation.config import FILE, GenerationConfig
+from minibiogpt.generation.config import GENERATION_CONFIG, GenerationConfig
 from minibiogpt.generation.decode import generate
 from minibiogpt.generation.outputs import GenerateOutput, transition_scores
 from minibiogpt.generation.processors import (
@@ -24,7 +24,7 @@ from minibiogpt.generation.stopping import EndToken, StoppingCriterion, StopStri
 from minibiogpt.generation.streaming import TextStreamer
 
 __all__ = [
-    "FILE",
+    "GENERATION_CONFIG",
     "EndToken",
     "EpsilonCutoff",
     "EtaCutoff",

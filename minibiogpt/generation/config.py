@@ -20,7 +20,7 @@ from minibiogpt.files import read_json, write_beside
 
 Rule = tuple[Callable[[Any], bool], str]  # whether a value can be, and what it must be, in words
 TEMPERATURES = (1e-6, 1e6)  # beyond these, logits in float32 may overflow, or all become equal
-FILE = "generation_config.json"
+GENERATION_CONFIG = "generation_config.json"
 
 
 @dataclass
@@ -124,8 +124,8 @@ class GenerationConfig:
         CheckpointError
             If the file is absent, is not JSON, or says what cannot be; the file is named.
         """
-        path = Path(folder) / FILE
-        values = read_json(path, f"generation options must be in {FILE}")
+        path = Path(folder) / GENERATION_CONFIG
+        values = read_json(path, f"generation options must be in {GENERATION_CONFIG}")
         try:
             return cls.from_dict(values)
         except InputError as error:
@@ -135,7 +135,7 @@ class GenerationConfig:
         """Write what is not the default to FOLDER/generation_config.json (beside, then renamed)."""
         said = self.extra | self._said()
         text = json.dumps(said, indent=2, sort_keys=True, default=lambda number: number.item()) + "\n"  # NumPy's
-        write_beside(Path(folder) / FILE, lambda beside: beside.write_text(text, encoding="utf-8"))
+        write_beside(Path(folder) / GENERATION_CONFIG, lambda beside: beside.write_text(text, encoding="utf-8"))
 
     def _said(self) -> dict[str, Any]:
         default = GenerationConfig()
