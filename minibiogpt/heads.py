@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from abc import abstractmethod
 from collections.abc import Iterator
 from typing import Any, Self
 
@@ -33,6 +34,11 @@ class WithHead(Pretrained):
     ) -> None:
         self.biogpt = BioGptModel(config, weights, backend, attn_implementation)
         self.config, self.backend = config, self.biogpt.backend
+        self._make_head(weights)
+
+    @abstractmethod
+    def _make_head(self, weights: Weights) -> None:
+        """Take what belongs to the head from the weights."""
 
     @property
     def dtype(self) -> str:
@@ -58,16 +64,9 @@ class BioGptForCausalLM(WithHead):
     Source: BioGptForCausalLM in transformers 4.57.
     """
 
-    def __init__(
-        self,
-        config: BioGptConfig,
-        weights: Weights,
-        backend: str | Backend = "numpy",
-        attn_implementation: str = "auto",
-    ) -> None:
-        super().__init__(config, weights, backend, attn_implementation)
-        self.generation_config = GenerationConfig.from_model_config(config)
-        tied = config.tie_word_embeddings
+    def _make_head(self, weights: Weights) -> None:
+        self.generation_config = GenerationConfig.from_model_config(self.config)
+        tied = self.config.tie_word_embeddings
         self.output_projection = Linear(weights["embed_tokens.weight" if tied else "output_projection.weight"])
 
     shapes_of = staticmethod(causal_lm_shapes)
@@ -154,14 +153,7 @@ class BioGptForSequenceClassification(WithHead):
 
     head = ("score.weight",)
 
-    def __init__(
-        self,
-        config: BioGptConfig,
-        weights: Weights,
-        backend: str | Backend = "numpy",
-        attn_implementation: str = "auto",
-    ) -> None:
-        super().__init__(config, weights, backend, attn_implementation)
+    def _make_head(self, weights: Weights) -> None:
         self.score = Linear(**below(weights, "score"))
 
     shapes_of = staticmethod(sequence_classification_shapes)
@@ -248,14 +240,7 @@ class BioGptForTokenClassification(WithHead):
 
     head = ("classifier.weight", "classifier.bias")
 
-    def __init__(
-        self,
-        config: BioGptConfig,
-        weights: Weights,
-        backend: str | Backend = "numpy",
-        attn_implementation: str = "auto",
-    ) -> None:
-        super().__init__(config, weights, backend, attn_implementation)
+    def _make_head(self, weights: Weights) -> None:
         self.classifier = Linear(**below(weights, "classifier"))
 
     shapes_of = staticmethod(token_classification_shapes)
