@@ -4,6 +4,7 @@ from minibiogpt.backend import get_backend
 from minibiogpt.cache import KVCache
 from minibiogpt.config import BioGptConfig
 from minibiogpt.errors import CheckpointError, InputError
+from minibiogpt.generation import GenerationConfig, TextStreamer
 from minibiogpt.heads import BioGptForCausalLM, BioGptForSequenceClassification, BioGptForTokenClassification
 from minibiogpt.model import BioGptModel
 from minibiogpt.tokenizer import BioGptTokenizer
@@ -19,8 +20,10 @@ __all__ = [
     "BioGptModel",
     "BioGptTokenizer",
     "CheckpointError",
+    "GenerationConfig",
     "InputError",
     "KVCache",
+    "TextStreamer",
     "Trace",
     "get_backend",
 ]

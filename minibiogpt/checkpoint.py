@@ -144,7 +144,10 @@ def load_weights(
     shapes = shapes_of(config)
     tensors = _by_model_name(stored_tensors(folder))
     _settle_head(tensors, shapes, config.tie_word_embeddings)
-    absent = not any(key in tensors for key in head) and seed is not None
+    absent = bool(head) and not any(key in tensors for key in head)
+    if absent and seed is None:
+        must = f"{folder} must hold the head that is asked for, {', '.join(head)}"
+        raise CheckpointError(must, "another head, or none", "choose a model that was trained for it")
     new = {key: shapes.pop(key) for key in head} if absent else {}
     _report(folder, tensors, shapes)
     weights = _read(folder, tensors, shapes, backend, dtype)

@@ -219,6 +219,8 @@ def _origin(original: Original, config: BioGptConfig) -> dict[str, Any]:
             stacklevel=3,
         )
     facts = {"source": [str(file) for file in original.files], "layout": original.layout}
+    commands = {"score.weight": "classify", "classifier.weight": "tag"}  # what one would do with the model
+    facts["command"] = next((commands[name] for name in commands if name in original.tensors), "generate")
     return facts | {"sha256": hashes, "known_as": known_as}
 
 

@@ -54,7 +54,7 @@ def find_model(name: str | os.PathLike[str]) -> Path:
     if not isinstance(name, str) or not HUB_ID.fullmatch(name):
         must = "a model must be 'demo', a folder, or a hub id such as microsoft/biogpt"
         raise InputError(must, repr(os.fspath(name)), "check the path")
-    hub, revision = _hub(), REVISIONS.get(name, "main")
+    hub, revision = _hub(f"{name!r}, which is no folder, "), REVISIONS.get(name, "main")
     with _in_our_words(hub, name, revision):
         return Path(hub.snapshot_download(name, revision=revision, allow_patterns=[*SMALL, SINGLE, SHARDS, INDEX]))
 
@@ -120,12 +120,12 @@ def _require_new(target: Path) -> None:
     raise InputError("the folder to download into must be new or empty", found, "choose a new folder")
 
 
-def _hub() -> ModuleType:
+def _hub(what: str = "a model from the hub ") -> ModuleType:
     try:
         import huggingface_hub
         import huggingface_hub.errors
     except ImportError:
-        must = "a model from the hub needs the package huggingface_hub"
+        must = f"{what}needs the package huggingface_hub"
         raise InputError(must, "none installed", "pip install 'minibiogpt[hub]'") from None
     return huggingface_hub
 

@@ -31,6 +31,8 @@ def settled_labels(num_labels: Any, id2label: Any) -> dict[int, str]:
         raise InputError(must, f"the keys {shown(sorted(names))}", "number the classes from 0")
     if num_labels not in (0, len(names)):
         warnings.warn(f"num_labels is {num_labels}, but id2label has {len(names)} names: these hold", stacklevel=4)
+    if len(set(names.values())) < len(names):
+        warnings.warn("id2label gives several classes one name: results by name show only the last", stacklevel=4)
     return dict(sorted(names.items()))
 
 

@@ -62,7 +62,7 @@ def read_original(source: Path) -> Original:
     tensors: Tensors = {}
     for file, content in zip(files, contents, strict=True):
         for name, tensor in _state_dict(content, file).items():
-            short = name.removeprefix("biogpt.")
+            short = name.removeprefix("module.").removeprefix("biogpt.")  # module.: torch.nn.DataParallel's
             if short in tensors:
                 must = "a tensor must be stored under one name, once, with or without 'biogpt.'"
                 raise CheckpointError(must, f"{short} twice", "remove one of the two")
@@ -108,7 +108,8 @@ def _state_dict(content: Any, file: Path) -> Tensors:
     entries = content if isinstance(content, dict) else {}
     tensors = {name: x for name, x in entries.items() if isinstance(x, PickledTensor)}
     if not tensors:
-        found = f"a {type(content).__name__} of {listed([ascii(key) for key in entries if isinstance(key, str)])}"
+        keys = [ascii(key) for key in entries if isinstance(key, str)]
+        found = f"no tensors, only {listed(keys)}" if isinstance(content, dict) else "a whole object, such as a model"
         must = f"{file} must hold a state dict: tensors by their names"
         raise CheckpointError(must, found, "save model.state_dict() alone, and convert that")
     for name in tensors:

@@ -17,6 +17,14 @@ class Fields:
         values = (getattr(self, f.name) for f in fields(self))  # type: ignore[arg-type]
         return tuple(value for value in values if value is not None)
 
+    def keys(self) -> list[str]:
+        """The names of the fields that are not None, in order."""
+        return [f.name for f in fields(self) if getattr(self, f.name) is not None]  # type: ignore[arg-type]
+
+    def items(self) -> list[tuple[str, Any]]:
+        """Names and values of the fields that are not None, in order."""
+        return [(name, getattr(self, name)) for name in self.keys()]
+
     def __getitem__(self, key: str | int | slice) -> Any:
         return getattr(self, key) if isinstance(key, str) else self.to_tuple()[key]
 

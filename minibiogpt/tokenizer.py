@@ -285,6 +285,13 @@ class BioGptTokenizer:
         write_beside(merges, lambda beside: beside.write_text(lines, encoding="utf-8", newline="\n"))
         return vocab, merges
 
+    def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
+        """Write vocab.json, merges.txt and tokenizer_config.json as transformers reads them, each beside, renamed."""
+        self.save_vocabulary(folder)
+        said = {key: x for key, x in self._options().items() if x != NO_LIMIT and key != "soft_prompt"}
+        text = json.dumps({"tokenizer_class": "BioGptTokenizer"} | said, indent=2, sort_keys=True) + "\n"
+        write_beside(Path(folder) / "tokenizer_config.json", lambda beside: beside.write_text(text, encoding="utf-8"))
+
     @property
     def vocab_size(self) -> int:
         """How many pieces there are."""
@@ -295,7 +302,11 @@ class BioGptTokenizer:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickled as what it was made from (the cache of merged words stays behind)."""
-        options: dict[str, Any] = {
+        make = partial(type(self), **self._options())
+        return make, (self.vocab, sorted(self.ranks, key=self.ranks.__getitem__))
+
+    def _options(self) -> dict[str, Any]:
+        return {
             **self.special_tokens,
             "additional_special_tokens": self.additional_special_tokens,
             "padding_side": self.padding_side,
@@ -303,8 +314,6 @@ class BioGptTokenizer:
             "clean_up_tokenization_spaces": self.clean_up_tokenization_spaces,
             "soft_prompt": len(self.soft_prompt_ids),
         }
-        make = partial(type(self), **options)
-        return make, (self.vocab, sorted(self.ranks, key=self.ranks.__getitem__))
 
     def __repr__(self) -> str:
         return f"<BioGptTokenizer of {len(self.vocab)} pieces, {len(self.ranks)} merges, pads {self.padding_side}>"

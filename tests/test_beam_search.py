@@ -308,3 +308,11 @@ def test_fairseq_scores_count_the_prompt_and_its_padding_not(pairs: Any) -> None
         ids = ids[: int(np.argmax(ids[1:] == 2)) + 2]  # with its end
         log_p = log_softmax(model(ids[None, :-1]).logits)[0, np.arange(ids.size - 1), ids[1:]]
         assert abs(log_p.sum() / (ids.size - 1) ** 0.5 - out.sequences_scores[row]) < 1e-9
+
+
+def test_the_longest_text_of_fairseq_ends_whatever_its_least_length(pairs: Any) -> None:
+    model, _ = pairs["random"]()
+    for least in (9, 10, 11):
+        got = model.generate([[2, 5, 6]], scoring="fairseq", num_beams=3, min_length=least, max_length=11)
+        assert got.shape == (1, 11)
+        assert got[0, -1] == 2

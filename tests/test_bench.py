@@ -48,10 +48,18 @@ def test_the_table_says_ours_over_theirs() -> None:
     }
     facts = {"benchmark": "load", "model": "base", "file_bytes": 1e9, "results": results, "machine": {"cpus": 2}}
     rows = [line.split() for line in bench.table(facts).splitlines()]
-    assert rows[2] == ["peak", "1.50", "GB", "2.00", "GB", "0.75"]
-    assert rows[3] == ["load", "seconds", "3.00", "s", "2.00", "s", "1.50"]
+    assert rows[2] == ["peak", "1.500", "GB", "2.000", "GB", "0.75"]
+    assert rows[3] == ["load", "seconds", "3.000", "s", "2.000", "s", "1.50"]
 
 
 def test_a_model_that_is_none_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert bench.main(["load", "--model", str(tmp_path)]) == 2
-    assert capsys.readouterr().err.startswith("bench: error: --model must be a folder with config.json; found ")
+    assert capsys.readouterr().err.startswith(
+        "bench: error: --model must be demo, a folder with config.json, or a hub id"
+    )
+
+
+def test_no_runs_at_all_measure_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        bench.main(["load", "--repeat", "0"])
+    assert "--repeat must be 1 or more" in capsys.readouterr().err

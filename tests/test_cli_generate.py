@@ -19,7 +19,7 @@ from minibiogpt import BioGptForCausalLM, BioGptTokenizer, InputError
 from minibiogpt.cli import main
 from minibiogpt.generation import GenerationConfig
 from minibiogpt.hub import find_model
-from tests.demo import ours, tokenizer
+from tests.demo import PROMPTS, ours, tokenizer
 
 TEXT = "Ibuprofen is best used for"
 
@@ -151,3 +151,21 @@ def test_beams_of_the_models_own_are_not_streamed(tmp_path: Path) -> None:
     assert run.returncode == 0, run.stderr
     assert os.read(reader, 4096).decode().startswith(TEXT)
     os.close(reader)
+
+
+def test_many_texts_go_in_batches_and_a_file_line_by_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    texts = PROMPTS[:7]
+    (tmp_path / "texts").write_text("".join(text + "\n" for text in texts), encoding="utf-8")
+    at_once = run(capsys, *texts)
+    assert run(capsys, "--file", str(tmp_path / "texts"), "--batch-size", "3") == at_once
+    assert run(capsys, "--file", str(tmp_path / "texts"), "--batch-size", "1") == at_once
+    several = run(capsys, *texts, "--num-beams", "3", "--num-return-sequences", "2")
+    in_twos = run(capsys, *texts, "--num-beams", "3", "--num-return-sequences", "2", "--batch-size", "2")
+    assert in_twos == several
+    drawn = run(capsys, *["Patients with"] * 4, "--sample", "--batch-size", "2", "--temperature", "2")
+    assert len(set(drawn.splitlines())) > 2, "another batch has other draws"
+    assert "leave one out" in run(capsys, TEXT, "--file", str(tmp_path / "texts"), code=2)
+    assert "no file" in run(capsys, "--file", str(tmp_path / "absent"), code=2)
+    (tmp_path / "texts").write_text("")
+    assert "there must be a text to continue; found none in" in run(capsys, "--file", str(tmp_path / "texts"), code=2)
+    assert "--batch-size must be a whole number, 1 or more" in run(capsys, TEXT, "--batch-size", "0", code=2)

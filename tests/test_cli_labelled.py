@@ -174,7 +174,7 @@ def test_files_in_and_out_and_batches(models: Any, capsys: pytest.CaptureFixture
 @pytest.mark.parametrize("command", ["classify", "tag"])
 def test_a_model_without_the_head_is_refused(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     told = run(capsys, command, "Insulin", code=2)
-    assert "missing: score.weight" in told or "missing: classifier.weight, classifier.bias" in told
+    assert "the head that is asked for, score.weight" in told or "asked for, classifier.weight, classifier.bias" in told
     assert told.count("\n") == 1
 
 

@@ -485,8 +485,8 @@ def test_other_architectures_are_refused(tmp_path: Path, model: transformers.Bio
     refused("must hold BioGPT's matrices embed_tokens.weight", model={"decoder.layers.0.fc1.weight": torch.ones(2, 2)})
     refused("must name its tensors in plain letters", model={"decoder.\x1b[2J": torch.ones(1)})
     refused("must name its tensors in plain letters", model={10**5000: torch.ones(1)})
-    refused("must hold a state dict: tensors by their names; found a dict of nothing", model={10**5000: 1})
-    refused("must hold a state dict: tensors by their names; found a dict of 'decoder.version'",
+    refused("must hold a state dict: tensors by their names; found no tensors, only nothing", model={10**5000: 1})
+    refused("must hold a state dict: tensors by their names; found no tensors, only 'decoder.version'",
             model={"decoder.version": 3})  # fmt: skip
 
 

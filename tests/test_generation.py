@@ -114,6 +114,7 @@ def test_a_seed_gives_the_same_text_and_another_another() -> None:
         ({"num_beam": 5}, "an option of generate must be one that it has; found num_beam; do you mean num_beams?"),
         ({"num_beams": 0}, "num_beams must be a whole number, 1 or more; found 0"),
         ({"num_beams": True}, "num_beams must be a whole number, 1 or more"),
+        ({"num_beams": 1875}, "num_beams must be at most the vocabulary's size, 1874; found 1875"),
         ({"num_beams": 2, "num_return_sequences": 3}, "at most num_beams, 2; found 3"),
         ({"num_return_sequences": 2}, "must be 1 in greedy decoding.*do_sample=True"),
         ({"early_stopping": "always"}, "early_stopping must be one of False, True, 'never'; found 'always'"),
@@ -243,3 +244,30 @@ def test_a_rule_that_writes_into_its_logits_does_not_change_those_that_are_retur
     out = ours().generate([[2, 92, 26]], max_new_tokens=1, logits_processor=[spoil], **options)
     assert np.isfinite(out.logits[0]).all()
     assert not np.isfinite(out.scores[0][0, 5])
+
+
+@pytest.mark.parametrize("beams", [1, 2])
+def test_the_least_number_of_new_tokens_goes_before_the_least_length(beams: int) -> None:
+    ids = tokenizer()("Ibuprofen is best used for")["input_ids"]
+    options: dict[str, Any] = {"min_length": 25, "min_new_tokens": 1, "max_new_tokens": 30, "num_beams": beams}
+    want = their_ids("float32", {"input_ids": ids, "attention_mask": np.ones_like(ids)}, **options)
+    assert np.array_equal(ours().generate(ids, **options), want)
+    assert want.shape[1] < 25
+
+
+def test_what_is_off_in_transformers_may_be_said() -> None:
+    want = ours().generate([[2, 92, 26]], max_new_tokens=3, eos_token_id=[2, 155])
+    off: dict[str, Any] = {"num_beam_groups": 1, "diversity_penalty": 0.0, "max_time": None}
+    got = ours().generate([[2, 92, 26]], max_new_tokens=3, eos_token_id=np.array([2, 155]), **off)
+    assert np.array_equal(got, want)
+    with pytest.raises(InputError, match="found num_beam_groups, which is not here; leave it out, or set it to 1"):
+        ours().generate([[2, 92, 26]], num_beam_groups=2)
+
+
+def test_one_function_is_as_good_as_a_list_of_one() -> None:
+    got = ours().generate([[2, 92]], stopping_criteria=lambda ids, scores: ids.shape[1] == 4, eos_token_id=None)
+    assert got.shape == (1, 4)
+    same = ours().generate([[2, 92]], logits_processor=lambda ids, logits: logits, max_new_tokens=2)
+    assert np.array_equal(same, ours().generate([[2, 92]], max_new_tokens=2))
+    with pytest.raises(InputError, match="logits_processor must be a list of functions; found"):
+        ours().generate([[2, 92]], logits_processor=[3])

@@ -52,7 +52,13 @@ def test_options_have_transformers_precedence(file: str, call: str, tmp_path: Pa
 
 @pytest.mark.parametrize(
     "given",
-    [{"max_new_tokens": 5}, {"num_beams": 2, "length_penalty": 0.5}, {"repetition_penalty": 1.7}, {"min_length": 12}],
+    [
+        {"max_new_tokens": 5},
+        {"max_length": 20},
+        {"num_beams": 2, "length_penalty": 0.5},
+        {"repetition_penalty": 1.7},
+        {"min_length": 12},
+    ],
     ids=str,
 )
 def test_a_config_handed_over_goes_before_the_models(given: dict[str, Any], tmp_path: Path) -> None:

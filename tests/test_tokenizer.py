@@ -480,3 +480,19 @@ def test_bad_files_are_one_clear_error(tmp_path: Path, file: str, content: Any, 
 def test_bad_calls_are_one_clear_error(call: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):
         call(ours("demo"))
+
+
+def test_saved_whole_it_is_the_same_here_and_in_transformers(tmp_path: Path) -> None:
+    tok = BioGptTokenizer.from_pretrained("demo")
+    changed = BioGptTokenizer(
+        tok.vocab, list(tok.ranks), padding_side="left", model_max_length=7, additional_special_tokens=["pain</w>"]
+    )
+    changed.save_pretrained(tmp_path)
+    again, theirs = BioGptTokenizer.from_pretrained(tmp_path), transformers.BioGptTokenizer.from_pretrained(tmp_path)
+    assert (again.padding_side, again.model_max_length) == (theirs.padding_side, theirs.model_max_length) == ("left", 7)
+    assert again.additional_special_tokens == theirs.additional_special_tokens == ["pain</w>"]
+    text = "Ibuprofen treats pain</w> and pain."
+    assert again.encode(text) == changed.encode(text) == theirs(text)["input_ids"]
+    BioGptTokenizer(tok.vocab, list(tok.ranks)).save_pretrained(tmp_path)
+    assert "model_max_length" not in json.loads((tmp_path / "tokenizer_config.json").read_text())
+    assert BioGptTokenizer.from_pretrained(tmp_path).encode(text) == tok.encode(text)

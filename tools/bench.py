@@ -26,9 +26,12 @@ from typing import Any
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).parent.parent))  # the package beside this file, installed or not
+
 from minibiogpt import BioGptConfig
 from minibiogpt.checkpoint import base_shapes
 from minibiogpt.errors import InputError
+from minibiogpt.hub import find_model
 from minibiogpt.stored import Outgoing, write_tensors
 
 LARGE = {
@@ -101,9 +104,12 @@ def make_model(folder: Path, size: str) -> None:
 def model_folder(options: argparse.Namespace) -> Iterator[Path]:
     """The folder that was named, or one made for the time of the measurements."""
     if options.model:
-        if not (Path(options.model) / "config.json").is_file():
-            raise InputError("--model must be a folder with config.json", options.model, "check the path")
-        yield Path(options.model)
+        folder = find_model(options.model)
+        if not (folder / "config.json").is_file():
+            raise InputError(
+                "--model must be demo, a folder with config.json, or a hub id", str(folder), "check the path"
+            )
+        yield folder
         return
     with tempfile.TemporaryDirectory(prefix=f"minibiogpt-{options.size}-") as made:
         print(f"making random weights of size {options.size} in {made}", file=sys.stderr)
@@ -159,7 +165,7 @@ def table(facts: dict[str, Any]) -> str:
 
 
 def _shown(name: str, value: float) -> str:
-    return f"{value / 1e9:,.2f} GB" if name.endswith("bytes") else f"{value:.2f} s"
+    return f"{value / 1e9:,.3f} GB" if name.endswith("bytes") else f"{value:.3f} s"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -168,11 +174,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name, benchmark in BENCHMARKS.items():
         command = commands.add_parser(name, help=benchmark.__doc__)
         where = command.add_mutually_exclusive_group()
-        where.add_argument("--model", metavar="FOLDER", help="a model's folder, in place of random weights")
+        where.add_argument("--model", metavar="M", help="demo, a folder or a hub id, in place of random weights")
         where.add_argument("--size", choices=SIZES, default="base", help="of the random weights (base)")
         command.add_argument("--repeat", type=int, default=3, metavar="N", help="runs of each (3); the least counts")
         command.add_argument("--json", action="store_true", help="print JSON, for a program to read")
     options = top.parse_args(argv)
+    if options.repeat < 1:
+        top.error("--repeat must be 1 or more")
     try:
         facts = BENCHMARKS[options.benchmark](options) | {"machine": machine()}
     except InputError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import warnings
 
 from minibiogpt.cli.options import add_json, print_json
 
@@ -33,5 +34,6 @@ def run(options: argparse.Namespace) -> None:
     print(f"{facts['tensors']} tensors, {dtypes}, {size:,.2f} MB, from the layout of {facts['layout']}")
     if facts["assumed"]:
         assumed = ", ".join(f"{name} {value}" for name, value in facts["assumed"].items())
-        print(f"assumed, for the checkpoint does not tell: {assumed}")
-    print(f"the model is in {facts['folder']}; try: minibiogpt generate --model {facts['folder']} TEXT")
+        remedy = f"if that is wrong, put the right config.json beside {facts['source'][0]}, and convert again"
+        warnings.warn(f"assumed, for the checkpoint does not tell: {assumed}; {remedy}", stacklevel=1)
+    print(f"the model is in {facts['folder']}; try: minibiogpt {facts['command']} --model {facts['folder']} TEXT")

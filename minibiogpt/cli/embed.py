@@ -31,7 +31,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_input(parser)
     add_model(parser, runs=True)
     parser.add_argument(
-        "--pooling", default="last", choices=POOLINGS, help="the last token's state (default), or the mean over all"
+        "--pooling",
+        default="last",
+        choices=POOLINGS,
+        help="the last token's state, which sees up to N tokens (default), or a mean over all",
     )
     parser.add_argument(
         "--layer", type=int, metavar="K", help="hidden_states[K], 0 to L (default: after the final norm)"

@@ -1,22 +1,25 @@
 """minibiogpt generate: continue texts, greedily, by sampling or by beam search.
 
-Several texts make one batch, padded on the left. A single text is written word by word on a terminal. What is not
-said follows the model's generation_config.json.
+Several texts are computed together, padded on the left. A single text is written word by word on a terminal. What is
+not said follows the model's generation_config.json.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from minibiogpt.batching import whole
 from minibiogpt.cli.options import add_json, add_model, print_json, texts_of
 from minibiogpt.errors import InputError
+from minibiogpt.files import read_text
 from minibiogpt.tokenizer import BioGptTokenizer
 
+RECORD = ("prompt", "text", "continuation", "prompt_ids", "new_ids")
 WHOLE, NUMBER = {"type": int, "metavar": "N"}, {"type": float, "metavar": "X"}
 OPTIONS: dict[str, tuple[dict[str, Any], str]] = {  # of GenerationConfig, each by its own name
     "max_new_tokens": (WHOLE, "at most so many (20)"),
@@ -41,10 +44,12 @@ OPTIONS: dict[str, tuple[dict[str, Any], str]] = {  # of GenerationConfig, each 
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("text", nargs="*", help="what to continue; none or - reads standard input")
+    parser.add_argument("text", nargs="*", help="what to continue; none or -: all of standard input, as one text")
     add_model(parser, runs=True)
+    parser.add_argument("--file", metavar="FILE", help="continue each line of FILE")
+    parser.add_argument("--batch-size", type=int, default=16, metavar="N", help="texts computed together (16)")
     parser.add_argument("--sample", action="store_true", help="draw each token instead of taking the most probable")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="with --sample: another seed, another text")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="with --sample: another seed, other texts (0)")
     for name, (kind, told) in OPTIONS.items():
         parser.add_argument(f"--{name.replace('_', '-')}", default=None, help=told, **kind)
     parser.add_argument("--early-stopping", choices=("true", "false", "never"), help="when beam search ends (false)")
@@ -62,34 +67,47 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Load, encode, generate, print."""
-    texts = texts_of(options.text)
+    """Load, then encode, generate and print, a batch at a time."""
+    texts = _texts(options)
     _check(texts, options)
     from minibiogpt import BioGptForCausalLM
     from minibiogpt.generation import TextStreamer
-    from minibiogpt.text import clean_large, split_digits
 
     tokenizer = BioGptTokenizer.from_pretrained(options.model)
-    prompt = _prompt(tokenizer, list(map(split_digits, texts)) if options.split_digits else texts, options)
     said = _said(tokenizer, options)
+    _prompt(tokenizer, texts[:1], options)  # what is wrong with it is wrong before the weights are read
     model = BioGptForCausalLM.from_pretrained(options.model, backend=options.backend, dtype=options.dtype)
-    clean = clean_large if options.clean_large else str
     settled = model.generation_config.updated(said)
     one = len(texts) * settled.num_beams * settled.num_return_sequences == 1
-    on_terminal = sys.stdout.isatty() and not options.json and clean is str
+    on_terminal = sys.stdout.isatty() and not options.json and not options.clean_large
     streamer = TextStreamer(tokenizer) if options.stream or (one and on_terminal) else None
-    ids = model.generate(**prompt, streamer=streamer, tokenizer=tokenizer, seed=options.seed, **said)
-    rows = model.backend.to_numpy(ids)
-    times = len(rows) // len(texts)
+    records = []
+    for start in range(0, len(texts), options.batch_size):
+        batch = texts[start : start + options.batch_size]
+        prompt = _prompt(tokenizer, batch, options)
+        ids = model.generate(**prompt, streamer=streamer, tokenizer=tokenizer, seed=options.seed + start, **said)
+        found = _records(tokenizer, batch, model.backend.to_numpy(ids), prompt["input_ids"].shape[1], options)
+        if not options.json and streamer is None:
+            print("\n".join(record["text"] for record in found), flush=True)
+        records += found
     if options.json:
-        width = prompt["input_ids"].shape[1]
-        print_json([_record(tokenizer, texts[i // times], row, width, clean) for i, row in enumerate(rows)])
-    elif streamer is None:
-        print("\n".join(map(clean, tokenizer.batch_decode(rows, skip_special_tokens=True))))
+        print_json(records)
+
+
+def _texts(options: argparse.Namespace) -> list[str]:
+    """Those that were typed, or the lines of --file, or all of standard input as one text."""
+    if options.file is None:
+        return texts_of(options.text)
+    if options.text:
+        raise InputError("the texts must come from one place", f"--file and {options.text[0]!r}", "leave one out")
+    return read_text(Path(options.file), "--file must be there").splitlines()
 
 
 def _check(texts: list[str], options: argparse.Namespace) -> None:
     """What can be said before anything is loaded."""
+    whole("--batch-size", options.batch_size, 1)
+    if not texts:
+        raise InputError("there must be a text to continue", f"none in {options.file}", "write one a line")
     for text in texts:
         if not text.strip():
             raise InputError("a text must hold a word to continue", repr(text), "type one")
@@ -101,6 +119,9 @@ def _check(texts: list[str], options: argparse.Namespace) -> None:
 
 def _prompt(tokenizer: BioGptTokenizer, texts: list[str], options: argparse.Namespace) -> dict[str, np.ndarray]:
     """The texts padded on the left, and behind each the ids of the soft prompt."""
+    from minibiogpt.text import split_digits
+
+    texts = list(map(split_digits, texts)) if options.split_digits else texts
     extra = tokenizer.soft_prompt_ids
     if not 0 <= options.soft_prompt <= len(extra):
         must = f"--soft-prompt must be at most the model's embeddings beyond its vocabulary, {len(extra)}"
@@ -126,12 +147,18 @@ def _said(tokenizer: BioGptTokenizer, options: argparse.Namespace) -> dict[str, 
     return said
 
 
-def _record(
-    tokenizer: BioGptTokenizer, text: str, row: np.ndarray, width: int, clean: Callable[[str], str]
-) -> dict[str, Any]:
-    """One row for a program: the prompt, the whole text, the new part, and the ids of both without padding."""
-    pad = tokenizer.pad_token_id
-    prompt, new = ([i for i in part.tolist() if i != pad] for part in (row[:width], row[width:]))
-    whole = clean(tokenizer.decode(row, skip_special_tokens=True))
-    continuation = clean(tokenizer.decode(new, skip_special_tokens=True))
-    return {"prompt": text, "text": whole, "continuation": continuation, "prompt_ids": prompt, "new_ids": new}
+def _records(
+    tokenizer: BioGptTokenizer, texts: list[str], rows: np.ndarray, width: int, options: argparse.Namespace
+) -> list[dict[str, Any]]:
+    """Each row for a program: the prompt, the whole text, the new part, and the ids of both without padding."""
+    from minibiogpt.text import clean_large
+
+    clean = clean_large if options.clean_large else str
+    times, pad, found = len(rows) // len(texts), tokenizer.pad_token_id, []
+    for i, row in enumerate(rows):
+        prompt, new = ([token for token in part.tolist() if token != pad] for part in (row[:width], row[width:]))
+        whole = clean(tokenizer.decode(row, skip_special_tokens=True))
+        continuation = clean(tokenizer.decode(new, skip_special_tokens=True))
+        told = (texts[i // times], whole, continuation, prompt, new)
+        found.append(dict(zip(RECORD, told, strict=True)))
+    return found

@@ -157,6 +157,8 @@ def source_of(options: argparse.Namespace, reserved: Collection[str] = ()) -> So
     typed = bool(options.text) and options.text != ["-"]
     field = options.field if options.jsonl else None
     if options.file is not None:
+        if options.file == "-":
+            raise InputError("--file must be a file", "-", "leave it out to read standard input")
         if options.text:
             found = f"--file and {options.text[0]!r}"
             raise InputError("the texts must come from one place", found, "leave one out")

@@ -129,7 +129,7 @@ def check_new(path: Path, overwrite: bool) -> None:
     InputError
         If it is finished, or no file at all.
     """
-    if not path.name or (path.exists() and not path.is_file()):
+    if path.name in ("", "-") or (path.exists() and not path.is_file()):
         raise InputError("--output must name a file", str(path), "choose a new name, or leave --output out")
     if path.exists() and path.stat().st_size and not _state_of(path).exists() and not overwrite:
         must = f"{path} must be new, or the unfinished output of this very command"

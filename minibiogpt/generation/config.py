@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from minibiogpt.config import BioGptConfig
 from minibiogpt.errors import CheckpointError, InputError, shown
 from minibiogpt.files import read_json, write_beside
@@ -34,7 +36,8 @@ class GenerationConfig:
     ----------
     max_new_tokens : how many new tokens at most; None: 20, or what fits into N positions.
     max_length : the same, counting the prompt and its padding; ``max_new_tokens`` holds where both are given.
-    min_length, min_new_tokens : no end token before so many tokens, with the prompt and its padding or without.
+    min_length, min_new_tokens : no end token before so many tokens, with the prompt and its padding or without;
+        ``min_new_tokens`` holds where both are given.
     do_sample : draw from the distribution instead of taking the most probable token.
     num_beams : above 1, beam search: so many hypotheses are kept for each row, and the best returned.
     num_return_sequences : rows of the result for each row of the prompt; without sampling at most num_beams.
@@ -101,8 +104,6 @@ class GenerationConfig:
             raise InputError("a generation config must be a JSON object", type(values).__name__, "write {...}")
         names = {f.name for f in dataclasses.fields(cls)} - {"extra"}
         known = {key: value for key, value in values.items() if key in names}
-        if known.get("max_length") == 20:  # transformers' default: 20 new tokens, not 20 in all
-            del known["max_length"]
         config = cls(**known, extra={key: value for key, value in values.items() if key not in names})
         config.check_all()
         return config
@@ -152,12 +153,18 @@ class GenerationConfig:
     def updated(self, options: dict[str, Any]) -> GenerationConfig:
         """This config with a call's options, each checked."""
         names = [f.name for f in dataclasses.fields(self) if f.name != "extra"]
+        options = {name: x for name, x in options.items() if name not in _NOT_HERE or x != _NOT_HERE[name]}
         for name in options:
+            if name in _NOT_HERE:
+                remedy = f"leave it out, or set it to {_NOT_HERE[name]}"
+                raise InputError("an option of generate must be one that it has", f"{name}, which is not here", remedy)
             if name not in names:
                 close = difflib.get_close_matches(name, names, 1)
                 remedy = f"do you mean {close[0]}?" if close else "see GenerationConfig for the options there are"
                 raise InputError("an option of generate must be one that it has", name, remedy)
-        config = dataclasses.replace(self, **options)
+        config = dataclasses.replace(self, **{name: _plain(x) for name, x in options.items()})
+        if config.max_length == 20 and "max_length" not in options:
+            config.max_length = None  # transformers' default, which means 20 new tokens, not 20 in all
         config.check_all(options)
         return config
 
@@ -195,6 +202,11 @@ def is_real(value: Any) -> bool:
         return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
     except OverflowError:
         return False
+
+
+def _plain(value: Any) -> Any:
+    """An array of ids as a list."""
+    return value.tolist() if isinstance(value, np.ndarray) else value
 
 
 def listed_ids(ids: Any) -> tuple[int, ...]:

@@ -75,13 +75,14 @@ def generate(
     ends = listed_ids(config.eos_token_id)
     mask = prompt_mask(attention_mask, prompt, config.pad_token_id, ends)
     new = room(model.config.max_position_embeddings, mask, prompt.shape[1], config)
-    check_numbers(config, options, prompt, new, streamer)
+    check_numbers(config, options, prompt, new, model.config.vocab_size, streamer)
     stops: list[StoppingCriterion] = [EndToken(ends)] if ends else []
     stops += [StopStrings(config.stop_strings, tokenizer, prompt)] if config.stop_strings is not None else []
     pad = config.pad_token_id if config.pad_token_id is not None else (*ends, 0)[0]  # as in transformers
-    rules = logits_processors(config, prompt.shape[1], new, prefix_allowed_tokens_fn, logits_processor or ())
+    own_rules = _functions("logits_processor", logits_processor)
+    rules = logits_processors(config, prompt.shape[1], new, prefix_allowed_tokens_fn, own_rules)
     bar = _progress_bar(progress, new, streamer)
-    stops += stopping_criteria or ()
+    stops += _functions("stopping_criteria", stopping_criteria)
     task = Task(prompt, mask, config, rules, stops, new, pad, Draw(seed), streamer, bar)
     feed = Feed(model, task)
     try:
@@ -100,6 +101,14 @@ def _settled(own: GenerationConfig, given: GenerationConfig | None, options: dic
     config.warn_of_what_is_passed_over()
     config.warn_of_what_has_no_effect(options)
     return config
+
+
+def _functions(name: str, given: Any) -> list[Any]:
+    """One function, or several, as a list."""
+    functions = [given] if callable(given) else list(given) if isinstance(given, list | tuple) else given or []
+    if not isinstance(functions, list) or not all(map(callable, functions)):
+        raise InputError(f"{name} must be a list of functions", repr(given)[:80], "give functions of ids and logits")
+    return functions
 
 
 def _prompt(model: BioGptForCausalLM, input_ids: Any, bos: int | None) -> Array:

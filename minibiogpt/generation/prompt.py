@@ -31,7 +31,9 @@ def _pairs(bias: Any) -> list[Any]:
     return list(bias.items()) if isinstance(bias, dict) else list(bias or ())
 
 
-def check_numbers(config: GenerationConfig, said: Collection[str], prompt: Array, new: int, streamer: Any) -> None:
+def check_numbers(
+    config: GenerationConfig, said: Collection[str], prompt: Array, new: int, V: int, streamer: Any
+) -> None:
     """What the options must be together; a least length that only a file asks for gives way to the call's longest."""
     longest, several = prompt.shape[1] + new, config.num_return_sequences
     if config.min_length > longest and "min_length" in said:
@@ -40,6 +42,9 @@ def check_numbers(config: GenerationConfig, said: Collection[str], prompt: Array
     if (config.min_new_tokens or 0) > new and "min_new_tokens" in said:
         must = f"min_new_tokens must be at most the {new} new tokens that there can be"
         raise InputError(must, str(config.min_new_tokens), "ask for more new tokens")
+    if config.num_beams > V:
+        must = f"num_beams must be at most the vocabulary's size, {V}"
+        raise InputError(must, str(config.num_beams), "5 is usual")
     if config.num_beams == 1 and several > 1 and not config.do_sample:
         remedy = "set do_sample=True, or num_beams to as many"
         raise InputError("num_return_sequences must be 1 in greedy decoding, which gives one", str(several), remedy)

@@ -19,7 +19,7 @@ def logits_processors(
 ) -> list[LogitsProcessor]:
     """The rules that these options ask for, in transformers' order; those that change nothing are left out."""
     c, ends, longest = config, listed_ids(config.eos_token_id), prompt_length + new
-    least = max((c.min_length or 0) + (c.scoring == "fairseq"), prompt_length + (c.min_new_tokens or 0))
+    least = _least(c, prompt_length, longest)
     found: list[LogitsProcessor] = []
     if c.sequence_bias:
         pairs = c.sequence_bias.items() if isinstance(c.sequence_bias, dict) else c.sequence_bias
@@ -51,6 +51,15 @@ def logits_processors(
     found += list(own)
     found += _of_sampling(c, len(ends) + 1 if ends and c.num_beams > 1 else 2 if c.num_beams > 1 else 1)
     return found + ([processors.renormalize] if c.renormalize_logits else [])
+
+
+def _least(c: GenerationConfig, prompt_length: int, longest: int) -> int:
+    """How many tokens come before an end: min_new_tokens says so where it is given, or else min_length.
+
+    In fairseq one more than that, and the end that closes the longest text is always open.
+    """
+    least = c.min_length if c.min_new_tokens is None else prompt_length + c.min_new_tokens
+    return min(least + 1, longest - 1) if c.scoring == "fairseq" else least
 
 
 def _of_sampling(c: GenerationConfig, keep: int) -> list[LogitsProcessor]:
