@@ -79,7 +79,12 @@ COMBINATIONS += [
     {"num_beams": 2, "use_cache": False, "num_return_sequences": 2},
     {"num_beams": 3, "max_new_tokens": 1, "num_return_sequences": 3},
     {"num_beams": 3, "length_penalty": 5.0, "early_stopping": "never", "max_new_tokens": 20},
-]
+    {"num_beams": 6, "length_penalty": -1.0, "early_stopping": "never", "num_return_sequences": 6},
+    {
+        "num_beams": 3, "eos_token_id": [2, 26, 9], "sequence_bias": {(2,): 4.0, (26,): 4.0, (9,): 4.0},
+        "early_stopping": "never", "num_return_sequences": 3,
+    },
+]  # fmt: skip
 
 
 def told(options: dict[str, Any]) -> str:
@@ -177,6 +182,8 @@ def test_scores_add_up(pairs: Any) -> None:
         steps = [(step, int(origin)) for step, origin in enumerate(origins) if origin >= 0]
         sum_ = sum(out.scores[step][origin, out.sequences[row, 3 + step]] for step, origin in steps)
         assert abs(sum_ / len(steps) ** 0.5 - out.sequences_scores[row]) < 1e-12
+    unasked = model.generate([[5, 6, 7]], return_dict_in_generate=True, **options)
+    assert unasked.sequences_scores is None, "as in transformers"
 
 
 @pytest.mark.parametrize("normalize", [False, True])
@@ -226,6 +233,21 @@ def test_equal_scores_go_to_the_first_hypothesis_and_the_smallest_id() -> None:
         logits_processor=[lambda ids, logits: 0 * logits], eos_token_id=None,
     )  # fmt: skip
     assert out.sequences[:, 2:].tolist() == [[0, 0], [0, 1], [0, 2]]
+
+
+def test_of_equal_scores_the_hypothesis_that_ended_first_comes_first() -> None:
+    model = BioGptForCausalLM.from_config(BioGptConfig(**CONFIGS["gelu"]))
+    got = model.generate(
+        [[5, 6]], num_beams=3, num_return_sequences=3, logits_processor=[lambda ids, logits: 0 * logits],
+        eos_token_id=0, pad_token_id=66,
+    )  # fmt: skip
+    assert got[:, 2:].tolist() == [[0, 66, 66], [1, 0, 66], [1, 1, 0]]
+
+
+def test_more_end_tokens_than_candidates_end_every_row_at_once() -> None:
+    model = BioGptForCausalLM.from_config(BioGptConfig(**CONFIGS["gelu"]))
+    got = model.generate([[5, 6]], num_beams=2, eos_token_id=list(range(67)))
+    assert got[0, 2:].tolist() == [int(model([[5, 6]]).logits[0, -1].argmax())]
 
 
 # What fairseq 0.12.2's own SequenceGenerator gives for the random model, run beside it on 2026-11-21: 60 searches with
@@ -292,6 +314,18 @@ def test_fairseq_scoring_is_fairseqs(pairs: Any, options: dict[str, Any], ids: A
         assert abs(out.sequences_scores[row] - score) <= 5.1e-6
     other = model.generate(ids, **options | {"scoring": "transformers"})
     assert not np.array_equal(other, out.sequences), "the scoring makes no difference here"
+
+
+def test_fairseq_scoring_without_an_end_token_runs_to_the_longest(pairs: Any) -> None:
+    model, _ = pairs["random"]()
+    options: dict[str, Any] = {"scoring": "fairseq", "num_beams": 2, "eos_token_id": None, "max_new_tokens": 4}
+    seen: list[np.ndarray] = []
+    options["logits_processor"] = [lambda ids, logits: seen.append(logits) or logits]
+    out = model.generate([[5, 6, 7]], return_dict_in_generate=True, output_scores=True, **options)
+    assert all((logits[:, 1] == -np.inf).all() for logits in seen), "rules of one's own come after fairseq's: no pads"
+    log_p = log_softmax(model(out.sequences[:, :-1]).logits)[0, np.arange(6), out.sequences[0, 1:]]
+    assert out.sequences.shape == (1, 7)
+    assert abs(log_p.sum() / 6 - out.sequences_scores[0]) < 1e-12
 
 
 def test_fairseq_scores_count_the_prompt_and_its_padding_not(pairs: Any) -> None:

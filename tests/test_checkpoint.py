@@ -115,6 +115,22 @@ def test_a_different_head_is_dropped_with_a_warning_when_tied_and_used_when_unti
     assert np.array_equal(logits(folder.parent / "untied"), logits(folder))
 
 
+def test_an_untied_head_is_not_taken_for_the_embedding(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"tie_word_embeddings": False}))
+    rewrite(folder, lambda t: t.update({"output_projection.weight": t.pop("biogpt.embed_tokens.weight")}))
+    with pytest.raises(CheckpointError, match="1 missing: embed_tokens.weight"):
+        BioGptModel.from_pretrained(folder)
+
+
+def test_a_saved_config_names_the_dtype_that_is_saved(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"dtype": "float16", "torch_dtype": "float16"}))
+    BioGptForCausalLM.from_pretrained(folder, dtype="float64").save_pretrained(folder.parent / "again")
+    saved = json.loads((folder.parent / "again" / "config.json").read_text())
+    assert (saved["dtype"], "torch_dtype" in saved) == ("float64", False)
+
+
 def test_one_report_lists_all_that_is_wrong(folder: Path) -> None:
     def spoil(tensors: dict) -> None:
         del tensors["biogpt.layers.0.fc1.bias"], tensors["biogpt.layer_norm.weight"]

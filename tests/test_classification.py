@@ -202,6 +202,16 @@ def test_the_loss_of_tokens_leaves_padding_out(folders: Any, side: str, dtype: s
     assert out.loss.shape == ()
 
 
+def test_behind_a_cache_the_loss_of_tokens_leaves_out_padding_among_the_new_ones(folders: Any) -> None:
+    model, rows, labels = ours(folders, TOKEN, "float64"), ids(), ids() % CLASSES
+    mask = np.ones((B, T), dtype=np.int64)
+    mask[1, :2] = mask[2, 5:] = 0  # seen by the cache, and new
+    past = model.biogpt(rows[:, :3], mask[:, :3]).past_key_values
+    got = model(rows[:, 3:], mask, past_key_values=past, labels=labels[:, 3:]).loss
+    want = model(rows, mask, labels=np.where(np.arange(T) < 3, -100, labels)).loss
+    assert_close("loss", got, want, LANE_A)
+
+
 def test_tuples_have_transformers_order(folders: Any) -> None:
     options: dict[str, Any] = {"output_attentions": True, "output_hidden_states": True, "return_dict": False}
     for head, labels, count in ((SEQUENCE, np.array([1, 2, 3]), 5), (TOKEN, ids() % CLASSES, 4)):
@@ -212,6 +222,9 @@ def test_tuples_have_transformers_order(folders: Any) -> None:
         assert_close("logits", got[1], want[1].numpy(), LANE_A)
         assert_close("hidden_states", got[-2][1], want[-2][1].numpy(), LANE_A)
         assert_close("attentions", got[-1][1], want[-1][1].numpy(), LANE_A)
+        by_config = ours(folders, head, "float64", return_dict=False)(ids(), use_cache=False)
+        assert isinstance(by_config, tuple)
+        assert_close("logits", by_config[0], got[1], LANE_A)
 
 
 BAD_LABELS: dict[str, tuple[str, Any, str]] = {
@@ -221,6 +234,7 @@ BAD_LABELS: dict[str, tuple[str, Any, str]] = {
     "several of another shape": (SEQUENCE, np.ones((3, 4)), r"shape of the logits, \(3, 5\); found shape \(3, 4\)"),
     "names": (SEQUENCE, ["a", "b", "c"], "labels must be numbers"),
     "ragged": (TOKEN, [[1, 2], [3]], "rows of unequal length"),
+    "one float each": (SEQUENCE, np.ones(3), r"multi label classification must have .*; found shape \(3,\)"),
     "transposed": (TOKEN, np.ones((T, B), dtype=int), r"shape of the tokens, \(3, 7\); found shape \(7, 3\)"),
     "floats": (TOKEN, np.ones((B, T)), "labels must be integers"),
 }
@@ -269,9 +283,10 @@ def test_a_new_head_is_named_and_drawn(kind: Any, names: list[str], tmp_path: Pa
     assert abs(head[names[0]].std() - 0.02) < 0.0004  # 25,600 draws: four standard errors are 0.00035
     if len(names) == 2:
         assert not head[names[1]].any()
-    with pytest.warns(UserWarning, match="with seed 1"):
-        second = dict(kind.from_pretrained("demo", num_labels=200, seed=1).named_parameters())
-    assert not np.array_equal(head[names[0]], second[names[0]])
+    with pytest.warns(UserWarning, match=r"drawn from N\(0, 0.5\) with seed 1"):
+        second = dict(kind.from_pretrained("demo", num_labels=200, seed=1, initializer_range=0.5).named_parameters())
+    assert np.abs(head[names[0]] - second[names[0]] / 25).max() > 0.01, "another seed, other numbers"
+    assert abs(second[names[0]].std() - 0.5) < 0.01
     base = dict(BioGptForCausalLM.from_pretrained("demo").named_parameters())
     assert all(np.array_equal(head[name], x) for name, x in base.items())
     first.save_pretrained(tmp_path)
@@ -304,9 +319,12 @@ def test_labels_that_disagree_are_read(folders: Any, tmp_path: Path) -> None:
     for path in folders[SEQUENCE].iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     config = json.loads((tmp_path / "config.json").read_text())
-    config |= {"label2id": {"class 0": 1, "else": 7}, "num_labels": 2}
-    (tmp_path / "config.json").write_text(json.dumps(config))
-    with pytest.warns(UserWarning, match="disagree: id2label holds|num_labels is 2, but id2label has 5 names"):
-        model = BioGptForSequenceClassification.from_pretrained(tmp_path)
-    assert model.config.label2id == {f"class {i}": i for i in range(5)}
-    assert np.array_equal(model(ids()).logits, ours(folders, SEQUENCE, "float32")(ids()).logits)
+    for wrong, told in (
+        ({"label2id": {"class 0": 1, "else": 7}}, "id2label and label2id disagree: id2label holds"),
+        ({"num_labels": 2}, "num_labels is 2, but id2label has 5 names: these hold"),
+    ):
+        (tmp_path / "config.json").write_text(json.dumps(config | wrong))
+        with pytest.warns(UserWarning, match=told):
+            model = BioGptForSequenceClassification.from_pretrained(tmp_path)
+        assert model.config.label2id == {f"class {i}": i for i in range(5)}
+        assert np.array_equal(model(ids()).logits, ours(folders, SEQUENCE, "float32")(ids()).logits)

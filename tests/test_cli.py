@@ -52,7 +52,8 @@ def test_generate_takes_a_batch_and_says_it_in_json(capsys: pytest.CaptureFixtur
     for record in records:
         assert record["prompt_ids"] == tok.encode(record["prompt"])
         assert record["text"] == tok.decode(record["prompt_ids"] + record["new_ids"], skip_special_tokens=True)
-        assert record["text"].endswith(record["continuation"])
+        assert record["continuation"] == tok.decode(record["new_ids"], skip_special_tokens=True)
+        assert record["text"].endswith(f" {record['continuation']}")
     assert said(capsys, "generate", TEXT, "Metformin acts") == "".join(record["text"] + "\n" for record in records)
 
 
@@ -221,7 +222,8 @@ def test_a_text_on_a_terminal_comes_in_pieces(monkeypatch: pytest.MonkeyPatch) -
             return super().write(text)
 
     written = {}
-    for words in ((TEXT,), (TEXT, "Metformin acts"), (TEXT, "--json")):
+    at_once = ((TEXT, "Metformin acts"), (TEXT, "--json"), (TEXT, "--num-beams", "2"), (TEXT, "--clean-large"))
+    for words in ((TEXT,), *at_once, (TEXT, "--sample", "--num-return-sequences", "2")):
         terminal = Terminal()
         monkeypatch.setattr(sys, "stdout", terminal)
         assert main(["generate", *words]) == 0

@@ -66,6 +66,33 @@ def test_options_are_those_of_generate(words: str, options: dict[str, Any], caps
     assert [record["prompt"] for record in records] == [TEXT] * times + ["Metformin acts by"] * times
 
 
+def test_options_that_change_no_text_reach_the_model_too(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[dict[str, Any]] = []
+    generate = BioGptForCausalLM.generate
+
+    def noted(self: BioGptForCausalLM, **options: Any) -> Any:
+        given.append(options)
+        return generate(self, **options)
+
+    monkeypatch.setattr(BioGptForCausalLM, "generate", noted)
+    assert run(capsys, TEXT) == run(capsys, TEXT, "--no-cache")
+    assert "use_cache" not in given[0], "the model's own holds"
+    assert given[1]["use_cache"] is False
+    for word, value in (("true", True), ("false", False), ("never", "never")):
+        run(capsys, TEXT, "--num-beams", "2", "--early-stopping", word)
+        assert given[-1]["early_stopping"] == value
+
+
+def test_special_tokens_in_a_text_are_text_when_told_so(capsys: pytest.CaptureFixture[str]) -> None:
+    (special,) = json.loads(run(capsys, "pain</s>", "--json", "--max-new-tokens", "1"))
+    (plain,) = json.loads(run(capsys, "pain</s>", "--json", "--max-new-tokens", "1", "--no-special"))
+    assert special["prompt_ids"] == tokenizer().encode("pain</s>")
+    assert plain["prompt_ids"] == tokenizer()("pain</s>", parse_special=False)["input_ids"][0].tolist()
+    assert plain["prompt_ids"] != special["prompt_ids"]
+
+
 def test_stop_texts_and_bad_words(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(capsys, TEXT, "--stop", "pain and") == f"{TEXT} pain and\n"
     assert "pain" not in run(capsys, TEXT, "--bad-word", "pain", "--bad-word", "nothing")

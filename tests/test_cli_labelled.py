@@ -14,10 +14,12 @@ from transformers.pipelines.token_classification import TokenClassificationPipel
 
 from minibiogpt import BioGptForSequenceClassification, BioGptForTokenClassification, BioGptTokenizer
 from minibiogpt.cli import main
+from minibiogpt.cli.resume import Resumable
 from minibiogpt.tagging import Tagged, entities
 from tests.budgets import LANE_A
 
 TEXTS = ["Ibuprofen is best used for pain.", "Insulin", "BRCA1 mutations cause hereditary breast cancer (rare)."]
+NO_LABEL = "Tuberculosis is caused by"  # of which no class is above one half
 DRUGS = {0: "O", 1: "B-DRUG", 2: "I-DRUG", 3: "B-GENE", 4: "I-GENE"}
 
 
@@ -31,6 +33,10 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
             {"num_labels": 4, "problem_type": "multi_label_classification"},
         ),
         "regression": (BioGptForSequenceClassification, {"num_labels": 1}),
+        "numbers": (
+            BioGptForSequenceClassification,
+            {"id2label": {0: "age", 1: "dose"}, "problem_type": "regression"},
+        ),
         "tags": (BioGptForTokenClassification, {"id2label": DRUGS}),
     }
     folders = {}
@@ -74,8 +80,11 @@ def test_classify_says_what_transformers_says(models: Any, capsys: pytest.Captur
         assert np.abs(np.array(list(one["scores"].values())) - want).max() < LANE_A
         assert one["score"] == max(one["scores"].values())
     assert len({one["label"] for one in said}) > 1, "the case is too easy"
-    table = run(capsys, "classify", *TEXTS, "--model", str(models["single"])).splitlines()
+    table = run(capsys, "classify", *TEXTS, "Insulin \n  pump", "--model", str(models["single"])).splitlines()
     assert table[0] == f"{said[0]['label']} {said[0]['score']:.3f}  {TEXTS[0]}"
+    assert table[3].endswith("  Insulin pump"), "one line for each text"
+    (plain,) = lines(run(capsys, "classify", TEXTS[0], "--model", str(models["single"]), "--json"))
+    assert abs(sum(plain["scores"].values()) - 1) < 1e-12, "probabilities in float64, whatever the model is"
 
 
 def test_classify_several_labels_and_numbers(models: Any, capsys: pytest.CaptureFixture[str]) -> None:
@@ -86,10 +95,24 @@ def test_classify_several_labels_and_numbers(models: Any, capsys: pytest.Capture
         model = BioGptForSequenceClassification.from_pretrained(models["regression"])
         ids = BioGptTokenizer.from_pretrained("demo")(one["text"])["input_ids"]
         assert abs(one["value"] - model(ids).logits[0, 0]) < 1e-5
-    found = run(capsys, "classify", *TEXTS, "--model", str(models["several"])).splitlines()
-    assert any(line.startswith("LABEL_") for line in found)
-    assert all(line.endswith(f"  {text}") for line, text in zip(found, TEXTS, strict=True))
+    texts = [*TEXTS, NO_LABEL]
+    said = lines(run(capsys, "classify", *texts, "--model", str(models["several"]), "--json"))
+    found = run(capsys, "classify", *texts, "--model", str(models["several"])).splitlines()
+    for one, line in zip(said, found, strict=True):
+        told = ", ".join(f"{name} {one['scores'][name]:.3f}" for name in one["labels"]) or "-"
+        assert line == f"{told}  {one['text']}"
+    assert found[3] == f"-  {NO_LABEL}"
+    assert any(len(one["labels"]) > 1 for one in said)
     float(run(capsys, "classify", TEXTS[1], "--model", str(models["regression"])).split()[0])
+
+
+def test_classify_says_each_number_of_a_regression_of_several(models: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    model = BioGptForSequenceClassification.from_pretrained(models["numbers"], dtype="float64")
+    logits = model(BioGptTokenizer.from_pretrained("demo")("Insulin")["input_ids"]).logits[0]
+    words = ("classify", "Insulin", "--model", str(models["numbers"]), "--dtype", "float64")
+    (said,) = lines(run(capsys, *words, "--json"))
+    assert said == {"text": "Insulin", "values": {"age": logits[0], "dose": logits[1]}}
+    assert run(capsys, *words) == f"age {logits[0]:.4f}  dose {logits[1]:.4f}  Insulin\n"
 
 
 def test_tags_stand_where_transformers_has_them(models: Any, capsys: pytest.CaptureFixture[str]) -> None:
@@ -108,6 +131,25 @@ def test_tags_stand_where_transformers_has_them(models: Any, capsys: pytest.Capt
     words = first["text"][entity["start"] : entity["end"]]
     line = f"  {entity['label']:20}  {entity['start']:5}  {entity['end']:5}  {entity['score']:.3f}  {words}"
     assert line in table.splitlines()
+    texts = ["Ibuprofen is\n best used for pain."]
+    said = lines(run(capsys, "tag", *texts, "--model", str(models["tags"]), "--json"))
+    assert all(set(one) == {"text", "entities"} for one in said), "tokens only when asked for"
+    table = run(capsys, "tag", *texts, "--model", str(models["tags"]), "--tokens").splitlines()
+    assert table[0] == "Ibuprofen is best used for pain."
+    pieces = BioGptTokenizer.from_pretrained("demo").tokenize(texts[0])
+    assert [row.split()[0] for row in table[1 : len(pieces) + 1]] == pieces
+    assert len(table) == 1 + len(pieces) + len(said[0]["entities"]), "a line for each token, and for each entity"
+
+
+def test_each_strategy_of_tag_is_that_of_entities(models: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    found = {}
+    for strategy in ("first", "simple"):
+        words = ["tag", *TEXTS, "--model", str(models["tags"]), "--json", "--tokens", "--strategy", strategy]
+        found[strategy] = lines(run(capsys, *words))
+        for one in found[strategy]:
+            tagged = [Tagged(t["piece"], (t["start"], t["end"]), t["label"], t["score"]) for t in one["tokens"]]
+            assert one["entities"] == [entity._asdict() for entity in entities(tagged, strategy)]
+    assert found["first"] != found["simple"], "the case is too easy"
 
 
 class Plain:
@@ -146,6 +188,7 @@ def test_other_schemes_and_words_of_several_pieces() -> None:
     assert grouped("B-X L-X U-Y O I-Y") == [("X", 0, 2), ("Y", 2, 3), ("Y", 4, 5)]
     assert grouped("X X Y O X") == [("X", 0, 2), ("Y", 2, 3), ("X", 4, 5)]
     assert grouped("non-small non-small") == [("non-small", 0, 2)], "not every dash parts a prefix"
+    assert grouped("B B I O S S") == [("B", 0, 2), ("I", 2, 3), ("S", 4, 6)], "a prefix has a dash behind it"
     assert grouped("B-X O I-X", "first", "..w") == [("X", 0, 3)], "a word is what its first piece is"
     assert grouped("B-X O I-X", "simple", "..w") == [("X", 0, 1), ("X", 2, 3)]
     assert grouped("O B-X B-X I-X", "first", ".wwx") == [("X", 2, 4)]
@@ -160,6 +203,8 @@ def test_files_in_and_out_and_batches(models: Any, capsys: pytest.CaptureFixture
         words = [command, "--file", str(tmp_path / "in.jsonl"), "--jsonl", "--model", str(models[model])]
         assert run(capsys, *words, "--chunk", "4", "--batch-tokens", "40", "--output", str(out)) == ""
         found = lines(out.read_text())
+        printed = run(capsys, *words, "--chunk", "4", "--batch-tokens", "40")
+        assert printed == out.read_text(), "a file's results are JSON lines without --json too"
         assert [one["id"] for one in found] == list(range(15))
         assert sorted(path.name for path in tmp_path.glob(f"{command}*")) == [out.name], "nothing is left beside it"
         alone = lines(run(capsys, command, *TEXTS, "--model", str(models[model]), "--json", "--batch-tokens", "1"))
@@ -169,6 +214,35 @@ def test_files_in_and_out_and_batches(models: Any, capsys: pytest.CaptureFixture
                 assert abs(one["score"] - other["score"]) < 1e-6
             else:
                 assert [e["start"] for e in one["entities"]] == [e["start"] for e in other["entities"]]
+
+
+@pytest.mark.parametrize(("command", "model"), [("classify", "single"), ("tag", "tags")])
+def test_a_killed_run_is_continued_only_by_the_same_command(
+    models: Any, command: str, model: str, capsys: pytest.CaptureFixture[str], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    (tmp_path / "in").write_text("\n".join(TEXTS * 3))
+    words = [command, "--file", str(tmp_path / "in"), "--model", str(models[model]), "--chunk", "4"]
+    run(capsys, *words, "--output", str(tmp_path / "whole"))
+    append = Resumable.append
+
+    def killed(self: Resumable, *args: Any) -> None:
+        append(self, *args)
+        raise KeyboardInterrupt
+
+    words += ["--output", str(tmp_path / "out")]
+    with monkeypatch.context() as patch:
+        patch.setattr(Resumable, "append", killed)
+        run(capsys, *words, code=130)
+    assert len((tmp_path / "out").read_text().splitlines()) == 4
+    options = {"truncate": ["--truncate"]}
+    if command == "tag":
+        options |= {"strategy": ["--strategy", "simple"], "tokens": ["--tokens"]}
+    for name, more in options.items():
+        told = run(capsys, *words, *more, code=2)
+        assert f"can only be continued by the command that began it; found another {name};" in told
+    run(capsys, *words)
+    assert (tmp_path / "out").read_bytes() == (tmp_path / "whole").read_bytes()
 
 
 @pytest.mark.parametrize("command", ["classify", "tag"])
@@ -187,7 +261,11 @@ def test_texts_beyond_n_are_refused_or_cut(models: Any, capsys: pytest.CaptureFi
         assert main([command, long, "--model", str(models[model]), "--truncate", "--json"]) == 0
         out, err = capsys.readouterr()
         assert "are cut to 256" in err
-        assert json.loads(out)["text"] == long
+        (cut,) = lines(out)
+        (fits,) = lines(run(capsys, command, "pain " * 255, "--model", str(models[model]), "--json"))
+        assert cut.pop("text") == long
+        assert fits.pop("text") == "pain " * 255
+        assert cut == fits, "of what is cut, all that fits is read"
 
 
 @pytest.mark.parametrize("sign", ["\u2603", "</s>"])

@@ -61,6 +61,45 @@ def test_what_cannot_be_is_refused_naming_the_field(field: str, value: object) -
         BioGptConfig(**{field: value})
 
 
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ({"num_labels": -1}, "num_labels must be a whole number, 1 to 1,000,000; found num_labels -1"),
+        ({"num_labels": True}, "num_labels must be a whole number"),
+        ({"num_labels": 1_000_001}, "num_labels must be a whole number"),
+        ({"id2label": ["no", "yes"]}, "id2label must map 0, 1, 2 ... to names"),
+        ({"id2label": {"0": 3}}, "id2label must map"),
+        ({"id2label": {False: "no", True: "yes"}}, "id2label must map"),
+        ({"id2label": {"²": "no"}}, "id2label must map"),
+        ({"id2label": {"0": "no", "2": "yes"}}, r"id2label must name the classes 0 to 1; found the keys \[0, 2\]"),
+        ({"label2id": ["no", "yes"]}, "label2id must map names to whole numbers; found list"),
+        ({"problem_type": "ranking"}, "problem_type must be null or regression, single_label"),
+    ],
+)
+def test_labels_that_cannot_be_are_refused(labels: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        BioGptConfig(**labels)  # type: ignore[arg-type]
+
+
+def test_names_are_listed_by_their_class() -> None:
+    config = BioGptConfig.from_dict({"id2label": {"1": "yes", "0": "no"}, "label2id": {"yes": 1, "no": 0}})
+    assert list(config.id2label.items()) == [(0, "no"), (1, "yes")]
+    assert (config.num_labels, config.label2id) == (2, {"no": 0, "yes": 1})
+
+
+def test_a_change_of_the_labels_leaves_no_old_name() -> None:
+    config = BioGptConfig(id2label={0: "no", 1: "yes"}, problem_type="regression")
+    other = config.changed(id2label={0: "a", 1: "b"})
+    assert (other.label2id, other.problem_type) == ({"a": 0, "b": 1}, "regression")
+    assert config.changed(id2label={0: "a", 1: "b", 2: "c"}).num_labels == 3
+    assert config.changed(num_labels=3).label2id == {"LABEL_0": 0, "LABEL_1": 1, "LABEL_2": 2}
+    assert config.changed(num_labels=2, vocab_size=50).label2id == {"no": 0, "yes": 1}, (
+        "the same number, the same names"
+    )
+    again = BioGptConfig.from_dict(config.to_dict())
+    assert (again.id2label, again.problem_type) == ({0: "no", 1: "yes"}, "regression"), "as many as the default has"
+
+
 def test_heads_must_divide_the_hidden_size() -> None:
     with pytest.raises(InputError, match="hidden_size must be divisible by num_attention_heads; found hidden_size 10"):
         BioGptConfig(hidden_size=10, num_attention_heads=3)

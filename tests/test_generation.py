@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import sys
 from typing import Any
 
 import numpy as np
@@ -70,6 +71,8 @@ def test_defaults_and_limits_are_transformers() -> None:
         ours().generate(ids, eos_token_id=several), their_ids("float32", batch, eos_token_id=several, pad_token_id=1)
     )
     assert ours().generate(ids, eos_token_id=several).shape[1] == ids.shape[1] + 3
+    want = their_ids("float32", batch, pad_token_id=2)
+    assert np.array_equal(ours().generate(ids, pad_token_id=2), want), "a pad that is an end too is no padding"
 
 
 def test_a_seed_gives_the_same_text_and_another_another() -> None:
@@ -127,6 +130,7 @@ def test_a_seed_gives_the_same_text_and_another_another() -> None:
         ({"stop_strings": "."}, "needs the tokenizer to find stop_strings"),
         ({"stop_strings": ""}, "stop_strings must be a text or a list of texts, none of them empty"),
         ({"prefix_allowed_tokens_fn": lambda row, ids: []}, "must return one or more ids.*row 0 after 3 tokens"),
+        ({"prefix_allowed_tokens_fn": lambda row, ids: [-1]}, r"must return one or more ids in \[0, 1874\)"),
         ({"logits_processor": [lambda ids, logits: None]}, r"must return the logits of every token, \(1, 1874\)"),
         ({"logits_processor": [lambda ids, logits: logits[:, :5]]}, r"shape \(1, 5\)"),
         ({"stopping_criteria": [lambda ids, scores: ids]}, r"must return \(1,\) booleans"),
@@ -139,7 +143,14 @@ def test_a_seed_gives_the_same_text_and_another_another() -> None:
         ({"generation_config": {"num_beams": 2}}, "generation_config must be a GenerationConfig; found dict"),
         ({"input_ids": None, "bos_token_id": None}, "there must be a prompt, or a bos_token_id to begin with"),
         ({"num_beams": 2, "streamer": True}, "a streamer takes a batch of 1 without beams"),
+        ({"do_sample": True, "num_return_sequences": 2, "streamer": True}, "a streamer takes a batch of 1"),
         ({"eos_token_id": 99999}, r"eos_token_id must be an id in \[0, 1874\)"),
+        ({"pad_token_id": 1874}, r"pad_token_id must be an id in \[0, 1874\); found 1874"),
+        ({"forced_bos_token_id": 1874}, "forced_bos_token_id must be an id in"),
+        ({"forced_eos_token_id": [2, 1874]}, "forced_eos_token_id must be an id in"),
+        ({"suppress_tokens": [1874]}, "suppress_tokens must be an id in"),
+        ({"begin_suppress_tokens": [1874]}, "begin_suppress_tokens must be an id in"),
+        ({"sequence_bias": [[[5, 1874], 1.0]]}, "bad_words_ids or sequence_bias must be an id in"),
         ({"input_ids": [[2, 3], [4, 5]], "streamer": True}, "a streamer takes a batch of 1"),
     ],
 )
@@ -156,11 +167,26 @@ def test_the_longest_text_that_fits() -> None:
     got = ours().generate([[2, 92, 26]], max_new_tokens=254, min_length=257)
     assert got.shape == (1, 257)
     assert ours().generate(got[:, :250], min_length=257).shape == (1, 257), "by default, what fits"
+    padded = ours().generate(
+        np.pad(got[:, :3], ((0, 0), (9, 0)), constant_values=1), max_new_tokens=254, min_length=266
+    )
+    assert np.array_equal(padded[:, 9:], got), "padding takes no room"
+    with pytest.raises(InputError, match=r"found 12 and 254; ask for at most 245 new tokens"):
+        ours().generate(np.stack([padded[0, :12], got[0, :12]]), max_new_tokens=254)
 
 
 def test_a_progress_bar_counts_the_new_tokens(capfd: pytest.CaptureFixture[str]) -> None:
     ours().generate([[2, 92]], max_new_tokens=7, min_length=9, progress=True)
     assert "7/7" in capfd.readouterr().err
+
+
+def test_no_progress_bar_is_shown_where_no_terminal_is(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    want = ours().generate([[2, 92]], max_new_tokens=60, min_length=62)
+    assert capfd.readouterr().err == ""
+    monkeypatch.setattr(sys, "stderr", None)  # as in a program that has no console
+    assert np.array_equal(ours().generate([[2, 92]], max_new_tokens=60, min_length=62), want)
 
 
 def test_whole_numbers_of_numpy_are_taken() -> None:
@@ -182,6 +208,9 @@ def test_without_a_pad_token_rows_that_ended_are_filled_with_the_end() -> None:
     got = model.generate(prompt, max_new_tokens=4, eos_token_id=first)
     assert got[0, 3:].tolist() == [first] * (got.shape[1] - 3)
     assert got.shape[1] > 4
+    unseen = next(i for i in range(67) if i not in got)
+    several = model.generate(prompt, max_new_tokens=4, eos_token_id=[unseen, first])
+    assert several[0, 3:].tolist() == [first] + [unseen] * (several.shape[1] - 4), "of several ends, with the first"
 
 
 def test_float16_logits_are_widened_before_the_rules(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,6 +25,7 @@ FILES: dict[str, dict[str, Any]] = {
     "longest": {"max_length": 11},
     "transformers' default": {"max_length": 20, "min_length": 15},
     "another end": {"eos_token_id": [2, 40, 34], "pad_token_id": 5},
+    "a least that does not fit": {"min_new_tokens": 30},
     "an old file": {"repetition_penalty": 2.0, "transformers_version": "4.27.0", "_from_model_config": True},
 }
 CALLS: dict[str, dict[str, Any]] = {
@@ -80,7 +81,8 @@ def test_without_a_file_config_json_says_it(tmp_path: Path) -> None:
     save(build(**CONFIGS["gelu"]), tmp_path)
     (tmp_path / "generation_config.json").unlink()
     config = json.loads((tmp_path / "config.json").read_text())
-    (tmp_path / "config.json").write_text(json.dumps(config | {"num_beams": 3, "length_penalty": 0.0, "max_length": 9}))
+    config |= {"num_beams": 3, "length_penalty": 0.0, "max_length": 9, "min_length": None}  # null: nothing is said
+    (tmp_path / "config.json").write_text(json.dumps(config))
     model = BioGptForCausalLM.from_pretrained(tmp_path)
     said = model.generation_config
     assert (said.num_beams, said.length_penalty, said.max_length, said.eos_token_id) == (3, 0.0, 9, 2)
@@ -115,6 +117,9 @@ def test_unknown_keys_are_kept_and_what_is_not_here_is_named(tmp_path: Path) -> 
     model = BioGptForCausalLM.from_pretrained(tmp_path)
     with pytest.warns(UserWarning, match=r"that are not here are passed over: penalty_alpha 0.6$"):
         model.generate(PROMPT)
+    handed = GenerationConfig.from_dict({"max_new_tokens": 2, "guidance_scale": 2.0})
+    with pytest.warns(UserWarning, match=r"passed over: penalty_alpha 0.6, guidance_scale 2.0$"):
+        model.generate(PROMPT, generation_config=handed)
     model.save_pretrained(tmp_path / "again")
     assert json.loads((tmp_path / "again" / "generation_config.json").read_text()) == said
 
@@ -170,10 +175,11 @@ def test_what_is_returned_with_the_scores_of_each_step() -> None:
 
 
 def test_several_sequences_of_one_prompt_are_drawn_apart() -> None:
-    got = ours().generate(PROMPT * 2, do_sample=True, num_return_sequences=3, max_new_tokens=9, temperature=2.0)
+    prompts = [[2, 5, 9, 31], [2, 92, 26, 40]]
+    got = ours().generate(prompts, do_sample=True, num_return_sequences=3, max_new_tokens=9, temperature=2.0)
     assert got.shape[0] == 6
-    assert len({row.tobytes() for row in got}) > 1
-    one = ours().generate(np.repeat(PROMPT * 2, 3, axis=0), do_sample=True, max_new_tokens=9, temperature=2.0)
+    assert len({row.tobytes() for row in got[:3]}) > 1
+    one = ours().generate(np.repeat(prompts, 3, axis=0), do_sample=True, max_new_tokens=9, temperature=2.0)
     assert np.array_equal(got, one), "as if each prompt had been given three times"
 
 
@@ -194,8 +200,20 @@ def test_stop_strings_end_a_row_and_only_that_row() -> None:
         stopped = tok.batch_decode(ids, skip_special_tokens=True)
         assert stopped[0].endswith("pain and")
         assert stopped[1] == tok.decode(ours().generate(**batch, num_beams=beams)[1], skip_special_tokens=True)
-    prompt = ours().generate(tok("Pain and")["input_ids"], stop_strings="and", tokenizer=tok, max_new_tokens=5)
-    assert prompt.shape[1] > 4, "what the prompt held does not count"
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_a_stop_string_counts_as_soon_as_some_of_it_is_new(beams: int) -> None:
+    tok, options = tokenizer(), {"num_beams": beams}
+    batch = tok(["Ibuprofen is best used for", "Metformin acts by"], padding=True, padding_side="left")
+    free = ours().generate(**batch, **options)
+    told = tok.batch_decode(free, skip_special_tokens=True)
+    assert told[0].startswith("Ibuprofen is best used for pain and")
+    held = ["used for", "Ibuprofen is", "acts by", "Metformin", "<pad>", "</s>"]
+    got = ours().generate(**batch, stop_strings=held, tokenizer=tok, **options)
+    assert np.array_equal(got, free), "what a prompt holds ends no row, nor do tokens that are no text"
+    got = ours().generate(**batch, stop_strings=["used for pain"], tokenizer=tok, **options)
+    assert tok.batch_decode(got, skip_special_tokens=True) == ["Ibuprofen is best used for pain", told[1]]
 
 
 def test_stop_strings_end_where_transformers_does_on_whole_words() -> None:
@@ -229,5 +247,17 @@ def test_your_own_rules_and_criteria_are_plain_functions() -> None:
     stopped = ours().generate(ids, stopping_criteria=[lambda ids, scores: ids.shape[1] == 7], min_new_tokens=9)
     assert stopped.shape[1] == 7
     allowed = tokenizer().convert_tokens_to_ids(["pain</w>", "and</w>"])
+    given: list[np.ndarray] = []
+    options: dict[str, Any] = {"min_new_tokens": 2, "max_new_tokens": 2, "temperature": 3.0, "top_k": 5}
+    out = ours().generate(
+        ids, logits_processor=[lambda ids, logits: given.append(logits) or logits], do_sample=True,
+        renormalize_logits=True, return_dict_in_generate=True, output_scores=True, output_logits=True, **options,
+    )  # fmt: skip
+    for mine, logits, scores in zip(given, out.logits, out.scores, strict=True):
+        assert np.flatnonzero(~np.isfinite(mine)).tolist() == [2], "after the built-in rules, here that of length"
+        free = np.delete(mine, 2)
+        assert np.array_equal(free, np.delete(logits, 2)), "before those of sampling"
+        assert np.isfinite(scores).sum() == 5
+        assert abs(np.exp(scores[np.isfinite(scores)]).sum() - 1) < 1e-5, "and the last of all renormalizes"
     only = ours().generate(ids, prefix_allowed_tokens_fn=lambda row, so_far: allowed, max_new_tokens=5)
     assert set(only[0, ids.shape[1] :].tolist()) <= set(allowed)

@@ -58,6 +58,14 @@ def test_softmax_and_log_softmax_survive_extreme_scores() -> None:
     assert_near(ops.log_softmax(X * 100), F.log_softmax(torch.tensor(X * 100), dim=-1))
 
 
+def test_top_k_of_many_equal_numbers_takes_the_first() -> None:
+    x = np.random.default_rng(2).integers(0, 4, (5, 999)).astype(np.float32)
+    for k in (1, 40, 300, 999):
+        values, places = ops.top_k(x, k)
+        assert np.array_equal(places, np.argsort(-x, axis=-1, kind="stable")[:, :k])
+        assert np.array_equal(values, torch.topk(torch.tensor(x), k)[0].numpy())
+
+
 def test_cross_entropy_ignores_what_it_should() -> None:
     logits, labels = RNG.normal(size=(5, 7)), np.array([3, -100, 0, 6, -100])
     assert_near(
@@ -73,6 +81,8 @@ def test_half_precision_is_widened_inside_and_narrowed_again() -> None:
         (ops.layer_norm(x, w, b, 1e-5), ops.layer_norm(x.astype(np.float32), np.ones(7), np.zeros(7), 1e-5)),
         (ops.softmax(x), ops.softmax(x.astype(np.float32))),
         (ops.gelu(x), ops.gelu(x.astype(np.float32))),
+        (ops.mean_squared_error(x, x[::-1]), ops.mean_squared_error(*np.float32([x, x[::-1]]))),
+        (ops.binary_cross_entropy(x, x / 99), ops.binary_cross_entropy(*np.float32([x, x / 99]))),
     ]:
         assert got.dtype == np.float16
         assert np.array_equal(got, wide.astype(np.float16))

@@ -47,6 +47,7 @@ IDS = np.zeros((4, 7), dtype=np.int64)
 
 REPEATING = np.array([[5, 7, 5, 7, 5, 9, 7], [0, 0, 0, 0, 0, 0, 0], [1, 2, 3, 4, 1, 2, 3], [9, 8, 7, 6, 5, 4, 3]])
 BIAS = {(5,): 2.5, (9, 7): -3.0, (4, 1, 2, 3, 6): 1.0, (7, 7): float("-inf"), (5, 9, 7): 1.5}
+BIAS |= {(7, 5, 7, 5, 9, 7, 3): 0.5, (5, 7, 5, 7, 5, 9, 7, 3): 4.0}  # as long as all ids, and one longer
 ALLOWED = {0: [3], 1: [0, 60], 2: list(range(61)), 3: [8, 8]}
 
 
@@ -67,8 +68,10 @@ PAIRS: list[tuple[Any, Any]] = [
     (MinP(1.0), theirs.MinPLogitsWarper(1.0)),
     (EpsilonCutoff(0.02), theirs.EpsilonLogitsWarper(0.02)),
     (EpsilonCutoff(0.9), theirs.EpsilonLogitsWarper(0.9)),
+    (EpsilonCutoff(0.9, keep=4), theirs.EpsilonLogitsWarper(0.9, min_tokens_to_keep=4)),
     (EtaCutoff(0.01), theirs.EtaLogitsWarper(0.01)),
     (EtaCutoff(0.9), theirs.EtaLogitsWarper(0.9)),
+    (EtaCutoff(0.9, keep=4), theirs.EtaLogitsWarper(0.9, min_tokens_to_keep=4)),
     (RepetitionPenalty(1.3), theirs.RepetitionPenaltyLogitsProcessor(1.3)),
     (RepetitionPenalty(0.5), theirs.RepetitionPenaltyLogitsProcessor(0.5)),
     *[(NoRepeatNGram(n), theirs.NoRepeatNGramLogitsProcessor(n)) for n in (1, 2, 3, 7, 8, 9)],
@@ -111,6 +114,13 @@ def test_a_prompt_of_one_token_is_given_its_first() -> None:
     assert np.isfinite(want).sum() == 4
 
 
+def test_min_p_keeps_as_many_as_it_is_told() -> None:
+    """Of equal ones transformers drops some, by an unstable sort; here there are none."""
+    want = theirs.MinPLogitsWarper(1.0, min_tokens_to_keep=4)(torch.tensor(IDS), torch.tensor(LOGITS)).numpy()
+    assert np.array_equal(MinP(1.0, keep=4)(IDS, LOGITS), want)
+    assert (np.isfinite(want).sum(axis=-1) == 4).all()
+
+
 @pytest.mark.parametrize("keep", [1, 3])
 @pytest.mark.parametrize("p", [0.05, 0.3, 0.9, 0.999])
 def test_typical_p_is_transformers(p: float, keep: int) -> None:
@@ -138,6 +148,26 @@ def test_top_p_is_transformers(p: float) -> None:
     tied = TopP(p)(IDS, TIED)  # which of equal tokens stay is not said by transformers' unstable sort: only how many
     others = theirs.TopPLogitsWarper(p)(torch.tensor(IDS), torch.tensor(TIED)).numpy()
     assert np.array_equal(np.sort(tied, axis=-1), np.sort(others, axis=-1))
+
+
+def test_a_token_that_stands_exactly_at_a_border_is_kept_or_dropped_as_in_transformers() -> None:
+    half = np.log([[0.5, 0.25, 0.25]])
+    assert softmax(half).tolist() == [[0.5, 0.25, 0.25]]
+    assert np.array_equal(theirs.MinPLogitsWarper(0.5)(None, torch.tensor(half)).numpy(), half)
+    assert np.array_equal(MinP(0.5)(IDS, half), half), "as probable as the least that stays"
+    even = np.zeros((1, 4))
+    for p, kept in ((0.5, 2), (0.75, 3)):
+        assert int(theirs.TopPLogitsWarper(p)(None, torch.tensor(even)).isfinite().sum()) == kept
+        assert np.isfinite(TopP(p)(IDS, even)).sum() == kept, "those that reach p, no more"
+
+
+def test_an_end_that_is_hidden_stays_hidden_however_late() -> None:
+    """transformers 4.57 makes it NaN."""
+    hidden = LOGITS.copy()
+    hidden[:, 2] = -np.inf
+    got = ExponentialDecay(3, 1.2, [2, 5])(REPEATING, hidden)
+    assert (got[:, 2] == -np.inf).all()
+    assert np.array_equal(got[:, 5], ExponentialDecay(3, 1.2, [2, 5])(REPEATING, LOGITS)[:, 5])
 
 
 def test_the_whole_processed_distribution_on_the_demo_model() -> None:
@@ -186,6 +216,27 @@ def test_extreme_uniforms_never_draw_an_impossible_token(monkeypatch: pytest.Mon
 
     draw.rng = Edges()  # type: ignore[assignment]
     assert draw.one(logits).tolist() == [1, 3]
+    short = np.random.default_rng(0).normal(0, 3, (400, 2, 61))
+    short[..., [0, 60]] = -np.inf
+    assert (np.cumsum(softmax(short), axis=-1)[..., -1] < math.nextafter(1.0, 0.0)).any(), "some sums fall short of 1"
+    for logits in short:
+        assert draw.one(logits).tolist() == [1, 59]
+
+
+def test_a_uniform_of_zero_draws_what_can_be_drawn_first() -> None:
+    draw = Draw(seed=0)
+
+    class Zero:
+        def random(self, shape: tuple[int, int]) -> np.ndarray:
+            return np.zeros(shape)
+
+    draw.rng = Zero()  # type: ignore[assignment]
+    assert draw.several(np.array([[-np.inf, 0.0, -np.inf, 0.3, -np.inf]]), 3).tolist() == [[3, 1, 0]]
+
+
+def test_a_draw_is_computed_in_float64_whatever_the_logits_are() -> None:
+    logits = np.random.default_rng(0).normal(0, 1, (50, 42384)).astype(np.float32)
+    assert np.array_equal(Draw(seed=2).one(logits), Draw(seed=2).one(logits.astype(np.float64)))
 
 
 OPTIONS: list[dict[str, Any]] = [
@@ -194,11 +245,16 @@ OPTIONS: list[dict[str, Any]] = [
     {"do_sample": True, "top_k": 0, "top_p": 0.7},
     {"do_sample": True, "top_k": 7, "top_p": 0.4, "temperature": 1.7},
     {"do_sample": True, "min_length": 40, "temperature": 3.0},
+    {"do_sample": True, "top_k": 0, "top_p": 0.9, "temperature": 4.0},
+    {"do_sample": True, "top_k": 30, "top_p": 0.9, "min_p": 0.2, "temperature": 4.0},
+    {"do_sample": True, "top_k": 0, "top_p": 0.95, "min_p": 0.1, "typical_p": 0.6, "temperature": 3.0},
     {"do_sample": True, "temperature": None, "top_k": None, "min_p": 0.1, "typical_p": 0.8},
     {"do_sample": True, "top_k": 0, "epsilon_cutoff": 3e-3, "eta_cutoff": 2e-3, "num_beams": 3},
     {"do_sample": True, "top_k": 1, "top_p": 0.1, "num_beams": 2},
+    {"do_sample": True, "top_k": 1, "num_beams": 2, "eos_token_id": None},
     {"temperature": 0.6, "top_k": 3},
     {"repetition_penalty": 1.3, "no_repeat_ngram_size": 2, "bad_words_ids": [[7], [5, 9], [2]]},
+    {"sequence_bias": [[[2], 9.0], [[26], -9.0]], "repetition_penalty": 1.5},
     {"sequence_bias": [[[5, 9], -2.5], [[11], 3.0]], "min_new_tokens": 5, "renormalize_logits": True},
     {"suppress_tokens": [4, 5], "begin_suppress_tokens": [9], "forced_bos_token_id": 12, "min_length": 2},
     {"forced_eos_token_id": 2, "exponential_decay_length_penalty": (1, 1.4), "renormalize_logits": True},
@@ -224,9 +280,10 @@ def test_the_rules_are_those_that_transformers_generate_builds(options: dict[str
             idle = 0 if options.get("min_length", T) > T else bool(options.get("min_length"))  # left out here
             assert len(rules) == len(chain) - doubled - idle, (rules, chain)
             logits = ours("float64")(ids).logits[:, -1]
-            got, want = apply(rules, ids, logits), chain(torch.tensor(ids), torch.tensor(logits))
-            assert np.array_equal(np.isfinite(got), np.isfinite(want.numpy())), "other tokens are kept"
-            assert_close("processed", softmax(got), torch.softmax(want, dim=-1).numpy(), LANE_A)
+            for so_far in (ids, np.append(ids, [[12]], axis=1)):  # before the first new token, and before the second
+                got, want = apply(rules, so_far, logits), chain(torch.tensor(so_far), torch.tensor(logits))
+                assert np.array_equal(np.isfinite(got), np.isfinite(want.numpy())), "other tokens are kept"
+                assert_close("processed", softmax(got), torch.softmax(want, dim=-1).numpy(), LANE_A)
 
 
 def test_a_sum_that_grows_where_nothing_is_added_draws_nothing_there(monkeypatch: pytest.MonkeyPatch) -> None:

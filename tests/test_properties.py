@@ -9,7 +9,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minibiogpt import BioGptConfig, BioGptForCausalLM, Trace
+from minibiogpt import BioGptConfig, BioGptForCausalLM, KVCache, Trace
 from tests.budgets import LANE_A
 from tests.compare import assert_close
 from tests.configs import CONFIGS
@@ -148,6 +148,14 @@ def test_a_reordered_cache_is_that_of_the_reordered_rows(seed: int, order: list[
     assert_near(
         model()(nexts, past_key_values=past).logits, model()(np.concatenate([tokens[order], nexts], 1)).logits[:, 5:]
     )
+
+
+def test_a_reordered_cache_is_continued_in_place() -> None:
+    past = KVCache.empty(model().config, 2, 9, dtype="float64")
+    past = model()(ids(0, 5, rows=2), past_key_values=past).past_key_values.reorder(np.array([1, 0]))
+    longer = model()(ids(1, 2, rows=2), past_key_values=past).past_key_values
+    assert np.shares_memory(longer[1][0], past[1][0]), "a step of beam search copies the cache once, not twice"
+    assert (past.capacity, longer.capacity) == (9, 9)
 
 
 def test_a_cache_grows_by_doubling_and_keeps_what_it_holds() -> None:

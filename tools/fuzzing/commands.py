@@ -166,7 +166,7 @@ def _check_words(said: str, code: Any) -> None:
         assert len(lines) == 1, f"not one line: {said[:2000]!r}"
         assert lines[0].startswith("minibiogpt: error: "), said[:2000]
         assert lines[0].isprintable(), f"signs that a terminal obeys: {lines[0][:2000]!r}"
-        assert len(lines[0]) < 10_000, f"a line of {len(lines[0])} characters"
+        assert len(lines[0]) < 10_000, f"a line of {len(lines[0])} characters: {lines[0][:300]!r}"
 
 
 @contextlib.contextmanager
