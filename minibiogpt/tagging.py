@@ -80,7 +80,7 @@ def _words(tagged: Sequence[Tagged]) -> list[list[Tagged]]:
 
 
 def _parted(label: str) -> tuple[str, str]:
-    """ "B-DRUG" is ("B", "DRUG"), "DRUG" is ("", "DRUG")."""
+    """Prefix and kind: of "B-DRUG" these are B and DRUG, of "DRUG" none and DRUG."""
     prefix, dash, kind = label.partition("-")
     known = dash and prefix in (BEGIN, INSIDE, *LAST, *ALONE)
     return (prefix, kind) if known else ("", label)

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import pickle
-import pty
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -167,17 +164,22 @@ def test_nonsense_is_one_line(words: list[str], message: str, capsys: pytest.Cap
     assert told.count("\n") == 1
 
 
-def test_beams_of_the_models_own_are_not_streamed(tmp_path: Path) -> None:
-    """On a terminal a single text is written word by word, but beam search has no words before its end."""
+@pytest.mark.parametrize("own", [{"num_beams": 3}, {"do_sample": True, "num_return_sequences": 2}])
+def test_on_a_terminal_a_model_whose_own_options_give_no_stream_writes_at_once(
+    own: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There a single text is written word by word, but beam search has no words before its end."""
     shutil.copytree(find_model("demo"), tmp_path / "model")
-    GenerationConfig(num_beams=3, eos_token_id=2, pad_token_id=1).save_pretrained(tmp_path / "model")
-    reader, terminal = pty.openpty()
-    line = [sys.executable, "-m", "minibiogpt", "generate", TEXT, "--model", str(tmp_path / "model")]
-    run = subprocess.run(line, stdout=terminal, stderr=subprocess.PIPE, timeout=60)
-    os.close(terminal)
-    assert run.returncode == 0, run.stderr
-    assert os.read(reader, 4096).decode().startswith(TEXT)
-    os.close(reader)
+    said = own | {"eos_token_id": 2, "pad_token_id": 1, "return_dict_in_generate": True}
+    (tmp_path / "model" / "generation_config.json").write_text(json.dumps(said))
+    piped = run(capsys, TEXT, "--model", str(tmp_path / "model"))
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert run(capsys, TEXT, "--model", str(tmp_path / "model")) == piped
+    assert piped.count(TEXT) == own.get("num_return_sequences", 1)
+
+
+def test_an_error_is_no_longer_than_a_page(capsys: pytest.CaptureFixture[str]) -> None:
+    assert len(run(capsys, "--file", "a/" * 5000, code=2)) < 2100
 
 
 def test_many_texts_go_in_batches_and_a_file_line_by_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from minibiogpt import __version__
 from minibiogpt.cli import classify, convert, download, embed, generate, info, score, tag, tokenize
 from minibiogpt.errors import InputError
 
+LONGEST = 2000  # characters of an error or a warning; who needs more looks at what was typed
 COMMANDS = (generate, tokenize, score, embed, classify, tag, info, download, convert)
 
 
@@ -86,5 +87,6 @@ def _warn(message: Warning | str, *place: object) -> None:
 def _say(what: str, message: object) -> None:
     """One line; signs that a terminal would obey (a name in a file may hold them) are written as escapes."""
     line = " ".join(str(message).split())
-    shown = "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in line)
+    cut = line if len(line) <= LONGEST else f"{line[:LONGEST]} ..."  # a path alone may have 4,096 characters
+    shown = "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in cut)
     print(f"minibiogpt: {what}: {shown}", file=sys.stderr)

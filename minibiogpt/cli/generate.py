@@ -137,6 +137,7 @@ def _prompt(tokenizer: BioGptTokenizer, texts: list[str], options: argparse.Name
 def _said(tokenizer: BioGptTokenizer, options: argparse.Namespace) -> dict[str, Any]:
     """The options of generate that were typed, and no others: those follow the model's own."""
     said = {name: getattr(options, name) for name in OPTIONS if getattr(options, name) is not None}
+    said["return_dict_in_generate"] = False  # ids are enough here, whatever the model's own options are
     said |= {"do_sample": True} if options.sample else {}
     said |= {"use_cache": False} if options.no_cache else {}
     said |= {"stop_strings": options.stop} if options.stop else {}
