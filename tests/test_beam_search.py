@@ -182,6 +182,8 @@ def test_scores_add_up(pairs: Any) -> None:
         steps = [(step, int(origin)) for step, origin in enumerate(origins) if origin >= 0]
         sum_ = sum(out.scores[step][origin, out.sequences[row, 3 + step]] for step, origin in steps)
         assert abs(sum_ / len(steps) ** 0.5 - out.sequences_scores[row]) < 1e-12
+    cache = out.past_key_values
+    assert (cache.batch_size, cache.seq_length) == (4, 3 + len(out.scores) - 1), "all but the last token were fed"
     unasked = model.generate([[5, 6, 7]], return_dict_in_generate=True, **options)
     assert unasked.sequences_scores is None, "as in transformers"
 

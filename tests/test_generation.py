@@ -91,6 +91,7 @@ def test_a_seed_gives_the_same_text_and_another_another() -> None:
     [
         ({"input_ids": [[]]}, "at least one position"),
         ({"input_ids": [[1, 1, 1]]}, "a real token"),
+        ({"input_ids": [[2, 5, 9], [1, 1, 1]]}, "each row must hold a real token; found a row of pads"),
         ({"input_ids": [[2, 5, 1]]}, "padded on the left.*padding_side='left'"),
         ({"input_ids": [[2, 5]], "attention_mask": [[1]]}, "must cover past and new"),
         ({"max_new_tokens": 0}, "max_new_tokens must be a whole number, 1 or more; found 0"),
@@ -176,17 +177,29 @@ def test_the_longest_text_that_fits() -> None:
 
 
 def test_a_progress_bar_counts_the_new_tokens(capfd: pytest.CaptureFixture[str]) -> None:
-    ours().generate([[2, 92]], max_new_tokens=7, min_length=9, progress=True)
-    assert "7/7" in capfd.readouterr().err
+    ours().generate([[2, 92], [2, 26]], max_new_tokens=7, min_length=9, progress=True)
+    assert "7/7" in capfd.readouterr().err, "of a row, however many there are"
 
 
-def test_no_progress_bar_is_shown_where_no_terminal_is(
-    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_a_progress_bar_is_shown_of_long_runs_on_a_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     want = ours().generate([[2, 92]], max_new_tokens=60, min_length=62)
-    assert capfd.readouterr().err == ""
+    assert capsys.readouterr().err == "", "no terminal, no bar"
+    with monkeypatch.context() as patch:
+        patch.setattr(sys.stderr, "isatty", lambda: True)
+        for new, streamer, shown in ((60, None, True), (50, None, False), (60, TextStreamer(tokenizer()), False)):
+            ours().generate([[2, 92]], max_new_tokens=new, min_length=new + 2, streamer=streamer)
+            assert ("60/60" in capsys.readouterr().err) is shown
     monkeypatch.setattr(sys, "stderr", None)  # as in a program that has no console
     assert np.array_equal(ours().generate([[2, 92]], max_new_tokens=60, min_length=62), want)
+
+
+def test_what_the_config_says_of_outputs_is_not_asked_of_each_step() -> None:
+    model = BioGptForCausalLM.from_pretrained("demo", attn_implementation="blocked", output_attentions=True)
+    with pytest.raises(InputError, match="eager"):
+        model([[2, 92, 26]])
+    assert np.array_equal(model.generate([[2, 92, 26]]), ours().generate([[2, 92, 26]]))
 
 
 def test_whole_numbers_of_numpy_are_taken() -> None:

@@ -172,6 +172,10 @@ def test_what_is_returned_with_the_scores_of_each_step() -> None:
     assert got.past_key_values.seq_length == ids.shape[1] + 5
     assert got.sequences_scores is None
     assert got["sequences"] is got[0] is got.sequences
+    handed = GenerationConfig(return_dict_in_generate=True, max_new_tokens=6, min_new_tokens=6, repetition_penalty=1.5)
+    again = ours("float64").generate(ids, generation_config=handed)
+    assert np.array_equal(again.sequences, got.sequences)
+    assert again.scores is again.logits is None
 
 
 def test_several_sequences_of_one_prompt_are_drawn_apart() -> None:
