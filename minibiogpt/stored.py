@@ -38,7 +38,7 @@ class StoredTensor:
     def read(self, dtype: str) -> np.ndarray:
         """The numbers in ``dtype``; float32 asked for and stored is the mapping itself."""
         raw = widened(self.mapped(), self.dtype)
-        with np.errstate(over="ignore"):  # a number too large for the dtype is reported as non-finite
+        with np.errstate(over="ignore", invalid="ignore"):  # what is no number in the dtype is reported as such
             converted = raw.astype(dtype, copy=False)
         return converted if converted.flags.aligned else converted.copy()
 

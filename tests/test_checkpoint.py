@@ -269,3 +269,12 @@ def test_the_base_model_alone_is_saved_as_transformers_saves_it(folder: Path) ->
     got = base(IDS).last_hidden_state
     assert np.abs(got - want).max() <= 1e-10 * np.abs(want).max()
     assert np.array_equal(BioGptModel.from_pretrained(folder.parent / "base", dtype="float64")(IDS)[0], got)
+
+
+def test_a_signalling_nan_is_a_nan_like_any_other(tmp_path: Path) -> None:
+    """NumPy warns when it narrows one; the user is told which tensor it is in."""
+    model = BioGptForCausalLM.from_config(BioGptConfig(**CONFIGS["gelu"]), dtype="float64")
+    model.biogpt.layer_norm.bias.view(np.uint64)[0] = 0x7FF0000000000001
+    model.save_pretrained(tmp_path)
+    with pytest.raises(CheckpointError, match="NaN or infinity in layer_norm.bias"):
+        BioGptForCausalLM.from_pretrained(tmp_path, dtype="float32")
