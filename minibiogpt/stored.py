@@ -86,7 +86,7 @@ def recast(raw: np.ndarray, dtype: str, wanted: str) -> np.ndarray:
     """
     if dtype == wanted:
         return raw
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         if wanted != "BF16":
             return widened(raw, dtype).astype(FLOATS[wanted])
         bits = widened(raw, dtype).astype("<f4").view(np.uint32)

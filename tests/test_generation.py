@@ -93,6 +93,7 @@ def test_a_seed_gives_the_same_text_and_another_another() -> None:
         ({"input_ids": [[1, 1, 1]]}, "a real token"),
         ({"input_ids": [[2, 5, 9], [1, 1, 1]]}, "each row must hold a real token; found a row of pads"),
         ({"input_ids": [[2, 5, 1]]}, "padded on the left.*padding_side='left'"),
+        ({"input_ids": [[2, 5, 9], [2, 5, 1]]}, "padded on the left"),
         ({"input_ids": [[2, 5]], "attention_mask": [[1]]}, "must cover past and new"),
         ({"max_new_tokens": 0}, "max_new_tokens must be a whole number, 1 or more; found 0"),
         ({"max_new_tokens": 2.0}, "max_new_tokens must be a whole number"),
@@ -119,6 +120,11 @@ def test_a_seed_gives_the_same_text_and_another_another() -> None:
         ({"num_beams": 0}, "num_beams must be a whole number, 1 or more; found 0"),
         ({"num_beams": True}, "num_beams must be a whole number, 1 or more"),
         ({"num_beams": 1875}, "num_beams must be at most the vocabulary's size, 1874; found 1875"),
+        ({"num_return_sequences": 0}, "num_return_sequences must be a whole number, 1 or more; found 0"),
+        ({"min_new_tokens": -1}, "min_new_tokens must be a whole number, 0 or more; found -1"),
+        ({"min_p": 1.01}, r"min_p must be a number in \[0, 1\]"),
+        ({"typical_p": 0.0}, r"typical_p must be a number in \(0, 1\]"),
+        ({"epsilon_cutoff": 1.0}, r"epsilon_cutoff must be a number in \[0, 1\)"),
         ({"num_beams": 2, "num_return_sequences": 3}, "at most num_beams, 2; found 3"),
         ({"num_return_sequences": 2}, "must be 1 in greedy decoding.*do_sample=True"),
         ({"early_stopping": "always"}, "early_stopping must be one of False, True, 'never'; found 'always'"),
@@ -162,6 +168,14 @@ def test_bad_options_are_one_clear_error(options: dict, message: str) -> None:
     with pytest.raises(InputError, match=message):
         ours().generate(ids, **options)
     assert ours().generate([[2, 92, 26]], max_new_tokens=1).shape == (1, 4), "nothing is lost"
+
+
+def test_options_of_sampling_at_the_border_where_they_hide_nothing() -> None:
+    options: dict[str, Any] = {"do_sample": True, "seed": 3, "max_new_tokens": 9, "top_k": 0}
+    want = ours().generate([[2, 92, 26]], **options)
+    idle = {"top_p": 1.0, "min_p": 0.0, "typical_p": 1.0, "epsilon_cutoff": 0.0, "eta_cutoff": 0.0, "temperature": 1.0}
+    for name, value in idle.items():
+        assert np.array_equal(ours().generate([[2, 92, 26]], **options, **{name: value}), want), name
 
 
 def test_the_longest_text_that_fits() -> None:

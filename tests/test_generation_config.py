@@ -250,6 +250,13 @@ def test_your_own_rules_and_criteria_are_plain_functions() -> None:
     assert seen == [(1, ids.shape[1] + i) for i in range(4)]
     stopped = ours().generate(ids, stopping_criteria=[lambda ids, scores: ids.shape[1] == 7], min_new_tokens=9)
     assert stopped.shape[1] == 7
+    steps: list[int] = []
+    for beams in (1, 2):
+        ours().generate(
+            ids, stopping_criteria=[lambda ids, scores: steps.append(len(scores)) or False], num_beams=beams,
+            min_new_tokens=3, max_new_tokens=3, return_dict_in_generate=True, output_scores=True,
+        )  # fmt: skip
+    assert steps == [1, 2, 3] * 2, "a criterion is told the scores of all steps so far"
     allowed = tokenizer().convert_tokens_to_ids(["pain</w>", "and</w>"])
     given: list[np.ndarray] = []
     options: dict[str, Any] = {"min_new_tokens": 2, "max_new_tokens": 2, "temperature": 3.0, "top_k": 5}

@@ -159,6 +159,12 @@ def test_a_token_that_stands_exactly_at_a_border_is_kept_or_dropped_as_in_transf
     for p, kept in ((0.5, 2), (0.75, 3)):
         assert int(theirs.TopPLogitsWarper(p)(None, torch.tensor(even)).isfinite().sum()) == kept
         assert np.isfinite(TopP(p)(IDS, even)).sum() == kept, "those that reach p, no more"
+    eighths = np.log([[0.5, 0.25, 0.125, 0.125]])
+    assert softmax(eighths)[0, :2].tolist() == [0.5, 0.25]
+    for p, kept in ((0.25, [1]), (0.75, [0, 1])):
+        want = theirs.TypicalLogitsWarper(p)(None, torch.tensor(eighths)).numpy()
+        assert np.array_equal(TypicalP(p)(IDS, eighths), want)
+        assert np.flatnonzero(np.isfinite(want)).tolist() == kept
 
 
 def test_an_end_that_is_hidden_stays_hidden_however_late() -> None:
