@@ -13,7 +13,7 @@ import torch
 import transformers
 
 from minibiogpt import BioGptConfig, BioGptForCausalLM, CheckpointError, InputError
-from minibiogpt.generation import GenerateOutput, GenerationConfig
+from minibiogpt.generation import GenerateOutput, GenerationConfig, StopStrings
 from tests.configs import CONFIGS
 from tests.demo import ours, reference, tokenizer
 from tests.reference import build, save
@@ -213,11 +213,19 @@ def test_a_stop_string_counts_as_soon_as_some_of_it_is_new(beams: int) -> None:
     free = ours().generate(**batch, **options)
     told = tok.batch_decode(free, skip_special_tokens=True)
     assert told[0].startswith("Ibuprofen is best used for pain and")
-    held = ["used for", "Ibuprofen is", "acts by", "Metformin", "<pad>", "</s>"]
+    held = ["used for", "Ibuprofen is", "acts by", "Metformin"]
     got = ours().generate(**batch, stop_strings=held, tokenizer=tok, **options)
-    assert np.array_equal(got, free), "what a prompt holds ends no row, nor do tokens that are no text"
+    assert np.array_equal(got, free), "what a prompt holds ends no row"
     got = ours().generate(**batch, stop_strings=["used for pain"], tokenizer=tok, **options)
     assert tok.batch_decode(got, skip_special_tokens=True) == ["Ibuprofen is best used for pain", told[1]]
+
+
+def test_tokens_that_are_no_text_neither_stop_a_row_nor_part_a_string() -> None:
+    tok = tokenizer()
+    pain, and_ = tok.convert_tokens_to_ids(["pain</w>", "and</w>"])
+    prompt, ids = np.array([[2, pain]]), np.array([[2, pain, 2, and_, 0]])
+    assert StopStrings("pain and", tok, prompt)(ids).tolist() == [True]
+    assert StopStrings(["</s>", "<s>"], tok, prompt)(ids).tolist() == [False]
 
 
 def test_stop_strings_end_where_transformers_does_on_whole_words() -> None:
