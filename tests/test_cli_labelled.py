@@ -13,7 +13,7 @@ import transformers
 from transformers.pipelines.token_classification import TokenClassificationPipeline
 
 from minibiogpt import BioGptForSequenceClassification, BioGptForTokenClassification, BioGptTokenizer
-from minibiogpt.cli import main
+from minibiogpt.cli import main, tag
 from minibiogpt.cli.resume import Resumable
 from minibiogpt.tagging import Tagged, entities
 from tests.budgets import LANE_A
@@ -139,6 +139,16 @@ def test_tags_stand_where_transformers_has_them(models: Any, capsys: pytest.Capt
     pieces = BioGptTokenizer.from_pretrained("demo").tokenize(texts[0])
     assert [row.split()[0] for row in table[1 : len(pieces) + 1]] == pieces
     assert len(table) == 1 + len(pieces) + len(said[0]["entities"]), "a line for each token, and for each entity"
+
+
+def test_what_is_found_is_shown_on_one_line_and_written_as_it_is(
+    models: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = {"entities": [{"label": "DISEASE", "start": 2, "end": 17, "score": 0.5}]}
+    shown = tag._lines("a type 2\n diabetes", said)
+    assert shown.splitlines()[1] == f"  {'DISEASE':20}  {2:5}  {17:5}  0.500  type 2 diabete"
+    for command, model in (("classify", "single"), ("tag", "tags")):
+        assert "β-blocker" in run(capsys, command, "β-blocker", "--model", str(models[model]), "--json")
 
 
 def test_each_strategy_of_tag_is_that_of_entities(models: Any, capsys: pytest.CaptureFixture[str]) -> None:

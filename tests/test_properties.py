@@ -150,6 +150,19 @@ def test_a_reordered_cache_is_that_of_the_reordered_rows(seed: int, order: list[
     )
 
 
+def test_two_continuations_of_a_cache_with_room_do_not_meet() -> None:
+    prompt, one, other = ids(0, 5), ids(1, 3), ids(2, 2)
+    past = model()(prompt, past_key_values=KVCache.empty(model().config, 1, 20, dtype="float64")).past_key_values
+    first = model()(one, past_key_values=past).past_key_values
+    assert np.shares_memory(first[1][0], past[1][0]), "the first is written behind the prompt"
+    second = model()(other, past_key_values=past).past_key_values
+    for grown, new in ((first, one), (second, other)):
+        want = model()(np.concatenate([prompt, new], axis=1)).past_key_values
+        for (k, v), (their_k, their_v) in zip(grown, want, strict=True):
+            assert_near(k, their_k)
+            assert_near(v, their_v)
+
+
 def test_a_reordered_cache_is_continued_in_place() -> None:
     past = KVCache.empty(model().config, 2, 9, dtype="float64")
     past = model()(ids(0, 5, rows=2), past_key_values=past).past_key_values.reorder(np.array([1, 0]))

@@ -122,7 +122,9 @@ def test_cleaning_never_fails_and_leaves_a_text_without_digits_and_tags_alone() 
             assert clean_large(text) == text
 
 
-def test_the_command_sets_apart_what_goes_in_and_cleans_what_comes_out(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_sets_apart_what_goes_in_and_cleans_what_comes_out(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     words = ["generate", "Patient B42 was given", "--max-new-tokens", "1"]
     assert main([*words, "--json", "--split-digits"]) == 0
     (apart,) = json.loads(capsys.readouterr().out)
@@ -137,6 +139,10 @@ def test_the_command_sets_apart_what_goes_in_and_cleans_what_comes_out(capsys: p
     assert cleaned["continuation"] == clean_large(apart["continuation"])
     assert main([*words, "--split-digits", "--clean-large"]) == 0
     assert capsys.readouterr().out == cleaned["text"] + "\n"
+    monkeypatch.setattr("minibiogpt.text.clean_large", str.upper)  # for there is nothing to clean in the new part
+    assert main([*words, "--json", "--split-digits", "--clean-large"]) == 0
+    (loud,) = json.loads(capsys.readouterr().out)
+    assert loud["continuation"] == apart["continuation"].upper() != apart["continuation"]
 
 
 def test_cleaning_and_streaming_exclude_each_other(capsys: pytest.CaptureFixture[str]) -> None:
