@@ -139,9 +139,8 @@ class Beams:
         if config.early_stopping == "never" and config.length_penalty > 0:
             best_length = self.longest
         best = self.running.scores[:, :1] / self._divisor(best_length)
-        worst = self.done.scores.min(axis=1, keepdims=True)
-        beatable = (best > self.xp.where(self.done.ended, worst, DEAD)).any(axis=1, keepdims=True)
-        self.improvable = self.improvable & beatable
+        worst = self.done.scores.min(axis=1, keepdims=True)  # near DEAD while fewer than K have ended
+        self.improvable = self.improvable & (best > worst)
         full = config.early_stopping is True and bool(self.done.ended.all())
         return not bool(self.improvable.any()) or full or bool(hits.all())
 
