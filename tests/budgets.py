@@ -166,3 +166,7 @@ BEAM_SUM = FACTOR * 1.8e-6
 # Scores: the mean of -log p of each of 500 sentences, float32 against PyTorch in float32, measured 2026-11-21 with the
 # demo model (NumPy 2.4, torch 2.13, 1 thread, x86-64): 5.5e-7 of the largest.
 SCORE_FLOAT32 = FACTOR * 5.5e-7
+
+# What a command prints has four decimals; what it writes from float64 is rounded once, to float32.
+PRINTED = 1e-4
+NARROWED = 2**-24

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import math
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -17,18 +15,7 @@ import transformers
 
 from minibiogpt.hub import DEMO
 from tests.test_tokenizer import folder
-
-TOOL = Path(__file__).parent.parent / "tools" / "check_real.py"
-
-
-@pytest.fixture(scope="module")
-def tool() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("check_real", TOOL)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+from tools import check_real as tool
 
 
 def saved(name: str, path: Path) -> Path:
@@ -50,7 +37,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return saved("base", tmp_path_factory.mktemp("base"))
 
 
-def without_beam_search(tool: ModuleType, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+def without_beam_search(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The checks of the base model; five beams to a length of 100 and more would take their time here."""
     checks = [check for check in tool.BASE if not check.what.startswith("beam")]
     assert len(checks) == len(tool.BASE) - 1
@@ -59,9 +46,9 @@ def without_beam_search(tool: ModuleType, monkeypatch: pytest.MonkeyPatch) -> li
 
 
 def test_ids_agree_and_what_depends_on_the_weights_differs(
-    tool: ModuleType, base: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    base: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    without_beam_search(tool, monkeypatch)
+    without_beam_search(monkeypatch)
     assert tool.main(["--model", str(base), "--json"]) == 1
     rows = json.loads(capsys.readouterr().out)
     verdicts = {row["what"]: row["agrees"] for row in rows}
@@ -73,9 +60,9 @@ def test_ids_agree_and_what_depends_on_the_weights_differs(
 
 
 def test_a_table_that_says_what_this_model_does_agrees(
-    tool: ModuleType, base: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    base: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    checks = without_beam_search(tool, monkeypatch)
+    checks = without_beam_search(monkeypatch)
     loaded = tool.load(str(base), "float32")
     doctored = [check._replace(expected=check.find(loaded)) for check in checks]
     monkeypatch.setitem(tool.PUBLISHED, 42384, doctored)
@@ -92,9 +79,7 @@ def test_a_table_that_says_what_this_model_does_agrees(
     )
 
 
-def test_large_is_chosen_by_its_vocabulary(
-    tool: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_large_is_chosen_by_its_vocabulary(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert tool.main(["--model", str(saved("large", tmp_path)), "--json"]) == 1
     rows = json.loads(capsys.readouterr().out)
     assert [row["agrees"] for row in rows] == [True, True, False]
@@ -103,7 +88,7 @@ def test_large_is_chosen_by_its_vocabulary(
 
 
 @pytest.mark.parametrize("error", [TypeError("unexpected option"), pytest.param(None, id="InputError")])
-def test_what_cannot_be_computed_is_a_row_that_differs(tool: ModuleType, error: Exception | None) -> None:
+def test_what_cannot_be_computed_is_a_row_that_differs(error: Exception | None) -> None:
     def find(loaded: Any) -> Any:
         raise error or tool.InputError("a beam", "none", "wait")
 
@@ -125,11 +110,11 @@ def test_what_cannot_be_computed_is_a_row_that_differs(tool: ModuleType, error: 
         ([[1.0, 1.0]], [[1.0]], 1e-4, False),
     ],
 )
-def test_agreement(tool: ModuleType, found: Any, expected: Any, within: float, want: bool) -> None:
+def test_agreement(found: Any, expected: Any, within: float, want: bool) -> None:
     assert tool.agrees(found, expected, within) is want
 
 
-def test_the_published_texts_have_the_published_lengths(tool: ModuleType) -> None:
+def test_the_published_texts_have_the_published_lengths() -> None:
     """Cut off by max_length: the ids of the text are as many as were asked for, less the padding in front."""
     loaded = tool.BioGptTokenizer.from_pretrained(folder("base"))
     first, second = (len(loaded.encode(text)) for text in ("Hello, my dog is a little", "Today, I"))
@@ -144,7 +129,9 @@ def test_an_unusable_folder_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
         (tmp_path, "config.json"),
         (DEMO, "vocab_size must be 42384 or 57717 (base or Large); found"),
     ):
-        run = subprocess.run([sys.executable, TOOL, "--model", name], capture_output=True, text=True, check=False)
+        run = subprocess.run(
+            [sys.executable, tool.__file__, "--model", name], capture_output=True, text=True, check=False
+        )
         assert (run.returncode, run.stdout) == (2, "")
         assert run.stderr.startswith("check_real: error: ")
         assert message in run.stderr

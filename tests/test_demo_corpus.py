@@ -2,27 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections import Counter
-from pathlib import Path
-from types import ModuleType
 
-import pytest
-
-TOOL = Path(__file__).parent.parent / "tools" / "demo_corpus.py"
+from tools import demo_corpus as tool
 
 
-@pytest.fixture(scope="module")
-def tool() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("demo_corpus", TOOL)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_no_held_out_sentence_occurs_in_a_training_document_even_inside_another_sentence(tool: ModuleType) -> None:
+def test_no_held_out_sentence_occurs_in_a_training_document_even_inside_another_sentence() -> None:
     train, held_out = tool.corpus(0)
     assert len(train) > 25_000
     assert len(held_out) > 300
@@ -30,11 +15,11 @@ def test_no_held_out_sentence_occurs_in_a_training_document_even_inside_another_
     assert [sentence for sentence in held_out if sentence in everything] == []
 
 
-def test_the_same_seed_gives_the_same_corpus_and_another_seed_another(tool: ModuleType) -> None:
+def test_the_same_seed_gives_the_same_corpus_and_another_seed_another() -> None:
     assert tool.corpus(3, 500) == tool.corpus(3, 500) != tool.corpus(4, 500)
 
 
-def test_every_exception_replaces_a_template_and_every_illness_named_is_in_the_tables(tool: ModuleType) -> None:
+def test_every_exception_replaces_a_template_and_every_illness_named_is_in_the_tables() -> None:
     assert set(tool.PURPOSE) <= set(tool.DRUG)
     assert set(tool.OFTEN) | set(tool.FOUND) <= set(tool.ORGANISM)
     tables = tool.read_facts()
@@ -45,7 +30,7 @@ def test_every_exception_replaces_a_template_and_every_illness_named_is_in_the_t
     assert all(any(use.startswith(word) for use in uses) for word in tool.PURPOSES)
 
 
-def test_every_row_has_its_columns_and_every_name_one_row(tool: ModuleType) -> None:
+def test_every_row_has_its_columns_and_every_name_one_row() -> None:
     columns = {"drugs": 6, "genes": 3, "organisms": 4, "nutrients": 3, "abbreviations": 3}
     tables = tool.read_facts()
     assert set(tables) == set(columns)
@@ -55,7 +40,7 @@ def test_every_row_has_its_columns_and_every_name_one_row(tool: ModuleType) -> N
         assert [twice for twice, count in Counter(row[0] for row in rows).items() if count > 1] == []
 
 
-def test_no_question_stays_without_its_answer(tool: ModuleType) -> None:
+def test_no_question_stays_without_its_answer() -> None:
     train, _ = tool.corpus(0)
     assert sum("?" in text for text in train) > 1000
     assert [text for text in train if text.endswith("?")] == []

@@ -14,6 +14,8 @@ import transformers
 
 from minibiogpt import BioGptConfig, BioGptForCausalLM, CheckpointError, InputError
 from minibiogpt.generation import GenerateOutput, GenerationConfig, StopStrings
+from tests.budgets import BEAM_STEP
+from tests.compare import assert_close
 from tests.configs import CONFIGS
 from tests.demo import ours, reference, tokenizer
 from tests.reference import build, save
@@ -167,7 +169,7 @@ def test_what_is_returned_with_the_scores_of_each_step() -> None:
         assert len(mine) == len(other) == 6
         for a, b in zip(mine, other, strict=True):
             finite = np.isfinite(b.numpy())
-            np.testing.assert_allclose(a[finite], b.numpy()[finite], rtol=1e-5, atol=1e-5)
+            assert_close("a step", np.float32(a[finite]), b.numpy()[finite], BEAM_STEP)
             assert np.array_equal(np.isfinite(a), finite)
     assert got.past_key_values.seq_length == ids.shape[1] + 5
     assert got.sequences_scores is None
@@ -277,6 +279,7 @@ def test_your_own_rules_and_criteria_are_plain_functions() -> None:
         free = np.delete(mine, 2)
         assert np.array_equal(free, np.delete(logits, 2)), "before those of sampling"
         assert np.isfinite(scores).sum() == 5
-        assert abs(np.exp(scores[np.isfinite(scores)]).sum() - 1) < 1e-5, "and the last of all renormalizes"
+        whole = np.exp(scores[np.isfinite(scores)]).sum()
+        assert_close("the last of all renormalizes", whole, np.float32(1), BEAM_STEP)
     only = ours().generate(ids, prefix_allowed_tokens_fn=lambda row, so_far: allowed, max_new_tokens=5)
     assert set(only[0, ids.shape[1] :].tolist()) <= set(allowed)
