@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numbers
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from minibiogpt import inputs
 from minibiogpt.backend import get_backend
+from minibiogpt.checks import whole
 from minibiogpt.config import BioGptConfig
 from minibiogpt.errors import InputError
 
@@ -109,12 +109,3 @@ def padded(rows: Sequence[np.ndarray]) -> np.ndarray:
     for b, row in enumerate(rows):
         ids[b, : len(row)] = row
     return ids
-
-
-def whole(name: str, value: Any, low: int, high: int | None = None) -> int:
-    """A whole number in [low, high], or an InputError that names it."""
-    fits = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-    if not fits or value < low or (high is not None and value > high):
-        rule = f"{low} or more" if high is None else f"{low} to {high}"
-        raise InputError(f"{name} must be a whole number, {rule}", repr(value), f"correct {name}")
-    return int(value)

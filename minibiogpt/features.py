@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from minibiogpt.backend import Array, Backend
-from minibiogpt.batching import BATCH_TOKENS, Window, batches, padded, rows_of, whole, window_sizes, windows
+from minibiogpt.batching import BATCH_TOKENS, Window, batches, padded, rows_of, window_sizes, windows
+from minibiogpt.checks import whole
 from minibiogpt.errors import InputError
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
-from minibiogpt.batching import whole
+from minibiogpt.checks import whole
 from minibiogpt.cli.loop import Job, add_output, work
 from minibiogpt.cli.options import add_model
 from minibiogpt.cli.records import add_input

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from minibiogpt.batching import whole
+from minibiogpt.checks import whole
 from minibiogpt.cli.options import add_json, add_model, print_json, texts_of
 from minibiogpt.errors import InputError
 from minibiogpt.files import read_text

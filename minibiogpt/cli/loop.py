@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from minibiogpt.batching import BATCH_TOKENS, batches, whole
+from minibiogpt.batching import BATCH_TOKENS, batches
+from minibiogpt.checks import whole
 from minibiogpt.cli.records import Reader, Record, Source, source_of
 from minibiogpt.cli.resume import Done, Resumable, check_new, fingerprint
 from minibiogpt.errors import InputError

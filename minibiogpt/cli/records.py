@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from minibiogpt.batching import whole
+from minibiogpt.checks import whole
 from minibiogpt.errors import InputError
 
 CHUNK = 256

@@ -6,7 +6,6 @@ import dataclasses
 import difflib
 import json
 import math
-import numbers
 import os
 import warnings
 from collections.abc import Callable, Collection
@@ -16,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from minibiogpt.checks import is_real, is_whole
 from minibiogpt.config import BioGptConfig
 from minibiogpt.errors import CheckpointError, InputError, shown
 from minibiogpt.files import read_json, write_beside
@@ -189,19 +189,6 @@ class GenerationConfig:
         told = [f"{name} {self.extra[name]!r}" for name, off in _NOT_HERE.items() if self.extra.get(name, off) != off]
         if told:
             warnings.warn(f"generation options that are not here are passed over: {', '.join(told)}", stacklevel=4)
-
-
-def is_whole(value: Any) -> bool:
-    """Whether it is an integer, Python's or NumPy's; True and False are none."""
-    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
-
-
-def is_real(value: Any) -> bool:
-    """Whether it is a number that a float can hold, and finite."""
-    try:
-        return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
-    except OverflowError:
-        return False
 
 
 def _plain(value: Any) -> Any:

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from minibiogpt.backend import Array, backend_of
+from minibiogpt.checks import is_whole
 from minibiogpt.errors import InputError
-from minibiogpt.generation.config import is_whole
 from minibiogpt.ops import softmax, top_k
 
 
