@@ -129,6 +129,9 @@ def _batch(tokenizer: BioGptTokenizer, case: dict[str, Any]) -> None:
     )  # fmt: skip
     ids, mask = encoded["input_ids"], encoded["attention_mask"]
     assert ids.shape == mask.shape == encoded["offsets"].shape[:2]
+    longest = max(map(len, [*case["texts"], *(case["pair"] or [])]), default=0)
+    starts, ends = encoded["offsets"][..., 0], encoded["offsets"][..., 1]
+    assert ((starts >= 0) & (starts <= ends) & (ends <= longest)).all(), "an offset outside every text"
     cut = (case["max_length"] or 0) > 2  # with less there is no room beside </s>, and transformers cuts nothing
     assert not cut or mask.sum(axis=1).max() <= case["max_length"], "longer than it was cut to"
     assert all(isinstance(text, str) for text in tokenizer.batch_decode(ids))
