@@ -146,6 +146,13 @@ class BioGptConfig:
             raise InputError(f"the sizes must make at most {MOST_WEIGHTS:,} weights", found, "correct config.json")
 
     @property
+    def letters(self) -> dict[str, int]:
+        """The sizes that the config fixes, by their letters; those of a classification head are not among them."""
+        D, H, F = self.hidden_size, self.num_attention_heads, self.intermediate_size
+        V, L, N = self.vocab_size, self.num_hidden_layers, self.max_position_embeddings
+        return {"D": D, "H": H, "Dh": self.head_size, "F": F, "V": V, "L": L, "N": N}
+
+    @property
     def head_size(self) -> int:
         """Dh: the width of one attention head, D / H."""
         return self.hidden_size // self.num_attention_heads

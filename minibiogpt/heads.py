@@ -11,6 +11,7 @@ from minibiogpt import generation, inputs, scoring
 from minibiogpt.backend import Array, Backend, unwarned
 from minibiogpt.checkpoint import causal_lm_shapes, sequence_classification_shapes, token_classification_shapes
 from minibiogpt.config import BioGptConfig
+from minibiogpt.edits import watching
 from minibiogpt.errors import InputError
 from minibiogpt.generation import GenerationConfig
 from minibiogpt.hub import find_model
@@ -47,6 +48,11 @@ class WithHead(Pretrained):
     def named_parameters(self) -> Iterator[tuple[str, Array]]:
         """The base model's, each by its name with ``biogpt.`` in front."""
         return ((f"biogpt.{name}", x) for name, x in self.biogpt.named_parameters())
+
+    def _watched(self, trace: Trace | None, options: dict[str, Any]) -> tuple[Tap, dict[str, Any]]:
+        """The tap of this call, and the options that are left for the base model."""
+        asked = {name: options.pop(name) for name in ("edits", "ablate", "patch_from") if name in options}
+        return watching(self.config, self.backend, trace, **asked), options
 
     def _returned(self, output: Any, return_dict: bool | None) -> Any:
         return output if (self.config.return_dict if return_dict is None else return_dict) else output.to_tuple()
@@ -93,11 +99,12 @@ class BioGptForCausalLM(WithHead):
         -------
         CausalLMOutput, or a tuple of its fields that are not None.
         """
-        base = self.biogpt(input_ids, attention_mask, return_dict=True, trace=trace, **options)
-        tap = Tap(trace)
+        tap, options = self._watched(trace, options)
+        base = self.biogpt(input_ids, attention_mask, return_dict=True, tap=tap, **options)
         logits = tap("logits", self.output_projection(base.last_hidden_state))  # (B, T, V)
         loss = None if labels is None else tap("loss", self.backend.asarray(self._loss(logits, labels)))
         output = CausalLMOutput(loss, logits, base.past_key_values, base.hidden_states, base.attentions)
+        tap.finish()
         return self._returned(output, return_dict)
 
     def _loss(self, logits: Array, labels: Any) -> Array:
@@ -183,13 +190,15 @@ class BioGptForSequenceClassification(WithHead):
         -------
         SequenceClassifierOutput, or a tuple of its fields that are not None.
         """
-        base = self.biogpt(input_ids, attention_mask, return_dict=True, trace=trace, **options)
-        tap = Tap(trace)
+        tap, options = self._watched(trace, options)
+        base = self.biogpt(input_ids, attention_mask, return_dict=True, tap=tap, **options)
+        tap.tell({"labels": self.config.num_labels})
         scores = tap("score", self.score(base.last_hidden_state))  # (B, T, labels)
         rows = self.backend.xp.arange(scores.shape[0])  # (B)
         logits = tap("logits", scores[rows, self._last_real(input_ids, attention_mask, scores)])
         loss = None if labels is None else tap("loss", self.backend.asarray(self._loss(logits, labels)))
         output = SequenceClassifierOutput(loss, logits, base.past_key_values, base.hidden_states, base.attentions)
+        tap.finish()
         return self._returned(output, return_dict)
 
     def _last_real(self, input_ids: Any, attention_mask: Any, scores: Array) -> Array:
@@ -268,11 +277,13 @@ class BioGptForTokenClassification(WithHead):
         TokenClassifierOutput, or a tuple of its fields that are not None.
         """
         options = {"use_cache": False} | options  # no output carries it
-        base = self.biogpt(input_ids, attention_mask, return_dict=True, trace=trace, **options)
-        tap = Tap(trace)
+        tap, options = self._watched(trace, options)
+        base = self.biogpt(input_ids, attention_mask, return_dict=True, tap=tap, **options)
+        tap.tell({"labels": self.config.num_labels})
         logits = tap("logits", self.classifier(base.last_hidden_state))  # (B, T, labels)
         loss = None if labels is None else tap("loss", self.backend.asarray(self._loss(logits, labels, attention_mask)))
         output = TokenClassifierOutput(loss, logits, base.hidden_states, base.attentions)
+        tap.finish()
         return self._returned(output, return_dict)
 
     def _loss(self, logits: Array, labels: Any, attention_mask: Any) -> Array:

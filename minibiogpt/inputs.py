@@ -132,8 +132,10 @@ def positions_of(attention_mask: Array | None, B: int, past: int, T: int, backen
 
 
 def check_positions(position_ids: Array, config: BioGptConfig) -> None:
-    """No position beyond the table: NumPy's own error would not say what N is."""
-    N, largest = config.max_position_embeddings, int(position_ids.max())
+    """No position beyond the table: NumPy's own error would not say what N is, and it would take -3 without a word."""
+    N, largest, smallest = config.max_position_embeddings, int(position_ids.max()), int(position_ids.min())
+    if smallest < -1:
+        raise InputError("a position must be -1 (a pad) or more", str(smallest), "correct the edit of position_ids")
     if largest >= N:
         raise InputError(
             f"a sequence must have at most N = {N} real positions (max_position_embeddings)",

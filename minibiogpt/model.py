@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from minibiogpt import features, inputs
@@ -11,6 +11,7 @@ from minibiogpt.backend import Array, Backend, get_backend, unwarned
 from minibiogpt.cache import KVCache
 from minibiogpt.checkpoint import base_shapes
 from minibiogpt.config import BioGptConfig
+from minibiogpt.edits import watching
 from minibiogpt.errors import InputError
 from minibiogpt.layers import (
     Context,
@@ -24,9 +25,10 @@ from minibiogpt.layers import (
 )
 from minibiogpt.outputs import BaseModelOutput
 from minibiogpt.pretrained import Pretrained
-from minibiogpt.trace import Tap, Trace
+from minibiogpt.trace import Edit, Tap, Trace
 
 ATTENTION = ("auto", "eager", "blocked")
+INSIDE = ("scores", "scores_masked", "probs", "weights")  # what only eager attention makes
 
 
 class BioGptModel(Pretrained):
@@ -83,6 +85,10 @@ class BioGptModel(Pretrained):
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
         trace: Trace | None = None,
+        edits: Mapping[str, Edit] | None = None,
+        ablate: Iterable[tuple[int, int]] | None = None,
+        patch_from: Mapping[str, Any] | None = None,
+        tap: Tap | None = None,
     ) -> Any:
         """Run the model; nothing that is handed over is changed.
 
@@ -95,7 +101,13 @@ class BioGptModel(Pretrained):
         inputs_embeds : (B, T, D) in place of input_ids, already scaled.
         past_key_values : the cache of the positions before these.
         use_cache, output_attentions, output_hidden_states, return_dict : default from the config.
-        trace : a Trace that is emptied and then filled with every named array.
+        trace : a Trace that is emptied and then filled with every named array that it wants.
+        edits : {name: function}; each named array is replaced by what its function makes of it, of the same shape and
+            dtype. Patterns are allowed, as in Trace. The cache keeps k_proj and v_proj, edited; an edit of k or v holds
+            for this call alone.
+        ablate : (layer, head) pairs whose part of the context becomes 0.
+        patch_from : {name: array} that takes the place of this call's: the trace of another one, or a selection of it.
+        tap : of the larger call that this one is a part of; it then records and edits.
 
         Returns
         -------
@@ -104,13 +116,12 @@ class BioGptModel(Pretrained):
         Raises
         ------
         InputError
-            If an input cannot be: the message says what must hold, what was found and what to do.
+            If an input cannot be, or an edit was never reached: what must hold, what was found and what to do.
         """
         config, backend = self.config, self.backend
         look_inside = _chosen(output_attentions, config.output_attentions)
-        if trace is not None:
-            trace.clear()
-        tap = Tap(trace)
+        own = watching(config, backend, trace, edits, ablate, patch_from) if tap is None else None
+        tap = tap or own or Tap()
 
         x = self._token_embeddings(input_ids, inputs_embeds)  # (B, T, D)
         B, T, _ = x.shape
@@ -122,10 +133,12 @@ class BioGptModel(Pretrained):
         context = Context(
             make_mask(backend, T, P + T, real),
             self._extended(past, B, T, _chosen(use_cache, config.use_cache)),
-            self._blocked(look_inside, trace),
+            self._blocked(look_inside, tap),
         )
+        tap.tell({"B": B, "T": T, "S": P + T} | config.letters)
 
-        tap("position_ids", position_ids)
+        position_ids = tap("position_ids", position_ids)
+        inputs.check_positions(position_ids, config)
         x = tap("embed_tokens", x)
         x = tap("embeddings", x + tap("embed_positions", self.embed_positions(position_ids)))  # (B, T, D)
         hidden_states, attentions = [x], []
@@ -135,6 +148,8 @@ class BioGptModel(Pretrained):
             hidden_states.append(x)
             attentions.append(weights)
         x = tap("layer_norm", self.layer_norm(x))  # (B, T, D)
+        if own:
+            own.finish()
 
         output = BaseModelOutput(
             x,
@@ -167,7 +182,6 @@ class BioGptModel(Pretrained):
                 must = f"position_ids must have the shape of the tokens, ({B}, {T})"
                 raise InputError(must, f"shape {position_ids.shape}", "give each new token one position")
             position_ids = self.backend.xp.broadcast_to(position_ids, (B, T))
-        inputs.check_positions(position_ids, self.config)
         return position_ids
 
     def _extended(self, past: KVCache | None, B: int, T: int, keep: bool) -> KVCache | None:
@@ -176,9 +190,12 @@ class BioGptModel(Pretrained):
             past = KVCache.empty(self.config, B, T, self.backend, self.dtype)
         return None if past is None else past.extended(T)
 
-    def _blocked(self, output_attentions: bool, trace: Trace | None) -> bool:
+    def _blocked(self, output_attentions: bool, tap: Tap) -> bool:
+        """Whether attention streams: it does unless an array within it is asked for."""
         if self.attn_implementation == "auto":
-            return not output_attentions and trace is None
+            layers = range(self.config.num_hidden_layers)
+            inside = (f"layers.{layer}.self_attn.{name}" for layer in layers for name in INSIDE)
+            return not output_attentions and not tap.asks(inside)
         if self.attn_implementation == "blocked" and output_attentions:
             raise InputError(
                 "output_attentions needs the whole attention matrix",

@@ -16,6 +16,8 @@ from minibiogpt.errors import CheckpointError
 from minibiogpt.files import MOST_TEXT, check_regular, read_json
 
 FLOATS = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}  # bfloat16 is the upper half of a float32
+INTEGERS = {"I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "<i1", "U8": "<u1", "BOOL": "?"}
+DTYPES = FLOATS | INTEGERS  # those that can be read; weights must be FLOATS
 
 
 @dataclass(frozen=True)
@@ -31,9 +33,9 @@ class StoredTensor:
     def mapped(self) -> np.ndarray:
         """The raw numbers, mapped copy-on-write: read when touched, never written to the file."""
         if self.begin == self.end:
-            return np.empty(self.shape, FLOATS[self.dtype])
+            return np.empty(self.shape, DTYPES[self.dtype])
         raw = np.memmap(self.path, dtype=np.uint8, mode="c", offset=self.begin, shape=(self.end - self.begin,))
-        return np.asarray(raw).view(FLOATS[self.dtype]).reshape(self.shape)
+        return np.asarray(raw).view(DTYPES[self.dtype]).reshape(self.shape)
 
     def read(self, dtype: str) -> np.ndarray:
         """The numbers in ``dtype``; float32 asked for and stored is the mapping itself."""
@@ -53,7 +55,7 @@ def stored_tensors(folder: Path) -> dict[str, StoredTensor]:
     """
     index = folder / "model.safetensors.index.json"
     if (folder / "model.safetensors").is_file():
-        return _read_header(folder / "model.safetensors")
+        return read_header(folder / "model.safetensors")[1]
     if not index.is_file():
         pickled = any(folder.glob("*.bin")) or any(folder.glob("*.pt"))
         found, remedy = "neither", "fetch a safetensors revision: minibiogpt download microsoft/biogpt FOLDER"
@@ -95,7 +97,7 @@ def recast(raw: np.ndarray, dtype: str, wanted: str) -> np.ndarray:
 
 def _read_shards(folder: Path, index: Path) -> dict[str, StoredTensor]:
     table = shard_table(index, ".safetensors")
-    headers = {file: _read_header(folder / file) for file in sorted(set(table.values()))}
+    headers = {file: read_header(folder / file)[1] for file in sorted(set(table.values()))}
     return {name: headers[file][name] for name, file in table.items() if name in headers[file]}
 
 
@@ -119,8 +121,16 @@ def shard_table(index: Path, suffix: str) -> dict[str, str]:
     return table
 
 
-def _read_header(path: Path) -> dict[str, StoredTensor]:
-    """Let the library check the file, then take the places of its tensors from the header."""
+def read_header(path: Path) -> tuple[dict[str, str], dict[str, StoredTensor]]:
+    """The metadata of a safetensors file and its tensors, none of them read yet.
+
+    The library checks the file; then the places of the tensors are taken from the header.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is absent, truncated or corrupt.
+    """
     try:
         check_regular(path)
         with path.open("rb") as file:
@@ -140,7 +150,7 @@ def _read_header(path: Path) -> dict[str, StoredTensor]:
         if name != "__metadata__":
             begin, end = (8 + size + offset for offset in entry["data_offsets"])
             tensors[name] = StoredTensor(path, entry["dtype"], tuple(entry["shape"]), begin, end)
-    return tensors
+    return header.get("__metadata__", {}), tensors
 
 
 @dataclass(frozen=True)

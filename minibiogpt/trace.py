@@ -1,27 +1,110 @@
-"""Trace: every named array of a forward pass, in the order it was made; and the tap that records it."""
+"""Trace: every named array of a forward pass, in the order it was made; and the tap that records and replaces it."""
 
 from __future__ import annotations
 
-from minibiogpt.backend import Array
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from safetensors.numpy import save_file
+
+from minibiogpt.backend import Array, backend_of
+from minibiogpt.errors import InputError
+from minibiogpt.files import write_beside
+from minibiogpt.selection import Pattern, check_met, patterns_of
+from minibiogpt.stored import read_header
+
+FORMAT, VERSION = "minibiogpt-trace", "1"
+Edit = Callable[[Array], Array]
+"""Takes an array on its way, a copy that it may change, and returns one of the same shape and dtype."""
 
 
 class Trace(dict[str, Array]):
     """An ordered {name: array} that a model call fills: ``model(ids, trace=trace)``.
 
     The arrays are copies: changing one changes no number of the model, and a later step does not change them.
-    Each call starts the trace anew. The names are those of the module paths in transformers (see the README);
+    Each call starts the trace anew. The names are those of the module paths in transformers (see ``explain``);
     when an array inside attention is wanted, attention runs in its "eager" form.
+
+    Parameters
+    ----------
+    names : which arrays to keep; all by default. Names, or patterns: ``*`` is any run of signs, ``{0..3}`` a range,
+        ``{q,k}`` a list. One that nothing is called by is an InputError at the end of the call.
+
+    Attributes
+    ----------
+    letters : the sizes of the last call by their letters: {"B": 1, "T": 3, ...}; see ``minibiogpt.config``.
 
     Examples
     --------
     >>> from minibiogpt import BioGptForCausalLM
-    >>> trace = Trace()
-    >>> output = BioGptForCausalLM.from_pretrained("demo")([[2, 5, 9]], trace=trace)
+    >>> model, trace = BioGptForCausalLM.from_pretrained("demo"), Trace()
+    >>> output = model([[2, 5, 9]], trace=trace)
     >>> trace["layers.0.self_attn.probs"].shape
     (1, 4, 3, 3)
     >>> list(trace)[:4]
     ['position_ids', 'embed_tokens', 'embed_positions', 'embeddings']
+    >>> probs = Trace(names="layers.*.self_attn.probs")
+    >>> output = model([[2, 5, 9]], trace=probs)
+    >>> len(probs)
+    4
     """
+
+    def __init__(self, names: str | Iterable[str] | None = None) -> None:
+        super().__init__()
+        self.names = None if names is None else [pattern.text for pattern in patterns_of(names)]
+        self.letters: dict[str, int] = {}
+
+    def select(self, *names: str) -> Trace:
+        """A trace of those arrays alone whose names match; the arrays themselves, not copies."""
+        patterns, found = patterns_of(names), Trace()
+        found.letters = dict(self.letters)
+        for name, x in self.items():
+            if any([pattern.matches(name) for pattern in patterns]):
+                found[name] = x
+        check_met(patterns, self, "a trace can be asked for the arrays it holds")
+        return found
+
+    def summary(self) -> None:
+        """Print a line for each array: name, shape, dtype, mean, and the largest absolute value."""
+        width = max(map(len, [*self, "name"]))
+        print(f"{'name':{width}}  {'shape':18} {'dtype':8} {'mean':>11} {'largest':>11}")
+        for name, x in self.items():
+            mean, largest = mean_and_largest(x)
+            print(f"{name:{width}}  {x.shape!s:18} {x.dtype!s:8} {mean:11.4g} {largest:11.4g}")
+
+    def save(self, file: str | os.PathLike[str]) -> None:
+        """Write a safetensors file, beside and renamed; names and order are in its metadata."""
+        arrays = {name: np.array(backend_of(x).to_numpy(x), order="C") for name, x in self.items()}
+        about = {"format": FORMAT, "version": VERSION, "names": json.dumps(list(self))}
+        about["letters"] = json.dumps(self.letters)
+        write_beside(Path(file), lambda beside: save_file(arrays, beside, metadata=about))
+
+    @classmethod
+    def load(cls, file: str | os.PathLike[str]) -> Self:
+        """Read what ``save`` wrote, as NumPy arrays, in order.
+
+        Raises
+        ------
+        InputError
+            If it is no such file.
+        """
+        path, trace = Path(file), cls()
+        about, tensors = read_header(path)
+        try:
+            names, letters = json.loads(about["names"]), json.loads(about["letters"])
+            if (about["format"], sorted(names)) != (FORMAT, sorted(tensors)):
+                raise ValueError("other names")
+            trace.letters = {str(letter): int(size) for letter, size in letters.items()}
+        except (KeyError, TypeError, ValueError, AttributeError):
+            must = f"{path} must be a trace that Trace.save wrote"
+            raise InputError(must, "another safetensors file", "read it with safetensors.numpy.load_file") from None
+        for name in names:
+            trace[name] = tensors[name].mapped().copy()
+        return trace
 
     def __repr__(self) -> str:
         size = sum(x.nbytes for x in self.values())
@@ -29,18 +112,118 @@ class Trace(dict[str, Array]):
         return f"<Trace of {len(self)} arrays, {size / 1e6:.1f} MB{ends}>"
 
 
-class Tap:
-    """``x = tap("scores", x)``: hands x on, and records it under this tap's path if somebody looks."""
+def mean_and_largest(x: Array) -> tuple[float, float]:
+    """The mean and the largest absolute value, in float64; the marks of hidden scores (finfo.min) are left out."""
+    host = backend_of(x).to_numpy(x)
+    if host.dtype.kind == "f":
+        host = host[host > np.finfo(host.dtype).min]
+    host = host.astype("float64")
+    return (float(host.mean()), float(abs(host).max())) if host.size else (0.0, 0.0)
 
-    def __init__(self, trace: Trace | None = None, path: str = "") -> None:
-        self.trace, self.path = trace, path
 
-    def __call__(self, name: str, x: Array) -> Array:
-        """Record x as ``path.name`` (as ``path`` itself when the name is empty), and return it."""
-        if self.trace is not None:
-            self.trace[".".join(part for part in (self.path, name) if part)] = x.copy()
+class Watch:
+    """What one call is to record and to replace, and what it has met so far; shared by all its taps.
+
+    Parameters
+    ----------
+    trace : what is filled; None when only edits are made.
+    edits : (pattern, function), in the order in which they are made.
+    """
+
+    def __init__(self, trace: Trace | None, edits: Iterable[tuple[str, Edit]] = ()) -> None:
+        self.trace = trace
+        self.edits = [(Pattern(text), edit) for text, edit in edits]
+        self.kept = None if trace is None or trace.names is None else patterns_of(trace.names)
+        self.seen: dict[str, None] = {}
+        if trace is not None:
+            trace.clear()
+            trace.letters = {}
+
+    def see(self, name: str, x: Array) -> Array:
+        """Replace x as the edits say, record it if it is wanted, and hand it on."""
+        for pattern, edit in self.edits:
+            if pattern.matches(name):
+                x = edited(name, x, edit)
+        self.note(name, x)
         return x
 
+    def note(self, name: str, x: Array) -> None:
+        """Record x if it is wanted."""
+        self.seen[name] = None
+        if self.trace is not None and self._keeps(name):
+            self.trace[name] = x.copy()
+
+    def asks(self, names: Iterable[str]) -> bool:
+        """Whether any of these is to be recorded or replaced."""
+        patterns = [Pattern(pattern.text) for pattern, _ in self.edits]
+        patterns += [Pattern(pattern.text) for pattern in self.kept or ()]
+        everything = self.trace is not None and self.kept is None
+        return everything or any(pattern.matches(name) for name in names for pattern in patterns)
+
+    def finish(self) -> None:
+        """The call is over: every edit must have been reached, and every name of the trace must have occurred."""
+        why = "; arrays inside attention need attn_implementation 'auto' or 'eager', the loss needs labels"
+        check_met((pattern for pattern, _ in self.edits), self.seen, "an edit must be reached", why)
+        check_met(self.kept or (), self.seen, "a name of the trace must occur in the call", why)
+
+    def _keeps(self, name: str) -> bool:
+        return self.kept is None or any([pattern.matches(name) for pattern in self.kept])
+
+
+def edited(name: str, x: Array, edit: Edit) -> Array:
+    """What ``edit`` makes of a copy of x, with the same shape, dtype and backend."""
+    backend = backend_of(x)
+    new: Array = edit(x.copy())
+    is_array = isinstance(new, backend.array_type)
+    found = f"shape {new.shape}, {new.dtype}" if is_array else type(new).__name__
+    if found != f"shape {x.shape}, {x.dtype}":
+        must = f"an edit of {name} must return an array of {backend.name}, shape {x.shape}, {x.dtype}"
+        raise InputError(must, found, "return the array that was handed over, changed")
+    return new
+
+
+class Tap:
+    """``x = tap("scores", x)``: hands x on, recorded or replaced if somebody watches.
+
+    Parameters
+    ----------
+    watch : of this call; None when nobody looks.
+    path : of the module that the tap belongs to; names start with it.
+    """
+
+    def __init__(self, watch: Watch | None = None, path: str = "") -> None:
+        self.watch, self.path = watch, path
+
+    def __call__(self, name: str, x: Array) -> Array:
+        """x as ``path.name`` (as ``path`` itself when the name is empty), or what an edit puts in its place."""
+        return x if self.watch is None else self.watch.see(self._full(name), x)
+
+    def note(self, name: str, x: Array) -> None:
+        """Record what no edit can replace."""
+        if self.watch is not None:
+            self.watch.note(self._full(name), x)
+
     def under(self, path: str) -> Tap:
-        """The tap of a module within this one; without a trace, this very tap."""
-        return self if self.trace is None else Tap(self.trace, f"{self.path}.{path}" if self.path else path)
+        """The tap of a module within this one; without a watch, this very tap."""
+        return self if self.watch is None else Tap(self.watch, self._full(path))
+
+    def step(self, n: int) -> Tap:
+        """The tap of one step of a generation: its names start with ``step.{n}/``."""
+        return self if self.watch is None else Tap(self.watch, f"step.{n}/")
+
+    def asks(self, names: Iterable[str]) -> bool:
+        """Whether any of these names, below this tap's path, is to be recorded or replaced."""
+        return self.watch is not None and self.watch.asks(self._full(name) for name in names)
+
+    def tell(self, letters: Mapping[str, int]) -> None:
+        """Let the trace know the sizes of this run."""
+        if self.watch is not None and self.watch.trace is not None:
+            self.watch.trace.letters |= letters
+
+    def finish(self) -> None:
+        """See Watch.finish."""
+        if self.watch is not None:
+            self.watch.finish()
+
+    def _full(self, name: str) -> str:
+        return f"{self.path}.{name}" if name and self.path and not self.path.endswith("/") else self.path + name

@@ -245,7 +245,7 @@ def test_float16_logits_are_widened_before_the_rules(monkeypatch: pytest.MonkeyP
     model = BioGptForCausalLM.from_pretrained("demo")
     head = model.output_projection
 
-    def noted(rules: Any, ids: np.ndarray, logits: np.ndarray) -> np.ndarray:
+    def noted(rules: Any, ids: np.ndarray, logits: np.ndarray, tap: Any) -> np.ndarray:
         seen.append(str(logits.dtype))
         return logits
 

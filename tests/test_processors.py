@@ -36,6 +36,7 @@ from minibiogpt.generation import (
 from minibiogpt.generation.draw import Draw
 from minibiogpt.generation.processors import apply
 from minibiogpt.ops import softmax
+from minibiogpt.trace import Tap
 from tests.budgets import LANE_A
 from tests.compare import assert_close
 from tests.demo import PROMPTS, ours, reference, tokenizer
@@ -287,7 +288,7 @@ def test_the_rules_are_those_that_transformers_generate_builds(options: dict[str
             assert len(rules) == len(chain) - doubled - idle, (rules, chain)
             logits = ours("float64")(ids).logits[:, -1]
             for so_far in (ids, np.append(ids, [[12]], axis=1)):  # before the first new token, and before the second
-                got, want = apply(rules, so_far, logits), chain(torch.tensor(so_far), torch.tensor(logits))
+                got, want = apply(rules, so_far, logits, Tap()), chain(torch.tensor(so_far), torch.tensor(logits))
                 assert np.array_equal(np.isfinite(got), np.isfinite(want.numpy())), "other tokens are kept"
                 assert_close("processed", softmax(got), torch.softmax(want, dim=-1).numpy(), LANE_A)
 

@@ -163,7 +163,8 @@ def beam_search(feed: Feed, task: Task) -> GenerateOutput:
     logits = feed.repeated(logits, K)
     while True:
         task.note_logits(logits)
-        log_p = task.note_scores(apply(task.processors, beams.rows(beams.running), log_softmax(logits)))
+        rows = beams.rows(beams.running)
+        log_p = task.note_scores(apply(task.processors, rows, log_softmax(logits), feed.step))
         total = (log_p.reshape(B, K, -1) + beams.running.scores[:, :, None]).reshape(B, -1)
         C = min(wanted, total.shape[1])
         places = task.draw.several(total, C) if config.do_sample else top_k(total, C)[1]
@@ -171,6 +172,8 @@ def beam_search(feed: Feed, task: Task) -> GenerateOutput:
         hits = any_of(task.stops, candidates.ids.reshape(B * C, -1)[:, : beams.length + 1], task.scores)
         hits = (hits | (beams.length + 1 == beams.longest)).reshape(B, C)
         origins = beams.step(candidates, hits)
+        feed.step.note("origins", origins)
+        feed.step.note("tokens", beams.rows(beams.running)[:, -1])
         if beams.finished(hits):
             break
         feed.reorder(origins)

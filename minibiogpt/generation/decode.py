@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from minibiogpt import inputs
 from minibiogpt.backend import Array, backend_of
+from minibiogpt.edits import watching
 from minibiogpt.errors import InputError
 from minibiogpt.generation.beam import beam_search
 from minibiogpt.generation.config import GenerationConfig, listed_ids
@@ -18,6 +19,7 @@ from minibiogpt.generation.prompt import check_against_model, check_numbers, pro
 from minibiogpt.generation.rules import logits_processors
 from minibiogpt.generation.stopping import EndToken, StoppingCriterion, StopStrings, any_of
 from minibiogpt.generation.task import Feed, Streamer, Task
+from minibiogpt.trace import Edit, Trace
 
 if TYPE_CHECKING:
     from minibiogpt.heads import BioGptForCausalLM
@@ -39,6 +41,9 @@ def generate(
     seed: int | None = 0,
     streamer: Streamer | None = None,
     progress: bool | None = None,
+    trace: Trace | None = None,
+    edits: Mapping[str, Edit] | None = None,
+    ablate: Iterable[tuple[int, int]] | None = None,
     **options: Any,
 ) -> Any:
     """Continue each row of ``input_ids``.
@@ -56,6 +61,11 @@ def generate(
     tokenizer : for stop_strings.
     seed : of the draws, which are made on the host: a seed gives the same draws on every backend. None: a fresh one.
     streamer : is told the ids of a single row as they come. progress : a bar on stderr; None: on long runs.
+    trace : is filled with every named array of every step, ``step.{n}/`` in front: those of the forward pass, where
+        ``logits`` (rows, V) are those after the last position; what each rule is given and what it returns,
+        ``processors.{i}.{its name}.before`` and ``.after`` (rows, V); and the ``tokens`` (rows,) that are chosen. In
+        beam search the rules work on log-probabilities, and ``origins`` (rows,) tells which row each goes on from.
+    edits, ablate : as in a model call, in every step; an edit called ``step.{n}/...`` in that step alone.
 
     Returns
     -------
@@ -84,11 +94,13 @@ def generate(
     bar = _progress_bar(progress, new, streamer)
     stops += _functions("stopping_criteria", stopping_criteria)
     task = Task(prompt, mask, config, rules, stops, new, pad, Draw(seed), streamer, bar)
-    feed = Feed(model, task)
+    tap = watching(model.config, model.backend, trace, edits, ablate)
+    feed = Feed(model, task, tap)
     try:
         output = beam_search(feed, task) if config.num_beams > 1 else one_by_one(feed, task)
     finally:
         bar.close()
+    tap.finish()
     return output if config.return_dict_in_generate else output.sequences
 
 
@@ -134,8 +146,9 @@ def one_by_one(feed: Feed, task: Task) -> GenerateOutput:
     try:
         while True:
             task.note_logits(logits)
-            scores = task.note_scores(apply(task.processors, ids[:, :length], logits))
+            scores = task.note_scores(apply(task.processors, ids[:, :length], logits, feed.step))
             tokens = task.draw.one(scores) if config.do_sample else xp.argmax(scores, axis=-1)
+            tokens = feed.step("tokens", tokens)
             ids[:, length] = xp.where(ended, task.pad, tokens)
             length += 1
             task.tell(ids[:, length - 1 : length])

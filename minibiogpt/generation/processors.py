@@ -15,6 +15,7 @@ from minibiogpt.backend import Array, backend_of
 from minibiogpt.errors import InputError
 from minibiogpt.generation.stopping import is_any_of
 from minibiogpt.ops import log_softmax
+from minibiogpt.trace import Tap
 
 LogitsProcessor = Callable[[Array, Array], Array]
 """Takes the ids so far, (B, S) int64, and the logits of the next token, (B, V); returns logits (B, V).
@@ -232,21 +233,23 @@ def renormalize(ids: Array, logits: Array) -> Array:
     return log_softmax(logits)
 
 
-def apply(processors: Sequence[LogitsProcessor], ids: Array, logits: Array) -> Array:
-    """All the rules in order.
+def apply(processors: Sequence[LogitsProcessor], ids: Array, logits: Array, tap: Tap) -> Array:
+    """All the rules in order; the tap sees what each is given and what it returns.
 
     Raises
     ------
     InputError
         If one of them returns something of another shape, or a row is left without any token to choose.
     """
-    for process in processors:
+    for i, process in enumerate(processors):
+        rule = tap.under(f"processors.{i}.{getattr(process, '__name__', type(process).__name__)}")
+        logits = rule("before", logits)
         processed = process(ids, logits)
         if getattr(processed, "shape", None) != logits.shape:
             found = f"{type(processed).__name__} of shape {getattr(processed, 'shape', None)}"
             must = f"a logits processor must return the logits of every token, {logits.shape}"
             raise InputError(must, f"{found} from {process!r}", "return the logits that it was given, changed")
-        logits = processed
+        logits = rule("after", processed)
     if processors and not bool(backend_of(logits).xp.isfinite(logits.max(axis=-1)).all()):
         must = "the rules must leave each row a token to choose, and numbers"
         raise InputError(must, f"none, or NaN or infinity, after {ids.shape[1]} tokens", "loosen the rules")

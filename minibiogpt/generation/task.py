@@ -13,6 +13,7 @@ from minibiogpt.generation.config import GenerationConfig
 from minibiogpt.generation.draw import Draw
 from minibiogpt.generation.processors import LogitsProcessor
 from minibiogpt.generation.stopping import StoppingCriterion
+from minibiogpt.trace import Tap
 
 if TYPE_CHECKING:
     from minibiogpt.heads import BioGptForCausalLM
@@ -71,10 +72,11 @@ class Task:
 class Feed:
     """A model that is fed with growing rows of ids; it remembers how far it has read."""
 
-    def __init__(self, model: BioGptForCausalLM, task: Task) -> None:
+    def __init__(self, model: BioGptForCausalLM, task: Task, tap: Tap) -> None:
         xp, longest = model.backend.xp, task.prompt.shape[1] + task.new
         B, T = task.prompt.shape
         self.model, self.use_cache, self.mask = model, task.config.use_cache, None
+        self.tap, self.steps = tap, 0
         if task.mask is not None:
             self.mask = xp.ones((B, longest), dtype="int64")
             self.mask[:, :T] = task.mask
@@ -86,6 +88,7 @@ class Feed:
         With a cache only the positions not yet seen are computed. float16 is widened to float32.
         """
         seen = 0 if self.cache is None else self.cache.seq_length
+        self.step, self.steps = self.tap.step(self.steps), self.steps + 1
         output = self.model.biogpt(
             ids[:, seen:],
             None if self.mask is None else self.mask[:, : ids.shape[1]],
@@ -94,9 +97,10 @@ class Feed:
             return_dict=True,
             output_attentions=False,
             output_hidden_states=False,
+            tap=self.step,
         )
         self.cache, self.hidden = output.past_key_values, output.last_hidden_state
-        logits = self.head(self.hidden[:, -1])
+        logits = self.step("logits", self.head(self.hidden[:, -1]))  # (B, V)
         if not bool(self.model.backend.xp.isfinite(logits).all()):
             found = f"NaN or infinity after {ids.shape[1]} tokens, computed in {self.model.dtype}"
             raise InputError("logits must be finite to choose a token by", found, "load the model with dtype='float64'")

@@ -1,0 +1,113 @@
+"""Names chosen by patterns: exact, with wildcards, ranges and lists."""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+import re
+from collections.abc import Iterable
+
+from minibiogpt.errors import InputError
+
+RANGE = re.compile(r"(\d+)\.\.(\d+)")
+BRACES = re.compile(r"\{([^{}]*)\}")
+MOST = 10_000  # patterns that one pattern may stand for
+
+
+def expand(pattern: str) -> list[str]:
+    """The patterns without braces that one with braces stands for.
+
+    Examples
+    --------
+    >>> expand("layers.{0..2}.fc1")
+    ['layers.0.fc1', 'layers.1.fc1', 'layers.2.fc1']
+    >>> expand("layers.*.self_attn.{q,k}")
+    ['layers.*.self_attn.q', 'layers.*.self_attn.k']
+    """
+    found, done = [pattern], []
+    while found:
+        one = found.pop(0)
+        braces = BRACES.search(one)
+        if braces is None:
+            done.append(one)
+            continue
+        ends = RANGE.fullmatch(braces[1])
+        inner = [str(i) for i in range(int(ends[1]), min(int(ends[2]), MOST) + 1)] if ends else braces[1].split(",")
+        found += [one[: braces.start()] + part + one[braces.end() :] for part in inner]
+        if len(found) + len(done) > MOST:
+            raise InputError(f"a pattern must stand for at most {MOST:,} names", f"more: {pattern[:80]!r}", "use a *")
+    return done
+
+
+class Pattern:
+    """One pattern: ``*`` is any run of signs, ``{0..3}`` a range, ``{q,k}`` a list; anything else is itself.
+
+    In a trace of a generation, whose names begin with ``step.{n}/``, a pattern without a ``/`` holds in every step.
+
+    Examples
+    --------
+    >>> probs = Pattern("layers.{0..1}.*.probs")
+    >>> [probs.matches(f"layers.{layer}.self_attn.probs") for layer in (0, 1, 2)]
+    [True, True, False]
+    >>> Pattern("logits").matches("step.3/logits"), Pattern("step.3/*").matches("step.3/logits")
+    (True, True)
+    """
+
+    def __init__(self, text: str) -> None:
+        if not isinstance(text, str):
+            must = "a name, or a pattern of names, must be a text"
+            raise InputError(must, repr(text)[:80], 'give names such as "layers.*.self_attn.probs"')
+        self.text, self._within_step = text, "/" not in text
+        self._expression = re.compile("|".join(fnmatch.translate(part) for part in expand(text)))
+        self.met = False  # whether any name has matched so far
+
+    def matches(self, name: str) -> bool:
+        """Whether ``name`` is meant; that it was is remembered in ``met``."""
+        if self._within_step:
+            name = name.rpartition("/")[2]
+        found = self._expression.match(name) is not None
+        self.met = self.met or found
+        return found
+
+
+def patterns_of(names: str | Iterable[str]) -> list[Pattern]:
+    """The patterns, of which there must be one."""
+    patterns = [Pattern(text) for text in ([names] if isinstance(names, str) else names)]
+    if not patterns:
+        raise InputError("there must be a name to look for", "an empty list", "leave names away to take all")
+    return patterns
+
+
+def check_met(patterns: Iterable[Pattern], names: Iterable[str], what: str, why: str = "") -> None:
+    """Every pattern must have met a name.
+
+    Raises
+    ------
+    InputError
+        With the three nearest names for each that has not.
+    """
+    missed = [pattern.text for pattern in patterns if not pattern.met]
+    if missed:
+        known = list(names)
+        near = {one: ", ".join(nearest(one, known)) for one in missed}
+        told = "; ".join(f"{one!r} (nearest: {found})" if found else repr(one) for one, found in near.items())
+        raise InputError(what, f"none called {told}", f"correct the name{why}")
+
+
+def nearest(name: str, known: Iterable[str], most: int = 3) -> list[str]:
+    """The names most like ``name``, or ending most like it, the likest first.
+
+    Examples
+    --------
+    >>> nearest("probz", ["layers.0.self_attn.probs", "layers.0.fc1", "logits"])
+    ['layers.0.self_attn.probs']
+    """
+
+    def likeness(a: str, b: str) -> float:
+        return difflib.SequenceMatcher(None, a, b).ratio()
+
+    def both(one: str) -> float:
+        return max(likeness(name, one), likeness(name.rpartition(".")[2], one.rpartition(".")[2]))
+
+    ranked = sorted(((both(one), one) for one in known), key=lambda pair: -pair[0])
+    return [one for ratio, one in ranked[:most] if ratio > 0.6]
