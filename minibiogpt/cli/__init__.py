@@ -1,4 +1,7 @@
-"""The command line: `minibiogpt COMMAND ...`. Exit codes: 0 done, 2 the input is unusable, 130 interrupted."""
+"""The command line: `minibiogpt COMMAND ...`.
+
+Exit codes: 0 done, 1 a check that found a difference, 2 the input is unusable, 130 interrupted.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
+from types import ModuleType
 
 from minibiogpt import __version__
 from minibiogpt.cli import classify, convert, download, embed, generate, info, score, tag, tokenize
@@ -21,14 +25,22 @@ def parser() -> argparse.ArgumentParser:
     """The commands and their options, each from its own module."""
     top = argparse.ArgumentParser(prog="minibiogpt", description="BioGPT in explicit NumPy or CuPy operations.")
     top.add_argument("--version", action="version", version=f"minibiogpt {__version__}")
-    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in COMMANDS:
+    _add_commands(top, COMMANDS)
+    return top
+
+
+def _add_commands(parser: argparse.ArgumentParser, modules: Sequence[ModuleType]) -> None:
+    """Each module is a command; a package of commands is a command that has commands of its own."""
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for module in modules:
         name = module.__name__.rpartition(".")[2]
         help_line = (module.__doc__ or "").partition("\n")[0].partition(": ")[2]
         command = commands.add_parser(name, help=help_line, description=help_line)
-        module.add_arguments(command)
-        command.set_defaults(run=module.run)
-    return top
+        if hasattr(module, "COMMANDS"):
+            _add_commands(command, module.COMMANDS)
+        else:
+            module.add_arguments(command)
+            command.set_defaults(run=module.run)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -42,9 +54,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     try:
-        options.run(options)
+        code = options.run(options)
         sys.stdout.flush()
-        return 0
+        return code or 0
     except InputError as error:
         _say("error", error)
         return 2

@@ -1,0 +1,5 @@
+"""minibiogpt golden: record golden values, and check another implementation with them."""
+
+from types import ModuleType
+
+COMMANDS: tuple[ModuleType, ...] = ()
