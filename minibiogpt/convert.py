@@ -5,7 +5,6 @@ The pickle is read as data (see ``unpickle``), the tensors are mapped, and writt
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -26,7 +25,7 @@ from minibiogpt.checkpoint import (
 )
 from minibiogpt.config import BioGptConfig
 from minibiogpt.errors import CheckpointError, InputError
-from minibiogpt.files import MOST_TEXT, check_regular, folder_beside
+from minibiogpt.files import MOST_TEXT, check_regular, folder_beside, sha256
 from minibiogpt.hub import SMALL
 from minibiogpt.originals import Original, config_values, is_tied, listed, read_original
 from minibiogpt.pickled import PickledTensor
@@ -209,7 +208,7 @@ def _load_back(part: Path, outgoing: Mapping[str, Outgoing]) -> None:
 
 def _origin(original: Original, config: BioGptConfig) -> dict[str, Any]:
     """Whose file it is; a warning when it has the name and the sizes of an official one, but not its numbers."""
-    hashes = {file.name: _sha256(file) for file in original.files}
+    hashes = {file.name: sha256(file) for file in original.files}
     known_as = KNOWN.get(next(iter(hashes.values()))) if len(hashes) == 1 else None
     resembles = SIZES.get((config.vocab_size, config.hidden_size, config.num_hidden_layers))
     if known_as is None and resembles and list(hashes) == ["pytorch_model.bin"]:
@@ -222,8 +221,3 @@ def _origin(original: Original, config: BioGptConfig) -> dict[str, Any]:
     commands = {"score.weight": "classify", "classifier.weight": "tag"}  # what one would do with the model
     facts["command"] = next((commands[name] for name in commands if name in original.tensors), "generate")
     return facts | {"sha256": hashes, "known_as": known_as}
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

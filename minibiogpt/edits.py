@@ -38,7 +38,7 @@ def watching(
     if trace is not None and not isinstance(trace, Trace):
         raise InputError("trace must be a Trace", type(trace).__name__, "make one: trace = Trace()")
     chosen = [*_patches(patch_from, backend), *_ablations(ablate, config), *_functions(edits)]
-    return Tap(Watch(trace, chosen)) if chosen or trace is not None else Tap()
+    return Tap(Watch(trace, chosen), whole=True) if chosen or trace is not None else Tap()
 
 
 def _functions(edits: Any) -> list[tuple[str, Edit]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -90,6 +91,12 @@ def is_new_folder(path: Path) -> bool:
     except (FileNotFoundError, NotADirectoryError):  # below a file there is nothing either, as writing will find out
         return True
     return path.is_dir() and not path.samefile(".") and not any(path.iterdir())
+
+
+def sha256(path: Path) -> str:
+    """The digest of a file's content, in hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def write_beside(path: Path, write: Callable[[Path], Any]) -> None:

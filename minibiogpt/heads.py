@@ -52,7 +52,7 @@ class WithHead(Pretrained):
     def _watched(self, trace: Trace | None, options: dict[str, Any]) -> tuple[Tap, dict[str, Any]]:
         """The tap of this call, and the options that are left for the base model."""
         asked = {name: options.pop(name) for name in ("edits", "ablate", "patch_from") if name in options}
-        return watching(self.config, self.backend, trace, **asked), options
+        return options.pop("tap", None) or watching(self.config, self.backend, trace, **asked), options
 
     def _returned(self, output: Any, return_dict: bool | None) -> Any:
         return output if (self.config.return_dict if return_dict is None else return_dict) else output.to_tuple()
@@ -100,7 +100,7 @@ class BioGptForCausalLM(WithHead):
         CausalLMOutput, or a tuple of its fields that are not None.
         """
         tap, options = self._watched(trace, options)
-        base = self.biogpt(input_ids, attention_mask, return_dict=True, tap=tap, **options)
+        base = self.biogpt(input_ids, attention_mask, return_dict=True, tap=tap.part(), **options)
         logits = tap("logits", self.output_projection(base.last_hidden_state))  # (B, T, V)
         loss = None if labels is None else tap("loss", self.backend.asarray(self._loss(logits, labels)))
         output = CausalLMOutput(loss, logits, base.past_key_values, base.hidden_states, base.attentions)
@@ -191,7 +191,7 @@ class BioGptForSequenceClassification(WithHead):
         SequenceClassifierOutput, or a tuple of its fields that are not None.
         """
         tap, options = self._watched(trace, options)
-        base = self.biogpt(input_ids, attention_mask, return_dict=True, tap=tap, **options)
+        base = self.biogpt(input_ids, attention_mask, return_dict=True, tap=tap.part(), **options)
         tap.tell({"labels": self.config.num_labels})
         scores = tap("score", self.score(base.last_hidden_state))  # (B, T, labels)
         rows = self.backend.xp.arange(scores.shape[0])  # (B)
@@ -278,7 +278,7 @@ class BioGptForTokenClassification(WithHead):
         """
         options = {"use_cache": False} | options  # no output carries it
         tap, options = self._watched(trace, options)
-        base = self.biogpt(input_ids, attention_mask, return_dict=True, tap=tap, **options)
+        base = self.biogpt(input_ids, attention_mask, return_dict=True, tap=tap.part(), **options)
         tap.tell({"labels": self.config.num_labels})
         logits = tap("logits", self.classifier(base.last_hidden_state))  # (B, T, labels)
         loss = None if labels is None else tap("loss", self.backend.asarray(self._loss(logits, labels, attention_mask)))

@@ -120,8 +120,7 @@ class BioGptModel(Pretrained):
         """
         config, backend = self.config, self.backend
         look_inside = _chosen(output_attentions, config.output_attentions)
-        own = watching(config, backend, trace, edits, ablate, patch_from) if tap is None else None
-        tap = tap or own or Tap()
+        tap = tap or watching(config, backend, trace, edits, ablate, patch_from)
 
         x = self._token_embeddings(input_ids, inputs_embeds)  # (B, T, D)
         B, T, _ = x.shape
@@ -148,8 +147,7 @@ class BioGptModel(Pretrained):
             hidden_states.append(x)
             attentions.append(weights)
         x = tap("layer_norm", self.layer_norm(x))  # (B, T, D)
-        if own:
-            own.finish()
+        tap.finish()
 
         output = BaseModelOutput(
             x,

@@ -189,10 +189,11 @@ class Tap:
     ----------
     watch : of this call; None when nobody looks.
     path : of the module that the tap belongs to; names start with it.
+    whole : whether the call that holds it is the whole of what is watched; ``finish`` then asks whether all was met.
     """
 
-    def __init__(self, watch: Watch | None = None, path: str = "") -> None:
-        self.watch, self.path = watch, path
+    def __init__(self, watch: Watch | None = None, path: str = "", *, whole: bool = False) -> None:
+        self.watch, self.path, self.whole = watch, path, whole
 
     def __call__(self, name: str, x: Array) -> Array:
         """x as ``path.name`` (as ``path`` itself when the name is empty), or what an edit puts in its place."""
@@ -220,9 +221,13 @@ class Tap:
         if self.watch is not None and self.watch.trace is not None:
             self.watch.trace.letters |= letters
 
+    def part(self) -> Tap:
+        """The same for a call within the call: what it does not reach may still be reached."""
+        return self.under("")
+
     def finish(self) -> None:
-        """See Watch.finish."""
-        if self.watch is not None:
+        """The call is over; see Watch.finish."""
+        if self.watch is not None and self.whole:
             self.watch.finish()
 
     def _full(self, name: str) -> str:
