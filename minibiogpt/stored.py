@@ -141,7 +141,7 @@ def read_header(path: Path) -> tuple[dict[str, str], dict[str, StoredTensor]]:
                 pass
             header = json.loads(file.read(size))
     except FileNotFoundError:
-        raise CheckpointError("every file of the model must be there", f"no {path}", "fetch it again") from None
+        raise CheckpointError(f"{path} must be there", "no such file", "check the path, or fetch it again") from None
     except (SafetensorError, OSError, ValueError) as error:
         must = f"{path} must be a whole safetensors file"
         raise CheckpointError(must, str(error), "fetch it again: it is truncated or corrupt") from None

@@ -216,7 +216,7 @@ def test_a_shard_or_an_index_that_is_missing_or_senseless(folder: Path) -> None:
             logits(folder)
     index.write_text(whole)
     (folder / "model-2.safetensors").unlink()
-    with pytest.raises(CheckpointError, match="every file of the model must be there; found no .*model-2"):
+    with pytest.raises(CheckpointError, match="model-2.* must be there; found no such file"):
         logits(folder)
 
 

@@ -240,7 +240,7 @@ def test_a_download_that_was_cut_off_goes_on_where_it_stopped(
         ("some/torso", "must hold config.json, vocab.json, merges.txt; found no vocab.json, merges.txt"),
         ("some/corrupt", "must be a whole safetensors file"),
         ("some/short", "must come whole; found OSError: Consistency check failed"),
-        ("some/hole", "every file of the model must be there; found no"),
+        ("some/hole", "must be there; found no such file"),
         ("some/gated", "must be open to you; found access refused (HTTP 403)"),
         ("some/nobody", "must be on the hub; found no such repository, or a private one"),
         ("nonsense", "a repository must be OWNER/NAME; found 'nonsense'"),

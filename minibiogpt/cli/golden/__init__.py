@@ -2,4 +2,6 @@
 
 from types import ModuleType
 
-COMMANDS: tuple[ModuleType, ...] = ()
+from minibiogpt.cli.golden import inspect, record
+
+COMMANDS: tuple[ModuleType, ...] = (record, inspect)

@@ -1,0 +1,96 @@
+"""minibiogpt golden inspect: what is in a case or a kit."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from minibiogpt.cli.options import add_json, print_json
+from minibiogpt.errors import InputError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", help="a case file, or the folder of a kit")
+    parser.add_argument("--names", action="append", metavar="PATTERN", help="only these arrays")
+    add_json(parser)
+
+
+def run(options: argparse.Namespace) -> None:
+    """The header of one case with a line for each array; of a kit, a line for each case."""
+    from minibiogpt.golden.case import Case
+
+    path = Path(options.file)
+    if path.is_dir():
+        _show_kit(path, options.json)
+        return
+    facts = _facts(Case.read(path), options.names)
+    if options.json:
+        print_json(facts)
+        return
+    entries, inputs = facts.pop("arrays"), facts.pop("inputs")
+    config = facts.pop("config")
+    for name, value in facts.items():
+        print(f"{name:14}{_shown(value)}")
+    sizes = ("num_hidden_layers", "hidden_size", "num_attention_heads", "intermediate_size", "vocab_size")
+    print(f"{'config':14}{', '.join(f'{key} {config.get(key)}' for key in (*sizes, 'hidden_act'))}")
+    for one in inputs:
+        print(f"{'input':14}{one['name']} {tuple(one['shape'])}")
+    _print_arrays(entries)
+
+
+def _facts(case: Any, names: list[str] | None) -> dict[str, Any]:
+    from minibiogpt.selection import check_met, patterns_of
+
+    kept = None if names is None else patterns_of(names)
+    entries = [e for e in case.entries if kept is None or any([pattern.matches(e.name) for pattern in kept])]
+    check_met(kept or (), [entry.name for entry in case.entries], "a name must be one of the case's arrays")
+    return {
+        "case": case.name,
+        "about": case.about,
+        "kind": case.kind,
+        "architecture": case.architecture,
+        "model": case.model,
+        "budget": case.budget,
+        "config": case.config,
+        "inputs": [{"name": name, "shape": list(case.tensors[name].shape)} for name in case.input_names],
+        "arrays": [asdict(entry) for entry in entries],
+    }
+
+
+def _print_arrays(entries: list[dict[str, Any]]) -> None:
+    """Name, shape, letters, the largest value, and the budget in each precision."""
+    width = max(len(entry["name"]) for entry in entries)
+    precisions = list(entries[0]["budgets"])
+    print(f"{'name':{width}}  {'shape':18} {'axes':9} {'largest':>9} " + " ".join(f"{p:>9}" for p in precisions))
+    for entry in entries:
+        shape = str(tuple(entry["shape"]))
+        budgets = " ".join("        -" if b is None else f"{b:9.1e}" for b in entry["budgets"].values())
+        print(f"{entry['name']:{width}}  {shape:18} {entry['axes']:9} {entry['largest']:9.3g} {budgets}")
+
+
+def _show_kit(folder: Path, as_json: bool) -> None:
+    from minibiogpt.files import read_json
+
+    path = folder / "manifest.json"
+    must, remedy = f"{folder} must be a kit, which has a manifest.json", "make one: minibiogpt golden kit DIR"
+    if not path.exists():
+        raise InputError(must, "none", remedy)
+    manifest = read_json(path, must)
+    cases = manifest.get("cases") if isinstance(manifest, dict) else None
+    if not isinstance(cases, list) or not all(isinstance(case, dict) for case in cases):
+        raise InputError(must, "one without cases", remedy)
+    if as_json:
+        print_json(manifest)
+        return
+    width = max((len(str(case.get("name"))) for case in cases), default=0)
+    for case in cases:
+        print(f"{case.get('name')!s:{width}}  {case.get('model')}  {case.get('about')}")
+    print(f"{len(cases)} cases; look into one: minibiogpt golden inspect {folder}/cases/NAME.safetensors")
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {one}" for key, one in value.items()) or "-"
+    return str(value) or "-"

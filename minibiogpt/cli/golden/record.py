@@ -1,0 +1,146 @@
+"""minibiogpt golden record: write the golden case of a text or of ids, with your own checkpoint."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minibiogpt.cli.options import add_model
+from minibiogpt.errors import InputError
+
+CLASSES = {
+    "causal": "BioGptForCausalLM",
+    "sequence": "BioGptForSequenceClassification",
+    "token": "BioGptForTokenClassification",
+    "base": "BioGptModel",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_model(parser)
+    given = parser.add_argument_group("the inputs, one of")
+    given.add_argument("--text", action="append", metavar="TEXT", help="a text; again for a batch, which is padded")
+    given.add_argument("--ids", action="append", metavar="IDS", help="ids such as 2,54,34; again for a batch")
+    given.add_argument(
+        "--inputs", metavar="FILE", help="a safetensors file with input_ids, attention_mask, ...; or a case"
+    )
+    parser.add_argument("-o", "--output", required=True, metavar="FILE", help="the case file to write")
+    parser.add_argument("--padding-side", choices=("left", "right"), help="of texts of unequal length (right)")
+    parser.add_argument("--labels", action="store_true", help="the loss too, with the ids themselves as labels")
+    parser.add_argument("--head", choices=CLASSES, help="which model class (default: what config.json says)")
+    parser.add_argument("--names", action="append", metavar="PATTERN", help="only these arrays: layers.{0..3}.*")
+    parser.add_argument("--slim", action="store_true", help="samples and sums of each array: below 5 MB")
+    parser.add_argument("--name", help="what the case is called (default: the file's name)")
+    parser.add_argument("--about", default="", help="one sentence on what it shows")
+    parser.add_argument("--seeds", type=int, default=None, metavar="N", help="runs with reordered sums (4)")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Run the model in float64, measure the budgets, write, and say what to type next."""
+    from minibiogpt.checks import whole
+    from minibiogpt.files import sha256
+    from minibiogpt.golden.case import Case
+    from minibiogpt.golden.record import record
+    from minibiogpt.golden.rounding import SEEDS
+    from minibiogpt.hub import find_model
+    from minibiogpt.stored import stored_tensors
+
+    output, seeds = Path(options.output), whole("seeds", SEEDS if options.seeds is None else options.seeds, 1, 1000)
+    calls = _calls(options)
+    folder = find_model(options.model)
+    model = _class_of(folder, options.head).from_pretrained(folder, dtype="float64")
+    files = sorted({tensor.path for tensor in stored_tensors(folder).values()})
+    record(
+        model,
+        calls,
+        output,
+        name=output.stem if options.name is None else options.name,
+        about=options.about,
+        files={file.name: sha256(file) for file in files},
+        names=options.names,
+        slim=options.slim,
+        seeds=seeds,
+    )
+    case = Case.read(output)
+    print(f"{output}: {len(case.entries)} arrays, {output.stat().st_size / 1e6:,.2f} MB")
+    print(f"run your implementation on its inputs, then: minibiogpt golden check {output} THEIRS")
+
+
+def _class_of(folder: Path, head: str | None) -> Any:
+    """The model class that is asked for, or else the one that config.json names."""
+    import minibiogpt
+    from minibiogpt import BioGptConfig
+
+    named = BioGptConfig.from_pretrained(folder).extra.get("architectures")
+    first = named[0] if isinstance(named, list) and named else None
+    name = CLASSES[head] if head else first if first in CLASSES.values() else CLASSES["causal"]
+    return getattr(minibiogpt, str(name))
+
+
+def _calls(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """The keyword arguments of each model call, from exactly one of the three sources."""
+    sources = [source for source in (options.text, options.ids, options.inputs) if source is not None]
+    if len(sources) != 1:
+        found = "none" if not sources else "several"
+        raise InputError("the inputs must be given by one of --text, --ids and --inputs", found, "give one of them")
+    if options.inputs is not None:
+        return _stored(Path(options.inputs), options.labels)
+    call: dict[str, Any] = _encoded(options) if options.text is not None else _typed(options.ids)
+    if options.labels:
+        call["labels"] = np.where(call.get("attention_mask", 1), call["input_ids"], -100).tolist()
+    return [call]
+
+
+def _encoded(options: argparse.Namespace) -> dict[str, Any]:
+    from minibiogpt import BioGptTokenizer
+
+    tokenizer = BioGptTokenizer.from_pretrained(options.model)
+    encoded = tokenizer(options.text, padding=True, padding_side=options.padding_side or "right")
+    if encoded["attention_mask"].all():
+        del encoded["attention_mask"]
+    return dict(encoded)
+
+
+def _typed(texts: list[str]) -> dict[str, Any]:
+    """The ids of each row, which must be equally long: who pads must say with what."""
+    must = "--ids must be whole numbers with commas between, as many each time"
+    try:
+        rows = [[int(part) for part in text.split(",")] for text in texts]
+    except ValueError:
+        raise InputError(must, repr(texts)[:80], "type --ids 2,54,34") from None
+    if len({len(row) for row in rows}) > 1:
+        found = " and ".join(str(len(row)) for row in rows)
+        raise InputError(must, f"{found} of them", "use --text, which pads, or --inputs with an attention_mask")
+    return {"input_ids": rows}
+
+
+def _stored(path: Path, labels: bool) -> list[dict[str, Any]]:
+    """The calls that a file describes: its tensors, or of a case those that are inputs; ``step.{n}/`` parts calls."""
+    from minibiogpt.golden.case import INPUT
+    from minibiogpt.stored import read_header
+
+    if labels:
+        raise InputError("--labels goes with --text or --ids", "--inputs", "put a tensor called labels into the file")
+    tensors = read_header(path)[1]
+    chosen = {name: x for name, x in tensors.items() if INPUT in name} or tensors
+    calls: dict[int, dict[str, Any]] = {}
+    for name, tensor in chosen.items():
+        step, _, rest = name.partition("/") if name.startswith("step.") else ("step.0", "", name)
+        number = step.removeprefix("step.")
+        if not number.isdigit():
+            raise InputError(f"{path} must name its inputs input_ids or step.0/input_ids", repr(name), "rename it")
+        calls.setdefault(int(number), {})[rest.removeprefix(INPUT)] = tensor.mapped()
+    if sorted(calls) != list(range(len(calls))):
+        raise InputError(f"{path} must number its steps from 0", f"{sorted(calls)}", "rename them")
+    return [_checked(path, calls[n]) for n in range(len(calls))]
+
+
+def _checked(path: Path, call: dict[str, Any]) -> dict[str, Any]:
+    allowed = ("input_ids", "attention_mask", "head_mask", "position_ids", "inputs_embeds", "labels")
+    for name in call:
+        if name not in allowed:
+            raise InputError(f"{path} must hold inputs of a model call: {', '.join(allowed)}", repr(name), "rename it")
+    return call
