@@ -40,7 +40,7 @@ def _add_commands(parser: argparse.ArgumentParser, modules: Sequence[ModuleType]
             _add_commands(command, module.COMMANDS)
         else:
             module.add_arguments(command)
-            command.set_defaults(run=module.run)
+            command.set_defaults(run=module.run, command=name)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
