@@ -122,6 +122,14 @@ class BioGptModel(Pretrained):
         look_inside = _chosen(output_attentions, config.output_attentions)
         tap = tap or watching(config, backend, trace, edits, ablate, patch_from)
 
+        given = {
+            "input_ids": input_ids,
+            "inputs_embeds": inputs_embeds,
+            "attention_mask": attention_mask,
+            "head_mask": head_mask,
+            "position_ids": position_ids,
+        }
+
         x = self._token_embeddings(input_ids, inputs_embeds)  # (B, T, D)
         B, T, _ = x.shape
         past = inputs.as_cache(past_key_values, config, B, backend, self.dtype)
@@ -134,7 +142,8 @@ class BioGptModel(Pretrained):
             self._extended(past, B, T, _chosen(use_cache, config.use_cache)),
             self._blocked(look_inside, tap),
         )
-        tap.tell({"B": B, "T": T, "S": P + T} | config.letters)
+        given["past_key_values"] = None if past is None or P == 0 else past[0][0]
+        tap.tell({"B": B, "T": T, "S": P + T} | config.letters, config, "base" if own else "", given)
 
         position_ids = tap("position_ids", position_ids)
         inputs.check_positions(position_ids, config)

@@ -6,18 +6,21 @@ import json
 import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Self
+from types import MappingProxyType
+from typing import Any, Self
 
 import numpy as np
 from safetensors.numpy import save_file
 
 from minibiogpt.backend import Array, backend_of
+from minibiogpt.config import BioGptConfig
 from minibiogpt.errors import InputError
 from minibiogpt.files import write_beside
 from minibiogpt.selection import Pattern, check_met, patterns_of
 from minibiogpt.stored import read_header
 
 FORMAT, VERSION = "minibiogpt-trace", "1"
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 Edit = Callable[[Array], Array]
 """Takes an array on its way, a copy that it may change, and returns one of the same shape and dtype."""
 
@@ -37,6 +40,8 @@ class Trace(dict[str, Array]):
     Attributes
     ----------
     letters : the sizes of the last call by their letters: {"B": 1, "T": 3, ...}; see ``minibiogpt.config``.
+    config, head, inputs : the model's config, its head ("base", "causal", "sequence", "token" or "generate"), and what
+        the call was given, {name: dtype}: all that decides by which equations the arrays were made.
 
     Examples
     --------
@@ -56,12 +61,21 @@ class Trace(dict[str, Array]):
     def __init__(self, names: str | Iterable[str] | None = None) -> None:
         super().__init__()
         self.names = None if names is None else [pattern.text for pattern in patterns_of(names)]
+        self._forget()
+
+    def _forget(self) -> None:
+        """Empty, and of no call."""
+        self.clear()
         self.letters: dict[str, int] = {}
+        self.config: BioGptConfig | None = None
+        self.head = ""
+        self.inputs: dict[str, str] = {}
 
     def select(self, *names: str) -> Trace:
         """A trace of those arrays alone whose names match; the arrays themselves, not copies."""
         patterns, found = patterns_of(names), Trace()
-        found.letters = dict(self.letters)
+        found.letters, found.inputs = dict(self.letters), dict(self.inputs)
+        found.config, found.head = self.config, self.head
         for name, x in self.items():
             if any([pattern.matches(name) for pattern in patterns]):
                 found[name] = x
@@ -76,11 +90,31 @@ class Trace(dict[str, Array]):
             mean, largest = mean_and_largest(x)
             print(f"{name:{width}}  {x.shape!s:18} {x.dtype!s:8} {mean:11.4g} {largest:11.4g}")
 
+    def explain(self, name: str) -> None:
+        """Print what one array is, how it was made, from what, on which line, and what other tools call it.
+
+        Examples
+        --------
+        >>> from minibiogpt import BioGptForCausalLM
+        >>> model, trace = BioGptForCausalLM.from_pretrained("demo"), Trace()
+        >>> output = model([[2, 5, 9]], trace=trace)
+        >>> trace.explain("layers.0.self_attn.scores")  # doctest: +ELLIPSIS
+        layers.0.self_attn.scores: how well each query fits each key
+        shape            (B 1, H 4, T 3, S 3), float32
+        equation         q @ k.swapaxes(-1, -2) / sqrt(Dh)
+        ...
+        """
+        from minibiogpt.explain import explained
+
+        print(explained(self, name))
+
     def save(self, file: str | os.PathLike[str]) -> None:
         """Write a safetensors file, beside and renamed; names and order are in its metadata."""
         arrays = {name: np.array(backend_of(x).to_numpy(x), order="C") for name, x in self.items()}
         about = {"format": FORMAT, "version": VERSION, "names": json.dumps(list(self))}
         about["letters"] = json.dumps(self.letters)
+        about["config"] = json.dumps(None if self.config is None else self.config.to_dict())
+        about["head"], about["inputs"] = self.head, json.dumps(self.inputs)
         write_beside(Path(file), lambda beside: save_file(arrays, beside, metadata=about))
 
     @classmethod
@@ -99,12 +133,20 @@ class Trace(dict[str, Array]):
             if (about["format"], sorted(names)) != (FORMAT, sorted(tensors)):
                 raise ValueError("other names")
             trace.letters = {str(letter): int(size) for letter, size in letters.items()}
+            trace._remember(about)
         except (KeyError, TypeError, ValueError, AttributeError):
             must = f"{path} must be a trace that Trace.save wrote"
             raise InputError(must, "another safetensors file", "read it with safetensors.numpy.load_file") from None
         for name in names:
             trace[name] = tensors[name].mapped().copy()
         return trace
+
+    def _remember(self, about: Mapping[str, str]) -> None:
+        """What a file says of the call; a file without it is of nobody's call."""
+        config = json.loads(about.get("config", "null"))
+        self.config = None if config is None else BioGptConfig.from_dict(config)
+        self.head = about.get("head", "")
+        self.inputs = {str(name): str(dtype) for name, dtype in json.loads(about.get("inputs", "{}")).items()}
 
     def __repr__(self) -> str:
         size = sum(x.nbytes for x in self.values())
@@ -136,8 +178,7 @@ class Watch:
         self.kept = None if trace is None or trace.names is None else patterns_of(trace.names)
         self.seen: dict[str, None] = {}
         if trace is not None:
-            trace.clear()
-            trace.letters = {}
+            trace._forget()
 
     def see(self, name: str, x: Array) -> Array:
         """Replace x as the edits say, record it if it is wanted, and hand it on."""
@@ -216,10 +257,19 @@ class Tap:
         """Whether any of these names, below this tap's path, is to be recorded or replaced."""
         return self.watch is not None and self.watch.asks(self._full(name) for name in names)
 
-    def tell(self, letters: Mapping[str, int]) -> None:
-        """Let the trace know the sizes of this run."""
-        if self.watch is not None and self.watch.trace is not None:
-            self.watch.trace.letters |= letters
+    def tell(
+        self,
+        letters: Mapping[str, int] = NOTHING,
+        config: BioGptConfig | None = None,
+        head: str = "",
+        given: Mapping[str, Any] = NOTHING,
+    ) -> None:
+        """Let the trace know the sizes of this run, the model's config and head, and which inputs were given."""
+        trace = None if self.watch is None else self.watch.trace
+        if trace is not None:
+            trace.letters |= letters
+            trace.config, trace.head = config or trace.config, head or trace.head
+            trace.inputs |= {name: _dtype(x) for name, x in given.items() if x is not None}
 
     def part(self) -> Tap:
         """The same for a call within the call: what it does not reach may still be reached."""
@@ -232,3 +282,8 @@ class Tap:
 
     def _full(self, name: str) -> str:
         return f"{self.path}.{name}" if name and self.path and not self.path.endswith("/") else self.path + name
+
+
+def _dtype(x: Any) -> str:
+    """Of an array or of a list."""
+    return str(getattr(x, "dtype", None) or np.asarray(x).dtype)
