@@ -14,8 +14,8 @@ import re
 from dataclasses import dataclass, replace
 
 from minibiogpt.errors import InputError
-from minibiogpt.notes import HOOKS, MODULES, NOTES, WHAT
-from minibiogpt.steps import STEP, axes_of, template_of
+from minibiogpt.notes import HOOKS, MODULES, NOTES, STEP, WHAT, template_of
+from minibiogpt.steps import axes_of
 
 NUMBER = re.compile(r"(hidden_states|attentions)(?:\.(\d+)|\[(\d+)\])")
 BLOCK = re.compile(r"blocks\.(\d+)\.(.+)")

@@ -12,7 +12,8 @@ from minibiogpt import checkpoint
 from minibiogpt.aliases import known_as
 from minibiogpt.equations import WORDS
 from minibiogpt.errors import InputError
-from minibiogpt.steps import GENERATED, STEP, Step, axes_of, kind_of_source, step_of
+from minibiogpt.notes import STEP, Step, kind_of_source
+from minibiogpt.steps import GENERATED, axes_of, step_of
 from minibiogpt.trace import Trace
 
 PACKAGE = Path(__file__).parent
