@@ -183,4 +183,5 @@ def _wrapped(label: str, text: str) -> list[str]:
     """One row: a label and a text that goes on below itself."""
     if label in ("equation", "our line") or label.startswith("  "):
         return [f"{label:17}{text}"]
-    return textwrap.wrap(text, WIDTH, initial_indent=f"{label:17}", subsequent_indent=" " * 17)
+    lines = textwrap.wrap(text, WIDTH - 17, break_on_hyphens=False, break_long_words=False)
+    return [f"{label if i == 0 else '':17}{line}" for i, line in enumerate(lines)]

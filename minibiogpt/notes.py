@@ -1,4 +1,4 @@
-"""What each array of a trace is, what other tools call it, and where people go wrong: the words of ``steps``."""
+"""What each array of a trace is, what other tools call it, and where people go wrong; and one Step of the table."""
 
 from __future__ import annotations
 

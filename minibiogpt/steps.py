@@ -251,3 +251,23 @@ GENERATED = {
     }.items()
 }
 """What a step of ``generate`` makes besides its forward pass, in order: which there are, its options decide."""
+
+
+def table() -> str:
+    """The names as a table in Markdown: of a tied language model, and what other heads make instead."""
+    config, given = BioGptConfig(num_hidden_layers=1), IDS | dict.fromkeys(["attention_mask", "head_mask"], "int64")
+    layer = _layer(config, given)
+    place = [step.name for step in layer].index("layers.{l}.self_attn.out_proj")
+    made = [*_before(config, given), *layer[:place], _HEAD_OUT, *layer[place:]]
+    made += _after(config, "causal", given | {"labels": "int64"})[:-1]
+    made += [step for head in ("sequence", "token") for step in _after(config, head, given)[1:]]
+    made += _after(config, "causal", given | {"labels": "int64"})[-1:]
+    lines = ["| name | shape | what | equation | transformers | TransformerLens |", "|" + "---|" * 6]
+    for step in made:
+        parts = "".join(f"; `{term}` is `{text}`" for term, text in step.terms.items())
+        hook, axes = step.transformer_lens
+        theirs = f"`{step.transformers}`" if step.transformers else ""
+        lens = f"`{hook}`{f' ({axes})' if axes != step.axes else ''}" if hook else ""
+        cells = (f"`{step.name}`", step.axes.replace(" ", ", "), step.what, f"`{step.equation}`{parts}", theirs, lens)
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)

@@ -155,10 +155,10 @@ class Trace(dict[str, Array]):
 
 
 def mean_and_largest(x: Array) -> tuple[float, float]:
-    """The mean and the largest absolute value, in float64; the marks of hidden scores (finfo.min) are left out."""
+    """The mean and the largest absolute value, in float64, without the marks of hidden scores (finfo.min, -inf)."""
     host = backend_of(x).to_numpy(x)
     if host.dtype.kind == "f":
-        host = host[host > np.finfo(host.dtype).min]
+        host = host[~(host <= np.finfo(host.dtype).min)]  # NaN stays: it is to be seen
     host = host.astype("float64")
     return (float(host.mean()), float(abs(host).max())) if host.size else (0.0, 0.0)
 

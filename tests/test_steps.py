@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 import math
+import re
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,7 +23,7 @@ from minibiogpt import (
 )
 from minibiogpt.equations import WORDS
 from minibiogpt.errors import InputError
-from minibiogpt.steps import GENERATED, Step, axes_of, derived_steps, kind_of_source, step_of, steps, template_of
+from minibiogpt.steps import GENERATED, Step, axes_of, derived_steps, kind_of_source, step_of, steps, table, template_of
 from tests.budgets import EQUATION
 from tests.compare import assert_close, drift
 from tests.configs import CONFIGS, HEADS
@@ -309,3 +311,32 @@ def test_a_name_of_a_layer_is_no_other() -> None:
     assert template_of("layers.10") == "layers.{l}"
     assert template_of("layers.1x.fc1") == "layers.1x.fc1"
     assert template_of("step.1/step.2/logits") == "step.2/logits"
+
+
+PAGE = (Path(__file__).parent.parent / "docs" / "trace.md").read_text(encoding="utf-8")
+
+
+def test_the_page_has_the_table() -> None:
+    (shown,) = re.findall(r"<!-- names: .* -->\n(.*)\n<!-- end -->", PAGE, re.S)
+    assert shown == table(), 'the page lags behind: python -c "from minibiogpt.steps import table; print(table())"'
+    config = BioGptConfig(**CONFIGS["gelu"])
+    for head in ("causal", "sequence", "token"):
+        for step in [*steps(config, head, {"input_ids": "int64", "labels": "int64"}), *derived_steps(config)]:
+            assert f"| `{step.template}` | {step.axes.replace(' ', ', ')} |" in shown, step.name
+    assert all(name in PAGE for name in ("processors.{i}.{rule}.before", "origins", "tokens"))
+
+
+def test_the_python_of_the_page_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    blocks = re.findall(r"^```python\n(.*?)^```", PAGE, re.S | re.M)
+    assert len(blocks) == PAGE.count("```python") == 10
+    scope: dict[str, Any] = {}
+    for block in blocks:
+        exec(compile(block, "docs/trace.md", "exec"), scope)
+    assert "layers.0.self_attn.context: the mixed values" in capsys.readouterr().out
+    assert scope["trace"].letters["T"] == 9, "as the page says"
+
+
+def test_every_link_of_the_page_leads_somewhere() -> None:
+    links = re.findall(r"\]\((?!http)([^)#]+)\)", PAGE)
+    assert links
+    assert all((Path(__file__).parent.parent / "docs" / link).exists() for link in links)
