@@ -143,7 +143,7 @@ class BioGptModel(Pretrained):
             self._blocked(look_inside, tap),
         )
         given["past_key_values"] = None if past is None or P == 0 else past[0][0]
-        tap.tell({"B": B, "T": T, "S": P + T} | config.letters, config, "base" if own else "", given)
+        tap.tell({"B": B, "T": T, "S": P + T} | config.letters, config, "base" if tap.whole else "", given)
 
         position_ids = tap("position_ids", position_ids)
         inputs.check_positions(position_ids, config)
