@@ -12,6 +12,7 @@ from minibiogpt.errors import InputError
 from minibiogpt.golden.case import INPUT, PRECISIONS, SUMS, Entry, sample_places, sums_of, write_case
 from minibiogpt.golden.rounding import FACTOR, SEEDS, UNITS, measured, run_calls
 from minibiogpt.pretrained import Pretrained
+from minibiogpt.steps import axes_of
 from minibiogpt.trace import Trace, Watch
 
 SLIM_BYTES = 4_000_000  # of all samples together, so that a slim case stays below 5 MB
@@ -119,19 +120,3 @@ def _samples(trace: Trace, entries: Sequence[Entry]) -> dict[str, np.ndarray]:
         if entry.sums is not None:
             stored[entry.name + SUMS] = sums_of(x)
     return stored
-
-
-AXES = {
-    "position_ids": "B T", "q": "B H T Dh", "k": "B H S Dh", "v": "B H S Dh", "scores": "B H T S",
-    "scores_masked": "B H T S", "probs": "B H T S", "weights": "B H T S", "fc1": "B T F", "activation_fn": "B T F",
-    "score": "B T labels", "loss": "",
-}  # fmt: skip
-LOGITS = {"BioGptForCausalLM": "B T V", "BioGptForSequenceClassification": "B labels"}
-
-
-def axes_of(name: str, architecture: str) -> str:
-    """The letters of an array's axes."""
-    last = name.rpartition("/")[2].rpartition(".")[2]
-    if last == "logits":
-        return LOGITS.get(architecture, "B T labels")
-    return AXES.get(last, "B T D")
