@@ -2,6 +2,6 @@
 
 from types import ModuleType
 
-from minibiogpt.cli.golden import inspect, record
+from minibiogpt.cli.golden import inspect, kit, record
 
-COMMANDS: tuple[ModuleType, ...] = (record, inspect)
+COMMANDS: tuple[ModuleType, ...] = (record, kit, inspect)
