@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -264,7 +265,7 @@ MISTAKES: dict[str, Mistake] = {
     "norm eps 1e-12, as the config says": norms(lambda x, variance: x / np.sqrt(variance + 1e-12)),
     "eps added to the root, not under it": norms(lambda x, variance: x / (np.sqrt(variance) + 1e-5)),
     "hidden scores get -1e4 added": hidden(lambda scores: scores - 1e4),
-    "hidden scores get -1e9 added": hidden(lambda scores: scores - 1e9),
+    "hidden scores get -1e9 added": hidden(lambda scores: scores.astype(np.float32) - np.float32(1e9)),  # steps of 64
     "softmax without taking the largest away": arrays("probs", without_largest),
     "future zeroed after the softmax": arrays("probs", zeroed),
     "position_ids not honoured": inputs(lambda call: {"position_ids": None}),
@@ -333,80 +334,100 @@ PROBES = probes()
 CLAIMS = [(name, words) for name, probe in PROBES.items() for words in probe.exposes]
 
 
-@pytest.fixture(scope="module")
-def kit(tmp_path_factory: pytest.TempPathFactory) -> Path:
+SEEDS = (0, 7)  # a user may choose any
+# What bfloat16 is too coarse to show, of all that is claimed: 0.006 and 0.66 budgets with seed 0, 2026-11-21.
+TOO_FINE = {("ordinary", "tanh GELU instead of erf"), ("lm_loss", "-100 counted as class 0")}
+
+
+@dataclass(frozen=True)
+class Kit:
+    seed: int
+    folder: Path
+
+    def case(self, name: str) -> Case:
+        return Case.read(self.folder / "cases" / f"{name}.safetensors")
+
+
+@pytest.fixture(scope="module", params=SEEDS)
+def kit(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Kit:
     folder = tmp_path_factory.mktemp("made") / "kit"
-    write_kit(folder)
-    return folder
+    write_kit(folder, seed=request.param)
+    return Kit(request.param, folder)
 
 
-def errors(kit: Path, name: str, mistake: Mistake | None, model: str | None = None) -> dict[str, float]:
+def errors(kit: Kit, name: str, mistake: Mistake | None) -> dict[str, float]:
     """{array: its largest absolute error} when the mistake is made; hidden scores count by their effect alone."""
-    probe, case = PROBES[name], Case.read(kit / "cases" / f"{name}.safetensors")
-    kind = CHECKPOINTS[probe.model].kind
-    loaded: Any = kind.from_pretrained(kit / "models" / probe.model, dtype="float64", attn_implementation="eager")
+    probe, case = probes(kit.seed)[name], kit.case(name)
+    kind, folder = CHECKPOINTS[probe.model].kind, kit.folder / "models" / probe.model
+    loaded: Any = kind.from_pretrained(folder, dtype="float64", attn_implementation="eager")
     calls = [{key: np.asarray(x) for key, x in call.items()} for call in probe.calls]
-    planted: Planted = (loaded, calls, None) if mistake is None else mistake(loaded, calls)
+    model, calls, change = (loaded, calls, None) if mistake is None else mistake(loaded, calls)
     trace = Trace(probe.arrays)
-    run_calls(planted[0], planted[1], Meddling(trace, planted[2]))
+    run_calls(model, calls, Meddling(trace, change))
     assert [entry.name for entry in case.entries] == list(trace)
     found = {}
     for entry in case.entries:
         reference, x = case.array(entry.name), trace[entry.name]
         assert x.shape == entry.shape, entry.name
-        difference = np.abs(np.where(reference == LOWEST, 0.0, x - np.where(reference == LOWEST, 0.0, reference)))
-        found[entry.name] = float(np.where(np.isnan(difference), np.inf, difference).max())
+        off = np.abs(np.where(reference == LOWEST, 0, x) - np.where(reference == LOWEST, 0, reference))
+        found[entry.name] = float(np.where(np.isnan(off), np.inf, off).max())
     return found
 
 
-def first_moved(kit: Path, name: str, found: dict[str, float]) -> tuple[str, dict[str, float]] | None:
-    """The first array beyond its float64 budget, and in each precision how many times the budget it is off."""
-    for entry in Case.read(kit / "cases" / f"{name}.safetensors").entries:
-        if not found[entry.name] <= (entry.budgets["float64"] or 0.0):
-            return entry.name, {
-                precision: found[entry.name] / budget if budget else (math.inf if budget == 0 else 0.0)
-                for precision, budget in entry.budgets.items()
-            }
-    return None
+def budgets_off(kit: Kit, name: str, found: dict[str, float], precision: str) -> dict[str, float]:
+    """How many budgets of the precision each array is off; those of integers, which have none, are left out."""
+    budgets = {entry.name: entry.budgets[precision] for entry in kit.case(name).entries}
+    assert None not in budgets.values(), "every precision can hold every case"
+    return {key: error / budgets[key] for key, error in found.items() if budgets[key]}  # type: ignore[operator]
+
+
+def most(kit: Kit, name: str, words: str, precision: str) -> float:
+    """By how many budgets of that precision the most telling array is off."""
+    return max(budgets_off(kit, name, errors(kit, name, MISTAKES[words]), precision).values())
 
 
 @pytest.mark.parametrize("name", PROBES)
-def test_without_a_mistake_nothing_moves(kit: Path, name: str) -> None:
+def test_without_a_mistake_nothing_moves(kit: Kit, name: str) -> None:
     found = errors(kit, name, None)
     assert len(found) >= 4
-    assert first_moved(kit, name, found) is None
+    assert all(error == 0 for key, error in found.items() if "position_ids" in key)
+    assert max(budgets_off(kit, name, found, "float64").values()) <= 1
 
 
 def test_every_claim_is_planted_and_nothing_else() -> None:
     assert {words for _, words in CLAIMS} == set(MISTAKES)
     assert len(PROBES) >= 20
     assert all(probe.exposes and len(set(probe.exposes)) == len(probe.exposes) for probe in PROBES.values())
+    assert set(CLAIMS) > TOO_FINE
 
 
 @pytest.mark.parametrize(("name", "words"), CLAIMS)
-def test_a_probe_shows_what_it_claims_by_ten_budgets(kit: Path, name: str, words: str) -> None:
-    found = first_moved(kit, name, errors(kit, name, MISTAKES[words]))
-    assert found is not None, "not noticed"
-    where, times = found
-    assert min(times["float64"], times["float32"]) >= 10, f"{where}: {times}"
-
-
-def shown(kit: Path, name: str, words: str, precision: str) -> float:
-    """By how many budgets of that precision the most telling array is off."""
+def test_a_probe_shows_what_it_claims_by_ten_budgets(kit: Kit, name: str, words: str) -> None:
+    """At the first array that moves at all, in float64 and float32; the usual kit's somewhere in bfloat16 too."""
     found = errors(kit, name, MISTAKES[words])
-    budgets = {entry.name: entry.budgets[precision] for entry in Case.read(kit / f"cases/{name}.safetensors").entries}
-    return max(
-        (math.inf if budgets[key] == 0 and error else error / (budgets[key] or math.inf)) for key, error in found.items()
-    )
+    double, single = (budgets_off(kit, name, found, precision) for precision in ("float64", "float32"))
+    first = next((key for key, times in double.items() if not times <= 1), None)
+    assert first is not None, "not noticed"
+    assert min(double[first], single[first]) >= 10, f"{first}: {double[first]}, {single[first]}"
+    if kit.seed == 0 and (name, words) not in TOO_FINE:
+        assert max(budgets_off(kit, name, found, "bfloat16").values()) > 1
 
 
-def test_print(kit):
-    for name, words in CLAIMS:
-        print(name, "|", words, "|", first_moved(kit,name,errors(kit, name, MISTAKES[words]))[0], *(f"{shown(kit, name, words, p):.3g}" for p in ("float64","float32","bfloat16","float16")))
-    for words in ("norm eps 1e-12, as the config says","hidden scores get -1e4 added", "hidden scores get -1e9 added"):
-        for name in ("ordinary","left_pad"):
-            print("ORD", name, words, *(f"{shown(kit, name, words, p):.3g}" for p in ("float64","float32","bfloat16","float16")))
-    for n in PROBES:
-        c=Case.read(kit / f"cases/{n}.safetensors")
-        none=[e.name for e in c.entries if None in e.budgets.values()]
-        if none: print("NULL", n, none)
+@pytest.mark.parametrize("words", ["norm eps 1e-12, as the config says", "eps added to the root, not under it"])
+def test_ordinary_rows_hide_the_eps_that_nearly_constant_ones_show(kit: Kit, words: str) -> None:
+    for precision in ("bfloat16", "float16"):
+        assert most(kit, "ordinary", words, precision) < 1 / 10
+        assert most(kit, "nearly_constant", words, precision) > 10
+
+
+@pytest.mark.parametrize(
+    ("words", "plain", "loud"),
+    [
+        ("hidden scores get -1e4 added", "ordinary", "loud_future"),
+        ("hidden scores get -1e9 added", "left_pad", "loud_left_pad"),
+    ],
+)
+def test_small_scores_hide_the_additive_mask_that_loud_ones_show(kit: Kit, words: str, plain: str, loud: str) -> None:
+    for precision in ("float64", "float32", "bfloat16", "float16"):
+        assert most(kit, plain, words, precision) <= 1, precision
+        assert most(kit, loud, words, precision) > 10, precision

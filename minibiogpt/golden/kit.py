@@ -95,9 +95,7 @@ def _write_case(
     model = CHECKPOINTS[probe.model].kind.from_pretrained(folder / "models" / probe.model, dtype="float64")
     path = folder / "cases" / f"{probe.name}.safetensors"
     weights = {name: digest for name, digest in files.items() if name.endswith(".safetensors")}
-    record(
-        model, probe.calls, path, name=probe.name, about=probe.about, files=weights, names=probe.arrays, seeds=runs
-    )
+    record(model, probe.calls, path, name=probe.name, about=probe.about, files=weights, names=probe.arrays, seeds=runs)
     arrays, size = len(Case.read(path).entries), path.stat().st_size
     report(f"cases/{path.name}: {arrays} arrays, {size / 1e6:.2f} MB")
     said = {"name": probe.name, "file": f"cases/{path.name}"} | _digest(path)

@@ -32,10 +32,10 @@ _LETTERS = {
 _PAGE = """# A conformance kit for BioGPT
 
 Made by {made}. It is for anyone who writes BioGPT in another language or for other hardware: {count} cases with all
-inputs, every intermediate array in float64, and for each array how far rounding alone can move it. Ordinary inputs hide
-many mistakes; each case here is made to show some of them (the last table).
+inputs, every intermediate array in float64, and for each array how far rounding alone can move it. Ordinary inputs
+hide many mistakes; each case here is made to show some of them (the last table).
 
-- `models/NAME/`: tiny checkpoints in the layout of Hugging Face (config.json, model.safetensors, vocab.json, merges.txt).
+- `models/NAME/`: tiny checkpoints as Hugging Face has them: config.json, model.safetensors, vocab.json, merges.txt.
 - `cases/NAME.safetensors`: one case each.
 - `tokenizer.json`: texts with their pieces, ids and offsets.
 - `manifest.json`: what there is, with the sha256 of each file.
@@ -48,27 +48,28 @@ many mistakes; each case here is made to show some of them (the last table).
 3. `minibiogpt golden check THIS_FOLDER THEIRS` compares, and says which array is the first to differ.
 
 Exit codes: 0 all agree, 1 something differs or is missing, 2 something cannot be read. `golden check
-cases/{first}.safetensors THEIRS.safetensors` compares one case; `--subset` compares the arrays that both have, so you can
-begin with `logits`.
+cases/{first}.safetensors THEIRS.safetensors` compares one case; `--subset` compares the arrays that both have, so
+you can begin with `logits`.
 
 ## The models
 
-{sizes}; Dh, the width of a head, is D / H; all different, so no transposed matrix fits. No weight is 0 or 1, no gain of a
-norm is 1. Every number has at most 8 significant bits: float32, bfloat16 and float16 hold it exactly.
+{sizes}; Dh, the width of a head, is D / H; all different, so no transposed matrix fits. No weight is 0 or 1, no
+gain of a norm is 1. Every number has at most 8 significant bits: float32, bfloat16 and float16 hold it exactly.
 
 | folder | class | what is special |
 |---|---|---|
 {models}
 
-config.json says `layer_norm_eps` 1e-12, as that of the real BioGPT does; the norms use **1e-5**, as the real ones do. The
-head of a language model is the token embedding unless `tie_word_embeddings` is false. merges.txt has three columns; the
-third, a count, means nothing.
+config.json says `layer_norm_eps` 1e-12, as that of the real BioGPT does; the norms use **1e-5**, as the real ones
+do. The head of a language model is the token embedding unless `tie_word_embeddings` is false. merges.txt has three
+columns; the third, a count, means nothing.
 
 ## A case file
 
-Safetensors: 8 bytes, the length n of the header as a little-endian unsigned integer; n bytes of JSON; then the numbers.
-The JSON maps each tensor's name to its `dtype` (F64 or I64), its `shape`, and `data_offsets`: [begin, end) in bytes from
-the end of the header. Numbers are little-endian, the last axis runs fastest. Any safetensors library reads it.
+Safetensors: 8 bytes, the length n of the header as a little-endian unsigned integer; n bytes of JSON; then the
+numbers. The JSON maps each tensor's name to its `dtype` (F64 or I64), its `shape`, and `data_offsets`: [begin, end)
+in bytes from the end of the header. Numbers are little-endian, the last axis runs fastest. Any safetensors library
+reads it.
 
 The header's `__metadata__` holds texts; those marked JSON are to be parsed once more:
 
@@ -80,14 +81,14 @@ The header's `__metadata__` holds texts; those marked JSON are to be parsed once
 | `inputs` (JSON) | names of the tensors that are inputs |
 | `arrays` (JSON) | in the order of execution: `name`, `shape`, `axes`, `largest`, `budgets` |
 
-Inputs are `inputs/input_ids`, `inputs/attention_mask`, `inputs/position_ids`, `inputs/head_mask`, `inputs/inputs_embeds`
-(scaled already) and `inputs/labels`. What is not there is not given. A case of several calls has `step.0/`, `step.1/` ...
-in front of every name: each call continues the key-value cache of the one before, and its attention_mask covers past and
-new positions.
+Inputs are `inputs/input_ids`, `inputs/attention_mask`, `inputs/position_ids`, `inputs/head_mask`,
+`inputs/inputs_embeds` (scaled already) and `inputs/labels`. What is not there is not given. A case of several calls
+has `step.0/`, `step.1/` ... in front of every name: each call continues the key-value cache of the one before, and
+its attention_mask covers past and new positions.
 
-An array **agrees** in a precision if no element is further from the reference than `budgets[precision]`, an absolute
-number measured by running the model in that precision with sums in other orders. `null`: that precision cannot hold
-this case. Arrays of integers must be equal.
+An array **agrees** in a precision if no element is further from the reference than `budgets[precision]`, an
+absolute number measured by running the model in that precision with sums in other orders. `null`: that precision
+cannot hold this case. Arrays of integers must be equal.
 
 ## The arrays
 
@@ -119,22 +120,24 @@ B rows, T new positions, S positions attended to (past + T). P = the table of po
 | `logits` | B T V, B T labels, B labels | of a sequence: `score` at the last token that is no padding |
 | `loss` | (none) | a scalar |
 
-Rows of padding are arrays like the others, and compared. In `scores_masked`, a hidden score may be -inf or any number so
-low that its probability is 0; a row that sees nothing may hold any one low number throughout.
+Rows of padding are arrays like the others, and compared. In `scores_masked`, a hidden score may be -inf or any
+number so low that its probability is 0; a row that sees nothing may hold any one low number throughout.
 
-Losses: language model, the mean of -ln p over labels[:, 1:] given logits[:, :-1]; token classes, the mean of -ln p where
-the mask is 1; both pass over -100. A sequence's labels: (B) integers, the mean of -ln p; (B, labels) floats, binary cross
-entropy, its mean over all elements; with one label in the config, the mean squared error.
+Losses: language model, the mean of -ln p over labels[:, 1:] given logits[:, :-1]; token classes, the mean of -ln p
+where the mask is 1; both pass over -100. A sequence's labels: (B) integers, the mean of -ln p; (B, labels) floats,
+binary cross entropy, its mean over all elements; with one label in the config, the mean squared error.
 
 ## The tokenizer
 
-tokenizer.json is a list of objects: `text` (and `text_pair`), `pieces`, `ids`, `offsets` ([start, end) in code points of
-the text) and `decoded` (the ids back to text, special tokens left out). Use vocab.json and merges.txt of `models/base`.
-Text goes through Moses (English, aggressive dash splits, escaping), then through the merges, and `</s>` stands in front.
-Merging can make pieces that vocab.json lacks: they are `<unk>`, but only when merging is done.
+tokenizer.json is a list of objects: `text` (and `text_pair`), `pieces`, `ids`, `offsets` ([start, end) in code
+points of the text) and `decoded` (the ids back to text, special tokens left out). Use vocab.json and merges.txt of
+`models/base`. Text goes through Moses (English, aggressive dash splits, escaping), then through the merges, and
+`</s>` stands in front. Merging can make pieces that vocab.json lacks: they are `<unk>`, but only when merging is
+done.
 
 Write a list in the same order, of lists of ids or of such objects with `ids` and what else you have, or one object
-{{text: ids}} (a pair is text, tab, text_pair). Then: `minibiogpt golden check THIS_FOLDER/tokenizer.json THEIRS.json`.
+{{text: ids}} (a pair is text, tab, text_pair). Then: `minibiogpt golden check THIS_FOLDER/tokenizer.json
+THEIRS.json`.
 
 ## The cases
 

@@ -18,10 +18,10 @@ INSIDE = "abcdefghiklmnopqrstuvwxy0123456789ICOVDTNFLB.,-&;é"
 ENDS = "abcdefghiklmnoprstuvwxyz0123456789ADF.,;:()%/?-éα汉"
 # As in the real merges.txt: the most frequent first, two pieces and a count. Some products are no pieces.
 MERGED = """
-i n|i s</w>|t h|th e</w>|a n|an d</w>|o f</w>|o r</w>|f or</w>|p r|pr o|e n</w>|i n</w>|p a|pa in</w>|e d</w>|us ed</w>|u s
-i n</w>|in g</w>|I b|Ib u|Ibu pro|Ibupro f|Ibuprof en</w>|@ -@</w>|- @</w>|p os|o s|a pos|& apos|&apos ;</w>|&apos; s</w>
-&apos ;|& lt|l t|&lt ;</w>|o x|ox y|1 0|10 0</w>|1 9</w>|C O|CO V|COV I|COVI D</w>|D N|DN A</w>|t r|tr e|i on</w>|o n</w>
-I L</w>|q u
+i n|i s</w>|t h|th e</w>|a n|an d</w>|o f</w>|o r</w>|f or</w>|p r|pr o|e n</w>|i n</w>|p a|pa in</w>|e d</w>
+us ed</w>|u s|in g</w>|I b|Ib u|Ibu pro|Ibupro f|Ibuprof en</w>|@ -@</w>|- @</w>|p os|o s|a pos|& apos
+&apos ;</w>|&apos; s</w>|&apos ;|& lt|l t|&lt ;</w>|o x|ox y|1 0|10 0</w>|1 9</w>|C O|CO V|COV I|COVI D</w>|D N
+DN A</w>|t r|tr e|i on</w>|o n</w>|I L</w>|q u
 """
 LACKING = ("-@</w>", "&apos", "apos", "ox", "IL</w>", "qu", "tre", "COVI")
 
@@ -185,7 +185,7 @@ def _are_ids(ids: Any) -> bool:
 
 def _label(case: dict[str, Any]) -> str:
     texts = [case[key] for key in ("text", "text_pair") if key in case]
-    return " + ".join(ascii(text) if len(text) < 60 else f"{ascii(text[:60])}..." for text in texts)
+    return " + ".join(ascii(text) if len(text) < 60 else f"{text[:60]!a}..." for text in texts)
 
 
 def _difference(case: dict[str, Any], own: dict[str, Any]) -> str | None:
