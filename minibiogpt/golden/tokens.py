@@ -85,7 +85,7 @@ def write_tokens(tokenizer: BioGptTokenizer, path: str | os.PathLike[str]) -> in
     return len(cases)
 
 
-COMPARED = ("ids", "pieces", "offsets", "decoded")
+COMPARED = ("text", "text_pair", "ids", "pieces", "offsets", "decoded")  # those that the candidate has
 
 
 @dataclass(frozen=True)
@@ -154,18 +154,25 @@ _REMEDY = 'write [{"ids": [2, 5]}, ...] in the order of the reference, or {"text
 
 def _reference(path: Path) -> list[dict[str, Any]]:
     cases = read_json(path, "the reference must be a kit's tokenizer.json")
-    whole = isinstance(cases, list) and cases and all(isinstance(case, dict) for case in cases)
-    if not whole or not all(isinstance(case.get("text"), str) and _are_ids(case.get("ids")) for case in cases):
+    if not isinstance(cases, list) or not cases or not all(map(_is_case, cases)):
         must = f"{path} must be a kit's tokenizer.json"
         raise InputError(must, "another JSON file", "make a kit: minibiogpt golden kit FOLDER")
     return cases
+
+
+def _is_case(case: Any) -> bool:
+    if not isinstance(case, dict) or not _are_ids(case.get("ids")):
+        return False
+    pieces = case.get("pieces")
+    texts = isinstance(case.get("text"), str) and isinstance(case.get("text_pair", ""), str)
+    return texts and isinstance(pieces, list) and len(pieces) == len(case["ids"])
 
 
 def _candidate(path: Path, cases: Sequence[dict[str, Any]]) -> list[dict[str, Any] | None]:
     """What the candidate has of each case; None where it has nothing."""
     found = read_json(path, "the candidate must be a JSON file")
     if isinstance(found, dict):
-        keys = ["\t".join([case["text"], *([case["text_pair"]] if "text_pair" in case else [])]) for case in cases]
+        keys = ["\t".join(_parts(case)) for case in cases]
         if unknown := [key for key in found if key not in keys]:
             raise InputError("the candidate must hold texts of the reference", repr(unknown[0])[:80], _REMEDY)
         found = [found.get(key) for key in keys]
@@ -183,9 +190,12 @@ def _are_ids(ids: Any) -> bool:
     return isinstance(ids, list) and all(type(i) is int for i in ids)
 
 
+def _parts(case: dict[str, Any]) -> list[str]:
+    return [case[key] for key in ("text", "text_pair") if key in case]
+
+
 def _label(case: dict[str, Any]) -> str:
-    texts = [case[key] for key in ("text", "text_pair") if key in case]
-    return " + ".join(ascii(text) if len(text) < 60 else f"{text[:60]!a}..." for text in texts)
+    return " + ".join(ascii(text) if len(text) < 60 else f"{text[:60]!a}..." for text in _parts(case))
 
 
 def _difference(case: dict[str, Any], own: dict[str, Any]) -> str | None:
@@ -198,6 +208,6 @@ def _difference(case: dict[str, Any], own: dict[str, Any]) -> str | None:
             return f"{key} {ascii(got)[:80]}, not {ascii(want)[:80]}"
         at = next((i for i, (a, b) in enumerate(zip(got, want, strict=False)) if a != b), min(len(got), len(want)))
         shown = [ascii(x[at])[:60] if at < len(x) else "the end" for x in (got, want)]
-        piece = f" (piece {ascii(case['pieces'][at])[:60]})" if at < len(want) and "pieces" in case else ""
+        piece = f" (piece {ascii(case['pieces'][at])[:60]})" if at < len(want) and at < len(case["pieces"]) else ""
         return f"{key} differ first at {at}: {shown[0]}, not {shown[1]}{piece}"
     return None
