@@ -5,23 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import minibiogpt
-from minibiogpt.golden.models import CHECKPOINTS, LOUDEST, SIZES
+from minibiogpt.golden.models import CHECKPOINTS, SIZES
 from minibiogpt.golden.probes import Probe
 
 
 def readme(chosen: Sequence[Probe], models: Mapping[str, Mapping[str, str]], seed: int) -> str:
     """The whole page, in Markdown."""
     names = [name.removeprefix("models/") for name in models]
-    table = "\n".join(f"| `models/{name}` | {CHECKPOINTS[name].kind.__name__} | {_about(name)} |" for name in names)
+    table = "\n".join(
+        f"| `models/{name}` | {CHECKPOINTS[name].kind.__name__} | {CHECKPOINTS[name].about} |" for name in names
+    )
     cases = "\n".join(f"| `{p.name}` | {p.model} | {p.about} | {'; '.join(p.exposes)} |" for p in chosen)
     sizes = ", ".join(f"{letter} {SIZES[key]}" for letter, key in _LETTERS.items())
     made = f"minibiogpt {minibiogpt.__version__}, seed {seed}"
     first = chosen[0].name
     return _PAGE.format(made=made, sizes=sizes, models=table, cases=cases, first=first, count=len(chosen))
-
-
-def _about(name: str) -> str:
-    return CHECKPOINTS[name].about + (f" (positions 0 to {LOUDEST})" if name == "loud" else "")
 
 
 _LETTERS = {
@@ -31,9 +29,11 @@ _LETTERS = {
 
 _PAGE = """# A conformance kit for BioGPT
 
-Made by {made}. It is for anyone who writes BioGPT in another language or for other hardware: {count} cases with all
-inputs, every intermediate array in float64, and for each array how far rounding alone can move it. Ordinary inputs
-hide many mistakes; each case here is made to show some of them (the last table).
+Made by {made}.
+
+It is for anyone who writes BioGPT in another language or for other hardware: {count} cases with all inputs, every
+intermediate array in float64, and for each array how far rounding alone can move it. Ordinary inputs hide many
+mistakes; each case here is made to show some of them (the last table).
 
 - `models/NAME/`: tiny checkpoints as Hugging Face has them: config.json, model.safetensors, vocab.json, merges.txt.
 - `cases/NAME.safetensors`: one case each.
@@ -120,8 +120,8 @@ B rows, T new positions, S positions attended to (past + T). P = the table of po
 | `logits` | B T V, B T labels, B labels | of a sequence: `score` at the last token that is no padding |
 | `loss` | (none) | a scalar |
 
-Rows of padding are arrays like the others, and compared. In `scores_masked`, a hidden score may be -inf or any
-number so low that its probability is 0; a row that sees nothing may hold any one low number throughout.
+Rows of padding are arrays like the others, and compared. In `scores_masked` a hidden score may be -inf, or any number
+at least 800 below the largest of its row; a row that sees nothing may hold one number below -60,000 throughout.
 
 Losses: language model, the mean of -ln p over labels[:, 1:] given logits[:, :-1]; token classes, the mean of -ln p
 where the mask is 1; both pass over -100. A sequence's labels: (B) integers, the mean of -ln p; (B, labels) floats,

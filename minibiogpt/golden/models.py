@@ -18,7 +18,6 @@ from minibiogpt.backend import get_backend
 from minibiogpt.config import POSITION_OFFSET, BioGptConfig
 from minibiogpt.golden.tokens import VOCAB
 from minibiogpt.heads import BioGptForCausalLM, BioGptForSequenceClassification, BioGptForTokenClassification
-from minibiogpt.layers import Weights
 from minibiogpt.pretrained import Pretrained
 from minibiogpt.stored import recast, widened
 
@@ -47,7 +46,9 @@ CHECKPOINTS = {
     "base": Checkpoint(BioGptForCausalLM, {}, "a language model; its head is the token embedding"),
     "untied": Checkpoint(BioGptForCausalLM, {"tie_word_embeddings": False}, "its head is a matrix of its own"),
     "unscaled": Checkpoint(BioGptForCausalLM, {"scale_embedding": False}, "token embeddings are not scaled"),
-    "loud": Checkpoint(BioGptForCausalLM, {}, "scores up to 22,000 in the first head, the largest of them hidden"),
+    "loud": Checkpoint(
+        BioGptForCausalLM, {}, "scores of about 20,000 in a head of layer 0, the largest of them hidden"
+    ),
     "sequence": Checkpoint(BioGptForSequenceClassification, {"id2label": NAMES}, "classifies texts, five classes"),
     "regression": Checkpoint(BioGptForSequenceClassification, {"num_labels": 1}, "one number for each text"),
     "token": Checkpoint(BioGptForTokenClassification, {"id2label": NAMES}, "classifies tokens, five classes"),
@@ -100,7 +101,7 @@ def _drawn(tensor: str, shape: tuple[int, ...], rng: np.random.Generator) -> np.
     return signed(rng, shape, 0.2, 1.8) / math.sqrt(shape[-1])
 
 
-def _make_quiet(weights: Weights) -> None:
+def _make_quiet(weights: dict[str, np.ndarray]) -> None:
     """FLAT tokens and QUIET positions. The norm takes the mean away, so the tokens' own number cancels.
 
     It is small all the same: beside a large one, bfloat16 would round the position away.
@@ -113,7 +114,7 @@ def _make_quiet(weights: Weights) -> None:
         positions[position + POSITION_OFFSET] = row * (QUIET_SIZE / np.abs(row).mean())
 
 
-def _make_loud(weights: Weights) -> None:
+def _make_loud(weights: dict[str, np.ndarray]) -> None:
     """Let the scores of the first head of the first layer grow with the key's position, and be largest for pads.
 
     Every query has the same large number in one place, the keys in that place what the residual's column LOUD

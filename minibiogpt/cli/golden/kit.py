@@ -19,12 +19,12 @@ def run(options: argparse.Namespace) -> None:
     """Make the kit, say each file, and what to type next."""
     from minibiogpt.golden.kit import write_kit
 
-    folder = Path(options.folder)
-    quiet = (lambda line: None) if options.json else print
-    manifest = write_kit(folder, seed=options.seed, cases=options.cases, report=quiet)
+    folder, lines = Path(options.folder), list[str]()
+    manifest = write_kit(folder, seed=options.seed, cases=options.cases, report=lines.append)
     if options.json:
         print_json(manifest)
         return
+    print("\n".join(lines))  # now, when the folder is whole: whoever reads may have gone
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     made = f"{len(manifest['models'])} models, {len(manifest['cases'])} cases"
     print(f"{folder}: {made}, {size / 1e6:.1f} MB, seed {manifest['seed']}; {folder / 'README.md'} explains it")
