@@ -117,9 +117,10 @@ def _make_quiet(weights: dict[str, np.ndarray]) -> None:
 def _make_loud(weights: dict[str, np.ndarray]) -> None:
     """Let the scores of the first head of the first layer grow with the key's position, and be largest for pads.
 
-    Every query has the same large number in one place, the keys in that place what the residual's column LOUD
-    says of the position: so each query prefers itself among what it may see, and each hidden key to itself. Products
-    stay below 65,504 even before they are divided by sqrt(Dh): float16 holds them.
+    Every query holds about the same number in one place, and the keys hold there what the residual's column LOUD says
+    of the position, many times enlarged: so each query prefers itself among what it may see, and each hidden key to
+    itself. Products stay below 65,504 even before they are divided by sqrt(Dh): float16 holds them. Were it the bias
+    of the queries that is large, it alone would decide how their sums round, and orders of sums would not show it.
     """
     tokens, positions = weights["embed_tokens.weight"], weights["embed_positions.weight"]
     tokens *= 0.3
@@ -130,5 +131,5 @@ def _make_loud(weights: dict[str, np.ndarray]) -> None:
     positions[:, LOUD] = np.where(places < 0, 4.0, ramp)
     path = "layers.0.self_attn"
     weights[f"{path}_layer_norm.weight"][LOUD], weights[f"{path}_layer_norm.bias"][LOUD] = 1.25, 0.125
-    weights[f"{path}.q_proj.bias"][LOUD] = 240.0
-    weights[f"{path}.k_proj.weight"][LOUD, LOUD] = 40.0
+    weights[f"{path}.q_proj.bias"][LOUD] = 15.0
+    weights[f"{path}.k_proj.weight"][LOUD, LOUD] = 640.0

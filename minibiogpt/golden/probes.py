@@ -197,7 +197,7 @@ _PROBES: dict[str, tuple[str, str, tuple[str, ...], Callable[[np.random.Generato
         _ordinary,
     ),
     "nearly_constant": (
-        "base", "Three rows whose variance is about 1e-5, so that the eps in the norm halves it.",
+        "base", "Three rows whose variance is about 1e-5, where the eps in the norm decides.",
         ("norm eps 1e-12, as the config says", "eps added to the root, not under it"), _nearly_constant,
     ),
     "loud_future": (
@@ -206,7 +206,8 @@ _PROBES: dict[str, tuple[str, str, tuple[str, ...], Callable[[np.random.Generato
         lambda rng: {"input_ids": _ids(rng, 1, T)},
     ),
     "loud_left_pad": (
-        "loud", "The largest scores stand at padding; rows of padding see nothing.",
+        "loud",
+        "The largest scores stand at padding, whose rows see nothing (float16 shows what transformers adds there).",
         ("hidden scores get -1e4 added", "hidden scores get -1e9 added"), lambda rng: _padded(rng, LEFT),
     ),
     "equal_scores": (
