@@ -1,0 +1,62 @@
+"""A candidate against a case: the names paired, each tensor judged, and all of it as one result."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+from minibiogpt.errors import InputError
+from minibiogpt.golden.candidate import Tensor, opened
+from minibiogpt.golden.case import Case
+from minibiogpt.golden.judge import Judge, row_of
+from minibiogpt.golden.pairing import Pair, pair
+from minibiogpt.golden.result import AGREES, Options, Result, Row
+from minibiogpt.selection import check_met, patterns_of
+
+MOST_MASK = 1 << 20  # elements of a mask that the case does without
+
+
+def check(case: Case, theirs: Path, options: Options | None = None) -> Result:
+    """Compare a candidate with a case.
+
+    Raises
+    ------
+    InputError
+        If the candidate cannot be read, is the case itself, or a name or a map names what is not there.
+    """
+    options = options or Options()
+    if theirs.exists() and theirs.samefile(case.path):
+        must = "the candidate must be another file than the reference"
+        raise InputError(must, f"{theirs} twice", "name the file that your implementation wrote")
+    with opened(theirs) as tensors:
+        return _checked(case, theirs, tensors, options)
+
+
+def _checked(case: Case, theirs: Path, tensors: Mapping[str, Tensor], options: Options) -> Result:
+    patterns = patterns_of(options.names) if options.names else None
+    entries = [e for e in case.entries if patterns is None or any([p.matches(e.name) for p in patterns])]
+    check_met(patterns or (), [e.name for e in case.entries], "--names must name an array of the case")
+    pairs = pair(tensors, [*(e.name for e in case.entries), *case.input_names], options.mapped)
+    by_name: dict[str, list[Pair]] = {}
+    for one in pairs:
+        if one.ours is not None:
+            by_name.setdefault(one.ours, []).append(one)
+    judge = Judge(case, options)
+    inputs = [judge.input(name, tensors[p.candidate]) for name in case.input_names for p in by_name.get(name, [])]
+    rows: list[Row] = []
+    for entry in entries:
+        found = [judge.array(entry, one, tensors[one.candidate]) for one in by_name.get(entry.name, [])]
+        rows += found or [row_of(entry, None, None, "missing from the candidate")]
+    unpaired = [one for one in pairs if one.ours is None]
+    plain = [one for one in unpaired if _means_nothing(tensors[one.candidate])]
+    inputs += [Row(p.candidate, p.candidate, AGREES, notes=["all ones, as without it"]) for p in plain]
+    return Result(case, theirs, options, inputs, rows, [one for one in unpaired if one not in plain])
+
+
+def _means_nothing(tensor: Tensor) -> bool:
+    """A mask of ones that the case does without."""
+    name = tensor.name.rpartition("/")[2]
+    if name not in ("attention_mask", "head_mask") or math.prod(tensor.shape) > MOST_MASK:
+        return False
+    return bool((tensor.numbers(tensor.raw()) == 1).all())
