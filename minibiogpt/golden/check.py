@@ -6,7 +6,8 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
-from minibiogpt.errors import InputError
+from minibiogpt.errors import InputError, shown
+from minibiogpt.files import read_json, sha256
 from minibiogpt.golden.candidate import Tensor, opened
 from minibiogpt.golden.case import Case
 from minibiogpt.golden.judge import Judge, row_of
@@ -60,3 +61,66 @@ def _means_nothing(tensor: Tensor) -> bool:
     if name not in ("attention_mask", "head_mask") or math.prod(tensor.shape) > MOST_MASK:
         return False
     return bool((tensor.numbers(tensor.raw()) == 1).all())
+
+
+def existing_case(path: Path) -> Case:
+    """A case that may not be there.
+
+    Raises
+    ------
+    InputError
+        If it is not there, or is no case.
+    """
+    if not path.exists():
+        remedy = "check the path, or make a case: minibiogpt golden record"
+        raise InputError("CASE must be a case file or the folder of a kit", f"no {path}", remedy)
+    return Case.read(path)
+
+
+def check_kit(folder: Path, theirs: Path, options: Options) -> list[tuple[str, Result | None]]:
+    """Each case of a kit with its candidate in the folder ``theirs``, or None where there is none.
+
+    The candidate of the case NAME is ``NAME.safetensors``, ``NAME.npz``, or the folder ``NAME`` of npy.
+
+    Raises
+    ------
+    InputError
+        If the kit is none or was changed, or ``theirs`` is no folder or has two candidates for one case.
+    """
+    if not theirs.is_dir():
+        found = str(theirs) if theirs.exists() else f"no {theirs}"
+        raise InputError("the candidates of a kit must be a folder", found, "name a folder with one for each case")
+    return [(name, _case_of_kit(name, path, theirs, options)) for name, path in _cases_of(folder)]
+
+
+def _cases_of(folder: Path) -> list[tuple[str, Path]]:
+    """Name and file of every case, each file as the manifest knows it."""
+    manifest = folder / "manifest.json"
+    must, remedy = f"{folder} must be a whole kit", "make it again: minibiogpt golden kit FOLDER"
+    if not manifest.is_file():
+        raise InputError(must, "no manifest.json", remedy)
+    content = read_json(manifest, must)
+    found = []
+    try:
+        for case in content["cases"]:
+            path = folder / str(case["file"])
+            if not path.resolve().is_relative_to(folder.resolve()) or not path.is_file():
+                raise InputError(must, f"no {path}", remedy)
+            if sha256(path) != case["sha256"]:
+                raise InputError(must, f"{path}, changed since the kit was made", remedy)
+            found.append((str(case["name"]), path))
+    except (KeyError, TypeError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(must, f"a manifest.json that is none ({shown(str(error))})", remedy) from None
+    if not found:
+        raise InputError(must, "no cases", remedy)
+    return found
+
+
+def _case_of_kit(name: str, path: Path, theirs: Path, options: Options) -> Result | None:
+    there = [one for one in (theirs / f"{name}.safetensors", theirs / f"{name}.npz", theirs / name) if one.exists()]
+    if len(there) > 1:
+        found = " and ".join(one.name for one in there)
+        raise InputError(f"the case {name} must have one candidate in {theirs}", found, "remove all but one")
+    return check(Case.read(path), there[0], options) if there else None

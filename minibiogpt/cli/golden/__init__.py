@@ -2,6 +2,6 @@
 
 from types import ModuleType
 
-from minibiogpt.cli.golden import inspect, kit, record
+from minibiogpt.cli.golden import check, inspect, kit, record
 
-COMMANDS: tuple[ModuleType, ...] = (record, kit, inspect)
+COMMANDS: tuple[ModuleType, ...] = (record, kit, check, inspect)

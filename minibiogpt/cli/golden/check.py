@@ -1,0 +1,102 @@
+"""minibiogpt golden check: compare what another implementation computed with a case or a kit."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from minibiogpt.cli.options import add_json, print_json
+from minibiogpt.errors import InputError
+
+PRECISIONS = ("float64", "float32", "bfloat16", "float16")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("case", metavar="CASE", help="a case file, the folder of a kit, or a kit's tokenizer.json")
+    parser.add_argument("theirs", metavar="THEIRS", help="safetensors, npz, or a folder of npy; of a kit, their folder")
+    parser.add_argument("--map", metavar="FILE.json", help='your names: {"layers.0": "h.0"}, or with "axes"')
+    parser.add_argument("--names", action="append", metavar="PATTERN", help="only these arrays: layers.{0..3}.*")
+    parser.add_argument("--subset", action="store_true", help="compare what both have, and list the rest")
+    parser.add_argument("--precision", choices=PRECISIONS, help="in which it was computed (default: each dtype)")
+    parser.add_argument("--accept-layouts", action="store_true", help="agree where the axes stand in another order")
+    parser.add_argument("--real-only", action="store_true", help="leave out what attention_mask calls padding")
+    parser.add_argument("--all", action="store_true", help="a line for each array, also for those that agree")
+    parser.add_argument("--html", metavar="FILE", help="write a page with a picture, too")
+    add_json(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Check, print, and say by the exit code: 0 agrees, 1 differs or incomplete, 2 nothing could be compared."""
+    from minibiogpt.golden.check import check, existing_case
+    from minibiogpt.golden.pairing import read_map
+    from minibiogpt.golden.result import Options
+
+    path, theirs = Path(options.case), Path(options.theirs)
+    if path.suffix == ".json":
+        return _check_tokens(path, theirs, options.json)
+    mapped = None if options.map is None else read_map(Path(options.map))
+    how = Options(options.precision, options.names, mapped, options.subset, options.accept_layouts, options.real_only)
+    if path.is_dir():
+        return _check_kit(path, theirs, how, options)
+    result = check(existing_case(path), theirs, how)
+    _write_page(options.html, result)
+    return _show(result, options)
+
+
+def _show(result: Any, options: argparse.Namespace) -> int:
+    from minibiogpt.golden.report import lines_of
+    from minibiogpt.golden.told import as_json
+
+    if options.json:
+        print_json(as_json(result))
+    else:
+        print("\n".join(lines_of(result, options.all)))
+    if not result.compared:
+        raise _nothing(result)
+    return result.code
+
+
+def _nothing(result: Any) -> InputError:
+    """The error of comparing nothing: why, and the nearest names."""
+    reasons = [f"{one.candidate}: {one.reason}" for one in result.unpaired]
+    reasons += [f"{row.candidate}: {'; '.join(row.notes)}" for row in result.rows if row.candidate is not None]
+    found = f"none of {len(result.rows)}" + (f" ({reasons[0]})" if reasons else "")
+    return InputError("at least one array must be compared", found, "give your names with --map, or rename the arrays")
+
+
+def _write_page(file: str | None, result: Any) -> None:
+    if file is not None:
+        from minibiogpt.golden.page import write_page
+
+        write_page(Path(file), result)
+
+
+def _check_kit(path: Path, theirs: Path, how: Any, options: argparse.Namespace) -> int:
+    """A line for each case, then the details of the first that does not agree."""
+    from minibiogpt.golden.check import check_kit
+    from minibiogpt.golden.report import kit_code, kit_lines
+    from minibiogpt.golden.told import as_json
+
+    results = check_kit(path, theirs, how)
+    first = next((result for _, result in results if result is not None and result.code), None)
+    if options.html is not None:
+        shown = first or next((result for _, result in results if result is not None), None)
+        if shown is not None:
+            _write_page(options.html, shown)
+    code = kit_code(results, how.subset)
+    if options.json:
+        cases = [{"case": name, "result": None if one is None else as_json(one)} for name, one in results]
+        print_json({"kit": str(path), "candidate": str(theirs), "exit_code": code, "cases": cases})
+    else:
+        print("\n".join(kit_lines(results, path, theirs, how.subset, options.all)))
+    if code == 2:
+        must = "at least one case must have a candidate"
+        names = ", ".join(name for name, _ in results[:3])
+        raise InputError(must, f"none in {theirs}", f"name the files as the cases: {names}, with .safetensors or .npz")
+    return code
+
+
+def _check_tokens(path: Path, theirs: Path, as_json: bool) -> int:
+    """The seam to tokenizer cases."""
+    raise InputError("tokenizer cases must be checked by golden.tokens", str(path), "name a case or a kit")
