@@ -48,7 +48,7 @@ def table(result: Result, every: bool = False) -> list[str]:
             folded.append(row)
         elif row is not None:
             lines.append(_cells(row))
-            lines += [f"     {plain(note)}" for note in _notes(row)]
+            lines += [f"     {plain(note)}" for note in notes_of(row)]
     return _aligned(lines)
 
 
@@ -81,7 +81,7 @@ def _cells(row: Row) -> tuple[str, ...]:
     return (*cells, *numbers, cosine, place(row.where, row.axes), row.state)
 
 
-def _notes(row: Row) -> Iterator[str]:
+def notes_of(row: Row) -> Iterator[str]:
     """The lines below a row that does not simply agree."""
     found = row.measured
     if row.state != AGREES and row.candidate not in (None, row.name):
