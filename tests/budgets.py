@@ -24,6 +24,7 @@ KINDS = {
     "residual": ("attn_residual", "layers", "embeddings", "embed_tokens", "embed_positions"),
     "logits": ("logits", "score"),
     "loss": ("loss",),
+    "whole numbers": ("position_ids",),
 }
 MEASURED: dict[str, dict[str, float]] = {
     "SequenceClassification": {
@@ -147,8 +148,9 @@ def kind_of(tensor: str) -> str:
 
 
 def lane_b(config: str, tensor: str) -> float:
-    """The float32 budget of one tensor of one model."""
-    return FACTOR * MEASURED[config][kind_of(tensor)]
+    """The float32 budget of one tensor of one model; whole numbers are equal."""
+    kind = kind_of(tensor)
+    return 0.0 if kind == "whole numbers" else FACTOR * MEASURED[config][kind]
 
 
 # How close two logits must be in float64, over the largest logit, before float32 may choose either: ten times the

@@ -80,9 +80,8 @@ def test_every_array_is_transformers(folders: Any, name: str, case: str, dtype: 
     want, theirs = torch_trace(reference(name, dtype), **given)
     layers = CONFIGS[name]["num_hidden_layers"]
     drifts = compare_traces(trace, in_order(want, list(trace)), budget(name, dtype))
-    embeds = case == "inputs_embeds"  # then the module embed_tokens is not run
-    assert len(drifts) == 5 + 19 * layers - embeds
-    assert set(trace) - set(drifts) == {"position_ids"} | ({"embed_tokens"} if embeds else set())
+    assert len(drifts) == 6 + 19 * layers
+    assert set(trace) == set(drifts)
     assert len(out.hidden_states) == layers + 1
     for i, (got, reference_array) in enumerate(zip(out.hidden_states, theirs.hidden_states, strict=True)):
         assert_close(f"hidden_states[{i}]", got, reference_array.numpy(), budget(name, dtype)("layers"))

@@ -2,274 +2,163 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from functools import cache
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from transformers.models.biogpt import modeling_biogpt as modeling
 
-from minibiogpt import BioGptForCausalLM, Trace
+import minibiogpt
+from minibiogpt import Trace
 from tests.budgets import LANE_A
 from tests.compare import assert_close, first_difference
-from tests.configs import CONFIGS
-from tests.reference import build, in_order, replaced, save, torch_trace
+from tests.configs import CONFIGS, HEADS
+from tests.reference import build, in_order, save
+from tests.reference.mistakes import MISTAKES
+from tests.reference.planting import corrected
+from tools import dump_torch
 
-IDS = np.random.default_rng(5).integers(3, 67, (2, 11))
-LEFT = np.ones((2, 11), dtype=np.int64)
+B, T = 2, 11
+RNG = np.random.default_rng(5)
+IDS = RNG.integers(3, 67, (B, T))
+LEFT = np.ones((B, T), dtype=np.int64)
 LEFT[0, :4] = 0
-HEADS = np.random.default_rng(6).random((2, 3))
+PADDED = np.where(LEFT == 1, IDS, 1)
+HEAD_MASK = RNG.random((2, 3))
+LABELS = np.where(RNG.random((B, T)) < 0.4, -100, IDS)
+LEFT_PADDING = {"input_ids": IDS, "attention_mask": LEFT}
+CUTS = ((0, 5), (5, 6), (6, 11))
+STEPS = [{"input_ids": IDS[:, a:b], "attention_mask": LEFT[:, :b]} for a, b in CUTS]
+
+# setting: (the head, the config, the inputs of each call)
+SETTINGS: dict[str, tuple[str, dict[str, Any], list[dict[str, Any]]]] = {
+    "left padding": ("CausalLM", CONFIGS["gelu"], [LEFT_PADDING]),
+    "no padding": ("CausalLM", CONFIGS["gelu"], [LEFT_PADDING | {"attention_mask": np.ones_like(LEFT)}]),
+    "labels": ("CausalLM", CONFIGS["gelu"], [LEFT_PADDING | {"labels": LABELS}]),
+    "head mask": ("CausalLM", CONFIGS["gelu"], [LEFT_PADDING | {"head_mask": HEAD_MASK}]),
+    "inputs_embeds": ("CausalLM", CONFIGS["gelu"], [{"inputs_embeds": RNG.normal(size=(B, T, 21))}]),
+    "steps": ("CausalLM", CONFIGS["gelu"], STEPS),
+    "untied": ("CausalLM", CONFIGS["untied"], [LEFT_PADDING]),
+    "tokens": ("TokenClassification", HEADS["TokenClassification"], [LEFT_PADDING | {"labels": IDS % 5}]),
+    "classes": (
+        "SequenceClassification", HEADS["SequenceClassification"],
+        [LEFT_PADDING | {"input_ids": PADDED, "labels": np.array([4, 2])}],
+    ),
+    "classes, right padding": (
+        "SequenceClassification", HEADS["SequenceClassification"],
+        [{"input_ids": PADDED[:, ::-1].copy(), "attention_mask": LEFT[:, ::-1].copy()}],
+    ),
+    "several labels": (
+        "SequenceClassification", HEADS["SequenceClassification"],
+        [LEFT_PADDING | {"input_ids": PADDED, "labels": RNG.integers(0, 2, (B, 5)).astype(np.float64)}],
+    ),
+}  # fmt: skip
+# Where a mistake shows; with left padding, if nothing is said.
+SHOWN = {
+    "position offset 0": "no padding",  # with pads PyTorch refuses that itself
+    "inputs_embeds scaled again": "inputs_embeds",
+    "tied head where it is untied": "untied",
+    "no bias in the classifier": "tokens",
+    "loss of classes by squares": "classes",
+    "sigmoid missing from several labels": "several labels",
+    "several labels by a softmax": "several labels",
+    "class read at the first token": "classes",
+    "class read at the last token": "classes, right padding",
+    "class read at the number of tokens - 1": "classes",
+}
+for name in MISTAKES:
+    for word, setting in {
+        "head mask": "head mask", "cache": "steps", "past": "steps", "loss": "labels", "loss of tokens": "tokens",
+    }.items():  # fmt: skip
+        if word in name and (name not in SHOWN or word == "loss of tokens"):
+            SHOWN[name] = setting
+
+
+@cache
+def reference(setting: str) -> Any:
+    head, config, _ = SETTINGS[setting]
+    return build(head=head, **config)
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return save(build(**CONFIGS["gelu"]), tmp_path_factory.mktemp("model"))
-
-
-Mistake = Callable[[Any], Any]
-
-
-@contextmanager
-def norm_eps(model: Any) -> Iterator[None]:
-    norms = [module for module in model.modules() if isinstance(module, torch.nn.LayerNorm)]
-    with ExitStack() as stack:
-        for norm in norms:
-            stack.enter_context(replaced(norm, "eps", model.config.layer_norm_eps))
-        yield
-
-
-@contextmanager
-def tanh_gelu(model: Any) -> Iterator[None]:
-    for layer in model.biogpt.layers:
-        layer.activation_fn = torch.nn.GELU(approximate="tanh")
-    yield
-
-
-def offset(value: int) -> Mistake:
-    return lambda model: replaced(model.biogpt.embed_positions, "offset", value)
-
-
-def no_embedding_scale(model: Any) -> Any:
-    return replaced(model.biogpt.embed_tokens, "embed_scale", 1.0)
-
-
-def scaled_positions(model: Any) -> Any:
-    table = model.biogpt.embed_positions
-    return replaced(table, "weight", torch.nn.Parameter(table.weight * math.sqrt(model.config.hidden_size)))
-
-
-def scaled_head(model: Any) -> Any:
-    head = model.output_projection
-    return replaced(head, "weight", torch.nn.Parameter(head.weight * math.sqrt(model.config.hidden_size)))
-
-
-@contextmanager
-def no_attention_scale(model: Any) -> Iterator[None]:
-    with ExitStack() as stack:
-        for layer in model.biogpt.layers:
-            stack.enter_context(replaced(layer.self_attn, "scaling", 1.0))
-        yield
-
-
-def changed_mask(change: Callable[[Any], Any]) -> Mistake:
-    """The additive mask (B, 1, T, S) that transformers makes, changed."""
-
-    def plant(model: Any) -> Any:
-        original = modeling.BioGptPreTrainedModel._update_causal_mask
-
-        def update(self: Any, *args: Any) -> Any:
-            return change(original(self, *args))
-
-        return replaced(modeling.BioGptPreTrainedModel, "_update_causal_mask", update)
-
-    return plant
-
-
-def sees_the_future(mask: Any) -> Any:
-    return torch.cat([mask[..., 1:, :], mask[..., -1:, :]], dim=-2)
-
-
-def hides_itself(mask: Any) -> Any:
-    return mask.masked_fill(torch.eye(mask.shape[-1], dtype=torch.bool), torch.finfo(mask.dtype).min)
-
-
-def no_padding_mask(model: Any) -> Any:
-    original = modeling.BioGptPreTrainedModel._update_causal_mask
-
-    def update(self: Any, attention_mask: Any, *rest: Any) -> Any:
-        return original(self, torch.ones_like(attention_mask), *rest)
-
-    return replaced(modeling.BioGptPreTrainedModel, "_update_causal_mask", update)
-
-
-def plain_positions(model: Any) -> Any:
-    """Positions that count the pads: 5.x's rule, where 4.x derives them from the mask."""
-    table = model.biogpt.embed_positions
-    original = table.forward
-
-    def forward(mask: Any, past: int = 0, position_ids: Any = None) -> Any:
-        return original(mask, past, position_ids=torch.arange(mask.shape[1]).expand_as(mask)[:, past:])
-
-    return replaced(table, "forward", forward)
-
-
-def _layer_forward(order: Callable[..., Any]) -> Mistake:
-    """A decoder layer whose steps come in another order."""
-
-    def plant(model: Any) -> Any:
-        def forward(
-            self: Any, hidden_states: Any, output_attentions: bool = False, layer_head_mask: Any = None, **rest: Any
-        ) -> Any:
-            def attend(x: Any) -> Any:
-                return self.self_attn(hidden_states=x, layer_head_mask=layer_head_mask, **rest)
-
-            def feed(x: Any) -> Any:
-                return self.fc2(self.activation_fn(self.fc1(x)))
-
-            return order(self, hidden_states, attend, feed)
-
-        return replaced(modeling.BioGptDecoderLayer, "forward", forward)
-
-    return plant
-
-
-def _post_norm(layer: Any, x: Any, attend: Any, feed: Any) -> Any:
-    h, weights = attend(x)
-    x = layer.self_attn_layer_norm(x + h)
-    return layer.final_layer_norm(x + feed(x)), weights
-
-
-def _swapped_norms(layer: Any, x: Any, attend: Any, feed: Any) -> Any:
-    h, weights = attend(layer.final_layer_norm(x))
-    x = x + h
-    return x + feed(layer.self_attn_layer_norm(x)), weights
-
-
-def _no_residual(layer: Any, x: Any, attend: Any, feed: Any) -> Any:
-    h, weights = attend(layer.self_attn_layer_norm(x))
-    return h + feed(layer.final_layer_norm(h)), weights
-
-
-def dropped_bias(part: str) -> Mistake:
-    def plant(model: Any) -> Any:
-        module = model.biogpt.layers[0].get_submodule(part)
-        return replaced(module, "bias", torch.nn.Parameter(torch.zeros_like(module.bias)))
-
-    return plant
-
-
-def head_mask_before_softmax(model: Any) -> Any:
-    def attention(
-        module: Any, q: Any, k: Any, v: Any, mask: Any, scaling: float, head_mask: Any = None, **rest: Any
-    ) -> Any:
-        scores = torch.matmul(q, k.transpose(2, 3)) * scaling * head_mask.view(1, -1, 1, 1)
-        weights = torch.softmax(scores + mask, dim=-1)
-        return torch.matmul(weights, v).transpose(1, 2).contiguous(), weights
-
-    return replaced(modeling, "eager_attention_forward", attention)
-
-
-def dropped_final_norm(model: Any) -> Any:
-    return replaced(model.biogpt, "layer_norm", torch.nn.Identity())
-
-
-def transposed_projection(model: Any) -> Any:
-    module = model.biogpt.layers[0].self_attn.q_proj
-    return replaced(module, "weight", torch.nn.Parameter(module.weight.T))
-
-
-FIRST = "layers.0.self_attn"
-# mistake: (how it is planted, the first tensor that must differ)
-MISTAKES: dict[str, tuple[Mistake, str]] = {
-    "norm eps 1e-12": (norm_eps, "layers.0.self_attn_layer_norm"),
-    "tanh GELU": (tanh_gelu, "layers.0.activation_fn"),
-    "position offset 0": (offset(0), "embed_positions"),
-    "position offset 1": (offset(1), "embed_positions"),
-    "no embedding scale": (no_embedding_scale, "embed_tokens"),
-    "scaled positions": (scaled_positions, "embed_positions"),
-    "scaled head": (scaled_head, "logits"),
-    "no attention scale": (no_attention_scale, f"{FIRST}.scores"),
-    "mask sees the future": (changed_mask(sees_the_future), f"{FIRST}.scores_masked"),
-    "mask hides itself": (changed_mask(hides_itself), f"{FIRST}.scores_masked"),
-    "head mask before the softmax": (head_mask_before_softmax, f"{FIRST}.weights"),
-    "no padding mask": (no_padding_mask, f"{FIRST}.scores_masked"),
-    "positions count pads": (plain_positions, "embed_positions"),
-    "post-norm": (_layer_forward(_post_norm), f"{FIRST}_layer_norm"),
-    "swapped norms": (_layer_forward(_swapped_norms), f"{FIRST}_layer_norm"),
-    "no residual": (_layer_forward(_no_residual), "layers.0.attn_residual"),
-    "no final norm": (dropped_final_norm, "layer_norm"),
-    "transposed q_proj": (transposed_projection, f"{FIRST}.q_proj"),
-} | {
-    f"dropped bias of {part}": (dropped_bias(part), f"layers.0.{part}")
-    for part in (
-        "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.out_proj", "fc1", "fc2",
-        "self_attn_layer_norm", "final_layer_norm",
-    )
-}  # fmt: skip
-
-
-INPUTS: dict[str, dict[str, Any]] = {
-    "left padding": {"attention_mask": LEFT},
-    "position offset 0": {"attention_mask": np.ones_like(LEFT)},  # with pads PyTorch refuses that itself
-    "head mask before the softmax": {"attention_mask": LEFT, "head_mask": HEADS},
-}
-
-
-def inputs_for(mistake: str) -> dict[str, Any]:
-    return INPUTS.get(mistake, INPUTS["left padding"])
-
-
-def ours(folder: Any, given: dict[str, Any]) -> Trace:
-    trace = Trace()
-    BioGptForCausalLM.from_pretrained(folder, dtype="float64")(IDS, **given, trace=trace)
-    return trace
-
-
-@pytest.mark.parametrize("given", INPUTS)
-def test_without_a_mistake_all_agree(folder: Any, given: str) -> None:
-    trace = ours(folder, INPUTS[given])
-    want, _ = torch_trace(build(**CONFIGS["gelu"]), input_ids=IDS, **INPUTS[given])
-    assert len(want) == 43
+def ours(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The traces of our model, by setting."""
+
+    @cache
+    def traces(setting: str) -> dict[str, np.ndarray]:
+        head, _, calls = SETTINGS[setting]
+        folder = save(reference(setting), tmp_path_factory.mktemp("model"))
+        model = getattr(minibiogpt, f"BioGptFor{head}").from_pretrained(folder, dtype="float64")
+        past, arrays = None, {}
+        for n, given in enumerate(calls):
+            trace = Trace()
+            output = model(**given, past_key_values=past, trace=trace)
+            past = getattr(output, "past_key_values", None)
+            arrays |= {f"step.{n}/{name}" if len(calls) > 1 else name: x for name, x in trace.items()}
+        return arrays
+
+    return traces
+
+
+def theirs(setting: str, plant: Any) -> dict[str, np.ndarray]:
+    """What the corrected reference computes with a mistake planted in it."""
+    model, calls = reference(setting), SETTINGS[setting][2]
+    with corrected(model), plant(model):
+        arrays = dump_torch.record_steps(model, calls) if len(calls) > 1 else dump_torch.record(model, **calls[0])
+    return {name: x.numpy() for name, x in arrays.items()}
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_without_a_mistake_all_agree(ours: Any, setting: str) -> None:
+    trace, want = ours(setting), theirs(setting, corrected)
+    assert set(want) == set(trace)
     assert first_difference(trace, in_order(want, list(trace)), lambda tensor: LANE_A) is None
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_is_seen_first_where_it_is_made(folder: Any, mistake: str) -> None:
-    plant, where = MISTAKES[mistake]
-    given = inputs_for(mistake)
-    model, trace = build(**CONFIGS["gelu"]), ours(folder, given)
-    with plant(model):
-        want, _ = torch_trace(model, input_ids=IDS, **given)
-    assert len(want) == 43
+def test_a_mistake_is_seen_first_where_it_is_made(ours: Any, mistake: str) -> None:
+    setting = SHOWN.get(mistake, "left padding")
+    calls, where = SETTINGS[setting][2], MISTAKES[mistake].first
+    trace, want = ours(setting), theirs(setting, MISTAKES[mistake].plant)
+    first = where(calls, reference(setting).config)
+    if want[first].shape != trace[first].shape:
+        before = list(trace)[: list(trace).index(first)]
+        assert first_difference(trace, {name: want[name] for name in before}, lambda tensor: LANE_A) is None
+        return
     found = first_difference(trace, in_order(want, list(trace)), lambda tensor: LANE_A)
     assert found is not None, "not noticed"
     name, times = found
-    assert (name, times > 10) == (where, True), f"first seen at {name}, {times:.0f} times the budget"
+    assert (name, not times <= 10) == (first, True), f"first seen at {name}, {times:.0f} times the budget"
 
 
-def test_a_bias_of_the_keys_cancels_in_the_softmax(folder: Any) -> None:
+@pytest.mark.parametrize("setting", ["left padding", "classes", "tokens"])
+def test_a_mistake_is_taken_out_again(setting: str) -> None:
+    want = theirs(setting, corrected)
+    for name, mistake in MISTAKES.items():
+        if name != "position offset 0":
+            theirs(setting, mistake.plant)
+        again = theirs(setting, corrected)
+        assert all(np.array_equal(again[tensor], x) for tensor, x in want.items()), name
+
+
+def test_a_bias_of_the_keys_cancels_in_the_softmax(ours: Any) -> None:
     """It adds the same to every score of a row: only the keys and the scores show that it is missing."""
-    model, trace = build(**CONFIGS["gelu"]), ours(folder, inputs_for("k"))
-    with dropped_bias("self_attn.k_proj")(model):
-        want, _ = torch_trace(model, input_ids=IDS, attention_mask=LEFT)
+    trace, want = ours("left padding"), theirs("left padding", MISTAKES["no bias in self_attn.k_proj"].plant)
     for part in ("k_proj", "k", "scores"):
-        name = f"{FIRST}.{part}"
+        name = f"layers.0.self_attn.{part}"
         found = first_difference(trace, {name: want[name]}, lambda tensor: LANE_A)
         assert found is not None, name
         assert found[1] > 10, name
-    assert_close(f"{FIRST}.probs", trace[f"{FIRST}.probs"], want[f"{FIRST}.probs"], LANE_A)
+    name = "layers.0.self_attn.probs"
+    assert_close(name, trace[name], want[name], LANE_A)
 
 
 @pytest.mark.parametrize("mistake", ["norm eps 1e-12", "tanh GELU"])
-def test_what_a_comparison_of_tokens_does_not_see(folder: Any, mistake: str) -> None:
+def test_what_a_comparison_of_tokens_does_not_see(ours: Any, mistake: str) -> None:
     """Why every array is compared: these two leave the most probable token of every position as it is."""
-    plant, _ = MISTAKES[mistake]
-    model = build(**CONFIGS["gelu"])
-    with torch.no_grad(), plant(model):
-        theirs = model(torch.tensor(IDS)).logits.numpy()
-    mine = BioGptForCausalLM.from_pretrained(folder, dtype="float64")(IDS).logits
+    with torch.no_grad(), MISTAKES[mistake].plant(reference("no padding")):
+        theirs = reference("no padding")(torch.tensor(IDS)).logits.numpy()
+    mine = ours("no padding")["logits"]
     assert np.array_equal(theirs.argmax(-1), mine.argmax(-1))
     assert np.abs(theirs - mine).max() > 1e-8

@@ -1,0 +1,228 @@
+"""How a mistake is planted in a transformers model: a parameter, a module's forward, a stage of attention, a loss.
+
+Each function makes a ``Plant``: called with the model it is a context manager, and its end undoes what it changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from transformers.models.biogpt import modeling_biogpt as modeling
+
+from tools.dump_torch import replaced
+
+Plant = Callable[[Any], AbstractContextManager[None]]
+Find = Callable[[Any], Iterable[Any]]
+
+
+def base(model: Any) -> Any:
+    return getattr(model, "biogpt", model)
+
+
+def layers(part: str, every: bool = False) -> Find:
+    """A part of the first layer, or of each."""
+    return lambda model: [one.get_submodule(part) for one in (base(model).layers if every else base(model).layers[:1])]
+
+
+def modules(kind: type, last_name: str = "") -> Find:
+    """Every module of a kind, or those of them whose names end so."""
+    return lambda model: [x for name, x in model.named_modules() if isinstance(x, kind) and name.endswith(last_name)]
+
+
+def named(*names: str) -> Find:
+    """Modules by their names, as far as the model has them."""
+    return lambda model: [x for name, x in model.named_modules() if name.removeprefix("biogpt.") in names]
+
+
+def attribute(find: Find, name: str, value: Callable[[Any], Any]) -> Plant:
+    """Another value for an attribute, made from the module."""
+
+    @contextmanager
+    def plant(model: Any) -> Iterator[None]:
+        with ExitStack() as stack:
+            for module in list(find(model)):
+                stack.enter_context(replaced(module, name, value(module)))
+            yield
+
+    return plant
+
+
+def parameter(find: Find, name: str, change: Callable[[Any], Any]) -> Plant:
+    """Another tensor for a parameter; others that are tied to it keep theirs."""
+    return attribute(find, name, lambda module: torch.nn.Parameter(change(getattr(module, name).detach()).clone()))
+
+
+def forward(find: Find, new: Callable[..., Any]) -> Plant:
+    """``new(module, original forward, *arguments)`` in place of a module's forward."""
+
+    def value(module: Any) -> Any:
+        original = module.forward
+        return lambda *given, **options: new(module, original, *given, **options)
+
+    return attribute(find, "forward", value)
+
+
+def only(condition: Callable[[Any], bool], inner: Plant) -> Plant:
+    """Nothing at all, unless the model is of the kind that can have this mistake."""
+    return lambda model: inner(model) if condition(model) else nullcontext()
+
+
+@contextmanager
+def removing(*handles: Any) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def options(change: Callable[[dict[str, Any]], None]) -> Plant:
+    """What the base model is called with, changed in place: {"input_ids": ..., "past_key_values": ...}."""
+
+    def hook(module: Any, args: Any, given: dict[str, Any]) -> Any:
+        given = given | ({"input_ids": args[0]} if args else {})
+        change(given)
+        return (), given
+
+    return lambda model: removing(base(model).register_forward_pre_hook(hook, with_kwargs=True))
+
+
+def positions(new: Callable[..., Any]) -> Plant:
+    """``new(position_ids, attention_mask (B, S))`` in place of the position_ids (B, T)."""
+
+    def hook(module: Any, args: Any, given: dict[str, Any]) -> Any:
+        return args, given | {"position_ids": new(given["position_ids"], args[0])}
+
+    return lambda model: removing(base(model).embed_positions.register_forward_pre_hook(hook, with_kwargs=True))
+
+
+def past(keys: Callable[[Any], Any] = lambda x: x, values: Callable[[Any], Any] = lambda x: x) -> Plant:
+    """What a call finds in the cache, changed."""
+
+    def change(given: dict[str, Any]) -> None:
+        cache = given.get("past_key_values")
+        if cache is not None and cache.get_seq_length():
+            for layer in cache.layers:
+                layer.keys, layer.values = keys(layer.keys.clone()), values(layer.values.clone())
+
+    return options(change)
+
+
+def mask(change: Callable[[Any, Any], Any]) -> Plant:
+    """``change(additive mask (B, 1, T, S), attention_mask (B, S))`` in place of the additive mask."""
+    original = modeling.BioGptPreTrainedModel._update_causal_mask
+
+    def update(self: Any, attention_mask: Any, *rest: Any) -> Any:
+        return change(original(self, attention_mask, *rest), attention_mask)
+
+    return lambda model: replaced(modeling.BioGptPreTrainedModel, "_update_causal_mask", update)
+
+
+def _weigh(probs: Any, heads: Any, module: Any) -> Any:
+    return probs if heads is None else probs * heads.view(1, -1, 1, 1)
+
+
+def attention(
+    split: Callable[..., Any] = lambda q, k, v: (q, k, v),
+    hide: Callable[..., Any] = lambda scores, mask, heads: scores + mask,
+    normalise: Callable[..., Any] = lambda masked: F.softmax(masked, dim=-1),
+    weigh: Callable[..., Any] = _weigh,
+    merge: Callable[..., Any] = lambda mixed: mixed.transpose(1, 2),
+) -> Plant:
+    """transformers' eager attention with another stage; every other operation is the same to the last bit."""
+
+    def attend(
+        module: Any, q: Any, k: Any, v: Any, mask: Any, scaling: float, head_mask: Any = None, **rest: Any
+    ) -> Any:
+        note = rest.get("note", lambda name, x: None)
+        q, k, v = split(q, k, v)
+        for name, x in (("q", q), ("k", k), ("v", v)):
+            note(name, x)
+        scores = torch.matmul(q, k.transpose(2, 3)) * scaling
+        note("scores", scores)
+        masked = hide(scores, mask, head_mask)
+        note("scores_masked", masked)
+        probs = normalise(masked)
+        note("probs", probs)
+        weights = weigh(probs, head_mask, module)
+        return merge(torch.matmul(weights, v)).contiguous(), weights
+
+    return lambda model: replaced(modeling, "eager_attention_forward", attend)
+
+
+def decoder_layer(order: Callable[..., Any]) -> Plant:
+    """``order(layer, x, attend, feed)`` in place of a layer's steps; attend returns the weights too."""
+
+    def new(self: Any, hidden_states: Any, output_attentions: bool = False, **rest: Any) -> Any:
+        def attend(x: Any) -> Any:
+            return self.self_attn(hidden_states=x, **rest)
+
+        def feed(x: Any) -> Any:
+            return self.fc2(self.activation_fn(self.fc1(x)))
+
+        return order(self, hidden_states, attend, feed)
+
+    return lambda model: replaced(modeling.BioGptDecoderLayer, "forward", new)
+
+
+def lm_loss(new: Callable[..., Any]) -> Plant:
+    """``new(logits (B, T, V), labels (B, T))`` in place of the language model's loss."""
+
+    def loss(logits: Any, labels: Any, vocab_size: int, **rest: Any) -> Any:
+        return new(logits, labels)
+
+    plant: Plant = lambda model: replaced(model, "loss_function", loss)  # noqa: E731
+    return only(lambda model: hasattr(model, "output_projection"), plant)
+
+
+def head_loss(head: str, new: Callable[..., Any]) -> Plant:
+    """``new(logits, labels)`` in place of a classifier's loss; None leaves it as it is."""
+
+    def hook(model: Any, args: Any, given: dict[str, Any], output: Any) -> None:
+        if given.get("labels") is not None and (loss := new(output.logits, given["labels"])) is not None:
+            output.loss = loss
+
+    plant: Plant = lambda model: removing(model.register_forward_hook(hook, with_kwargs=True))  # noqa: E731
+    return only(lambda model: hasattr(model, head), plant)
+
+
+def sequence_loss(problem: str, logits: Any, labels: Any) -> Any:
+    """The three losses of a sequence classifier, as transformers computes them from its pooled logits."""
+    if problem == "regression":
+        return F.mse_loss(logits.reshape(labels.shape), labels)
+    if problem == "single_label_classification":
+        return F.cross_entropy(logits, labels.reshape(-1))
+    return F.binary_cross_entropy_with_logits(logits, labels)
+
+
+def pooled(position: Callable[[Any, Any], Any]) -> Plant:
+    """A sequence's class read at ``position(ids that are no pads (B, T), attention_mask or None)``, and its loss."""
+    kept: dict[str, Any] = {}
+
+    def read(model: Any, args: Any, given: dict[str, Any], output: Any) -> None:
+        if (ids := given.get("input_ids")) is None:
+            return
+        at = position(ids != model.config.pad_token_id, given.get("attention_mask"))
+        output.logits = kept["scores"][torch.arange(len(ids)), at]
+        if given.get("labels") is not None:
+            output.loss = sequence_loss(model.config.problem_type, output.logits, given["labels"])
+
+    def plant(model: Any) -> Any:
+        keep = model.score.register_forward_hook(lambda _, __, scores: kept.update(scores=scores))
+        return removing(keep, model.register_forward_hook(read, with_kwargs=True))
+
+    return only(lambda model: hasattr(model, "score"), plant)
+
+
+def _rightmost_real(no_pad: Any, attention_mask: Any) -> Any:
+    if attention_mask is not None:
+        no_pad = no_pad & (attention_mask[:, -no_pad.shape[1] :] != 0)
+    return torch.where(no_pad, torch.arange(no_pad.shape[1]), -1).amax(dim=-1)
+
+
+corrected = pooled(_rightmost_real)
+"""transformers 4.57 with its one known error mended: what is called correct where mistakes are measured."""

@@ -1,0 +1,294 @@
+"""Dump every array of a transformers 4.57 BioGPT forward pass, by this project's names, into one safetensors file.
+
+python tools/dump_torch.py --model FOLDER --case CASE.safetensors -o theirs.safetensors
+python tools/dump_torch.py --kit KIT -o FOLDER            (one file for each case, from the kit's own models)
+python tools/dump_torch.py --model FOLDER --text "COVID-19 is" -o theirs.safetensors --dtype bfloat16
+
+What it writes is what `minibiogpt golden check` takes. It needs torch, transformers and safetensors, and nothing of
+minibiogpt, so that it can be copied and changed. Where it does not hand on what transformers does by itself:
+
+- the eager attention is chosen, as no other shows its inner arrays or heeds a head mask;
+- a head mask (H,) is given to every layer; 4.57 alone would take one number of it for each layer;
+- floating inputs, and the loss, are brought to the model's dtype; a float64 language model's loss is computed in
+  float64, where transformers rounds the logits to float32 first.
+
+Where transformers 4.57 is at odds with the reference it is dumped as it is, and a note says so: it reads a sequence's
+class at (number of tokens that are no pads) - 1, which is another token when pads stand on the left or in between.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+import transformers
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from transformers.loss.loss_utils import ForCausalLMLoss
+from transformers.models.biogpt import modeling_biogpt as modeling
+
+Arrays = dict[str, torch.Tensor]
+Put = Callable[[str, torch.Tensor], None]
+DTYPES = ("float32", "float64", "bfloat16", "float16")
+OLD_NAMES = {"BioGptLMHeadModel": "BioGptForCausalLM"}
+# BioGptConfig's documentation offers "selu", but transformers 4.57 has no such entry in its table.
+modeling.ACT2FN.setdefault("selu", torch.nn.SELU)
+
+
+def record(model: Any, **inputs: Any) -> Arrays:
+    """Every array of one call, by name, in the order in which they are made; in the model's dtype, on the CPU.
+
+    Parameters
+    ----------
+    model : a BioGPT of transformers, with any head or none, in evaluation mode.
+    inputs : what its forward takes; lists and NumPy arrays too.
+    """
+    return run(model, **inputs)[0]
+
+
+def record_steps(model: Any, calls: Iterable[Mapping[str, Any]]) -> Arrays:
+    """Several calls, each of which continues the cache of those before it; ``step.{n}/`` stands before each name."""
+    cache, arrays = transformers.DynamicCache(), {}
+    for n, inputs in enumerate(calls):
+        step = record(model, **inputs, past_key_values=cache, use_cache=True)
+        arrays |= {f"step.{n}/{name}": x for name, x in step.items()}
+    return arrays
+
+
+def run(model: Any, **inputs: Any) -> tuple[Arrays, Any]:
+    """The arrays of one call, and what transformers itself returns."""
+    if model.training:
+        raise ValueError("the model must be in evaluation mode: call model.eval() first, or dropout changes every run")
+    arrays: Arrays = {}
+
+    def put(name: str, x: torch.Tensor) -> None:
+        arrays[name] = x.detach().to("cpu", copy=True).contiguous()
+
+    with ExitStack() as stack:
+        stack.enter_context(torch.no_grad())
+        stack.enter_context(replaced(model.config, "_attn_implementation", "eager"))
+        stack.enter_context(replaced(model.config, "problem_type", model.config.problem_type))  # which a loss writes
+        stack.enter_context(replaced(modeling, "eager_attention_forward", _recording_attention(model, put)))
+        if model.dtype == torch.float64 and getattr(model, "loss_function", None) is ForCausalLMLoss:
+            stack.enter_context(replaced(model, "loss_function", _unrounded_loss))
+        for handle in _hooks(getattr(model, "biogpt", model), getattr(model, "score", None), put):
+            stack.callback(handle.remove)
+        output = model(**prepared(model, inputs), output_attentions=True, output_hidden_states=True)
+    for name in ("logits", "loss"):
+        if getattr(output, name, None) is not None:
+            put(name, getattr(output, name).to(model.dtype))
+    return {"position_ids": arrays.pop("position_ids"), **arrays}, output
+
+
+def prepared(model: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """The inputs as tensors of the model's device, floats of its dtype; masks and positions in their full shapes."""
+    given = {}
+    for name, x in inputs.items():
+        if x is None or name in ("past_key_values", "use_cache"):
+            given[name] = x
+            continue
+        x = torch.as_tensor(x, device=model.device)
+        floating = x.is_floating_point() and name != "attention_mask"
+        given[name] = x.to(model.dtype if floating or name == "head_mask" else torch.int64)
+    ids, embeds = given.get("input_ids"), given.get("inputs_embeds")
+    shape = embeds.shape[:2] if ids is None else ids.shape
+    if (heads := given.get("head_mask")) is not None:
+        given["head_mask"] = heads.expand(model.config.num_hidden_layers, -1)
+    if (positions := given.get("position_ids")) is not None:
+        given["position_ids"] = positions.expand(shape)
+    return given
+
+
+def notes(model: Any, inputs: Mapping[str, Any]) -> list[str]:
+    """Where transformers 4.57 is at odds with the reference on these inputs; empty when it is right."""
+    ids, mask = inputs.get("input_ids"), inputs.get("attention_mask")
+    if not hasattr(model, "score") or ids is None:
+        return []
+    ids = torch.as_tensor(ids)
+    real = ids != model.config.pad_token_id
+    taken = real.sum(dim=-1) - 1
+    if mask is not None:
+        real = real & (torch.as_tensor(mask)[:, -ids.shape[1] :] != 0)
+    last = torch.where(real, torch.arange(ids.shape[1]), -1).amax(dim=-1)
+    return [
+        f"transformers 4.57 reads row {row} at token {int(taken[row])}; its last real token is {int(last[row])}: "
+        "logits and loss are not the reference's"
+        for row in torch.nonzero(taken != last)[:, 0].tolist()
+    ]
+
+
+@contextmanager
+def replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
+    """Another value for an attribute, for a while."""
+    own = vars(owner)
+    before = own[name] if isinstance(owner, type) else getattr(owner, name)  # a staticmethod stays one
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        setattr(owner, name, before)
+
+
+def _unrounded_loss(logits: Any, labels: Any, vocab_size: int, **rest: Any) -> Any:
+    """transformers' loss of a language model, but for its first line, which rounds the logits to float32."""
+    shifted = F.pad(labels, (0, 1), value=-100)[..., 1:]
+    return F.cross_entropy(logits.reshape(-1, vocab_size), shifted.reshape(-1))
+
+
+def _recording_attention(model: Any, put: Put) -> Callable[..., Any]:
+    """transformers' eager attention, and its steps taken again to be recorded; that they are the same is checked.
+
+    An attention function put in its place may tell its own steps: it is handed ``note(name, tensor)``.
+    """
+    original = modeling.eager_attention_forward
+    layers = getattr(model, "biogpt", model).layers
+    paths = {id(layer.self_attn): f"layers.{i}.self_attn" for i, layer in enumerate(layers)}
+
+    def forward(
+        module: Any, q: Any, k: Any, v: Any, mask: Any, scaling: float, head_mask: Any = None, **rest: Any
+    ) -> Any:
+        scores = torch.matmul(q, k.transpose(2, 3)) * scaling
+        masked = scores if mask is None else scores + mask
+        steps = {"q": q, "k": k, "v": v, "scores": scores, "scores_masked": masked, "probs": F.softmax(masked, dim=-1)}
+        told: Arrays = {}
+        output, weights = original(
+            module, q, k, v, mask, scaling=scaling, head_mask=head_mask, note=told.__setitem__, **rest
+        )
+        want = steps["probs"] if head_mask is None else steps["probs"] * head_mask.view(1, -1, 1, 1)
+        if not told and not torch.allclose(weights, want, rtol=0, atol=0, equal_nan=True):
+            raise RuntimeError("these steps of attention are not those of the installed transformers; 4.57 is needed")
+        steps |= told | {"weights": weights, "context": output.reshape(*output.shape[:2], -1)}
+        for name, x in steps.items():
+            put(f"{paths[id(module)]}.{name}", x)
+        return output, weights
+
+    return forward
+
+
+def _hooks(base: Any, score: Any, put: Put) -> Iterator[Any]:
+    """A hook on every module that has a name; a layer's attn_residual is what its second norm is given."""
+
+    def result(module: Any, name: str) -> Any:
+        return module.register_forward_hook(lambda _, __, out: put(name, out[0] if isinstance(out, tuple) else out))
+
+    def given(module: Any, name: str) -> Any:
+        return module.register_forward_pre_hook(lambda _, args: put(name, args[0]))
+
+    def keyword(module: Any, option: str, name: str) -> Any:
+        def hook(_: Any, args: Any, options: Any) -> None:
+            if options.get(option) is not None:
+                put(name, options[option])
+
+        return module.register_forward_pre_hook(hook, with_kwargs=True)
+
+    yield keyword(base, "inputs_embeds", "embed_tokens")
+    yield keyword(base.embed_positions, "position_ids", "position_ids")
+    yield from (result(base.get_submodule(name), name) for name in ("embed_tokens", "embed_positions", "layer_norm"))
+    yield given(base.layers[0], "embeddings")
+    for i, layer in enumerate(base.layers):
+        yield given(layer.final_layer_norm, f"layers.{i}.attn_residual")
+        yield result(layer, f"layers.{i}")
+        parts = [f"self_attn.{part}" for part in ("q_proj", "k_proj", "v_proj", "out_proj")]
+        parts += ["self_attn_layer_norm", "final_layer_norm", "fc1", "activation_fn", "fc2"]
+        yield from (result(layer.get_submodule(part), f"layers.{i}.{part}") for part in parts)
+    if score is not None:
+        yield result(score, "score")
+
+
+def load(folder: Path, architecture: str | None, dtype: str, device: str) -> Any:
+    """The model of a folder, with the head that is asked for, or that its config names."""
+    config = transformers.BioGptConfig.from_pretrained(folder)
+    name = architecture or next(iter(config.architectures or ()), "BioGptForCausalLM")
+    kind = getattr(transformers, OLD_NAMES.get(name, name))
+    model = kind.from_pretrained(folder, dtype=getattr(torch, dtype), attn_implementation="eager")
+    return model.to(device).eval()
+
+
+def read_case(path: Path) -> tuple[str | None, dict[str, dict[str, Any]]]:
+    """What a case file says of the head, and its inputs: {"": {"input_ids": ...}}, or by "step.{n}/"."""
+    calls: dict[str, dict[str, Any]] = {}
+    with safe_open(path, framework="pt") as file:
+        architecture = (file.metadata() or {}).get("architecture")
+        for name in file.keys():  # noqa: SIM118 (it is no dict)
+            step, inputs, last = name.rpartition("inputs/")
+            if inputs:
+                calls.setdefault(step, {})[last] = file.get_tensor(name)
+    if not calls:
+        raise ValueError(f"{path} holds no tensor named inputs/...: it is no case")
+    return architecture, dict(sorted(calls.items(), key=lambda call: int(call[0][5:-1] or 0)))
+
+
+def dump(model: Any, calls: Mapping[str, Mapping[str, Any]], path: Path) -> list[str]:
+    """Record the calls of a case and write them, whole integers among the inputs too; returns the notes."""
+    arrays = record_steps(model, calls.values()) if len(calls) > 1 else record(model, **calls[""])
+    told = [f"{step}{note}" for step, inputs in calls.items() for note in notes(model, inputs)]
+    for step, inputs in calls.items():
+        tensors = {f"{step}inputs/{name}": torch.as_tensor(x) for name, x in inputs.items()}
+        arrays |= {name: x for name, x in tensors.items() if not x.is_floating_point()}
+    about = {
+        "format": "pt",
+        "made by": f"dump_torch, transformers {transformers.__version__}, torch {torch.__version__}",
+    }
+    about |= {"architecture": type(model).__name__, "device": str(model.device), "notes": json.dumps(told)}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:  # beside, and renamed: never half a file
+        save_file(arrays, Path(folder) / "file", metadata=about)
+        os.replace(Path(folder) / "file", path)
+    print(f"{path}: {len(arrays)} arrays", *(f"  note: {note}" for note in told), sep="\n")
+    return told
+
+
+def dump_kit(kit: Path, folder: Path, dtype: str, device: str) -> None:
+    """One file for each case of a kit, NAME.safetensors."""
+    for case in json.loads((kit / "manifest.json").read_text())["cases"]:
+        architecture, calls = read_case(kit / case["file"])
+        model = load(kit / case["model"], architecture, dtype, device)
+        dump(model, calls, folder / f"{case['name']}.safetensors")
+
+
+def typed(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """The inputs of --ids or --text, as one call."""
+    if options.text:
+        tokenizer = transformers.BioGptTokenizer.from_pretrained(options.model)
+        return {"": dict(tokenizer(options.text, padding=True, return_tensors="pt"))}
+    rows = json.loads(options.ids) if "[" in options.ids else [[int(one) for one in options.ids.split()]]
+    return {"": {"input_ids": torch.tensor(rows)}}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--model", type=Path, help="a folder in Hugging Face's layout")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--case", type=Path, help="a case file: its inputs, and its head")
+    what.add_argument("--kit", type=Path, help="a kit: all its cases, with its own models")
+    what.add_argument("--ids", help='the tokens, "2 5 9" or "[[2, 5, 9], [2, 7, 1]]"')
+    what.add_argument("--text", action="append", help="a text; several make a batch, padded as the tokenizer does")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="the file; with --kit, the folder")
+    parser.add_argument("--dtype", choices=DTYPES, default="float32")
+    parser.add_argument("--device", default="cpu", help="cpu (the default) or cuda")
+    options = parser.parse_args(arguments)
+    if (options.model is None) == (options.kit is None):
+        parser.error("--model is needed with --case, --ids and --text, and not with --kit")
+    try:
+        if options.kit:
+            dump_kit(options.kit, options.output, options.dtype, options.device)
+            return 0
+        architecture, calls = read_case(options.case) if options.case else (None, typed(options))
+        dump(load(options.model, architecture, options.dtype, options.device), calls, options.output)
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        print(f"dump_torch: error: {str(error).splitlines()[0]}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
