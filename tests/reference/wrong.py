@@ -92,7 +92,7 @@ def counted(position_ids: Any, real: Any) -> Any:
 
 def from_zero(position_ids: Any, real: Any) -> Any:
     B, T = position_ids.shape
-    return position_ids if T == real.shape[1] else torch.arange(T).expand(B, T)
+    return position_ids if real.shape[1] == T else torch.arange(T).expand(B, T)
 
 
 def one_number_a_layer(probs: Any, heads: Any, module: Any) -> Any:
