@@ -128,9 +128,11 @@ def _weigh(probs: Any, heads: Any, module: Any) -> Any:
 
 def attention(
     split: Callable[..., Any] = lambda q, k, v: (q, k, v),
+    score: Callable[..., Any] = lambda q, k, scaling: torch.matmul(q, k.transpose(2, 3)) * scaling,
     hide: Callable[..., Any] = lambda scores, mask, heads: scores + mask,
     normalise: Callable[..., Any] = lambda masked: F.softmax(masked, dim=-1),
     weigh: Callable[..., Any] = _weigh,
+    mix: Callable[..., Any] = torch.matmul,
     merge: Callable[..., Any] = lambda mixed: mixed.transpose(1, 2),
 ) -> Plant:
     """transformers' eager attention with another stage; every other operation is the same to the last bit."""
@@ -142,14 +144,14 @@ def attention(
         q, k, v = split(q, k, v)
         for name, x in (("q", q), ("k", k), ("v", v)):
             note(name, x)
-        scores = torch.matmul(q, k.transpose(2, 3)) * scaling
+        scores = score(q, k, scaling)
         note("scores", scores)
         masked = hide(scores, mask, head_mask)
         note("scores_masked", masked)
         probs = normalise(masked)
         note("probs", probs)
         weights = weigh(probs, head_mask, module)
-        return merge(torch.matmul(weights, v)).contiguous(), weights
+        return merge(mix(weights, v)).contiguous(), weights
 
     return lambda model: replaced(modeling, "eager_attention_forward", attend)
 

@@ -79,7 +79,8 @@ def inverted_padding(hidden: Any, real: Any) -> Any:
 
 
 def low_precision(masked: Any) -> Any:
-    return F.softmax(masked.bfloat16(), dim=-1).to(masked.dtype)
+    finite = masked.clamp(min=torch.finfo(torch.bfloat16).min)
+    return F.softmax(finite.bfloat16(), dim=-1).to(masked.dtype)
 
 
 def blind_rows_zero(masked: Any) -> Any:
@@ -150,7 +151,7 @@ def layers_of(order: Callable[[list[Any]], list[Any]]) -> Plant:
 
 
 def all_the_first(all_layers: list[Any]) -> list[Any]:
-    copies = [deepcopy(all_layers[0]) for _ in all_layers]
+    copies = [all_layers[0], *(deepcopy(all_layers[0]) for _ in all_layers[1:])]
     for i, layer in enumerate(copies):
         layer.self_attn.layer_idx = i
     return copies
