@@ -25,6 +25,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -166,7 +167,7 @@ def _recording_attention(model: Any, put: Put) -> Callable[..., Any]:
         want = steps["probs"] if head_mask is None else steps["probs"] * head_mask.view(1, -1, 1, 1)
         if not told and not torch.allclose(weights, want, rtol=0, atol=0, equal_nan=True):
             raise RuntimeError("these steps of attention are not those of the installed transformers; 4.57 is needed")
-        steps |= told | {"weights": weights, "context": output.reshape(*output.shape[:2], -1)}
+        steps |= told | {"weights": weights, "context": output.reshape(len(q), q.shape[2], -1)}
         for name, x in steps.items():
             put(f"{paths[id(module)]}.{name}", x)
         return output, weights
@@ -213,23 +214,41 @@ def load(folder: Path, architecture: str | None, dtype: str, device: str) -> Any
     return model.to(device).eval()
 
 
-def read_case(path: Path) -> tuple[str | None, dict[str, dict[str, Any]]]:
-    """What a case file says of the head, and its inputs: {"": {"input_ids": ...}}, or by "step.{n}/"."""
+@dataclass
+class Case:
+    """What to run: the head, the inputs by call, {"": {"input_ids": ...}} or by "step.{n}/", and what to keep of it."""
+
+    architecture: str | None
+    calls: dict[str, dict[str, Any]]
+    names: list[str] | None = None
+
+
+def read_case(path: Path) -> Case:
+    """What a case file says."""
     calls: dict[str, dict[str, Any]] = {}
     with safe_open(path, framework="pt") as file:
-        architecture = (file.metadata() or {}).get("architecture")
+        about = file.metadata() or {}
         for name in file.keys():  # noqa: SIM118 (it is no dict)
             step, inputs, last = name.rpartition("inputs/")
             if inputs:
                 calls.setdefault(step, {})[last] = file.get_tensor(name)
     if not calls:
         raise ValueError(f"{path} holds no tensor named inputs/...: it is no case")
-    return architecture, dict(sorted(calls.items(), key=lambda call: int(call[0][5:-1] or 0)))
+    in_order = dict(sorted(calls.items(), key=lambda call: int(call[0][5:-1] or 0)))
+    names = [one["name"] for one in json.loads(about["arrays"])] if "arrays" in about else None
+    return Case(about.get("architecture"), in_order, names)
 
 
-def dump(model: Any, calls: Mapping[str, Mapping[str, Any]], path: Path) -> list[str]:
-    """Record the calls of a case and write them, whole integers among the inputs too; returns the notes."""
-    arrays = record_steps(model, calls.values()) if len(calls) > 1 else record(model, **calls[""])
+def record_case(model: Any, case: Case) -> Arrays:
+    """What the case keeps of its calls."""
+    calls = list(case.calls.values())
+    arrays = record_steps(model, calls) if len(calls) > 1 else record(model, **calls[0])
+    return arrays if case.names is None else {name: arrays[name] for name in case.names if name in arrays}
+
+
+def dump(model: Any, case: Case, path: Path) -> list[str]:
+    """Record a case and write what came out, and the integers among its inputs; returns the notes."""
+    arrays, calls = record_case(model, case), case.calls
     told = [f"{step}{note}" for step, inputs in calls.items() for note in notes(model, inputs)]
     for step, inputs in calls.items():
         tensors = {f"{step}inputs/{name}": torch.as_tensor(x) for name, x in inputs.items()}
@@ -250,18 +269,18 @@ def dump(model: Any, calls: Mapping[str, Mapping[str, Any]], path: Path) -> list
 def dump_kit(kit: Path, folder: Path, dtype: str, device: str) -> None:
     """One file for each case of a kit, NAME.safetensors."""
     for case in json.loads((kit / "manifest.json").read_text())["cases"]:
-        architecture, calls = read_case(kit / case["file"])
-        model = load(kit / case["model"], architecture, dtype, device)
-        dump(model, calls, folder / f"{case['name']}.safetensors")
+        found = read_case(kit / case["file"])
+        model = load(kit / case["model"], found.architecture, dtype, device)
+        dump(model, found, folder / f"{case['name']}.safetensors")
 
 
-def typed(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
+def typed(options: argparse.Namespace) -> Case:
     """The inputs of --ids or --text, as one call."""
     if options.text:
         tokenizer = transformers.BioGptTokenizer.from_pretrained(options.model)
-        return {"": dict(tokenizer(options.text, padding=True, return_tensors="pt"))}
+        return Case(None, {"": dict(tokenizer(options.text, padding=True, return_tensors="pt"))})
     rows = json.loads(options.ids) if "[" in options.ids else [[int(one) for one in options.ids.split()]]
-    return {"": {"input_ids": torch.tensor(rows)}}
+    return Case(None, {"": {"input_ids": torch.tensor(rows)}})
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -282,8 +301,8 @@ def main(arguments: list[str] | None = None) -> int:
         if options.kit:
             dump_kit(options.kit, options.output, options.dtype, options.device)
             return 0
-        architecture, calls = read_case(options.case) if options.case else (None, typed(options))
-        dump(load(options.model, architecture, options.dtype, options.device), calls, options.output)
+        case = read_case(options.case) if options.case else typed(options)
+        dump(load(options.model, case.architecture, options.dtype, options.device), case, options.output)
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         print(f"dump_torch: error: {str(error).splitlines()[0]}", file=sys.stderr)
         return 2

@@ -119,13 +119,12 @@ def false_alarms(cases: list[KitCase], mixtures: int) -> tuple[int, int, list[st
         for precision in PROMISED:
             before = runs
             for case in cases:
-                arrays, part = way(case, precision)
-                if arrays is None:
+                if (done := way(case, precision)) is None:
                     continue
                 runs += 1
-                verdict = Verdict.of(case, arrays, subset=part)
+                verdict = Verdict.of(case, done.arrays, done.part, done.real_only)
                 if verdict.code != 0:
-                    alarms.append(f"{name}, {precision}, {case.name}: {verdict.first}, {_times(verdict.times)} budgets")
+                    alarms.append(f"{name}, {precision}, {case.name}: {verdict.first}, {verdict.times:.2f} budgets")
             variations += runs > before
     return variations, runs, alarms
 

@@ -47,10 +47,12 @@ class KitCase:
     def model(self, dtype: str) -> Any:
         return _model(self.folder, self.case.architecture, dtype)
 
-    def calls(self) -> dict[str, dict[str, Any]]:
-        return dump_torch.read_case(self.path)[1]
+    @property
+    def inputs(self) -> dump_torch.Case:
+        return _inputs(self.path)
 
 
+_inputs = cache(dump_torch.read_case)
 _case = cache(Case.read)
 
 
@@ -67,12 +69,12 @@ def cases_of(kit: Path, only: list[str] | None = None) -> list[KitCase]:
     ]
 
 
-def run(case: KitCase, dtype: str, plant: Plant) -> Arrays | None:
+def run(case: KitCase, dtype: str, plant: Plant, inputs: dump_torch.Case | None = None) -> Arrays | None:
     """Every array of transformers, its pooling mended, with something planted; None if PyTorch refuses to run that."""
-    model, calls = case.model(dtype), list(case.calls().values())
+    model = case.model(dtype)
     try:
         with corrected(model), plant(model):
-            return dump_torch.record_steps(model, calls) if len(calls) > 1 else dump_torch.record(model, **calls[0])
+            return dump_torch.record_case(model, inputs or case.inputs)
     except (IndexError, RuntimeError, ValueError):
         return None
 
@@ -105,13 +107,13 @@ class Verdict:
     times: float = 0.0
 
     @classmethod
-    def of(cls, case: KitCase, arrays: Mapping[str, Any], subset: bool = False) -> Verdict:
+    def of(cls, case: KitCase, arrays: Mapping[str, Any], subset: bool = False, real_only: bool = False) -> Verdict:
         """Through a file, as for any candidate. What the precision cannot represent at all is left out."""
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "theirs.safetensors"
             save_file({name: torch.as_tensor(x) for name, x in arrays.items()}, path)
             try:
-                result = check(case.case, path, Options(subset=subset))
+                result = check(case.case, path, Options(subset=subset, real_only=real_only))
             except InputError:
                 return cls(2)
         bad = [row for row in result.rows if row.state != AGREES and _counts(row, subset)]

@@ -255,7 +255,7 @@ EMBEDDING: dict[str, Plant] = {
 LIBRARY: dict[str, Plant] = {
     "one thread": lambda model: threads(1),
     "two threads": lambda model: threads(2),
-    "without oneDNN": lambda model: torch.backends.mkldnn.flags(enabled=False),
+    "without oneDNN": lambda model: replaced(torch.backends.mkldnn, "enabled", False),
 }
 GROUPS = (LINEAR, ATTENTION, ACTIVATION, NORM, EMBEDDING, LIBRARY)
 
