@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from minibiogpt.aliases import alias_of
 from minibiogpt.errors import InputError, shown
 from minibiogpt.files import read_json
 from minibiogpt.golden.case import INPUT
@@ -68,24 +69,14 @@ def _pair(name: str, known: Mapping[str, Any]) -> Pair:
     for short in (rest, rest.removeprefix("biogpt."), INPUT + rest):
         if f"{step}{slash}{short}" in known:
             return Pair(name, f"{step}{slash}{short}")
-    alias = _alias_of(rest)
+    alias = alias_of(name)
     if alias is None:
         return Pair(name, None)
-    if alias.refused:
-        return Pair(name, None, reason=alias.refused)
-    ours = f"{step}{slash}{alias.ours}"
-    if ours in known:
-        return Pair(name, ours, alias.axes)
-    return Pair(name, None, reason=f"it is {ours}, which the case does not hold")
-
-
-def _alias_of(name: str) -> Any:
-    """What other tools' name of an array this is, or None."""
-    try:
-        from minibiogpt.aliases import alias_of
-    except ImportError:
-        return None
-    return alias_of(name)
+    if alias.refusal:
+        return Pair(name, None, reason=alias.refusal)
+    if alias.name in known:
+        return Pair(name, alias.name, alias.axes or None)
+    return Pair(name, None, reason=f"it is {alias.name}, which the case does not hold")
 
 
 def _with_nearest(pairs: list[Pair], known: Mapping[str, Any]) -> list[Pair]:
