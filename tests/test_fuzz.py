@@ -238,6 +238,7 @@ values = st.recursive(odd, lambda inner: st.lists(inner) | st.dictionaries(st.te
 FIELDS = [field.name for field in dataclasses.fields(BioGptConfig)]
 
 
+@pytest.mark.filterwarnings("ignore:id2label")  # names that disagree, or occur twice, are warned of
 @given(
     st.dictionaries(st.sampled_from([*FIELDS, "model_type"]), values, max_size=4), st.dictionaries(st.text(), values)
 )
