@@ -126,7 +126,7 @@ def _add_block(
     """``hidden_there``: where the candidate hides in effect; None where the reference holds no marks."""
     hidden = np.zeros(r.shape, bool) if hidden_there is None else (r == LOWEST) & kept
     seen = kept & ~hidden
-    error = _errors(c, r)
+    error = np.asarray(_errors(c, r))  # of a single number NumPy would make a scalar
     nan, inf = np.isnan(c) & kept, np.isinf(c) & seen
     wrong = hidden if hidden_there is None else hidden & ~hidden_there & ~nan
     error[~seen | nan] = 0.0
