@@ -12,7 +12,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 import transformers
-from transformers import DynamicCache
 
 from minibiogpt import BioGptConfig, InputError
 from minibiogpt.cli import main
@@ -23,7 +22,8 @@ from minibiogpt.golden.models import CHECKPOINTS, FLAT, LOUD, QUIET, make
 from minibiogpt.golden.probes import probes
 from tests.budgets import LANE_A
 from tests.compare import compare_traces
-from tests.reference import Arrays, torch_trace
+from tests.reference import Arrays
+from tools.dump_torch import record, record_steps
 
 NAMES = list(probes())
 every_case = pytest.mark.parametrize("name", NAMES)
@@ -71,24 +71,22 @@ def their_arrays(kit: Path, case: Case, folder: Path, precision: str = "float64"
     """Every array that transformers makes of the case's inputs, by the case's names, in float64 or widened to it."""
     kind, dtype = getattr(transformers, case.architecture), getattr(torch, precision)
     model = kind.from_pretrained(folder, attn_implementation="eager").to(dtype).eval()
-    cache, found = DynamicCache(), Arrays()
     steps = steps_of(case)
-    for prefix, call in steps:
-        given: dict[str, Any] = {key: x for key, x in call.items() if key != "labels"}
-        if given.get("head_mask", np.empty(0)).ndim == 1 and "head_mask" in given:  # 4.57 takes head_mask[layer]
-            given["head_mask"] = np.tile(given["head_mask"], (model.config.num_hidden_layers, 1))
-        given |= {key: torch.tensor(x).to(dtype) for key, x in given.items() if x.dtype.kind == "f"}
-        kept = {"past_key_values": cache, "use_cache": True} if len(steps) > 1 else {}
-        trace, output = torch_trace(model, **given, **kept)
-        cache = output.past_key_values if len(steps) > 1 else cache
-        if "score" in trace:  # 4.57 pools where the rightmost token stands only if nothing but right padding is there
-            real = (call["input_ids"] != 1) & (call.get("attention_mask", 1) == 1)
-            last = [int(np.flatnonzero(row)[-1]) for row in real]
-            trace["logits"] = trace["score"][np.arange(len(last)), last]
+    if len(steps) > 1:
+        return {name: widened(x) for name, x in record_steps(model, [call for _, call in steps]).items()}
+    ((_, call),) = steps
+    found = {name: widened(x) for name, x in record(model, **call).items()}
+    if "score" in found:  # 4.57 pools where the rightmost token stands only if nothing but right padding is there
+        real = (call["input_ids"] != 1) & (call.get("attention_mask", 1) == 1)
+        last = [int(np.flatnonzero(row)[-1]) for row in real]
+        found["logits"] = found["score"][np.arange(len(last)), last]
         if "labels" in call:
-            trace["loss"] = their_loss(case.architecture, torch.tensor(trace["logits"]), call).numpy()
-        found |= {prefix + key: x for key, x in trace.items()}
+            found["loss"] = their_loss(case.architecture, torch.tensor(found["logits"]), call).numpy()
     return found
+
+
+def widened(x: torch.Tensor) -> np.ndarray:
+    return x.to(torch.float64 if x.is_floating_point() else x.dtype).numpy()
 
 
 @every_case
@@ -97,38 +95,28 @@ def test_transformers_agrees_with_every_array_of_every_case(kit: Path, name: str
     (listed,) = [entry for entry in manifest(kit)["cases"] if entry["name"] == name]
     theirs = their_arrays(kit, case, kit / listed["model"])
     ours = {entry.name: case.array(entry.name) for entry in case.entries}
-    absent = {key for key in ours if key.rpartition("/")[2] == "position_ids"}  # nobody names them there
-    absent |= {"embed_tokens"} if name == "inputs_embeds" else set()  # then the module is not run
-    shared = {key: theirs[key] for key in ours if key in theirs}
-    assert set(ours) - set(shared) == absent
+    shared = {key: theirs[key] for key in ours}
     compare_traces(ours, shared, lambda key: LANE_A)
 
 
 LOWEST = np.finfo(np.float64).min
 
 
-def widened(x: torch.Tensor) -> np.ndarray:
-    return x.detach().to(torch.float64 if x.is_floating_point() else x.dtype).numpy().copy()
-
-
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_what_is_right_is_within_the_budgets_in_every_precision(
-    kit: Path, precision: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_right_is_within_the_budgets_in_every_precision(kit: Path, precision: str) -> None:
     """PyTorch's own kernels and order of sums. In float16 transformers adds -65504, which large scores survive."""
-    monkeypatch.setattr("tests.reference._numpy", widened)
     beyond, compared = {}, 0
     for listed in manifest(kit)["cases"]:
         case = Case.read(kit / listed["file"])
         theirs = their_arrays(kit, case, kit / listed["model"], precision)
-        for entry in [entry for entry in case.entries if entry.name in theirs]:
+        for entry in case.entries:
             seen = case.array(entry.name) != LOWEST
             error = np.abs(theirs[entry.name] - case.array(entry.name))[seen].max()
             budget = entry.budgets[precision]
-            assert budget, (case.name, entry.name)
+            assert budget or entry.name.endswith("position_ids"), (case.name, entry.name)
             compared += 1
             if not error <= budget:
-                beyond[case.name, entry.name] = error / budget
+                beyond[case.name, entry.name] = (error, budget)
     assert compared > 1000
     wrong = {name for name, _ in beyond}
     assert wrong == ({"loud_left_pad"} if precision == "float16" else set()), beyond
@@ -186,7 +174,7 @@ def test_the_traps_are_built_in(kit: Path, name: str) -> None:
     others = np.arange(21) != (LOUD if name == "loud" else -1)
     for token, position in zip(FLAT, QUIET, strict=True):
         row = weights["embed_tokens.weight"][token] * 21**0.5 + weights["embed_positions.weight"][position + 2]
-        assert 1e-6 < row[others].var() < 2e-5
+        assert 1e-7 < row[others].var() < 1e-5
     for layer in range(2):
         assert (
             1.6
