@@ -59,11 +59,11 @@ def test_the_reader_in_c(case: Case, tmp_path: Path) -> None:
 def test_the_page_names_every_key_of_the_metadata_and_the_numbers_of_the_code(case: Case) -> None:
     import json
 
-    from minibiogpt.golden.rounding import UNITS
+    from minibiogpt.golden.rounding import ROUNDING
     from minibiogpt.stored import read_header
 
     about = read_header(case.path)[0]
     assert all(f"`{key}`" in PAGE for key in about)
     assert all(f"`{key}`" in PAGE for key in json.loads(about["arrays"])[0])
-    powers = ", ".join(f"2^{int(np.log2(unit))}" for unit in list(UNITS.values())[:3])
-    assert f"{powers} and 2^{int(np.log2(UNITS['float16']))}" in PAGE.replace("\n", " ")
+    powers = ", ".join(f"2^{int(np.log2(part))}" for part in list(ROUNDING.values())[:3])
+    assert f"{powers} and 2^{int(np.log2(ROUNDING['float16']))}" in PAGE.replace("\n", " ")

@@ -12,7 +12,7 @@ from minibiogpt import BioGptConfig, BioGptForCausalLM, BioGptForSequenceClassif
 from minibiogpt.golden import rounding
 from minibiogpt.golden.case import PRECISIONS, Case
 from minibiogpt.golden.record import record
-from minibiogpt.golden.rounding import FACTOR, UNITS, Noise, in_precision, measured, reordered, rounded, run_calls
+from minibiogpt.golden.rounding import FACTOR, ROUNDING, Noise, in_precision, measured, reordered, rounded, run_calls
 from minibiogpt.trace import Watch
 from tests.configs import PRIMES
 
@@ -143,8 +143,9 @@ def test_lower_precision_means_larger_budgets_and_their_size_is_that_of_the_prec
             assert set(b.values()) == {0.0}
             continue
         assert b["float64"] < b["float32"] < b["float16"] < b["bfloat16"], entry.name  # type: ignore[operator]
-        for precision, unit in UNITS.items():
-            assert unit * entry.largest <= b[precision] <= 3000 * unit * entry.largest, entry.name  # type: ignore[operator]
+        for precision, once in ROUNDING.items():
+            least = FACTOR * once * entry.largest
+            assert least <= b[precision] <= 1000 * least, entry.name  # type: ignore[operator]
 
 
 def test_what_a_precision_cannot_hold_has_no_budget(tmp_path: Any) -> None:
@@ -190,5 +191,5 @@ def test_the_budget_is_the_stated_factor_times_the_noise(tmp_path: Any) -> None:
     for entry in case.entries:
         if entry.name != "position_ids":
             for precision in PRECISIONS:
-                want = max(FACTOR * noise[precision][0][entry.name], UNITS[precision] * entry.largest)
+                want = FACTOR * max(noise[precision][0][entry.name], ROUNDING[precision] * entry.largest)
                 assert entry.budgets[precision] == want, (entry.name, precision)

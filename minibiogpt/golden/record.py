@@ -10,7 +10,7 @@ import numpy as np
 
 from minibiogpt.errors import InputError
 from minibiogpt.golden.case import INPUT, PRECISIONS, SUMS, Entry, sample_places, sums_of, write_case
-from minibiogpt.golden.rounding import FACTOR, SEEDS, UNITS, measured, run_calls
+from minibiogpt.golden.rounding import FACTOR, ROUNDING, SEEDS, measured, run_calls
 from minibiogpt.pretrained import Pretrained
 from minibiogpt.steps import axes_of
 from minibiogpt.trace import Trace, Watch
@@ -93,22 +93,22 @@ def _entry(name: str, x: np.ndarray, architecture: str, noise: Mapping[str, Any]
     whole = x.dtype.kind != "f"
     shown = x if whole else x[x > np.finfo(np.float64).min]
     largest = float(np.abs(shown).max()) if shown.size else 0.0
-    budgets = {p: 0.0 if whole else _budget(noise[p][0][name], UNITS[p] * largest) for p in PRECISIONS}
+    budgets = {p: 0.0 if whole else _budget(noise[p][0][name], ROUNDING[p] * largest) for p in PRECISIONS}
     sizes = sums_of(shown)[[1, 1, 2]]
     marked = shown.size < x.size
-    sums = {p: _sum_budgets(noise[p][1][name], UNITS[p] * sizes, budgets[p]) for p in PRECISIONS}
+    sums = {p: _sum_budgets(noise[p][1][name], ROUNDING[p] * sizes, budgets[p]) for p in PRECISIONS}
     axes = axes_of(name, architecture)
     if samples is None:
         return Entry(name, x.shape, axes, largest, budgets)
     return Entry(name, x.shape, axes, largest, budgets, min(samples, x.size), None if marked else sums)
 
 
-def _budget(error: float, unit: float) -> float | None:
-    return float(max(FACTOR * error, unit)) if np.isfinite(error) else None
+def _budget(error: float, least: float) -> float | None:
+    return float(FACTOR * max(error, least)) if np.isfinite(error) else None
 
 
-def _sum_budgets(errors: np.ndarray, units: np.ndarray, budget: float | None) -> list[float] | None:
-    return None if budget is None else [float(b) for b in np.maximum(FACTOR * errors, units)]
+def _sum_budgets(errors: np.ndarray, least: np.ndarray, budget: float | None) -> list[float] | None:
+    return None if budget is None else [float(b) for b in FACTOR * np.maximum(errors, least)]
 
 
 def _samples(trace: Trace, entries: Sequence[Entry]) -> dict[str, np.ndarray]:

@@ -21,8 +21,8 @@ from minibiogpt.trace import Tap, Watch
 FACTOR = 8  # the budget is this many times the largest error of the runs
 SEEDS = 4  # runs in each precision
 
-# One unit in the last place of 1: a budget is never less than that of the array's largest value.
-UNITS = {"float64": 2.0**-52, "float32": 2.0**-23, "bfloat16": 2.0**-7, "float16": 2.0**-10}
+# How far one rounding can move a number, as a part of it: the noise is never less than that of the largest value.
+ROUNDING = {"float64": 2.0**-53, "float32": 2.0**-24, "bfloat16": 2.0**-8, "float16": 2.0**-11}
 
 
 class Reordered(np.ndarray):
