@@ -27,7 +27,7 @@ SIZES: dict[str, Any] = {
 }  # fmt: skip
 NAMES = {i: f"class {i}" for i in range(5)}
 FLAT = (40, 83, 121)  # tokens whose embedding is the same number in each place
-QUIET = (8, 9, 10)  # positions whose rows are of size 0.001: with a FLAT token, the variance is a tenth of the norm's eps
+QUIET = (8, 9, 10)  # positions whose rows are of size 0.001: with a FLAT token, the variance is a tenth of eps
 FLAT_SIZE, QUIET_SIZE = 0.0003, 0.001
 LOUD = 0  # the column of loud's residual, and the row of its first head, that make the scores grow with the position
 LOUDEST = 5  # the position up to which they grow
