@@ -8,7 +8,7 @@ from typing import Any
 from minibiogpt.backend import Array, Backend
 from minibiogpt.checks import is_whole
 from minibiogpt.config import BioGptConfig
-from minibiogpt.errors import InputError
+from minibiogpt.errors import InputError, shown
 from minibiogpt.trace import Edit, Tap, Trace, Watch
 
 
@@ -44,7 +44,7 @@ def watching(
 def _functions(edits: Any) -> list[tuple[str, Edit]]:
     if not isinstance(edits, Mapping | None) or not all(map(callable, (edits or {}).values())):
         must = "edits must be {name: function}"
-        raise InputError(must, repr(edits)[:80], 'give functions: {"layers.0.fc1": lambda x: 0 * x}')
+        raise InputError(must, _on_one_line(edits), 'give functions: {"layers.0.fc1": lambda x: 0 * x}')
     return list((edits or {}).items())
 
 
@@ -53,12 +53,12 @@ def _ablations(pairs: Any, config: BioGptConfig) -> list[tuple[str, Edit]]:
     must = f"ablate must be pairs (layer, head), layers in [0, {L}) and heads in [0, {H})"
     remedy = "give a list of pairs: [(0, 1)]"
     try:
-        pairs = [tuple(pair) for pair in pairs or ()]
+        pairs = [] if pairs is None else [tuple(pair) for pair in pairs]
     except TypeError:
-        raise InputError(must, repr(pairs)[:80], remedy) from None
+        raise InputError(must, _on_one_line(pairs), remedy) from None
     for pair in pairs:
         if len(pair) != 2 or not all(map(is_whole, pair)) or not (0 <= pair[0] < L and 0 <= pair[1] < H):
-            raise InputError(must, repr(pair)[:80], remedy)
+            raise InputError(must, _on_one_line(pair), remedy)
     return [(f"layers.{layer}.self_attn.context", _without(head, config.head_size)) for layer, head in pairs]
 
 
@@ -74,7 +74,8 @@ def _without(head: int, width: int) -> Callable[[Array], Array]:
 
 def _patches(arrays: Any, backend: Backend) -> list[tuple[str, Edit]]:
     if not isinstance(arrays, Mapping | None) or not all(hasattr(x, "dtype") for x in (arrays or {}).values()):
-        raise InputError("patch_from must be a Trace, or {name: array}", repr(arrays)[:80], "fill one: trace=Trace()")
+        must = "patch_from must be a Trace, or {name: array}"
+        raise InputError(must, _on_one_line(arrays), "fill one: trace=Trace()")
     here = {name: backend.asarray(x) for name, x in (arrays or {}).items()}
     return [(name, _put(x)) for name, x in here.items()]
 
@@ -82,3 +83,7 @@ def _patches(arrays: Any, backend: Backend) -> list[tuple[str, Edit]]:
 def _put(array: Array) -> Callable[[Array], Array]:
     """Puts this array in the place of whatever comes."""
     return lambda x: array.copy()
+
+
+def _on_one_line(value: object) -> str:
+    return " ".join(shown(value).split())

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import difflib
-import fnmatch
 import re
 from collections.abc import Iterable
 
 from minibiogpt.errors import InputError
 
-RANGE = re.compile(r"(\d+)\.\.(\d+)")
+RANGE = re.compile(r"(\d{1,9})\.\.(\d{1,9})")
 BRACES = re.compile(r"\{([^{}]*)\}")
 MOST = 10_000  # patterns that one pattern may stand for
 
@@ -32,11 +31,16 @@ def expand(pattern: str) -> list[str]:
             done.append(one)
             continue
         ends = RANGE.fullmatch(braces[1])
-        inner = [str(i) for i in range(int(ends[1]), min(int(ends[2]), MOST) + 1)] if ends else braces[1].split(",")
+        inner = [str(i) for i in whole_range(int(ends[1]), int(ends[2]))] if ends else braces[1].split(",")
         found += [one[: braces.start()] + part + one[braces.end() :] for part in inner]
         if len(found) + len(done) > MOST:
             raise InputError(f"a pattern must stand for at most {MOST:,} names", f"more: {pattern[:80]!r}", "use a *")
     return done
+
+
+def whole_range(first: int, last: int) -> range:
+    """Both ends belong to it; what is more than ``MOST`` is cut to one more, so that it is refused, not made."""
+    return range(first, min(last, first + MOST) + 1)
 
 
 class Pattern:
@@ -58,20 +62,26 @@ class Pattern:
             must = "a name, or a pattern of names, must be a text"
             raise InputError(must, repr(text)[:80], 'give names such as "layers.*.self_attn.probs"')
         self.text, self._within_step = text, "/" not in text
-        self._expression = re.compile("|".join(fnmatch.translate(part) for part in expand(text)))
+        parts = expand(text)
+        self._exact = {part for part in parts if "*" not in part}
+        wild = [".*".join(map(re.escape, part.split("*"))) for part in parts if "*" in part]
+        self._wild = re.compile("|".join(wild), re.DOTALL) if wild else None
         self.met = False  # whether any name has matched so far
 
     def matches(self, name: str) -> bool:
         """Whether ``name`` is meant; that it was is remembered in ``met``."""
         if self._within_step:
             name = name.rpartition("/")[2]
-        found = self._expression.match(name) is not None
+        found = name in self._exact or (self._wild is not None and self._wild.fullmatch(name) is not None)
         self.met = self.met or found
         return found
 
 
 def patterns_of(names: str | Iterable[str]) -> list[Pattern]:
     """The patterns, of which there must be one."""
+    if not isinstance(names, Iterable):
+        must = "names must be a name, a pattern, or several of them"
+        raise InputError(must, type(names).__name__, 'give names such as "layers.*.self_attn.probs"')
     patterns = [Pattern(text) for text in ([names] if isinstance(names, str) else names)]
     if not patterns:
         raise InputError("there must be a name to look for", "an empty list", "leave names away to take all")
@@ -89,9 +99,19 @@ def check_met(patterns: Iterable[Pattern], names: Iterable[str], what: str, why:
     missed = [pattern.text for pattern in patterns if not pattern.met]
     if missed:
         known = list(names)
-        near = {one: ", ".join(nearest(one, known)) for one in missed}
+        near = {one: ", ".join(nearest(one, _comparable(one, known))) for one in missed}
         told = "; ".join(f"{one!r} (nearest: {found})" if found else repr(one) for one, found in near.items())
         raise InputError(what, f"none called {told}", f"correct the name{why}")
+
+
+def _comparable(missed: str, known: list[str]) -> list[str]:
+    """Of a generation's names, which repeat themselves in every step, those of one: its own, or else the last."""
+    steps = [name.rpartition("/")[0] for name in known]
+    step, slash, _ = missed.rpartition("/")
+    if not slash:
+        return list(dict.fromkeys(name.rpartition("/")[2] for name in known))
+    step = step if step in steps or not steps else steps[-1]
+    return [name for name, its in zip(known, steps, strict=True) if its == step]
 
 
 def nearest(name: str, known: Iterable[str], most: int = 3) -> list[str]:

@@ -12,15 +12,16 @@ from typing import Any, Self
 import numpy as np
 from safetensors.numpy import save_file
 
-from minibiogpt.backend import Array, backend_of
+from minibiogpt.backend import Array, backend_of, unwarned
 from minibiogpt.config import BioGptConfig
 from minibiogpt.errors import InputError
 from minibiogpt.files import write_beside
 from minibiogpt.selection import Pattern, check_met, patterns_of
-from minibiogpt.stored import read_header
+from minibiogpt.stored import DTYPES, read_header
 
 FORMAT, VERSION = "minibiogpt-trace", "1"
 NOTHING: Mapping[str, Any] = MappingProxyType({})
+SAVED = {np.dtype(dtype).str for name, dtype in DTYPES.items() if name != "BF16"}
 Edit = Callable[[Array], Array]
 """Takes an array on its way, a copy that it may change, and returns one of the same shape and dtype."""
 
@@ -109,8 +110,18 @@ class Trace(dict[str, Array]):
         print(explained(self, name))
 
     def save(self, file: str | os.PathLike[str]) -> None:
-        """Write a safetensors file, beside and renamed; names and order are in its metadata."""
+        """Write a safetensors file, beside and renamed; names, their order and the letters are in its metadata.
+
+        Raises
+        ------
+        InputError
+            If it cannot be written there, or an array that was added is of a dtype that ``load`` does not read.
+        """
         arrays = {name: np.array(backend_of(x).to_numpy(x), order="C") for name, x in self.items()}
+        for name, x in arrays.items():
+            if x.dtype.str not in SAVED:
+                must = "the arrays of a trace must be floats, integers or booleans"
+                raise InputError(must, f"{name} of {x.dtype}", "convert it with .astype")
         about = {"format": FORMAT, "version": VERSION, "names": json.dumps(list(self))}
         about["letters"] = json.dumps(self.letters)
         about["config"] = json.dumps(None if self.config is None else self.config.to_dict())
@@ -127,18 +138,19 @@ class Trace(dict[str, Array]):
             If it is no such file.
         """
         path, trace = Path(file), cls()
+        if not path.exists():
+            raise InputError("a trace must be read from its file", f"no {path}", "write one with Trace.save")
         about, tensors = read_header(path)
         try:
             names, letters = json.loads(about["names"]), json.loads(about["letters"])
-            if (about["format"], sorted(names)) != (FORMAT, sorted(tensors)):
-                raise ValueError("other names")
+            if (about["format"], about["version"], sorted(names)) != (FORMAT, VERSION, sorted(tensors)):
+                raise ValueError("another format, or other names")
             trace.letters = {str(letter): int(size) for letter, size in letters.items()}
             trace._remember(about)
-        except (KeyError, TypeError, ValueError, AttributeError):
+            trace.update((name, tensors[name].mapped().copy()) for name in names)
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError):
             must = f"{path} must be a trace that Trace.save wrote"
             raise InputError(must, "another safetensors file", "read it with safetensors.numpy.load_file") from None
-        for name in names:
-            trace[name] = tensors[name].mapped().copy()
         return trace
 
     def _remember(self, about: Mapping[str, str]) -> None:
@@ -154,6 +166,7 @@ class Trace(dict[str, Array]):
         return f"<Trace of {len(self)} arrays, {size / 1e6:.1f} MB{ends}>"
 
 
+@unwarned
 def mean_and_largest(x: Array) -> tuple[float, float]:
     """The mean and the largest absolute value, in float64, without the marks of hidden scores (finfo.min, -inf)."""
     host = backend_of(x).to_numpy(x)
@@ -176,7 +189,7 @@ class Watch:
         self.trace = trace
         self.edits = [(Pattern(text), edit) for text, edit in edits]
         self.kept = None if trace is None or trace.names is None else patterns_of(trace.names)
-        self.seen: dict[str, None] = {}
+        self.seen: dict[str, bool] = {}  # whether an edit could have replaced it
         if trace is not None:
             trace._forget()
 
@@ -185,12 +198,12 @@ class Watch:
         for pattern, edit in self.edits:
             if pattern.matches(name):
                 x = edited(name, x, edit)
-        self.note(name, x)
+        self.note(name, x, replaceable=True)
         return x
 
-    def note(self, name: str, x: Array) -> None:
+    def note(self, name: str, x: Array, replaceable: bool = False) -> None:
         """Record x if it is wanted."""
-        self.seen[name] = None
+        self.seen[name] = replaceable
         if self.trace is not None and self._keeps(name):
             self.trace[name] = x.copy()
 
@@ -204,7 +217,8 @@ class Watch:
     def finish(self) -> None:
         """The call is over: every edit must have been reached, and every name of the trace must have occurred."""
         why = "; arrays inside attention need attn_implementation 'auto' or 'eager', the loss needs labels"
-        check_met((pattern for pattern, _ in self.edits), self.seen, "an edit must be reached", why)
+        replaceable = [name for name, can_be in self.seen.items() if can_be]
+        check_met((pattern for pattern, _ in self.edits), replaceable, "an edit must be reached", why)
         check_met(self.kept or (), self.seen, "a name of the trace must occur in the call", why)
 
     def _keeps(self, name: str) -> bool:
@@ -215,12 +229,14 @@ def edited(name: str, x: Array, edit: Edit) -> Array:
     """What ``edit`` makes of a copy of x, with the same shape, dtype and backend."""
     backend = backend_of(x)
     new: Array = edit(x.copy())
+    if x.ndim == 0 and isinstance(new, np.generic):  # NumPy's arithmetic turns 0 axes into a number
+        new = backend.asarray(new)
     is_array = isinstance(new, backend.array_type)
     found = f"shape {new.shape}, {new.dtype}" if is_array else type(new).__name__
     if found != f"shape {x.shape}, {x.dtype}":
         must = f"an edit of {name} must return an array of {backend.name}, shape {x.shape}, {x.dtype}"
         raise InputError(must, found, "return the array that was handed over, changed")
-    return new
+    return new.copy()  # the function's own array stays its own
 
 
 class Tap:

@@ -63,8 +63,9 @@ def generate(
     streamer : is told the ids of a single row as they come. progress : a bar on stderr; None: on long runs.
     trace : is filled with every named array of every step, ``step.{n}/`` in front: those of the forward pass, where
         ``logits`` (rows, V) are those after the last position; what each rule is given and what it returns,
-        ``processors.{i}.{its name}.before`` and ``.after`` (rows, V); and the ``tokens`` (rows,) that are chosen. In
-        beam search the rules work on log-probabilities, and ``origins`` (rows,) tells which row each goes on from.
+        ``processors.{i}.{its name}.before`` and ``.after`` (rows, V); and the ``tokens`` (rows,) that are chosen, pads
+        where a row has ended. In beam search the rules work on log-probabilities, the tokens are those of the
+        hypotheses that go on, and ``origins`` (rows,) tells which row each goes on from; no edit can replace these.
     edits, ablate : as in a model call, in every step; an edit called ``step.{n}/...`` in that step alone.
 
     Returns
@@ -148,8 +149,7 @@ def one_by_one(feed: Feed, task: Task) -> GenerateOutput:
             task.note_logits(logits)
             scores = task.note_scores(apply(task.processors, ids[:, :length], logits, feed.step))
             tokens = task.draw.one(scores) if config.do_sample else xp.argmax(scores, axis=-1)
-            tokens = feed.step("tokens", tokens)
-            ids[:, length] = xp.where(ended, task.pad, tokens)
+            ids[:, length] = feed.chosen(xp.where(ended, task.pad, tokens))
             length += 1
             task.tell(ids[:, length - 1 : length])
             ended = ended | any_of(task.stops, ids[:, :length], task.scores)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from minibiogpt import inputs
 from minibiogpt.backend import Array, backend_of
 from minibiogpt.cache import KVCache
 from minibiogpt.errors import InputError
@@ -111,6 +112,13 @@ class Feed:
         """(rows, D) to logits (rows, V)."""
         logits = self.model.output_projection(hidden)
         return logits.astype("float32") if logits.dtype == "float16" else logits
+
+    def chosen(self, tokens: Array) -> Array:
+        """The newest tokens, (rows,), as the trace gets them; an edit may put other ids in their place."""
+        told = self.step("tokens", tokens)
+        if told is not tokens:
+            inputs.as_integers("edited tokens", told[:, None], self.model.backend, 0, self.model.config.vocab_size)
+        return told
 
     def reorder(self, rows: Array) -> None:
         """From now on row i continues what was row ``rows[i]``: the cache is copied, not computed again."""
