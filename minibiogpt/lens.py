@@ -6,7 +6,7 @@ a call as it ran; where ``edits`` replaced an array, what comes before it no lon
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from minibiogpt import inputs
@@ -14,6 +14,7 @@ from minibiogpt.backend import Array, unwarned
 from minibiogpt.checks import is_whole
 from minibiogpt.config import LAYER_NORM_EPS
 from minibiogpt.errors import InputError
+from minibiogpt.selection import expand
 
 if TYPE_CHECKING:
     from minibiogpt.heads import BioGptForCausalLM
@@ -52,8 +53,8 @@ def logit_lens(model: BioGptForCausalLM, trace: Mapping[str, Array], position: i
     >>> bool((lens["layers.3"] == output.logits).all())
     True
     """
-    names = ["embeddings", *(f"layers.{layer}" for layer in range(model.config.num_hidden_layers))]
-    stream = _taken(_language_model(model), trace, names)
+    last = _language_model(model).config.num_hidden_layers - 1
+    stream = _taken(model, trace, ["embeddings", f"layers.{{0..{last}}}"])
     if position is not None:
         stream = {name: x[:, _place(position, x)] for name, x in stream.items()}
     return {name: model.output_projection(model.biogpt.layer_norm(x)) for name, x in stream.items()}
@@ -139,20 +140,20 @@ def logit_attribution(
     >>> bool(abs(sum(parts.values()) - output.logits[:, -1, 7]).max() < 1e-9)
     True
     """
-    layers = range(_language_model(model).config.num_hidden_layers)
-    names = [f"layers.{layer}.{part}" for layer in layers for part in ("self_attn.context", "fc2")]
-    arrays = _taken(model, trace, ["embed_tokens", "embed_positions", *names, f"layers.{layers[-1]}"])
+    last = _language_model(model).config.num_hidden_layers - 1
+    within = [f"layers.{{0..{last}}}.{part}" for part in ("self_attn.context", "fc2")]
+    arrays = _taken(model, trace, ["embed_tokens", "embed_positions", *within, f"layers.{last}"])
     place = _place(position, arrays["embed_tokens"])
     at = {name: x[:, place] for name, x in arrays.items()}
     written: dict[str, Array] = {name: at[name] for name in ("embed_tokens", "embed_positions")}
-    for layer in layers:
+    for layer in range(last + 1):
         path, projection = f"layers.{layer}.self_attn", model.biogpt.layers[layer].self_attn.out_proj
         heads = _parted(model, layer, at[f"{path}.context"][:, None])[:, 0]
         written |= {f"{path}.heads.{h}": heads[:, h] for h in range(heads.shape[1])}
         bias: Array = projection.bias
         written[f"{path}.out_proj.bias"] = bias[None]
         written[f"layers.{layer}.fc2"] = at[f"layers.{layer}.fc2"]
-    norm, x = model.biogpt.layer_norm, at[f"layers.{layers[-1]}"]
+    norm, x = model.biogpt.layer_norm, at[f"layers.{last}"]
     read = _read_by(model, token, against, x.shape[0])
     x = x - x.mean(axis=-1, keepdims=True)
     scale = model.backend.xp.sqrt((x * x).mean(axis=-1) + LAYER_NORM_EPS)
@@ -219,30 +220,27 @@ def _language_model(model: Any) -> Any:
     return model
 
 
-def _taken(model: Any, trace: Mapping[str, Array], names: Iterable[str]) -> dict[str, Array]:
-    """These arrays of the trace, (B, T, D) each, on the model's backend."""
-    names = list(names)
-    missing = [name for name in names if name not in trace]
-    if missing:
-        must = f"the trace must hold {_listed(names)}"
-        raise InputError(must, f"no {_listed(missing)}", f"fill one with Trace(), or with names={_listed(names)}")
+def _taken(model: Any, trace: Mapping[str, Array], patterns: list[str]) -> dict[str, Array]:
+    """The arrays of these names, (B, T, D) each, on the model's backend."""
     own, letters = model.config.letters, getattr(trace, "letters", {})
     other = {letter: size for letter, size in letters.items() if own.get(letter, size) != size}
-    found = {name: model.backend.asarray(trace[name]) for name in names}
-    for name, x in found.items():
-        if other or x.ndim != 3 or x.shape[-1] != own["D"] or str(x.dtype) != model.dtype:
-            sizes = {letter: own[letter] for letter in other or ["D"]}
-            must = f"the trace must be this model's: {name} (B, T, D) of {model.dtype}, {_told(sizes)}"
-            what = f"shape {x.shape}, {x.dtype}" + (f", {_told(other)}" if other else "")
-            raise InputError(must, what, "run this model with trace=Trace()")
-    if len({x.shape for x in found.values()}) > 1:
-        what = ", ".join(sorted({str(x.shape) for x in found.values()}))
-        raise InputError("the arrays of a trace must be of one call", f"shapes {what}", "run the model again")
-    return found
-
-
-def _listed(names: list[str]) -> str:
-    return repr(names) if len(names) < 5 else f"[{', '.join(map(repr, [*names[:2], '...', names[-1]]))}]"
+    if other:
+        must = f"the trace must be this model's: {_told({letter: own[letter] for letter in other})}"
+        raise InputError(must, _told(other), "run this model with trace=Trace()")
+    names = [name for pattern in patterns for name in expand(pattern)]
+    missing = [name for name in names if name not in trace]
+    if missing:
+        found = f"no {', '.join(missing[:3])}" + (f" and {len(missing) - 3} more" if missing[3:] else "")
+        raise InputError(f"the trace must hold {', '.join(patterns)}", found, f"trace the call with names={patterns}")
+    arrays = {name: model.backend.asarray(trace[name]) for name in names}
+    for name, x in arrays.items():
+        if x.ndim != 3 or x.shape[-1] != own["D"] or str(x.dtype) != model.dtype:
+            must = f"the trace must be this model's: {name} (B, T, {own['D']}), {model.dtype}"
+            raise InputError(must, f"shape {x.shape}, {x.dtype}", "run this model with trace=Trace()")
+    if len({x.shape for x in arrays.values()}) > 1:
+        found = ", ".join(sorted({str(x.shape) for x in arrays.values()}))
+        raise InputError("the arrays of a trace must be of one call", f"shapes {found}", "run the model again")
+    return arrays
 
 
 def _told(sizes: Mapping[str, int]) -> str:

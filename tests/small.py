@@ -35,6 +35,8 @@ def model(head: str = "CausalLM", attention: str = "eager", dtype: str = "float6
     )
     rng = np.random.default_rng(3)
     for name, x in made.named_parameters():
+        if name.endswith("layer_norm.weight"):
+            x[...] = 1 + 0.2 * rng.normal(size=x.shape)
         if name.endswith("bias"):
             x[...] = 0.3 * rng.normal(size=x.shape)
     return made
