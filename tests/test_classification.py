@@ -74,13 +74,17 @@ def given(side: str) -> dict[str, Any]:
 
 @every_lane
 @every_head
-@pytest.mark.parametrize("side", ["none", "right"])
+@pytest.mark.parametrize("side", ["none", "right", "left"])
 def test_every_array_is_transformers(folders: Any, head: str, side: str, dtype: str) -> None:
     trace = Trace()
     out = ours(folders, head, dtype)(**given(side), trace=trace)
     want, theirs = torch_trace(reference(head, dtype), **given(side))
+    pooled = {"logits", "loss"} if (side, head) == ("left", SEQUENCE) else set()  # they pool elsewhere
+    want = {name: x for name, x in want.items() if name not in pooled}
     drifts = compare_traces(trace, in_order(want, list(trace)), budget(head, dtype))
-    assert set(trace) == set(drifts)
+    assert set(trace) - set(drifts) == pooled & set(trace)
+    if pooled:
+        return
     assert_close("logits", out.logits, theirs.logits.numpy(), budget(head, dtype)("logits"))
     assert out.logits.shape == ((B, CLASSES) if head == SEQUENCE else (B, T, CLASSES))
 

@@ -15,7 +15,7 @@ from minibiogpt import BioGptForCausalLM, BioGptModel, BioGptTokenizer, Trace
 from tests.budgets import LANE_A, lane_b
 from tests.compare import assert_close, compare_traces
 from tests.configs import CONFIGS
-from tests.reference import build, in_order, save, torch_trace
+from tests.reference import build, in_order, replaced, save, tensors, torch_trace
 
 B, T = 2, 11
 LANES = ["float64", "float32"]
@@ -131,15 +131,58 @@ def test_the_cache_in_chunks(folders: Any, name: str, side: str, dtype: str, att
 def test_the_loss_ignores_what_it_is_told_to(folders: Any, name: str, dtype: str) -> None:
     tokens = ids(name)
     labels = np.where(np.random.default_rng(3).random((B, T)) < 0.4, -100, tokens)
-    out = ours(folders, name, dtype)(tokens, labels=labels)
+    trace = Trace()
+    out = ours(folders, name, dtype)(tokens, labels=labels, trace=trace)
     with torch.no_grad():
         theirs = reference(name, dtype)(torch.tensor(tokens), labels=torch.tensor(labels))
         logits, shifted = theirs.logits[:, :-1].flatten(0, 1), torch.tensor(labels)[:, 1:].flatten()
         exact = F.cross_entropy(logits, shifted)  # transformers itself rounds a float64 model's loss to float32
-    assert_close("loss", out.loss, exact.numpy(), budget(name, dtype)("loss"))
+    assert_close("loss", trace["loss"], exact.numpy(), budget(name, dtype)("loss"))
+    assert np.array_equal(out.loss, trace["loss"])
     assert_close("loss", np.float32(out.loss), theirs.loss.float().numpy(), lane_b(name, "loss"))
     nothing = ours(folders, name, dtype)(tokens, labels=np.full((B, T), -100))
     assert np.isnan(nothing.loss)
+
+
+def their_positions(model: Any, **given: Any) -> np.ndarray:
+    """What their table is looked up by, less the offset: no hook sees it, as the module makes it inside."""
+    original, seen = torch.nn.Embedding.forward, []
+
+    def forward(module: Any, places: Any) -> Any:
+        if module is model.biogpt.embed_positions:
+            seen.append((places - module.offset).numpy())
+        return original(module, places)
+
+    past = given.pop("past_key_values", None)
+    with torch.no_grad(), replaced(torch.nn.Embedding, "forward", forward):
+        model(**tensors(**given), past_key_values=past)
+    (found,) = seen
+    return found
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_positions_are_transformers(folders: Any, case: str) -> None:
+    given, trace = inputs_of(case, "gelu", "float64"), Trace()
+    ours(folders, "gelu", "float64")(**given, trace=trace)
+    want = np.broadcast_to(their_positions(reference("gelu", "float64"), **given), (B, T))
+    assert trace["position_ids"].dtype == want.dtype
+    assert np.array_equal(trace["position_ids"], want)
+
+
+def test_the_positions_behind_a_cache_are_transformers(folders: Any) -> None:
+    model, theirs, past, m = (
+        ours(folders, "gelu", "float64"),
+        reference("gelu", "float64"),
+        DynamicCache(),
+        mask("left"),
+    )
+    their_positions(theirs, input_ids=ids("gelu")[:, :3], attention_mask=m[:, :3], past_key_values=past)
+    own = model(ids("gelu")[:, :3], m[:, :3]).past_key_values
+    trace = Trace()
+    model(ids("gelu")[:, 3:], m, past_key_values=own, trace=trace)
+    want = their_positions(theirs, input_ids=ids("gelu")[:, 3:], attention_mask=m, past_key_values=past)
+    assert np.array_equal(trace["position_ids"], want)
+    assert want[0].tolist() == [-1, *range(7)]
 
 
 def test_a_tuple_has_transformers_order(folders: Any) -> None:
