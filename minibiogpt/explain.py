@@ -116,7 +116,7 @@ def _places(step: Step, trace: Trace) -> list[tuple[str, str]]:
         return [("generation/processors.py", "apply")]
     if template in GENERATED:
         beams = any(name.endswith("/origins") for name in trace)
-        return [("generation/beam.py", "beam_search") if beams else ("generation/decode.py", "one_by_one")]
+        return [("generation/beam.py", "beam_search") if beams else ("generation/task.py", "Feed")]
     return [("model.py", "BioGptModel")]
 
 
