@@ -81,8 +81,8 @@ def _patches(arrays: Any, backend: Backend) -> list[tuple[str, Edit]]:
 
 
 def _put(array: Array) -> Callable[[Array], Array]:
-    """Puts this array in the place of whatever comes."""
-    return lambda x: array.copy()
+    """Puts this array, of which ``edited`` makes a copy, in the place of whatever comes."""
+    return lambda x: array
 
 
 def _on_one_line(value: object) -> str:

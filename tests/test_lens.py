@@ -225,6 +225,10 @@ def test_a_table_may_start_from_an_ablated_model_and_a_cache() -> None:
     want = measure(model()(ids(1), past_key_values=past))
     assert table[0, 2] == want - measure(model()(ids(1), past_key_values=past, ablate=[(0, 2)]))
     assert past.seq_length == 5
+    kept: list[bool] = []
+    for options in ({}, {"use_cache": True}):
+        ablation_table(model(), ids(), lambda out: kept.append(out.past_key_values is not None) or 0, **options)
+    assert kept == [False] * (L * H + 1) + [True] * (L * H + 1), "no cache that nobody asked for"
     assert ablation_table(model().biogpt, ids(), lambda out: out.last_hidden_state[0, -1, 3]).all()
 
 

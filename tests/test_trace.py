@@ -60,7 +60,8 @@ def test_looking_changes_no_number(head: str) -> None:
 
 PATTERNS = [
     "logits", "*", "layers.*.self_attn.probs", "layers.{0..1}", "layers.1.self_attn.{q,k}", "position_ids", "*.fc*",
-    ["logits", "layers.0"], ["logits", "l*s"], [f"layers.{layer}.fc1" for layer in range(L)],
+    ["logits", "layers.0"], ["logits", "l*s"], ["*", "logits"], ["logits", "logits"],
+    [f"layers.{layer}.fc1" for layer in range(L)],
 ]  # fmt: skip
 
 

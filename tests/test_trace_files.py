@@ -33,6 +33,7 @@ def test_a_saved_trace_is_read_back_whole(tmp_path: Path) -> None:
     assert all(back[name].shape == x.shape for name, x in trace.items())
     assert back.letters == trace.letters
     assert back["loss"].shape == ()
+    assert all(x.flags.owndata and x.flags.aligned for x in back.values()), "nothing holds on to the file"
     assert [file.name for file in (tmp_path / "new").iterdir()] == ["trace.safetensors"]
     back["loss"][...] = 7
     same(Trace.load(tmp_path / "new" / "trace.safetensors"), trace)
@@ -168,6 +169,8 @@ def test_the_mean_is_taken_in_float64_and_of_any_number() -> None:
     assert mean_and_largest(np.array([np.inf, 1.0])) == (np.inf, np.inf)
     assert mean_and_largest(np.full(2, 1.7e308))[1] == 1.7e308
     assert mean_and_largest(np.array([3, -4])) == (-0.5, 4.0)
+    assert mean_and_largest(np.array([-128, 127], dtype="int8")) == (-0.5, 128.0)
+    assert mean_and_largest(np.array([1e8, 1, -1e8, 3], dtype="float32")) == (1.0, 1e8)
 
 
 def test_a_trace_tells_what_it_is() -> None:
