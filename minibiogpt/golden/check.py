@@ -9,8 +9,9 @@ from pathlib import Path
 from minibiogpt.errors import InputError, shown
 from minibiogpt.files import read_json, sha256
 from minibiogpt.golden.candidate import Tensor, opened
-from minibiogpt.golden.case import Case
+from minibiogpt.golden.case import Case, Entry
 from minibiogpt.golden.judge import Judge, row_of
+from minibiogpt.golden.layouts import check_letters
 from minibiogpt.golden.pairing import Pair, pair
 from minibiogpt.golden.result import AGREES, Options, Result, Row
 from minibiogpt.selection import check_met, patterns_of
@@ -35,10 +36,9 @@ def check(case: Case, theirs: Path, options: Options | None = None) -> Result:
 
 
 def _checked(case: Case, theirs: Path, tensors: Mapping[str, Tensor], options: Options) -> Result:
-    patterns = patterns_of(options.names) if options.names else None
-    entries = [e for e in case.entries if patterns is None or any([p.matches(e.name) for p in patterns])]
-    check_met(patterns or (), [e.name for e in case.entries], "--names must name an array of the case")
+    entries = _chosen(case, options)
     pairs = pair(tensors, [*(e.name for e in case.entries), *case.input_names], options.mapped)
+    _check_axes(case, options)
     by_name: dict[str, list[Pair]] = {}
     for one in pairs:
         if one.ours is not None:
@@ -50,9 +50,31 @@ def _checked(case: Case, theirs: Path, tensors: Mapping[str, Tensor], options: O
         found = [judge.array(entry, one, tensors[one.candidate]) for one in by_name.get(entry.name, [])]
         rows += found or [row_of(entry, None, None, "missing from the candidate")]
     unpaired = [one for one in pairs if one.ours is None]
-    plain = [one for one in unpaired if _means_nothing(tensors[one.candidate])]
-    inputs += [Row(p.candidate, p.candidate, AGREES, notes=["all ones, as without it"]) for p in plain]
-    return Result(case, theirs, options, inputs, rows, [one for one in unpaired if one not in plain])
+    ones = [one for one in unpaired if _means_nothing(tensors[one.candidate])]
+    inputs += [Row(p.candidate, p.candidate, AGREES, notes=["all ones, as without it"]) for p in ones]
+    return Result(case, theirs, options, inputs, rows, [one for one in unpaired if one not in ones])
+
+
+def _chosen(case: Case, options: Options) -> list[Entry]:
+    """The entries to compare: all, or those whose names match."""
+    patterns = patterns_of(options.names) if options.names else None
+    entries = [e for e in case.entries if patterns is None or any([p.matches(e.name) for p in patterns])]
+    check_met(patterns or (), [e.name for e in case.entries], "--names must name an array of the case")
+    return entries
+
+
+def _check_axes(case: Case, options: Options) -> None:
+    """Each axis of the case must have a letter and a size, and a map's axes must be those of the case."""
+    for entry in case.entries:
+        letters, size = entry.axes.split(), math.prod(entry.shape)
+        whole = len(set(letters)) == len(letters) == len(entry.shape) and all(n >= 0 for n in entry.shape)
+        if not whole or (entry.samples is not None and entry.samples > size):
+            found = f"{shown(entry.name)} of {shown(entry.shape)}, axes {shown(entry.axes)}"
+            raise InputError(f"{case.path} must give each axis a letter and a size", found, "make the case again")
+    for name, told in (options.mapped or {}).items():
+        entry_of = {entry.name: entry for entry in case.entries}
+        if told.axes is not None and name in entry_of:
+            check_letters(told.axes, entry_of[name], case.config)
 
 
 def _means_nothing(tensor: Tensor) -> bool:

@@ -68,6 +68,8 @@ class Judge:
             row.notes += self._agreeing_part(entry, tensor, budget)
         else:
             self._arrange(row, entry, one, tensor, budget)
+        if row.state != AGREES and one.note:
+            row.notes.append(one.note)
         return row
 
     def _arrange(self, row: Row, entry: Entry, one: Pair, tensor: Tensor, budget: float) -> None:
@@ -75,7 +77,7 @@ class Judge:
         config, raw = self.case.config, tensor.raw()
         every = readings(tensor.shape, entry, config)
         first = next(every, None)
-        if one.axes is not None:
+        if one.axes and one.axes != entry.axes:
             every = readings(tensor.shape, entry, config)
             first = declared(one.axes, tensor.shape, entry, config)
             if first is None:
@@ -143,11 +145,13 @@ class Judge:
         if not self.options.real_only or name not in self.case.tensors or "B" not in letters:
             return None
         mask = self.case.array(name) != 0
+        sizes = dict(zip(letters, entry.shape, strict=True))
+        if mask.ndim != 2 or mask.shape[0] != sizes["B"] or mask.shape[1] < max(sizes.get(x, 0) for x in "TS"):
+            return None
         keep = np.ones([1] * len(letters), bool)
         for letter in {"T", "S"} & set(letters):
-            size = entry.shape[letters.index(letter)]
-            shape = [n if one in ("B", letter) else 1 for one, n in zip(letters, entry.shape, strict=True)]
-            keep = keep & mask[:, mask.shape[1] - size :].reshape(shape)
+            shape = [n if one in ("B", letter) else 1 for one, n in sizes.items()]
+            keep = keep & mask[:, -sizes[letter] :].reshape(shape)
         return keep
 
     def _agreeing_part(self, entry: Entry, tensor: Tensor, budget: float) -> list[str]:

@@ -98,7 +98,19 @@ def readings(shape: Sequence[int], entry: Entry, config: Mapping[str, Any]) -> I
 
 
 def declared(text: str, shape: Sequence[int], entry: Entry, config: Mapping[str, Any]) -> Reading | None:
-    """The reading that an alias or a map declares, or None where the shape is not of these axes.
+    """The reading that an alias or a map declares, or None where the shape is not of these axes."""
+    axes = axes_of(entry, config)
+    letters = [letter for letter, _ in axes]
+    given = _taken_apart(text, axes)
+    if sorted(given) != sorted(letters):
+        return None
+    reading = _reading(axes, [letters.index(letter) for letter in given], shape, entry)
+    fits = math.prod(shape) == math.prod(entry.shape) and _products(shape) <= _products(s for _, s in reading.order)
+    return reading if fits else None
+
+
+def check_letters(text: str, entry: Entry, config: Mapping[str, Any]) -> None:
+    """The axes that a map declares must be the entry's.
 
     Raises
     ------
@@ -106,18 +118,20 @@ def declared(text: str, shape: Sequence[int], entry: Entry, config: Mapping[str,
         If ``text`` is not the entry's axes in some order.
     """
     axes = axes_of(entry, config)
+    if sorted(_taken_apart(text, axes)) != sorted(letter for letter, _ in axes):
+        letters = " ".join(letter for letter, _ in axes)
+        must = f"the axes of {entry.name} must be {letters} in some order, with * between merged ones"
+        raise InputError(must, repr(text)[:80], "correct the map")
+
+
+def _taken_apart(text: str, axes: Sequence[Axis]) -> list[str]:
+    """The letters in the order that is declared: D as H Dh where it is so, and what has size 1 may be left out."""
     letters = [letter for letter, _ in axes]
     given = [letter for letter in text.replace("*", " ").split() if letter != "1"]
     if "D" in given and "D" not in letters:
         at = given.index("D")
         given[at : at + 1] = ["H", "Dh"]
-    given += [letter for letter, size in axes if size == 1 and letter not in given]
-    if sorted(given) != sorted(letters):
-        must = f"the axes of {entry.name} must be {' '.join(letters)} in some order, with * between merged ones"
-        raise InputError(must, repr(text)[:80], "correct the axes")
-    reading = _reading(axes, [letters.index(letter) for letter in given], shape, entry)
-    fits = math.prod(shape) == math.prod(entry.shape) and _products(shape) <= _products(s for _, s in reading.order)
-    return reading if fits else None
+    return given + [letter for letter, size in axes if size == 1 and letter not in given]
 
 
 def _reading(axes: Sequence[Axis], order: Sequence[int], shape: Sequence[int], entry: Entry) -> Reading:

@@ -25,13 +25,14 @@ class Pair:
     ----------
     candidate, ours : their name and ours, both whole; ours is None where it stands for none.
     axes : its axes, where an alias or a map declares them.
-    reason : why it stands for none.
+    reason : why it stands for none. note : what to know of an alias.
     """
 
     candidate: str
     ours: str | None
     axes: str | None = None
     reason: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def _pair(name: str, known: Mapping[str, Any]) -> Pair:
     if alias.refusal:
         return Pair(name, None, reason=alias.refusal)
     if alias.name in known:
-        return Pair(name, alias.name, alias.axes or None)
+        return Pair(name, alias.name, alias.axes or None, note=alias.note)
     return Pair(name, None, reason=f"it is {alias.name}, which the case does not hold")
 
 
@@ -99,6 +100,8 @@ def read_map(path: Path) -> dict[str, Mapped]:
     InputError
         If it is none.
     """
+    if not path.exists():
+        raise InputError("--map must name a file", f"no {path}", "check the path")
     content = read_json(path, "a map of names must be there")
     must = f"{path} must hold JSON, such as {EXAMPLE}"
     if not isinstance(content, dict) or not content:

@@ -2,6 +2,6 @@
 
 from types import ModuleType
 
-from minibiogpt.cli.golden import check, inspect, kit, record
+from minibiogpt.cli.golden import check, inspect, kit, record, selftest
 
-COMMANDS: tuple[ModuleType, ...] = (record, kit, check, inspect)
+COMMANDS: tuple[ModuleType, ...] = (record, kit, check, selftest, inspect)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -98,5 +99,12 @@ def _check_kit(path: Path, theirs: Path, how: Any, options: argparse.Namespace) 
 
 
 def _check_tokens(path: Path, theirs: Path, as_json: bool) -> int:
-    """The seam to tokenizer cases."""
-    raise InputError("tokenizer cases must be checked by golden.tokens", str(path), "name a case or a kit")
+    """The ids of a tokenizer, with a kit's tokenizer.json."""
+    from minibiogpt.golden.tokens import check_tokens
+
+    report = check_tokens(path, theirs)
+    if as_json:
+        print_json(asdict(report) | {"exit_code": report.code})
+    else:
+        print("\n".join(report.lines()))
+    return report.code
