@@ -89,6 +89,7 @@ def picture(result: Result) -> str:
         '<rect width="2" height="4" style="fill: var(--bad)"/></pattern></defs>',
         *_grid(width, top),
         *(_bar(row, LEFT + i * step, step, top) for i, row in enumerate(rows)),
+        *_budget(width, top),
         *_layers(rows, step),
         *_first(result, step, width),
     ]
@@ -123,6 +124,10 @@ def _grid(width: float, top: int) -> Iterator[str]:
             y = _y(power, top)
             yield f'<line class="grid" x1="{LEFT}" x2="{width - RIGHT:.1f}" y1="{y:.1f}" y2="{y:.1f}"/>'
             yield f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">1e{power}</text>'
+
+
+def _budget(width: float, top: int) -> Iterator[str]:
+    """The line that a bar must not pass, drawn over the bars."""
     y = _y(0, top)
     yield f'<line class="budget" x1="{LEFT}" x2="{width - RIGHT:.1f}" y1="{y:.1f}" y2="{y:.1f}"/>'
     yield f'<text class="strong" x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">budget</text>'

@@ -1,0 +1,222 @@
+"""Comparing one array: what agrees, what is found, where, and in little memory."""
+
+from __future__ import annotations
+
+import math
+import tracemalloc
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minibiogpt.golden.compare import FAR, LOWEST, Measure, blocks, measure, measure_slim
+from tests.golden_cases import normal
+
+
+def compared(c: np.ndarray, r: np.ndarray, budget: float = 0.5, **options: object) -> Measure:
+    return measure(c, r, budget, np.asarray, **options)  # type: ignore[arg-type]
+
+
+def test_numbers_that_can_be_worked_out_by_hand() -> None:
+    found = compared(np.array([[1.0, 2.0], [3.0, 5.0]]), np.array([[1.0, 2.25], [3.0, 4.0]]))
+    assert (found.compared, found.exceeding, found.largest_error, found.worst) == (4, 1, 1.0, (1, 1))
+    assert (found.candidate, found.reference, found.agrees) == (5.0, 4.0, False)
+    dot, c, r = 1 + 4.5 + 9 + 20, 1 + 4 + 9 + 25, 1 + 2.25**2 + 9 + 16
+    assert found.cosine == pytest.approx(dot / math.sqrt(c * r), rel=1e-15)
+
+
+def test_an_error_of_the_budget_itself_agrees_and_the_next_number_does_not() -> None:
+    r = np.zeros(3)
+    assert compared(np.array([0.5, -0.5, 0]), r).agrees
+    assert not compared(np.array([0, 0, np.nextafter(0.5, 1)]), r).agrees
+    assert not compared(np.array([0, 0, -np.nextafter(0.5, 1)]), r).agrees
+
+
+def test_zero_has_no_sign_and_nothing_compared_is_no_agreement() -> None:
+    assert compared(np.array([-0.0]), np.array([0.0]), 0.0).agrees
+    assert not compared(np.zeros((0, 3)), np.zeros((0, 3))).agrees
+    assert not compared(np.zeros(2), np.zeros(2), keep=np.zeros(2, bool)).agrees
+    assert not compared(np.zeros(2), np.zeros(2), math.nan).agrees
+
+
+def test_the_cosine_of_opposites_and_of_nothing() -> None:
+    x = normal(4)
+    assert compared(-x, x).cosine == pytest.approx(-1.0)
+    assert compared(x * 0, x).cosine is None
+    assert compared(x * np.inf, x).cosine is None
+    assert compared(x * 1e200, x).cosine is None
+
+
+@given(shape=st.lists(st.integers(1, 6), max_size=4).map(tuple), most=st.integers(1, 40), data=st.data())
+def test_any_element_beyond_the_budget_is_found_and_located(shape: tuple, most: int, data: st.DataObject) -> None:
+    r = normal(*shape)
+    at = tuple(data.draw(st.integers(0, n - 1)) for n in shape)
+    off = data.draw(st.sampled_from([0.01, -0.01, 1e300, np.nan, np.inf, -np.inf]))
+    c = np.array(r)
+    assert compared(c, r, 0.001, most=most).agrees
+    c[at] += off
+    found = compared(c, r, 0.001, most=most)
+    assert (found.exceeding, found.compared, found.agrees) == (1, r.size, False)
+    place = found.worst if math.isfinite(off) else found.not_finite
+    assert place == at
+    assert (found.nan, found.inf) == (int(math.isnan(off)), int(math.isinf(off)))
+
+
+@given(st.lists(st.integers(0, 5), max_size=4).map(tuple), st.integers(1, 30))
+def test_blocks_cover_every_element_once_in_order(shape: tuple, most: int) -> None:
+    x = np.arange(math.prod(shape)).reshape(shape)
+    parts = [x[at] for at in blocks(shape, most)]
+    assert [int(i) for part in parts for i in np.ravel(part)] == list(range(x.size))
+    assert max((part.size for part in parts), default=0) <= max(most, 1)
+
+
+def test_the_first_of_several_that_are_not_finite() -> None:
+    c = normal(3, 4)
+    c[1, 2], c[2, 0] = np.inf, np.nan
+    for most in (1, 3, 100):
+        found = compared(c, normal(3, 4), most=most)
+        assert (found.nan, found.inf, found.not_finite, found.exceeding) == (1, 1, (1, 2), 2)
+        assert found.largest_error == math.inf
+
+
+def test_an_infinity_is_the_worst_and_numbers_too_large_to_subtract_too() -> None:
+    found = compared(np.array([0.0, -1.7e308]), np.array([0.0, 1.7e308]))
+    assert (found.largest_error, found.worst, found.inf, found.agrees) == (math.inf, (1,), 0, False)
+
+
+def test_integers_are_exact_where_float64_is_not() -> None:
+    r = np.array([2**53, 7])
+    assert compared(r.astype("int64"), r, 0.0).agrees
+    found = compared(r + [1, 0], r, 0.0)
+    assert (found.largest_error, found.exceeding, found.worst) == (1.0, 1, (0,))
+    assert not compared(np.array([2**64 - 1], "uint64"), np.array([-1]), 0.0).agrees
+    assert compared(np.array([True, False]), np.array([1, 0]), 0.0).agrees
+    assert not compared(np.array([True, True]), np.array([1, 0]), 0.0).agrees
+
+
+MARKED = np.array([[1.0, LOWEST, LOWEST], [2.0, 3.0, LOWEST], [LOWEST, LOWEST, LOWEST]])
+
+
+@pytest.mark.parametrize("value", [-np.inf, LOWEST, float(np.finfo("f4").min), -65504.0, -1e9])
+def test_hidden_is_what_is_hidden_in_effect(value: float) -> None:
+    found = compared(np.where(MARKED == LOWEST, value, MARKED), MARKED, 0.0, marks=True)
+    assert found.agrees
+    assert (found.largest_error, found.wrong_marks, found.inf) == (0.0, 0, 0)
+
+
+def test_a_mark_is_judged_in_its_own_row() -> None:
+    c = np.where(MARKED == LOWEST, -np.inf, MARKED)
+    for x, agrees in ((1.0 - FAR, False), (1.0 - FAR - 1e-9, True), (2.5 - FAR, False)):
+        c[0, 1] = x
+        found = compared(c, MARKED, 0.0, marks=True)
+        assert found.agrees is agrees, x
+        assert (found.wrong_marks, found.wrong_mark) == ((0, None) if agrees else (1, (0, 1)))
+
+
+@pytest.mark.parametrize(
+    ("blind", "agrees"),
+    [([-1e9] * 3, True), ([-6e4] * 3, False), ([-60001.0] * 3, True), ([-1e9, -1e9 + 64, -1e9], False), ([0.0] * 3, False)],
+)
+def test_a_row_that_sees_nothing_is_one_low_value(blind: list[float], agrees: bool) -> None:
+    c = np.array(MARKED)
+    c[2] = blind
+    assert compared(c, MARKED, 0.0, marks=True).agrees is agrees
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 0.0])
+def test_what_does_not_hide(value: float) -> None:
+    c = np.array(MARKED)
+    c[1, 2] = value
+    found = compared(c, MARKED, 0.0, marks=True)
+    assert not found.agrees
+    assert found.exceeding == 1
+    assert (found.nan, found.wrong_marks) == ((1, 0) if math.isnan(value) else (0, 1))
+
+
+def test_a_mark_where_the_reference_has_none_and_marks_in_other_arrays() -> None:
+    c = np.array(MARKED)
+    c[1, 1] = LOWEST
+    assert not compared(c, MARKED, 1.0, marks=True).agrees
+    c[1, 1] = -np.inf
+    found = compared(c, MARKED, 1.0, marks=True)
+    assert (found.agrees, found.inf, found.not_finite) == (False, 1, (1, 1))
+    assert not compared(np.where(MARKED == LOWEST, -np.inf, MARKED), MARKED, 1.0).agrees
+
+
+def test_rows_are_not_cut_where_marks_are_judged() -> None:
+    r = np.full((2, 3, 9), LOWEST)
+    r[..., 0] = 1.0
+    c = np.where(r == LOWEST, -900.0, r)
+    assert compared(c, r, 0.0, marks=True, most=4).agrees
+
+
+def test_what_is_left_out_is_not_looked_at() -> None:
+    c, r = normal(2, 3), normal(2, 3)
+    c[0] = [np.nan, np.inf, 9.0]
+    keep = np.array([[False], [True]])
+    found = compared(c, r, 0.0, keep=keep)
+    assert (found.agrees, found.compared, found.nan, found.inf, found.largest_error) == (True, 3, 0, 0, 0.0)
+    c[1, 2] += 1
+    assert compared(c, r, 0.0, keep=keep).worst == (1, 2)
+    marked = np.full((2, 3), LOWEST)
+    hidden = np.where(keep, -np.inf, 0.0) * np.ones((2, 3))
+    assert compared(hidden, marked, 0.0, keep=keep, marks=True).agrees
+    assert not compared(hidden, marked, 0.0, keep=~keep, marks=True).agrees
+
+
+def slim(c: np.ndarray, r: np.ndarray, samples: int, budget: float = 1e-9, **options: object) -> Measure:
+    from minibiogpt.golden.case import sample_places, sums_of
+
+    stored = r.reshape(-1)[sample_places(r.size, samples)]
+    given: dict = {"sums": sums_of(r), "sum_budgets": [1e-6] * 3} | options
+    return measure_slim(c, stored, budget, np.asarray, **given)
+
+
+def test_the_slim_form_by_its_samples_and_sums() -> None:
+    r = normal(3, 7)
+    assert slim(r, r, 5).agrees
+    assert slim(r, r, 5).compared == 5
+    at_sample, between = np.array(r), np.array(r)
+    at_sample[1, 1] += 1.0  # flat 8 = 2 * 21 // 5
+    between[1, 2] += 1.0
+    assert (slim(at_sample, r, 5).worst, slim(at_sample, r, 5).exceeding) == ((1, 1), 1)
+    found = slim(between, r, 5)
+    assert (found.agrees, found.exceeding) == (False, 0)
+    assert found.sums[0][0] == "the sum"
+    assert slim(between, r, 5, keep=np.ones((3, 1), bool)).agrees
+    assert not slim(at_sample, r, 5, keep=np.ones((3, 1), bool)).agrees
+    assert slim(at_sample, r, 5, keep=np.array([[True], [False], [True]])).agrees
+
+
+@pytest.mark.parametrize(
+    ("change", "what"), [(lambda x: x[::-1], ""), (lambda x: -x, "the sum"), (lambda x: x * 2, "the sum of squares")]
+)
+def test_each_sum_of_the_slim_form(change: object, what: str) -> None:
+    r = np.array([0.0, 3.0, 0.0, 5.0, 0.0, -1.0])
+    found = slim(change(r), r, 3)  # type: ignore[operator]
+    found_words = {told for told, _, _ in found.sums}
+    assert (what in found_words) is bool(what)
+
+
+def test_a_sum_that_is_no_number_differs() -> None:
+    r = np.array([0.0, 3.0, 0.0, 5.0])
+    assert not slim(np.array([0.0, np.nan, 0.0, 5.0]), r, 2).agrees
+
+
+def test_a_mark_of_the_slim_form_is_judged_in_its_row() -> None:
+    options = {"sums": None, "sum_budgets": None, "marks": True}
+    assert slim(np.where(MARKED == LOWEST, -1e9, MARKED), MARKED, 9, 0.0, **options).agrees
+    found = slim(np.where(MARKED == LOWEST, -700.0, MARKED), MARKED, 9, 0.0, **options)
+    assert (found.agrees, found.wrong_mark) == (False, (0, 1))
+
+
+def test_memory_is_that_of_a_block() -> None:
+    r, c = np.zeros((64, 65536)), np.zeros((64, 65536), "f4")
+    tracemalloc.start()
+    try:
+        assert measure(c, r, 0.0, lambda block: block.astype("f8")).agrees
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < r.nbytes / 2
