@@ -27,7 +27,10 @@ def entry(name: str, x: np.ndarray, axes: str, budgets: Mapping[str, float | Non
 
 
 def case_of(
-    path: Path, arrays: Mapping[str, tuple[str, np.ndarray]], inputs: Mapping[str, np.ndarray] | None = None, **facts: Any
+    path: Path,
+    arrays: Mapping[str, tuple[str, np.ndarray]],
+    inputs: Mapping[str, np.ndarray] | None = None,
+    **facts: Any,
 ) -> Case:
     """A case of {name: (axes, array)} with the budgets above."""
     entries = [entry(name, x, axes) for name, (axes, x) in arrays.items()]

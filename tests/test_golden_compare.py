@@ -88,7 +88,7 @@ def test_an_infinity_is_the_worst_and_numbers_too_large_to_subtract_too() -> Non
 def test_integers_are_exact_where_float64_is_not() -> None:
     r = np.array([2**53, 7])
     assert compared(r.astype("int64"), r, 0.0).agrees
-    found = compared(r + [1, 0], r, 0.0)
+    found = compared(np.array([2**53 + 1, 7]), r, 0.0)
     assert (found.largest_error, found.exceeding, found.worst) == (1.0, 1, (0,))
     assert not compared(np.array([2**64 - 1], "uint64"), np.array([-1]), 0.0).agrees
     assert compared(np.array([True, False]), np.array([1, 0]), 0.0).agrees
@@ -116,7 +116,13 @@ def test_a_mark_is_judged_in_its_own_row() -> None:
 
 @pytest.mark.parametrize(
     ("blind", "agrees"),
-    [([-1e9] * 3, True), ([-6e4] * 3, False), ([-60001.0] * 3, True), ([-1e9, -1e9 + 64, -1e9], False), ([0.0] * 3, False)],
+    [
+        ([-1e9] * 3, True),
+        ([-6e4] * 3, False),
+        ([-60001.0] * 3, True),
+        ([-1e9, -1e9 + 64, -1e9], False),
+        ([0.0] * 3, False),
+    ],
 )
 def test_a_row_that_sees_nothing_is_one_low_value(blind: list[float], agrees: bool) -> None:
     c = np.array(MARKED)

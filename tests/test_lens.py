@@ -53,6 +53,7 @@ def test_the_last_layers_lens_is_the_logits(attention: str, dtype: str) -> None:
             one = logit_lens(model("CausalLM", attention, dtype), trace, position)
             for name, x in one.items():
                 assert_close(name, x, lens[name][:, position], budget(dtype))
+    same(logit_lens(model(), traced(model(), ids())), logit_lens(model(), traced(model(), ids()), -1))
 
 
 def test_the_lens_has_the_final_norm_and_the_unscaled_embedding() -> None:

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from minibiogpt.golden.case import sample_places
+from minibiogpt.golden.case import PRECISIONS, sample_places
+from minibiogpt.golden.rounding import rounded
 
 LOWEST = float(np.finfo(np.float64).min)  # what the reference holds where a score is hidden
 FAR = 800.0  # below the largest score of its row: exp(-800) is 0 in float64
@@ -35,6 +36,7 @@ class Measure:
     nan, inf : how many the candidate holds; ``not_finite`` is the first place.
     wrong_marks : places that the reference hides and the candidate does not; ``wrong_mark`` is the first.
     sums : of the slim form: (what, error, budget) of each sum beyond its budget.
+    held : the precisions that hold all numbers of every block in which something is beyond the budget.
     """
 
     budget: float
@@ -51,6 +53,7 @@ class Measure:
     wrong_mark: Place | None = None
     sums: list[tuple[str, float, float]] = field(default_factory=list)
     products: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
+    held: set[str] = field(default_factory=lambda: set(PRECISIONS))
 
     @property
     def agrees(self) -> bool:
@@ -63,10 +66,10 @@ class Measure:
         length = math.sqrt(c) * math.sqrt(r) if min(c, r) > 0 and math.isfinite(c) else 0.0
         return max(-1.0, min(1.0, dot / length)) if length > 0 else None
 
-    def only_coarser(self, budget: float | None) -> bool:
-        """Whether a larger budget would let it agree."""
+    def only_coarser(self, precision: str, budget: float | None) -> bool:
+        """Whether it was computed in a coarser precision: it holds such numbers only, and agrees by that budget."""
         unmeasured = self.nan + self.wrong_marks + len(self.sums)
-        return budget is not None and not unmeasured and self.largest_error <= budget
+        return precision in self.held and budget is not None and not unmeasured and self.largest_error <= budget
 
 
 def blocks(shape: tuple[int, ...], most: int = BLOCK) -> Iterator[tuple[slice, ...]]:
@@ -136,6 +139,8 @@ def _add_block(
     found.nan += int(nan.sum())
     found.inf += int(inf.sum())
     found.wrong_marks += int(wrong.sum())
+    if bad.any():
+        found.held &= held_by(c)
     if found.not_finite is None:
         found.not_finite = _first(nan | inf, at)
     if found.wrong_mark is None:
@@ -146,6 +151,20 @@ def _add_block(
     with np.errstate(over="ignore", invalid="ignore"):
         for i, (a, b) in enumerate(((x, y), (x, x), (y, y))):
             found.products[i] += float(np.dot(a, b))
+
+
+def held_by(c: np.ndarray) -> set[str]:
+    """The precisions that hold each of these numbers exactly.
+
+    Examples
+    --------
+    >>> [sorted(held_by(np.array([x]))) for x in (0.1, 1 + 2**-10)]
+    [['float64'], ['float16', 'float32', 'float64']]
+    """
+    seen = c[np.isfinite(c)].astype(np.float64)
+    with np.errstate(over="ignore"):
+        narrow = seen.astype(np.float32)
+    return {p for p in PRECISIONS if p == "float64" or np.array_equal(rounded(narrow, p).astype(np.float64), seen)}
 
 
 def _errors(c: np.ndarray, r: np.ndarray) -> np.ndarray:

@@ -6,11 +6,16 @@ import shlex
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from minibiogpt.config import BioGptConfig
+from minibiogpt.errors import InputError
+from minibiogpt.golden.case import INPUT
 from minibiogpt.golden.compare import LOWEST, Place
-from minibiogpt.golden.result import AGREES, DIFFERS, Result, Row
+from minibiogpt.golden.result import AGREES, DIFFERS, NOT_COMPARABLE, Result, Row
+from minibiogpt.steps import step_of
 
 MARKS = {AGREES: "ok", DIFFERS: "X "}
 FOLD = 4  # so many rows that agree, one after the other, are told in one line
+MOST = 6  # rows that do not agree and are shown; what follows from a difference is folded, but for the last
 HEAD = ("", "name", "shape", "dtype", "largest", "relative", "x budget", "cosine", "where", "verdict")
 
 
@@ -53,11 +58,14 @@ def table(result: Result, every: bool = False) -> list[str]:
 
 
 def _not_folded(rows: list[Row], result: Result) -> set[int]:
-    """Everything but the inside of long runs that agree; the last good one is kept."""
-    kept = {id(row) for row in rows if row.state != AGREES} | {id(result.last_good)}
+    """The first that do not agree, the last good one, the last of all, and short runs that agree."""
+    bad = [row for row in rows if row.state != AGREES]
+    differ = [row for row in rows if row.state == DIFFERS]
+    shown = [*bad[:MOST], *differ[:MOST], *bad[-1:], result.last_good]
+    kept = {id(row) for row in shown} | {id(row) for row in result.inputs}
     run: list[Row] = []
     for row in [*rows, None]:
-        if row is not None and id(row) not in kept:
+        if row is not None and row.state == AGREES and id(row) not in kept:
             run.append(row)
             continue
         kept |= {id(one) for one in run} if len(run) < FOLD else set()
@@ -66,8 +74,14 @@ def _not_folded(rows: list[Row], result: Result) -> set[int]:
 
 
 def _fold(rows: list[Row]) -> str:
+    """One line for several rows."""
+    states = {state: sum(row.state == state for row in rows) for state in (AGREES, DIFFERS, NOT_COMPARABLE)}
+    mark = "X " if states[DIFFERS] else "ok" if states[AGREES] == len(rows) else "? "
+    words = {AGREES: "agree", DIFFERS: "differ", NOT_COMPARABLE: "not comparable"}
+    told = ", ".join(f"{n} {words[state]}" for state, n in states.items() if n)
     worst = max((row.times or 0.0 for row in rows), default=0.0)
-    return f"ok   ... {len(rows)} agree: {rows[0].name} to {rows[-1].name}, at most {worst:.2g} x budget"
+    ends = rows[0].name if len(rows) == 1 else f"{rows[0].name} to {rows[-1].name}"
+    return f"{mark}   ... {told}: {ends}, at most {worst:.2g} x budget"
 
 
 def _cells(row: Row) -> tuple[str, ...]:
@@ -135,16 +149,34 @@ def findings(result: Result) -> list[str]:
         agree = f", {what} before agrees to rounding" if before and unknown < len(before) else ""
         lines.append(f"first difference at {plain(first.name)}{agree}{rest}")
         lines.append(f"last good: {plain(good.name) if good else 'none'}")
+        lines += should_be(result, first.name)
     if result.coarser:
         lines.append(
-            f"all differences are of {result.coarser}'s size; if the candidate computed in {result.coarser}, "
-            f"say --precision {result.coarser}"
+            f"all that differs holds {result.coarser} numbers, and is off by as much as {result.coarser} may be: if "
+            f"the candidate computed in {result.coarser}, say --precision {result.coarser}"
         )
     lines += [f"stands for no array of the case: {plain(one.candidate)}: {plain(one.reason)}" for one in _shown(result)]
     left = len(result.unpaired) - len(_shown(result))
     lines += [f"and {left} more that stand for none"] if left else []
     counts = ", ".join(f"{n} {what}" for what, n in _counts(result).items())
     return [*lines, counts]
+
+
+def should_be(result: Result, name: str) -> list[str]:
+    """The equation of one array, by the config and the inputs of its case; nothing if it has none."""
+    case, (prefix, slash, _) = result.case, name.rpartition("/")
+    inputs = [
+        key.removeprefix(prefix + slash).removeprefix(INPUT) for key in case.input_names if key.startswith(prefix)
+    ]
+    given = {key: str(case.array(f"{prefix}{slash}{INPUT}{key}").dtype) for key in inputs}
+    given |= {"past_key_values": "cache"} if slash and prefix != "step.0" else {}
+    try:
+        step = step_of(name, BioGptConfig.from_dict(case.config), case.architecture, given)
+    except InputError:
+        return []
+    where = ", ".join(f"{symbol} = {source}" for symbol, source in {**step.terms, **step.where}.items())
+    lines = [f"it should be: {step.equation}", f"where {where}"] if step.equation else []
+    return [*lines, *([f"mind: {step.note}"] if step.note else [])]
 
 
 def _shown(result: Result) -> list[Any]:

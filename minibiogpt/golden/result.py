@@ -135,12 +135,12 @@ class Result:
 
     @property
     def coarser(self) -> str | None:
-        """A coarser precision in which all that differs would agree."""
+        """A coarser precision in which all that differs was computed, as its numbers show, and would agree."""
         bad = [row for row in self.of(DIFFERS) if row.precision in PRECISIONS]
         if not bad or len(bad) < len(self.of(DIFFERS)):
             return None
         start = max(PRECISIONS.index(str(row.precision)) for row in bad)
         for precision in sorted(PRECISIONS[start + 1 :], key=["float32", "float16", "bfloat16"].index):
-            if all(row.measured and row.measured.only_coarser(row.budgets[precision]) for row in bad):
+            if all(row.measured and row.measured.only_coarser(precision, row.budgets[precision]) for row in bad):
                 return precision
         return None
