@@ -175,7 +175,7 @@ def slim(c: np.ndarray, r: np.ndarray, samples: int, budget: float = 1e-9, **opt
     from minibiogpt.golden.case import sample_places, sums_of
 
     stored = r.reshape(-1)[sample_places(r.size, samples)]
-    given: dict = {"sums": sums_of(r), "sum_budgets": [1e-6] * 3} | options
+    given: dict = {"sums": sums_of(np.where(r == LOWEST, 0.0, r)), "sum_budgets": [1e-6] * 3} | options
     return measure_slim(c, stored, budget, np.asarray, **given)
 
 

@@ -26,6 +26,7 @@ NPY, ZIP = b"\x93NUMPY", b"PK"
 MOST_HEADER = 10_000  # bytes of one npy header: NumPy's own limit for what it parses
 MOST_AXES = 32
 CHUNK = 1 << 20
+LONGEST = 200  # signs of what others say of a file: some repeat all of it
 SPOILT = (ValueError, TypeError, SyntaxError, OverflowError, RecursionError, MemoryError, tokenize.TokenError)
 BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, OSError, ValueError)
 SAVE = "save the arrays with safetensors, or numpy.savez"
@@ -265,7 +266,8 @@ def _parsed(file: IO[bytes]) -> _Header:
 
 
 def _spoilt(path: Path, name: str, found: str) -> InputError:
-    return InputError(f"{shown(name)} in {path} must be a whole array", found or "none", f"write it again: {SAVE}")
+    told = found if len(found) <= LONGEST else f"{found[:LONGEST]} ..."
+    return InputError(f"{shown(name)} in {path} must be a whole array", told or "none", f"write it again: {SAVE}")
 
 
 def _no_numbers(path: Path, name: str, found: str) -> InputError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from minibiogpt.errors import InputError, shown
@@ -16,6 +16,7 @@ from minibiogpt.golden.pairing import Pair, pair
 from minibiogpt.golden.result import AGREES, Options, Result, Row
 from minibiogpt.selection import check_met, patterns_of
 
+ENDINGS = (".safetensors", ".npz", "")  # of the candidate of a case in a kit; a folder has none
 MOST_MASK = 1 << 20  # elements of a mask that the case does without
 
 
@@ -140,8 +141,14 @@ def _cases_of(folder: Path) -> list[tuple[str, Path]]:
     return found
 
 
+def strays(theirs: Path, names: Sequence[str]) -> list[str]:
+    """What lies in the folder of candidates and is no case's: a name mistyped, perhaps."""
+    known = {f"{name}{ending}" for name in names for ending in ENDINGS}
+    return sorted(path.name for path in theirs.iterdir() if path.name not in known)
+
+
 def _case_of_kit(name: str, path: Path, theirs: Path, options: Options) -> Result | None:
-    there = [one for one in (theirs / f"{name}.safetensors", theirs / f"{name}.npz", theirs / name) if one.exists()]
+    there = [theirs / f"{name}{ending}" for ending in ENDINGS if (theirs / f"{name}{ending}").exists()]
     if len(there) > 1:
         found = " and ".join(one.name for one in there)
         raise InputError(f"the case {name} must have one candidate in {theirs}", found, "remove all but one")

@@ -75,8 +75,8 @@ def _write_page(file: str | None, result: Any) -> None:
 
 def _check_kit(path: Path, theirs: Path, how: Any, options: argparse.Namespace) -> int:
     """A line for each case, then the details of the first that does not agree."""
-    from minibiogpt.golden.check import check_kit
-    from minibiogpt.golden.report import kit_code, kit_lines
+    from minibiogpt.golden.check import check_kit, strays
+    from minibiogpt.golden.report import kit_code, kit_lines, plain
     from minibiogpt.golden.told import as_json
 
     results = check_kit(path, theirs, how)
@@ -90,7 +90,9 @@ def _check_kit(path: Path, theirs: Path, how: Any, options: argparse.Namespace) 
         cases = [{"case": name, "result": None if one is None else as_json(one)} for name, one in results]
         print_json({"kit": str(path), "candidate": str(theirs), "exit_code": code, "cases": cases})
     else:
-        print("\n".join(kit_lines(results, path, theirs, how.subset, options.all)))
+        *lines, last = kit_lines(results, path, theirs, how.subset, options.all)
+        left = strays(theirs, [name for name, _ in results])
+        print("\n".join([*lines, *([f"not looked at: {', '.join(map(plain, left))}"] if left else []), last]))
     if code == 2:
         must = "at least one case must have a candidate"
         names = ", ".join(name for name, _ in results[:3])
