@@ -182,7 +182,8 @@ def test_json_is_json_and_its_keys_are_stable(case: Case) -> None:
     told = json.loads(json.dumps(as_json(result), allow_nan=False), parse_constant=refuse)
     assert list(told) == [
         "case", "candidate", "verdict", "exit_code", "sentence", "next", "compared", "agrees", "differs",
-        "not_comparable", "missing", "total", "first_difference", "last_good", "padding_left_out", "inputs", "arrays", "unpaired",
+        "not_comparable", "missing", "total", "first_difference", "last_good", "padding_left_out", "inputs", "arrays",
+        "unpaired",
     ]  # fmt: skip
     assert (told["verdict"], told["exit_code"], told["first_difference"]) == ("differs", 1, "layers.0")
     assert (told["compared"], told["agrees"], told["differs"], told["not_comparable"], told["missing"]) == (

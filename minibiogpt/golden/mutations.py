@@ -12,9 +12,9 @@ SHAPES: list[Trial] = []
 BEYOND = 4.0  # budgets: little beyond one, so that a budget four times too large is noticed
 
 
-def _add(b: Bench, axes: str, at: float, last: bool = False) -> Attempt:
+def _add(b: Bench, axes: str, at: float, last: bool = False, ending: str = "") -> Attempt:
     """Move one element, at this part of the array, by little more than the budget."""
-    name = b.find(axes, last)
+    name = b.find(axes, last, ending)
 
     def change(x: np.ndarray) -> None:
         i = round(at * (x.size - 1))
@@ -28,7 +28,7 @@ NUMBERS += [
     Trial("one element changed: in the middle of an array", lambda b: _add(b, "B T F", 0.5)),
     Trial("one element changed: the last of the last array", lambda b: _add(b, "B T V", 1, last=True)),
     Trial("one element changed: late in the largest array", lambda b: _add(b, "B T V", 0.93)),
-    Trial("one element changed: of the probabilities", lambda b: _add(b, "B H T S", 0.4, last=True)),
+    Trial("one element changed: of the probabilities", lambda b: _add(b, "B H T S", 0.4, True, ".probs")),
 ]
 
 
