@@ -45,7 +45,7 @@ def test_agrees_differs_and_incomplete(case: Case, tmp_path: Path, capsys: pytes
 def test_the_next_command_can_be_typed(case: Case, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arrays = arrays_of(case)
     wrong = {"layers.0": np.ascontiguousarray(arrays["layers.0"].swapaxes(0, 1))}
-    wide = {n: x + 1e-7 for n, x in arrays.items() if x.dtype.kind == "f" and "masked" not in n}
+    wide = {n: x.astype("f4").astype("f8") for n, x in arrays.items() if x.dtype.kind == "f" and "masked" not in n}
     for changed in (wrong, wide, {"layers.0": None}):
         theirs = {name: x for name, x in {**arrays, **changed}.items() if x is not None}
         code, out, _ = typed(capsys, case.path, written(tmp_path / "theirs", theirs))

@@ -15,6 +15,7 @@ from minibiogpt.golden.check import check
 from minibiogpt.golden.compare import LOWEST
 from minibiogpt.golden.pairing import Mapped
 from minibiogpt.golden.result import AGREES, DIFFERS, NOT_COMPARABLE, Options
+from minibiogpt.golden.rounding import rounded
 from tests.golden_cases import BUDGETS, CONFIG, arrays_of, case_of, checked, normal, row, slim_case, small, written
 
 MASKED = "layers.0.self_attn.scores_masked"
@@ -72,23 +73,31 @@ def test_a_precision_that_is_told_counts_for_all_floats(case: Case) -> None:
     assert checked(case, precision="float16").code == 1
 
 
-def test_a_coarser_precision_is_suggested_if_it_explains_everything(case: Case) -> None:
-    def suggested(off: float, **more: np.ndarray) -> str | None:
-        return checked(case, {"layers.0": case.array("layers.0") + off, **more}).coarser
+def test_a_coarser_precision_is_suggested_if_the_numbers_are_its_own(case: Case) -> None:
+    def suggested(precision: str, off: float = 0.0, **more: np.ndarray) -> str | None:
+        x = rounded((case.array("layers.0") + off).astype("f4"), precision).astype("f8")
+        return checked(case, {"layers.0": x, **more}).coarser
 
-    assert suggested(1e-6) == "float32"
-    assert suggested(1e-3) == "bfloat16"
-    assert suggested(0.3) is None
-    assert suggested(0.0) is None
-    assert suggested(1e-6, logits=case.array("logits") + 1e-3) == "bfloat16"
-    assert suggested(1e-6, logits=case.array("logits") + 1) is None
-    assert suggested(1e-6, position_ids=case.array("position_ids") + 1) is None
+    assert suggested("float32") == "float32"
+    assert suggested("bfloat16") == "bfloat16"
+    assert suggested("float32", 1e-3) is None, "float32 numbers that float32 does not explain are no bfloat16"
+    assert suggested("bfloat16", 0.5) is None
+    narrow = rounded(case.array("logits").astype("f4"), "bfloat16").astype("f8")
+    assert suggested("float32", logits=narrow) is None, "of two precisions none explains both"
+    assert suggested("bfloat16", logits=narrow) == "bfloat16"
+    assert suggested("float32", logits=case.array("logits") + 1) is None
+    assert suggested("float32", position_ids=case.array("position_ids") + 1) is None
     spoilt = np.array(case.array("logits"))
     spoilt[0, 0, 0] = np.nan
-    assert suggested(1e-6, logits=spoilt) is None
+    assert suggested("float32", logits=spoilt) is None
     visible = np.where(case.array(MASKED) == LOWEST, 0.0, case.array(MASKED))
-    assert suggested(1e-6, **{MASKED: visible}) is None
-    assert checked(case, {"layers.0": (case.array("layers.0") + 1e-4).astype("f4")}).coarser == "bfloat16"
+    assert suggested("float32", **{MASKED: visible}) is None
+    assert checked(case, {"layers.0": case.array("layers.0") + 1e-7}).coarser is None, "float64 numbers, off"
+    assert checked(case, {"layers.0": narrow_of(case, "layers.0").astype("f4")}).coarser == "bfloat16"
+
+
+def narrow_of(case: Case, name: str) -> np.ndarray:
+    return rounded(case.array(name).astype("f4"), "bfloat16")
 
 
 def test_floats_are_no_integers_and_integers_no_floats(case: Case) -> None:

@@ -10,7 +10,18 @@ import numpy as np
 import pytest
 
 from minibiogpt.golden.case import Case
-from minibiogpt.golden.report import findings, last_line, lines_of, next_command, place, plain, sentence, table, verdict
+from minibiogpt.golden.report import (
+    MOST,
+    findings,
+    last_line,
+    lines_of,
+    next_command,
+    place,
+    plain,
+    sentence,
+    table,
+    verdict,
+)
 from minibiogpt.golden.told import as_json
 from tests.golden_cases import arrays_of, case_of, checked, normal, small
 
@@ -83,12 +94,23 @@ def test_a_difference_at_the_very_start_and_after_gaps(deep: Case) -> None:
     assert findings(alone)[0] == "first difference at layers.1; 1 before it were not compared"
 
 
-def test_runs_are_folded_and_nothing_else(deep: Case) -> None:
+def test_what_follows_from_a_difference_is_folded(deep: Case) -> None:
     wrong = {name: deep.array(name) + 1 for name in NAMES[4:]}
     text = table(checked(deep, wrong))
-    assert [line.split()[1] for line in text if line[:2] == "X "] == NAMES[4:]
+    shown = [line.split()[1] for line in text if line[:2] == "X "]
+    assert shown == [*NAMES[4 : 4 + MOST], "...", NAMES[-1]]
+    (fold,) = [line for line in text if "..." in line]
+    assert fold.startswith(f"X    ... 1 differ: {NAMES[-2]}, at most ")
     assert [line.split()[1] for line in text if line[:2] == "ok"] == NAMES[:4], "three and the last good are not folded"
-    assert not any("..." in line for line in text)
+    every = table(checked(deep, wrong), every=True)
+    assert [line.split()[1] for line in every if line[:2] == "X "] == NAMES[4:]
+
+
+def test_of_what_is_missing_the_first_are_shown(deep: Case) -> None:
+    text = table(checked(deep, dict.fromkeys(NAMES[2:]), subset=True))
+    assert [line.split()[1] for line in text if line[:2] == "? "] == [*NAMES[2 : 2 + MOST], "...", NAMES[-1]]
+    (fold,) = [line for line in text if "..." in line]
+    assert fold.startswith(f"?    ... 3 not comparable: {NAMES[-4]} to {NAMES[-2]}, ")
 
 
 def test_nan_marks_and_sums_are_told(case: Case) -> None:
@@ -114,13 +136,11 @@ def test_other_inputs_are_said_first(case: Case) -> None:
 
 def test_what_to_type_next(case: Case) -> None:
     base = f"minibiogpt golden check {case.path} {case.path.parent / 'theirs.safetensors'}"
-    wide = {name: x + 1e-7 for name, x in arrays_of(case).items() if x.dtype.kind == "f" and "masked" not in name}
+    floats = {name: x for name, x in arrays_of(case).items() if x.dtype.kind == "f" and "masked" not in name}
+    wide = {name: x.astype("f4").astype("f8") for name, x in floats.items()}
     result = checked(case, wide)
     assert next_command(result) == f"{base} --precision float32"
-    assert any(
-        "all differences are of float32's size; if the candidate computed in float32, say" in x
-        for x in findings(result)
-    )
+    assert any("if the candidate computed in float32, say --precision float32" in x for x in findings(result))
     moved = checked(case, {"layers.0": case.array("layers.0").swapaxes(0, 1)})
     assert next_command(moved) == f"{base} --accept-layouts"
     assert sentence(moved) == "incomplete: 7 of 8 arrays agree, 1 could not be compared"
