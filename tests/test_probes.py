@@ -98,8 +98,11 @@ class Near:
         return self.before[f"{self.path}.{part}" if f"{self.path}.{part}" in self.before else part]
 
 
-def norms(change: Callable[..., np.ndarray]) -> Mistake:
-    """Another equation in every norm, of the centred row and its variance."""
+KINDS = ("self_attn_layer_norm", "final_layer_norm", "layer_norm")
+
+
+def norms(change: Callable[..., np.ndarray], kinds: tuple[str, ...] = KINDS) -> Mistake:
+    """Another equation in every norm of these kinds, of the centred row and its variance."""
 
     class Norm(LayerNorm):
         def __call__(self, x: np.ndarray) -> np.ndarray:
@@ -107,10 +110,10 @@ def norms(change: Callable[..., np.ndarray]) -> Mistake:
             return change(centred, (centred * centred).mean(-1, keepdims=True)) * self.weight + self.bias
 
     def plant(model: Any, calls: list[Call]) -> Planted:
-        for layer in model.biogpt.layers:
-            for name in ("self_attn_layer_norm", "final_layer_norm"):
-                setattr(layer, name, Norm(**vars(getattr(layer, name))))
-        model.biogpt.layer_norm = Norm(**vars(model.biogpt.layer_norm))
+        for part in (*model.biogpt.layers, model.biogpt):
+            for name in kinds:
+                if hasattr(part, name):
+                    setattr(part, name, Norm(**vars(getattr(part, name))))
         return model, calls, None
 
     return plant
@@ -119,6 +122,10 @@ def norms(change: Callable[..., np.ndarray]) -> Mistake:
 def unbiased(centred: np.ndarray, variance: np.ndarray) -> np.ndarray:
     D = centred.shape[-1]
     return centred / np.sqrt(variance * D / (D - 1) + 1e-5)
+
+
+def tiny_eps(centred: np.ndarray, variance: np.ndarray) -> np.ndarray:
+    return centred / np.sqrt(variance + 1e-12)
 
 
 def hidden(change: Callable[..., np.ndarray]) -> Mistake:
@@ -262,7 +269,9 @@ MISTAKES: dict[str, Mistake] = {
     "norm not before attention": arrays("self_attn_layer_norm", residual),
     "final norm left out": arrays("layer_norm", lambda x, near: near["layers.1"]),
     "logits multiplied by sqrt(D) too": arrays("logits", lambda x, near: x * math.sqrt(D)),
-    "norm eps 1e-12, as the config says": norms(lambda x, variance: x / np.sqrt(variance + 1e-12)),
+    "norm eps 1e-12, as the config says": norms(tiny_eps),
+    "norm eps 1e-12 in final_layer_norm alone": norms(tiny_eps, ("final_layer_norm",)),
+    "norm eps 1e-12 in the last norm alone": norms(tiny_eps, ("layer_norm",)),
     "eps added to the root, not under it": norms(lambda x, variance: x / (np.sqrt(variance) + 1e-5)),
     "hidden scores get -1e4 added": hidden(lambda scores: scores - 1e4),
     "hidden scores get -1e9 added": hidden(lambda scores: scores.astype(np.float32) - np.float32(1e9)),  # steps of 64

@@ -2,7 +2,8 @@
 
 Each number has at most 8 significant bits, so float32, bfloat16 and float16 hold it exactly: every precision starts
 from the same model. What special inputs need is built in: positions and tokens that make a row nearly constant,
-fc1 biases where the two forms of GELU differ most, and in ``loud`` hidden scores that are large.
+fc1 biases where the two forms of GELU differ most, in ``loud`` hidden scores that are large, and in ``faint`` layers
+that add so little that a row nearly constant stays so up to the last norm.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ FLAT = (40, 83, 121)  # tokens whose embedding is the same number in each place
 QUIET = (8, 9, 10)  # positions whose rows are of size 0.001: with a FLAT token, the variance is a tenth of eps
 FLAT_SIZE, QUIET_SIZE = 0.0003, 0.001
 LOUD = 0  # the column of loud's residual, and the row of its first head, that make the scores grow with the position
+FAINT = 2.0**-9  # times this is what faint's layers add
 LOUDEST = 5  # the position up to which they grow
 
 
@@ -49,6 +51,7 @@ CHECKPOINTS = {
     "loud": Checkpoint(
         BioGptForCausalLM, {}, "scores of about 20,000 in a head of layer 0, the largest of them hidden"
     ),
+    "faint": Checkpoint(BioGptForCausalLM, {}, "its layers add little: rows nearly constant are so at every norm"),
     "sequence": Checkpoint(BioGptForSequenceClassification, {"id2label": NAMES}, "classifies texts, five classes"),
     "regression": Checkpoint(BioGptForSequenceClassification, {"num_labels": 1}, "one number for each text"),
     "token": Checkpoint(BioGptForTokenClassification, {"id2label": NAMES}, "classifies tokens, five classes"),
@@ -75,6 +78,8 @@ def make(name: str, seed: int = 0) -> Pretrained:
     _make_quiet(weights)
     if name == "loud":
         _make_loud(weights)
+    if name == "faint":
+        weights |= {key: x * FAINT for key, x in weights.items() if ".out_proj." in key or ".fc2." in key}
     exact = {tensor: exactly(x) for tensor, x in weights.items()}
     return checkpoint.kind(config, exact, get_backend("numpy"))
 

@@ -65,7 +65,7 @@ def probes(seed: int = 0) -> dict[str, Probe]:
 
 # Of cases with many positions, and of those that look at the head alone: the rest is in other cases.
 _FEW = ("embed_tokens", "embeddings", "layers.0", "layers.1", "layer_norm", "logits")
-ARRAYS = {"all_ids": ("embed_tokens", "embeddings", "layer_norm", "logits"), "lm_loss": (*_FEW, "loss")}
+ARRAYS = {"all_ids": ("position_ids", "embed_tokens", "layer_norm", "logits"), "lm_loss": (*_FEW, "loss")}
 ARRAYS |= {name: (*_FEW, "score", "loss") for name in ("sequence_left_pad", "several_labels", "regression")}
 ARRAYS |= {"sequence_pad_in_text": (*_FEW, "score"), "untied": _FEW, "unscaled": _FEW}
 ARRAYS |= {"longest": ("position_ids", "embed_positions", *_FEW)}
@@ -197,8 +197,9 @@ _PROBES: dict[str, tuple[str, str, tuple[str, ...], Callable[[np.random.Generato
         _ordinary,
     ),
     "nearly_constant": (
-        "base", "Three rows whose variance is about 1e-5, where the eps in the norm decides.",
-        ("norm eps 1e-12, as the config says", "eps added to the root, not under it"), _nearly_constant,
+        "faint", "Three rows whose variance is about 1e-5, where the eps decides, at every norm: layers add little.",
+        ("norm eps 1e-12, as the config says", "norm eps 1e-12 in final_layer_norm alone",
+         "norm eps 1e-12 in the last norm alone", "eps added to the root, not under it"), _nearly_constant,
     ),
     "loud_future": (
         "loud", "The largest scores, about 20,000, stand at later positions, which are hidden.",
