@@ -77,12 +77,19 @@ def _patches(arrays: Any, backend: Backend) -> list[tuple[str, Edit]]:
         must = "patch_from must be a Trace, or {name: array}"
         raise InputError(must, _on_one_line(arrays), "fill one: trace=Trace()")
     here = {name: backend.asarray(x) for name, x in (arrays or {}).items()}
-    return [(name, _put(x)) for name, x in here.items()]
+    return [(name, _put(name, x)) for name, x in here.items()]
 
 
-def _put(array: Array) -> Callable[[Array], Array]:
+def _put(name: str, array: Array) -> Callable[[Array], Array]:
     """Puts this array, of which ``edited`` makes a copy, in the place of whatever comes."""
-    return lambda x: array
+
+    def put(x: Array) -> Array:
+        if (array.shape, array.dtype) != (x.shape, x.dtype):
+            must = f"patch_from must hold {name} as this call makes it, shape {x.shape}, {x.dtype}"
+            raise InputError(must, f"shape {array.shape}, {array.dtype}", "trace inputs of the same shape and dtype")
+        return array
+
+    return put
 
 
 def _on_one_line(value: object) -> str:

@@ -301,7 +301,7 @@ PATCHES: dict[str, tuple[Any, str]] = {
     "no dictionary": ([np.ones(3)], "patch_from must be a Trace, or {name: array}; found"),
     "another shape": (
         {"layers.0": np.ones((2, 4, D))},
-        r"an edit of layers.0 must return .*; found shape \(2, 4, 21\)",
+        r"patch_from must hold layers.0 .*; found shape \(2, 4, 21\)",
     ),
     "one row": ({"layers.0": np.ones((1, 5, D))}, r"found shape \(1, 5, 21\), float64"),
     "another dtype": ({"layers.0": np.ones((2, 5, D), "float32")}, r"found shape \(2, 5, 21\), float32"),
