@@ -4,6 +4,9 @@ import re
 from pathlib import Path
 
 from minibiogpt.cli import COMMANDS
+from minibiogpt.golden.models import CHECKPOINTS
+from minibiogpt.golden.probes import probes
+from minibiogpt.golden.selftest import GOOD, TRIALS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -35,3 +38,9 @@ def test_every_linked_file_is_there() -> None:
     links = re.findall(r"\]\((?!http)([^)#]+)\)", README)
     assert len(links) > 8
     assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_the_numbers_of_the_kit_and_of_the_selftest_are_true() -> None:
+    words = {7: "seven", 8: "eight", 9: "nine"}
+    assert f"{words[len(CHECKPOINTS)]} tiny models, {len(probes(0))} cases" in README
+    assert f"damages a right candidate in {len(TRIALS) - len(GOOD)} ways" in README
