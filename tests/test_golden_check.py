@@ -312,10 +312,21 @@ def test_the_reference_itself_is_no_candidate(case: Case) -> None:
 @pytest.mark.parametrize("one", [
     Entry("x", (2, 3), "B", 1.0, BUDGETS), Entry("x", (2, 3), "T T", 1.0, BUDGETS),
     Entry("x", (2, 3), "B T", 1.0, BUDGETS, 7), Entry("x", (-2, -3), "B T", 1.0, BUDGETS, 6),
+    Entry("x", (2, 3), "B T", 1.0, BUDGETS, 2, {p: [] for p in BUDGETS}),
+    Entry("x", (2, 3), "B T", 1.0, BUDGETS, 2, {p: [1.0] * 4 for p in BUDGETS}),
 ])  # fmt: skip
 def test_a_case_that_gives_no_axes(tmp_path: Path, one: Entry) -> None:
     path, facts = tmp_path / "c.safetensors", {"case": "x", "about": "", "kind": "full", "architecture": "x"}
     x = normal(2, 3) if one.samples is None else normal(one.samples)
-    write_case(path, facts | {"config": CONFIG, "model": {}, "budget": {}}, {}, [one], {"x": x})
-    with pytest.raises(InputError, match="must give each axis a letter and a size; found 'x'"):
+    stored = {"x": x} if one.sums is None else {"x": x, "x/sums": normal(3)}
+    write_case(path, facts | {"config": CONFIG, "model": {}, "budget": {}}, {}, [one], stored)
+    with pytest.raises(InputError, match="must give each axis a letter and a size, .*; found 'x'"):
         check(Case.read(path), written(tmp_path / "t.safetensors", {"x": normal(2, 3)}), Options())
+
+
+@pytest.mark.parametrize("heads", [True, 0, -3, 2, 1e400, "3", None])
+def test_a_config_without_heads_leaves_d_whole(tmp_path: Path, heads: object) -> None:
+    x = normal(2, 5, 21)
+    case = case_of(tmp_path / "c.safetensors", {"x": ("B T D", x)}, config={"num_attention_heads": heads})
+    assert checked(case).code == 0
+    assert checked(case, {"x": x.swapaxes(0, 1)}).rows[0].notes == ["agrees when transposed: candidate axes are T B D"]

@@ -92,7 +92,7 @@ class Case:
         try:
             case = cls(path=path, tensors=tensors, **_facts(about))
             case.check()
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
             raise InputError(must, f"a header that is not whole ({error})", "make it again") from None
         return case
 

@@ -10,6 +10,7 @@ from minibiogpt.errors import InputError, shown
 from minibiogpt.files import read_json, sha256
 from minibiogpt.golden.candidate import Tensor, opened
 from minibiogpt.golden.case import Case, Entry
+from minibiogpt.golden.compare import SUMS
 from minibiogpt.golden.judge import Judge, row_of
 from minibiogpt.golden.layouts import check_letters
 from minibiogpt.golden.pairing import Pair, pair
@@ -69,9 +70,15 @@ def _check_axes(case: Case, options: Options) -> None:
     for entry in case.entries:
         letters, size = entry.axes.split(), math.prod(entry.shape)
         whole = len(set(letters)) == len(letters) == len(entry.shape) and all(n >= 0 for n in entry.shape)
-        if not whole or (entry.samples is not None and entry.samples > size):
+        fewer = entry.samples is None or entry.samples <= size
+        if (
+            not whole
+            or not fewer
+            or any(len(sums) != len(SUMS) for sums in (entry.sums or {}).values() if sums is not None)
+        ):
             found = f"{shown(entry.name)} of {shown(entry.shape)}, axes {shown(entry.axes)}"
-            raise InputError(f"{case.path} must give each axis a letter and a size", found, "make the case again")
+            must = f"{case.path} must give each axis a letter and a size, and budgets of three sums"
+            raise InputError(must, found, "make the case again")
     for name, told in (options.mapped or {}).items():
         entry_of = {entry.name: entry for entry in case.entries}
         if told.axes is not None and name in entry_of:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from minibiogpt.checks import is_whole
 from minibiogpt.errors import InputError
 from minibiogpt.golden.case import Entry
 
@@ -65,10 +66,10 @@ def axes_of(entry: Entry, config: Mapping[str, Any]) -> list[Axis]:
     >>> axes_of(entry, {"num_attention_heads": 3})
     [('B', 2), ('T', 5), ('H', 3), ('Dh', 2)]
     """
-    heads = config.get("num_attention_heads")
+    heads: Any = config.get("num_attention_heads")
     found: list[Axis] = []
     for letter, size in zip(entry.axes.split(), entry.shape, strict=True):
-        if letter == "D" and isinstance(heads, int) and heads > 0 and size % heads == 0:
+        if letter == "D" and is_whole(heads) and heads > 0 and size % heads == 0:
             found += [("H", heads), ("Dh", size // heads)]
         else:
             found.append((letter, size))
