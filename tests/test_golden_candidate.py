@@ -158,6 +158,7 @@ def test_a_spoilt_npy_is_one_error_that_names_the_file_and_the_array(tmp_path: P
         tensors["layers.0"].raw()
     assert str(error.value).startswith(f"'layers.0' in {path}")
     assert must in str(error.value)
+    assert ("a pickle" in str(error.value)) is (what == "objects")
     assert len(str(error.value)) < 700
 
 
@@ -183,6 +184,31 @@ def test_a_zip_that_promises_more_than_it_holds_takes_no_memory(tmp_path: Path) 
         assert tracemalloc.get_traced_memory()[1] < 8 << 20
     finally:
         tracemalloc.stop()
+
+
+def test_a_header_that_unpacks_without_end_takes_no_memory(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.npz"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.npy", npy(GOOD, bytes(1 << 26), 2, 1 << 26))
+    tracemalloc.start()
+    try:
+        with pytest.raises(InputError, match="a header of 67108864 bytes"), opened(path):
+            pass
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_member_that_ends_before_its_directory_says(tmp_path: Path) -> None:
+    path = tmp_path / "short.npz"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.npy", npy(GOOD.replace("(2,)", "(3,)"), b"\0" * 16))
+    content = bytearray(path.read_bytes())
+    at = content.rindex(b"PK\x01\x02") + 24
+    struct.pack_into("<I", content, at, struct.unpack_from("<I", content, at)[0] + 8)
+    path.write_bytes(content)
+    with opened(path) as tensors, pytest.raises(InputError, match="'a' in .*found 16 bytes of the 24"):
+        tensors["a"].raw()
 
 
 def test_a_zip_whose_directory_lies_about_a_size(tmp_path: Path) -> None:

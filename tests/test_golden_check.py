@@ -112,6 +112,15 @@ def test_floats_are_no_integers_and_integers_no_floats(case: Case) -> None:
     assert unsigned.state == DIFFERS
 
 
+def test_integers_are_exact_whatever_the_budgets_say(tmp_path: Path) -> None:
+    path, ids = tmp_path / "c.safetensors", np.arange(6).reshape(2, 3)
+    one = Entry("position_ids", (2, 3), "B T", 5.0, dict.fromkeys(BUDGETS, 9.0))
+    facts = {"case": "x", "about": "", "kind": "full", "architecture": "x", "config": CONFIG, "model": {}, "budget": {}}
+    write_case(path, facts, {}, [one], {"position_ids": ids})
+    assert checked(Case.read(path)).code == 0
+    assert checked(Case.read(path), {"position_ids": ids + 1}, precision="float32").code == 1
+
+
 def test_what_is_missing_and_what_is_too_much(case: Case) -> None:
     result = checked(case, {"layers.0": None, "extra": np.zeros(2)})
     found = row(result, "layers.0")

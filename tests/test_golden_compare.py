@@ -46,6 +46,8 @@ def test_the_cosine_of_opposites_and_of_nothing() -> None:
     assert compared(x * 0, x).cosine is None
     assert compared(x * np.inf, x).cosine is None
     assert compared(x * 1e200, x).cosine is None
+    holes = np.array([x[0], np.nan, x[2], -np.inf])
+    assert compared(holes, x).cosine == pytest.approx(1.0), "of what is finite"
 
 
 @given(shape=st.lists(st.integers(1, 6), max_size=4).map(tuple), most=st.integers(1, 40), data=st.data())

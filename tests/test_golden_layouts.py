@@ -57,6 +57,13 @@ def test_the_letters_of_a_reading() -> None:
     assert next(readings((210,), one, CONFIG)).axes == "B*T*D"
 
 
+def test_axes_of_one_make_no_readings_of_their_own() -> None:
+    one = entry("x", normal(1, 5, 1, 4), "B T S F")
+    assert [r.axes for r in readings((5, 4), one, CONFIG)] == ["T F"]
+    assert next(readings((20,), one, CONFIG)).axes == "T*F"
+    assert {r.axes for r in readings((4, 5), one, CONFIG)} == {"F T", MEMORY}
+
+
 def test_taken_apart_otherwise_than_into_heads_keeps_the_order() -> None:
     one = entry("logits", x := normal(2, 5, 12), "B T V")
     first = next(readings((2, 5, 4, 3), one, CONFIG))
@@ -83,6 +90,10 @@ def test_declared_axes_must_be_those_of_the_array() -> None:
     for wrong in ("B T F", "B T", "B T T H Dh", ""):
         with pytest.raises(InputError, match="must be B H T Dh in some order"):
             check_letters(wrong, one, CONFIG)
+    assert declared("B T H Dh", (2, 5), one, CONFIG) is None
+    other = entry("x", normal(2, 5, 13), "B T F")
+    assert declared("B T V", (2, 5, 13), other, CONFIG) is None
+    assert declared("B T T", (2, 5, 13), other, CONFIG) is None
     single = entry("x", normal(1, 5, 4), "B T F")
     check_letters("T F", single, CONFIG)
     assert declared("F T", (4, 5), single, CONFIG) is not None

@@ -88,11 +88,7 @@ BROKEN = {
 @pytest.mark.parametrize("what", BROKEN)
 def test_a_broken_check_is_found_out(bench: Bench, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
     BROKEN[what](monkeypatch)
-    missed = []
-    for trial in TRIALS:
-        with contextlib.suppress(Exception):
-            missed += [trial.about] * (not outcome(bench, trial).caught)
-    assert missed
+    assert any(not outcome(bench, trial).caught for trial in TRIALS)
 
 
 def test_what_counts_as_a_fault() -> None:

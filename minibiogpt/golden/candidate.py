@@ -217,11 +217,9 @@ def _member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: s
 
 
 def _filled(file: IO[bytes], size: int) -> np.ndarray:
-    """So many bytes and no more; the zip's own sum is checked at the end of them."""
+    """So many bytes, in chunks; the zip's own sum is checked at the end of them."""
     raw, at = np.empty(size, np.uint8), 0
-    while chunk := file.read(min(CHUNK, size - at) or 1):
-        if at + len(chunk) > size:
-            raise ValueError("more bytes than its header says")
+    while chunk := file.read(CHUNK):
         raw[at : at + len(chunk)] = np.frombuffer(chunk, np.uint8)
         at += len(chunk)
     if at < size:

@@ -181,12 +181,16 @@ def _marks(b: Bench, change: str) -> Attempt:
     first = sighted & (np.cumsum(sighted).reshape(marked.shape) == 1)
     found = {
         "visible": before,
-        "weak": np.where(marked, before - 700.0, before),
+        "weak": np.where(sighted, before - 700.0, b.arrays[name]),
+        "uneven": np.where(marked & ~sighted, before * 1e5 - 1e6, b.arrays[name]),
+        "zero": np.where(marked & ~sighted, 0.0, b.arrays[name]),
         "one visible": np.where(first, before, b.arrays[name]),
         "too many": np.where(np.arange(marked.shape[-1]) == 0, LOWEST, b.arrays[name]),
         "nan": np.where(marked, np.nan, before),
         "inf": np.where(marked, np.inf, before),
     }[change]
+    if change in ("uneven", "zero") and not (marked & ~sighted).any():
+        raise Absent
     return b.changed(name, lambda x: found)
 
 
@@ -194,6 +198,8 @@ NUMBERS += [
     Trial("hidden scores visible", lambda b: _marks(b, "visible")),
     Trial("one hidden score visible", lambda b: _marks(b, "one visible")),
     Trial("hidden scores not far enough below", lambda b: _marks(b, "weak")),
+    Trial("the scores of a row that sees nothing uneven", lambda b: _marks(b, "uneven")),
+    Trial("the scores of a row that sees nothing at zero", lambda b: _marks(b, "zero")),
     Trial("scores hidden that the reference sees", lambda b: _marks(b, "too many")),
     Trial("NaN in the place of hidden scores", lambda b: _marks(b, "nan")),
     Trial("+infinity in the place of hidden scores", lambda b: _marks(b, "inf")),

@@ -75,6 +75,10 @@ GOOD += [
     Trial("a folder of npy", lambda b: Attempt([str(b.path), str(_folder(b, b.arrays))], ["agrees"], 0)),
     Trial("biogpt. in front", lambda b: _some(b, {f"biogpt.{n}": x for n, x in _inner(b).items()})),
     Trial("TransformerLens' names and layouts", _hooks),
+    Trial("npy in other orders, of memory and of bytes", lambda b: _turned(b)),
+    Trial("flattened", lambda b: _good(b, {name: x.reshape(-1) for name, x in b.arrays.items()})),
+    Trial("a map with axes", lambda b: _declared(b)),
+    Trial("other numbers at padding, with --real-only", lambda b: _padding(b, "--real-only")),
     Trial("hidden scores as -inf", lambda b: _marked(b, -np.inf)),
     Trial("hidden scores as -1e9", lambda b: _marked(b, -1e9)),
     Trial("-0 for 0", lambda b: _good(b, {n: np.where(x == 0, -x, x) for n, x in b.arrays.items()})),
@@ -83,6 +87,30 @@ GOOD += [
     Trial("steps with a cache", lambda b: Attempt([str(b.steps), b.written(arrays_of(b.steps))], ["agrees"], 0)),
     Trial("a slim case", lambda b: Attempt([str(b.slim), b.written(_main(b))], ["agrees"], 0)),
 ]
+
+
+def _turned(b: Bench) -> Attempt:
+    turned = {name: np.asfortranarray(x).astype(x.dtype.newbyteorder(">")) for name, x in b.arrays.items()}
+    return Attempt([str(b.path), str(_folder(b, turned))], ["agrees"], 0)
+
+
+def _declared(b: Bench) -> Attempt:
+    name = b.find("B T F")
+    arrays = {other: x for other, x in b.arrays.items() if other != name} | {"theirs": b.arrays[name].T}
+    options = b.mapped({name: {"name": "theirs", "axes": "F T B"}})
+    return Attempt([str(b.path), b.written(arrays), *options], ["agrees"], 0)
+
+
+def _padding(b: Bench, *options: str) -> Attempt:
+    """Of our own case, the first position of the first row is padding."""
+    own, name = b.folder / "main.safetensors", "layers.1.fc2"
+    arrays = arrays_of(own)
+    arrays[name][0, 0] += 1.0
+    words = ["agrees", "--real-only"] if options else [f"first difference at {name}"]
+    return Attempt([str(own), b.written(arrays), *options], words, 0 if options else 1)
+
+
+FILES.append(Trial("other numbers at padding", _padding))
 
 
 def _wide(arrays: Arrays) -> Arrays:
