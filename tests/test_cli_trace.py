@@ -121,3 +121,8 @@ def test_nonsense_is_one_line_and_exit_code_2(
     assert out == ""
     (line,) = err.splitlines()
     assert message in line
+
+
+def test_nothing_is_saved_for_a_name_that_cannot_be_explained(tmp_path: Path) -> None:
+    assert main(["trace", "--ids", "2,5", "--save", str(tmp_path / "t"), "--explain", "nothing"]) == 2
+    assert list(tmp_path.iterdir()) == []

@@ -29,11 +29,14 @@ def run(options: argparse.Namespace) -> None:
     """Run the model once, and print what it made."""
     if options.explain is not None and options.json:
         raise InputError("the output must be an explanation or JSON", "--explain and --json", "leave one out")
+    from minibiogpt.explain import explained
+
     trace = _traced(options, _given(options))
+    told = None if options.explain is None else explained(trace, options.explain)  # an unknown name saves nothing
     if options.save is not None:
         trace.save(options.save)
-    if options.explain is not None:
-        trace.explain(options.explain)
+    if told is not None:
+        print(told)
     elif options.json:
         print_json(_records(trace))
     else:

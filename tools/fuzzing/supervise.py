@@ -207,7 +207,8 @@ def _attempt(target: Target, seed: int, number: int, limits: Limits, work: Path)
     if outcome == "refused" and files:
         return "partial", f"these changed: {files[:9]}, and yet it was refused: {detail}"
     allowed = [os.path.abspath(inside / path) for path in target.outputs(case)]
-    strays = [path for path in sorted(changed) if not any(_below(path, output) for output in allowed)]
+    made_for = [path for path in sorted(changed) if any(_below(output, path) for output in allowed)]  # folders above
+    strays = [path for path in sorted(changed) if path not in made_for and not any(_below(path, o) for o in allowed)]
     if outcome == "accepted" and strays:
         return "stray", f"these changed: {strays[:9]}"
     return outcome, detail
