@@ -16,7 +16,8 @@ from minibiogpt.errors import CheckpointError
 from minibiogpt.files import MOST_TEXT, check_regular, read_json
 
 FLOATS = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}  # bfloat16 is the upper half of a float32
-INTEGERS = {"I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "<i1", "U8": "<u1", "BOOL": "?"}
+INTEGERS = {"I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "<i1", "BOOL": "?"}
+INTEGERS |= {"U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "<u1"}
 DTYPES = FLOATS | INTEGERS  # those that can be read; weights must be FLOATS
 
 

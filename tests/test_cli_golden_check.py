@@ -144,6 +144,9 @@ def test_nonsense_is_one_line_and_exit_code_2(
 # ---- Kits.
 
 
+FILES = {"tokenizer": "tokenizer.json", "readme": "README.md"}
+
+
 def kit_of(folder: Path, names: tuple[str, ...] = ("first", "second", "third")) -> Path:
     (folder / "cases").mkdir(parents=True)
     cases = []
@@ -151,7 +154,11 @@ def kit_of(folder: Path, names: tuple[str, ...] = ("first", "second", "third")) 
         path = folder / "cases" / f"{name}.safetensors"
         case_of(path, {"layers.0": ("B T", normal(2, 3, seed=i)), "logits": ("B", normal(4, seed=i))}, case=name)
         cases.append({"name": name, "file": f"cases/{name}.safetensors", "sha256": sha256(path)})
-    (folder / "manifest.json").write_text(json.dumps({"format": "minibiogpt-golden-kit", "cases": cases}))
+    (folder / "README.md").write_text("A kit.")
+    (folder / "tokenizer.json").write_text("[]")
+    listed = {name: {"file": file, "sha256": sha256(folder / file)} for name, file in FILES.items()}
+    about = {"format": "minibiogpt-golden-kit", "version": "1", "models": {}, "cases": cases} | listed
+    (folder / "manifest.json").write_text(json.dumps(about))
     return folder
 
 
@@ -258,6 +265,14 @@ def spoil(kit: Path, theirs: Path, what: str) -> None:
         content = []
     elif what == "a case of words":
         content["cases"] = ["x"]
+    elif what == "a later version":
+        content["version"] = "2"
+    elif what == "two of one name":
+        content["cases"][1] = content["cases"][0]
+    elif what == "a changed tokenizer":
+        (kit / "tokenizer.json").write_text("[1]")
+    elif what == "a name that is a path":
+        content["cases"][0]["name"] = "../first"
     elif what == "no digest":
         del content["cases"][0]["sha256"]
     manifest.write_text(json.dumps(content) if what != "no JSON" else "{")
@@ -274,6 +289,10 @@ def spoil(kit: Path, theirs: Path, what: str) -> None:
         ("no cases", "must be a whole kit; found no cases"),
         ("a list", "must be a whole kit; found a manifest.json that is none"),
         ("a case of words", "must be a whole kit; found a manifest.json that is none"),
+        ("a later version", "version '1'; found version '2'"),
+        ("two of one name", "must be a whole kit; found no cases, two of one name, or a name"),
+        ("a changed tokenizer", "tokenizer.json, changed since the kit was made"),
+        ("a name that is a path", "must be a whole kit; found no cases, two of one name, or a name"),
         ("no digest", "must be a whole kit; found a manifest.json that is none"),
         ("no JSON", "manifest.json must hold JSON"),
     ],

@@ -141,7 +141,7 @@ def test_attention_that_is_not_what_is_recorded_is_refused(monkeypatch: pytest.M
         dump_torch.record(build(**CONFIGS["gelu"]), input_ids=IDS)
 
 
-def test_what_transformers_reads_wrongly_is_noted_and_dumped_as_it_is(folders: Any) -> None:
+def test_what_transformers_reads_wrongly_is_noted_and_dumped_as_it_is(folders: Any, tmp_path: Path) -> None:
     rows = np.where(LEFT, IDS, 1)
     given = {"input_ids": rows, "attention_mask": LEFT}
     (note,) = dump_torch.notes(reference(SEQUENCE), given)
@@ -153,6 +153,9 @@ def test_what_transformers_reads_wrongly_is_noted_and_dumped_as_it_is(folders: A
     assert np.array_equal(want["logits"][0], want["score"][0, 6])
     assert dump_torch.notes(reference(SEQUENCE), {"input_ids": IDS}) == []
     assert dump_torch.notes(reference(CAUSAL), given) == []
+    told = dump_torch.dump(reference(SEQUENCE), dump_torch.Case(None, {"step.0/": given}), tmp_path / "out")
+    with safe_open(tmp_path / "out", "np") as file:
+        assert json.loads(file.metadata()["notes"]) == told == [f"step.0/{note}"]
 
 
 # The command.
@@ -196,6 +199,7 @@ def test_a_case_file_tells_the_head_and_the_inputs(folders: Any, case: str, tmp_
     assert dump_torch.main(arguments) == 0
     got, want = load_file(out), ours(folders[head], head, calls)
     compare_traces(got, want, lambda tensor: LANE_A)
+    assert all(x.dtype == np.int64 for name, x in got.items() if "inputs/" in name)
     with safe_open(out, "np") as file:
         assert file.metadata()["architecture"] == f"BioGptFor{head}"
 

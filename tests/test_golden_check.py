@@ -32,7 +32,7 @@ def test_a_candidate_that_agrees(case: Case) -> None:
     assert [one.name for one in result.rows] == [one.name for one in case.entries]
     assert (result.code, result.compared, result.incomplete, result.first_difference) == (0, 8, 0, None)
     assert result.last_good is result.rows[-1]
-    assert row(result, "layers.0").precision == "float64"
+    assert (row(result, "layers.0").precision, row(result, "layers.0").where) == ("float64", None)
     assert row(result, "position_ids").precision == "exact"
 
 
@@ -85,6 +85,9 @@ def test_a_coarser_precision_is_suggested_if_the_numbers_are_its_own(case: Case)
     narrow = rounded(case.array("logits").astype("f4"), "bfloat16").astype("f8")
     assert suggested("float32", logits=narrow) is None, "of two precisions none explains both"
     assert suggested("bfloat16", logits=narrow) == "bfloat16"
+    both = checked(case, {"layers.0": narrow_of(case, "layers.0").astype("f8")})
+    row(both, "layers.0").budgets = BUDGETS | {"float16": BUDGETS["bfloat16"]}
+    assert both.coarser == "float16", "of two that explain it the finer"
     assert suggested("float32", logits=case.array("logits") + 1) is None
     assert suggested("float32", position_ids=case.array("position_ids") + 1) is None
     spoilt = np.array(case.array("logits"))
@@ -139,6 +142,7 @@ def test_only_some_names(case: Case) -> None:
     wrong = {"logits": case.array("logits") + 1, "extra": np.zeros(2)}
     result = checked(case, wrong, names=["layers.*", "embeddings"])
     assert (result.code, len(result.rows)) == (0, 5)
+    assert [one.candidate for one in result.unpaired] == ["extra"], "what is not asked for is known all the same"
     assert checked(case, wrong, names=["log*"]).code == 1
     assert checked(case, {"layers.0": None}, names=["layers.0"]).code == 2
     assert checked(case, {"layers.0": None}, names=["layers.*"]).code == 1
@@ -292,12 +296,14 @@ def test_a_slim_case(tmp_path: Path) -> None:
     case = slim_case(tmp_path / "slim.safetensors", "layers.0", "T D", x, 20)
     assert checked(case, {"layers.0": x}).code == 0
     at_sample, between = x.copy(), x.copy()
-    at_sample[1, 10] += 1
-    between[1, 11] += 1
-    assert row(checked(case, {"layers.0": at_sample}), "layers.0").where == (1, 10)
+    at_sample[1, 13] += 1  # flat 63 is a sample, 60 is none
+    between[1, 10] += 1
+    assert row(checked(case, {"layers.0": at_sample}), "layers.0").where == (1, 13)
     result = checked(case, {"layers.0": between})
     assert (result.code, result.coarser) == (1, None)
     assert checked(case, {"layers.0": x[:, :20]}).code == 2
+    narrow = x.astype("f4").astype("f8")
+    assert [checked(case, {"layers.0": narrow}, precision=p).code for p in (None, "float32")] == [1, 0]
 
 
 def test_the_marks_of_a_slim_case(tmp_path: Path) -> None:
@@ -322,12 +328,12 @@ def test_the_reference_itself_is_no_candidate(case: Case) -> None:
     Entry("x", (2, 3), "B", 1.0, BUDGETS), Entry("x", (2, 3), "T T", 1.0, BUDGETS),
     Entry("x", (2, 3), "B T", 1.0, BUDGETS, 7), Entry("x", (-2, -3), "B T", 1.0, BUDGETS, 6),
     Entry("x", (2, 3), "B T", 1.0, BUDGETS, 2, {p: [] for p in BUDGETS}),
-    Entry("x", (2, 3), "B T", 1.0, BUDGETS, 2, {p: [1.0] * 4 for p in BUDGETS}),
+    Entry("x", (2, 3), "B T", 1.0, BUDGETS, 2, {p: [1.0] * 3 for p in BUDGETS}),
 ])  # fmt: skip
 def test_a_case_that_gives_no_axes(tmp_path: Path, one: Entry) -> None:
     path, facts = tmp_path / "c.safetensors", {"case": "x", "about": "", "kind": "full", "architecture": "x"}
     x = normal(2, 3) if one.samples is None else normal(one.samples)
-    stored = {"x": x} if one.sums is None else {"x": x, "x/sums": normal(3)}
+    stored = {"x": x} if one.sums is None else {"x": x, "x/sums": normal(4)}
     write_case(path, facts | {"config": CONFIG, "model": {}, "budget": {}}, {}, [one], stored)
     with pytest.raises(InputError, match="must give each axis a letter and a size, .*; found 'x'"):
         check(Case.read(path), written(tmp_path / "t.safetensors", {"x": normal(2, 3)}), Options())

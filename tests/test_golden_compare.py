@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 import tracemalloc
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minibiogpt.golden.compare import FAR, LOWEST, Measure, blocks, measure, measure_slim
+from minibiogpt.golden.case import sample_places, sums_of
+from minibiogpt.golden.compare import FAR, LOWEST, SUMS, Measure, blocks, measure, measure_slim
 from tests.golden_cases import normal
 
 
@@ -97,6 +99,22 @@ def test_integers_are_exact_where_float64_is_not() -> None:
     assert not compared(np.array([True, True]), np.array([1, 0]), 0.0).agrees
 
 
+def test_held_are_the_precisions_of_every_block_in_which_something_differs() -> None:
+    for c, held in (
+        ([0.1, 0.5], {"float64"}),  # the last block alone would be of every precision
+        ([0.5, 0.1], {"float64"}),
+        ([0.01, 0.5], {"float64", "float32", "bfloat16", "float16"}),  # what agrees may be of any
+    ):
+        assert compared(np.array(c), np.zeros(2), 0.05, most=1).held == held, c
+
+
+def test_what_a_coarser_precision_does_not_explain() -> None:
+    assert compared(np.array([[0.75, 0.0]]), np.zeros((1, 2)), 0.5).only_coarser("float16", 1.0)
+    assert not compared(np.array([[0.75, np.nan]]), np.zeros((1, 2)), 0.5).only_coarser("float16", 1.0)
+    visible = compared(np.array([[0.75, 0.0]]), np.array([[0.0, LOWEST]]), 0.5, marks=True)
+    assert not visible.only_coarser("float16", 1.0)
+
+
 MARKED = np.array([[1.0, LOWEST, LOWEST], [2.0, 3.0, LOWEST], [LOWEST, LOWEST, LOWEST]])
 
 
@@ -105,6 +123,7 @@ def test_hidden_is_what_is_hidden_in_effect(value: float) -> None:
     found = compared(np.where(MARKED == LOWEST, value, MARKED), MARKED, 0.0, marks=True)
     assert found.agrees
     assert (found.largest_error, found.wrong_marks, found.inf) == (0.0, 0, 0)
+    assert found.cosine == pytest.approx(1.0), "of what both see"
 
 
 def test_a_mark_is_judged_in_its_own_row() -> None:
@@ -135,7 +154,7 @@ def test_a_row_that_sees_nothing_is_one_low_value(blind: list[float], agrees: bo
 @pytest.mark.parametrize("value", [np.nan, np.inf, 0.0])
 def test_what_does_not_hide(value: float) -> None:
     c = np.array(MARKED)
-    c[1, 2] = value
+    c[0, 1] = value  # beside a mark that hides
     found = compared(c, MARKED, 0.0, marks=True)
     assert not found.agrees
     assert found.exceeding == 1
@@ -157,6 +176,9 @@ def test_rows_are_not_cut_where_marks_are_judged() -> None:
     r[..., 0] = 1.0
     c = np.where(r == LOWEST, -900.0, r)
     assert compared(c, r, 0.0, marks=True, most=4).agrees
+    c[0, 1, 3] = c[1, 0, 5] = 0.0
+    found = compared(c, r, 0.0, marks=True, most=4)
+    assert (found.wrong_marks, found.wrong_mark) == (2, (0, 1, 3))
 
 
 def test_what_is_left_out_is_not_looked_at() -> None:
@@ -174,10 +196,8 @@ def test_what_is_left_out_is_not_looked_at() -> None:
 
 
 def slim(c: np.ndarray, r: np.ndarray, samples: int, budget: float = 1e-9, **options: object) -> Measure:
-    from minibiogpt.golden.case import sample_places, sums_of
-
     stored = r.reshape(-1)[sample_places(r.size, samples)]
-    given: dict = {"sums": sums_of(np.where(r == LOWEST, 0.0, r)), "sum_budgets": [1e-6] * 3} | options
+    given: dict = {"sums": sums_of(np.where(r == LOWEST, 0.0, r)), "sum_budgets": [1e-6] * 4} | options
     return measure_slim(c, stored, budget, np.asarray, **given)
 
 
@@ -186,9 +206,10 @@ def test_the_slim_form_by_its_samples_and_sums() -> None:
     assert slim(r, r, 5).agrees
     assert slim(r, r, 5).compared == 5
     at_sample, between = np.array(r), np.array(r)
-    at_sample[1, 1] += 1.0  # flat 8 = 2 * 21 // 5
-    between[1, 2] += 1.0
-    assert (slim(at_sample, r, 5).worst, slim(at_sample, r, 5).exceeding) == ((1, 1), 1)
+    at_sample[1, 2] += 1.0  # flat 9 is a sample, 8 is none
+    between[1, 1] += 1.0
+    assert sample_places(21, 5).tolist() == [1, 7, 9, 14, 16]
+    assert (slim(at_sample, r, 5).worst, slim(at_sample, r, 5).exceeding) == ((1, 2), 1)
     found = slim(between, r, 5)
     assert (found.agrees, found.exceeding) == (False, 0)
     assert found.sums[0][0] == "the sum"
@@ -198,13 +219,25 @@ def test_the_slim_form_by_its_samples_and_sums() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "what"), [(lambda x: x[::-1], ""), (lambda x: -x, "the sum"), (lambda x: x * 2, "the sum of squares")]
+    ("change", "what"),
+    [
+        (lambda x: -x, {"the sum", "the sum weighted by place"}),
+        (lambda x: x * [1, 1, 1, 1, -1], {"the sum", "the sum weighted by place"}),
+        (lambda x: x[::-1], {"the sum weighted by place"}),
+        (lambda x: x + np.array([0, 1, 0, -1, 0]), {"the sum of squares", "the sum weighted by place"}),
+        (lambda x: x + np.eye(5)[0], set(SUMS)),
+    ],
 )
-def test_each_sum_of_the_slim_form(change: object, what: str) -> None:
-    r = np.array([0.0, 3.0, 0.0, 5.0, 0.0, -1.0])
-    found = slim(change(r), r, 3)  # type: ignore[operator]
-    found_words = {told for told, _, _ in found.sums}
-    assert (what in found_words) is bool(what)
+def test_each_sum_of_the_slim_form(change: Any, what: set[str]) -> None:
+    r = np.array([0.0, 3.0, 0.5, 5.0, 1.0])
+    assert {told for told, _, _ in slim(change(r), r, 1).sums} == what
+
+
+def test_the_weights_of_places_go_on_from_block_to_block() -> None:
+    x = normal(3, 1000)
+    parts = sums_of(x[0]) + sums_of(x[1], 1000) + sums_of(x[2], 2000)
+    assert np.allclose(parts, sums_of(x), rtol=1e-12, atol=1e-12)
+    assert not np.allclose(sums_of(x[0]) + sums_of(x[1]) + sums_of(x[2]), sums_of(x), rtol=1e-6)
 
 
 def test_a_sum_that_is_no_number_differs() -> None:
@@ -219,11 +252,12 @@ def test_a_mark_of_the_slim_form_is_judged_in_its_row() -> None:
     assert (found.agrees, found.wrong_mark) == (False, (0, 1))
 
 
-def test_memory_is_that_of_a_block() -> None:
+@pytest.mark.parametrize("marks", [False, True])
+def test_memory_is_that_of_a_block(marks: bool) -> None:
     r, c = np.zeros((64, 65536)), np.zeros((64, 65536), "f4")
     tracemalloc.start()
     try:
-        assert measure(c, r, 0.0, lambda block: block.astype("f8")).agrees
+        assert measure(c, r, 0.0, lambda block: block.astype("f8"), marks=marks).agrees
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

@@ -86,6 +86,8 @@ def test_declared_axes_must_be_those_of_the_array() -> None:
     assert declared("B T D", (2, 5, 21), one, CONFIG) is not None
     assert declared("B T F", (2, 5, 21), one, CONFIG) is None
     assert declared("B T H Dh", (2, 5, 3, 8), one, CONFIG) is None
+    for wrong in ("B T", "B T T H Dh"):
+        assert declared(wrong, (2, 5, 21), one, CONFIG) is None
     check_letters("T 1 D B", one, CONFIG)
     for wrong in ("B T F", "B T", "B T T H Dh", ""):
         with pytest.raises(InputError, match="must be B H T Dh in some order"):
@@ -94,6 +96,8 @@ def test_declared_axes_must_be_those_of_the_array() -> None:
     other = entry("x", normal(2, 5, 13), "B T F")
     assert declared("B T V", (2, 5, 13), other, CONFIG) is None
     assert declared("B T T", (2, 5, 13), other, CONFIG) is None
+    for heads in (0, -3, None, "3"):
+        assert axes_of(of("B T D")[0], {"num_attention_heads": heads})[-1][0] == "D"
     single = entry("x", normal(1, 5, 4), "B T F")
     check_letters("T F", single, CONFIG)
     assert declared("F T", (4, 5), single, CONFIG) is not None
@@ -208,6 +212,14 @@ def test_a_flattened_array_in_another_order_is_not_comparable(case: Case) -> Non
     none = row(checked(case, {"layers.0": -x.swapaxes(0, 1)}), "layers.0")
     assert none.state == NOT_COMPARABLE
     assert "as many numbers, in other axes, and no order of them agrees" in none.notes[0]
+
+
+def test_a_shape_of_no_order_of_the_axes_is_not_accepted_as_it_lies_in_memory(tmp_path: Path) -> None:
+    x = normal(4, 9, 6)
+    case = case_of(tmp_path / "case.safetensors", {"layers.0.fc1": ("B T F", x)})
+    found = row(checked(case, {"layers.0.fc1": x.reshape(2, 108)}), "layers.0.fc1")
+    assert (found.state, found.notes) == (NOT_COMPARABLE, [f"agrees when read otherwise: candidate axes are {MEMORY}"])
+    assert checked(case, {"layers.0.fc1": x.reshape(2, 108)}, accept_layouts=True).code == 0
 
 
 def test_masked_scores_in_another_order(case: Case) -> None:

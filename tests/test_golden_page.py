@@ -12,6 +12,7 @@ import pytest
 from minibiogpt import InputError
 from minibiogpt.golden.case import Case
 from minibiogpt.golden.page import page, write_page
+from minibiogpt.golden.pairing import Mapped
 from tests.golden_cases import case_of, checked, normal, small
 
 VOID = {"meta", "br", "line", "rect"}
@@ -84,9 +85,12 @@ def test_no_network_and_no_script(case: Case) -> None:
 
 def test_what_a_file_holds_is_text(tmp_path: Path) -> None:
     odd = '</title></style><script>alert(1)</script>"&\x1b'
+    mapped = {"b": Mapped(f"{odd}3")}
     facts = {"case": odd, "about": odd, "architecture": odd}
     case = case_of(tmp_path / "case.safetensors", {odd: ("B", normal(3)), "b": ("B", normal(3))}, **facts)
-    text = page(checked(case, {odd: normal(3) + 1, f"{odd}2": normal(1)}))
+    text = page(
+        checked(case, {odd: normal(3) + 1, f"{odd}2": normal(1), "b": None, f"{odd}3": normal(3) + 1}, mapped=mapped)
+    )
     found = Reader(text)
     assert "script" not in found.tags
     assert "\x1b" not in text

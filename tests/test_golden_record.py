@@ -98,20 +98,30 @@ def test_the_slim_form_is_small_and_says_what_the_whole_has(model: BioGptForCaus
     for entry in case.entries:
         x = trace[entry.name]
         K = min(1024, SLIM_BYTES // (8 * len(trace)), x.size)
-        flat = [x.reshape(-1)[j * x.size // K] for j in range(K)]
+        flat = x.reshape(-1)[sample_places(x.size, K)].tolist()
         assert (entry.samples, case.array(entry.name).tolist()) == (K, flat)
         sums = case.sums(entry.name)
         assert (sums is None) == entry.name.endswith("scores_masked")
         if sums is not None:
-            assert np.allclose(sums, [x.sum(), np.abs(x).sum(), np.square(x).sum()], rtol=1e-12, atol=0)
+            assert np.allclose(sums[:3], [x.sum(), np.abs(x).sum(), np.square(x).sum()], rtol=1e-12, atol=0)
+            assert sums[3] == sums_of(x)[3]
             assert entry.sums is not None
             assert set(entry.sums) == set(entry.budgets)
 
 
 def test_samples_and_sums_by_hand() -> None:
     assert sample_places(3, 3).tolist() == [0, 1, 2]
-    assert sample_places(7, 2).tolist() == [0, 3]
-    assert sums_of(np.array([1.0, -2.0, 4.0])).tolist() == [3.0, 7.0, 21.0]
+    one, two = 2654435761, 2 * 2654435761 % 2**32  # scrambled(0), scrambled(1)
+    assert sample_places(7, 2).tolist() == [(one >> 8) % 3, 3 + (two >> 8) % 3]
+    weighted = (one / 2**32 - 0.5) - 2 * (two / 2**32 - 0.5)
+    assert sums_of(np.array([1.0, -2.0])).tolist() == [-1.0, 3.0, 5.0, weighted]
+
+
+def test_the_samples_are_one_in_each_part_and_at_no_regular_distance() -> None:
+    for size, samples in ((1000, 37), (128 * 1024, 1024), (50, 50), (51, 50)):
+        places = sample_places(size, samples)
+        assert all(j * size // samples <= place < (j + 1) * size // samples for j, place in enumerate(places.tolist()))
+    assert len(set((sample_places(128 * 1024, 1024) % 1024).tolist())) > 500, "many columns, not a few again and again"
 
 
 def test_only_the_arrays_asked_for(model: BioGptForCausalLM, tmp_path: Path) -> None:
@@ -207,6 +217,7 @@ def test_record_and_inspect_as_commands(tmp_path: Path, capsys: pytest.CaptureFi
     assert "Two texts." in shown
     assert run("inspect", file, "--names", "*.fc1", "--json") == 0
     facts = json.loads(capsys.readouterr().out)
+    assert (facts["case"], facts["model"]) == (case.name, case.model)
     assert [one["name"] for one in facts["arrays"]] == [f"layers.{i}.fc1" for i in range(4)]
     assert facts["arrays"][0]["budgets"]["float32"] == case.entry("layers.0.fc1").budgets["float32"]
 
@@ -214,9 +225,12 @@ def test_record_and_inspect_as_commands(tmp_path: Path, capsys: pytest.CaptureFi
 def test_the_inputs_of_a_case_can_be_recorded_again(tmp_path: Path) -> None:
     first, second = str(tmp_path / "a.safetensors"), str(tmp_path / "b.safetensors")
     assert run("record", "--ids", "2,5,9", "--ids", "2,7,8", "-o", first, "--names", "logits") == 0
-    assert run("record", "--inputs", first, "-o", second, "--slim", "--head", "base", "--seeds", "1") == 0
+    assert (
+        run("record", "--inputs", first, "-o", second, "--slim", "--head", "base", "--seeds", "2", "--name", "again")
+        == 0
+    )
     case = Case.read(second)
-    assert (case.kind, case.architecture, case.budget["seeds"]) == ("slim", "BioGptModel", 1)
+    assert (case.name, case.kind, case.architecture, case.budget["seeds"]) == ("again", "slim", "BioGptModel", 2)
     assert case.array("inputs/input_ids").tolist() == [[2, 5, 9], [2, 7, 8]]
     save_file({"step.0/input_ids": np.array([[2, 5]]), "step.1/input_ids": np.array([[9]])}, tmp_path / "s")
     assert run("record", "--inputs", str(tmp_path / "s"), "-o", second, "--names", "logits") == 0
@@ -231,7 +245,7 @@ def test_the_inputs_of_a_case_can_be_recorded_again(tmp_path: Path) -> None:
         (["--ids", "2", "--text", "x"], "found several"),
         ([], "found none"),
         (["--ids", "2,99999"], "input_ids must lie in"),
-        (["--ids", "2", "--seeds", "0"], "seeds must be a whole number"),
+        (["--ids", "2", "--seeds", "1"], "seeds must be a whole number, 2 to 1000"),
         (["--ids", "2", "--model", "nothing here"], "a model must be"),
         (["--inputs", "FILE", "--labels"], "--labels goes with"),
         (["--inputs", "FILE"], "must hold inputs of a model call"),

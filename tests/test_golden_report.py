@@ -147,7 +147,7 @@ def test_what_to_type_next(case: Case) -> None:
     missing = checked(case, {"layers.0": None})
     assert last_line(missing) == f"{sentence(missing)}; next: {base} --subset"
     assert sentence(checked(case, {"layers.0": None}, subset=True)) == (
-        "agrees: 7 of 8 arrays, to rounding in float64; 1 are not in the candidate"
+        "agrees: 7 of 8 arrays, to rounding in float64; not in the candidate: 1"
     )
     extra = checked(case, {"extra": np.zeros(2)})
     assert next_command(extra) == f"{base} --subset"
@@ -194,7 +194,10 @@ def test_a_place_without_letters() -> None:
 def test_json_is_json_and_its_keys_are_stable(case: Case) -> None:
     x = np.array(case.array("layers.0"))
     x[0, 0, 0], x[0, 0, 1], x[1] = np.inf, np.nan, 0.0
-    result = checked(case, {"layers.0": x, "logits": None, "extra": np.zeros(1), "input_ids": np.zeros((2, 5), "i8")})
+    result = checked(
+        case,
+        {"layers.0": x, "logits": None, "extra": np.zeros(1), "more": np.zeros(1), "input_ids": np.zeros((2, 5), "i8")},
+    )
 
     def refuse(text: str) -> None:
         raise AssertionError(text)
@@ -224,7 +227,7 @@ def test_json_is_json_and_its_keys_are_stable(case: Case) -> None:
         210,
     )
     assert rows["logits"]["candidate"] is None
-    assert [one["name"] for one in told["unpaired"]] == ["extra"]
+    assert [one["name"] for one in told["unpaired"]] == ["extra", "more"]
     assert told["inputs"][0]["state"] == "differs"
 
 

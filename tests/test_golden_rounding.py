@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 
 from minibiogpt import BioGptConfig, BioGptForCausalLM, BioGptForSequenceClassification, Trace
 from minibiogpt.golden import rounding
-from minibiogpt.golden.case import PRECISIONS, Case
+from minibiogpt.golden.case import PRECISIONS, Case, scrambled
 from minibiogpt.golden.record import record
 from minibiogpt.golden.rounding import FACTOR, ROUNDING, Noise, in_precision, measured, reordered, rounded, run_calls
 from minibiogpt.trace import Watch
@@ -193,3 +194,19 @@ def test_the_budget_is_the_stated_factor_times_the_noise(tmp_path: Any) -> None:
             for precision in PRECISIONS:
                 want = FACTOR * max(noise[precision][0][entry.name], ROUNDING[precision] * entry.largest)
                 assert entry.budgets[precision] == want, (entry.name, precision)
+
+
+def test_an_error_has_no_sign() -> None:
+    for off in (0.5, -0.5):
+        noise = Noise({"x": np.array([1.0, 2.0])}, "float64", 0)
+        noise.see("x", np.array([1.0 + off, 2.0]))
+        squares = max(abs((1 + off) ** 2 - 1), 2 * 1.0 * 0.5)  # what came out, and what an error of this size does
+        weighted = max(abs(off) * abs(scrambled(0, 1)[0] / 2**32 - 0.5), 0.5 / math.sqrt(12))
+        assert noise.errors["x"] == 0.5
+        assert noise.sums["x"].tolist() == pytest.approx([0.5, 0.5, squares, weighted], rel=1e-12)
+
+
+def test_the_noise_of_a_sum_is_not_that_of_errors_that_cancel() -> None:
+    noise = Noise({"x": np.array([3.0, 3.0])}, "float64", 0)
+    noise.see("x", np.array([3.5, 2.5]))
+    assert noise.sums["x"][0] == pytest.approx(math.sqrt(0.5), rel=1e-12), "though the sum itself is right"

@@ -6,6 +6,7 @@ A case file is a safetensors file; ``docs/golden-format.md`` describes it for re
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -34,8 +35,8 @@ class Entry:
     shape, axes : its sizes, and their letters: (2, 7, 24) and "B T D".
     largest : the largest absolute value, marks of hidden scores left out.
     budgets : {precision: the largest absolute error that rounding can explain}; None: it cannot represent the case.
-    samples : of the slim form: how many elements are stored. Sample j is at the flat index j * size // samples.
-    sums : of the slim form: {precision: three budgets}, for the sum, the sum of |x|, and the sum of x^2.
+    samples : of the slim form: how many elements are stored; ``sample_places`` tells which.
+    sums : of the slim form: {precision: a budget for each of the four sums of ``sums_of``}.
     """
 
     name: str
@@ -109,6 +110,8 @@ class Case:
                 raise ValueError(f"{entry.name} of another shape or dtype")
             if set(entry.budgets) != set(PRECISIONS) or set(entry.sums or PRECISIONS) != set(PRECISIONS):
                 raise ValueError(f"{entry.name} without budgets")
+        if any(self.tensors[name].shape != (4,) for name in sums):
+            raise ValueError("sums that are not four")
         if self.kind not in KINDS or not names:
             raise ValueError("no arrays" if not names else f"kind {self.kind!r}")
 
@@ -121,7 +124,7 @@ class Case:
         return self.tensors[name].mapped()
 
     def sums(self, name: str) -> np.ndarray | None:
-        """Of the slim form: the sum of all elements, of their absolute values, and of their squares; or None."""
+        """Of the slim form: the four sums over all elements; or None."""
         return self.array(name + SUMS) if name + SUMS in self.tensors else None
 
     def inputs(self) -> dict[str, np.ndarray]:
@@ -154,11 +157,14 @@ def _entry(one: Mapping[str, Any]) -> Entry:
         float(one["largest"]),
         {precision: _number(budget) for precision, budget in one["budgets"].items()},
         None if one.get("samples") is None else int(one["samples"]),
-        None if sums is None else {p: None if b is None else [float(x) for x in b] for p, b in sums.items()},
+        None if sums is None else {p: None if b is None else [_number(x) or 0.0 for x in b] for p, b in sums.items()},
     )
 
 
 def _number(budget: Any) -> float | None:
+    """A budget, which is a number that bounds something; None where there is none."""
+    if budget is not None and not 0 <= float(budget) < math.inf:
+        raise ValueError(f"a budget of {budget}")
     return None if budget is None else float(budget)
 
 
@@ -184,17 +190,34 @@ def write_case(
 
 
 def sample_places(size: int, samples: int) -> np.ndarray:
-    """The flat indices of the samples: j * size // samples for each j, (samples,) int64.
+    """The flat indices of the samples, (samples,) int64: one in each of so many equal parts, at no regular distance.
+
+    Sample j stands at j * size // samples + (scrambled(j) >> 8) % (size // samples): on a regular grid the same
+    columns would be looked at in every row.
 
     Examples
     --------
-    >>> sample_places(10, 4).tolist()
-    [0, 2, 5, 7]
+    >>> sample_places(3, 3).tolist(), sample_places(40, 4).tolist()
+    ([0, 1, 2], [9, 13, 23, 36])
     """
-    return np.arange(samples, dtype=np.int64) * size // samples
+    j = np.arange(samples, dtype=np.int64)
+    return j * size // samples + (scrambled(0, samples) >> 8) % max(1, size // max(1, samples))
 
 
-def sums_of(x: np.ndarray) -> np.ndarray:
-    """(3,) the sum, the sum of |x| and the sum of x^2, in float64."""
-    wide = x.astype(np.float64, copy=False)
-    return np.array([wide.sum(), np.abs(wide).sum(), np.square(wide).sum()])
+def scrambled(start: int, count: int) -> np.ndarray:
+    """(i + 1) * 2654435761 mod 2^32 for i from ``start``: (count,) int64 in [0, 2^32), in no order.
+
+    Source: the multiplier of Knuth, The Art of Computer Programming, volume 3, section 6.4.
+    """
+    i = np.arange(start + 1, start + count + 1, dtype=np.uint64)
+    return (i * np.uint64(2654435761) & np.uint64(0xFFFFFFFF)).astype(np.int64)
+
+
+def sums_of(x: np.ndarray, start: int = 0) -> np.ndarray:
+    """(4,) in float64: the sums of x, of |x|, of x^2, and of x w, where w tells the places apart.
+
+    w of the element at the flat index i is scrambled(i) / 2^32 - 1/2. ``start`` is the flat index of the first one.
+    """
+    wide = x.astype(np.float64, copy=False).reshape(-1)
+    weights = scrambled(start, wide.size) / 2.0**32 - 0.5
+    return np.array([wide.sum(), np.abs(wide).sum(), np.square(wide).sum(), np.dot(wide, weights)])

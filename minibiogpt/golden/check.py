@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from minibiogpt.errors import InputError, shown
-from minibiogpt.files import read_json, sha256
 from minibiogpt.golden.candidate import Tensor, opened
 from minibiogpt.golden.case import Case, Entry
 from minibiogpt.golden.compare import SUMS
 from minibiogpt.golden.judge import Judge, row_of
 from minibiogpt.golden.layouts import check_letters
+from minibiogpt.golden.manifest import read_manifest
 from minibiogpt.golden.pairing import Pair, pair
 from minibiogpt.golden.result import AGREES, Options, Result, Row
 from minibiogpt.selection import check_met, patterns_of
@@ -77,7 +78,7 @@ def _check_axes(case: Case, options: Options) -> None:
             or any(len(sums) != len(SUMS) for sums in (entry.sums or {}).values() if sums is not None)
         ):
             found = f"{shown(entry.name)} of {shown(entry.shape)}, axes {shown(entry.axes)}"
-            must = f"{case.path} must give each axis a letter and a size, and budgets of three sums"
+            must = f"{case.path} must give each axis a letter and a size, and budgets of four sums"
             raise InputError(must, found, "make the case again")
     for name, told in (options.mapped or {}).items():
         entry_of = {entry.name: entry for entry in case.entries}
@@ -120,31 +121,22 @@ def check_kit(folder: Path, theirs: Path, options: Options) -> list[tuple[str, R
     if not theirs.is_dir():
         found = str(theirs) if theirs.exists() else f"no {theirs}"
         raise InputError("the candidates of a kit must be a folder", found, "name a folder with one for each case")
-    return [(name, _case_of_kit(name, path, theirs, options)) for name, path in _cases_of(folder)]
+    cases = {case["name"]: Case.read(folder / case["file"]) for case in read_manifest(folder)["cases"]}
+    chosen = _with_names(cases, options)
+    return [(name, _case_of_kit(cases[name], name, theirs, own)) for name, own in chosen.items()]
 
 
-def _cases_of(folder: Path) -> list[tuple[str, Path]]:
-    """Name and file of every case, each file as the manifest knows it."""
-    manifest = folder / "manifest.json"
-    must, remedy = f"{folder} must be a whole kit", "make it again: minibiogpt golden kit FOLDER"
-    if not manifest.is_file():
-        raise InputError(must, "no manifest.json", remedy)
-    content = read_json(manifest, must)
-    found = []
-    try:
-        for case in content["cases"]:
-            path = folder / str(case["file"])
-            if not path.resolve().is_relative_to(folder.resolve()) or not path.is_file():
-                raise InputError(must, f"no {path}", remedy)
-            if sha256(path) != case["sha256"]:
-                raise InputError(must, f"{path}, changed since the kit was made", remedy)
-            found.append((str(case["name"]), path))
-    except (KeyError, TypeError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(must, f"a manifest.json that is none ({shown(str(error))})", remedy) from None
-    if not found:
-        raise InputError(must, "no cases", remedy)
+def _with_names(cases: Mapping[str, Case], options: Options) -> dict[str, Options]:
+    """The cases that have an array of these names, each with those of the names that it has."""
+    if not options.names:
+        return dict.fromkeys(cases, options)
+    patterns, found = patterns_of(options.names), {}
+    for name, case in cases.items():
+        own = [p.text for p in patterns if any([p.matches(entry.name) for entry in case.entries])]
+        if own:
+            found[name] = replace(options, names=own)
+    every = {entry.name: None for case in cases.values() for entry in case.entries}
+    check_met(patterns, every, "--names must name an array of a case")
     return found
 
 
@@ -154,9 +146,9 @@ def strays(theirs: Path, names: Sequence[str]) -> list[str]:
     return sorted(path.name for path in theirs.iterdir() if path.name not in known)
 
 
-def _case_of_kit(name: str, path: Path, theirs: Path, options: Options) -> Result | None:
+def _case_of_kit(case: Case, name: str, theirs: Path, options: Options) -> Result | None:
     there = [theirs / f"{name}{ending}" for ending in ENDINGS if (theirs / f"{name}{ending}").exists()]
     if len(there) > 1:
         found = " and ".join(one.name for one in there)
         raise InputError(f"the case {name} must have one candidate in {theirs}", found, "remove all but one")
-    return check(Case.read(path), there[0], options) if there else None
+    return check(case, there[0], options) if there else None

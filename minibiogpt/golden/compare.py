@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from minibiogpt.golden.case import PRECISIONS, sample_places
+from minibiogpt.golden.case import PRECISIONS, sample_places, sums_of
 from minibiogpt.golden.rounding import rounded
 
 LOWEST = float(np.finfo(np.float64).min)  # what the reference holds where a score is hidden
@@ -204,7 +204,7 @@ def _place(flat: int, shape: tuple[int, ...], at: tuple) -> Place:
     return tuple(int(i) + start for i, start in zip(np.unravel_index(flat, shape), starts, strict=True))
 
 
-SUMS = ("the sum", "the sum of absolute values", "the sum of squares")
+SUMS = ("the sum", "the sum of absolute values", "the sum of squares", "the sum weighted by place")
 
 
 def measure_slim(
@@ -222,6 +222,7 @@ def measure_slim(
 
     With ``keep``, which a sum of all elements cannot heed, only samples are compared.
     """
+    candidate = np.atleast_1d(candidate)  # a loss has no axes
     places = np.unravel_index(sample_places(candidate.size, samples.size), candidate.shape)
     kept = np.broadcast_to(True if keep is None else keep, candidate.shape)[places]
     found = Measure(budget)
@@ -242,9 +243,10 @@ def measure_slim(
 
 
 def _sums(candidate: np.ndarray, numbers: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    total = np.zeros(3)
+    total, start = np.zeros(len(SUMS)), 0
     with np.errstate(over="ignore", invalid="ignore"):
         for at in blocks(candidate.shape):
-            x = numbers(candidate[at]).astype(np.float64, copy=False)
-            total += [x.sum(), np.abs(x).sum(), np.square(x).sum()]
+            x = numbers(candidate[at])
+            total += sums_of(x, start)
+            start += x.size
     return total

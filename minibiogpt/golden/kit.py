@@ -14,6 +14,7 @@ from minibiogpt.errors import InputError
 from minibiogpt.files import folder_beside, sha256
 from minibiogpt.golden.case import Case
 from minibiogpt.golden.kit_readme import readme
+from minibiogpt.golden.manifest import FORMAT, VERSION
 from minibiogpt.golden.models import CHECKPOINTS, make
 from minibiogpt.golden.probes import Probe, probes
 from minibiogpt.golden.record import record
@@ -21,7 +22,6 @@ from minibiogpt.golden.rounding import SEEDS
 from minibiogpt.golden.tokens import MERGES, VOCAB, write_tokens
 from minibiogpt.tokenizer import BioGptTokenizer
 
-FORMAT, VERSION = "minibiogpt-golden-kit", "1"
 TOKENIZER, TOKENIZER_MODEL = "tokenizer.json", "base"
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from minibiogpt.golden.bench import Absent, Arrays, Attempt, Bench, Trial, arrays_of, trial
+from minibiogpt.golden.case import Case, sample_places
 from minibiogpt.golden.compare import LOWEST
+from minibiogpt.golden.report import place
 
 NUMBERS: list[Trial] = []
 SHAPES: list[Trial] = []
@@ -159,16 +161,28 @@ def _(b: Bench) -> Attempt:
     return _whole(arrays, str(b.steps), b, f"first difference at {name}")
 
 
-def _slim(b: Bench, change: int, *words: str) -> Attempt:
-    """One element of the logits changed; of so many, every 293rd is a sample."""
-    arrays = arrays_of(b.folder / "main.safetensors")
-    arrays["logits"].reshape(-1)[change] += 1.0
-    return _whole(arrays, str(b.slim), b, "first difference at logits", *words)
+def _slim(b: Bench, sampled: bool) -> Attempt:
+    """One element of the logits changed: the first sample, or the one behind it, which is none."""
+    arrays, entry = arrays_of(b.folder / "main.safetensors"), Case.read(b.slim).entry("logits")
+    at = int(sample_places(arrays["logits"].size, entry.samples or 1)[0])
+    arrays["logits"].reshape(-1)[at if sampled else at + 1] += 1.0
+    told = place(tuple(map(int, np.unravel_index(at, entry.shape))), entry.axes) if sampled else "the sum weighted"
+    return _whole(arrays, str(b.slim), b, "first difference at logits", told)
+
+
+def _rolled(b: Bench) -> Attempt:
+    """Every element but the samples one place on: their sum and their squares are the same."""
+    arrays, entry = arrays_of(b.folder / "main.safetensors"), Case.read(b.slim).entry("logits")
+    flat = arrays["logits"].reshape(-1)
+    others = np.setdiff1d(np.arange(flat.size), sample_places(flat.size, entry.samples or 1))
+    flat[others] = np.roll(flat[others], 1)
+    return _whole(arrays, str(b.slim), b, "first difference at logits", "the sum weighted")
 
 
 NUMBERS += [
-    Trial("a slim case: a sample changed", lambda b: _slim(b, 0, "b=0 t=0 v=0")),
-    Trial("a slim case: an element changed that is no sample", lambda b: _slim(b, 1, "the sum")),
+    Trial("a slim case: a sample changed", lambda b: _slim(b, True)),
+    Trial("a slim case: an element changed that is no sample", lambda b: _slim(b, False)),
+    Trial("a slim case: all but the samples in another order", _rolled),
 ]
 
 

@@ -94,7 +94,7 @@ def _entry(name: str, x: np.ndarray, architecture: str, noise: Mapping[str, Any]
     shown = x if whole else x[x > np.finfo(np.float64).min]
     largest = float(np.abs(shown).max()) if shown.size else 0.0
     budgets = {p: 0.0 if whole else _budget(noise[p][0][name], ROUNDING[p] * largest) for p in PRECISIONS}
-    sizes = sums_of(shown)[[1, 1, 2]]
+    sizes = np.abs(sums_of(shown)) * [1, 1, 2, 1]  # by which one rounding of every element moves the sums
     marked = shown.size < x.size
     sums = {p: _sum_budgets(noise[p][1][name], ROUNDING[p] * sizes, budgets[p]) for p in PRECISIONS}
     axes = axes_of(name, architecture)

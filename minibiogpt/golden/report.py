@@ -207,8 +207,10 @@ def sentence(result: Result) -> str:
     """The verdict in one sentence."""
     word, first = verdict(result), result.first_difference
     if word == "agrees":
-        left = f"; {len(result.rows) - result.compared} are not in the candidate" if result.missing else ""
-        return f"agrees: {result.compared} of {len(result.rows)} arrays, to rounding in {_precisions(result)}{left}"
+        left = f"; not in the candidate: {len(result.rows) - result.compared}" if result.missing else ""
+        slim = ", by samples and sums," if result.case.kind == "slim" else ","
+        counted = f"{result.compared} of {len(result.rows)} arrays{slim}"
+        return f"agrees: {counted} to rounding in {_precisions(result)}{left}"
     if word == "differs" and first is None:
         return "differs: the candidate ran on other inputs"
     if first is not None:

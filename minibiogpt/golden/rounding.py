@@ -7,6 +7,7 @@ keep float32 inside; and each sum, of a matrix product, a mean or a softmax, is 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -96,7 +97,7 @@ class Noise(Watch):
     Attributes
     ----------
     errors : {name: the largest absolute error}, infinite where a number is not finite.
-    sums : {name: the absolute errors of the three sums}.
+    sums : {name: the noise of the four sums}.
     """
 
     def __init__(self, reference: Mapping[str, np.ndarray], precision: str, seed: int) -> None:
@@ -116,12 +117,19 @@ class Noise(Watch):
 
 
 def _errors(x: np.ndarray, reference: np.ndarray) -> tuple[float, np.ndarray]:
-    """The largest absolute difference where the reference holds no mark, and those of the three sums."""
+    """The largest absolute difference where the reference holds no mark, and the noise of the four sums.
+
+    The noise of a sum is how far it is off, and at least what independent errors of this size come to: the root of
+    the sum of their squares. One sum alone may come out right by chance.
+    """
     counted = reference > np.finfo(np.float64).min if reference.dtype.kind == "f" else np.True_
     got, want = np.where(counted, x, 0), np.where(counted, reference, 0)
     if not np.isfinite(got).all():
-        return float("inf"), np.full(3, np.inf)
-    return float(np.abs(got - want).max()), np.abs(sums_of(got) - sums_of(want))
+        return float("inf"), np.full(4, np.inf)
+    error = got - want
+    size = math.sqrt(np.square(error).sum())
+    spread = [size, size, 2 * math.sqrt(np.square(want * error).sum()), size / math.sqrt(12)]  # w is uniform: 1/12
+    return float(np.abs(error).max()), np.maximum(np.abs(sums_of(got) - sums_of(want)), spread)
 
 
 def measured(

@@ -10,6 +10,7 @@ import numpy as np
 
 from minibiogpt.golden.bench import Absent, Arrays, Attempt, Bench, Trial, arrays_of, trial
 from minibiogpt.golden.compare import LOWEST
+from minibiogpt.golden.manifest import FORMAT, VERSION
 
 GOOD: list[Trial] = []
 FILES: list[Trial] = []
@@ -304,5 +305,6 @@ def _(b: Bench) -> Attempt:
     kit, theirs = _made(b.new("")), _made(b.new(""))
     (kit / "case.safetensors").write_bytes(b.path.read_bytes())
     case = {"name": "case", "file": "case.safetensors", "sha256": "0" * 64}
-    (kit / "manifest.json").write_text(json.dumps({"cases": [case]}))
+    about = {"format": FORMAT, "version": VERSION, "cases": [case], "models": {}, "tokenizer": case, "readme": case}
+    (kit / "manifest.json").write_text(json.dumps(about))
     return Attempt([str(kit), str(theirs)], ["changed since the kit was made"], 2)

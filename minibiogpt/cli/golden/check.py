@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ def run(options: argparse.Namespace) -> int:
     from minibiogpt.golden.result import Options
 
     path, theirs = Path(options.case), Path(options.theirs)
+    _check_page(options.html, (path, theirs))
     if path.suffix == ".json":
         return _check_tokens(path, theirs, options.json)
     mapped = None if options.map is None else read_map(Path(options.map))
@@ -73,6 +75,15 @@ def _write_page(file: str | None, result: Any) -> None:
         write_page(Path(file), result)
 
 
+def _check_page(file: str | None, read: Sequence[Path]) -> None:
+    """The page must not take the place of what is compared."""
+    page = None if file is None else Path(file).resolve()
+    for one in read:
+        if page is not None and page.is_relative_to(one.resolve()):
+            must = "the page must be another file than those that are compared"
+            raise InputError(must, f"--html {file}", "choose another name")
+
+
 def _check_kit(path: Path, theirs: Path, how: Any, options: argparse.Namespace) -> int:
     """A line for each case, then the details of the first that does not agree."""
     from minibiogpt.golden.check import check_kit, strays
@@ -102,8 +113,11 @@ def _check_kit(path: Path, theirs: Path, how: Any, options: argparse.Namespace) 
 
 def _check_tokens(path: Path, theirs: Path, as_json: bool) -> int:
     """The ids of a tokenizer, with a kit's tokenizer.json."""
+    from minibiogpt.golden.manifest import read_manifest
     from minibiogpt.golden.tokens import check_tokens
 
+    if (path.parent / "manifest.json").exists():
+        read_manifest(path.parent)  # nothing of the kit was changed
     report = check_tokens(path, theirs)
     if as_json:
         print_json(asdict(report) | {"exit_code": report.code})

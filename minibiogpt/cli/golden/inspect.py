@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from minibiogpt.cli.options import add_json, print_json
-from minibiogpt.errors import InputError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -71,16 +70,11 @@ def _print_arrays(entries: list[dict[str, Any]]) -> None:
 
 
 def _show_kit(folder: Path, as_json: bool) -> None:
-    from minibiogpt.files import read_json
 
-    path = folder / "manifest.json"
-    must, remedy = f"{folder} must be a kit, which has a manifest.json", "make one: minibiogpt golden kit DIR"
-    if not path.exists():
-        raise InputError(must, "none", remedy)
-    manifest = read_json(path, must)
-    cases = manifest.get("cases") if isinstance(manifest, dict) else None
-    if not isinstance(cases, list) or not all(isinstance(case, dict) for case in cases):
-        raise InputError(must, "one without cases", remedy)
+    from minibiogpt.golden.manifest import read_manifest
+
+    manifest = read_manifest(folder)
+    cases = manifest["cases"]
     if as_json:
         print_json(manifest)
         return

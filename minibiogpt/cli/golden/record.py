@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--slim", action="store_true", help="samples and sums of each array: below 5 MB")
     parser.add_argument("--name", help="what the case is called (default: the file's name)")
     parser.add_argument("--about", default="", help="one sentence on what it shows")
-    parser.add_argument("--seeds", type=int, default=None, metavar="N", help="runs with reordered sums (4)")
+    parser.add_argument("--seeds", type=int, default=None, metavar="N", help="runs with reordered sums: 2 or more (4)")
 
 
 def run(options: argparse.Namespace) -> None:
@@ -48,9 +48,10 @@ def run(options: argparse.Namespace) -> None:
     from minibiogpt.hub import find_model
     from minibiogpt.stored import stored_tensors
 
-    output, seeds = Path(options.output), whole("seeds", SEEDS if options.seeds is None else options.seeds, 1, 1000)
+    output, seeds = Path(options.output), whole("seeds", SEEDS if options.seeds is None else options.seeds, 2, 1000)
     calls = _calls(options)
     folder = find_model(options.model)
+    _check_output(output, [*folder.iterdir(), *([Path(options.inputs)] if options.inputs else [])])
     model = _class_of(folder, options.head).from_pretrained(folder, dtype="float64")
     files = sorted({tensor.path for tensor in stored_tensors(folder).values()})
     record(
@@ -67,6 +68,13 @@ def run(options: argparse.Namespace) -> None:
     case = Case.read(output)
     print(f"{output}: {len(case.entries)} arrays, {output.stat().st_size / 1e6:,.2f} MB")
     print(f"run your implementation on its inputs, then: minibiogpt golden check {output} THEIRS")
+
+
+def _check_output(output: Path, read: list[Path]) -> None:
+    """The case must not take the place of what it is made from."""
+    if any(output.resolve() == one.resolve() for one in read):
+        must = "the case must be another file than those of the model and the inputs"
+        raise InputError(must, str(output), "choose another name for -o")
 
 
 def _class_of(folder: Path, head: str | None) -> Any:
@@ -133,6 +141,8 @@ def _stored(path: Path, labels: bool) -> list[dict[str, Any]]:
         if not number.isdigit():
             raise InputError(f"{path} must name its inputs input_ids or step.0/input_ids", repr(name), "rename it")
         calls.setdefault(int(number), {})[rest.removeprefix(INPUT)] = tensor.mapped()
+    if len({name.startswith("step.") for name in chosen}) > 1:
+        raise InputError(f"{path} must hold one call, or steps alone", "both", "put step.0/ in front of all inputs")
     if sorted(calls) != list(range(len(calls))):
         raise InputError(f"{path} must number its steps from 0", f"{sorted(calls)}", "rename them")
     return [_checked(path, calls[n]) for n in range(len(calls))]
