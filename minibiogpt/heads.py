@@ -101,7 +101,7 @@ class BioGptForCausalLM(WithHead):
         """
         tap, options = self._watched(trace, options)
         base = self.biogpt(input_ids, attention_mask, return_dict=True, tap=tap.part(), **options)
-        tap.tell(head="causal", given={"labels": labels})
+        tap.tell("causal", labels=labels)
         logits = tap("logits", self.output_projection(base.last_hidden_state))  # (B, T, V)
         loss = None if labels is None else tap("loss", self.backend.asarray(self._loss(logits, labels)))
         output = CausalLMOutput(loss, logits, base.past_key_values, base.hidden_states, base.attentions)
@@ -193,7 +193,7 @@ class BioGptForSequenceClassification(WithHead):
         """
         tap, options = self._watched(trace, options)
         base = self.biogpt(input_ids, attention_mask, return_dict=True, tap=tap.part(), **options)
-        tap.tell({"labels": self.config.num_labels}, head="sequence", given={"labels": labels})
+        tap.tell("sequence", {"labels": self.config.num_labels}, labels=labels)
         scores = tap("score", self.score(base.last_hidden_state))  # (B, T, labels)
         rows = self.backend.xp.arange(scores.shape[0])  # (B)
         logits = tap("logits", scores[rows, self._last_real(input_ids, attention_mask, scores)])
@@ -280,7 +280,7 @@ class BioGptForTokenClassification(WithHead):
         options = {"use_cache": False} | options  # no output carries it
         tap, options = self._watched(trace, options)
         base = self.biogpt(input_ids, attention_mask, return_dict=True, tap=tap.part(), **options)
-        tap.tell({"labels": self.config.num_labels}, head="token", given={"labels": labels})
+        tap.tell("token", {"labels": self.config.num_labels}, labels=labels)
         logits = tap("logits", self.classifier(base.last_hidden_state))  # (B, T, labels)
         loss = None if labels is None else tap("loss", self.backend.asarray(self._loss(logits, labels, attention_mask)))
         output = TokenClassifierOutput(loss, logits, base.hidden_states, base.attentions)

@@ -119,34 +119,46 @@ class BioGptModel(Pretrained):
             If an input cannot be, or an edit was never reached: what must hold, what was found and what to do.
         """
         config, backend = self.config, self.backend
-        look_inside = _chosen(output_attentions, config.output_attentions)
+        look_inside, keep = _chosen(output_attentions, config.output_attentions), _chosen(use_cache, config.use_cache)
         tap = tap or watching(config, backend, trace, edits, ablate, patch_from)
-
-        given = {
-            "input_ids": input_ids,
-            "inputs_embeds": inputs_embeds,
-            "attention_mask": attention_mask,
-            "head_mask": head_mask,
-            "position_ids": position_ids,
-        }
 
         x = self._token_embeddings(input_ids, inputs_embeds)  # (B, T, D)
         B, T, _ = x.shape
         past = inputs.as_cache(past_key_values, config, B, backend, self.dtype)
         P = past.seq_length if past else 0
         real = inputs.as_mask(attention_mask, B, P, T, backend)
-        position_ids = self._positions(position_ids, real, B, P, T)  # (B, T)
-        head_mask = inputs.as_head_mask(head_mask, config, backend, self.dtype)
-        context = Context(
-            make_mask(backend, T, P + T, real),
-            self._extended(past, B, T, _chosen(use_cache, config.use_cache)),
-            self._blocked(look_inside, tap),
+        positions = self._positions(position_ids, real, B, P, T)  # (B, T)
+        heads = inputs.as_head_mask(head_mask, config, backend, self.dtype)
+        mask = make_mask(backend, T, P + T, real)
+        context = Context(mask, self._extended(past, B, T, keep), self._blocked(look_inside, tap))
+        tap.tell(
+            "base",
+            {"B": B, "T": T, "S": P + T},
+            config,
+            input_ids=input_ids,
+            inputs_embeds=inputs_embeds,
+            attention_mask=attention_mask,
+            head_mask=head_mask,
+            position_ids=position_ids,
+            past_key_values=past[0][0] if past and P else None,
         )
-        given["past_key_values"] = None if past is None or P == 0 else past[0][0]
-        tap.tell({"B": B, "T": T, "S": P + T} | config.letters, config, "base" if tap.whole else "", given)
 
+        x, hidden_states, attentions = self._forward(x, positions, context, heads, tap)
+        tap.finish()
+        output = BaseModelOutput(
+            x,
+            context.cache if keep else None,
+            hidden_states if _chosen(output_hidden_states, config.output_hidden_states) else None,
+            attentions if look_inside else None,
+        )
+        return output if _chosen(return_dict, config.return_dict) else output.to_tuple()
+
+    def _forward(
+        self, x: Array, position_ids: Array, context: Context, head_mask: Array | None, tap: Tap
+    ) -> tuple[Array, tuple[Array, ...], tuple[Array | None, ...]]:
+        """The drawing: token + position, L layers, norm. Also what goes into each layer, and its attention weights."""
         position_ids = tap("position_ids", position_ids)
-        inputs.check_positions(position_ids, config)
+        inputs.check_positions(position_ids, self.config)
         x = tap("embed_tokens", x)
         x = tap("embeddings", x + tap("embed_positions", self.embed_positions(position_ids)))  # (B, T, D)
         hidden_states, attentions = [x], []
@@ -156,15 +168,7 @@ class BioGptModel(Pretrained):
             hidden_states.append(x)
             attentions.append(weights)
         x = tap("layer_norm", self.layer_norm(x))  # (B, T, D)
-        tap.finish()
-
-        output = BaseModelOutput(
-            x,
-            context.cache if _chosen(use_cache, config.use_cache) else None,
-            tuple(hidden_states) if _chosen(output_hidden_states, config.output_hidden_states) else None,
-            tuple(attentions) if look_inside else None,
-        )
-        return output if _chosen(return_dict, config.return_dict) else output.to_tuple()
+        return x, tuple(hidden_states), tuple(attentions)
 
     def embed(self, input_ids: Any, attention_mask: Any = None, **options: Any) -> Array:
         """One vector for each row, (B, D); see ``minibiogpt.features.embed`` for the options."""

@@ -273,17 +273,16 @@ class Tap:
         return self.watch is not None and self.watch.asks(self._full(name) for name in names)
 
     def tell(
-        self,
-        letters: Mapping[str, int] = NOTHING,
-        config: BioGptConfig | None = None,
-        head: str = "",
-        given: Mapping[str, Any] = NOTHING,
+        self, head: str, sizes: Mapping[str, int] = NOTHING, config: BioGptConfig | None = None, **given: Any
     ) -> None:
-        """Let the trace know the sizes of this run, the model's config and head, and which inputs were given."""
+        """Let the trace know what ``explain`` needs: head, sizes by their letters, config, and the inputs given.
+
+        A model with a head tells it after the base model, and has the last word.
+        """
         trace = None if self.watch is None else self.watch.trace
         if trace is not None:
-            trace.letters |= letters
-            trace.config, trace.head = config or trace.config, head or trace.head
+            trace.head, trace.config = head, config or trace.config
+            trace.letters |= {**sizes, **(config.letters if config else NOTHING)}
             trace.inputs |= {name: _dtype(x) for name, x in given.items() if x is not None}
 
     def part(self) -> Tap:

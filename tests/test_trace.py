@@ -196,7 +196,7 @@ def test_a_tap_that_nobody_watches_is_the_same_all_the_way_down() -> None:
     assert tap("logits", x) is x
     assert not tap.asks(["logits"])
     tap.note("logits", x)
-    tap.tell({"B": 1})
+    tap.tell("base", {"B": 1})
     tap.finish()
 
 

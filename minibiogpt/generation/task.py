@@ -101,7 +101,7 @@ class Feed:
             tap=self.step,
         )
         self.cache, self.hidden = output.past_key_values, output.last_hidden_state
-        self.step.tell(head="generate")
+        self.step.tell("generate")
         logits = self.step("logits", self.head(self.hidden[:, -1]))  # (B, V)
         if not bool(self.model.backend.xp.isfinite(logits).all()):
             found = f"NaN or infinity after {ids.shape[1]} tokens, computed in {self.model.dtype}"
