@@ -6,8 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from safetensors.torch import save_file
 
 from minibiogpt import InputError
 from minibiogpt.golden.case import Case, Entry, write_case
@@ -181,7 +183,14 @@ def test_float_inputs_may_be_rounded_to_the_candidates_dtype(tmp_path: Path) -> 
     assert checked(case, {"inputs_embeds": embeds}).code == 0
     assert checked(case, {"inputs_embeds": embeds.astype("f4")}).code == 0
     assert checked(case, {"inputs_embeds": embeds.astype("f4").astype("f8")}).code == 1
+    assert checked(case, {"inputs_embeds": embeds.astype("f4").astype("f8")}, precision="float32").code == 0
     assert checked(case, {"inputs_embeds": np.nextafter(embeds, 9.0)}).code == 1
+    near = rounded(embeds.astype("f4"), "bfloat16")
+    assert checked(case, {"inputs_embeds": near}, precision="bfloat16").code == 0
+    for factor, code in ((1, 0), (1.01, 1)):
+        theirs = {"inputs_embeds": torch.tensor(factor * near).bfloat16(), "logits": torch.tensor(normal(4))}
+        save_file(theirs, tmp_path / "torch.safetensors")
+        assert check(case, tmp_path / "torch.safetensors").code == code
 
 
 def test_a_mask_of_ones_means_what_none_means(tmp_path: Path) -> None:

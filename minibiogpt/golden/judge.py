@@ -13,6 +13,7 @@ from minibiogpt.golden.compare import LOWEST, Measure, measure, measure_slim
 from minibiogpt.golden.layouts import MEMORY, Reading, declared, mismatch, part, readings
 from minibiogpt.golden.pairing import Pair
 from minibiogpt.golden.result import AGREES, DIFFERS, NOT_COMPARABLE, Options, Row
+from minibiogpt.golden.rounding import rounded
 
 PROBES = 64  # elements looked at before a whole array is compared in other axes
 
@@ -36,7 +37,7 @@ class Judge:
             letters |= dict(zip(entry.axes.split(), entry.shape, strict=False))
 
     def input(self, name: str, tensor: Tensor) -> Row:
-        """An input, which must be equal: of floats, after the reference is rounded to the candidate's dtype."""
+        """An input, which must be equal: of floats, after both are rounded to the candidate's dtype and precision."""
         want = self.case.array(name)
         row = Row(name, tensor.name, NOT_COMPARABLE, want.shape, found_shape=tensor.shape, dtype=tensor.dtype)
         row.precision = "exact"
@@ -45,12 +46,21 @@ class Judge:
         elif want.dtype.kind != "f" and tensor.is_float:
             row.notes.append(f"integers are expected, found {tensor.dtype}")
         else:
-            if tensor.is_float and tensor.dtype != "bfloat16":
-                want = want.astype(tensor.dtype).astype(np.float64)
             found = tensor.numbers(tensor.raw())
-            row.measured = measure(found.astype(np.float64) if want.dtype.kind == "f" else found, want, 0.0, np.asarray)
+            if want.dtype.kind == "f":
+                found, want = (self._as_held(x.astype(np.float64), tensor) for x in (found, want))
+            row.measured = measure(found, want, 0.0, np.asarray)
             row.state = AGREES if row.measured.agrees else DIFFERS
         return row
+
+    def _as_held(self, x: np.ndarray, tensor: Tensor) -> np.ndarray:
+        """A float64 input as the candidate may hold it: in the dtype it is stored in, and in --precision."""
+        for precision in (tensor.dtype, self.options.precision):
+            if precision == "float32":
+                x = x.astype(np.float32).astype(np.float64)
+            elif precision in ("bfloat16", "float16"):
+                x = rounded(x, precision)
+        return x
 
     def array(self, entry: Entry, one: Pair, tensor: Tensor) -> Row:
         """One array of the case."""
