@@ -61,7 +61,7 @@ class Measure:
 
     @property
     def cosine(self) -> float | None:
-        """Of the angle between both, all their elements as one vector; None where one of them is zero or not finite."""
+        """Of the angle between both as vectors, without what is hidden, left out or not finite; None if one is zero."""
         dot, c, r = self.products
         length = math.sqrt(c) * math.sqrt(r) if min(c, r) > 0 and math.isfinite(c) else 0.0
         return max(-1.0, min(1.0, dot / length)) if length > 0 else None

@@ -47,14 +47,15 @@ mistakes; each case here is made to show some of them (the last table).
    `THEIRS/{first}.npz`, or a folder `THEIRS/{first}/` of .npy files.
 3. `minibiogpt golden check THIS_FOLDER THEIRS` compares, and says which array is the first to differ.
 
-Exit codes: 0 all agree, 1 something differs or is missing, 2 something cannot be read. `golden check
-cases/{first}.safetensors THEIRS.safetensors` compares one case; `--subset` compares the arrays that both have, so
-you can begin with `logits`.
+Exit codes: 0 all agree, 1 something differs or is missing, 2 something cannot be read or nothing was compared.
+`golden check cases/{first}.safetensors THEIRS.safetensors` compares one case; `--subset` compares the arrays that both
+have, so you can begin with `logits`.
 
 ## The models
 
-{sizes}; Dh, the width of a head, is D / H; all different, so no transposed matrix fits. No weight is 0 or 1, no
-gain of a norm is 1. Every number has at most 8 significant bits: float32, bfloat16 and float16 hold it exactly.
+{sizes}; Dh, the width of a head, is D / H; all different, so an axis
+in another place is noticed by its size. No weight is 0 or 1, no gain of a norm is 1. Every number has at most 8
+significant bits: float32, bfloat16 and float16 hold it exactly.
 
 | folder | class | what is special |
 |---|---|---|
@@ -108,7 +109,7 @@ B rows, T new positions, S positions attended to (past + T). P = the table of po
 | `layers.l.self_attn.scores_masked` | B H T S | hidden ones hold float64's lowest number |
 | `layers.l.self_attn.probs` | B H T S | softmax; a row that sees nothing is 1 / S throughout |
 | `layers.l.self_attn.weights` | B H T S | probs * head mask |
-| `layers.l.self_attn.context` | B T D | weights * v, heads merged |
+| `layers.l.self_attn.context` | B T D | weights @ v (matrix product), heads merged |
 | `layers.l.self_attn.out_proj` | B T D | |
 | `layers.l.attn_residual` | B T D | the layer's input + out_proj |
 | `layers.l.final_layer_norm` | B T D | the norm before the feed-forward, despite its name |
