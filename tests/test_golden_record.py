@@ -14,6 +14,7 @@ from safetensors.numpy import load_file, save_file
 from minibiogpt import BioGptForCausalLM, BioGptModel, InputError, Trace
 from minibiogpt.cli import main
 from minibiogpt.golden.case import Case, sample_places, sums_of
+from minibiogpt.golden.models import make
 from minibiogpt.golden.record import SLIM_BYTES, record
 
 IDS, MASK = np.array([[2, 5, 9, 11, 3], [1, 1, 2, 8, 4]]), np.array([[1] * 5, [0, 0, 1, 1, 1]])
@@ -138,6 +139,12 @@ def test_what_cannot_be_recorded(model: BioGptForCausalLM, tmp_path: Path) -> No
     base = BioGptModel.from_pretrained("demo", dtype="float64")
     with pytest.raises(InputError, match="the base model has no loss"):
         record(base, [{"input_ids": [[2]], "labels": [[2]]}], tmp_path / "c", name="c")
+    tagger = make("token")
+    tagger = type(tagger)(
+        tagger.config, {k.removeprefix("biogpt."): x.astype("f8") for k, x in tagger.named_parameters()}
+    )
+    with pytest.raises(InputError, match="several calls need a model that returns its cache"):
+        record(tagger, [{"input_ids": [[2, 5]]}, {"input_ids": [[7]]}], tmp_path / "x", name="x")
     with pytest.raises(InputError, match="every array of a case must be finite; found NaN or infinity first in loss"):
         record(model, [{"input_ids": [[2, 5]], "labels": [[-100, -100]]}], tmp_path / "c", name="c")
     assert list(tmp_path.iterdir()) == []
