@@ -136,7 +136,7 @@ class Step:
     axes : the letters of its shape, with blanks between them: "B H T S"; "" of a scalar.
     equation : the array, as a Python expression of the symbols in ``where`` and ``terms``, of the letters, of NumPy's
         functions and of ``equations.WORDS``. "" when the options of a generation decide what is done.
-    where : {symbol: what it is}, see above.
+    where : {symbol: what it is}; how each is written, ``minibiogpt.steps`` says.
     terms : {symbol: expression}, parts of the equation that are worked out first, in order.
     what : what it is, in a line. note : where people go wrong.
     transformers : the module or output that has it, in transformers 4.57; "" if none has.
