@@ -173,8 +173,8 @@ def test_inputs_are_compared_exactly(case: Case) -> None:
         assert (result.code, result.wrong_inputs[0].state) == (1, NOT_COMPARABLE)
         assert word in result.wrong_inputs[0].notes[0]
     mask = case.array("inputs/attention_mask")
-    assert checked(case, {"attention_mask": mask.astype(bool)}).code == 0
-    assert checked(case, {"attention_mask": np.ones_like(mask)}).code == 1
+    assert [checked(case, {"attention_mask": mask.astype(dtype)}).code for dtype in ("?", "f4", "f8")] == [0, 0, 0]
+    assert [checked(case, {"attention_mask": x}).code for x in (np.ones_like(mask), 0.5 * mask)] == [1, 1]
 
 
 def test_float_inputs_may_be_rounded_to_the_candidates_dtype(tmp_path: Path) -> None:
