@@ -325,3 +325,24 @@ def test_the_tokenizer_of_a_kit(tmp_path: Path, capsys: pytest.CaptureFixture[st
         found, out, _ = typed(capsys, reference, theirs, "--json")
         assert (found, json.loads(out)["exit_code"]) == (code, code)
     assert typed(capsys, reference, tmp_path / "none.json")[0] == 2
+
+
+def test_the_page_never_takes_the_place_of_what_is_compared(
+    case: Case, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    theirs = written(tmp_path / "theirs.safetensors", arrays_of(case))
+    before = case.path.read_bytes(), Path(theirs).read_bytes()
+    for page in (case.path, theirs):
+        code, out, err = typed(capsys, case.path, theirs, "--html", str(page))
+        assert (code, out) == (2, "")
+        assert "the page must be another file" in err
+    assert (case.path.read_bytes(), Path(theirs).read_bytes()) == before
+
+
+def test_names_choose_the_cases_of_a_kit_that_have_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    kit = kit_of(tmp_path / "kit")
+    theirs = theirs_of(kit, tmp_path / "theirs")
+    assert "agrees: 3 of 3 cases" in typed(capsys, kit, theirs, "--names", "layers.*", "--subset")[1]
+    code, _, err = typed(capsys, kit, theirs, "--names", "layer")
+    assert code == 2
+    assert "--names must name an array of a case" in err

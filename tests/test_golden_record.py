@@ -14,6 +14,7 @@ from safetensors.numpy import load_file, save_file
 from minibiogpt import BioGptForCausalLM, BioGptModel, InputError, Trace
 from minibiogpt.cli import main
 from minibiogpt.golden.case import Case, sample_places, sums_of
+from minibiogpt.golden.check import check
 from minibiogpt.golden.models import make
 from minibiogpt.golden.record import SLIM_BYTES, record
 
@@ -182,6 +183,9 @@ SPOILT: dict[str, Any] = {
     "an input too few": lambda m, t: t.pop("inputs/labels"),
     "a tensor of another shape": lambda m, t: t.update(loss=np.zeros((1,))),
     "a tensor in float32": lambda m, t: t.update(logits=t["logits"].astype(np.float32)),
+    "a budget without a bound": _arrays(lambda arrays: arrays[3]["budgets"].update(float32=float("inf"))),
+    "a budget below zero": _arrays(lambda arrays: arrays[3]["budgets"].update(float32=-1.0)),
+    "a budget that is no number": _arrays(lambda arrays: arrays[3]["budgets"].update(float32=float("nan"))),
     "an entry without budgets": _arrays(lambda arrays: arrays[3].pop("budgets")),
     "a budget that is a word": _arrays(lambda arrays: arrays[3]["budgets"].update(float32="small")),
     "a precision too few": _arrays(lambda arrays: arrays[3]["budgets"].pop("float32")),
@@ -284,3 +288,30 @@ def test_what_is_no_case_cannot_be_inspected(
 def test_a_name_that_the_case_lacks(whole: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("inspect", str(whole), "--names", "probz") == 2
     assert "nearest: layers.0.self_attn.probs" in capsys.readouterr().err
+
+
+def test_a_case_never_takes_the_place_of_what_it_is_made_from(
+    model: BioGptForCausalLM, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model.save_pretrained(tmp_path)
+    weights = (tmp_path / "model.safetensors").read_bytes()
+    assert run("record", "--model", str(tmp_path), "--ids", "2,5", "-o", str(tmp_path / "model.safetensors")) == 2
+    assert (tmp_path / "model.safetensors").read_bytes() == weights
+    save_file({"input_ids": np.array([[2, 5]])}, tmp_path / "inputs")
+    assert run("record", "--inputs", str(tmp_path / "inputs"), "-o", str(tmp_path / "inputs")) == 2
+    save_file({"input_ids": np.array([[2, 5]]), "step.1/input_ids": np.array([[7]])}, tmp_path / "both")
+    assert run("record", "--inputs", str(tmp_path / "both"), "-o", str(tmp_path / "c")) == 2
+    told = capsys.readouterr().err.splitlines()
+    assert ["the case must be another file" in line for line in told] == [True, True, False]
+    assert "must hold one call, or steps alone" in told[2]
+
+
+def test_a_loss_in_the_slim_form_is_compared(model: BioGptForCausalLM, tmp_path: Path) -> None:
+    record(model, [{"input_ids": IDS[:1], "labels": IDS[:1]}], tmp_path / "c", name="c", slim=True, seeds=2)
+    case = Case.read(tmp_path / "c")
+    trace = Trace()
+    model(IDS[:1], labels=IDS[:1], trace=trace)
+    for off, code in ((0.0, 0), (1e-6, 1)):
+        trace["loss"] = np.asarray(trace["loss"] + off)
+        trace.save(tmp_path / "theirs.safetensors")
+        assert check(case, tmp_path / "theirs.safetensors").code == code

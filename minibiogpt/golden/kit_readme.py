@@ -93,7 +93,10 @@ cannot hold this case. Arrays of integers must be equal.
 
 ## The arrays
 
-B rows, T new positions, S positions attended to (past + T). P = the table of positions, E of tokens.
+B rows, T new positions, S positions attended to (past + T). P = the table of positions, E of tokens. W and b are the
+weight (out, in) and the bias of the module that gives an array its name. Norm: (x - mean) / sqrt(variance + 1e-5) *
+weight + bias over D, the variance divided by D. The query at position S - T + t may look at the key s if s is not
+later and attention_mask is 1 at s.
 
 | name | axes | |
 |---|---|---|
@@ -101,24 +104,27 @@ B rows, T new positions, S positions attended to (past + T). P = the table of po
 | `embed_tokens` | B T D | E[ids] * sqrt(D) (not scaled if `scale_embedding` is false) |
 | `embed_positions` | B T D | P[position_ids + 2] |
 | `embeddings` | B T D | their sum |
-| `layers.l.self_attn_layer_norm` | B T D | the norm before attention |
-| `layers.l.self_attn.q_proj`, `k_proj`, `v_proj` | B T D | |
-| `layers.l.self_attn.q` | B H T Dh | q_proj in heads, not scaled |
+| `layers.l.self_attn_layer_norm` | B T D | the norm before attention, of what goes into the layer |
+| `layers.l.self_attn.q_proj`, `k_proj`, `v_proj` | B T D | self_attn_layer_norm W^T + b |
+| `layers.l.self_attn.q` | B H T Dh | q_proj in heads, not scaled; head h has the columns h Dh to (h + 1) Dh |
 | `layers.l.self_attn.k`, `v` | B H S Dh | with the past |
 | `layers.l.self_attn.scores` | B H T S | q k^T / sqrt(Dh), before the mask |
 | `layers.l.self_attn.scores_masked` | B H T S | hidden ones hold float64's lowest number |
-| `layers.l.self_attn.probs` | B H T S | softmax; a row that sees nothing is 1 / S throughout |
+| `layers.l.self_attn.probs` | B H T S | softmax over S; a row that sees nothing is 1 / S throughout |
 | `layers.l.self_attn.weights` | B H T S | probs * head mask |
 | `layers.l.self_attn.context` | B T D | weights @ v (matrix product), heads merged |
-| `layers.l.self_attn.out_proj` | B T D | |
+| `layers.l.self_attn.out_proj` | B T D | context W^T + b |
 | `layers.l.attn_residual` | B T D | the layer's input + out_proj |
-| `layers.l.final_layer_norm` | B T D | the norm before the feed-forward, despite its name |
-| `layers.l.fc1`, `layers.l.activation_fn` | B T F | |
-| `layers.l.fc2` | B T D | |
+| `layers.l.final_layer_norm` | B T D | the norm of attn_residual, before the feed-forward, despite its name |
+| `layers.l.fc1` | B T F | final_layer_norm W^T + b |
+| `layers.l.activation_fn` | B T F | GELU, the exact form: x (1 + erf(x / sqrt(2))) / 2 |
+| `layers.l.fc2` | B T D | activation_fn W^T + b |
 | `layers.l` | B T D | attn_residual + fc2 |
-| `layer_norm` | B T D | after the last layer |
-| `score` | B T labels | sequence classification, at each position |
-| `logits` | B T V, B T labels, B labels | of a sequence: `score` at the last token that is no padding |
+| `layer_norm` | B T D | the norm after the last layer |
+| `score` | B T labels | sequence classification: layer_norm W^T, at each position |
+| `logits` | B T V | layer_norm E^T, E as it is, unscaled; of `untied` the matrix output_projection |
+| `logits` of token classes | B T labels | layer_norm W^T + b |
+| `logits` of a sequence | B labels | `score` at the last token that is no padding |
 | `loss` | (none) | a scalar |
 
 Rows of padding are arrays like the others, and compared. In `scores_masked` a hidden score may be -inf, or any number
