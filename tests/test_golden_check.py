@@ -168,7 +168,9 @@ def test_inputs_are_compared_exactly(case: Case) -> None:
     result = checked(case, {"inputs/input_ids": other})
     assert (result.code, result.of(DIFFERS), [one.name for one in result.wrong_inputs]) == (1, [], ["inputs/input_ids"])
     assert result.wrong_inputs[0].where == (1, 4)
-    for wrong, word in ((ids[:, :4], "expected the shape (2, 5)"), (ids.astype("f8"), "integers are expected")):
+    assert checked(case, {"inputs/input_ids": ids[None]}).code == 0
+    wrongs = [(ids[:, :4], "expected the shape (2, 5)"), (ids.reshape(5, 2), "expected the shape (2, 5)")]
+    for wrong, word in (*wrongs, (ids.astype("f8"), "integers are expected")):
         result = checked(case, {"inputs/input_ids": wrong})
         assert (result.code, result.wrong_inputs[0].state) == (1, NOT_COMPARABLE)
         assert word in result.wrong_inputs[0].notes[0]

@@ -41,12 +41,12 @@ class Judge:
         want = self.case.array(name)
         row = Row(name, tensor.name, NOT_COMPARABLE, want.shape, found_shape=tensor.shape, dtype=tensor.dtype)
         row.precision = "exact"
-        if tensor.shape != want.shape:
+        if _squeezed(tensor.shape) != _squeezed(want.shape):
             row.notes.append(f"expected the shape {want.shape}, found {tensor.shape}")
         elif want.dtype.kind != "f" and tensor.is_float and not name.endswith("_mask"):  # of 0 and 1 in any dtype
             row.notes.append(f"integers are expected, found {tensor.dtype}")
         else:
-            found = tensor.numbers(tensor.raw())
+            found = tensor.numbers(tensor.raw()).reshape(want.shape)
             if want.dtype.kind == "f":
                 found, want = (self._as_held(x.astype(np.float64), tensor) for x in (found, want))
             row.measured = measure(found, want, 0.0, np.asarray)
