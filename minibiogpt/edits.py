@@ -76,8 +76,8 @@ def _patches(arrays: Any, backend: Backend) -> list[tuple[str, Edit]]:
     if not isinstance(arrays, Mapping | None) or not all(hasattr(x, "dtype") for x in (arrays or {}).values()):
         must = "patch_from must be a Trace, or {name: array}"
         raise InputError(must, _on_one_line(arrays), "fill one: trace=Trace()")
-    if arrays is not None and not arrays:
-        raise InputError("patch_from must hold an array", "none", "hand over a trace that a call has filled")
+    if isinstance(arrays, Trace) and not arrays:
+        raise InputError("patch_from must be a trace that a call has filled", "an empty one", "run that call first")
     here = {name: backend.asarray(x) for name, x in (arrays or {}).items()}
     return [(name, _put(name, x)) for name, x in here.items()]
 

@@ -299,7 +299,7 @@ def test_what_blocked_attention_does_not_make_cannot_be_edited() -> None:
 PATCHES: dict[str, tuple[Any, str]] = {
     "a list": ({"logits": [1.0]}, "patch_from must be a Trace, or {name: array}; found"),
     "no dictionary": ([np.ones(3)], "patch_from must be a Trace, or {name: array}; found"),
-    "nothing": ({}, "patch_from must hold an array; found none"),
+    "a trace of no call": (Trace(), "patch_from must be a trace that a call has filled; found an empty one"),
     "another shape": (
         {"layers.0": np.ones((2, 4, D))},
         r"patch_from must hold layers.0 .*; found shape \(2, 4, 21\)",

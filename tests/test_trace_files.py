@@ -45,14 +45,14 @@ def test_an_empty_trace_is_saved_too(tmp_path: Path) -> None:
     assert not Trace.load(tmp_path / "empty")
 
 
-@pytest.mark.parametrize("dtype", ["uint32", "complex64", "float64"])
+@pytest.mark.parametrize("dtype", ["complex64", "U3", "float64"])
 def test_what_could_not_be_read_back_is_not_written(tmp_path: Path, dtype: str) -> None:
     trace = Trace()
-    trace["x"] = np.ones(2, dtype)
+    trace["x"] = np.ones(2).astype(dtype)
     if dtype == "float64":
         trace.save(tmp_path / "trace")
         return
-    with pytest.raises(InputError, match=f"must be floats, integers or booleans; found x of {dtype}"):
+    with pytest.raises(InputError, match="must be floats, integers or booleans; found x of "):
         trace.save(tmp_path / "trace")
     assert not list(tmp_path.iterdir())
 
@@ -98,11 +98,9 @@ def test_a_foreign_file_is_refused(tmp_path: Path, about: Any) -> None:
     save_file({"x": np.ones(2)}, tmp_path / "file", metadata=about)
     with pytest.raises(InputError, match="file must be a trace that Trace.save wrote; found another safetensors file"):
         Trace.load(tmp_path / "file")
-    save_file({"x": np.ones(2, "uint32")}, tmp_path / "file", metadata=GOOD)
-    with pytest.raises(InputError, match="must be a trace that Trace.save wrote"):
-        Trace.load(tmp_path / "file")
-    save_file({"x": np.ones(2)}, tmp_path / "file", metadata=GOOD)
-    assert Trace.load(tmp_path / "file")["x"].tolist() == [1, 1]
+    for dtype in ("uint32", "float64"):
+        save_file({"x": np.ones(2, dtype)}, tmp_path / "file", metadata=GOOD)
+        assert (Trace.load(tmp_path / "file")["x"] == np.ones(2, dtype)).all()
 
 
 def test_a_file_that_is_absent_or_no_file_is_refused(tmp_path: Path) -> None:
