@@ -45,6 +45,14 @@ def test_the_check_does_what_it_must(bench: Bench, trial: Trial) -> None:
     assert not found.skipped
 
 
+@pytest.mark.parametrize("trial", [trial for trial in TRIALS if trial not in GOOD], ids=lambda trial: trial.about)
+def test_each_damage_says_what_must_be_said(bench: Bench, trial: Trial) -> None:
+    attempt = trial.make(bench)
+    assert attempt.code in (1, 2)
+    assert attempt.words
+    assert all(word.strip() for word in attempt.words)
+
+
 def test_there_are_enough_of_them_and_each_is_another() -> None:
     names = [trial.about for trial in TRIALS]
     assert len(set(names)) == len(names)
