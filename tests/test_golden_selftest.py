@@ -14,7 +14,7 @@ import pytest
 from minibiogpt import InputError
 from minibiogpt.cli import main
 from minibiogpt.golden import compare, judge, result, selftest
-from minibiogpt.golden.bench import Absent, Attempt, Bench, Trial, make_bench
+from minibiogpt.golden.fixtures import Absent, Attempt, Bench, Trial, make_bench
 from minibiogpt.golden.selftest import GOOD, TRIALS, Outcome, fault, lines_of, outcome
 from tests.golden_cases import slim_case, small
 

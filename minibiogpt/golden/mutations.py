@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from minibiogpt.golden.bench import Absent, Arrays, Attempt, Bench, Trial, arrays_of, trial
 from minibiogpt.golden.case import Case, sample_places
 from minibiogpt.golden.compare import LOWEST
+from minibiogpt.golden.fixtures import Absent, Arrays, Attempt, Bench, Trial, arrays_of, trial
 from minibiogpt.golden.report import place
 
 NUMBERS: list[Trial] = []

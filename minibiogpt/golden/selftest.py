@@ -13,8 +13,8 @@ from pathlib import Path
 
 import minibiogpt
 from minibiogpt.errors import InputError
-from minibiogpt.golden.bench import Absent, Attempt, Bench, Trial, make_bench
 from minibiogpt.golden.case import Case
+from minibiogpt.golden.fixtures import Absent, Attempt, Bench, Trial, make_bench
 from minibiogpt.golden.mutations import NUMBERS, SHAPES
 from minibiogpt.golden.spoilt import FILES, GOOD
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from minibiogpt.golden.bench import Absent, Arrays, Attempt, Bench, Trial, arrays_of, trial
 from minibiogpt.golden.compare import LOWEST
+from minibiogpt.golden.fixtures import Absent, Arrays, Attempt, Bench, Trial, arrays_of, trial
 from minibiogpt.golden.manifest import FORMAT, VERSION
 
 GOOD: list[Trial] = []
