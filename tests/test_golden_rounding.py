@@ -11,7 +11,7 @@ import torch
 
 from minibiogpt import BioGptConfig, BioGptForCausalLM, BioGptForSequenceClassification, Trace
 from minibiogpt.golden import rounding
-from minibiogpt.golden.case import PRECISIONS, Case, scrambled
+from minibiogpt.golden.case import PRECISIONS, Case
 from minibiogpt.golden.record import record
 from minibiogpt.golden.rounding import FACTOR, ROUNDING, Noise, in_precision, measured, reordered, rounded, run_calls
 from minibiogpt.trace import Watch
@@ -201,7 +201,7 @@ def test_an_error_has_no_sign() -> None:
         noise = Noise({"x": np.array([1.0, 2.0])}, "float64", 0)
         noise.see("x", np.array([1.0 + off, 2.0]))
         squares = max(abs((1 + off) ** 2 - 1), 2 * 1.0 * 0.5)  # what came out, and what an error of this size does
-        weighted = max(abs(off) * abs(scrambled(0, 1)[0] / 2**32 - 0.5), 0.5 / math.sqrt(12))
+        weighted = abs(off) * abs(2654435761 / 2**32 - 0.5)
         assert noise.errors["x"] == 0.5
         assert noise.sums["x"].tolist() == pytest.approx([0.5, 0.5, squares, weighted], rel=1e-12)
 

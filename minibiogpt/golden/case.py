@@ -219,5 +219,10 @@ def sums_of(x: np.ndarray, start: int = 0) -> np.ndarray:
     w of the element at the flat index i is scrambled(i) / 2^32 - 1/2. ``start`` is the flat index of the first one.
     """
     wide = x.astype(np.float64, copy=False).reshape(-1)
-    weights = scrambled(start, wide.size) / 2.0**32 - 0.5
-    return np.array([wide.sum(), np.abs(wide).sum(), np.square(wide).sum(), np.dot(wide, weights)])
+    weighted = np.dot(wide, weights_of(wide.size, start))
+    return np.array([wide.sum(), np.abs(wide).sum(), np.square(wide).sum(), weighted])
+
+
+def weights_of(count: int, start: int = 0) -> np.ndarray:
+    """w of each place from ``start``: (count,) float64 in [-1/2, 1/2)."""
+    return scrambled(start, count) / 2.0**32 - 0.5

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from minibiogpt.backend import unwarned
-from minibiogpt.golden.case import PRECISIONS, sums_of
+from minibiogpt.golden.case import PRECISIONS, sums_of, weights_of
 from minibiogpt.pretrained import Pretrained
 from minibiogpt.stored import recast, widened
 from minibiogpt.trace import Tap, Watch
@@ -119,17 +119,30 @@ class Noise(Watch):
 def _errors(x: np.ndarray, reference: np.ndarray) -> tuple[float, np.ndarray]:
     """The largest absolute difference where the reference holds no mark, and the noise of the four sums.
 
-    The noise of a sum is how far it is off, and at least what independent errors of this size come to: the root of
-    the sum of their squares. One sum alone may come out right by chance.
+    The noise of a sum is how far it is off, and at least its ``_spread``: one sum alone may come out right by chance.
     """
     counted = reference > np.finfo(np.float64).min if reference.dtype.kind == "f" else np.True_
     got, want = np.where(counted, x, 0), np.where(counted, reference, 0)
     if not np.isfinite(got).all():
         return float("inf"), np.full(4, np.inf)
     error = got - want
-    size = math.sqrt(np.square(error).sum())
-    spread = [size, size, 2 * math.sqrt(np.square(want * error).sum()), size / math.sqrt(12)]  # w is uniform: 1/12
+    parts = (error, np.sign(want) * error, 2 * want * error, weights_of(error.size).reshape(error.shape) * error)
+    spread = [_spread(part) for part in parts]  # to first order, what adds up to the error of each sum
     return float(np.abs(error).max()), np.maximum(np.abs(sums_of(got) - sums_of(want)), spread)
+
+
+def _spread(x: np.ndarray) -> float:
+    """What a sum of such errors comes to when their signs are those of chance: the root of the sum of squares.
+
+    Errors along an axis may go together, as those of one value that all positions mix: each axis is also summed first.
+
+    Examples
+    --------
+    >>> _spread(np.array([[3.0, -4.0]])), _spread(np.array([[3.0, 4.0], [3.0, 4.0]]))
+    (5.0, 10.0)
+    """
+    sums = [x, *(x.sum(axis=axis) for axis in range(x.ndim))]
+    return max(math.sqrt(np.square(one).sum()) for one in sums)
 
 
 def measured(
