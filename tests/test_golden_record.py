@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,13 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
-from minibiogpt import BioGptForCausalLM, BioGptModel, InputError, Trace
+from minibiogpt import BioGptConfig, BioGptForCausalLM, BioGptModel, InputError, Trace
 from minibiogpt.cli import main
 from minibiogpt.golden.case import Case, sample_places, sums_of
 from minibiogpt.golden.check import check
 from minibiogpt.golden.models import make
 from minibiogpt.golden.record import SLIM_BYTES, record
+from tests.configs import PRIMES
 
 IDS, MASK = np.array([[2, 5, 9, 11, 3], [1, 1, 2, 8, 4]]), np.array([[1] * 5, [0, 0, 1, 1, 1]])
 
@@ -315,3 +317,21 @@ def test_a_loss_in_the_slim_form_is_compared(model: BioGptForCausalLM, tmp_path:
         trace["loss"] = np.asarray(trace["loss"] + off)
         trace.save(tmp_path / "theirs.safetensors")
         assert check(case, tmp_path / "theirs.safetensors").code == code
+
+
+def test_sums_that_come_to_nothing_keep_a_budget(tmp_path: Path) -> None:
+    """The rows of a norm without gain and bias add up to 0: what is left of them is rounding alone."""
+    tiny = BioGptForCausalLM.from_config(BioGptConfig(**(PRIMES | {"hidden_size": 2, "num_attention_heads": 1})))
+    model = BioGptForCausalLM(tiny.config, dict(_widened(tiny)), "numpy")
+    record(model, [{"input_ids": IDS[:1]}], tmp_path / "c", name="c", slim=True, seeds=2)
+    case = Case.read(tmp_path / "c")
+    entry, sums = case.entry("layer_norm"), case.sums("layer_norm")
+    assert sums is not None
+    assert entry.sums is not None
+    assert entry.sums["float64"] is not None
+    assert abs(sums[0]) < 1e-12
+    assert entry.sums["float64"][0] > 2.0**-53 * np.sqrt(sums[2])
+
+
+def _widened(model: BioGptForCausalLM) -> Iterator[tuple[str, np.ndarray]]:
+    return ((name.removeprefix("biogpt."), x.astype(np.float64)) for name, x in model.named_parameters())

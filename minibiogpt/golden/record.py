@@ -10,7 +10,7 @@ import numpy as np
 
 from minibiogpt.errors import InputError
 from minibiogpt.golden.case import INPUT, PRECISIONS, SUMS, Entry, sample_places, sums_of, write_case
-from minibiogpt.golden.rounding import FACTOR, ROUNDING, SEEDS, measured, run_calls
+from minibiogpt.golden.rounding import FACTOR, ROUNDING, SEEDS, measured, run_calls, sum_parts
 from minibiogpt.pretrained import Pretrained
 from minibiogpt.steps import axes_of
 from minibiogpt.trace import Trace, Watch
@@ -97,9 +97,10 @@ def _entry(name: str, x: np.ndarray, architecture: str, noise: Mapping[str, Any]
     shown = x if whole else x[x > np.finfo(np.float64).min]
     largest = float(np.abs(shown).max()) if shown.size else 0.0
     budgets = {p: 0.0 if whole else _budget(noise[p][0][name], ROUNDING[p] * largest) for p in PRECISIONS}
-    sizes = np.abs(sums_of(shown)) * [1, 1, 2, 1]  # by which one rounding of every element moves the sums
+    sizes = [max(abs(part.sum()), np.sqrt(np.square(part).sum())) for part in sum_parts(shown, shown)]
     marked = shown.size < x.size
-    sums = {p: _sum_budgets(noise[p][1][name], ROUNDING[p] * sizes, budgets[p]) for p in PRECISIONS}
+    least = {p: ROUNDING[p] * np.array(sizes) for p in PRECISIONS}  # each element rounded once, all alike or by chance
+    sums = {p: _sum_budgets(noise[p][1][name], least[p], budgets[p]) for p in PRECISIONS}
     axes = axes_of(name, architecture)
     if samples is None:
         return Entry(name, x.shape, axes, largest, budgets)

@@ -126,9 +126,13 @@ def _errors(x: np.ndarray, reference: np.ndarray) -> tuple[float, np.ndarray]:
     if not np.isfinite(got).all():
         return float("inf"), np.full(4, np.inf)
     error = got - want
-    parts = (error, np.sign(want) * error, 2 * want * error, weights_of(error.size).reshape(error.shape) * error)
-    spread = [_spread(part) for part in parts]  # to first order, what adds up to the error of each sum
+    spread = [_spread(part) for part in sum_parts(want, error)]
     return float(np.abs(error).max()), np.maximum(np.abs(sums_of(got) - sums_of(want)), spread)
+
+
+def sum_parts(x: np.ndarray, error: np.ndarray) -> tuple[np.ndarray, ...]:
+    """What adds up to the error of each of the four sums of x, to first order, given the error of each element."""
+    return error, np.sign(x) * error, 2 * x * error, weights_of(x.size).reshape(x.shape) * error
 
 
 def _spread(x: np.ndarray) -> float:
