@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from minibiogpt.golden.case import sample_places, sums_of
 from minibiogpt.golden.compare import FAR, LOWEST, SUMS, Measure, blocks, measure, measure_slim
+from tests.budgets import SUMMED
 from tests.golden_cases import normal
 
 
@@ -25,7 +26,7 @@ def test_numbers_that_can_be_worked_out_by_hand() -> None:
     assert (found.compared, found.exceeding, found.largest_error, found.worst) == (4, 1, 1.0, (1, 1))
     assert (found.candidate, found.reference, found.agrees) == (5.0, 4.0, False)
     dot, c, r = 1 + 4.5 + 9 + 20, 1 + 4 + 9 + 25, 1 + 2.25**2 + 9 + 16
-    assert found.cosine == pytest.approx(dot / math.sqrt(c * r), rel=1e-15)
+    assert found.cosine == pytest.approx(dot / math.sqrt(c * r), rel=SUMMED)
 
 
 def test_an_error_of_the_budget_itself_agrees_and_the_next_number_does_not() -> None:
@@ -236,7 +237,7 @@ def test_each_sum_of_the_slim_form(change: Any, what: set[str]) -> None:
 def test_the_weights_of_places_go_on_from_block_to_block() -> None:
     x = normal(3, 1000)
     parts = sums_of(x[0]) + sums_of(x[1], 1000) + sums_of(x[2], 2000)
-    assert np.allclose(parts, sums_of(x), rtol=1e-12, atol=1e-12)
+    assert np.allclose(parts, sums_of(x), rtol=SUMMED, atol=0)
     assert not np.allclose(sums_of(x[0]) + sums_of(x[1]) + sums_of(x[2]), sums_of(x), rtol=1e-6)
 
 

@@ -49,3 +49,12 @@ def test_a_plain_import_loads_no_golden_values_and_no_explanations() -> None:
     parts = {name.split(".")[1] for name in done.stdout.split()}
     assert "trace" in parts
     assert parts & {"golden", "view", "cli", "explain", "steps", "equations", "notes", "aliases", "lens"} == set()
+
+
+def test_what_the_commands_keep_by_themselves_to_start_quickly_is_what_the_package_says() -> None:
+    from minibiogpt.cli.golden import check, record
+    from minibiogpt.golden import case
+    from minibiogpt.steps import HEADS
+
+    assert check.PRECISIONS == case.PRECISIONS
+    assert {name: head for head, name in record.CLASSES.items()} == HEADS
