@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from minibiogpt.backend import Array, Backend, backend_of
@@ -17,11 +18,13 @@ class AttentionMask:
     Attributes
     ----------
     visible : (B or 1, 1, T, S) bool, True = may attend; the head axis is 1, as all heads see the same.
+    padded : whether some position is padding; without it, all up to a query's own position are visible to it.
     blind_rows : whether some query may see nothing at all (a left pad). Its probabilities are uniform over all S
         positions, the hidden ones too, as in transformers: never NaN.
     """
 
     visible: Array
+    padded: bool
     blind_rows: bool
 
 
@@ -37,10 +40,10 @@ def make_mask(backend: Backend, T: int, S: int, attention_mask: Array | None) ->
     queries = xp.arange(S - T, S)  # (T)
     causal = keys[None, :] <= queries[:, None]  # (T, S)
     if attention_mask is None:
-        return AttentionMask(causal[None, None], blind_rows=False)
+        return AttentionMask(causal[None, None], padded=False, blind_rows=False)
     visible = causal[None, None] & attention_mask[:, None, None, :]  # (B, 1, T, S)
     # Every query sees position 0 unless that is padding: only then can a row be left with nothing.
-    return AttentionMask(visible, blind_rows=not bool(attention_mask[:, 0].all()))
+    return AttentionMask(visible, padded=True, blind_rows=not bool(attention_mask[:, 0].all()))
 
 
 def split_heads(x: Array, heads: int) -> Array:
@@ -86,45 +89,63 @@ def attend_eager(
 
 
 def attend_blocked(
-    q: Array, k: Array, v: Array, mask: AttentionMask, head_mask: Array | None, rows: int = 128, columns: int = 512
+    q: Array, k: Array, v: Array, mask: AttentionMask, head_mask: Array | None, rows: int = 128, columns: int = 1024
 ) -> Array:
     """The same mixed values (B, H, T, Dh) without ever holding a (B, H, T, S) array.
 
     Queries go in blocks of ``rows``; each block streams over the keys in blocks of ``columns``, and keys that
-    causality hides from the whole block are not visited.
+    causality hides from the whole block are not visited. So many heads go together as the backend takes at once.
     """
     xp = backend_of(q, k, v).xp
     T, S = q.shape[2], k.shape[2]
     mixed = xp.empty_like(q)  # (B, H, T, Dh)
-    for start in range(0, T, rows):
-        block = slice(start, min(start + rows, T))
-        seen = S if mask.blind_rows else S - T + block.stop
-        visible = mask.visible[:, :, block, :seen]
-        mixed[:, :, block] = _stream(q[:, :, block], k[:, :, :seen], v[:, :, :seen], visible, columns)
+    for batch, heads in _together(q, min(rows, T) * min(columns, S)):
+        for start in range(0, T, rows):
+            block = slice(start, min(start + rows, T))
+            seen = S if mask.blind_rows else S - T + block.stop
+            keys, values = k[batch, heads, :seen], v[batch, heads, :seen]
+            visible = mask.visible[batch if mask.padded else slice(None), :, block, :seen]
+            open_to = 0 if mask.padded else S - T + start + 1  # before it, nothing is hidden from any of these queries
+            mixed[batch, heads, block] = _stream(q[batch, heads, block], keys, values, visible, open_to, columns)
     return mixed if head_mask is None else mixed * head_mask[:, None, None]
 
 
-def _stream(q: Array, k: Array, v: Array, visible: Array, columns: int) -> Array:
+def _together(q: Array, scores: int) -> Iterator[tuple[slice, slice]]:
+    """Which rows of the batch, and which heads, go together, when each head of each row has so many scores."""
+    B, H, _, _ = q.shape
+    pairs = max(1, backend_of(q).at_once // scores)
+    heads, batch = min(H, pairs), max(1, pairs // H)
+    for b in range(0, B, batch):
+        for h in range(0, H, heads):
+            yield slice(b, b + batch), slice(h, h + heads)
+
+
+def _stream(q: Array, k: Array, v: Array, visible: Array, open_to: int, columns: int) -> Array:
     """Streaming softmax: what has been summed is rescaled whenever a larger score turns up.
 
     Source: Milakov and Gimelshein 2018, algorithm 3; Dao et al. 2022.
     """
     xp = backend_of(q, k, v).xp
     q = (q * (1 / math.sqrt(q.shape[-1]))).astype(q.dtype, copy=False)
-    largest: Array = -math.inf
-    total: Array = 0
-    mixed: Array = 0
+    largest: Array = None
+    total: Array = None
+    mixed: Array = None
     for start in range(0, k.shape[2], columns):
         block = slice(start, start + columns)
         scores = q @ k[:, :, block].transpose(0, 1, 3, 2)
-        scores = xp.where(visible[:, :, :, block], scores, _lowest(scores))
-        scores = scores.astype("float32") if scores.dtype == "float16" else scores
-        new_largest = xp.maximum(scores.max(axis=-1, keepdims=True), largest)
-        e = xp.exp(scores - new_largest)
-        shrink = xp.exp(largest - new_largest)
-        total = total * shrink + e.sum(axis=-1, keepdims=True)
-        mixed = mixed * shrink + e @ v[:, :, block].astype(e.dtype, copy=False)
-        largest = new_largest
+        edge = slice(max(0, open_to - start), None)
+        scores[..., edge] = xp.where(visible[..., block][..., edge], scores[..., edge], _lowest(scores))
+        e = scores.astype("float32") if scores.dtype == "float16" else scores
+        new_largest = e.max(axis=-1, keepdims=True)
+        if largest is not None:
+            new_largest = xp.maximum(new_largest, largest)
+        e -= new_largest
+        xp.exp(e, out=e)
+        new_total, new_mixed = e.sum(axis=-1, keepdims=True), e @ v[:, :, block].astype(e.dtype, copy=False)
+        if largest is not None:
+            shrink = xp.exp(largest - new_largest)
+            new_total, new_mixed = new_total + total * shrink, new_mixed + mixed * shrink
+        largest, total, mixed = new_largest, new_total, new_mixed
     return (mixed / total).astype(q.dtype, copy=False)
 
 

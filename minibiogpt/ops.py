@@ -8,12 +8,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import wraps
 
 from minibiogpt.backend import Array, backend_of
 
 
 def _widened(x: Array) -> Array:
     return x.astype("float32") if x.dtype == "float16" else x
+
+
+def rowwise(equation: Callable[[Array], Array]) -> Callable[[Array], Array]:
+    """The same equation of one array, each row of the last axis by itself, as the backend is quickest with it."""
+
+    @wraps(equation)
+    def by_rows(x: Array) -> Array:
+        return backend_of(x).by_rows(equation, x)
+
+    return by_rows
 
 
 def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
@@ -66,6 +77,7 @@ def layer_norm(x: Array, weight: Array, bias: Array, eps: float) -> Array:
     return (normalised * _widened(weight) + _widened(bias)).astype(x.dtype, copy=False)
 
 
+@rowwise
 def softmax(x: Array) -> Array:
     """exp(x_i) / sum_j exp(x_j) over the last axis; the largest x is subtracted first, so nothing overflows.
 
@@ -81,6 +93,7 @@ def softmax(x: Array) -> Array:
     return (e / e.sum(axis=-1, keepdims=True)).astype(x.dtype, copy=False)
 
 
+@rowwise
 def log_softmax(x: Array) -> Array:
     """x_i - log sum_j exp(x_j) over the last axis: natural-log probabilities.
 
@@ -169,6 +182,7 @@ def mean_squared_error(x: Array, targets: Array) -> Array:
     return (difference * difference).mean().astype(x.dtype, copy=False)
 
 
+@rowwise
 def gelu(x: Array) -> Array:
     """x Phi(x), Phi the standard normal distribution function: x (1 + erf(x / sqrt 2)) / 2. BioGPT's own.
 
@@ -184,6 +198,7 @@ def gelu(x: Array) -> Array:
     return (0.5 * wide * (1 + backend_of(x).erf(wide * math.sqrt(0.5)))).astype(x.dtype, copy=False)
 
 
+@rowwise
 def gelu_new(x: Array) -> Array:
     """The tanh approximation of GELU: x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) / 2.
 
@@ -200,6 +215,7 @@ def relu(x: Array) -> Array:
     return backend_of(x).xp.maximum(x, 0)
 
 
+@rowwise
 def selu(x: Array) -> Array:
     """scale (x for x > 0, alpha (exp(x) - 1) otherwise). Source: Klambauer et al. 2017, equation 2 and appendix A.
 
