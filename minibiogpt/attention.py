@@ -133,8 +133,9 @@ def _stream(q: Array, k: Array, v: Array, visible: Array, open_to: int, columns:
     for start in range(0, k.shape[2], columns):
         block = slice(start, start + columns)
         scores = q @ k[:, :, block].transpose(0, 1, 3, 2)
-        edge = slice(max(0, open_to - start), None)
-        scores[..., edge] = xp.where(visible[..., block][..., edge], scores[..., edge], _lowest(scores))
+        if start + scores.shape[-1] > open_to:
+            edge = slice(max(0, open_to - start), None)
+            scores[..., edge] = xp.where(visible[..., block][..., edge], scores[..., edge], _lowest(scores))
         e = scores.astype("float32") if scores.dtype == "float16" else scores
         new_largest = e.max(axis=-1, keepdims=True)
         if largest is not None:

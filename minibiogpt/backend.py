@@ -6,9 +6,10 @@ What the two modules do not share (erf; the way in and out of the device) is a m
 
 from __future__ import annotations
 
+import math
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from types import ModuleType
 from typing import Any
 
@@ -17,6 +18,7 @@ import numpy as np
 from minibiogpt.erf import erf as numpy_erf
 from minibiogpt.errors import InputError
 
+PAGE = 1 << 21  # bytes of a large page
 Array = Any  # a numpy.ndarray or a cupy.ndarray; the two share no base class
 # Numbers beyond their dtype become infinite, and then NaN, without a word: so they do on a device, and in PyTorch.
 unwarned = np.errstate(over="ignore", invalid="ignore")
@@ -57,7 +59,7 @@ class Backend(ABC):
         """The error function, elementwise, in x's dtype."""
 
     def by_rows(self, function: Callable[[Array], Array], x: Array) -> Array:
-        """``function(x)``, for one that treats each row of the last axis by itself: about ``at_once`` numbers a time."""
+        """``function(x)``, for one that treats each row of the last axis by itself: ``at_once`` numbers at a time."""
         if x.size <= self.at_once or x.ndim < 2:
             return function(x)
         rows, step = x.reshape(-1, x.shape[-1]), max(1, self.at_once // x.shape[-1])
@@ -65,6 +67,15 @@ class Backend(ABC):
         for start in range(0, len(rows), step):
             y[start : start + step] = function(rows[start : start + step])
         return y.reshape(x.shape)
+
+    def rooms(self, shapes: Mapping[str, tuple[int, ...]], dtype: str) -> Iterator[tuple[str, np.ndarray]]:
+        """An array in the computer's memory for each name, to be filled. Here one by one, as each moves on."""
+        for name, shape in shapes.items():
+            yield name, np.empty(shape, dtype)
+
+    def product(self, rows: Array, weight: Array) -> Array:
+        """rows (M, in) times weight (out, in) transposed: (M, out)."""
+        return rows @ weight.T
 
     def dtype(self, name: str) -> np.dtype:
         """The compute dtype called ``name``.
@@ -91,12 +102,40 @@ class NumpyBackend(Backend):
     name, xp, array_type = "numpy", np, np.ndarray
     float_dtypes = ("float32", "float64")
     at_once = 1 << 16  # a few arrays of so many float32 stay in a core's cache from one step to the next
+    few_rows = 7
+    share = 1 << 19  # numbers of a weight that stay in the caches of two cores; fewer, and OpenBLAS leaves them to one
 
     def to_numpy(self, x: Array) -> np.ndarray:
         return x
 
     def erf(self, x: Array) -> Array:
         return numpy_erf(x)
+
+    def rooms(self, shapes: Mapping[str, tuple[int, ...]], dtype: str) -> Iterator[tuple[str, np.ndarray]]:
+        """All in one block of memory, from the start of a large page on: decoding waits for weights to be read, and
+        large pages are read faster."""
+        sizes = [math.prod(shape) for shape in shapes.values()]
+        block = np.empty(sum(sizes) + PAGE, dtype)
+        place = -block.ctypes.data % PAGE // block.itemsize
+        for (name, shape), size in zip(shapes.items(), sizes, strict=True):
+            yield name, block[place : place + size].reshape(shape)
+            place += size
+
+    def product(self, rows: Array, weight: Array) -> Array:
+        """The same for a few rows with less reading: a matrix times vectors, while a share of it is in the cache.
+
+        A BLAS prepares a matrix for matrix products by copying it, which takes longer than a few rows are worth.
+        """
+        (M, _), (out, width) = rows.shape, weight.shape
+        step = max(1, self.share // width)
+        whole = out - out % step
+        if not (2 <= M <= self.few_rows and whole):
+            return rows @ weight.T
+        parts = weight[:whole].reshape(-1, 1, step, width) @ rows[:, :, None]  # share by share, and in each row by row
+        y = np.empty((M, out), dtype=rows.dtype)
+        y[:, :whole].reshape(M, -1, step)[...] = parts[..., 0].transpose(1, 0, 2)
+        np.matmul(rows, weight[whole:].T, out=y[:, whole:])
+        return y
 
 
 class CupyBackend(Backend):
@@ -131,11 +170,13 @@ class CupyBackend(Backend):
 
 _MAKERS: dict[str, type[Backend]] = {"numpy": NumpyBackend, "cupy": CupyBackend}
 _MADE: dict[str, Backend] = {}
+_OF_TYPE: dict[type, Backend | None] = {}  # of every type of array met so far: it is asked for several times a step
 
 
 def register_backend(name: str, maker: type[Backend]) -> None:
     """Offer another backend under ``name``: its arrays' type must live in a module (tree) of that name."""
     _MAKERS[name] = maker
+    _OF_TYPE.clear()
 
 
 def get_backend(name: str | Backend = "numpy") -> Backend:
@@ -162,11 +203,12 @@ def get_backend(name: str | Backend = "numpy") -> Backend:
 
 def _backend_of_one(x: object) -> Backend | None:
     """The backend whose array x is, found without importing what is absent; None for anything else."""
-    if isinstance(x, np.ndarray):
-        return get_backend("numpy")
-    root = type(x).__module__.partition(".")[0]
-    backend = get_backend(root) if root in _MAKERS else None
-    return backend if backend and isinstance(x, backend.array_type) else None
+    kind = type(x)
+    if kind not in _OF_TYPE:
+        root = "numpy" if issubclass(kind, np.ndarray) else kind.__module__.partition(".")[0]
+        backend = get_backend(root) if root in _MAKERS else None
+        _OF_TYPE[kind] = backend if backend and issubclass(kind, backend.array_type) else None
+    return _OF_TYPE[kind]
 
 
 def backend_of(*arrays: object) -> Backend:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import warnings
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -159,11 +159,11 @@ def load_weights(
 
 
 def _read(
-    folder: Path, tensors: dict[str, StoredTensor], names: Iterable[str], backend: Backend, dtype: str
+    folder: Path, tensors: dict[str, StoredTensor], shapes: Shapes, backend: Backend, dtype: str
 ) -> dict[str, Array]:
     weights, spoilt = {}, []
-    for name in names:
-        host = tensors[name].read(dtype)
+    for name, host in backend.rooms(shapes, dtype):
+        tensors[name].read_into(host)
         if not _finite(host):
             spoilt.append(name)
         weights[name] = backend.asarray(host)

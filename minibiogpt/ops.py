@@ -44,9 +44,9 @@ def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
     >>> linear(np.array([[1.0, 2.0]]), np.array([[3.0, 4.0], [5.0, 6.0], [7.0, 8.0]])).tolist()
     [[11.0, 17.0, 23.0]]
     """
-    backend_of(x, weight, bias)
+    backend = backend_of(x, weight, bias)
     rows = x.reshape(-1, x.shape[-1])  # one matrix product for the whole batch
-    y = rows @ weight.T
+    y = backend.product(rows, weight)  # rows @ weight.T
     if bias is not None:
         y += bias
     return y.reshape(*x.shape[:-1], weight.shape[0])

@@ -56,9 +56,8 @@ class Pretrained(ABC):
     ) -> Self:
         """Load "demo", a folder in Hugging Face layout, or a hub id.
 
-        float16 and bfloat16 files are widened to ``dtype``; float32 weights on NumPy stay in the file, mapped
-        copy-on-write: they are read once, to see that they are numbers, need no memory of their own, and changing one
-        changes no file.
+        Tensors are read one by one, straight to where they stay, and seen to be numbers; float16 and bfloat16 are
+        widened to ``dtype``. No more than one tensor is ever held twice.
 
         Parameters
         ----------

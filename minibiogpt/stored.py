@@ -38,12 +38,26 @@ class StoredTensor:
         raw = np.memmap(self.path, dtype=np.uint8, mode="c", offset=self.begin, shape=(self.end - self.begin,))
         return np.asarray(raw).view(DTYPES[self.dtype]).reshape(self.shape)
 
-    def read(self, dtype: str) -> np.ndarray:
-        """The numbers in ``dtype``; float32 asked for and stored is the mapping itself."""
-        raw = widened(self.mapped(), self.dtype)
-        with np.errstate(over="ignore", invalid="ignore"):  # what is no number in the dtype is reported as such
-            converted = raw.astype(dtype, copy=False)
-        return converted if converted.flags.aligned else converted.copy()
+    def read_into(self, room: np.ndarray) -> None:
+        """Fill ``room``, contiguous and of this shape, converted to its dtype. What is no number there is infinite.
+
+        Raises
+        ------
+        CheckpointError
+            If the file ends before the tensor does.
+        """
+        if room.dtype != np.dtype(DTYPES[self.dtype]) or self.dtype == "BF16":
+            with np.errstate(over="ignore", invalid="ignore"):
+                room[...] = widened(self.mapped(), self.dtype)
+            return
+        left = room.reshape(-1).view(np.uint8).data
+        with self.path.open("rb", buffering=0) as file:
+            file.seek(self.begin)
+            while left:
+                got = file.readinto(left)
+                if not got:
+                    raise CheckpointError(f"{self.path} must be whole", "less than its header says", "fetch it again")
+                left = left[got:]
 
 
 def stored_tensors(folder: Path) -> dict[str, StoredTensor]:

@@ -5,8 +5,9 @@ float64: erf has two pieces, each a Chebyshev interpolant written as a polynomia
     |x| <= 1:       erf(x) = x P(u),                 u = 2 x^2 - 1
     1 < |x| <= 6:   erf(x) = 1 - exp(-x^2) Q(u),     u = (3/(3+x) - MIDDLE) / HALF,  a linear map of 3/(3+x)
 
-float32: erf(x) = tanh(x R(x^2)) for |x| <= LAST, where float32 has long reached 1. R approximates atanh(erf(x)) / x; its
-error counts less the flatter tanh is, x (1 - erf(x)^2) times, and the largest of those is made small (Lawson's iteration).
+float32: erf(x) = tanh(x R(x^2)) for |x| <= LAST, where float32 has long reached 1. R approximates atanh(erf(x)) / x;
+its error counts less the flatter tanh is, x (1 - erf(x)^2) times, and the largest of those is made small by Lawson's
+iteration.
 """
 
 import math
@@ -37,7 +38,7 @@ def erf_over_x(w: mp.mpf) -> mp.mpf:
 
 
 def inside_tanh(degree: int, points: int = 1500, rounds: int = 3000) -> list[float]:
-    """The coefficients of R, lowest power first: least squares, weighted anew by what is left until no point stands out."""
+    """The coefficients of R, lowest power first: least squares, weighted by what is left until no point stands out."""
     x = LAST * np.cos(np.linspace(0, np.pi / 2, points, endpoint=False))
     exact = [mp.erf(mp.mpf(v)) for v in x.tolist()]
     wanted = np.array([float(mp.atanh(e) / mp.mpf(v)) for e, v in zip(exact, x.tolist(), strict=True)])
