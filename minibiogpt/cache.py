@@ -143,6 +143,16 @@ class KVCache:
         values = [_with_room(x[beam_indices, :, seen], capacity) for x in self._store.values]
         return KVCache(_Store(keys, values, self.seq_length), self.seq_length)
 
+    def exchange(self, beam_indices: Array, since: int) -> None:
+        """The same in this very memory, for one who keeps no other cache upon it, and without a change in B.
+
+        Row i and row ``beam_indices[i]`` must be equal up to position ``since`` (the beams of one prompt): only what
+        comes later is copied.
+        """
+        later = slice(since, self.seq_length)
+        for x in (*self._store.keys, *self._store.values):
+            x[:, :, later] = x[beam_indices, :, later]
+
     def __repr__(self) -> str:
         size = self.nbytes / 1e6
         return f"<KVCache of {self.seq_length} positions, {len(self)} layers, batch {self.batch_size}, {size:.1f} MB>"

@@ -150,6 +150,20 @@ def test_a_reordered_cache_is_that_of_the_reordered_rows(seed: int, order: list[
     )
 
 
+@given(seeds, st.lists(st.integers(0, 2), min_size=3, max_size=3))
+def test_rows_of_one_prompt_are_exchanged_as_they_are_reordered(seed: int, order: list[int]) -> None:
+    prompt = np.repeat(ids(seed, 4), 3, axis=0)
+    past = model()(prompt, past_key_values=KVCache.empty(model().config, 3, 9, dtype="float64")).past_key_values
+    past = model()(ids(seed + 1, 2, rows=3), past_key_values=past).past_key_values
+    want = past.reorder(np.array(order))
+    before = [k.copy() for k, _ in past]
+    past.exchange(np.array(order), since=4)
+    for (k, v), (their_k, their_v), old in zip(past, want, before, strict=True):
+        assert np.array_equal(k, their_k)
+        assert np.array_equal(v, their_v)
+        assert order == [0, 1, 2] or not np.array_equal(k, old)
+
+
 def test_two_continuations_of_a_cache_with_room_do_not_meet() -> None:
     prompt, one, other = ids(0, 5), ids(1, 3), ids(2, 2)
     past = model()(prompt, past_key_values=KVCache.empty(model().config, 1, 20, dtype="float64")).past_key_values

@@ -98,7 +98,7 @@ class Beams:
     def step(self, candidates: Hypotheses, hits: Array) -> Array:
         """Part the candidates into those that go on and those that end; hits (B, C) says which do.
 
-        Returns which rows the running hypotheses come from: what the cache must be reordered to.
+        Returns which rows the running hypotheses come from: what the rows of the cache are to be exchanged for.
         """
         step = self.length - self.T
         self.length += 1
@@ -176,7 +176,7 @@ def beam_search(feed: Feed, task: Task) -> GenerateOutput:
         feed.step.note("tokens", beams.rows(beams.running)[:, -1])
         if beams.finished(hits):
             break
-        feed.reorder(origins)
+        feed.exchange(origins)
         logits = feed.logits(beams.rows(beams.running))
     ids, scores, origins = beams.returned()
     return GenerateOutput(ids, scores if config.output_scores else None, task.scores, task.logits, origins, feed.cache)

@@ -77,7 +77,7 @@ class Feed:
         xp, longest = model.backend.xp, task.prompt.shape[1] + task.new
         B, T = task.prompt.shape
         self.model, self.use_cache, self.mask = model, task.config.use_cache, None
-        self.tap, self.steps = tap, 0
+        self.tap, self.steps, self.prompt_length = tap, 0, T
         if task.mask is not None:
             self.mask = xp.ones((B, longest), dtype="int64")
             self.mask[:, :T] = task.mask
@@ -120,20 +120,16 @@ class Feed:
             inputs.as_integers("edited tokens", told[:, None], self.model.backend, 0, self.model.config.vocab_size)
         return told
 
-    def reorder(self, rows: Array) -> None:
-        """From now on row i continues what was row ``rows[i]``: the cache is copied, not computed again."""
-        xp = self.model.backend.xp
-        if rows.shape[0] == self.hidden.shape[0] and bool((rows == xp.arange(rows.shape[0])).all()):
-            return
-        if self.cache is not None:
-            self.cache = self.cache.reorder(rows)
-        if self.mask is not None:
-            self.mask = self.mask[rows]
+    def exchange(self, rows: Array) -> None:
+        """From now on row i continues what was row ``rows[i]``, of the same prompt."""
+        if self.cache is not None and not bool((rows == self.model.backend.xp.arange(rows.shape[0])).all()):
+            self.cache.exchange(rows, self.prompt_length)
 
     def repeated(self, logits: Array, times: int) -> Array:
-        """Each row ``times`` times, one after the other, in the cache and in ``logits``."""
+        """Each row of the prompt ``times`` times, one after the other, in the cache and in ``logits``."""
         if times == 1:
             return logits
         rows = self.model.backend.xp.repeat(self.model.backend.xp.arange(logits.shape[0]), times)
-        self.reorder(rows)
+        self.cache = None if self.cache is None else self.cache.reorder(rows)
+        self.mask = None if self.mask is None else self.mask[rows]
         return logits[rows]
