@@ -143,32 +143,40 @@ class BioGptModel(Pretrained):
             past_key_values=past[0][0] if past and P else None,
         )
 
-        x, hidden_states, attentions = self._forward(x, positions, context, heads, tap)
+        states: list[Array] | None = [] if _chosen(output_hidden_states, config.output_hidden_states) else None
+        attentions: list[Array] | None = [] if look_inside else None
+        x = self._forward(x, positions, context, heads, tap, states, attentions)
         tap.finish()
         output = BaseModelOutput(
             x,
             context.cache if keep else None,
-            hidden_states if _chosen(output_hidden_states, config.output_hidden_states) else None,
-            attentions if look_inside else None,
+            None if states is None else tuple(states),
+            None if attentions is None else tuple(attentions),
         )
         return output if _chosen(return_dict, config.return_dict) else output.to_tuple()
 
     def _forward(
-        self, x: Array, position_ids: Array, context: Context, head_mask: Array | None, tap: Tap
-    ) -> tuple[Array, tuple[Array, ...], tuple[Array | None, ...]]:
-        """The drawing: token + position, L layers, norm. Also what goes into each layer, and its attention weights."""
+        self,
+        x: Array,
+        position_ids: Array,
+        context: Context,
+        head_mask: Array | None,
+        tap: Tap,
+        states: list[Array] | None,
+        attentions: list[Array] | None,
+    ) -> Array:
+        """The drawing: token + position, L layers, norm. Each x and the attention weights go into the lists, if any."""
         position_ids = tap("position_ids", position_ids)
         inputs.check_positions(position_ids, self.config)
         x = tap("embed_tokens", x)
         x = tap("embeddings", x + tap("embed_positions", self.embed_positions(position_ids)))  # (B, T, D)
-        hidden_states, attentions = [x], []
+        _keep(states, x)
         for i, layer in enumerate(self.layers):
             head = None if head_mask is None else head_mask[i]
             x, weights = layer(x, i, context, head, tap.under(f"layers.{i}"))
-            hidden_states.append(x)
-            attentions.append(weights)
-        x = tap("layer_norm", self.layer_norm(x))  # (B, T, D)
-        return x, tuple(hidden_states), tuple(attentions)
+            _keep(states, x)
+            _keep(attentions, weights)
+        return tap("layer_norm", self.layer_norm(x))  # (B, T, D)
 
     def embed(self, input_ids: Any, attention_mask: Any = None, **options: Any) -> Array:
         """One vector for each row, (B, D); see ``minibiogpt.features.embed`` for the options."""
@@ -214,6 +222,11 @@ class BioGptModel(Pretrained):
                 "load the model with attn_implementation='auto' or 'eager'",
             )
         return self.attn_implementation == "blocked"
+
+
+def _keep(kept: list[Array] | None, x: Array) -> None:
+    if kept is not None:
+        kept.append(x)
 
 
 def _chosen(asked: bool | None, default: bool) -> bool:
