@@ -1,192 +1,117 @@
-"""How fast, and in how much memory: minibiogpt beside transformers, on this machine. `python tools/bench.py load`
+"""How fast, and in how much memory: minibiogpt beside transformers, on this machine. `python tools/bench.py all`
 
-Both must be installed (`pip install '.[test]'`).
+Both must be installed (pip install '.[test]'); Linux. Every case is measured in turn, ours and each attention of
+transformers (--peers), a worker process for each library, the order rotated from round to round, after one run that
+does not count. Both get the same ids, and what comes out is compared.
 
-    load        from_pretrained in float32 and one forward pass of 4 tokens
-
-Each measurement is a process of its own, so that neither has the other's memory or a warm library. The weights are
-random, made in a temporary folder block by block, unless --model names a folder. The peak is the resident memory of the
-process as Linux reports it (VmHWM), mapped pages of the weights included; seconds are the least of --repeat runs, with
-the file in the system's page cache, imports left out.
+How to read the table: medians of all rounds [least, largest], in milliseconds. The ratio is ours / theirs: below 1,
+minibiogpt is faster; beside it stand the least and the largest ratio within one round. `limit` is what this machine
+allows, by the bytes that must be read and the operations that must be done, at the rates that are measured before and
+after; `/limit` is how many times as long we take.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
-import subprocess
 import sys
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-import numpy as np
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the package beside this file, installed or not
 
-sys.path.insert(0, str(Path(__file__).parent.parent))  # the package beside this file, installed or not
-
-from minibiogpt import BioGptConfig
-from minibiogpt.checkpoint import base_shapes
 from minibiogpt.errors import InputError
-from minibiogpt.hub import find_model
-from minibiogpt.stored import Outgoing, write_tensors
+from tools.benching import alone, machine, models, report, table
 
-LARGE = {
-    "vocab_size": 57717, "hidden_size": 1600, "num_hidden_layers": 48, "num_attention_heads": 25,
-    "intermediate_size": 6400, "max_position_embeddings": 2048,
-}  # fmt: skip
-SIZES: dict[str, dict[str, int]] = {"base": {}, "large": LARGE}
-BLOCK = 1 << 22  # random numbers made in one go
-LIBRARIES = ("minibiogpt", "transformers")
-
-# What each process runs; it prints one JSON object. `measured(step)` tells seconds, `peak()` bytes.
-PRELUDE = """
-import json, re, sys, time
-def peak():
-    return 1024 * int(re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())[1])
-def measured(step):
-    start = time.perf_counter()
-    result = step()
-    return result, time.perf_counter() - start
-folder = sys.argv[1]
-"""
-LOAD = {
-    "minibiogpt": """
-from minibiogpt import BioGptForCausalLM
-imported = peak()
-model, load = measured(lambda: BioGptForCausalLM.from_pretrained(folder))
-loaded = peak()
-_, forward = measured(lambda: model([[2, 5, 9, 11]]).logits)
-""",
-    "transformers": """
-import torch, transformers
-imported = peak()
-model, load = measured(lambda: transformers.BioGptForCausalLM.from_pretrained(folder, dtype=torch.float32).eval())
-loaded = peak()
-with torch.no_grad():
-    _, forward = measured(lambda: model(torch.tensor([[2, 5, 9, 11]])).logits)
-""",
-}
-LOAD_REPORT = """
-print(json.dumps({"imported_bytes": imported, "loaded_bytes": loaded, "peak_bytes": peak(),
-                  "load_seconds": load, "forward_seconds": forward}))
-"""
+PEERS = ("sdpa", "eager")
 
 
-def make_model(folder: Path, size: str) -> None:
-    """config.json and random float32 weights of the size, of which no more than a block is in memory."""
-    config = BioGptConfig(**SIZES[size])
-    rng = np.random.default_rng(0)
+class Parser(argparse.ArgumentParser):
+    """One line for what cannot be, as every other error has."""
 
-    def blocks(shape: tuple[int, ...], norm: bool) -> Callable[[], Iterator[np.ndarray]]:
-        def draw() -> Iterator[np.ndarray]:
-            left = int(np.prod(shape))
-            while left:
-                count = min(left, BLOCK)
-                noise = rng.standard_normal(count, dtype=np.float32) * np.float32(config.initializer_range)
-                yield noise + np.float32(1) if norm else noise
-                left -= count
-
-        return draw
-
-    tensors = {
-        f"biogpt.{name}": Outgoing("F32", shape, blocks(shape, name.endswith("norm.weight")))
-        for name, shape in base_shapes(config).items()
-    }
-    write_tensors(folder / "model.safetensors", tensors)
-    config.save_pretrained(folder)
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"bench: error: {message}; see {self.prog} --help\n")
 
 
-@contextmanager
-def model_folder(options: argparse.Namespace) -> Iterator[Path]:
-    """The folder that was named, or one made for the time of the measurements."""
-    if options.model:
-        folder = find_model(options.model)
-        if not (folder / "config.json").is_file():
-            raise InputError(
-                "--model must be demo, a folder with config.json, or a hub id", str(folder), "check the path"
-            )
-        yield folder
-        return
-    with tempfile.TemporaryDirectory(prefix=f"minibiogpt-{options.size}-") as made:
-        print(f"making random weights of size {options.size} in {made}", file=sys.stderr)
-        make_model(Path(made), options.size)
-        yield Path(made)
+def one_or_more(text: str) -> int:
+    """A whole number of 1 or more."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number, 1 or more; found {text!r}")
+    return int(text)
 
 
-def run_alone(script: str, folder: Path) -> dict[str, float]:
-    """The numbers that a script prints, run in a process of its own."""
-    line = [sys.executable, "-c", PRELUDE + script, str(folder)]
-    done = subprocess.run(line, capture_output=True, text=True, check=False)
-    if done.returncode:
-        found = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-        raise InputError("each measurement must end well", found, "see that the packages are there, and the memory")
-    return json.loads(done.stdout.splitlines()[-1])
+def lengths(text: str) -> tuple[int, ...]:
+    """Numbers of tokens, with commas between them."""
+    return tuple(one_or_more(part) for part in text.split(","))
 
 
-def least(script: str, folder: Path, repeat: int) -> dict[str, float]:
-    """The least of each number over ``repeat`` runs: what else the machine did can only add to it."""
-    runs = [run_alone(script, folder) for _ in range(repeat)]
-    return {name: min(run[name] for run in runs) for name in runs[0]}
+def peers(text: str) -> tuple[str, ...]:
+    """Attentions of transformers, each once, with commas between them."""
+    found = tuple(dict.fromkeys(filter(None, text.split(","))))
+    if not found or set(found) - set(PEERS):
+        raise argparse.ArgumentTypeError(f"must name one or more of {', '.join(PEERS)}; found {text!r}")
+    return found
 
 
-def load(options: argparse.Namespace) -> dict[str, Any]:
-    """Time and memory of loading, and of the first forward pass."""
-    with model_folder(options) as folder:
-        files = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
-        results = {name: least(LOAD[name] + LOAD_REPORT, folder, options.repeat) for name in LIBRARIES}
-    return {"benchmark": "load", "model": options.model or options.size, "file_bytes": files, "results": results}
+OWN: tuple[tuple[str, str, Callable[[str], Any], Any, str, str], ...] = (
+    ("prefill", "--tokens", lengths, (128, 512, 1000), "N,N", "lengths, cut to what the model takes (128,512,1000)"),
+    ("batch", "--batch", one_or_more, 8, "N", "rows at once (8)"),
+    ("score", "--sentences", one_or_more, 500, "N", "how many (500)"),
+    ("tokenize", "--texts", one_or_more, 1000, "N", "how many (1000)"),
+    ("tokenize", "--vocab", Path, None, "FOLDER", "holds vocab.json and merges.txt (the demo's)"),
+    ("memory", "--long-new", one_or_more, alone.LONG_NEW, "N", "new tokens of the long generation (2000)"),
+)
 
 
-BENCHMARKS = {"load": load}
+def parser() -> argparse.ArgumentParser:
+    shared = Parser(add_help=False)
+    add = shared.add_argument
+    where = shared.add_mutually_exclusive_group()
+    where.add_argument("--model", metavar="M", help="demo, a folder or a hub id, in place of --size")
+    sizes = (models.DEMO, *models.SIZES)
+    where.add_argument("--size", choices=sizes, default="base", help="the bundled demo, or random weights (base)")
+    cores = machine.usable_cores()
+    add("--threads", type=one_or_more, default=cores, metavar="N", help=f"of every library (all cores: {cores})")
+    add("--rounds", "--repeat", type=one_or_more, default=5, metavar="N", help="measurements of each side (5)")
+    add("--peers", type=peers, default=PEERS, metavar="A,B", help="attentions of transformers (sdpa,eager)")
+    add("--cache", type=Path, default=models.default_cache(), metavar="FOLDER", help="where random weights are kept")
+    add("--dtype", choices=["float32"], default="float32", help="of weights and arithmetic (float32)")
+    add("--backend", choices=["numpy"], default="numpy", help="of minibiogpt (numpy)")
+    add("--json", action="store_true", help="print JSON with every single measurement, for a program to read")
+    top = Parser(prog="tools/bench.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = top.add_subparsers(dest="benchmark", required=True, metavar="BENCHMARK")
+    for name in (*report.BENCHMARKS, "all"):
+        about = " ".join(report.ABOUT[name].split())
+        own_options(commands.add_parser(name, parents=[shared], help=about, description=about), name)
+    return top
 
 
-def machine() -> dict[str, Any]:
-    from importlib.metadata import version
-
-    threads = os.environ.get("OMP_NUM_THREADS", "as the libraries choose")
-    versions = {name: version(name) for name in ("numpy", "torch", "transformers")}
-    return {"cpus": os.cpu_count(), "threads": threads, "python": platform.python_version(), **versions}
-
-
-def table(facts: dict[str, Any]) -> str:
-    """The numbers side by side, and the ratio ours / theirs: below 1 is less memory, or faster."""
-    ours, theirs = (facts["results"][name] for name in LIBRARIES)
-    lines = [f"{facts['benchmark']}, {facts['model']}, weights {_shown('file_bytes', facts['file_bytes'])}"]
-    lines.append(f"{'':18}" + "".join(f"{title:>16}" for title in (*LIBRARIES, "ratio")))
-    for name, mine in ours.items():
-        label = name.replace("_bytes", "").replace("_", " ")
-        row = f"{_shown(name, mine):>16}{_shown(name, theirs[name]):>16}{mine / theirs[name]:16.2f}"
-        lines.append(f"{label:18}{row}")
-    return "\n".join([*lines, ", ".join(f"{name} {value}" for name, value in facts["machine"].items())])
-
-
-def _shown(name: str, value: float) -> str:
-    return f"{value / 1e9:,.3f} GB" if name.endswith("bytes") else f"{value:.3f} s"
+def own_options(command: argparse.ArgumentParser, name: str) -> None:
+    """The options that this benchmark alone has; `all` has those of each."""
+    for of, option, kind, default, metavar, about in OWN:
+        if name in (of, "all"):
+            command.add_argument(option, type=kind, default=default, metavar=metavar, help=about)
+        else:
+            command.set_defaults(**{option.strip("-").replace("-", "_"): default})
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    top = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    commands = top.add_subparsers(dest="benchmark", required=True)
-    for name, benchmark in BENCHMARKS.items():
-        command = commands.add_parser(name, help=benchmark.__doc__)
-        where = command.add_mutually_exclusive_group()
-        where.add_argument("--model", metavar="M", help="demo, a folder or a hub id, in place of random weights")
-        where.add_argument("--size", choices=SIZES, default="base", help="of the random weights (base)")
-        command.add_argument("--repeat", type=int, default=3, metavar="N", help="runs of each (3); the least counts")
-        command.add_argument("--json", action="store_true", help="print JSON, for a program to read")
-    options = top.parse_args(argv)
-    if options.repeat < 1:
-        top.error("--repeat must be 1 or more")
+    """Measure and print: 0, or 2 and one line when something cannot be, or 130 when it was interrupted."""
+    options = parser().parse_args(argv)
+    facts = machine.facts(options.threads)
+    named = {"benchmark": options.benchmark, "model": options.model or options.size, "peers": options.peers}
     try:
-        facts = BENCHMARKS[options.benchmark](options) | {"machine": machine()}
+        found = report.measured(options)
     except InputError as error:
         print(f"bench: error: {error}", file=sys.stderr)
         return 2
-    print(json.dumps(facts, indent=1) if options.json else table(facts))
+    except KeyboardInterrupt:
+        print("bench: error: interrupted", file=sys.stderr)
+        return 130
+    shown = named | {"dtype": options.dtype, "backend": options.backend, "rounds": options.rounds} | found
+    shown["machine"] = facts | found["machine"]
+    print(json.dumps(shown, indent=1) if options.json else table.text(shown))
     return 0
 
 

@@ -1,0 +1,171 @@
+"""What needs a process of its own each time: loading, the first token of a cold start, and memory."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from minibiogpt import BioGptConfig
+from tools.benching import limits
+from tools.benching.cases import random_ids
+from tools.benching.rounds import OURS, THEIRS, Setup, rotated
+from tools.benching.workers import run_alone
+
+# What each process runs; it prints JSON. `measured(step)` tells seconds, `peak()` bytes.
+PRELUDE = """
+import json, sys, time
+def measured(step):
+    start = time.perf_counter()
+    result = step()
+    return result, time.perf_counter() - start
+folder, dtype, backend, threads, attention = sys.argv[1:6]
+"""
+RESIDENT = """
+from tools.benching.answer import resident
+def peak():
+    return resident("VmHWM")
+"""
+IMPORT = {
+    OURS: "from minibiogpt import BioGptForCausalLM",
+    THEIRS: "import torch, transformers; torch.set_num_threads(int(threads)); torch.inference_mode().__enter__()",
+}
+MODEL = {
+    OURS: "BioGptForCausalLM.from_pretrained(folder, dtype=dtype, backend=backend)",
+    THEIRS: (
+        "transformers.BioGptForCausalLM.from_pretrained("
+        "folder, dtype=getattr(torch, dtype), attn_implementation=attention).eval()"
+    ),
+}
+GIVEN = {OURS: "", THEIRS: "ids = torch.tensor(ids)"}  # what turns a list of ids into what the library takes
+GENERATE = {
+    OURS: "model.generate(ids, do_sample=False, progress=False, {options}).tolist()",
+    THEIRS: "model.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, {options}).tolist()",
+}
+FORWARD = {OURS: "model(ids).logits", THEIRS: "model(ids).logits"}
+
+LOAD_REPORT = """
+print(json.dumps({"imported_bytes": imported, "loaded_bytes": loaded, "peak_bytes": peak(),
+                  "load_seconds": load, "forward_seconds": forward}))
+"""
+LOAD = {
+    library: f"""{RESIDENT}
+{IMPORT[library]}
+imported = peak()
+model, load = measured(lambda: {MODEL[library]})
+loaded = peak()
+ids = [[2, 5, 9, 11]]
+{GIVEN[library]}
+_, forward = measured(lambda: {FORWARD[library]})
+"""
+    for library in (OURS, THEIRS)
+}
+FIRST = {
+    library: f"""
+begun = time.perf_counter()
+{IMPORT[library]}
+imported = time.perf_counter() - begun
+model, load = measured(lambda: {MODEL[library]})
+ids = json.loads(sys.argv[6])
+{GIVEN[library]}
+found, token = measured(lambda: {GENERATE[library].format(options="max_new_tokens=1, min_new_tokens=1")})
+print(json.dumps({{"result": found[0][-1], "import": imported, "load": load, "token": token}}))
+"""
+    for library in (OURS, THEIRS)
+}
+MEMORY = {
+    library: f"""{RESIDENT}
+{IMPORT[library]}
+bytes = {{"import": peak()}}
+model = {MODEL[library]}
+bytes["load"] = peak()
+ids, N = json.loads(sys.argv[6]), int(sys.argv[7])
+{GIVEN[library]}
+{GENERATE[library].format(options="max_new_tokens=1, min_new_tokens=1")}
+bytes["forward"] = peak()
+new = N - len(ids[0])
+{GENERATE[library].format(options="max_new_tokens=new, min_new_tokens=new")}
+bytes["generate"] = peak()
+print(json.dumps(bytes))
+"""
+    for library in (OURS, THEIRS)
+}
+NOBODY = {OURS: "ids[:, 0] != ids[:, 0]", THEIRS: "torch.zeros(len(ids), dtype=torch.bool)"}
+STEADY = {
+    library: f"""{RESIDENT}
+{IMPORT[library]}
+model = {MODEL[library]}
+ids, new, every = json.loads(sys.argv[6]), int(sys.argv[7]), int(sys.argv[8])
+{GIVEN[library]}
+steps, found = 0, []
+def note(ids, scores, **options):
+    global steps
+    steps += 1
+    if steps % every == 0:
+        found.append(resident())
+    return {NOBODY[library]}
+{GENERATE[library].format(options="max_new_tokens=new, min_new_tokens=new, stopping_criteria=[note]")}
+print(json.dumps(found))
+"""
+    for library in (OURS, THEIRS)
+}
+FIRST_PROMPT, LONG_PROMPT, LONG_NEW, EVERY = 20, 1000, 2000, 100
+
+
+def run(scripts: dict[str, str], side: str, setup: Setup, *arguments: object, folder: Path | None = None) -> Any:
+    """The script of this side's library: ours, or a peer's attention."""
+    script, attention = (scripts[OURS], "none") if side == "ours" else (scripts[THEIRS], side)
+    common = (folder or setup.folder, setup.dtype, setup.backend, setup.threads, attention)
+    return run_alone(PRELUDE + script, *common, *arguments, threads=setup.threads)
+
+
+def load(setup: Setup) -> dict[str, Any]:
+    """Time and memory of loading, and of the first forward pass: the least of all rounds, taken in turn."""
+    print("bench: load", file=sys.stderr)
+    sides, files = ["ours", setup.peers[0]], sum(path.stat().st_size for path in setup.folder.glob("*.safetensors"))
+    runs: dict[str, list[dict[str, float]]] = {side: [] for side in sides}
+    for turn in range(setup.rounds):
+        for side in rotated(sides, turn):
+            runs[side].append(run({name: LOAD[name] + LOAD_REPORT for name in LOAD}, side, setup))
+    names = {OURS: "ours", THEIRS: setup.peers[0]}
+    return {"file_bytes": files, "results": {name: least(runs[side]) for name, side in names.items()}, "runs": runs}
+
+
+def least(runs: list[dict[str, float]]) -> dict[str, float]:
+    """The least of each number: what else the machine did can only add to it."""
+    return {name: min(run[name] for run in runs) for name in runs[0]}
+
+
+def first_token(setup: Setup, config: BioGptConfig) -> dict[str, Any]:
+    """A cold process, from its start to its end, that gives one token: seconds by side, and which tokens are equal."""
+    print("bench: first token of a cold process", file=sys.stderr)
+    sides = ["ours", setup.peers[0]]
+    ids = random_ids(config, 1, min(FIRST_PROMPT, config.max_position_embeddings - 1))
+    seconds: dict[str, list[dict[str, float]]] = {side: [] for side in sides}
+    results = {}
+    for turn in range(-1, setup.rounds):  # one more, that is not counted: files come into the system's cache
+        for side in rotated(sides, turn):
+            begun = time.perf_counter()
+            facts = run(FIRST, side, setup, ids)
+            results[side] = facts.pop("result")
+            if turn >= 0:
+                seconds[side].append(facts | {"whole": time.perf_counter() - begun})
+    return {"same": {setup.peers[0]: results["ours"] == results[setup.peers[0]]}, "seconds": seconds}
+
+
+def memory(setup: Setup, config: BioGptConfig, long: Path, new: int = LONG_NEW) -> dict[str, Any]:
+    """The peak after each stage, beside what must be there; and what is resident as one generation goes on."""
+    N = config.max_position_embeddings
+    T = min(LONG_PROMPT, N - 1)
+    needed, found = limits.least_memory(config, T), {}
+    small = BioGptConfig.from_pretrained(long)
+    ids, start = random_ids(config, 1, T), random_ids(small, 1, FIRST_PROMPT)
+    for side in ("ours", *setup.peers):
+        print(f"bench: memory, {side}", file=sys.stderr)
+        peaks = run(MEMORY, side, setup, ids, N)
+        steady = run(STEADY, side, setup, start, new, EVERY, folder=long)
+        ratio = (peaks["generate"] - peaks["import"]) / needed
+        found[side] = {"peak_bytes": peaks, "over_needed": ratio, "resident_bytes": steady}
+    facts = {"tokens": T, "positions": N, "needed_bytes": needed, "every": EVERY}
+    return facts | {"cache_bytes": limits.cache_bytes(small, EVERY), "sides": found}

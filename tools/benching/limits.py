@@ -1,0 +1,134 @@
+"""What the machine allows: bytes that must be read, operations that must be done, and the seconds of the slower one.
+
+A multiplication and an addition are two operations. Letters as in BioGptConfig: T positions now, on top of ``past``
+positions in the cache; ``asked`` positions get logits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from minibiogpt import BioGptConfig
+
+
+@dataclass(frozen=True)
+class Work:
+    """Bytes that must be read from memory, and operations.
+
+    Examples
+    --------
+    >>> Work(100, 8) + Work(20, 1)
+    Work(bytes=120, operations=9)
+    """
+
+    bytes: float
+    operations: float
+
+    def __add__(self, other: Work) -> Work:
+        return Work(self.bytes + other.bytes, self.operations + other.operations)
+
+    def limit(self, rates: Rates) -> float:
+        """Seconds: max(bytes / bandwidth, operations / rate).
+
+        Examples
+        --------
+        >>> Work(100, 8).limit(Rates(bandwidth=50, operations=2))
+        4.0
+        """
+        return max(self.bytes / rates.bandwidth, self.operations / rates.operations)
+
+
+@dataclass(frozen=True)
+class Rates:
+    """What was measured: bytes read a second, operations a second."""
+
+    bandwidth: float
+    operations: float
+
+
+def matrix_weights(config: BioGptConfig) -> int:
+    """Weights of the matrices of all layers: L (4 D D + 2 D F)."""
+    D, F = config.hidden_size, config.intermediate_size
+    return config.num_hidden_layers * (4 * D * D + 2 * D * F)
+
+
+def layer_weights(config: BioGptConfig) -> int:
+    """All weights of all layers: the matrices, and L (9 D + F) in biases and norms."""
+    D, F = config.hidden_size, config.intermediate_size
+    return matrix_weights(config) + config.num_hidden_layers * (9 * D + F)
+
+
+def head_weights(config: BioGptConfig) -> int:
+    """V D."""
+    return config.vocab_size * config.hidden_size
+
+
+def seen_positions(T: int, past: int = 0) -> int:
+    """How many positions T new ones look at together, each at all before it and at itself: T past + T (T + 1) / 2.
+
+    Examples
+    --------
+    >>> seen_positions(3), seen_positions(1, 9)
+    (6, 10)
+    """
+    return T * past + T * (T + 1) // 2
+
+
+def operations(config: BioGptConfig, T: int, past: int = 0, asked: int = 1, rows: int = 1) -> int:
+    """Of ``rows`` rows: 2 weights T, 4 D L for each position that is seen (scores and mixing), and 2 V D asked."""
+    attention = 4 * config.hidden_size * config.num_hidden_layers * seen_positions(T, past)
+    return rows * (2 * matrix_weights(config) * T + attention + 2 * head_weights(config) * asked)
+
+
+def bytes_read(config: BioGptConfig, past: int = 0, asked: int = 1, rows: int = 1, width: int = 4) -> int:
+    """``width`` times: every weight of the layers once, the head's once if it is asked, and the cache, 2 L D past rows.
+
+    Left out, as it is small: the rows of the embeddings. What is written and read again (activations) could stay in
+    the processor's caches, so that it is no part of the limit. Beams count as rows, though they share the prompt.
+    """
+    weights = layer_weights(config) + (head_weights(config) if asked else 0)
+    return width * weights + cache_bytes(config, past, rows, width)
+
+
+def cache_bytes(config: BioGptConfig, positions: int, rows: int = 1, width: int = 4) -> int:
+    """Keys and values of all layers: 2 L D for each position."""
+    return width * 2 * config.num_hidden_layers * config.hidden_size * positions * rows
+
+
+def forward(config: BioGptConfig, T: int, past: int = 0, asked: int = 1, rows: int = 1) -> Work:
+    """One forward pass."""
+    return Work(bytes_read(config, past, asked, rows), operations(config, T, past, asked, rows))
+
+
+def mean_step(config: BioGptConfig, T: int, new: int, rows: int = 1) -> Work:
+    """The mean of the steps from the second new token to the last: one position, on top of T to T + new - 2.
+
+    Examples
+    --------
+    >>> config = BioGptConfig()
+    >>> mean_step(config, 10, 2) == forward(config, 1, past=10)
+    True
+    """
+    steps = [forward(config, 1, past, rows=rows) for past in range(T, T + new - 1)]
+    whole = sum(steps, Work(0, 0))
+    return Work(whole.bytes / len(steps), whole.operations / len(steps))
+
+
+def scoring(config: BioGptConfig, lengths: list[int], batches: list[list[int]]) -> Work:
+    """Rows of these lengths in these batches: the weights are read once a batch; every token but the last is scored."""
+    done = sum(operations(config, n, asked=n - 1) for n in lengths)
+    return Work(bytes_read(config) * len(batches), done)
+
+
+def least_memory(config: BioGptConfig, T: int, width: int = 4) -> int:
+    """Bytes of the weights, a full cache, the arrays of one layer that live together, and one position's logits.
+
+    Weights: layers, embeddings (of which the head is one), the last norm. Cache: 2 L D N. One layer over T positions:
+    what comes in, normalised, query, key, value, context, what goes out (7 T D), fc1 before and after the activation
+    (2 T F). Logits: V.
+    """
+    D, F, N = config.hidden_size, config.intermediate_size, config.max_position_embeddings
+    embeddings = head_weights(config) + (N + 2) * D + 2 * D
+    head = 0 if config.tie_word_embeddings else head_weights(config)
+    weights = layer_weights(config) + embeddings + head
+    return cache_bytes(config, N, width=width) + width * (weights + 7 * T * D + 2 * T * F + config.vocab_size)

@@ -1,0 +1,55 @@
+"""What was measured on: processor, cores, libraries, load."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import os
+import platform
+from typing import Any
+
+import numpy as np
+
+
+def usable_cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def processor() -> str:
+    """The processor as Linux calls it, or as Python does."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as facts:
+            return next(line.partition(":")[2].strip() for line in facts if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def blas() -> str:
+    """NumPy's BLAS and its version."""
+    found = np.show_config(mode="dicts")
+    facts = found.get("Build Dependencies", {}).get("blas", {}) if found else {}
+    return f"{facts.get('name', 'unknown')} {facts.get('version', '')}".strip()
+
+
+def version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "absent"
+
+
+def facts(threads: int) -> dict[str, Any]:
+    """To be taken before anything is measured: the load is that of what else goes on."""
+    return {
+        "processor": processor(),
+        "cores": usable_cores(),
+        "threads": threads,
+        "load_before": round(os.getloadavg()[0], 2),
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "numpy_blas": blas(),
+        **{name: version(name) for name in ("torch", "transformers", "sacremoses")},
+        "wait_policy": os.environ.get("OMP_WAIT_POLICY", "default"),
+    }

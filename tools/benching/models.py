@@ -1,0 +1,117 @@
+"""The models that are measured: the demo, a folder, or random weights that are made once and kept."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minibiogpt import BioGptConfig
+from minibiogpt.checkpoint import base_shapes
+from minibiogpt.errors import InputError
+from minibiogpt.files import folder_beside
+from minibiogpt.hub import find_model
+from minibiogpt.stored import Outgoing, stored_tensors, write_tensors
+
+DEMO = "demo"
+LARGE: dict[str, Any] = {
+    "vocab_size": 57717, "hidden_size": 1600, "num_hidden_layers": 48, "num_attention_heads": 25,
+    "intermediate_size": 6400, "max_position_embeddings": 2048,
+}  # fmt: skip
+SIZES: dict[str, dict[str, Any]] = {"base": {}, "large": LARGE}
+LONG_POSITIONS = 2200  # of the small model that generates 2,000 tokens in one go
+BLOCK = 1 << 22  # random numbers made in one go
+
+
+def default_cache() -> Path:
+    """Where random models are kept: $XDG_CACHE_HOME, or ~/.cache, and minibiogpt/bench in it."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "minibiogpt" / "bench"
+
+
+def chosen_model(model: str | None, size: str, cache: Path) -> Path:
+    """The folder that --model or --size means.
+
+    Raises
+    ------
+    InputError
+        If --model names nothing that holds a model, or what lies in the cache is another model.
+    """
+    if model is None:
+        return find_model(DEMO) if size == DEMO else kept_model(size, BioGptConfig(**SIZES[size]), cache)
+    folder = find_model(model)
+    if not (folder / "config.json").is_file():
+        raise InputError("--model must be demo, a folder with config.json, or a hub id", str(folder), "check the path")
+    return folder
+
+
+def long_model(cache: Path) -> Path:
+    """Random weights of the demo's sizes, with positions for 2,000 new tokens."""
+    sizes = vars(BioGptConfig.from_pretrained(find_model(DEMO)))
+    kept = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
+    config = BioGptConfig(**{name: sizes[name] for name in kept}, max_position_embeddings=LONG_POSITIONS)
+    return kept_model("long", config, cache)
+
+
+def kept_model(name: str, config: BioGptConfig, cache: Path) -> Path:
+    """Random weights in the folder cache/name: those that lie there, or new ones, written beside and renamed.
+
+    Raises
+    ------
+    InputError
+        If another model lies there; it may be somebody's, so that nothing is removed.
+    """
+    folder = cache / name
+    if folder.is_dir() and any(folder.iterdir()):
+        if not _is_wanted(folder, config):
+            must = f"{folder} must hold the random model that bench makes"
+            raise InputError(must, "another config, or other tensors", "remove the folder, or choose another --cache")
+        return folder
+    print(f"bench: making random weights of size {name}, kept in {folder}", file=sys.stderr)
+    with folder_beside(folder) as beside:
+        make_model(beside, config)
+    return folder
+
+
+def _is_wanted(folder: Path, config: BioGptConfig) -> bool:
+    """Whether the config and the names and shapes in the header are what would be written."""
+    try:
+        found = {name: (t.dtype, t.shape) for name, t in stored_tensors(folder).items()}
+        same = _sizes(BioGptConfig.from_pretrained(folder)) == _sizes(config)
+    except InputError:
+        return False
+    return same and found == {name: (t.dtype, t.shape) for name, t in random_tensors(config).items()}
+
+
+def _sizes(config: BioGptConfig) -> dict[str, Any]:
+    return {name: value for name, value in vars(config).items() if name != "extra"}
+
+
+def make_model(folder: Path, config: BioGptConfig) -> None:
+    """config.json and random float32 weights, of which no more than a block is in memory."""
+    write_tensors(folder / "model.safetensors", random_tensors(config))
+    config.save_pretrained(folder)
+
+
+def random_tensors(config: BioGptConfig) -> dict[str, Outgoing]:
+    """Each tensor's shape, and its numbers: normal, of the config's range; those of a norm's weight around 1."""
+    rng = np.random.default_rng(0)
+
+    def blocks(shape: tuple[int, ...], norm: bool) -> Callable[[], Iterator[np.ndarray]]:
+        def draw() -> Iterator[np.ndarray]:
+            left = int(np.prod(shape))
+            while left:
+                count = min(left, BLOCK)
+                noise = rng.standard_normal(count, dtype=np.float32) * np.float32(config.initializer_range)
+                yield noise + np.float32(1) if norm else noise
+                left -= count
+
+        return draw
+
+    return {
+        f"biogpt.{name}": Outgoing("F32", shape, blocks(shape, name.endswith("norm.weight")))
+        for name, shape in base_shapes(config).items()
+    }

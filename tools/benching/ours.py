@@ -1,0 +1,101 @@
+"""The worker that holds minibiogpt: python -m tools.benching.ours FOLDER --threads N --dtype D --backend B"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import time
+from typing import Any
+
+import numpy as np
+
+from minibiogpt import BioGptForCausalLM, BioGptTokenizer
+from tools.benching.answer import Outcome, StepClock, best, digests, in_threads, serve
+
+
+class Ours:
+    """The jobs, on one model that is loaded when the first of them needs it."""
+
+    def __init__(self, folder: str, dtype: str, backend: str, threads: int) -> None:
+        self.folder, self.dtype, self.backend, self.threads = folder, dtype, backend, threads
+
+    @functools.cached_property
+    def model(self) -> BioGptForCausalLM:
+        return BioGptForCausalLM.from_pretrained(self.folder, dtype=self.dtype, backend=self.backend)
+
+    def _host(self, array: Any) -> np.ndarray:
+        """The array in NumPy: with another backend this also waits until it is there."""
+        return self.model.backend.to_numpy(array)
+
+    def prefill(self, ids: list[list[int]]) -> Outcome:
+        """The logits of all positions, no cache; what came out: the likeliest id after each row."""
+        model, given = self.model, np.array(ids)
+        start = time.perf_counter()
+        logits = self._host(model(given, use_cache=False).logits)
+        return {"whole": time.perf_counter() - start}, logits[:, -1].argmax(axis=-1).tolist()
+
+    def generate(self, ids: list[list[int]], new: int, beams: int = 1) -> Outcome:
+        """Greedy, or beam search, with every step noted."""
+        model, given, clock = self.model, np.array(ids), StepClock()
+
+        def note(so_far: Any, scores: Any) -> Any:
+            clock.note()
+            return so_far[:, 0] != so_far[:, 0]  # nobody stops
+
+        clock.begun = time.perf_counter()
+        found = self._host(
+            model.generate(
+                given, max_new_tokens=new, min_new_tokens=new, num_beams=beams, do_sample=False, progress=False,
+                early_stopping=False, length_penalty=1.0, stopping_criteria=[note],
+            )
+        )  # fmt: skip
+        return clock.times(time.perf_counter(), new), found[:, len(ids[0]) :].tolist()
+
+    def score(self, rows: list[list[int]], batches: list[list[int]]) -> Outcome:
+        """ln p of each row; the batches are those that score makes by itself."""
+        model = self.model
+        start = time.perf_counter()
+        totals = self._host(model.score(rows).total)
+        return {"whole": time.perf_counter() - start}, totals.tolist()
+
+    def tokenize(self, texts: list[str], vocab: str) -> Outcome:
+        """Texts to ids by a tokenizer that has seen no word yet."""
+        tokenizer = BioGptTokenizer.from_pretrained(vocab)
+        start = time.perf_counter()
+        rows = [tokenizer.encode(text) for text in texts]
+        return {"whole": time.perf_counter() - start}, digests(rows)
+
+    def bandwidth(self, size: int, tries: int) -> Outcome:
+        """Bytes a second of reading ``size`` bytes of float32 once: the fastest of four ways."""
+        x = np.ones(size // 4, dtype=np.float32)
+        matrix, ones = x[: size // 4096 * 1024].reshape(-1, 1024), np.ones(1024, dtype=np.float32)
+        parts = np.array_split(x, self.threads)
+        ways = {
+            "sum": lambda: x.sum(),
+            "sum in threads": lambda: in_threads(np.sum, parts),
+            "dot": lambda: np.dot(x, x),
+            "matrix-vector": lambda: matrix @ ones,
+        }
+        found = {name: x.nbytes / best(way, tries) for name, way in ways.items()}
+        return {}, max(found.values())
+
+    def gemm(self, m: int, k: int, n: int, tries: int) -> Outcome:
+        """Operations a second of an m x k by k x n product in float32."""
+        a, b = np.ones((m, k), dtype=np.float32), np.ones((k, n), dtype=np.float32)
+        return {}, 2 * m * k * n / best(lambda: a @ b, tries)
+
+
+JOBS = ("prefill", "generate", "score", "tokenize", "bandwidth", "gemm")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder")
+    for name, kind in (("--dtype", str), ("--backend", str), ("--threads", int)):
+        parser.add_argument(name, type=kind, required=True)
+    ours = Ours(**vars(parser.parse_args()))
+    serve({name: getattr(ours, name) for name in JOBS})
+
+
+if __name__ == "__main__":
+    main()

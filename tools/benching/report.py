@@ -1,0 +1,126 @@
+"""From measurements to the report: every number that was taken, medians, ratios, limits."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from minibiogpt import BioGptConfig
+from tools.benching import alone, cases, limits, models, numbers
+from tools.benching.limits import Rates, Work
+from tools.benching.rounds import Pair, Setup, fastest
+
+BANDWIDTH_BYTES = (1 << 28, 1 << 30)  # what is read: of small models, and of those above SMALL weights
+SMALL = 1 << 24
+GEMM = (1024, 4096, 4096)
+ALONE = ("load", "first-token", "memory")
+BENCHMARKS = (*cases.TIMED, "first-token", "load", "growth", "memory")
+ABOUT = {name: make.__doc__ or "" for name, make in cases.TIMED.items()} | {
+    "first-token": "a process from start to end: import, load, one token after 20; in wall time",
+    "load": "from_pretrained in float32 and one forward pass of 4 tokens: seconds and peak memory",
+    "growth": "seconds = a + b operations over 64 to 1,000 tokens, fitted for prefill and for a step of decode",
+    "memory": "the peak after each stage, beside what must be there; and whether anything grows over 2,000 tokens",
+    "all": "every one of these, one after the other, in one table",
+}
+
+
+def row_of(row: cases.Row, name: str, measured: dict[str, Any], extra: tuple[str, ...] = ()) -> dict[str, Any]:
+    """One line of the table, with every single measurement; the limit is added when the rates are known."""
+    each = {side: [1000 * times[name] for times in runs] for side, runs in measured["seconds"].items()}
+    return {
+        "case": row.label,
+        "milliseconds": {side: numbers.spread(values)._asdict() | {"each": values} for side, values in each.items()},
+        "ratios": {
+            side: numbers.ratio(each["ours"], values)._asdict()
+            for side, values in each.items()
+            if side != "ours" and side not in extra
+        },
+        "same": measured["same"],
+        "things": row.things,
+        "work": row.work and {"bytes": row.work.bytes, "operations": row.work.operations},
+        "limit_milliseconds": None,
+        "over_limit": None,
+    }
+
+
+def limited(row: dict[str, Any], rates: Rates) -> dict[str, Any]:
+    """The row with what the machine allows, and ours over it."""
+    if not row["work"]:
+        return row
+    limit = 1000 * Work(**row["work"]).limit(rates)
+    return row | {"limit_milliseconds": limit, "over_limit": row["milliseconds"]["ours"]["median"] / limit}
+
+
+def timed_rows(pair: Pair, found: list[cases.Case]) -> list[dict[str, Any]]:
+    rows = []
+    for case in found:
+        measured = pair.measured(case)
+        rows += [row_of(row, name, measured, tuple(n for n, _ in case.extra)) for name, row in case.rows.items()]
+    return rows
+
+
+def first_token_row(setup: Setup, config: BioGptConfig) -> dict[str, Any]:
+    """The row of whole processes, and the medians of their parts."""
+    measured = alone.first_token(setup, config)
+    row = row_of(cases.Row("first token, cold"), "whole", measured)
+    parts = {
+        side: {name: 1000 * numbers.spread([run[name] for run in runs]).median for name in ("import", "load", "token")}
+        for side, runs in measured["seconds"].items()
+    }
+    return row | {"parts": parts, "each_process": measured["seconds"]}
+
+
+def growth(pair: Pair, config: BioGptConfig) -> dict[str, Any]:
+    """For each way to grow and each side: medians, and the line through them; a line needs two points."""
+    found = {}
+    for name, points in cases.growing(config).items():
+        if len(points) < 2:
+            continue
+        each: dict[str, list[list[float]]] = {}
+        for case, key, _ in points:
+            for side, runs in pair.measured(case)["seconds"].items():
+                each.setdefault(side, []).append([run[key] for run in runs])
+        operations = [work.operations for *_, work in points]
+        sides = {}
+        for side, runs in each.items():
+            medians = [numbers.spread(one).median for one in runs]
+            sides[side] = {"each": runs, "seconds": medians} | numbers.growth(operations, medians)
+        tokens = [len(case.request["ids"][0]) for case, *_ in points]
+        found[name] = {"tokens": tokens, "operations": operations, "sides": sides}
+    return found
+
+
+def in_workers(names: list[str], setup: Setup, config: BioGptConfig, options: argparse.Namespace) -> dict[str, Any]:
+    """What the pair of workers measures, between two measurements of what the machine can do."""
+    made = [case for name in names if name in cases.TIMED for case in cases.TIMED[name](config, options)]
+    size = BANDWIDTH_BYTES[limits.layer_weights(config) > SMALL]
+    found: dict[str, Any] = {}
+    with Pair(setup) as pair:
+        before = pair.rates(size, GEMM)
+        rows = timed_rows(pair, made)
+        if "growth" in names:
+            found["growth"] = growth(pair, config)
+        after = pair.rates(size, GEMM)
+    rates = fastest(before, after)
+    found["machine"] = vars(rates) | {"rates": {"before": before, "after": after}}
+    return found | {"rows": [limited(row, rates) for row in rows]}
+
+
+def measured(options: argparse.Namespace) -> dict[str, Any]:
+    """The whole report of one command line."""
+    names = list(BENCHMARKS) if options.benchmark == "all" else [options.benchmark]
+    folder = models.chosen_model(options.model, options.size, options.cache)
+    config = BioGptConfig.from_pretrained(folder)
+    setup = Setup(
+        folder.resolve(), options.peers, options.threads, options.rounds, options.dtype, options.backend
+    )  # fmt: skip
+    found: dict[str, Any] = {"rows": [], "machine": {}}
+    if set(names) - set(ALONE):
+        found = in_workers(names, setup, config, options)
+    if "first-token" in names:
+        found["rows"].append(first_token_row(setup, config))
+    if "load" in names:
+        found |= alone.load(setup)
+    if "memory" in names:
+        found["memory"] = alone.memory(setup, config, models.long_model(options.cache), options.long_new)
+    return found

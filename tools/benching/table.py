@@ -1,0 +1,146 @@
+"""The report as text: a line for each row, and blocks for loading, growth, memory and the machine."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from typing import Any
+
+WIDTH = 120
+GAP = " "
+
+
+def text(report: dict[str, Any]) -> str:
+    """Everything that was measured, in lines of ``WIDTH`` as long as the numbers are ordinary."""
+    blocks = [f"{report['benchmark']}, {report['model']}, {report['dtype']} on {report['backend']}"]
+    if report.get("rows"):
+        blocks.append(timed(report["rows"], report["peers"]))
+    for name, block in (("results", loading), ("growth", growing), ("memory", remembering)):
+        if name in report:
+            blocks.append(block(report))
+    return "\n\n".join([*blocks, machine(report["machine"])])
+
+
+def timed(rows: Sequence[dict[str, Any]], peers: Sequence[str]) -> str:
+    """One line a row: medians with the least and largest, ratios with theirs within a round, and the limit."""
+    titles = ["milliseconds", "ours", *peers, *(f"ours/{peer}" for peer in peers), "limit", "/limit"]
+    lines = [titles, *(_cells(row, peers) for row in rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(titles))]
+    shown = [GAP.join(f"{cell:{'<' if i == 0 else '>'}{widths[i]}}" for i, cell in enumerate(line)) for line in lines]
+    return "\n".join([line.rstrip() for line in shown] + [note for row in rows for note in notes(row)])
+
+
+def _cells(row: dict[str, Any], peers: Sequence[str]) -> list[str]:
+    stand_in = {peers[0]: "transformers"}  # where attention plays no part
+    times, ratios = row["milliseconds"], row["ratios"]
+    names = [peer if peer in times else stand_in.get(peer, "") for peer in peers]
+    cells = [row["case"], spread_of(times["ours"])]
+    cells += [spread_of(times[name]) if name in times else "" for name in names]
+    cells += [ratio_of(ratios[name]) if name in ratios else "" for name in names]
+    if row["limit_milliseconds"] is None:
+        return [*cells, "", ""]
+    return [*cells, number(row["limit_milliseconds"]), f"{row['over_limit']:.2f}"]
+
+
+def number(value: float) -> str:
+    """Three digits, or all those before the point.
+
+    Examples
+    --------
+    >>> number(0.01234), number(1.5), number(9.996), number(12345.6)
+    ('0.0123', '1.50', '10.0', '12346')
+    """
+    for least, form in ((99.95, ".0f"), (9.995, ".1f"), (0.9995, ".2f"), (0.09995, ".3f")):
+        if abs(value) >= least:
+            return f"{value:{form}}"
+    return f"{value:.4f}"
+
+
+def spread_of(values: dict[str, float]) -> str:
+    return f"{number(values['median'])} [{number(values['least'])}-{number(values['largest'])}]"
+
+
+def ratio_of(values: dict[str, float]) -> str:
+    return f"{values['median']:.2f} {values['least']:.2f}-{values['largest']:.2f}"
+
+
+def notes(row: dict[str, Any]) -> list[str]:
+    """What a line cannot hold: rates, further sides, parts, and results that differ."""
+    found = [
+        f"{row['case']}: {side} gave another result than ours; where weights are random, near ties can do that"
+        for side, same in row["same"].items()
+        if not same
+    ]
+    times = row["milliseconds"]
+    if row["things"]:
+        rates = [f"{side} {row['things'] / values['median'] * 1000:,.0f}" for side, values in times.items()]
+        found.append(f"{row['case']}, a second: {', '.join(rates)}")
+    found += [f"{row['case']}: {s} took {spread_of(v)} ms" for s, v in times.items() if s not in _paired(row)]
+    for side, parts in row.get("parts", {}).items():
+        found.append(f"{row['case']}, {side}: {', '.join(f'{name} {number(x)} ms' for name, x in parts.items())}")
+    return [f"  {note}" for note in found]
+
+
+def _paired(row: dict[str, Any]) -> set[str]:
+    return {"ours", *row["ratios"]}
+
+
+def loading(report: dict[str, Any]) -> str:
+    """The numbers side by side, and the ratio ours / theirs: below 1 is less memory, or faster."""
+    ours, theirs = report["results"].values()
+    lines = [f"load, weights {shown('file_bytes', report['file_bytes'])}, the least of all rounds"]
+    lines.append(f"{'':18}" + "".join(f"{title:>16}" for title in (*report["results"], "ratio")))
+    for name, mine in ours.items():
+        label = name.replace("_bytes", "").replace("_", " ")
+        row = f"{shown(name, mine):>16}{shown(name, theirs[name]):>16}{mine / theirs[name]:16.2f}"
+        lines.append(f"{label:18}{row}")
+    return "\n".join(lines)
+
+
+def shown(name: str, value: float) -> str:
+    return f"{value / 1e9:,.3f} GB" if name.endswith("bytes") else f"{value:.3f} s"
+
+
+def growing(report: dict[str, Any]) -> str:
+    """Each point: measured, on the line seconds = a + b operations, and the difference."""
+    lines = ["growth: seconds = a + b operations, by least squares; milliseconds measured, (fitted, difference)"]
+    for name, found in report["growth"].items():
+        lines.append(f"{name}, at " + ", ".join(map(str, found["tokens"])) + " tokens")
+        for side, facts in found["sides"].items():
+            points = zip(facts["seconds"], facts["fitted_seconds"], facts["percent"], strict=True)
+            shown_points = [f"{number(1000 * s)} ({number(1000 * f)}, {p:+.0f}%)" for s, f, p in points]
+            rate = "below 0" if facts["gflops"] is None else f"{number(facts['gflops'])} GFLOP/s"
+            lines.append(
+                f"  {side:6} a {number(1000 * facts['fixed_seconds'])} ms, b {rate}: {'  '.join(shown_points)}"
+            )
+    return "\n".join(lines)
+
+
+def remembering(report: dict[str, Any]) -> str:
+    """The peaks, their ratio to what must be there, and what is resident while 2,000 tokens come."""
+    facts = report["memory"]
+    needed = f"weights, cache and one layer's activations: {mega(facts['needed_bytes'])}"
+    lines = [f"memory, MB; {needed}", f"  {'peak after':12}{'import':>9}{'load':>9}{facts['tokens']:>7} t"]
+    lines[-1] += f"{facts['positions']:>7} t{'(peak - import) / needed':>26}"
+    for side, found in facts["sides"].items():
+        peaks = "".join(f"{mega(value):>9}" for value in found["peak_bytes"].values())
+        lines.append(f"  {side:12}{peaks}{found['over_needed']:26.2f}")
+    cache = f"of which its cache takes {mega(facts['cache_bytes'])} each time"
+    lines.append(f"resident after every {facts['every']} new tokens of one generation by a small model, MB, {cache}")
+    for side, found in facts["sides"].items():
+        lines += textwrap.wrap(
+            f"  {side}: " + " ".join(map(mega, found["resident_bytes"])), WIDTH, subsequent_indent="    "
+        )
+    return "\n".join(lines)
+
+
+def mega(value: float) -> str:
+    return f"{value / 1e6:.1f}"
+
+
+def machine(facts: dict[str, Any]) -> str:
+    plain = {name: value for name, value in facts.items() if name not in ("rates", "bandwidth", "operations")}
+    words = [f"{name.replace('_', ' ')} {value}" for name, value in plain.items()]
+    if "bandwidth" in facts:
+        words += [f"reads {facts['bandwidth'] / 1e9:.1f} GB/s", f"multiplies {facts['operations'] / 1e9:.0f} GFLOP/s"]
+    return "\n".join(textwrap.wrap(", ".join(words), WIDTH))

@@ -1,0 +1,123 @@
+"""The worker that holds transformers and torch: python -m tools.benching.theirs FOLDER --threads N --dtype D"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+from tools.benching.answer import Outcome, StepClock, best, digests, serve
+
+
+class Theirs:
+    """The jobs, on one model whose attention is switched before each of them."""
+
+    def __init__(self, folder: str, dtype: str, threads: int) -> None:
+        self.folder, self.dtype, self.threads = folder, getattr(torch, dtype), threads
+        torch.set_num_threads(threads)
+
+    @functools.cached_property
+    def _loaded(self) -> Any:
+        transformers.logging.set_verbosity_error()
+        return transformers.BioGptForCausalLM.from_pretrained(self.folder, dtype=self.dtype).eval()
+
+    def model(self, attention: str) -> Any:
+        """The model with this attention.
+
+        Raises
+        ------
+        RuntimeError
+            If a layer would go on with another.
+        """
+        model = self._loaded
+        model.set_attn_implementation(attention)
+        found = {layer.self_attn.config._attn_implementation for layer in model.biogpt.layers}
+        if found != {attention} or model.biogpt.config._attn_implementation != attention:
+            raise RuntimeError(f"the attention is {sorted(found)}, and not {attention}")
+        return model
+
+    def prefill(self, ids: list[list[int]], attention: str) -> Outcome:
+        model, given = self.model(attention), torch.tensor(ids)
+        start = time.perf_counter()
+        logits = model(given, use_cache=False).logits
+        return {"whole": time.perf_counter() - start}, logits[:, -1].argmax(dim=-1).tolist()
+
+    def generate(self, ids: list[list[int]], new: int, attention: str, beams: int = 1) -> Outcome:
+        model, given, clock = self.model(attention), torch.tensor(ids), StepClock()
+
+        def note(so_far: Any, scores: Any, **options: Any) -> Any:
+            clock.note()
+            return torch.zeros(so_far.shape[0], dtype=torch.bool)
+
+        clock.begun = time.perf_counter()
+        found = model.generate(
+            given, attention_mask=torch.ones_like(given), max_new_tokens=new, min_new_tokens=new, num_beams=beams,
+            do_sample=False, early_stopping=False, length_penalty=1.0,
+            stopping_criteria=transformers.StoppingCriteriaList([note]),
+        )  # fmt: skip
+        return clock.times(time.perf_counter(), new), found[:, len(ids[0]) :].tolist()
+
+    def score(self, rows: list[list[int]], batches: list[list[int]], attention: str) -> Outcome:
+        """ln p of each row: the same batches, padded on the right, log_softmax and gather."""
+        model, totals = self.model(attention), torch.zeros(len(rows), dtype=torch.float64)
+        start = time.perf_counter()
+        for batch in batches:
+            ids = torch.ones((len(batch), max(len(rows[i]) for i in batch)), dtype=torch.int64)
+            mask = torch.zeros_like(ids)
+            for b, i in enumerate(batch):
+                ids[b, : len(rows[i])] = torch.tensor(rows[i])
+                mask[b, : len(rows[i])] = 1
+            log_p = model(ids, attention_mask=mask, use_cache=False).logits[:, :-1].log_softmax(dim=-1)
+            told = log_p.gather(2, ids[:, 1:, None])[:, :, 0] * mask[:, 1:]
+            totals[batch] = told.double().sum(dim=1)
+        return {"whole": time.perf_counter() - start}, totals.tolist()
+
+    def tokenize(self, texts: list[str], vocab: str) -> Outcome:
+        files = {f"{name}_file": str(Path(vocab) / file) for name, file in FILES.items()}
+        tokenizer = transformers.BioGptTokenizer(**files)
+        start = time.perf_counter()
+        rows = tokenizer(texts)["input_ids"]
+        return {"whole": time.perf_counter() - start}, digests(rows)
+
+    def moses(self, texts: list[str], vocab: str) -> Outcome:
+        """sacremoses alone, as transformers calls it: what both must take at the least while they use it."""
+        import sacremoses
+
+        tokenizer = sacremoses.MosesTokenizer(lang="en")
+        start = time.perf_counter()
+        for text in texts:
+            tokenizer.tokenize(text, aggressive_dash_splits=True, return_str=False, escape=True)
+        return {"whole": time.perf_counter() - start}, None
+
+    def bandwidth(self, size: int, tries: int) -> Outcome:
+        x = torch.ones(size // 4, dtype=torch.float32)
+        matrix, ones = x[: size // 4096 * 1024].reshape(-1, 1024), torch.ones(1024)
+        ways = {"sum": lambda: x.sum(), "mv": lambda: torch.mv(matrix, ones), "dot": lambda: torch.dot(x, x)}
+        return {}, 4 * x.numel() / min(best(way, tries) for way in ways.values())
+
+    def gemm(self, m: int, k: int, n: int, tries: int) -> Outcome:
+        a, b = torch.ones((m, k)), torch.ones((k, n))
+        return {}, 2 * m * k * n / best(lambda: a @ b, tries)
+
+
+FILES = {"vocab": "vocab.json", "merges": "merges.txt"}
+JOBS = ("prefill", "generate", "score", "tokenize", "moses", "bandwidth", "gemm")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder")
+    for name, kind in (("--dtype", str), ("--threads", int)):
+        parser.add_argument(name, type=kind, required=True)
+    theirs = Theirs(**vars(parser.parse_args()))
+    with torch.inference_mode():
+        serve({name: getattr(theirs, name) for name in JOBS})
+
+
+if __name__ == "__main__":
+    main()
