@@ -211,14 +211,17 @@ def test_a_worker_that_fails_is_one_line_and_none_is_left(
     assert all(worker.process.poll() is not None for worker in started)
 
 
-def test_an_interrupt_leaves_no_process() -> None:
+@pytest.mark.parametrize(
+    ("number", "code", "told"), [("SIGINT", 130, "bench: error: interrupted\n"), ("SIGTERM", 143, "")]
+)
+def test_an_interrupt_leaves_no_process(number: str, code: int, told: str) -> None:
     line = [sys.executable, str(Path(bench.__file__)), "prefill", *FEW]
     with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, process_group=0) as run:
         assert run.stderr
         assert run.stderr.readline().startswith("bench: memory bandwidth")  # both workers are there
-        os.killpg(run.pid, signal.SIGINT)
+        (os.killpg if number == "SIGINT" else os.kill)(run.pid, signal.Signals[number])  # a terminal tells the group
         out, err = run.communicate(timeout=60)
-    assert (run.returncode, out, err) == (130, "", "bench: error: interrupted\n")
+    assert (run.returncode, out, err) == (code, "", told)
     with pytest.raises(ProcessLookupError):
         os.killpg(run.pid, 0)
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -110,10 +111,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("bench: error: interrupted", file=sys.stderr)
         return 130
     shown = named | {"dtype": options.dtype, "backend": options.backend, "rounds": options.rounds} | found
-    shown["machine"] = facts | found["machine"]
+    shown["machine"] = facts | {"load_after": machine.load()} | found["machine"]
     print(json.dumps(shown, indent=1) if options.json else table.text(shown))
     return 0
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # which ends the workers too
     sys.exit(main())

@@ -32,6 +32,11 @@ def blas() -> str:
     return f"{facts.get('name', 'unknown')} {facts.get('version', '')}".strip()
 
 
+def load() -> float:
+    """The mean over the last minute of how many processes ran or waited to."""
+    return round(os.getloadavg()[0], 2)
+
+
 def version(package: str) -> str:
     try:
         return importlib.metadata.version(package)
@@ -40,12 +45,12 @@ def version(package: str) -> str:
 
 
 def facts(threads: int) -> dict[str, Any]:
-    """To be taken before anything is measured: the load is that of what else goes on."""
+    """To be taken before anything is measured: the load is that of what else goes on on the machine."""
     return {
         "processor": processor(),
         "cores": usable_cores(),
         "threads": threads,
-        "load_before": round(os.getloadavg()[0], 2),
+        "load_before": load(),
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
         "numpy": np.__version__,
