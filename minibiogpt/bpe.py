@@ -1,10 +1,48 @@
-"""Byte-pair merges of one word."""
+"""Byte-pair merges of one word, and the words that were merged before."""
 
 from __future__ import annotations
 
 import heapq
+import sys
+from typing import NamedTuple
 
 END_OF_WORD = "</w>"
+MOST_WORDS = 1 << 16  # are kept, and none that is longer than LONGEST: with their pieces and ids about 30 MB
+LONGEST = 64
+
+
+class Word(NamedTuple):
+    """The pieces of a word, and the id of each."""
+
+    pieces: tuple[str, ...]
+    ids: tuple[int, ...]
+
+
+class Words(dict[str, Word]):
+    """{word: its pieces and ids}, merged when first asked for.
+
+    A piece that the vocabulary lacks has the id ``unknown``. When there are MOST_WORDS, all are forgotten: the
+    frequent ones are soon back.
+
+    Examples
+    --------
+    >>> words = Words({("a", "b</w>"): 0}, {"a": 4, "ab</w>": 6, "<unk>": 3}, unknown=3)
+    >>> words["ab"], words["ac"].ids
+    (Word(pieces=('ab</w>',), ids=(6,)), (4, 3))
+    """
+
+    def __init__(self, ranks: dict[tuple[str, str], int], vocab: dict[str, int], unknown: int) -> None:
+        super().__init__()
+        self.ranks, self.vocab, self.unknown = ranks, vocab, unknown
+
+    def __missing__(self, word: str) -> Word:
+        pieces = tuple(map(sys.intern, merge_word(word, self.ranks))) if word else ()  # interned: kept once for all
+        found = Word(pieces, tuple(self.vocab.get(piece, self.unknown) for piece in pieces))
+        if len(word) <= LONGEST:
+            if len(self) >= MOST_WORDS:
+                self.clear()
+            self[word] = found
+        return found
 
 
 def merge_word(word: str, ranks: dict[tuple[str, str], int]) -> list[str]:

@@ -38,6 +38,40 @@ def align(tokens: Sequence[str], text: str) -> list[list[Span]]:
     >>> align(["a", "@-@", "b"], "a-b")
     [[(0, 1)], [(1, 2), (1, 2), (1, 2)], [(2, 3)]]
     """
+    found = _walked(tokens, text)
+    return _compared(tokens, text) if found is None else found
+
+
+def _walked(tokens: Sequence[str], text: str) -> list[list[Span]] | None:
+    """The spans of ordinary text, found in one walk through it; None where the tokens do not follow each other there.
+
+    They do not where Moses dropped a control character within a word or met the word DOTMULTI.
+    """
+    found: list[list[Span]] = []
+    at = 0
+    for token in tokens:
+        at = _skipped(text, at)
+        characters = _characters(token) if "&" in token or token == SPLIT_DASH else None
+        end = at + len(characters or token)
+        if text[at:end] != ("".join(c for c, _ in characters) if characters else token):
+            return None
+        spans = list(zip(range(at, end), range(at + 1, end + 1), strict=True))
+        if characters:
+            spans = [span for span, (_, width) in zip(spans, characters, strict=True) for span in [span] * width]
+        found.append(spans)
+        at = end
+    return found if _skipped(text, at) == len(text) else None
+
+
+def _skipped(text: str, at: int) -> int:
+    """The next place, from ``at``, of a character that Moses keeps."""
+    while at < len(text) and (text[at] <= " " or text[at].isspace()):
+        at += 1
+    return at
+
+
+def _compared(tokens: Sequence[str], text: str) -> list[list[Span]]:
+    """The spans of any text: all that Moses wrote is compared with all that it can have seen."""
     written = [_characters(token) for token in tokens]
     spans = iter(_matched("".join(character for token in written for character, _ in token), _shown(text)))
     return [[span for _, width in token for span in [next(spans)] * width] for token in written]

@@ -22,13 +22,13 @@ class Piece(NamedTuple):
     span: Span
 
 
-def joined(parts: list[list[Piece]], opening: list[Piece], limit: int) -> list[Piece]:
-    """Opening and part, opening and part, cut to ``limit`` in all."""
+def joined(parts: list[list[Any]], opening: list[Any], limit: int) -> list[Any]:
+    """Of pieces or of ids: opening and part, opening and part, cut to ``limit`` in all."""
     surplus = sum(len(opening) + len(part) for part in parts) - limit
     if surplus > 0:
         cuts = _cuts([len(part) for part in parts], surplus)
         parts = [part[: max(len(part) - cut, 0)] for part, cut in zip(parts, cuts, strict=True)]
-    return [piece for part in parts for piece in [*opening, *part]]
+    return [one for part in parts for one in (*opening, *part)]
 
 
 def _cuts(lengths: list[int], surplus: int) -> list[int]:
@@ -43,8 +43,8 @@ def _cuts(lengths: list[int], surplus: int) -> list[int]:
     return [rest // 2, uneven + rest - rest // 2]
 
 
-def as_arrays(rows: list[list[Piece]], width: int, pad: int, side: str, with_offsets: bool) -> dict[str, np.ndarray]:
-    """input_ids, attention_mask (B, width) and, when asked for, offsets (B, width, 2): int64."""
+def as_arrays(rows: list[list[Any]], width: int, pad: int, side: str, with_offsets: bool) -> dict[str, np.ndarray]:
+    """input_ids and attention_mask (B, width) of rows of ids; with offsets (B, width, 2), of rows of pieces: int64."""
     arrays = {
         "input_ids": np.full((len(rows), width), pad, dtype=np.int64),
         "attention_mask": np.zeros((len(rows), width), dtype=np.int64),
@@ -54,7 +54,7 @@ def as_arrays(rows: list[list[Piece]], width: int, pad: int, side: str, with_off
     for b, row in enumerate(rows):
         if row:
             here = slice(width - len(row), width) if side == "left" else slice(0, len(row))
-            arrays["input_ids"][b, here] = [piece.id for piece in row]
+            arrays["input_ids"][b, here] = [piece.id for piece in row] if with_offsets else row
             arrays["attention_mask"][b, here] = 1
             if with_offsets:
                 arrays["offsets"][b, here] = [piece.span for piece in row]

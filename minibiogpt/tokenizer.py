@@ -5,19 +5,18 @@ Source: BioGptTokenizer in transformers 4.57, whose ids and text these are; the 
 
 from __future__ import annotations
 
-import json
 import os
 import re
-from collections.abc import Iterable, Sequence
-from functools import lru_cache, partial
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from minibiogpt.bpe import END_OF_WORD, merge_word
+from minibiogpt.bpe import END_OF_WORD, Word, Words
 from minibiogpt.errors import CheckpointError, InputError
-from minibiogpt.files import read_json, write_beside
+from minibiogpt.files import read_json
 from minibiogpt.hub import find_model
 from minibiogpt.offsets import align
 from minibiogpt.rows import (
@@ -44,6 +43,8 @@ from minibiogpt.vocabulary import (
     checked_vocab,
     read_merges,
     read_settings,
+    write_settings,
+    write_vocabulary,
 )
 
 
@@ -102,11 +103,10 @@ class BioGptTokenizer:
         self.sep_token_id = self.vocab[self.sep_token]
         longest_first = sorted(self.all_special_tokens, key=len, reverse=True)
         self._special = re.compile("(" + "|".join(map(re.escape, longest_first)) + ")")
-        import sacremoses  # takes longer to import than all of this package: nobody waits for it before there is a text
+        self._words = Words(self.ranks, self.vocab, self.unk_token_id)
+        from minibiogpt import moses  # not at the head: takes longer than all the rest
 
-        self._moses = sacremoses.MosesTokenizer(lang="en")
-        self._unmoses = sacremoses.MosesDetokenizer(lang="en")
-        self._merged = lru_cache(maxsize=1 << 16)(lambda word: merge_word(word, self.ranks))
+        self._split, self._unsplit = moses.splitter(), moses.joiner()
 
     @classmethod
     def from_pretrained(cls, name: str | os.PathLike[str]) -> BioGptTokenizer:
@@ -184,10 +184,12 @@ class BioGptTokenizer:
         length = checked_length(max_length, self.model_max_length)
         limit = length if checked_truncation(truncation) else NO_LIMIT
         side = checked_side(self.padding_side if padding_side is None else padding_side)
-        opening = [Piece(self.sep_token, self.sep_token_id, (0, 0))] if add_special_tokens else []
+        opening = Piece(self.sep_token, self.sep_token_id, (0, 0))
+        find, first = (self.analyse, opening) if return_offsets else (self._ids, opening.id)
         rows = []
         for parts in zip(texts, strict=True) if pairs is None else zip(texts, pairs, strict=True):
-            rows.append(joined([self.analyse(part, parse_special=parse_special) for part in parts], opening, limit))
+            encoded = [find(part, parse_special=parse_special) for part in parts]
+            rows.append(joined(encoded, [first] if add_special_tokens else [], limit))
         width = common_width([len(row) for row in rows], padding, length)
         return as_arrays(rows, width, self.pad_token_id, side, return_offsets)
 
@@ -195,26 +197,43 @@ class BioGptTokenizer:
         """The pieces of a text, each with its id and its place; nothing is added."""
         found: list[Piece] = []
         start = 0
-        for part in self._special.split(checked_text(text)) if parse_special else [checked_text(text)]:
-            if parse_special and part in self.all_special_tokens:
+        for part, special in self._parts(text, parse_special):
+            if special:
                 found.append(Piece(part, self.vocab[part], (start, start + len(part))))
-            elif part:
-                found += self._words(part, start)
+            else:
+                found += self._placed(part, start)
             start += len(part)
         return found
 
-    def _words(self, text: str, start: int) -> list[Piece]:
+    def _placed(self, text: str, start: int) -> list[Piece]:
         """The pieces of a stretch of ordinary text that begins at ``start``."""
-        words = self._moses.tokenize(text, aggressive_dash_splits=True, return_str=False, escape=True)
+        words = self._split(text)
         found = []
         for word, spans in zip(words, align(words, text), strict=True):
             at = 0
-            for piece in self._merged(word) if word else ():
+            for piece, i in zip(*self._words[word], strict=True):
                 end = at + len(piece.removesuffix(END_OF_WORD))
-                span = (start + spans[at][0], start + spans[end - 1][1])
-                found.append(Piece(piece, self.vocab.get(piece, self.unk_token_id), span))
+                found.append(Piece(piece, i, (start + spans[at][0], start + spans[end - 1][1])))
                 at = end
         return found
+
+    def _ids(self, text: str, *, parse_special: bool = True) -> list[int]:
+        """The ids that ``analyse`` finds, without the work for places."""
+        return [i for word in self._merged(text, parse_special) for i in word.ids]
+
+    def _merged(self, text: str, parse_special: bool) -> Iterator[Word]:
+        """The words of a text in pieces; a special token is a word of one piece."""
+        for part, special in self._parts(text, parse_special):
+            if special:
+                yield Word((part,), (self.vocab[part],))
+            else:
+                yield from map(self._words.__getitem__, self._split(part))
+
+    def _parts(self, text: str, parse_special: bool) -> list[tuple[str, bool]]:
+        """The stretches of a text, and whether each is a special token."""
+        if not parse_special:
+            return [(checked_text(text), False)]
+        return [(part, i % 2 == 1) for i, part in enumerate(self._special.split(checked_text(text))) if part]
 
     def encode(self, text: str, text_pair: str | None = None, **options: Any) -> list[int]:
         """The ids of one text (or one pair) as a list; the options are those of a call."""
@@ -223,7 +242,7 @@ class BioGptTokenizer:
 
     def tokenize(self, text: str, *, parse_special: bool = True) -> list[str]:
         """The pieces of a text, without the ``</s>`` in front."""
-        return [piece.piece for piece in self.analyse(text, parse_special=parse_special)]
+        return [piece for word in self._merged(text, parse_special) for piece in word.pieces]
 
     def decode(
         self, ids: Any, skip_special_tokens: bool = False, clean_up_tokenization_spaces: bool | None = None
@@ -274,23 +293,16 @@ class BioGptTokenizer:
     def convert_tokens_to_string(self, pieces: Iterable[str]) -> str:
         """Pieces to text: join them, part them where a word ends, and let Moses set blanks and unescape."""
         joined_up = "".join(piece.replace(" ", "").replace(END_OF_WORD, " ") for piece in checked_strings(pieces))
-        return self._unmoses.detokenize(joined_up.split())
+        return self._unsplit(joined_up.split())
 
     def save_vocabulary(self, folder: str | os.PathLike[str]) -> tuple[Path, Path]:
         """Write vocab.json and merges.txt as transformers reads them, each beside and renamed."""
-        vocab, merges = Path(folder) / "vocab.json", Path(folder) / "merges.txt"
-        content = json.dumps(self.vocab, ensure_ascii=False, indent=0) + "\n"
-        lines = "".join(f"{a} {b}\n" for a, b in sorted(self.ranks, key=lambda pair: self.ranks[pair]))
-        write_beside(vocab, lambda beside: beside.write_text(content, encoding="utf-8"))
-        write_beside(merges, lambda beside: beside.write_text(lines, encoding="utf-8", newline="\n"))
-        return vocab, merges
+        return write_vocabulary(Path(folder), self.vocab, self.ranks)
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
         """Write vocab.json, merges.txt and tokenizer_config.json as transformers reads them, each beside, renamed."""
         self.save_vocabulary(folder)
-        said = {key: x for key, x in self._options().items() if x != NO_LIMIT and key != "soft_prompt"}
-        text = json.dumps({"tokenizer_class": "BioGptTokenizer"} | said, indent=2, sort_keys=True) + "\n"
-        write_beside(Path(folder) / "tokenizer_config.json", lambda beside: beside.write_text(text, encoding="utf-8"))
+        write_settings(Path(folder), {key: x for key, x in self._options().items() if key != "soft_prompt"})
 
     @property
     def vocab_size(self) -> int:
@@ -301,9 +313,8 @@ class BioGptTokenizer:
         return len(self.vocab)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickled as what it was made from (the cache of merged words stays behind)."""
-        make = partial(type(self), **self._options())
-        return make, (self.vocab, sorted(self.ranks, key=self.ranks.__getitem__))
+        """Pickled as what it was made from (the words that it keeps stay behind)."""
+        return partial(type(self), **self._options()), (self.vocab, sorted(self.ranks, key=self.ranks.__getitem__))
 
     def _options(self) -> dict[str, Any]:
         return {

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from minibiogpt.errors import CheckpointError, InputError, shown
-from minibiogpt.files import read_json, read_text
+from minibiogpt.files import read_json, read_text, write_beside
 
 SPECIAL = {"bos_token": "<s>", "pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>", "sep_token": "</s>"}
 OPTIONAL = ("cls_token", "mask_token")  # BioGPT has none; a tokenizer_config.json may name them
@@ -86,6 +87,22 @@ def read_settings(folder: Path) -> dict[str, Any]:
     if longest is not None:
         settings["model_max_length"] = NO_LIMIT if isinstance(longest, float) and longest >= NO_LIMIT else longest
     return settings
+
+
+def write_vocabulary(folder: Path, vocab: dict[str, int], ranks: dict[tuple[str, str], int]) -> tuple[Path, Path]:
+    """Write vocab.json and merges.txt, the most frequent pair first; their paths."""
+    content = json.dumps(vocab, ensure_ascii=False, indent=0) + "\n"
+    lines = "".join(f"{a} {b}\n" for a, b in sorted(ranks, key=ranks.__getitem__))
+    write_beside(folder / "vocab.json", lambda beside: beside.write_text(content, encoding="utf-8"))
+    write_beside(folder / "merges.txt", lambda beside: beside.write_text(lines, encoding="utf-8", newline="\n"))
+    return folder / "vocab.json", folder / "merges.txt"
+
+
+def write_settings(folder: Path, settings: dict[str, Any]) -> None:
+    """Write tokenizer_config.json; of a length that nobody knows it says nothing."""
+    said = {"tokenizer_class": "BioGptTokenizer"} | {key: x for key, x in settings.items() if x != NO_LIMIT}
+    text = json.dumps(said, indent=2, sort_keys=True) + "\n"
+    write_beside(folder / "tokenizer_config.json", lambda beside: beside.write_text(text, encoding="utf-8"))
 
 
 def _json_object(path: Path) -> dict[str, Any]:
