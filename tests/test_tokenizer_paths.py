@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -77,6 +78,7 @@ def test_ids_are_the_same_with_places_and_without(
 
 PLAIN = sacremoses.MosesTokenizer(lang="en")
 SPLIT = moses.splitter()
+CHANGED: Any = SPLIT.func.__self__  # type: ignore[attr-defined]
 
 
 @settings(max_examples=300)
@@ -85,12 +87,17 @@ def test_words_are_those_of_an_unchanged_sacremoses(text: str) -> None:
     assert SPLIT(text) == PLAIN.tokenize(text, aggressive_dash_splits=True, return_str=False, escape=True)
 
 
+def test_the_two_sets_hold_the_signs_of_sacremoses() -> None:
+    every = list(map(chr, range(sys.maxunicode + 1)))
+    assert {sign for sign in every if CHANGED.islower(sign)} == set(PLAIN.IsLower)
+    assert {sign for sign in every if CHANGED.isanyalpha(sign)} == set(PLAIN.IsAlpha)
+
+
 @given(st.text(max_size=4) | st.sampled_from(ODD))
 @example("")
 def test_the_two_questions_have_the_answers_of_sacremoses(text: str) -> None:
-    changed = SPLIT.func.__self__  # type: ignore[attr-defined]
-    assert changed.islower != PLAIN.islower
-    assert (changed.islower(text), changed.isanyalpha(text)) == (PLAIN.islower(text), PLAIN.isanyalpha(text))
+    assert CHANGED.islower != PLAIN.islower
+    assert (CHANGED.islower(text), CHANGED.isanyalpha(text)) == (PLAIN.islower(text), PLAIN.isanyalpha(text))
 
 
 @given(TEXT)
