@@ -25,10 +25,8 @@ def splitter() -> Callable[[str], list[str]]:
     """
     moses = sacremoses.MosesTokenizer(lang="en")
     lower, letters = frozenset(moses.IsLower), frozenset(moses.IsAlpha)
-    moses.islower = lower.issuperset  # there: not set(text).difference(set(self.IsLower))
-    moses.isanyalpha = lambda text: (
-        not letters.isdisjoint(text)
-    )  # there: any(set(text).intersection(set(self.IsAlpha)))
+    moses.islower = lower.issuperset  # not set(text).difference(set(self.IsLower)), says sacremoses
+    moses.isanyalpha = lambda text: not letters.isdisjoint(text)  # any(set(text).intersection(set(self.IsAlpha)))
     return partial(moses.tokenize, aggressive_dash_splits=True, return_str=False, escape=True)
 
 
