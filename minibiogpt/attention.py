@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 
 from minibiogpt.backend import Array, Backend, backend_of
 from minibiogpt.ops import softmax
@@ -47,10 +47,13 @@ def make_mask(backend: Backend, T: int, S: int, attention_mask: Array | None) ->
 
 
 def split_heads(x: Array, heads: int) -> Array:
-    """(B, T, D) to (B, H, T, Dh): head h takes columns h Dh to (h + 1) Dh."""
+    """(B, T, D) to (B, H, T, Dh): head h takes columns h Dh to (h + 1) Dh.
+
+    Each head lies in one piece of memory: products are half as fast where its rows are D numbers apart.
+    """
     B, T, D = x.shape
     x = x.reshape(B, T, heads, D // heads)  # (B, T, H, Dh)
-    return x.transpose(0, 2, 1, 3)
+    return backend_of(x).xp.ascontiguousarray(x.transpose(0, 2, 1, 3))
 
 
 def merge_heads(x: Array) -> Array:
@@ -96,31 +99,23 @@ def attend_blocked(
     Queries go in blocks of ``rows``; each block streams over the keys in blocks of ``columns``, and keys that
     causality hides from the whole block are not visited. So many heads go together as the backend takes at once.
     """
-    xp = backend_of(q, k, v).xp
-    T, S = q.shape[2], k.shape[2]
-    mixed = xp.empty_like(q)  # (B, H, T, Dh)
-    for batch, heads in _together(q, min(rows, T) * min(columns, S)):
-        for start in range(0, T, rows):
-            block = slice(start, min(start + rows, T))
-            seen = S if mask.blind_rows else S - T + block.stop
-            keys, values = k[batch, heads, :seen], v[batch, heads, :seen]
-            visible = mask.visible[batch if mask.padded else slice(None), :, block, :seen]
-            open_to = 0 if mask.padded else S - T + start + 1  # before it, nothing is hidden from any of these queries
-            mixed[batch, heads, block] = _stream(q[batch, heads, block], keys, values, visible, open_to, columns)
+    backend = backend_of(q, k, v)
+    (B, H, T, _), S = q.shape, k.shape[2]
+    mixed = backend.xp.empty_like(q)  # (B, H, T, Dh)
+    scores = min(rows, T) * min(columns, S)  # of a block, in one head
+    pairs = max(1, backend.at_once // scores)
+    heads, batch = min(H, pairs), min(B, max(1, pairs // H))
+    room = backend.xp.empty((batch * heads * scores,), dtype=q.dtype)  # used again and again: fresh memory is slow
+    for b, h, t in product(range(0, B, batch), range(0, H, heads), range(0, T, rows)):
+        block = slice(b, b + batch), slice(h, h + heads), slice(t, min(t + rows, T))
+        seen = *block[:2], slice(S if mask.blind_rows else S - T + block[2].stop)
+        visible = mask.visible[block[0] if mask.padded else slice(None), :, block[2], seen[2]]
+        open_to = 0 if mask.padded else S - T + t + 1  # before it, nothing is hidden from any of these queries
+        mixed[block] = _stream(q[block], k[seen], v[seen], visible, open_to, columns, room)
     return mixed if head_mask is None else mixed * head_mask[:, None, None]
 
 
-def _together(q: Array, scores: int) -> Iterator[tuple[slice, slice]]:
-    """Which rows of the batch, and which heads, go together, when each head of each row has so many scores."""
-    B, H, _, _ = q.shape
-    pairs = max(1, backend_of(q).at_once // scores)
-    heads, batch = min(H, pairs), max(1, pairs // H)
-    for b in range(0, B, batch):
-        for h in range(0, H, heads):
-            yield slice(b, b + batch), slice(h, h + heads)
-
-
-def _stream(q: Array, k: Array, v: Array, visible: Array, open_to: int, columns: int) -> Array:
+def _stream(q: Array, k: Array, v: Array, visible: Array, open_to: int, columns: int, room: Array) -> Array:
     """Streaming softmax: what has been summed is rescaled whenever a larger score turns up.
 
     Source: Milakov and Gimelshein 2018, algorithm 3; Dao et al. 2022.
@@ -132,8 +127,10 @@ def _stream(q: Array, k: Array, v: Array, visible: Array, open_to: int, columns:
     mixed: Array = None
     for start in range(0, k.shape[2], columns):
         block = slice(start, start + columns)
-        scores = q @ k[:, :, block].transpose(0, 1, 3, 2)
-        if start + scores.shape[-1] > open_to:
+        keys = k[:, :, block].transpose(0, 1, 3, 2)
+        shape = (*q.shape[:3], keys.shape[3])
+        scores = xp.matmul(q, keys, out=room[: math.prod(shape)].reshape(shape))
+        if start + shape[3] > open_to:
             edge = slice(max(0, open_to - start), None)
             scores[..., edge] = xp.where(visible[..., block][..., edge], scores[..., edge], _lowest(scores))
         e = scores.astype("float32") if scores.dtype == "float16" else scores
