@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from minibiogpt.backend import Array, Backend, backend_of, get_backend
 from minibiogpt.config import BioGptConfig
@@ -22,20 +23,22 @@ class _Store:
     def capacity(self) -> int:
         return self.keys[0].shape[2]
 
-    def copied(self, length: int, capacity: int) -> _Store:
-        """A store of its own for the first ``length`` positions, with room for ``capacity``."""
-        return _Store(
-            [_with_room(x[:, :, :length], capacity) for x in self.keys],
-            [_with_room(x[:, :, :length], capacity) for x in self.values],
-            length,
-        )
+    @classmethod
+    def empty(cls, backend: Backend, layers: int, shape: tuple[int, ...], dtype: Any) -> _Store:
+        """Of one block of memory, so that the system can give it in large pages, which are read faster."""
+        block = backend.xp.empty((2, layers, *shape), dtype=dtype)
+        return cls(list(block[0]), list(block[1]), 0)
 
-
-def _with_room(x: Array, capacity: int) -> Array:
-    B, H, length, Dh = x.shape
-    room = backend_of(x).xp.empty((B, H, capacity, Dh), dtype=x.dtype)
-    room[:, :, :length] = x
-    return room
+    def copied(self, length: int, capacity: int, rows: Any = slice(None)) -> _Store:
+        """A store of its own for the first ``length`` positions of some rows, with room for ``capacity``."""
+        (_, H, _, Dh), seen = self.keys[0].shape, slice(length)
+        x = self.keys[0]
+        B = x[rows, 0, 0, 0].shape[0]
+        new = _Store.empty(backend_of(x), len(self.keys), (B, H, capacity, Dh), x.dtype)
+        for old, room in zip((*self.keys, *self.values), (*new.keys, *new.values), strict=True):
+            room[:, :, seen] = old[rows, :, seen]
+        new.filled = length
+        return new
 
 
 class KVCache:
@@ -70,10 +73,7 @@ class KVCache:
         """A cache of no positions, with room for ``capacity`` of them in each of ``batch`` rows."""
         backend = get_backend(backend)
         shape = (batch, config.num_attention_heads, max(capacity, 1), config.head_size)
-        layers = range(config.num_hidden_layers)
-        keys = [backend.xp.empty(shape, dtype=dtype) for _ in layers]
-        values = [backend.xp.empty(shape, dtype=dtype) for _ in layers]
-        return cls(_Store(keys, values, 0), 0)
+        return cls(_Store.empty(backend, config.num_hidden_layers, shape, dtype), 0)
 
     @classmethod
     def from_legacy(cls, layers: Sequence[tuple[Array, Array]], backend: str | Backend = "numpy") -> KVCache:
@@ -138,10 +138,7 @@ class KVCache:
 
         Copies the rows into a cache of the same capacity; this one stays as it is. The number of rows may change.
         """
-        seen, capacity = slice(self.seq_length), self.capacity
-        keys = [_with_room(x[beam_indices, :, seen], capacity) for x in self._store.keys]
-        values = [_with_room(x[beam_indices, :, seen], capacity) for x in self._store.values]
-        return KVCache(_Store(keys, values, self.seq_length), self.seq_length)
+        return KVCache(self._store.copied(self.seq_length, self.capacity, beam_indices), self.seq_length)
 
     def exchange(self, beam_indices: Array, since: int) -> None:
         """The same in this very memory, for one who keeps no other cache upon it, and without a change in B.
