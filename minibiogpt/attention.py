@@ -53,7 +53,7 @@ def split_heads(x: Array, heads: int) -> Array:
     """
     B, T, D = x.shape
     x = x.reshape(B, T, heads, D // heads)  # (B, T, H, Dh)
-    return backend_of(x).xp.ascontiguousarray(x.transpose(0, 2, 1, 3))
+    return backend_of(x).in_one_piece(x.transpose(0, 2, 1, 3))
 
 
 def merge_heads(x: Array) -> Array:
@@ -100,8 +100,9 @@ def attend_blocked(
     causality hides from the whole block are not visited. So many heads go together as the backend takes at once.
     """
     backend = backend_of(q, k, v)
-    (B, H, T, _), S = q.shape, k.shape[2]
-    mixed = backend.xp.empty_like(q)  # (B, H, T, Dh)
+    (B, H, T, Dh), S = q.shape, k.shape[2]
+    mixed = backend.empty((B, T, H, Dh), q.dtype)  # (B, T, H, Dh)
+    mixed = mixed.transpose(0, 2, 1, 3)  # (B, H, T, Dh)
     scores = min(rows, T) * min(columns, S)  # of a block, in one head
     pairs = max(1, backend.at_once // scores)
     heads, batch = min(H, pairs), min(B, max(1, pairs // H))

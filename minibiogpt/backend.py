@@ -17,6 +17,7 @@ import numpy as np
 
 from minibiogpt.erf import erf as numpy_erf
 from minibiogpt.errors import InputError
+from minibiogpt.memory import LeftMemory
 
 PAGE = 1 << 21  # bytes of a large page
 Array = Any  # a numpy.ndarray or a cupy.ndarray; the two share no base class
@@ -58,12 +59,22 @@ class Backend(ABC):
     def erf(self, x: Array) -> Array:
         """The error function, elementwise, in x's dtype."""
 
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> Array:
+        """An array to be filled."""
+        return self.xp.empty(shape, dtype=dtype)
+
+    def in_one_piece(self, x: Array) -> Array:
+        """A copy whose numbers lie in the order of its axes."""
+        y = self.empty(x.shape, x.dtype)
+        y[...] = x
+        return y
+
     def by_rows(self, function: Callable[[Array], Array], x: Array) -> Array:
         """``function(x)``, for one that treats each row of the last axis by itself: ``at_once`` numbers at a time."""
         if x.size <= self.at_once or x.ndim < 2:
             return function(x)
         rows, step = x.reshape(-1, x.shape[-1]), max(1, self.at_once // x.shape[-1])
-        y = self.xp.empty_like(rows)
+        y = self.empty(rows.shape, rows.dtype)
         for start in range(0, len(rows), step):
             y[start : start + step] = function(rows[start : start + step])
         return y.reshape(x.shape)
@@ -105,8 +116,15 @@ class NumpyBackend(Backend):
     few_rows = 7
     share = 1 << 19  # numbers of a weight that stay in the caches of two cores; fewer, and OpenBLAS leaves them to one
 
+    def __init__(self) -> None:
+        self._memory = LeftMemory()
+
     def to_numpy(self, x: Array) -> np.ndarray:
         return x
+
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> Array:
+        """A large one lies where an earlier one lay."""
+        return self._memory.empty(shape, dtype)
 
     def erf(self, x: Array) -> Array:
         return numpy_erf(x)
@@ -127,12 +145,12 @@ class NumpyBackend(Backend):
         A BLAS prepares a matrix for matrix products by copying it, which takes longer than a few rows are worth.
         """
         (M, _), (out, width) = rows.shape, weight.shape
+        y = self.empty((M, out), rows.dtype)
         step = max(1, self.share // width)
         whole = out - out % step
         if not (2 <= M <= self.few_rows and whole):
-            return rows @ weight.T
+            return np.matmul(rows, weight.T, out=y)
         parts = weight[:whole].reshape(-1, 1, step, width) @ rows[:, :, None]  # share by share, and in each row by row
-        y = np.empty((M, out), dtype=rows.dtype)
         y[:, :whole].reshape(M, -1, step)[...] = parts[..., 0].transpose(1, 0, 2)
         np.matmul(rows, weight[whole:].T, out=y[:, whole:])
         return y

@@ -69,12 +69,16 @@ def layer_norm(x: Array, weight: Array, bias: Array, eps: float) -> Array:
     >>> layer_norm(np.array([1.0, 3.0]), np.ones(2), np.zeros(2), eps=0.0).tolist()
     [-1.0, 1.0]
     """
-    xp = backend_of(x, weight, bias).xp
-    wide = _widened(x)
-    centred = wide - wide.mean(axis=-1, keepdims=True)
-    variance = (centred * centred).mean(axis=-1, keepdims=True)
-    normalised = centred / xp.sqrt(variance + eps)
-    return (normalised * _widened(weight) + _widened(bias)).astype(x.dtype, copy=False)
+    backend = backend_of(x, weight, bias)
+
+    def equation(x: Array) -> Array:
+        wide = _widened(x)
+        centred = wide - wide.mean(axis=-1, keepdims=True)
+        variance = (centred * centred).mean(axis=-1, keepdims=True)
+        normalised = centred / backend.xp.sqrt(variance + eps)
+        return (normalised * _widened(weight) + _widened(bias)).astype(x.dtype, copy=False)
+
+    return backend.by_rows(equation, x)
 
 
 @rowwise

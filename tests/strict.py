@@ -18,7 +18,7 @@ from minibiogpt.erf import erf
 SCALARS = (bool, int, float, np.generic)
 # Checked against the module cupy 14; each is used by the package, and none is missing there.
 CUPY_FUNCTIONS = frozenset(
-    """arange argmax argsort ascontiguousarray broadcast_to concatenate cumsum empty empty_like exp expm1 finfo
+    """arange argmax argsort broadcast_to concatenate cumsum empty empty_like exp expm1 finfo
     full isfinite log log1p matmul maximum minimum nonzero ones partition repeat sort sqrt take_along_axis tanh
     where zeros zeros_like""".split()
 )
