@@ -103,6 +103,10 @@ class Backend(ABC):
             raise InputError(f"dtype must be one of {offered} on backend {self.name}", repr(name), remedy)
         return np.dtype(name)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A model that is copied or pickled stays with the one backend of that name."""
+        return get_backend, (self.name,)
+
     def __repr__(self) -> str:
         return f"<backend {self.name}>"
 
@@ -133,7 +137,7 @@ class NumpyBackend(Backend):
         """All in one block of memory, from the start of a large page on: decoding waits for weights to be read, and
         large pages are read faster."""
         sizes = [math.prod(shape) for shape in shapes.values()]
-        block = np.empty(sum(sizes) + PAGE, dtype)
+        block = np.empty(sum(sizes) + PAGE // np.dtype(dtype).itemsize, dtype)
         place = -block.ctypes.data % PAGE // block.itemsize
         for (name, shape), size in zip(shapes.items(), sizes, strict=True):
             yield name, block[place : place + size].reshape(shape)
@@ -148,7 +152,7 @@ class NumpyBackend(Backend):
         y = self.empty((M, out), rows.dtype)
         step = max(1, self.share // width)
         whole = out - out % step
-        if not (2 <= M <= self.few_rows and whole):
+        if not (2 <= M <= self.few_rows and whole and weight.flags.c_contiguous):
             return np.matmul(rows, weight.T, out=y)
         parts = weight[:whole].reshape(-1, 1, step, width) @ rows[:, :, None]  # share by share, and in each row by row
         y[:, :whole].reshape(M, -1, step)[...] = parts[..., 0].transpose(1, 0, 2)

@@ -18,6 +18,7 @@ class _Store:
     keys: list[Array]
     values: list[Array]
     filled: int  # positions that the longest cache upon this store has claimed
+    borrowed: bool = False  # somebody else's arrays: read, never written
 
     @property
     def capacity(self) -> int:
@@ -31,9 +32,8 @@ class _Store:
 
     def copied(self, length: int, capacity: int, rows: Any = slice(None)) -> _Store:
         """A store of its own for the first ``length`` positions of some rows, with room for ``capacity``."""
-        (_, H, _, Dh), seen = self.keys[0].shape, slice(length)
-        x = self.keys[0]
-        B = x[rows, 0, 0, 0].shape[0]
+        x, seen = self.keys[0], slice(length)
+        B, H, _, Dh = x[rows, :, :0].shape
         new = _Store.empty(backend_of(x), len(self.keys), (B, H, capacity, Dh), x.dtype)
         for old, room in zip((*self.keys, *self.values), (*new.keys, *new.values), strict=True):
             room[:, :, seen] = old[rows, :, seen]
@@ -88,7 +88,7 @@ class KVCache:
                 "hand over what a model call returned",
             )
         length = pairs[0][0].shape[2]
-        return cls(_Store([k for k, _ in pairs], [v for _, v in pairs], length), length)
+        return cls(_Store([k for k, _ in pairs], [v for _, v in pairs], length, borrowed=True), length)
 
     def __len__(self) -> int:
         """L: the number of layers."""
@@ -144,8 +144,10 @@ class KVCache:
         """The same in this very memory, for one who keeps no other cache upon it, and without a change in B.
 
         Row i and row ``beam_indices[i]`` must be equal up to position ``since`` (the beams of one prompt): only what
-        comes later is copied.
+        comes later is copied. Arrays taken from this cache before change with it.
         """
+        if self._store.borrowed:
+            self._store = self._store.copied(self.seq_length, self.capacity)
         later = slice(since, self.seq_length)
         for x in (*self._store.keys, *self._store.values):
             x[:, :, later] = x[beam_indices, :, later]

@@ -9,21 +9,44 @@ from __future__ import annotations
 import math
 import sys
 import threading
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
 
-LEAST, MOST = 1 << 20, 1 << 26  # bytes; smaller arrays stay within the C library, larger ones are results
+LEAST, MOST = 1 << 20, 1 << 28  # bytes; smaller arrays stay within the C library, larger ones are too much to keep
 BLOCK = 1 << 22  # bytes of a block at least: NumPy asks for large pages from here on
-KEPT = 1 << 28  # bytes in all
-FREE = 3  # references to a block that no array uses: the list's, the loop's, and that of the call that counts
+KEPT = 1 << 29  # bytes in all: the logits of 1,000 tokens of base size, and the arrays of a layer
+
+
+def references(blocks: list[np.ndarray]) -> int:
+    """How many references Python counts to the first of the blocks: to one that no array uses, and within this loop."""
+    for block in blocks:
+        return sys.getrefcount(block)
+    raise ValueError("there must be a block; found none; hand one over")
+
+
+def count_of_a_free_block() -> int | None:
+    """What ``references`` gives for a block that no array uses; None where that does not tell.
+
+    The number differs between versions of Python, so it is measured; other Pythons count no references, or count them
+    while other threads go on.
+    """
+    if not hasattr(sys, "getrefcount") or not getattr(sys, "_is_gil_enabled", lambda: True)():
+        return None
+    blocks = [np.empty(8, np.uint8)]
+    free = references(blocks)
+    views = [blocks[0][:4].view(np.float32).reshape(1, 1)]
+    used = references(blocks)
+    del views
+    return free if used == free + 1 and references(blocks) == free else None
 
 
 class LeftMemory:
     """Blocks of memory, each lent to one array at a time.
 
     Every array that looks at a block, and every view of it, holds a reference to it; when only ours are left, it is
-    free again. Nobody has to give anything back.
+    free again. Nobody has to give anything back; up to KEPT bytes stay with the process.
 
     Examples
     --------
@@ -42,28 +65,25 @@ class LeftMemory:
 
     def __init__(self) -> None:
         self.blocks: list[np.ndarray] = []
-        self.lock = threading.Lock()  # so that no two threads find the same block free
+        self.free = count_of_a_free_block()
+        self.lock = threading.RLock()  # so that no two threads find the same block free
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
         """An array to be filled, contiguous; what it holds at first is no matter."""
         size = math.prod(shape) * np.dtype(dtype).itemsize
-        if not LEAST <= size <= MOST:
+        if self.free is None or not LEAST <= size <= MOST:
             return np.empty(shape, dtype)
         with self.lock:
             for block in self.blocks:
-                if size <= block.nbytes <= max(BLOCK, 2 * size) and sys.getrefcount(block) == FREE:
+                if size <= block.nbytes <= max(BLOCK, 2 * size) and sys.getrefcount(block) == self.free:
                     break
             else:
                 block = np.empty(max(BLOCK, size), np.uint8)
-                self._keep(block)
+            self._keep(block)
             return block[:size].view(dtype).reshape(shape)
 
     def _keep(self, block: np.ndarray) -> None:
-        """The newest first; the oldest are forgotten when all come to more than KEPT."""
-        self.blocks.insert(0, block)
-        total = 0
-        for i, one in enumerate(self.blocks):
-            total += one.nbytes
-            if total > KEPT:
-                del self.blocks[i:]
-                return
+        """The block that was used last comes first; those at the end are forgotten when all come to more than KEPT."""
+        self.blocks = [block, *(one for one in self.blocks if one is not block)]
+        sizes = accumulate(one.nbytes for one in self.blocks)
+        self.blocks = [one for one, total in zip(self.blocks, sizes, strict=True) if total <= KEPT]

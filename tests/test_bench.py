@@ -281,6 +281,13 @@ def test_the_report_is_a_page(whole: dict[str, Any]) -> None:
         assert part in shown
 
 
+def test_the_page_on_performance_names_every_benchmark() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "performance.md").read_text(encoding="utf-8")
+    assert "@@" not in page, "every place for a number is filled"
+    named = page.partition("one of them: ")[2].partition("\n")[0].split()
+    assert sorted(named) == sorted(report.BENCHMARKS)
+
+
 def test_a_model_that_is_none_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert bench.main(["load", "--model", str(tmp_path)]) == 2
     assert capsys.readouterr().err.startswith(

@@ -71,10 +71,11 @@ def test_heads_together_or_apart_attend_alike(heads_at_once: int, padding: str, 
     real = np.ones((3, 11), dtype=bool)
     real[1] = {"left": np.arange(11) > 3, "right": np.arange(11) < 8, "blind": np.arange(11) > 8}.get(padding, real[1])
     mask = make_mask(numpy_backend, 5, 11, None if padding == "none" else real)
-    want, _ = attend_eager(q, k, v, mask, None, Tap())
-    for rows, columns in ((2, 3), (5, 11)):
-        numpy_backend.at_once = heads_at_once * rows * columns
-        assert_near(attend_blocked(q, k, v, mask, None, rows, columns), want)
+    for head_mask in (None, np.array([1.0, 0.5, 0.0])):
+        want, _ = attend_eager(q, k, v, mask, head_mask, Tap())
+        for rows, columns in ((2, 3), (5, 11)):
+            numpy_backend.at_once = heads_at_once * rows * columns
+            assert_near(attend_blocked(q, k, v, mask, head_mask, rows, columns), want)
 
 
 @given(st.integers(1, 9), st.integers(1, 40), st.integers(1, 13), st.integers(1, 60))

@@ -164,6 +164,22 @@ def test_rows_of_one_prompt_are_exchanged_as_they_are_reordered(seed: int, order
         assert order == [0, 1, 2] or not np.array_equal(k, old)
 
 
+def test_an_exchange_leaves_arrays_that_somebody_handed_over() -> None:
+    given_ = [tuple(np.arange(24.0).reshape(2, 3, 4, 1) + i for i in range(2)) for _ in range(2)]
+    before = [[x.copy() for x in pair] for pair in given_]
+    cache = KVCache.from_legacy(given_)
+    cache.exchange(np.array([1, 1]), since=1)
+    assert np.array_equal(cache[0][0][0, :, 1:], before[0][0][1, :, 1:])
+    assert all(np.array_equal(x, y) for a, b in zip(given_, before, strict=True) for x, y in zip(a, b, strict=True))
+
+
+def test_a_cache_of_no_positions_in_the_legacy_form_is_an_empty_one() -> None:
+    nothing = [tuple(np.empty((1, 3, 0, 7)) for _ in range(2)) for _ in range(2)]
+    past = KVCache.from_legacy(nothing)
+    longer = past.extended(2)
+    assert (longer.seq_length, longer.batch_size, past.seq_length) == (2, 1, 0)
+
+
 def test_two_continuations_of_a_cache_with_room_do_not_meet() -> None:
     prompt, one, other = ids(0, 5), ids(1, 3), ids(2, 2)
     past = model()(prompt, past_key_values=KVCache.empty(model().config, 1, 20, dtype="float64")).past_key_values

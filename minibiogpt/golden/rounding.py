@@ -40,8 +40,10 @@ class Reordered(np.ndarray):
         plain = [_plain(x) for x in inputs]
         if out is not None:
             options["out"] = tuple(_plain(x) for x in out)
-        if ufunc is np.matmul and out is None:
+        if ufunc is np.matmul:
             result = _product(rng, *plain)
+            if out is not None:
+                options["out"][0][...] = result
         elif ufunc is np.add and method == "reduce":
             result = _sum(rng, *plain, **options)
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import datetime
 import importlib.metadata
 import os
@@ -26,10 +27,22 @@ def processor() -> str:
 
 
 def blas() -> str:
-    """NumPy's BLAS and its version."""
+    """NumPy's BLAS, its version, and for which processor OpenBLAS has chosen its kernels."""
     found = np.show_config(mode="dicts")
     facts = found.get("Build Dependencies", {}).get("blas", {}) if found else {}
-    return f"{facts.get('name', 'unknown')} {facts.get('version', '')}".strip()
+    return f"{facts.get('name', 'unknown')} {facts.get('version', '')} {kernels()}".strip()
+
+
+def kernels() -> str:
+    """As in "for Haswell"; nothing where no OpenBLAS of NumPy's own build is loaded."""
+    try:
+        with open("/proc/self/maps", encoding="utf-8") as maps:
+            library = next(line.split(maxsplit=5)[5].strip() for line in maps if "libscipy_openblas" in line)
+        name = ctypes.CDLL(library).scipy_openblas_get_corename64_
+    except (OSError, StopIteration, AttributeError):
+        return ""
+    name.restype = ctypes.c_char_p
+    return f"for {name().decode()}"
 
 
 def load() -> float:

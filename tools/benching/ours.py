@@ -28,11 +28,11 @@ class Ours:
         return self.model.backend.to_numpy(array)
 
     def prefill(self, ids: list[list[int]]) -> Outcome:
-        """The logits of all positions, no cache; what came out: the likeliest id after each row."""
+        """The logits of all positions, no cache; what came out: the likeliest id after each."""
         model, given = self.model, np.array(ids)
         start = time.perf_counter()
         logits = self._host(model(given, use_cache=False).logits)
-        return {"whole": time.perf_counter() - start}, logits[:, -1].argmax(axis=-1).tolist()
+        return {"whole": time.perf_counter() - start}, logits.argmax(axis=-1).tolist()
 
     def generate(self, ids: list[list[int]], new: int, beams: int = 1) -> Outcome:
         """Greedy, or beam search, with every step noted."""
