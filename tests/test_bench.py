@@ -215,8 +215,14 @@ def test_a_worker_that_fails_is_one_line_and_none_is_left(
     ("number", "code", "told"), [("SIGINT", 130, "bench: error: interrupted\n"), ("SIGTERM", 143, "")]
 )
 def test_an_interrupt_leaves_no_process(number: str, code: int, told: str) -> None:
+    def as_in_a_terminal() -> None:
+        """A shell starts what is to run in the background deaf to SIGINT, and all that it starts in turn."""
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
     line = [sys.executable, str(Path(bench.__file__)), "prefill", *FEW]
-    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, process_group=0) as run:
+    with subprocess.Popen(
+        line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, process_group=0, preexec_fn=as_in_a_terminal
+    ) as run:
         assert run.stderr
         assert run.stderr.readline().startswith("bench: memory bandwidth")  # both workers are there
         (os.killpg if number == "SIGINT" else os.kill)(run.pid, signal.Signals[number])  # a terminal tells the group
