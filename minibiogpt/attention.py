@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import product
 
 from minibiogpt.backend import Array, Backend, backend_of
-from minibiogpt.ops import softmax
+from minibiogpt.ops import softmax, widened
 from minibiogpt.trace import Tap
 
 
@@ -82,9 +82,13 @@ def attend_eager(
     Source: Vaswani et al. 2017, equation 1; eager_attention_forward in transformers 4.57.
     """
     xp = backend_of(q, k, v).xp
+    scale = 1 / math.sqrt(q.shape[-1])
+    if q.dtype.itemsize == 2:  # before the product, which could go beyond what float16 can hold
+        q, scale = (q * scale).astype(q.dtype, copy=False), 1
     scores = q @ k.transpose(0, 1, 3, 2)  # (B, H, T, S)
-    scores = tap("scores", scores * (1 / math.sqrt(q.shape[-1])))  # (B, H, T, S)
-    scores = tap("scores_masked", xp.where(mask.visible, scores, _lowest(scores)))  # (B, H, T, S)
+    scores = tap("scores", scores * scale)  # (B, H, T, S)
+    masked = xp.where(mask.visible, scores, _lowest(scores)).astype(scores.dtype, copy=False)  # (B, H, T, S)
+    scores = tap("scores_masked", masked)  # (B, H, T, S)
     probs = tap("probs", softmax(scores))  # (B, H, T, S)
     weights = probs if head_mask is None else probs * head_mask[:, None, None]  # (B, H, T, S)
     weights = tap("weights", weights)
@@ -92,14 +96,32 @@ def attend_eager(
 
 
 def attend_blocked(
-    q: Array, k: Array, v: Array, mask: AttentionMask, head_mask: Array | None, rows: int = 128, columns: int = 1024
+    q: Array,
+    k: Array,
+    v: Array,
+    mask: AttentionMask,
+    head_mask: Array | None,
+    rows: int | None = None,
+    columns: int | None = None,
 ) -> Array:
     """The same mixed values (B, H, T, Dh) without ever holding a (B, H, T, S) array.
 
-    Queries go in blocks of ``rows``; each block streams over the keys in blocks of ``columns``, and keys that
-    causality hides from the whole block are not visited. So many heads go together as the backend takes at once.
+    Queries go in blocks of ``rows``; each block streams over the keys in blocks of ``columns`` (both as the backend
+    prefers it), and keys that causality hides from the whole block are not visited. So many heads go together as the
+    backend takes at once. A few queries are one kernel's work, where there is one.
     """
     backend = backend_of(q, k, v)
+    kernel = backend.kernel("attend", q, k, v) if rows is None and columns is None else None
+    mixed = kernel(q, k, v, mask.visible) if kernel else None
+    if mixed is None:
+        tile = backend.tile
+        mixed = _attend_by_tiles(backend, q, k, v, mask, rows or tile[0], columns or tile[1])
+    return mixed if head_mask is None else mixed * head_mask[:, None, None]
+
+
+def _attend_by_tiles(
+    backend: Backend, q: Array, k: Array, v: Array, mask: AttentionMask, rows: int, columns: int
+) -> Array:
     (B, H, T, Dh), S = q.shape, k.shape[2]
     mixed = backend.empty((B, T, H, Dh), q.dtype)  # (B, T, H, Dh)
     mixed = mixed.transpose(0, 2, 1, 3)  # (B, H, T, Dh)
@@ -113,7 +135,7 @@ def attend_blocked(
         visible = mask.visible[block[0] if mask.padded else slice(None), :, block[2], seen[2]]
         open_to = 0 if mask.padded else S - T + t + 1  # before it, nothing is hidden from any of these queries
         mixed[block] = _stream(q[block], k[seen], v[seen], visible, open_to, columns, room)
-    return mixed if head_mask is None else mixed * head_mask[:, None, None]
+    return mixed
 
 
 def _stream(q: Array, k: Array, v: Array, visible: Array, open_to: int, columns: int, room: Array) -> Array:
@@ -121,7 +143,8 @@ def _stream(q: Array, k: Array, v: Array, visible: Array, open_to: int, columns:
 
     Source: Milakov and Gimelshein 2018, algorithm 3; Dao et al. 2022.
     """
-    xp = backend_of(q, k, v).xp
+    backend = backend_of(q, k, v)
+    xp = backend.xp
     q = (q * (1 / math.sqrt(q.shape[-1]))).astype(q.dtype, copy=False)
     largest: Array = None
     total: Array = None
@@ -131,10 +154,13 @@ def _stream(q: Array, k: Array, v: Array, visible: Array, open_to: int, columns:
         keys = k[:, :, block].transpose(0, 1, 3, 2)
         shape = (*q.shape[:3], keys.shape[3])
         scores = xp.matmul(q, keys, out=room[: math.prod(shape)].reshape(shape))
+        kernel = backend.kernel("masked_softmax", scores) if keys.shape[3] == k.shape[2] else None
+        if kernel:
+            return kernel(scores, visible) @ v
         if start + shape[3] > open_to:
             edge = slice(max(0, open_to - start), None)
             scores[..., edge] = xp.where(visible[..., block][..., edge], scores[..., edge], _lowest(scores))
-        e = scores.astype("float32") if scores.dtype == "float16" else scores
+        e = widened(scores)
         new_largest = e.max(axis=-1, keepdims=True)
         if largest is not None:
             new_largest = xp.maximum(new_largest, largest)
@@ -148,6 +174,6 @@ def _stream(q: Array, k: Array, v: Array, visible: Array, open_to: int, columns:
     return (mixed / total).astype(q.dtype, copy=False)
 
 
-def _lowest(x: Array) -> Array:
-    """The lowest finite number of x's dtype, in that dtype."""
-    return backend_of(x).xp.finfo(x.dtype).min
+def _lowest(x: Array) -> float:
+    """The lowest finite number of x's dtype."""
+    return backend_of(x).lowest(x.dtype)

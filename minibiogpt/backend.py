@@ -1,4 +1,4 @@
-"""NumPy or CuPy: the only file that knows which.
+"""NumPy or CuPy: with cuda.py, the only file that knows which.
 
 Every equation in this package is written once, against the array module ``xp`` of the arrays it is given.
 What the two modules do not share (erf; the way in and out of the device) is a method of a ``Backend``.
@@ -10,8 +10,10 @@ import math
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from functools import wraps
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -20,7 +22,9 @@ from minibiogpt.errors import InputError
 from minibiogpt.memory import LeftMemory
 
 PAGE = 1 << 21  # bytes of a large page
+HALVES = ("float16", "bfloat16")  # too narrow for sums and exponentials: these are made in float32
 Array = Any  # a numpy.ndarray or a cupy.ndarray; the two share no base class
+Method = TypeVar("Method", bound=Callable[..., Any])
 # Numbers beyond their dtype become infinite, and then NaN, without a word: so they do on a device, and in PyTorch.
 unwarned = np.errstate(over="ignore", invalid="ignore")
 
@@ -35,6 +39,8 @@ class Backend(ABC):
     array_type : the type of its arrays.
     float_dtypes : the compute dtypes it offers, by name.
     at_once : how many numbers should go through a chain of steps together.
+    tile : how many queries and how many keys blocked attention looks at together.
+    records : of how many rows at most a decoding step can be recorded; 0 where ``record`` is not to be had.
     """
 
     name: str
@@ -42,6 +48,8 @@ class Backend(ABC):
     array_type: type
     float_dtypes: tuple[str, ...]
     at_once: int = sys.maxsize
+    tile: tuple[int, int] = (128, 1024)
+    records: int = 0
 
     def asarray(self, x: Any, dtype: Any = None) -> Array:
         """Bring lists, numbers or any backend's array here; a copy only where one is needed."""
@@ -64,7 +72,9 @@ class Backend(ABC):
         return self.xp.empty(shape, dtype=dtype)
 
     def in_one_piece(self, x: Array) -> Array:
-        """A copy whose numbers lie in the order of its axes."""
+        """x with its numbers in the order of its axes: a copy, unless they are."""
+        if x.flags.c_contiguous:
+            return x
         y = self.empty(x.shape, x.dtype)
         y[...] = x
         return y
@@ -84,9 +94,48 @@ class Backend(ABC):
         for name, shape in shapes.items():
             yield name, np.empty(shape, dtype)
 
-    def product(self, rows: Array, weight: Array) -> Array:
-        """rows (M, in) times weight (out, in) transposed: (M, out)."""
-        return rows @ weight.T
+    def product(self, rows: Array, weight: Array, bias: Array | None = None) -> Array:
+        """rows (M, in) times weight (out, in) transposed, plus bias (out,) if there is one: (M, out)."""
+        y = rows @ weight.T
+        if bias is not None:
+            y += bias
+        return y
+
+    def lowest(self, dtype: Any) -> float:
+        """The lowest finite number of a dtype: what takes the place of a hidden score."""
+        return float(self.xp.finfo(dtype).min)
+
+    def kernel(self, name: str, *arrays: Array | None) -> Callable[..., Any] | None:
+        """A kernel that does in one launch what the equation called ``name`` does, if there is one for these arrays."""
+        return None
+
+    def record(self, step: Callable[[], None]) -> Callable[[], None]:
+        """Run ``step`` once, and return what runs it again, on the same memory, without its launches being made anew.
+
+        ``step`` must work on arrays alone: whatever it reads, writes, and decides by is on the device.
+        """
+        step()
+        return step
+
+    def memory(self) -> AbstractContextManager[None]:
+        """While it is entered, a device whose memory is full raises a ``DeviceMemoryError``."""
+        return nullcontext()
+
+    def synchronize(self) -> None:
+        """Wait until all is done that was asked for: a device goes on while Python does."""
+        return None
+
+    def reserved(self) -> int:
+        """Bytes that were taken of a device's memory so far, in use or kept for use."""
+        return 0
+
+    def release(self) -> None:
+        """Give back what is only kept for use."""
+        return None
+
+    def facts(self) -> dict[str, Any]:
+        """What the device is, and the versions of what runs on it; nothing where there is none."""
+        return {}
 
     def dtype(self, name: str) -> np.dtype:
         """The compute dtype called ``name``.
@@ -99,7 +148,7 @@ class Backend(ABC):
         name = getattr(name, "__name__", None) or str(name)
         if name not in self.float_dtypes:
             offered = ", ".join(self.float_dtypes)
-            remedy = "use backend cupy for float16" if name == "float16" else "choose one of these"
+            remedy = f"use backend cupy for {name}" if name in HALVES else "choose one of these"
             raise InputError(f"dtype must be one of {offered} on backend {self.name}", repr(name), remedy)
         return np.dtype(name)
 
@@ -143,7 +192,7 @@ class NumpyBackend(Backend):
             yield name, block[place : place + size].reshape(shape)
             place += size
 
-    def product(self, rows: Array, weight: Array) -> Array:
+    def product(self, rows: Array, weight: Array, bias: Array | None = None) -> Array:
         """The same for a few rows with less reading: a matrix times vectors, while a share of it is in the cache.
 
         A BLAS prepares a matrix for matrix products by copying it, which takes longer than a few rows are worth.
@@ -152,50 +201,40 @@ class NumpyBackend(Backend):
         y = self.empty((M, out), rows.dtype)
         step = max(1, self.share // width)
         whole = out - out % step
-        if not (2 <= M <= self.few_rows and whole and weight.flags.c_contiguous):
-            return np.matmul(rows, weight.T, out=y)
-        parts = weight[:whole].reshape(-1, 1, step, width) @ rows[:, :, None]  # share by share, and in each row by row
-        y[:, :whole].reshape(M, -1, step)[...] = parts[..., 0].transpose(1, 0, 2)
-        np.matmul(rows, weight[whole:].T, out=y[:, whole:])
+        if 2 <= M <= self.few_rows and whole and weight.flags.c_contiguous:
+            parts = weight[:whole].reshape(-1, 1, step, width) @ rows[:, :, None]  # share by share, in each row by row
+            y[:, :whole].reshape(M, -1, step)[...] = parts[..., 0].transpose(1, 0, 2)
+            np.matmul(rows, weight[whole:].T, out=y[:, whole:])
+        else:
+            np.matmul(rows, weight.T, out=y)
+        if bias is not None:
+            y += bias
         return y
 
 
-class CupyBackend(Backend):
-    """Arrays on an NVIDIA device."""
+def _cupy() -> Backend:
+    from minibiogpt.cuda import CupyBackend
 
-    name = "cupy"
-    float_dtypes = ("float32", "float64", "float16")
-
-    def __init__(self) -> None:
-        try:
-            import cupy
-            from cupyx.scipy import special
-        except ImportError as error:
-            remedy = "pip install 'minibiogpt[cuda12]' or 'minibiogpt[cuda13]', as the driver has it"
-            raise InputError("backend cupy needs the package cupy", str(error), remedy) from None
-        try:
-            devices = cupy.cuda.runtime.getDeviceCount()
-        except cupy.cuda.runtime.CUDARuntimeError as error:
-            devices, why = 0, f" ({error})"
-        else:
-            why = ""
-        if not devices:
-            raise InputError("backend cupy needs a CUDA device", f"none{why}", "check nvidia-smi, or use backend numpy")
-        self.xp, self.array_type, self._erf = cupy, cupy.ndarray, special.erf
-
-    def to_numpy(self, x: Array) -> np.ndarray:
-        return self.xp.asnumpy(x)
-
-    def erf(self, x: Array) -> Array:
-        return self._erf(x)
+    return CupyBackend()
 
 
-_MAKERS: dict[str, type[Backend]] = {"numpy": NumpyBackend, "cupy": CupyBackend}
+_MAKERS: dict[str, Callable[[], Backend]] = {"numpy": NumpyBackend, "cupy": _cupy}
 _MADE: dict[str, Backend] = {}
 _OF_TYPE: dict[type, Backend | None] = {}  # of every type of array met so far: it is asked for several times a step
 
 
-def register_backend(name: str, maker: type[Backend]) -> None:
+def within_memory(method: Method) -> Method:
+    """A method of something that has a backend, whose device may run out of memory on the way."""
+
+    @wraps(method)
+    def guarded(self: Any, *args: Any, **options: Any) -> Any:
+        with self.backend.memory():
+            return method(self, *args, **options)
+
+    return guarded  # type: ignore[return-value]
+
+
+def register_backend(name: str, maker: Callable[[], Backend]) -> None:
     """Offer another backend under ``name``: its arrays' type must live in a module (tree) of that name."""
     _MAKERS[name] = maker
     _OF_TYPE.clear()

@@ -41,6 +41,31 @@ class _Store:
         return new
 
 
+class PlacedCache:
+    """A cache whose length is a number on the device: one step more, on the same memory, is the same launches again.
+
+    Every array has the whole capacity. Positions from ``place`` on are hidden by the mask; they must hold numbers.
+
+    Parameters
+    ----------
+    place : (1,) int64, where the next position goes.
+    """
+
+    def __init__(self, store: _Store, place: Array) -> None:
+        self._store, self.place = store, place
+
+    def write(self, layer: int, k: Array, v: Array) -> tuple[Array, Array]:
+        """Put one position, (B, H, 1, Dh) each, in its place; returns all there is room for, (B, H, capacity, Dh)."""
+        keys, values = self._store.keys[layer], self._store.values[layer]
+        kernel = backend_of(k, v).kernel("append", k, v, keys, values)
+        if kernel:
+            kernel(k, v, keys, values, self.place)
+        else:
+            keys[:, :, self.place] = k
+            values[:, :, self.place] = v
+        return keys, values
+
+
 class KVCache:
     """Keys and values of every layer; ``cache[l]`` is ``(k, v)``, each (B, H, S, Dh).
 
@@ -132,6 +157,12 @@ class KVCache:
         self._store.keys[layer][:, :, new] = k
         self._store.values[layer][:, :, new] = v
         return self[layer]
+
+    def placed(self, place: Array) -> PlacedCache:
+        """The same memory for steps of one position each, the next goes to ``place``; what is free becomes 0."""
+        for x in (*self._store.keys, *self._store.values):
+            x[:, :, self.seq_length :] = 0
+        return PlacedCache(self._store, place)
 
     def reorder(self, beam_indices: Array) -> KVCache:
         """Row i of the result is row ``beam_indices[i]`` of this cache, (new B,): what beam search asks for.

@@ -166,7 +166,8 @@ def _read(
         tensors[name].read_into(host)
         if not _finite(host):
             spoilt.append(name)
-        weights[name] = backend.asarray(host)
+        with backend.memory():
+            weights[name] = backend.asarray(host)
     if spoilt:
         must = f"every weight in {folder} must be a finite number in {dtype}"
         raise CheckpointError(must, f"NaN or infinity in {', '.join(spoilt)}", "fetch the file again")
@@ -193,7 +194,8 @@ def random_weights(
             return drawn.astype(dtype, copy=False)
         return np.full(shape, 0 if name.endswith("bias") else 1, dtype=dtype)
 
-    return {name: backend.asarray(draw(name, shape)) for name, shape in shapes.items()}
+    with backend.memory():
+        return {name: backend.asarray(draw(name, shape)) for name, shape in shapes.items()}
 
 
 def save_weights(

@@ -45,3 +45,7 @@ def shown(value: object) -> str:
 
 class CheckpointError(InputError):
     """Raised when a model's files (config, weights, vocabulary) cannot be used."""
+
+
+class DeviceMemoryError(InputError):
+    """Raised when a device's memory is full; what was on it before is still there, and usable."""

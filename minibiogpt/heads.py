@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any, Self
 
 from minibiogpt import generation, inputs, scoring
-from minibiogpt.backend import Array, Backend, unwarned
+from minibiogpt.backend import Array, Backend, unwarned, within_memory
 from minibiogpt.checkpoint import causal_lm_shapes, sequence_classification_shapes, token_classification_shapes
 from minibiogpt.config import BioGptConfig
 from minibiogpt.edits import watching
@@ -78,6 +78,7 @@ class BioGptForCausalLM(WithHead):
     shapes_of = staticmethod(causal_lm_shapes)
 
     @unwarned
+    @within_memory
     def __call__(
         self,
         input_ids: Any = None,
@@ -129,6 +130,7 @@ class BioGptForCausalLM(WithHead):
         self.generation_config.save_pretrained(folder)
 
     @unwarned
+    @within_memory
     def generate(self, input_ids: Any = None, **options: Any) -> Any:
         """Continue each row of ``input_ids``; see ``minibiogpt.generation.generate`` for the options."""
         return generation.generate(self, input_ids, **options)
@@ -167,6 +169,7 @@ class BioGptForSequenceClassification(WithHead):
     shapes_of = staticmethod(sequence_classification_shapes)
 
     @unwarned
+    @within_memory
     def __call__(
         self,
         input_ids: Any = None,
@@ -256,6 +259,7 @@ class BioGptForTokenClassification(WithHead):
     shapes_of = staticmethod(token_classification_shapes)
 
     @unwarned
+    @within_memory
     def __call__(
         self,
         input_ids: Any = None,

@@ -11,7 +11,7 @@ from typing import Any
 
 from minibiogpt.attention import AttentionMask, attend_blocked, attend_eager, merge_heads, split_heads
 from minibiogpt.backend import Array
-from minibiogpt.cache import KVCache
+from minibiogpt.cache import KVCache, PlacedCache
 from minibiogpt.config import LAYER_NORM_EPS, POSITION_OFFSET, BioGptConfig
 from minibiogpt.ops import ACTIVATION_FUNCTIONS, embedding, layer_norm, linear
 from minibiogpt.trace import Tap
@@ -68,7 +68,8 @@ class ScaledEmbedding:
     scale: float
 
     def __call__(self, ids: Array) -> Array:
-        return embedding(ids, self.weight) * self.scale
+        x = embedding(ids, self.weight)
+        return (x * self.scale).astype(x.dtype, copy=False)
 
 
 @dataclass
@@ -86,7 +87,7 @@ class Context:
     """What every layer of one forward pass is told besides x."""
 
     mask: AttentionMask
-    cache: KVCache | None  # already extended by T; None when nothing is kept
+    cache: KVCache | PlacedCache | None  # already extended by T; None when nothing is kept
     blocked: bool
 
 

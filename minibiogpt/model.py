@@ -7,7 +7,7 @@ from typing import Any
 
 from minibiogpt import features, inputs
 from minibiogpt.attention import make_mask
-from minibiogpt.backend import Array, Backend, get_backend, unwarned
+from minibiogpt.backend import Array, Backend, get_backend, unwarned, within_memory
 from minibiogpt.cache import KVCache
 from minibiogpt.checkpoint import base_shapes
 from minibiogpt.config import BioGptConfig
@@ -71,6 +71,7 @@ class BioGptModel(Pretrained):
         return named_parameters(self)
 
     @unwarned
+    @within_memory
     def __call__(
         self,
         input_ids: Any = None,
@@ -130,7 +131,8 @@ class BioGptModel(Pretrained):
         positions = self._positions(position_ids, real, B, P, T)  # (B, T)
         heads = inputs.as_head_mask(head_mask, config, backend, self.dtype)
         mask = make_mask(backend, T, P + T, real)
-        context = Context(mask, self._extended(past, B, T, keep), self._blocked(look_inside, tap))
+        cache = self._extended(past, B, T, keep)
+        context = Context(mask, cache, self._blocked(look_inside, tap))
         tap.tell(
             "base",
             {"B": B, "T": T, "S": P + T},
@@ -145,29 +147,32 @@ class BioGptModel(Pretrained):
 
         states: list[Array] | None = [] if _chosen(output_hidden_states, config.output_hidden_states) else None
         attentions: list[Array] | None = [] if look_inside else None
-        x = self._forward(x, positions, context, heads, tap, states, attentions)
+        positions = tap("position_ids", positions)  # (B, T)
+        inputs.check_positions(positions, config)
+        x = self.forward(x, positions, context, heads, tap, states, attentions)
         tap.finish()
         output = BaseModelOutput(
             x,
-            context.cache if keep else None,
+            cache if keep else None,
             None if states is None else tuple(states),
             None if attentions is None else tuple(attentions),
         )
         return output if _chosen(return_dict, config.return_dict) else output.to_tuple()
 
-    def _forward(
+    def forward(
         self,
         x: Array,
         position_ids: Array,
         context: Context,
         head_mask: Array | None,
         tap: Tap,
-        states: list[Array] | None,
-        attentions: list[Array] | None,
+        states: list[Array] | None = None,
+        attentions: list[Array] | None = None,
     ) -> Array:
-        """The drawing: token + position, L layers, norm. Each x and the attention weights go into the lists, if any."""
-        position_ids = tap("position_ids", position_ids)
-        inputs.check_positions(position_ids, self.config)
+        """The drawing: token + position, L layers, norm. Each x and the attention weights go into the lists, if any.
+
+        From embedded tokens (B, T, D) and checked positions (B, T): nothing here waits for a device.
+        """
         x = tap("embed_tokens", x)
         x = tap("embeddings", x + tap("embed_positions", self.embed_positions(position_ids)))  # (B, T, D)
         _keep(states, x)

@@ -1,7 +1,8 @@
 """The equations of BioGPT: one equation, one function, on NumPy or CuPy arrays alike.
 
-Each function returns the dtype it is given. float16 (CuPy) is widened to float32 inside norms, softmax and
-activations, where sums and exponentials would lose it, and narrowed again.
+Each function returns the dtype it is given. float16 and bfloat16 (CuPy) are widened to float32 inside norms, softmax
+and activations, where sums and exponentials would lose them, and narrowed again. On a device some have a kernel that
+does the whole equation at once (kernels.cu); what it computes is what is written here.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from functools import wraps
 from minibiogpt.backend import Array, backend_of
 
 
-def _widened(x: Array) -> Array:
-    return x.astype("float32") if x.dtype == "float16" else x
+def widened(x: Array) -> Array:
+    """A half (float16, bfloat16) as float32; anything else as it is."""
+    return x.astype("float32") if x.dtype.itemsize == 2 else x
 
 
 def rowwise(equation: Callable[[Array], Array]) -> Callable[[Array], Array]:
@@ -22,7 +24,9 @@ def rowwise(equation: Callable[[Array], Array]) -> Callable[[Array], Array]:
 
     @wraps(equation)
     def by_rows(x: Array) -> Array:
-        return backend_of(x).by_rows(equation, x)
+        backend = backend_of(x)
+        kernel = backend.kernel(equation.__name__, x)
+        return kernel(x) if kernel else backend.by_rows(equation, x)
 
     return by_rows
 
@@ -46,9 +50,7 @@ def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
     """
     backend = backend_of(x, weight, bias)
     rows = x.reshape(-1, x.shape[-1])  # one matrix product for the whole batch
-    y = backend.product(rows, weight)  # rows @ weight.T
-    if bias is not None:
-        y += bias
+    y = backend.product(rows, weight, bias)  # rows @ weight.T + bias
     return y.reshape(*x.shape[:-1], weight.shape[0])
 
 
@@ -70,13 +72,16 @@ def layer_norm(x: Array, weight: Array, bias: Array, eps: float) -> Array:
     [-1.0, 1.0]
     """
     backend = backend_of(x, weight, bias)
+    kernel = backend.kernel("layer_norm", x, weight, bias)
+    if kernel:
+        return kernel(x, weight, bias, eps)
 
     def equation(x: Array) -> Array:
-        wide = _widened(x)
+        wide = widened(x)
         centred = wide - wide.mean(axis=-1, keepdims=True)
         variance = (centred * centred).mean(axis=-1, keepdims=True)
         normalised = centred / backend.xp.sqrt(variance + eps)
-        return (normalised * _widened(weight) + _widened(bias)).astype(x.dtype, copy=False)
+        return (normalised * widened(weight) + widened(bias)).astype(x.dtype, copy=False)
 
     return backend.by_rows(equation, x)
 
@@ -92,7 +97,7 @@ def softmax(x: Array) -> Array:
     [0.25, 0.75]
     """
     xp = backend_of(x).xp
-    wide = _widened(x)
+    wide = widened(x)
     e = xp.exp(wide - wide.max(axis=-1, keepdims=True))
     return (e / e.sum(axis=-1, keepdims=True)).astype(x.dtype, copy=False)
 
@@ -108,7 +113,7 @@ def log_softmax(x: Array) -> Array:
     True
     """
     xp = backend_of(x).xp
-    wide = _widened(x)
+    wide = widened(x)
     shifted = wide - wide.max(axis=-1, keepdims=True)
     return (shifted - xp.log(xp.exp(shifted).sum(axis=-1, keepdims=True))).astype(x.dtype, copy=False)
 
@@ -149,7 +154,7 @@ def cross_entropy(logits: Array, labels: Array, ignore: int = -100) -> Array:
     xp = backend_of(logits, labels).xp
     counted = labels != ignore
     chosen = xp.where(counted, labels, 0)
-    log_p = xp.take_along_axis(log_softmax(_widened(logits)), chosen[:, None], axis=-1)[:, 0]
+    log_p = xp.take_along_axis(log_softmax(widened(logits)), chosen[:, None], axis=-1)[:, 0]
     count = int(counted.sum())
     total = xp.where(counted, -log_p, 0).sum()
     return (total / count if count else total * math.nan).astype(logits.dtype, copy=False)
@@ -168,7 +173,7 @@ def binary_cross_entropy(logits: Array, targets: Array) -> Array:
     0.75
     """
     xp = backend_of(logits, targets).xp
-    x, y = _widened(logits), _widened(targets)
+    x, y = widened(logits), widened(targets)
     return (xp.maximum(x, 0) - x * y + xp.log1p(xp.exp(-abs(x)))).mean().astype(logits.dtype, copy=False)
 
 
@@ -182,7 +187,7 @@ def mean_squared_error(x: Array, targets: Array) -> Array:
     2.0
     """
     backend_of(x, targets)
-    difference = _widened(x) - _widened(targets)
+    difference = widened(x) - widened(targets)
     return (difference * difference).mean().astype(x.dtype, copy=False)
 
 
@@ -198,7 +203,7 @@ def gelu(x: Array) -> Array:
     >>> gelu(np.array([0.0, 1.0, -1.0])).round(6).tolist()  # Phi(1) = 0.841345, Phi(-1) = 0.158655
     [0.0, 0.841345, -0.158655]
     """
-    wide = _widened(x)
+    wide = widened(x)
     return (0.5 * wide * (1 + backend_of(x).erf(wide * math.sqrt(0.5)))).astype(x.dtype, copy=False)
 
 
@@ -209,7 +214,7 @@ def gelu_new(x: Array) -> Array:
     Source: Hendrycks and Gimpel 2016, section 2; "gelu_new" in transformers.
     """
     xp = backend_of(x).xp
-    wide = _widened(x)
+    wide = widened(x)
     inner = math.sqrt(2 / math.pi) * (wide + 0.044715 * (wide * wide * wide))
     return (0.5 * wide * (1 + xp.tanh(inner))).astype(x.dtype, copy=False)
 
@@ -230,7 +235,7 @@ def selu(x: Array) -> Array:
     [1.050701, -1.758099]
     """
     xp = backend_of(x).xp
-    wide = _widened(x)
+    wide = widened(x)
     scale, alpha = 1.0507009873554805, 1.6732632423543772
     y = scale * xp.where(wide > 0, wide, alpha * xp.expm1(xp.minimum(wide, 0)))
     return y.astype(x.dtype, copy=False)

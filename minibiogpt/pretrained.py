@@ -41,7 +41,7 @@ class Pretrained(ABC):
     @property
     @abstractmethod
     def dtype(self) -> str:
-        """What everything is computed in: "float32", "float64" or "float16"."""
+        """What everything is computed in: "float32", "float64", "float16" or "bfloat16"."""
 
     @classmethod
     def from_pretrained(

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from minibiogpt.backend import Array, backend_of
+from minibiogpt.backend import HALVES, Array, backend_of
 from minibiogpt.batching import BATCH_TOKENS, batches, padded, rows_of, window_sizes, windows
-from minibiogpt.ops import log_softmax
+from minibiogpt.ops import log_softmax, widened
 
 if TYPE_CHECKING:
     from minibiogpt.heads import BioGptForCausalLM
@@ -27,7 +27,7 @@ class Scores:
     Attributes
     ----------
     log_probs : (B, T) ln p(token t | the real tokens before it in its row), in nats, at or below 0; 0 where
-        ``scored`` is False. In the model's dtype (float32 for float16).
+        ``scored`` is False. In the model's dtype (float32 for halves).
     scored : (B, T) bool: every real token but the first of its row.
     """
 
@@ -109,7 +109,7 @@ def score(
     config, backend = model.config, model.backend
     window, stride = window_sizes(config, window, stride)
     rows, real = rows_of(input_ids, attention_mask, config.vocab_size)
-    found = [np.zeros(len(row), dtype="float32" if model.dtype == "float16" else model.dtype) for row in rows]
+    found = [np.zeros(len(row), dtype="float32" if model.dtype in HALVES else model.dtype) for row in rows]
     pieces = [
         _Piece(row[w.begin : w.end], max(w.new, 1) - w.begin, result[max(w.new, 1) : w.end])
         for row, result in zip(rows, found, strict=True)
@@ -162,7 +162,7 @@ def _log_probs(model: BioGptForCausalLM, states: Array, at: np.ndarray, targets:
     for start in range(0, len(at), rows):
         block = slice(start, start + rows)
         logits = model.output_projection(states[backend.asarray(at[block])])
-        logits = logits.astype("float32") if logits.dtype == "float16" else logits
+        logits = widened(logits)
         chosen = backend.asarray(targets[block])[:, None]
         log_probs = backend.xp.take_along_axis(log_softmax(logits), chosen, axis=-1)
         found.append(backend.to_numpy(log_probs)[:, 0])

@@ -187,3 +187,38 @@ LENS_FLOAT32 = FACTOR * 4.3e-7
 # Sums of float64 numbers, added in two orders, over their value: measured 2026-11-21 in the tests of golden cases,
 # 1.2e-15 at most. The promise is 1e-12.
 SUMMED = 1e-12
+
+# One CUDA kernel against its equation in float64, over the largest value: measured on an ordinary processor
+# (tests/cuda_on_host) 2026-11-21 over all cases of tests/test_kernels.py, times FACTOR.
+KERNEL = {
+    "float64": FACTOR * 6.3e-16,
+    "float32": FACTOR * 2.9e-7,
+    "float16": FACTOR * 4.2e-4,
+    "bfloat16": FACTOR * 4.9e-3,
+}
+
+# Lane C: the CuPy backend against NumPy's float64, over the largest value of the tensor, per dtype and kind: measured
+# on the stand-in for a device 2026-11-21 over all cases of tests/test_cupy.py (the demo model), times FACTOR.
+# float64 has lane A's budget.
+LANE_C: dict[str, dict[str, float]] = {
+    "float32": {
+        "norm": 8.5e-7, "projection": 6.4e-7, "scores": 5.4e-7, "probs": 2.1e-6, "mixed": 2.1e-6,
+        "feed-forward": 8.1e-7, "residual": 7.1e-7, "logits": 7.7e-7, "loss": 3.4e-8,
+    },
+    "float16": {
+        "norm": 2.2e-3, "projection": 1.8e-3, "scores": 1.7e-3, "probs": 3.8e-3, "mixed": 5.7e-3,
+        "feed-forward": 2.2e-3, "residual": 1.9e-3, "logits": 2.0e-3, "loss": 1.3e-4,
+    },
+    "bfloat16": {
+        "norm": 1.7e-2, "projection": 1.2e-2, "scores": 1.0e-2, "probs": 2.6e-2, "mixed": 3.6e-2,
+        "feed-forward": 1.5e-2, "residual": 1.4e-2, "logits": 1.2e-2, "loss": 2.4e-3,
+    },
+}  # fmt: skip
+
+
+def lane_c(dtype: str, tensor: str) -> float:
+    """The budget of one tensor of the demo model on a device; whole numbers are equal."""
+    kind = kind_of(tensor)
+    if kind == "whole numbers":
+        return 0.0
+    return LANE_A if dtype == "float64" else FACTOR * LANE_C[dtype][kind]

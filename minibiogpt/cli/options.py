@@ -15,7 +15,9 @@ def add_model(parser: argparse.ArgumentParser, *, runs: bool = False) -> None:
     parser.add_argument("--model", default="demo", metavar="M", help="demo (default), a folder, or a hub id")
     if runs:
         parser.add_argument("--backend", default="numpy", help="numpy (default) or cupy")
-        parser.add_argument("--dtype", default="float32", help="float32 (default), float64; on cupy also float16")
+        parser.add_argument(
+            "--dtype", default="float32", help="float32 (default), float64; on cupy also float16, bfloat16"
+        )
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:

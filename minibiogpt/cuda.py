@@ -1,0 +1,215 @@
+"""CuPy as a backend: arrays on an NVIDIA device, its kernels, its memory, and steps recorded as CUDA graphs."""
+
+from __future__ import annotations
+
+import os
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from types import ModuleType
+from typing import Any
+from weakref import WeakSet
+
+import numpy as np
+
+from minibiogpt.backend import HALVES, Array, Backend
+from minibiogpt.errors import DeviceMemoryError, InputError
+from minibiogpt.kernels import Kernels
+
+FULL = ("cudaErrorMemoryAllocation", "CUDA_ERROR_OUT_OF_MEMORY", "CUBLAS_STATUS_ALLOC_FAILED")
+
+
+class CupyBackend(Backend):
+    """Arrays on an NVIDIA device.
+
+    Attributes
+    ----------
+    use_kernels : whether the equations that have a kernel (kernels.cu) are computed by it. Without, they are CuPy's own
+        operations one by one, as they are written in ops and attention, and no step is recorded.
+    use_graphs : whether decoding steps are recorded.
+
+    Raises
+    ------
+    InputError
+        If CuPy or a device is absent.
+    """
+
+    name = "cupy"
+    at_once = 1 << 25  # scores of blocked attention that live together: 64 MB in float16
+    tile = (1024, 1024)  # a launch takes longer than small tiles are worth
+
+    def __init__(self) -> None:
+        self.xp = cupy = imported()
+        require_device(cupy)
+        self.array_type = cupy.ndarray
+        halves = HALVES if "EE->E" in cupy.add.types else HALVES[:1]  # E, bfloat16: where ml_dtypes is installed
+        self.float_dtypes = ("float32", "float64", *halves)
+        self.kernels, self.use_kernels, self.use_graphs = Kernels(cupy, self.lowest), True, True
+        self.recordings: WeakSet[Recording] = WeakSet()
+        self.tf32 = os.environ.get("CUPY_TF32", "0") not in ("", "0")
+
+    def to_numpy(self, x: Array) -> np.ndarray:
+        return self.xp.asnumpy(x)
+
+    def erf(self, x: Array) -> Array:
+        from cupyx.scipy import special
+
+        return special.erf(x)
+
+    def lowest(self, dtype: Any) -> float:
+        if str(dtype) == "bfloat16":
+            return -float.fromhex("0x1.fep127")  # NumPy's finfo does not know it
+        return float(self.xp.finfo(dtype).min)
+
+    @property
+    def tf32(self) -> bool:
+        """Whether products of float32 may round their factors to TF32 (10 bits instead of 23), which is faster.
+
+        Off, unless CuPy's own variable CUPY_TF32 is 1. It holds for all of CuPy in this process.
+        """
+        return self._tf32
+
+    @tf32.setter
+    def tf32(self, wanted: bool) -> None:
+        products = self.xp._core._routines_linalg
+        kind = products.COMPUTE_TYPE_TF32 if wanted else products.COMPUTE_TYPE_FP32
+        products.set_compute_type(np.float32, kind)
+        self._tf32 = bool(wanted)
+
+    def product(self, rows: Array, weight: Array, bias: Array | None = None) -> Array:
+        """Few rows by a kernel, more by cuBLAS, which sums float16 in float32."""
+        kernel = self.kernel("product", rows, weight, bias)
+        y = kernel(rows, weight, bias) if kernel else None
+        return super().product(rows, weight, bias) if y is None else y
+
+    def kernel(self, name: str, *arrays: Array | None) -> Callable[..., Any] | None:
+        if not self.use_kernels or not self.kernels.takes(*arrays):
+            return None
+        return getattr(self.kernels, name, None)
+
+    @property
+    def records(self) -> int:  # type: ignore[override]
+        return self.kernels.few_rows if self.use_kernels and self.use_graphs else 0
+
+    def record(self, step: Callable[[], None]) -> Callable[[], None]:
+        """As a CUDA graph. It keeps the memory that its arrays pass through for itself, as long as it lives.
+
+        CuPy records no call of cuBLAS, so the step must be made of kernels.
+        """
+        cuda = self.xp.cuda
+        pool, stream = cuda.MemoryPool(), cuda.Stream(non_blocking=True)
+        self.synchronize()
+        with cuda.using_allocator(pool.malloc), stream:
+            step()  # compiles what is not compiled, and leaves in the pool all the memory that a step takes
+            stream.synchronize()
+            stream.begin_capture()
+            try:
+                step()
+            except Exception as error:
+                abandon(stream)
+                warnings.warn(
+                    f"steps are launched kernel by kernel, as no graph can be recorded: {error}", stacklevel=2
+                )
+                return step
+            recording = Recording(stream.end_capture(), pool, step, cuda.get_current_stream)
+        self.recordings.add(recording)
+        return recording
+
+    def memory(self) -> AbstractContextManager[None]:
+        return self._memory()
+
+    @contextmanager
+    def _memory(self) -> Iterator[None]:
+        try:
+            yield
+        except (MemoryError, RuntimeError) as error:
+            if not isinstance(error, self.xp.cuda.memory.OutOfMemoryError) and not any(
+                sign in str(error) for sign in FULL
+            ):
+                raise
+            reason = str(error)
+            traceback.clear_frames(error.__traceback__)  # which hold the arrays that were under way
+        else:
+            return
+        self.release()
+        free, whole = self.xp.cuda.runtime.memGetInfo()
+        must = f"the device's memory, {whole / 1e9:.1f} GB, must take the model and its arrays"
+        found = f"{free / 1e9:.1f} GB left ({reason})"
+        raise DeviceMemoryError(must, found, "use fewer rows, shorter ones, or dtype float16") from None
+
+    def synchronize(self) -> None:
+        self.xp.cuda.get_current_stream().synchronize()
+
+    def reserved(self) -> int:
+        pools = [self.xp.get_default_memory_pool(), *(recording.pool for recording in self.recordings)]
+        return sum(pool.total_bytes() for pool in pools)
+
+    def release(self) -> None:
+        self.xp.get_default_memory_pool().free_all_blocks()
+
+    def facts(self) -> dict[str, Any]:
+        runtime = self.xp.cuda.runtime
+        found = runtime.getDeviceProperties(runtime.getDevice())
+        name = found["name"]
+        return {
+            "device": name.decode() if isinstance(name, bytes) else name,
+            "memory": int(found["totalGlobalMem"]),
+            "multiprocessors": int(found["multiProcessorCount"]),
+            "cupy": self.xp.__version__,
+            "cuda": version(runtime.runtimeGetVersion()),
+            "driver_cuda": version(runtime.driverGetVersion()),
+        }
+
+
+class Recording:
+    """A recorded step. Calling it launches the whole of it, on the memory that it was recorded on.
+
+    Parameters
+    ----------
+    graph : CuPy's. pool : of the memory that the step's own arrays pass through: nobody else may have it.
+    step : holds the arrays that it reads and writes. stream : tells on which stream to go on.
+    """
+
+    def __init__(self, graph: Any, pool: Any, step: Callable[[], None], stream: Callable[[], Any]) -> None:
+        self.graph, self.pool, self.step, self.stream = graph, pool, step, stream
+
+    def __call__(self) -> None:
+        self.graph.launch(self.stream())
+
+
+def version(number: int) -> str:
+    """CUDA's way to write a version.
+
+    Examples
+    --------
+    >>> version(13020)
+    '13.2'
+    """
+    return f"{number // 1000}.{number % 1000 // 10}"
+
+
+def imported() -> ModuleType | Any:
+    """CuPy; without it, an InputError that says which extra installs it."""
+    try:
+        import cupy
+    except ImportError as error:
+        remedy = "pip install 'minibiogpt[cuda12]' or 'minibiogpt[cuda13]', as the driver has it (nvidia-smi tells)"
+        raise InputError("backend cupy needs the package cupy", " ".join(str(error).split()), remedy) from None
+    return cupy
+
+
+def require_device(cupy: ModuleType | Any) -> None:
+    """An InputError where CuPy sees no device."""
+    try:
+        devices, why = cupy.cuda.runtime.getDeviceCount(), ""
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        devices, why = 0, f" ({error})"
+    if not devices:
+        raise InputError("backend cupy needs a CUDA device", f"none{why}", "check nvidia-smi, or use backend numpy")
+
+
+def abandon(stream: Any) -> None:
+    """End a recording that went wrong, so that the stream can be used again."""
+    with suppress(Exception):  # the recording is invalid, which is known
+        stream.end_capture()

@@ -1,0 +1,198 @@
+"""The CuPy backend itself, on an ordinary processor: a module with CuPy's names, arrays that refuse what CuPy's refuse
+(strict.py), kernels compiled for this computer (cuda_on_host), and streams that record.
+
+``EmulatedCupy`` is ``CupyBackend`` with this module in CuPy's place: every line of it runs but the import.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from minibiogpt import cuda
+from minibiogpt.backend import register_backend
+from minibiogpt.erf import erf
+from tests.cuda_on_host import Function
+from tests.strict import StrictArray, StrictModule, Tape, applied
+
+HALF = np.dtype(ml_dtypes.bfloat16)  # which also tells NumPy the name
+
+
+class EmulatedArray(StrictArray):
+    """One array on the device that is not there."""
+
+    most: int | None = None  # bytes of a new array; None: any number
+
+    def __init__(self, array: np.ndarray) -> None:
+        if self.most is not None and array.base is None and array.nbytes > self.most:
+            raise OutOfMemoryError(f"Out of memory allocating {array.nbytes:,} bytes")
+        super().__init__(array)
+
+    @property
+    def data(self) -> Any:
+        return SimpleNamespace(ptr=self._array.ctypes.data)
+
+
+EmulatedArray.__module__ = "emulated"
+
+
+class OutOfMemoryError(MemoryError):
+    """CuPy's."""
+
+
+class CUDARuntimeError(RuntimeError):
+    """CuPy's."""
+
+
+class Pool:
+    """A memory pool that hands out nothing, and counts how often it was emptied."""
+
+    def __init__(self) -> None:
+        self.freed = 0
+
+    def malloc(self, size: int) -> None:
+        raise NotImplementedError("the stand-in does not hand out memory")
+
+    def total_bytes(self) -> int:
+        return 0
+
+    def free_all_blocks(self) -> None:
+        self.freed += 1
+
+
+class Stream:
+    """A stream that is always done, and records on a tape."""
+
+    def __init__(self, non_blocking: bool = False) -> None:
+        self.non_blocking, self.tape, self.waited = non_blocking, None, 0
+
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        pass
+
+    def synchronize(self) -> None:
+        Tape.forbid("synchronize()")
+        self.waited += 1
+
+    def begin_capture(self) -> None:
+        assert self.non_blocking, "operation not permitted on the default stream"
+        self.tape = Tape().__enter__()
+
+    def end_capture(self) -> Any:
+        tape, self.tape = self.tape, None
+        tape.__exit__()
+        return SimpleNamespace(launch=lambda stream: tape.again())
+
+
+class RawModule:
+    """Kernels compiled for this computer, launched by CuPy's rules; a launch is a step of a recording."""
+
+    launched: list[str]  # names, for tests to look at
+
+    def __init__(self, code: str, options: tuple[str, ...]) -> None:
+        self.code, self.options = code, tuple(option for option in options)
+
+    def get_function(self, name: str) -> Callable[..., None]:
+        function = Function(self.code, self.options, name, address)
+
+        def launch(grid: Any, block: Any, args: Any, *, shared_mem: int = 0) -> None:
+            EmulatedModule.launched.append(name)
+            arrays = [one._array for one in args if isinstance(one, StrictArray)]
+            Tape.note(lambda: function(grid, block, args, shared_mem=shared_mem), arrays)
+
+        return launch
+
+
+def address(x: Any) -> tuple[int, str]:
+    assert type(x) is EmulatedArray, f"a kernel was given a {type(x)}"
+    return x._array.ctypes.data, str(x.dtype)
+
+
+class EmulatedModule(StrictModule):
+    """What the package uses of the module cupy."""
+
+    array_type = ndarray = EmulatedArray
+    launched: list[str] = []  # noqa: RUF012, the kernels that were launched, for tests to look at
+    __version__ = "14.2.0 (stand-in)"
+    RawModule = RawModule
+    add = SimpleNamespace(types=["ee->e", "EE->E", "ff->f"])
+
+    def __init__(self) -> None:
+        self.pool, self.stream, self.compute_types = Pool(), Stream(), {}
+        products = SimpleNamespace(
+            COMPUTE_TYPE_FP32=4, COMPUTE_TYPE_TF32=7, set_compute_type=self.compute_types.__setitem__
+        )
+        self._core = SimpleNamespace(_routines_linalg=products)
+        runtime = SimpleNamespace(
+            getDeviceCount=lambda: 1,
+            getDevice=lambda: 0,
+            getDeviceProperties=lambda number: {
+                "name": b"no device",
+                "totalGlobalMem": 1 << 30,
+                "multiProcessorCount": 1,
+            },
+            runtimeGetVersion=lambda: 13000,
+            driverGetVersion=lambda: 13020,
+            memGetInfo=lambda: (1 << 20, 1 << 30),
+            CUDARuntimeError=CUDARuntimeError,
+        )
+        self.cuda = SimpleNamespace(
+            MemoryPool=Pool,
+            Stream=Stream,
+            using_allocator=allocating,
+            get_current_stream=lambda: self.stream,
+            runtime=runtime,
+            memory=SimpleNamespace(OutOfMemoryError=OutOfMemoryError),
+        )
+
+    def get_default_memory_pool(self) -> Pool:
+        return self.pool
+
+    def asnumpy(self, x: EmulatedArray) -> np.ndarray:
+        Tape.forbid("an array for the host")
+        return x._array.copy()
+
+
+@contextmanager
+def allocating(malloc: Any) -> Iterator[None]:
+    yield
+
+
+class EmulatedCupy(cuda.CupyBackend):
+    """CupyBackend upon the stand-in."""
+
+    name = "emulated"
+
+    def erf(self, x: Any) -> Any:
+        return applied(EmulatedArray, erf, [x], {})
+
+
+def make() -> EmulatedCupy:
+    """The backend, with the stand-in where CuPy would be imported."""
+    imported, cuda.imported = cuda.imported, EmulatedModule
+    try:
+        return EmulatedCupy()
+    finally:
+        cuda.imported = imported
+
+
+def register() -> None:
+    """Offer it as backend "emulated"."""
+    register_backend("emulated", make)
+
+
+@contextmanager
+def little_memory(most: int = 1 << 20) -> Iterator[None]:
+    """While it is entered, no array of more bytes can be made."""
+    EmulatedArray.most = most
+    try:
+        yield
+    finally:
+        EmulatedArray.most = None
