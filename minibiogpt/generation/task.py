@@ -13,7 +13,9 @@ from minibiogpt.errors import InputError
 from minibiogpt.generation.config import GenerationConfig
 from minibiogpt.generation.draw import Draw
 from minibiogpt.generation.processors import LogitsProcessor
+from minibiogpt.generation.recorded import WORTH, RecordedStep
 from minibiogpt.generation.stopping import StoppingCriterion
+from minibiogpt.ops import widened
 from minibiogpt.trace import Tap
 
 if TYPE_CHECKING:
@@ -82,14 +84,24 @@ class Feed:
             self.mask = xp.ones((B, longest), dtype="int64")
             self.mask[:, :T] = task.mask
         self.cache = KVCache.empty(model.config, B, longest, model.backend, model.dtype) if self.use_cache else None
+        self.recorded: RecordedStep | None = None
 
     def logits(self, ids: Array) -> Array:
         """(rows, S) to the logits after the last position, (rows, V): only there is the head asked.
 
-        With a cache only the positions not yet seen are computed. float16 is widened to float32.
+        With a cache only the positions not yet seen are computed. Halves are widened to float32.
         """
-        seen = 0 if self.cache is None else self.cache.seq_length
         self.step, self.steps = self.tap.step(self.steps), self.steps + 1
+        logits = self._again(ids) if self._can_record(ids) else self._read(ids)
+        if not bool(self.model.backend.xp.isfinite(logits).all()):
+            found = f"NaN or infinity after {ids.shape[1]} tokens, computed in {self.model.dtype}"
+            remedy = "load the model with dtype='float64'"
+            raise InputError("logits must be finite to choose a token by", found, remedy)
+        return logits
+
+    def _read(self, ids: Array) -> Array:
+        """The model on what it has not seen."""
+        seen = 0 if self.cache is None else self.cache.seq_length
         output = self.model.biogpt(
             ids[:, seen:],
             None if self.mask is None else self.mask[:, : ids.shape[1]],
@@ -102,16 +114,29 @@ class Feed:
         )
         self.cache, self.hidden = output.past_key_values, output.last_hidden_state
         self.step.tell("generate")
-        logits = self.step("logits", self.head(self.hidden[:, -1]))  # (B, V)
-        if not bool(self.model.backend.xp.isfinite(logits).all()):
-            found = f"NaN or infinity after {ids.shape[1]} tokens, computed in {self.model.dtype}"
-            raise InputError("logits must be finite to choose a token by", found, "load the model with dtype='float64'")
+        return self.step("logits", self.head(self.hidden[:, -1]))  # (B, V)
+
+    def _can_record(self, ids: Array) -> bool:
+        """Whether this step is one of many alike: one id a row, nobody watching."""
+        cache = self.cache
+        if cache is None or self.tap.watch is not None or ids.shape[0] > self.model.backend.records:
+            return False
+        many = self.recorded is not None or cache.capacity - cache.seq_length > WORTH
+        return many and ids.shape[1] == cache.seq_length + 1
+
+    def _again(self, ids: Array) -> Array:
+        """The same step as before on one more id a row."""
+        assert self.cache is not None
+        if self.recorded is None:
+            self.recorded = RecordedStep(self.model, self.cache, self.mask)
+        logits = self.recorded(ids[:, -1:])
+        self.cache = self.cache.extended(1)
         return logits
 
     def head(self, hidden: Array) -> Array:
         """(rows, D) to logits (rows, V)."""
         logits = self.model.output_projection(hidden)
-        return logits.astype("float32") if logits.dtype == "float16" else logits
+        return widened(logits)
 
     def chosen(self, tokens: Array) -> Array:
         """The newest tokens, (rows,), as the trace gets them; an edit may put other ids in their place."""
