@@ -45,8 +45,15 @@ def repeated(job: Callable[..., Outcome], at_least: float, request: dict[str, An
     return {"times": medians, "result": result, "runs": len(runs)}
 
 
+def no_wait() -> None:
+    """On the processor what was called is done when the call returns."""
+
+
 class StepClock:
     """Notes when each step of generate has chosen its token.
+
+    On a device work is only queued by a call, so that each note must ``wait`` until all of it is done: on both sides,
+    and some microseconds a step on both. Both libraries look at the new ids once a step anyway.
 
     Examples
     --------
@@ -56,12 +63,21 @@ class StepClock:
     {'first': 2.0, 'step': 0.625, 'whole': 4.0}
     """
 
-    def __init__(self) -> None:
+    def __init__(self, wait: Callable[[], None] = no_wait) -> None:
         self.notes: list[float] = []
+        self._wait = wait
+        self.start()
+
+    def start(self) -> None:
+        self._wait()
         self.begun = time.perf_counter()
 
     def note(self) -> None:
-        self.notes.append(time.perf_counter())
+        self.notes.append(self.now())
+
+    def now(self) -> float:
+        self._wait()
+        return time.perf_counter()
 
     def times(self, ended: float, steps: int | None = None) -> dict[str, float]:
         """Seconds from the call to the first token, the median of those between two, and of the whole call.
@@ -86,6 +102,18 @@ def best(job: Callable[[], Any], tries: int) -> float:
         job()
         found.append(time.perf_counter() - start)
     return min(found)
+
+
+def queued(job: Callable[[], Any], count: int, tries: int, wait: Callable[[], None]) -> float:
+    """The seconds of one call when ``count`` are queued on a device before anybody waits; the least of all tries."""
+
+    def all_of_them() -> None:
+        for _ in range(count):
+            job()
+        wait()
+
+    all_of_them()  # which compiles what must be compiled, and takes the memory
+    return best(all_of_them, tries) / count
 
 
 def in_threads(job: Callable[[Any], Any], parts: list[Any]) -> list[Any]:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 from minibiogpt import BioGptConfig
 
+WIDTHS = {"float32": 4, "float16": 2, "bfloat16": 2}  # bytes of a number
+
 
 @dataclass(frozen=True)
 class Work:
@@ -95,12 +97,12 @@ def cache_bytes(config: BioGptConfig, positions: int, rows: int = 1, width: int 
     return width * 2 * config.num_hidden_layers * config.hidden_size * positions * rows
 
 
-def forward(config: BioGptConfig, T: int, past: int = 0, asked: int = 1, rows: int = 1) -> Work:
+def forward(config: BioGptConfig, T: int, past: int = 0, asked: int = 1, rows: int = 1, width: int = 4) -> Work:
     """One forward pass."""
-    return Work(bytes_read(config, past, asked, rows), operations(config, T, past, asked, rows))
+    return Work(bytes_read(config, past, asked, rows, width), operations(config, T, past, asked, rows))
 
 
-def mean_step(config: BioGptConfig, T: int, new: int, rows: int = 1) -> Work:
+def mean_step(config: BioGptConfig, T: int, new: int, rows: int = 1, width: int = 4) -> Work:
     """The mean of the steps from the second new token to the last: one position, on top of T to T + new - 2.
 
     Examples
@@ -109,26 +111,30 @@ def mean_step(config: BioGptConfig, T: int, new: int, rows: int = 1) -> Work:
     >>> mean_step(config, 10, 2) == forward(config, 1, past=10)
     True
     """
-    steps = [forward(config, 1, past, rows=rows) for past in range(T, T + new - 1)]
+    steps = [forward(config, 1, past, rows=rows, width=width) for past in range(T, T + new - 1)]
     whole = sum(steps, Work(0, 0))
     return Work(whole.bytes / len(steps), whole.operations / len(steps))
 
 
-def scoring(config: BioGptConfig, lengths: list[int], batches: list[list[int]]) -> Work:
+def scoring(config: BioGptConfig, lengths: list[int], batches: list[list[int]], width: int = 4) -> Work:
     """Rows of these lengths in these batches: the weights are read once a batch; every token but the last is scored."""
     done = sum(operations(config, n, asked=n - 1) for n in lengths)
-    return Work(bytes_read(config) * len(batches), done)
+    return Work(bytes_read(config, width=width) * len(batches), done)
+
+
+def all_weights(config: BioGptConfig) -> int:
+    """Layers, embeddings (of which the head is one, unless the config unties it), the last norm."""
+    embeddings = head_weights(config) + (config.max_position_embeddings + 2) * config.hidden_size
+    head = 0 if config.tie_word_embeddings else head_weights(config)
+    return layer_weights(config) + embeddings + 2 * config.hidden_size + head
 
 
 def least_memory(config: BioGptConfig, T: int, width: int = 4) -> int:
     """Bytes of the weights, a full cache, the arrays of one layer that live together, and one position's logits.
 
-    Weights: layers, embeddings (of which the head is one), the last norm. Cache: 2 L D N. One layer over T positions:
-    what comes in, normalised, query, key, value, context, what goes out (7 T D), fc1 before and after the activation
-    (2 T F). Logits: V.
+    Cache: 2 L D N. One layer over T positions: what comes in, normalised, query, key, value, context, what goes out
+    (7 T D), fc1 before and after the activation (2 T F). Logits: V.
     """
     D, F, N = config.hidden_size, config.intermediate_size, config.max_position_embeddings
-    embeddings = head_weights(config) + (N + 2) * D + 2 * D
-    head = 0 if config.tie_word_embeddings else head_weights(config)
-    weights = layer_weights(config) + embeddings + head
-    return cache_bytes(config, N, width=width) + width * (weights + 7 * T * D + 2 * T * F + config.vocab_size)
+    layer = 7 * T * D + 2 * T * F
+    return cache_bytes(config, N, width=width) + width * (all_weights(config) + layer + config.vocab_size)

@@ -24,32 +24,37 @@ class Ours:
         return BioGptForCausalLM.from_pretrained(self.folder, dtype=self.dtype, backend=self.backend)
 
     def _host(self, array: Any) -> np.ndarray:
-        """The array in NumPy: with another backend this also waits until it is there."""
         return self.model.backend.to_numpy(array)
+
+    def _given(self, ids: list[list[int]]) -> Any:
+        return self.model.backend.asarray(np.array(ids))
+
+    def _wait(self) -> None:
+        """Until the device is done: see OursOnDevice."""
 
     def prefill(self, ids: list[list[int]]) -> Outcome:
         """The logits of all positions, no cache; what came out: the likeliest id after each."""
-        model, given = self.model, np.array(ids)
-        start = time.perf_counter()
-        logits = self._host(model(given, use_cache=False).logits)
-        return {"whole": time.perf_counter() - start}, logits.argmax(axis=-1).tolist()
+        model, given, clock = self.model, self._given(ids), StepClock(self._wait)
+        clock.start()
+        logits = model(given, use_cache=False).logits
+        seconds = clock.now() - clock.begun
+        return {"whole": seconds}, self._host(logits).argmax(axis=-1).tolist()
 
     def generate(self, ids: list[list[int]], new: int, beams: int = 1) -> Outcome:
         """Greedy, or beam search, with every step noted."""
-        model, given, clock = self.model, np.array(ids), StepClock()
+        model, given, clock = self.model, self._given(ids), StepClock(self._wait)
 
         def note(so_far: Any, scores: Any) -> Any:
             clock.note()
             return so_far[:, 0] != so_far[:, 0]  # nobody stops
 
-        clock.begun = time.perf_counter()
-        found = self._host(
-            model.generate(
-                given, max_new_tokens=new, min_new_tokens=new, num_beams=beams, do_sample=False, progress=False,
-                early_stopping=False, length_penalty=1.0, stopping_criteria=[note],
-            )
+        clock.start()
+        found = model.generate(
+            given, max_new_tokens=new, min_new_tokens=new, num_beams=beams, do_sample=False, progress=False,
+            early_stopping=False, length_penalty=1.0, stopping_criteria=[note],
         )  # fmt: skip
-        return clock.times(time.perf_counter(), new), found[:, len(ids[0]) :].tolist()
+        times = clock.times(clock.now(), new)
+        return times, self._host(found)[:, len(ids[0]) :].tolist()
 
     def score(self, rows: list[list[int]], batches: list[list[int]]) -> Outcome:
         """ln p of each row; the batches are those that score makes by itself."""
@@ -88,12 +93,16 @@ class Ours:
 JOBS = ("prefill", "generate", "score", "tokenize", "bandwidth", "gemm")
 
 
-def main() -> None:
+def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser()
     parser.add_argument("folder")
     for name, kind in (("--dtype", str), ("--backend", str), ("--threads", int)):
         parser.add_argument(name, type=kind, required=True)
-    ours = Ours(**vars(parser.parse_args()))
+    return parser
+
+
+def main() -> None:
+    ours = Ours(**vars(arguments().parse_args()))
     serve({name: getattr(ours, name) for name in JOBS})
 
 

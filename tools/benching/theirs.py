@@ -5,17 +5,21 @@ from __future__ import annotations
 import argparse
 import functools
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
 
-from tools.benching.answer import Outcome, StepClock, best, digests, serve
+from tools.benching.answer import Outcome, StepClock, best, digests, no_wait, serve
 
 
 class Theirs:
     """The jobs, on one model whose attention is switched before each of them."""
+
+    device = "cpu"
+    wait: Callable[[], None] = staticmethod(no_wait)
 
     def __init__(self, folder: str, dtype: str, threads: int) -> None:
         self.folder, self.dtype, self.threads = folder, getattr(torch, dtype), threads
@@ -24,7 +28,8 @@ class Theirs:
     @functools.cached_property
     def _loaded(self) -> Any:
         transformers.logging.set_verbosity_error()
-        return transformers.BioGptForCausalLM.from_pretrained(self.folder, dtype=self.dtype).eval()
+        model = transformers.BioGptForCausalLM.from_pretrained(self.folder, dtype=self.dtype)
+        return model.eval().to(self.device)
 
     def model(self, attention: str) -> Any:
         """The model with this attention.
@@ -42,43 +47,46 @@ class Theirs:
         return model
 
     def prefill(self, ids: list[list[int]], attention: str) -> Outcome:
-        model, given = self.model(attention), torch.tensor(ids)
-        start = time.perf_counter()
+        model, given, clock = self.model(attention), torch.tensor(ids, device=self.device), StepClock(self.wait)
+        clock.start()
         logits = model(given, use_cache=False).logits
-        return {"whole": time.perf_counter() - start}, logits.argmax(dim=-1).tolist()
+        seconds = clock.now() - clock.begun
+        return {"whole": seconds}, logits.argmax(dim=-1).tolist()
 
     def generate(self, ids: list[list[int]], new: int, attention: str, beams: int = 1) -> Outcome:
-        model, given, clock = self.model(attention), torch.tensor(ids), StepClock()
+        model, given, clock = self.model(attention), torch.tensor(ids, device=self.device), StepClock(self.wait)
 
         def note(so_far: Any, scores: Any, **options: Any) -> Any:
             clock.note()
-            return torch.zeros(so_far.shape[0], dtype=torch.bool)
+            return torch.zeros(so_far.shape[0], dtype=torch.bool, device=so_far.device)
 
-        clock.begun = time.perf_counter()
+        clock.start()
         found = model.generate(
             given, attention_mask=torch.ones_like(given), max_new_tokens=new, min_new_tokens=new, num_beams=beams,
             do_sample=False, early_stopping=False, length_penalty=1.0,
             stopping_criteria=transformers.StoppingCriteriaList([note]),
         )  # fmt: skip
-        return clock.times(time.perf_counter(), new), found[:, len(ids[0]) :].tolist()
+        return clock.times(clock.now(), new), found[:, len(ids[0]) :].tolist()
 
     def score(self, rows: list[list[int]], batches: list[list[int]], attention: str) -> Outcome:
         """ln p of each row: the same batches, padded on the right, log_softmax and gather.
 
         Without an attention mask, as ours: causality hides what is padded on the right, and masks cost time.
         """
-        model, totals = self.model(attention), torch.zeros(len(rows), dtype=torch.float64)
-        start = time.perf_counter()
+        model, totals, clock = self.model(attention), torch.zeros(len(rows), dtype=torch.float64), StepClock(self.wait)
+        clock.start()
         for batch in batches:
             ids = torch.ones((len(batch), max(len(rows[i]) for i in batch)), dtype=torch.int64)
             mask = torch.zeros_like(ids)
             for b, i in enumerate(batch):
                 ids[b, : len(rows[i])] = torch.tensor(rows[i])
                 mask[b, : len(rows[i])] = 1
-            log_p = model(ids, use_cache=False).logits[:, :-1].log_softmax(dim=-1)
+            ids, mask = ids.to(self.device), mask.to(self.device)
+            log_p = model(ids, use_cache=False).logits[:, :-1].float().log_softmax(dim=-1)
             told = log_p.gather(2, ids[:, 1:, None])[:, :, 0] * mask[:, 1:]
-            totals[batch] = told.double().sum(dim=1)
-        return {"whole": time.perf_counter() - start}, totals.tolist()
+            totals[batch] = told.double().sum(dim=1).cpu()
+        seconds = clock.now() - clock.begun
+        return {"whole": seconds}, totals.tolist()
 
     def tokenize(self, texts: list[str], vocab: str) -> Outcome:
         files = {f"{name}_file": str(Path(vocab) / file) for name, file in FILES.items()}
@@ -113,12 +121,16 @@ FILES = {"vocab": "vocab.json", "merges": "merges.txt"}
 JOBS = ("prefill", "generate", "score", "tokenize", "moses", "bandwidth", "gemm")
 
 
-def main() -> None:
+def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser()
     parser.add_argument("folder")
     for name, kind in (("--dtype", str), ("--threads", int)):
         parser.add_argument(name, type=kind, required=True)
-    theirs = Theirs(**vars(parser.parse_args()))
+    return parser
+
+
+def main() -> None:
+    theirs = Theirs(**vars(arguments().parse_args()))
     with torch.inference_mode():
         serve({name: getattr(theirs, name) for name in JOBS})
 
