@@ -1,8 +1,8 @@
 """How fast, and in how much memory: minibiogpt beside transformers, on this machine. `python tools/bench.py all`
 
-Both must be installed (pip install '.[test]'); Linux. Every case is measured in turn, ours and each attention of
-transformers (--peers), a worker process for each library, the order rotated from round to round, after one run that
-does not count. Both get the same ids, and what comes out is compared.
+Both must be installed (pip install '.[test]'); Linux. With --backend cupy both run on one GPU. Every case is measured
+in turn, ours and each attention of transformers (--peers), a worker process for each library, the order rotated from
+round to round, after one run that does not count. Both get the same ids, and what comes out is compared.
 
 How to read the table: medians of all rounds [least, largest], in milliseconds. The ratio is ours / theirs: below 1,
 minibiogpt is faster; beside it stand the least and the largest ratio within one round. `limit` is what this machine
@@ -23,7 +23,7 @@ from typing import Any, NoReturn
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the package beside this file, installed or not
 
 from minibiogpt.errors import InputError
-from tools.benching import alone, machine, models, report, table
+from tools.benching import alone, device, limits, machine, models, report, table
 
 PEERS = ("sdpa", "eager")
 
@@ -57,7 +57,7 @@ def peers(text: str) -> tuple[str, ...]:
 
 OWN: tuple[tuple[str, str, Callable[[str], Any], Any, str, str], ...] = (
     ("prefill", "--tokens", lengths, (128, 512, 1000), "N,N", "lengths, cut to what the model takes (128,512,1000)"),
-    ("batch", "--batch", one_or_more, 8, "N", "rows at once (8)"),
+    ("batch", "--batch", one_or_more, None, "N", "rows at once (8; with --backend cupy 32)"),
     ("score", "--sentences", one_or_more, 500, "N", "how many (500)"),
     ("tokenize", "--texts", one_or_more, 1000, "N", "how many (1000)"),
     ("tokenize", "--vocab", Path, None, "FOLDER", "holds vocab.json and merges.txt (the demo's)"),
@@ -77,8 +77,10 @@ def parser() -> argparse.ArgumentParser:
     add("--rounds", "--repeat", type=one_or_more, default=5, metavar="N", help="measurements of each side (5)")
     add("--peers", type=peers, default=PEERS, metavar="A,B", help="attentions of transformers (sdpa,eager)")
     add("--cache", type=Path, default=models.default_cache(), metavar="FOLDER", help="where random weights are kept")
-    add("--dtype", choices=["float32"], default="float32", help="of weights and arithmetic (float32)")
-    add("--backend", choices=["numpy"], default="numpy", help="of minibiogpt (numpy)")
+    about = "of weights and arithmetic, on both sides (float32); the others need --backend cupy"
+    add("--dtype", choices=list(limits.WIDTHS), default="float32", help=about)
+    add("--backend", choices=["numpy", device.DEVICE], default="numpy", help="cupy: both sides on the GPU (numpy)")
+    add("--tf32", action="store_true", help="let both sides multiply float32 in TF32; with --backend cupy")
     add("--json", action="store_true", help="print JSON with every single measurement, for a program to read")
     top = Parser(prog="tools/bench.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = top.add_subparsers(dest="benchmark", required=True, metavar="BENCHMARK")
@@ -110,7 +112,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("bench: error: interrupted", file=sys.stderr)
         return 130
-    shown = named | {"dtype": options.dtype, "backend": options.backend, "rounds": options.rounds} | found
+    named |= {"dtype": options.dtype, "backend": options.backend, "tf32": options.tf32, "rounds": options.rounds}
+    shown = named | found
     shown["machine"] = facts | {"load_after": machine.load()} | found["machine"]
     print(json.dumps(shown, indent=1) if options.json else table.text(shown))
     return 0

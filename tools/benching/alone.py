@@ -40,7 +40,7 @@ MODEL = {
 }
 GIVEN = {OURS: "", THEIRS: "ids = torch.tensor(ids)"}  # what turns a list of ids into what the library takes
 GENERATE = {
-    OURS: "model.generate(ids, do_sample=False, progress=False, {options}).tolist()",
+    OURS: "model.backend.to_numpy(model.generate(ids, do_sample=False, progress=False, {options})).tolist()",
     THEIRS: "model.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, {options}).tolist()",
 }
 FORWARD = {OURS: "model(ids).logits", THEIRS: "model(ids).logits"}
@@ -91,7 +91,7 @@ print(json.dumps(bytes))
 """
     for library in (OURS, THEIRS)
 }
-NOBODY = {OURS: "ids[:, 0] != ids[:, 0]", THEIRS: "torch.zeros(len(ids), dtype=torch.bool)"}
+NOBODY = {OURS: "ids[:, 0] != ids[:, 0]", THEIRS: "torch.zeros(len(ids), dtype=torch.bool, device=ids.device)"}
 STEADY = {
     library: f"""{RESIDENT}
 {IMPORT[library]}

@@ -20,6 +20,8 @@ from tools.benching.limits import Work
 SEED = 0
 FIRST_ID = 4  # below it are the special ids
 NEW, BEAM_NEW, BEAM_PROMPT, BEAMS = 16, 20, 32, 5
+DEVICE_NEW = 64  # on a device: a step is recorded after some have run, and it is the replay that shall be measured
+BATCH, DEVICE_BATCH = 8, 32
 PROMPTS = (128, 512)
 BATCH_PROMPT = 128
 GROWTH, GROWTH_NEW = (64, 128, 256, 512, 1000), 8
@@ -55,6 +57,19 @@ class Case:
     strict: bool = False
 
 
+def on_device(options: argparse.Namespace) -> bool:
+    return options.backend != "numpy"
+
+
+def width(options: argparse.Namespace) -> int:
+    """Bytes of a number."""
+    return limits.WIDTHS[options.dtype]
+
+
+def new_tokens(options: argparse.Namespace, on_the_processor: int) -> int:
+    return DEVICE_NEW if on_device(options) else on_the_processor
+
+
 def random_ids(config: BioGptConfig, rows: int, length: int) -> list[list[int]]:
     random = Random(f"{SEED} {rows} {length}")
     return [random.choices(range(FIRST_ID, config.vocab_size), k=length) for _ in range(rows)]
@@ -80,7 +95,7 @@ def prefill(config: BioGptConfig, options: argparse.Namespace) -> list[Case]:
     return [
         Case(
             {"job": "prefill", "ids": random_ids(config, 1, T)},
-            {"whole": Row(f"prefill {T}", limits.forward(config, T, asked=T))},
+            {"whole": Row(f"prefill {T}", limits.forward(config, T, asked=T, width=width(options)))},
         )
         for T in within(config, options.tokens)
     ]
@@ -88,28 +103,33 @@ def prefill(config: BioGptConfig, options: argparse.Namespace) -> list[Case]:
 
 def decode(config: BioGptConfig, options: argparse.Namespace) -> list[Case]:
     """generate, greedy, one row: until the first token, and for each token after it"""
-    return [_generated(config, 1, T, "") for T in within(config, PROMPTS, NEW)]
+    return [_generated(config, options, 1, T, "") for T in within(config, PROMPTS, new_tokens(options, NEW))]
 
 
 def batch(config: BioGptConfig, options: argparse.Namespace) -> list[Case]:
     """the same for several rows at once, --batch of them"""
-    B = options.batch
-    return [_generated(config, B, T, f"{B}x") for T in within(config, (BATCH_PROMPT,), NEW)]
+    B = options.batch or (DEVICE_BATCH if on_device(options) else BATCH)
+    lengths = within(config, (BATCH_PROMPT,), new_tokens(options, NEW))
+    return [_generated(config, options, B, T, f"{B}x") for T in lengths]
 
 
-def _generated(config: BioGptConfig, B: int, T: int, before: str) -> Case:
+def _generated(config: BioGptConfig, options: argparse.Namespace, B: int, T: int, before: str) -> Case:
+    new, size = new_tokens(options, NEW), width(options)
     rows = {
-        "first": Row(f"in generate {before}{T}", limits.forward(config, T, rows=B)),
-        "step": Row(f"decode {before}{T}, step", limits.mean_step(config, T, NEW, rows=B)),
+        "first": Row(f"in generate {before}{T}", limits.forward(config, T, rows=B, width=size)),
+        "step": Row(f"decode {before}{T}, step", limits.mean_step(config, T, new, rows=B, width=size)),
     }
-    return Case({"job": "generate", "ids": random_ids(config, B, T), "new": NEW}, rows)
+    if on_device(options):  # with the steps that come before the replay, and the recording
+        rows["whole"] = Row(f"generate {before}{T} + {new}")
+    return Case({"job": "generate", "ids": random_ids(config, B, T), "new": new}, rows)
 
 
 def beam(config: BioGptConfig, options: argparse.Namespace) -> list[Case]:
     """beam search with five beams, one row: for each token after the first"""
-    T = within(config, (BEAM_PROMPT,), BEAM_NEW)[0]
-    work = limits.mean_step(config, T, BEAM_NEW, rows=BEAMS)
-    request = {"job": "generate", "ids": random_ids(config, 1, T), "new": BEAM_NEW, "beams": BEAMS}
+    new = new_tokens(options, BEAM_NEW)
+    T = within(config, (BEAM_PROMPT,), new)[0]
+    work = limits.mean_step(config, T, new, rows=BEAMS, width=width(options))
+    request = {"job": "generate", "ids": random_ids(config, 1, T), "new": new, "beams": BEAMS}
     return [Case(request, {"step": Row(f"beam {BEAMS}x{T}, step", work)})]
 
 
@@ -117,7 +137,7 @@ def score(config: BioGptConfig, options: argparse.Namespace) -> list[Case]:
     """ln p of every token of --sentences rows of 5 to 80 tokens, in the same batches"""
     rows = sentences(config, options.sentences)
     grouped = batches([len(row) for row in rows])
-    work = limits.scoring(config, [len(row) for row in rows], grouped)
+    work = limits.scoring(config, [len(row) for row in rows], grouped, width(options))
     request = {"job": "score", "rows": rows, "batches": grouped}
     return [Case(request, {"whole": Row(f"score {len(rows)} sentences", work, len(rows))}, same=close)]
 
@@ -152,20 +172,20 @@ def tokenize(config: BioGptConfig, options: argparse.Namespace) -> list[Case]:
     return [Case(request, row, attention=False, extra=extra, strict=True)]
 
 
-def growing(config: BioGptConfig) -> dict[str, list[tuple[Case, str, Work]]]:
+def growing(config: BioGptConfig, options: argparse.Namespace) -> dict[str, list[tuple[Case, str, Work]]]:
     """For each way to grow: the cases, which of their times counts, and their operations."""
     longer = within(config, GROWTH)
     prefills = [
         (Case({"job": "prefill", "ids": random_ids(config, 1, T)}, {"whole": Row(f"growth, prefill {T}")}), "whole", T)
         for T in longer
     ]
-    steps = []
-    for T in within(config, GROWTH, GROWTH_NEW):
-        request = {"job": "generate", "ids": random_ids(config, 1, T), "new": GROWTH_NEW}
+    steps, new = [], new_tokens(options, GROWTH_NEW)
+    for T in within(config, GROWTH, new):
+        request = {"job": "generate", "ids": random_ids(config, 1, T), "new": new}
         steps.append((Case(request, {"step": Row(f"growth, decode {T}")}), "step", T))
     return {
         "prefill": [(case, name, limits.forward(config, T, asked=T)) for case, name, T in prefills],
-        "decode, step": [(case, name, limits.mean_step(config, T, GROWTH_NEW)) for case, name, T in steps],
+        "decode, step": [(case, name, limits.mean_step(config, T, new)) for case, name, T in steps],
     }
 
 

@@ -38,7 +38,8 @@ class Ours:
         clock.start()
         logits = model(given, use_cache=False).logits
         seconds = clock.now() - clock.begun
-        return {"whole": seconds}, self._host(logits).argmax(axis=-1).tolist()
+        likeliest = logits.astype(np.float32, copy=False).argmax(axis=-1)
+        return {"whole": seconds}, self._host(likeliest).tolist()
 
     def generate(self, ids: list[list[int]], new: int, beams: int = 1) -> Outcome:
         """Greedy, or beam search, with every step noted."""

@@ -6,13 +6,14 @@ import argparse
 from typing import Any
 
 from minibiogpt import BioGptConfig
-from tools.benching import alone, cases, limits, models, numbers
+from tools.benching import alone, cases, device, device_memory, limits, models, numbers
 from tools.benching.limits import Rates, Work
-from tools.benching.rounds import Pair, Setup, fastest
+from tools.benching.rounds import STEPS, Pair, Setup, fastest
 
 BANDWIDTH_BYTES = (1 << 28, 1 << 30)  # what is read: of small models, and of those above SMALL weights
 SMALL = 1 << 24
 GEMM = (1024, 4096, 4096)
+DEVICE_BYTES, DEVICE_GEMM = 1 << 29, (8192, 8192, 8192)  # far above a device's caches, and above its launches
 ALONE = ("load", "first-token", "memory")
 BENCHMARKS = (*cases.TIMED, "first-token", "load", "growth", "memory")
 ABOUT = {name: make.__doc__ or "" for name, make in cases.TIMED.items()} | {
@@ -36,6 +37,7 @@ def row_of(row: cases.Row, name: str, measured: dict[str, Any], extra: tuple[str
             if side != "ours" and side not in extra
         },
         "same": measured["same"],
+        "equal_ids": measured.get("equal_ids", {}),
         "things": row.things,
         "work": row.work and {"bytes": row.work.bytes, "operations": row.work.operations},
         "limit_milliseconds": None,
@@ -70,10 +72,10 @@ def first_token_row(setup: Setup, config: BioGptConfig) -> dict[str, Any]:
     return row | {"parts": parts, "each_process": measured["seconds"]}
 
 
-def growth(pair: Pair, config: BioGptConfig) -> dict[str, Any]:
+def growth(pair: Pair, config: BioGptConfig, options: argparse.Namespace) -> dict[str, Any]:
     """For each way to grow and each side: medians, and the line through them; a line needs two points."""
     found = {}
-    for name, points in cases.growing(config).items():
+    for name, points in cases.growing(config, options).items():
         if len(points) < 2:
             continue
         each: dict[str, list[list[float]]] = {}
@@ -93,27 +95,44 @@ def growth(pair: Pair, config: BioGptConfig) -> dict[str, Any]:
 def in_workers(names: list[str], setup: Setup, config: BioGptConfig, options: argparse.Namespace) -> dict[str, Any]:
     """What the pair of workers measures, between two measurements of what the machine can do."""
     made = [case for name in names if name in cases.TIMED for case in cases.TIMED[name](config, options)]
-    size = BANDWIDTH_BYTES[limits.layer_weights(config) > SMALL]
+    size, gemm = BANDWIDTH_BYTES[limits.layer_weights(config) > SMALL], GEMM
+    if setup.on_device:
+        size, gemm = DEVICE_BYTES, DEVICE_GEMM
     found: dict[str, Any] = {}
+    about: dict[str, Any] = {}
     with Pair(setup) as pair:
-        before = pair.rates(size, GEMM)
+        before = pair.rates(size, gemm)
         rows = timed_rows(pair, made)
         if "growth" in names:
-            found["growth"] = growth(pair, config)
-        after = pair.rates(size, GEMM)
+            found["growth"] = growth(pair, config, options)
+        if setup.on_device:
+            found |= launching(pair, config)
+            about["device"] = pair.device_facts()
+        after = pair.rates(size, gemm)
     rates = fastest(before, after)
-    found["machine"] = vars(rates) | {"rates": {"before": before, "after": after}}
+    found["machine"] = vars(rates) | {"rates": {"before": before, "after": after}} | about
     return found | {"rows": [limited(row, rates) for row in rows]}
 
 
+def launching(pair: Pair, config: BioGptConfig) -> dict[str, Any]:
+    """Seconds of a launch, and of a token's forward pass outside generate, which nobody has recorded."""
+    T = cases.within(config, cases.PROMPTS[:1], STEPS)[0]
+    return {"launches": {"tokens": T, "sides": pair.launches(cases.random_ids(config, 1, T))}}
+
+
 def measured(options: argparse.Namespace) -> dict[str, Any]:
-    """The whole report of one command line."""
+    """The whole report of one command line.
+
+    Raises
+    ------
+    InputError
+        If options do not go together, there is no such device or model, or a measurement fails.
+    """
+    device.check(options)
+    if options.backend == device.DEVICE:
+        return on_device(options)
     names = list(BENCHMARKS) if options.benchmark == "all" else [options.benchmark]
-    folder = models.chosen_model(options.model, options.size, options.cache)
-    config = BioGptConfig.from_pretrained(folder)
-    setup = Setup(
-        folder.resolve(), options.peers, options.threads, options.rounds, options.dtype, options.backend
-    )  # fmt: skip
+    setup, config = prepared(options)
     found: dict[str, Any] = {"rows": [], "machine": {}}
     if set(names) - set(ALONE):
         found = in_workers(names, setup, config, options)
@@ -124,3 +143,34 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
     if "memory" in names:
         found["memory"] = alone.memory(setup, config, models.long_model(options.cache), options.long_new)
     return found
+
+
+def on_device(options: argparse.Namespace) -> dict[str, Any]:
+    """The same of a device: what is not measured there is named."""
+    facts = device.facts(options.backend)
+    names = list(device.MEASURED) if options.benchmark == "all" else [options.benchmark]
+    setup, config = prepared(options)
+    found: dict[str, Any] = {"rows": [], "machine": {}}
+    if set(names) - {"memory"}:
+        found = in_workers(names, setup, config, options)
+    if "memory" in names:
+        found["device_memory"] = device_memory.measured(setup, config, options.long_new)
+    left = [name for name in BENCHMARKS if name not in device.MEASURED] if options.benchmark == "all" else []
+    found["machine"]["device"] = facts | found["machine"].get("device", {})
+    return found | {"left_out": left}
+
+
+def prepared(options: argparse.Namespace) -> tuple[Setup, BioGptConfig]:
+    """The model's folder, made if need be, and all that holds for every case.
+
+    Raises
+    ------
+    InputError
+        If there is no such model.
+    """
+    folder = models.chosen_model(options.model, options.size, options.cache)
+    config = BioGptConfig.from_pretrained(folder)
+    setup = Setup(
+        folder.resolve(), options.peers, options.threads, options.rounds, options.dtype, options.backend, options.tf32
+    )  # fmt: skip
+    return setup, config

@@ -17,6 +17,8 @@ from tools.benching.workers import Worker
 AT_LEAST = 0.05  # seconds that one measurement fills, by doing its job again
 PAUSE = 0.05  # seconds after each, in which the threads of the side that was measured fall asleep
 OURS, THEIRS = "minibiogpt", "transformers"
+PEER_DEVICE = "cuda"  # as torch calls the device that CuPy uses too
+LAUNCHES, STEPS = 1000, 20  # queued launches, and forward passes of one token, that are timed together
 
 
 class Setup(NamedTuple):
@@ -28,6 +30,24 @@ class Setup(NamedTuple):
     rounds: int
     dtype: str = "float32"
     backend: str = "numpy"
+    tf32: bool = False
+
+    @property
+    def on_device(self) -> bool:
+        return self.backend != "numpy"
+
+
+def commands(setup: Setup) -> dict[str, list[str]]:
+    """What the two workers are, without the interpreter."""
+    common = [str(setup.folder), "--threads", str(setup.threads), "--dtype", setup.dtype]
+    ours, theirs = [*common, "--backend", setup.backend], common
+    if not setup.on_device:
+        return {OURS: ["-m", "tools.benching.ours", *ours], THEIRS: ["-m", "tools.benching.theirs", *theirs]}
+    tf32 = ["--tf32"] if setup.tf32 else []
+    return {
+        OURS: ["-m", "tools.benching.ours_device", *ours, *tf32],
+        THEIRS: ["-m", "tools.benching.theirs_device", *theirs, "--device", PEER_DEVICE, *tf32],
+    }
 
 
 def ask_all(case: Case, setup: Setup) -> dict[str, tuple[str, dict[str, Any]]]:
@@ -45,16 +65,11 @@ class Pair:
 
     def __init__(self, setup: Setup) -> None:
         self.setup, self._stack = setup, ExitStack()
-        common = [str(setup.folder), "--threads", str(setup.threads), "--dtype", setup.dtype]
-        self._commands = {
-            OURS: ["-m", "tools.benching.ours", *common, "--backend", setup.backend],
-            THEIRS: ["-m", "tools.benching.theirs", *common],
-        }
         self.workers: dict[str, Worker] = {}
 
     def __enter__(self) -> Pair:
         with ExitStack() as stack:
-            for name, command in self._commands.items():
+            for name, command in commands(self.setup).items():
                 self.workers[name] = stack.enter_context(Worker(name, command, self.setup.threads))
             self._stack = stack.pop_all()
         return self
@@ -85,7 +100,8 @@ class Pair:
                 worker, request = asked[side]
                 time.sleep(PAUSE)
                 seconds[side].append(self.workers[worker].ask(request | {"at_least": AT_LEAST})["times"])
-        return {"same": same, "seconds": seconds}
+        equal = {side: agreement(first["ours"]["result"], first[side]["result"]) for side in compared}
+        return {"same": same, "equal_ids": equal, "seconds": seconds}
 
     def rates(self, size: int, gemm: tuple[int, int, int], tries: int = 5) -> dict[str, dict[str, float]]:
         """Bandwidth and operations a second, of each library."""
@@ -98,6 +114,22 @@ class Pair:
             for name, request in requests.items()
         }
 
+    def launches(self, ids: list[list[int]], tries: int = 5) -> dict[str, dict[str, float]]:
+        """Of each library on a device: seconds of a launch, and of a forward pass of one token after ``ids``."""
+        print("bench: launches", file=sys.stderr)
+        found = {}
+        for (name, worker), attention in zip(self._turns(), ({}, {"attention": self.setup.peers[0]}), strict=True):
+            request = {"job": "alone", "ids": ids, "steps": STEPS} | attention
+            worker.ask(request)  # which compiles what must be compiled
+            step = min(worker.ask(request)["times"]["step"] for _ in range(tries))
+            launch = worker.ask({"job": "launch", "count": LAUNCHES, "tries": tries})["result"]
+            found[name] = {"launch_seconds": launch, "step_seconds": step}
+        return found
+
+    def device_facts(self) -> dict[str, Any]:
+        """The CUDA that torch was built for, and the device as torch calls it."""
+        return self.workers[THEIRS].ask({"job": "facts"})["result"]
+
     def _turns(self) -> list[tuple[str, Worker]]:
         return list(self.workers.items())
 
@@ -105,6 +137,20 @@ class Pair:
 def fastest(*measured: dict[str, dict[str, float]]) -> Rates:
     """The best of all: what something else did on the machine can only have lowered the others."""
     return Rates(**{name: max(max(one[name].values()) for one in measured) for name in ("bandwidth", "operations")})
+
+
+def agreement(ours: Any, theirs: Any) -> float | None:
+    """The share of equal ids of two lists of rows; None of anything else.
+
+    Examples
+    --------
+    >>> agreement([[1, 2], [3, 4]], [[1, 2], [9, 4]]), agreement([0.5], [0.5])
+    (0.75, None)
+    """
+    if not all(isinstance(row, list) for row in (*ours, *theirs)):
+        return None
+    pairs = [a == b for x, y in zip(ours, theirs, strict=True) for a, b in zip(x, y, strict=True)]
+    return sum(pairs) / len(pairs)
 
 
 def rotated(sides: list[str], turn: int) -> list[str]:

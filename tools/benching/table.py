@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import sys
 import textwrap
 from collections.abc import Sequence
 from typing import Any
@@ -12,12 +14,17 @@ GAP = " "
 
 def text(report: dict[str, Any]) -> str:
     """Everything that was measured, in lines of ``WIDTH`` as long as the numbers are ordinary."""
-    blocks = [f"{report['benchmark']}, {report['model']}, {report['dtype']} on {report['backend']}"]
+    tf32 = " with TF32" if report.get("tf32") else ""
+    blocks = [f"{report['benchmark']}, {report['model']}, {report['dtype']}{tf32} on {report['backend']}"]
     if report.get("rows"):
         blocks.append(timed(report["rows"], report["peers"]))
-    for name, block in (("results", loading), ("growth", growing), ("memory", remembering)):
-        if name in report:
-            blocks.append(block(report))
+    further = {
+        "launches": launching, "results": loading, "growth": growing, "memory": remembering,
+        "device_memory": on_the_device,
+    }  # fmt: skip
+    blocks += [block(report) for name, block in further.items() if name in report]
+    if report.get("left_out"):
+        blocks.append(f"left out, as they are measured on the processor: {', '.join(report['left_out'])}")
     return "\n\n".join([*blocks, machine(report["machine"])])
 
 
@@ -68,6 +75,7 @@ def notes(row: dict[str, Any]) -> list[str]:
     """What a line cannot hold: rates, further sides, parts, and results that differ."""
     found = [
         f"{row['case']}: {side} gave another result than ours; where weights are random, near ties can do that"
+        f"{equal(row.get('equal_ids', {}).get(side))}"
         for side, same in row["same"].items()
         if not same
     ]
@@ -81,8 +89,25 @@ def notes(row: dict[str, Any]) -> list[str]:
     return [f"  {note}" for note in found]
 
 
+def equal(share: float | None) -> str:
+    """To be added to a note, where ids were compared."""
+    return "" if share is None else f"; {100 * share:.1f} % of the ids are equal"
+
+
 def _paired(row: dict[str, Any]) -> set[str]:
     return {"ours", *row["ratios"]}
+
+
+def launching(report: dict[str, Any]) -> str:
+    """What Python and the driver allow: a launch, and how many of them a forward pass of one token is worth."""
+    facts = report["launches"]
+    lines = ["limit of launches: tiny kernels queued one after another from Python, and forward passes of one token"]
+    lines.append(f"after {facts['tokens']} queued in the same way (outside generate; ours without the recorded graph)")
+    for side, found in facts["sides"].items():
+        launch, step = found["launch_seconds"], found["step_seconds"]
+        worth = f"a pass takes {number(1000 * step)} ms, as long as {step / launch:,.0f} launches"
+        lines.append(f"  {side:14}{number(1e6 * launch)} us a launch; {worth}")
+    return "\n".join(lines)
 
 
 def loading(report: dict[str, Any]) -> str:
@@ -134,13 +159,43 @@ def remembering(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def on_the_device(report: dict[str, Any]) -> str:
+    """What each library's pool has taken of the device, and whether it goes on taking."""
+    facts = report["device_memory"]
+    held = f"weights {mega(facts['weights_bytes'])}, cache of all {facts['positions']} positions"
+    bound = f"1.2 times both: {mega(facts['bound_bytes'])}"
+    lines = [f"memory of the device, MB, by the library's own pool; {held} {mega(facts['cache_bytes'])}; {bound}"]
+    stages = f"{'load':>10}{facts['tokens']:>8} t{facts['new']:>6} new"
+    lines.append(f"  {'taken after':12}{stages}{'/ (weights + cache)':>22}")
+    for side, found in facts["sides"].items():
+        taken = "".join(f"{mega(value):>10}" for value in found["reserved_bytes"].values())
+        lines.append(f"  {side:12}{taken}{found['over_weights_and_cache']:22.2f}")
+    lines.append(f"taken after every {facts['every']} of these new tokens, MB")
+    for side, found in facts["sides"].items():
+        each = f"  {side}: " + " ".join(map(mega, found["samples_bytes"]))
+        lines += textwrap.wrap(each, WIDTH, subsequent_indent="    ")
+    return "\n".join(lines)
+
+
 def mega(value: float) -> str:
     return f"{value / 1e6:.1f}"
 
 
 def machine(facts: dict[str, Any]) -> str:
-    plain = {name: value for name, value in facts.items() if name not in ("rates", "bandwidth", "operations")}
-    words = [f"{name.replace('_', ' ')} {value}" for name, value in plain.items()]
+    apart = ("rates", "bandwidth", "operations", "device")
+    plain = {name: value for name, value in facts.items() if name not in apart}
+    words = _device(facts.get("device", {}))
+    words += [f"{name.replace('_', ' ')} {value}" for name, value in plain.items()]
     if "bandwidth" in facts:
         words += [f"reads {facts['bandwidth'] / 1e9:.1f} GB/s", f"multiplies {facts['operations'] / 1e9:.0f} GFLOP/s"]
     return "\n".join(textwrap.wrap(", ".join(words), WIDTH))
+
+
+def _device(facts: dict[str, Any]) -> list[str]:
+    sizes = {"memory": lambda value: f"{value / 1e9:.1f} GB"}
+    return [f"{name.replace('_', ' ')} {sizes.get(name, str)(value)}" for name, value in facts.items()]
+
+
+if __name__ == "__main__":  # the table of a report that was written with --json
+    with open(sys.argv[1], encoding="utf-8") as stored:
+        print(text(json.load(stored)))
