@@ -1,0 +1,74 @@
+#!/usr/bin/env bash
+# Everything that takes a GPU, in one go: the tests of the CuPy backend, the benches beside transformers, the targets.
+#
+#   bash tools/gpu_check.sh [FOLDER FOR RESULTS]      (gpu-results, where you stand)
+#
+# PYTHON=...    the interpreter (python3): numpy, safetensors, sacremoses, tqdm, cupy and pytest; for the benches also
+#               torch and transformers. Nothing has to be installed of this repository.
+# SIZE_LARGE=1  BioGPT-Large's size too: 6.3 GB of random weights, made in ~/.cache (or $XDG_CACHE_HOME) and kept.
+# ROUNDS=3      measurements of each side.
+#
+# Ends with 0 when all tests pass and all targets are reached, 1 when not, 2 when there is no device to measure on.
+set -euo pipefail
+
+python=${PYTHON:-python3}
+results=${1:-gpu-results}
+rounds=${ROUNDS:-3}
+folder=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+case $results in /*) ;; *) results=$PWD/$results ;; esac
+cd "$folder"
+export PYTHONPATH="$folder${PYTHONPATH:+:$PYTHONPATH}"
+
+device=$("$python" -m tools.benching.device cupy) || exit 2
+mkdir -p "$results"
+rm -f "$results"/base-*.json "$results"/large-*.json # of an earlier run: they would be judged with this one's
+echo "$device" | tee "$results/device.txt"
+status=0
+
+peer=yes
+options=()
+if ! "$python" -c 'import torch, transformers' 2>/dev/null; then
+    peer=no
+    options=(--noconftest) # which needs torch
+fi
+echo
+echo "== tests"
+"$python" -m pytest -q -rs -p no:cacheprovider ${options[@]+"${options[@]}"} tests/test_cupy.py 2>&1 |
+    tee "$results/tests.txt" || status=1
+
+if [ $peer = no ]; then
+    echo
+    echo "left out: the benches and the targets, for they need torch and transformers beside minibiogpt"
+    exit $status
+fi
+
+bench() { # SIZE DTYPE BENCHMARK [OPTIONS]
+    local report="$results/$1-$2-$3.json"
+    echo
+    echo "== bench $*"
+    if "$python" tools/bench.py "$3" --backend cupy --dtype "$2" --size "$1" --rounds "$rounds" --peers sdpa --json \
+        "${@:4}" >"$report.part"; then
+        mv "$report.part" "$report"
+        "$python" -m tools.benching.table "$report"
+    else
+        rm -f "$report.part"
+        status=1
+    fi
+}
+
+bench base float16 decode
+bench base float16 prefill --tokens 128,1000
+bench base float16 batch
+bench base float16 memory
+bench base float32 decode
+bench base float32 prefill --tokens 128,1000
+if [ "${SIZE_LARGE:-0}" = 1 ]; then
+    bench large float16 decode
+    bench large float16 memory
+fi
+
+echo
+echo "== targets"
+"$python" -m tools.benching.targets "$results" | tee "$results/targets.txt" || status=1
+echo "results are in $results"
+exit $status
