@@ -229,10 +229,10 @@ def test_the_peer_waits_where_there_is_something_to_wait_for() -> None:
     assert made["cuda"].wait is torch.cuda.synchronize
     assert made["cpu"].wait is no_wait
     assert rounds.PEER_DEVICE == "cuda"
-    for job, given in (("bandwidth", {"size": 4096}), ("gemm", {"m": 2, "k": 3, "n": 4}), ("launch", {"count": 2})):
+    for job, asked in (("bandwidth", {"size": 4096}), ("gemm", {"m": 2, "k": 3, "n": 4}), ("launch", {"count": 2})):
         waits: list[int] = []
         made["cpu"].wait = lambda told=waits: told.append(1)  # type: ignore[method-assign, assignment]
-        assert getattr(made["cpu"], job)(**given, tries=2)[1] > 0
+        assert getattr(made["cpu"], job)(**asked, tries=2)[1] > 0
         assert len(waits) == (6 if job == "bandwidth" else 3)
 
 
