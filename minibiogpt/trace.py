@@ -17,7 +17,7 @@ from minibiogpt.config import BioGptConfig
 from minibiogpt.errors import InputError
 from minibiogpt.files import write_beside
 from minibiogpt.selection import Pattern, check_met, patterns_of
-from minibiogpt.stored import DTYPES, read_header
+from minibiogpt.stored import DTYPES, read_header, widened
 
 FORMAT, VERSION = "minibiogpt-trace", "1"
 NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -112,6 +112,8 @@ class Trace(dict[str, Array]):
     def save(self, file: str | os.PathLike[str]) -> None:
         """Write a safetensors file, beside and renamed; names, their order and the letters are in its metadata.
 
+        Arrays come from a device only now. bfloat16 is stored as such, and read back as float32, for NumPy lacks it.
+
         Raises
         ------
         InputError
@@ -119,7 +121,7 @@ class Trace(dict[str, Array]):
         """
         arrays = {name: np.array(backend_of(x).to_numpy(x), order="C") for name, x in self.items()}
         for name, x in arrays.items():
-            if x.dtype.str not in SAVED:
+            if x.dtype.str not in SAVED and x.dtype.name != "bfloat16":
                 must = "the arrays of a trace must be floats, integers or booleans"
                 raise InputError(must, f"{name} of {x.dtype}", "convert it with .astype")
         about = {"format": FORMAT, "version": VERSION, "names": json.dumps(list(self))}
@@ -147,7 +149,7 @@ class Trace(dict[str, Array]):
                 raise ValueError("another format, or other names")
             trace.letters = {str(letter): int(size) for letter, size in letters.items()}
             trace._remember(about)
-            trace.update((name, tensors[name].mapped().copy()) for name in names)
+            trace.update((name, widened(tensors[name].mapped(), tensors[name].dtype).copy()) for name in names)
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError):
             must = f"{path} must be a trace that Trace.save wrote"
             raise InputError(must, "another safetensors file", "read it with safetensors.numpy.load_file") from None
@@ -169,10 +171,10 @@ class Trace(dict[str, Array]):
 @unwarned
 def mean_and_largest(x: Array) -> tuple[float, float]:
     """The mean and the largest absolute value, in float64, without the marks of hidden scores (finfo.min, -inf)."""
-    host = backend_of(x).to_numpy(x)
-    if host.dtype.kind == "f":
-        host = host[~(host <= np.finfo(host.dtype).min)]  # NaN stays: it is to be seen
-    host = host.astype("float64")
+    backend = backend_of(x)
+    host = backend.to_numpy(x).astype("float64")
+    if x.dtype.kind not in "biu":
+        host = host[~(host <= backend.lowest(x.dtype))]  # NaN stays: it is to be seen
     return (float(host.mean()), float(abs(host).max())) if host.size else (0.0, 0.0)
 
 

@@ -1,5 +1,6 @@
 """What the whole suite shares: no network, two threads (OMP_NUM_THREADS), hypothesis without chance or clock."""
 
+import contextlib
 import os
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -7,8 +8,10 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # threads that wait must not keep a busy machine's other work off
 
 import hypothesis
-import torch
 
-torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
+with contextlib.suppress(ImportError):  # the tests of a device need no torch
+    import torch
+
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
 hypothesis.settings.register_profile("still", derandomize=True, deadline=None, max_examples=25)
 hypothesis.settings.load_profile("still")

@@ -152,7 +152,7 @@ def test_the_check_runs_tests_benches_and_targets(tmp_path: Path) -> None:
     assert sorted(path.name for path in results.iterdir()) == sorted(
         [*reports, "base-float32-decode.json", "base-float32-prefill.json", "device.txt", "targets.txt", "tests.txt"]
     )
-    assert asked[2].endswith("tests/test_cupy.py")
+    assert asked[2].endswith("tests/test_cupy.py tests/test_recorded.py tests/test_kernels.py")
     assert asked[3] == "tools/bench.py decode --backend cupy --dtype float16 --size base --rounds 3 --peers sdpa --json"
     assert asked[-1] == f"-m tools.benching.targets {results}"
     for part in ("device a stand-in", "1 passed", f"the table of {results}/base-float32-decode.json", "7 of 7"):
@@ -186,5 +186,5 @@ def test_without_torch_the_check_runs_the_tests_alone(tmp_path: Path, code: str)
     done, asked = checked(tmp_path, TORCH="1", TESTS=code)
     assert done.returncode == int(code)
     assert "left out: the benches and the targets" in done.stdout
-    assert "--noconftest" in asked[-1]
+    assert "tests/test_cupy.py tests/test_recorded.py tests/test_kernels.py" in asked[-1]
     assert not any(line.startswith("tools/bench.py") for line in asked)

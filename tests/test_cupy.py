@@ -16,12 +16,13 @@ import pytest
 from minibiogpt import BioGptConfig, BioGptForCausalLM, InputError, Trace, get_backend
 from minibiogpt.cuda import CupyBackend, require_device, version
 from minibiogpt.errors import DeviceMemoryError
-from minibiogpt.generation.recorded import RecordedStep
+from minibiogpt.golden.case import Case
+from minibiogpt.golden.check import check
+from minibiogpt.golden.record import record
 from tests import emulated
 from tests.budgets import lane_c
 from tests.compare import HIDDEN, assert_close
 from tests.device import BACKENDS, DTYPES, absent, computes, demo, device, host, small
-from tests.strict import Tape
 
 PROMPTS = [[2, 45, 300, 17, 9], [1, 1, 2, 8, 70]]
 MASK = [[1, 1, 1, 1, 1], [0, 0, 1, 1, 1]]
@@ -89,131 +90,6 @@ def test_blocked_attention_gives_the_same_logits(backend: CupyBackend, dtype: st
     assert_close("logits", host(got), want, lane_c(dtype, "logits"))
 
 
-GENERATION: dict[str, dict[str, Any]] = {
-    "greedy": {},
-    "one row": {"input_ids": SHORT[:1]},
-    "padded": {"input_ids": SHORT, "attention_mask": MASK},
-    "several each": {"do_sample": True, "seed": 3, "top_k": 20, "num_return_sequences": 3},
-    "beams": {"num_beams": 3, "num_return_sequences": 2, "no_repeat_ngram_size": 2},
-    "beams, padded": {"input_ids": SHORT, "attention_mask": MASK, "num_beams": 2},
-    "fairseq": {"num_beams": 3, "scoring": "fairseq"},
-    "uncached": {"use_cache": False, "max_new_tokens": 4},
-}
-
-
-@pytest.mark.parametrize("options", GENERATION.values(), ids=GENERATION)
-def test_generation_is_numpys(backend: CupyBackend, options: dict[str, Any]) -> None:
-    given = {"input_ids": [SHORT[0]] * 2, "max_new_tokens": 12, "eos_token_id": None} | options
-    want = small("numpy").generate(**given)
-    got = small(backend.name).generate(**given)
-    assert type(got) is backend.array_type
-    assert np.array_equal(host(got), want)
-
-
-def test_sixty_four_greedy_tokens_are_those_of_float64(backend: CupyBackend) -> None:
-    want = demo("numpy", "float64").generate(PROMPTS, attention_mask=MASK, max_new_tokens=64, eos_token_id=None)
-    got = demo(backend.name).generate(PROMPTS, attention_mask=MASK, max_new_tokens=64, eos_token_id=None)
-    assert np.array_equal(host(got), want)
-
-
-@pytest.mark.parametrize("options", [{}, {"attention_mask": MASK}, {"num_beams": 2}], ids=["plain", "padded", "beams"])
-def test_a_recorded_step_is_the_step_itself(backend: CupyBackend, dtype: str, options: dict[str, Any]) -> None:
-    """Bit for bit: the same kernels on the same numbers."""
-    model, found = small(backend.name, dtype), []
-    given = {"max_new_tokens": 9, "eos_token_id": None, "output_logits": True, "return_dict_in_generate": True}
-    for graphs in (True, False):
-        backend.use_graphs = graphs
-        try:
-            found.append(model.generate(SHORT, **given, **options))
-        finally:
-            backend.use_graphs = True
-    recorded, eager = found
-    assert np.array_equal(host(recorded.sequences), host(eager.sequences))
-    assert len(recorded.logits) == 9
-    for one, other in zip(recorded.logits, eager.logits, strict=True):
-        assert np.array_equal(host(one), host(other))
-    (k, v), (other_k, other_v) = recorded.past_key_values[1], eager.past_key_values[1]
-    assert recorded.past_key_values.seq_length == eager.past_key_values.seq_length == 13
-    assert np.array_equal(host(k), host(other_k))
-    assert np.array_equal(host(v), host(other_v))
-
-
-def test_steps_are_recorded_when_they_are_many_and_alike() -> None:
-    backend = device("emulated")
-    model, made = small("emulated"), []
-    original = RecordedStep.__init__
-
-    def counted(self: RecordedStep, *given: Any) -> None:
-        made.append(1)
-        original(self, *given)
-
-    cases: list[tuple[dict[str, Any], int]] = [
-        ({"max_new_tokens": 8}, 1),
-        ({"max_new_tokens": 4}, 0),  # not worth it
-        ({"max_new_tokens": 8, "use_cache": False}, 0),
-        ({"max_new_tokens": 8, "trace": Trace("tokens")}, 0),  # somebody looks
-        ({"max_new_tokens": 8, "num_beams": 17}, 0),  # 34 rows: products of so many are the library's
-    ]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(RecordedStep, "__init__", counted)
-        for options, times in cases:
-            made.clear()
-            model.generate(SHORT, eos_token_id=None, **options)
-            assert len(made) == times, options
-        made.clear()
-        backend.use_kernels = False
-        try:
-            model.generate(SHORT, eos_token_id=None, max_new_tokens=8)
-        finally:
-            backend.use_kernels = True
-        assert not made
-
-
-def test_a_recording_launches_kernels_alone_and_once() -> None:
-    """Replaying asks Python for nothing: no kernel is launched by itself after the recording."""
-    device("emulated")
-    launched, model = emulated.EmulatedModule.launched, small("emulated")
-    counts = []
-    for new in (8, 20):
-        launched.clear()
-        model.generate(SHORT, max_new_tokens=new, eos_token_id=None)
-        counts.append(len(launched))
-    assert counts[0] == counts[1] > 0
-
-
-def test_what_cannot_be_recorded_is_told_and_run_all_the_same(backend: CupyBackend) -> None:
-    x = backend.asarray([1.0])
-
-    def step() -> None:
-        x[...] = x + 1
-        if float(x[0]) < 0:  # which asks the device
-            raise AssertionError
-
-    with pytest.warns(UserWarning, match="steps are launched kernel by kernel, as no graph can be recorded"):
-        again = backend.record(step)
-    assert Tape.now is None
-    assert host(x).tolist() == [2.0]
-    again()
-    again()
-    assert host(x).tolist() == [4.0]
-    assert backend.to_numpy(backend.xp.arange(3)).tolist() == [0, 1, 2]  # the device goes on
-
-
-def test_a_recording_changes_nothing_until_it_is_run(backend: CupyBackend) -> None:
-    x, y = backend.asarray(np.ones((2, 4), "float32")), backend.asarray(np.zeros((2, 4), "float32"))
-
-    def step() -> None:
-        y[...] = backend.kernels.gelu(x) + y
-        x[...] = x + 1
-
-    again = backend.record(step)
-    assert host(x).tolist() == [[2.0] * 4] * 2
-    again()
-    backend.synchronize()
-    assert host(x).tolist() == [[3.0] * 4] * 2
-    assert host(y)[0, 0] == pytest.approx(0.8413447 + 1.9544997, rel=1e-6)  # gelu(1) + gelu(2)
-
-
 def test_weights_in_every_stored_dtype_load_and_are_saved(backend: CupyBackend, dtype: str, tmp_path: Path) -> None:
     model = demo(backend.name, dtype)
     assert model.dtype == dtype
@@ -239,6 +115,35 @@ def test_edits_and_ablations(backend: CupyBackend) -> None:
     got = demo(backend.name)(PROMPTS, **options).logits
     want = demo("numpy", "float64")(PROMPTS, **options).logits
     assert_close("logits", host(got), want, lane_c("float32", "logits"))
+
+
+def test_a_trace_is_saved_and_agrees_with_golden_values(
+    backend: CupyBackend, dtype: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What a porter does: values from NumPy, the trace of a run on the device, the check of the one by the other."""
+    case, theirs, trace = tmp_path / "case.safetensors", tmp_path / "theirs.safetensors", Trace()
+    call = {"input_ids": np.array(SHORT), "attention_mask": np.array(MASK)}
+    record(small("numpy", "float64"), [call], case, name="case")
+    small(backend.name, dtype)(**call, trace=trace)
+    trace.save(theirs)
+    assert check(Case.read(case), theirs).code == 0
+    trace.summary()
+    told = capsys.readouterr().out
+    assert told.count(dtype) == len(trace) - 1  # positions are whole numbers
+    assert "nan" not in told
+    assert list(Trace.load(theirs)) == list(trace)
+
+
+def test_golden_values_are_recorded_on_the_device(backend: CupyBackend, tmp_path: Path) -> None:
+    call = {"input_ids": np.array(SHORT), "attention_mask": np.array(MASK), "labels": np.array(SHORT)}
+    cases = []
+    for name in ("numpy", backend.name):
+        record(small(name, "float64"), [call], tmp_path / name, name="case", seeds=2)
+        cases.append(Case.read(tmp_path / name))
+    want, got = cases
+    assert [entry.name for entry in got.entries] == [entry.name for entry in want.entries]
+    for entry in want.entries:
+        assert_close(entry.name, got.array(entry.name), want.array(entry.name), lane_c("float64", entry.name))
 
 
 def test_a_full_memory_is_one_error_and_everything_goes_on(backend: CupyBackend) -> None:
@@ -363,24 +268,3 @@ def test_halves_need_this_backend() -> None:
             get_backend("numpy").dtype(name)
     with pytest.raises(InputError, match="must be one of float32, float64, float16, bfloat16 on backend emulated"):
         device("emulated").dtype("int8")
-
-
-def test_two_thousand_tokens_take_no_more_memory() -> None:
-    """On a device alone: the stand-in has no memory of its own."""
-    reason = absent("cupy")
-    if reason:
-        pytest.skip(reason)
-    backend = device("cupy")
-    config = BioGptConfig.from_pretrained(Path(__file__).parents[1] / "minibiogpt" / "demo")
-    config = config.changed(max_position_embeddings=2100)
-    model = BioGptForCausalLM.from_config(config, backend="cupy", dtype="float16")
-    held = []
-
-    def note(ids: Any, scores: Any) -> Any:
-        if ids.shape[1] % 100 == 0:
-            held.append(backend.reserved())
-        return ids[:, 0] != ids[:, 0]
-
-    model.generate([[2, 5]], max_new_tokens=2000, min_new_tokens=2000, stopping_criteria=[note], progress=False)
-    assert len(held) == 20
-    assert held[-1] == held[1]

@@ -21,6 +21,7 @@ CLASSES = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
+    parser.add_argument("--backend", default="numpy", help="numpy (default) or cupy: what the values are computed by")
     given = parser.add_argument_group("the inputs, one of")
     given.add_argument("--text", action="append", metavar="TEXT", help="a text; again for a batch, which is padded")
     given.add_argument("--ids", action="append", metavar="IDS", help="ids such as 2,54,34; again for a batch")
@@ -52,7 +53,7 @@ def run(options: argparse.Namespace) -> None:
     calls = _calls(options)
     folder = find_model(options.model)
     _check_output(output, [*folder.iterdir(), *([Path(options.inputs)] if options.inputs else [])])
-    model = _class_of(folder, options.head).from_pretrained(folder, dtype="float64")
+    model = _class_of(folder, options.head).from_pretrained(folder, dtype="float64", backend=options.backend)
     files = sorted({tensor.path for tensor in stored_tensors(folder).values()})
     record(
         model,
