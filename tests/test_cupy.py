@@ -6,6 +6,7 @@ Each test runs on the stand-in (emulated.py), and on a device where there is one
 from __future__ import annotations
 
 import gc
+import re
 import weakref
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from minibiogpt.golden.case import Case
 from minibiogpt.golden.check import check
 from minibiogpt.golden.record import record
 from tests import emulated
-from tests.budgets import lane_c
+from tests.budgets import KERNEL, lane_c
 from tests.compare import HIDDEN, assert_close
 from tests.device import BACKENDS, DTYPES, absent, computes, demo, device, host, small
 
@@ -268,3 +269,17 @@ def test_halves_need_this_backend() -> None:
             get_backend("numpy").dtype(name)
     with pytest.raises(InputError, match="must be one of float32, float64, float16, bfloat16 on backend emulated"):
         device("emulated").dtype("int8")
+
+
+def test_the_page_about_it_runs(backend: CupyBackend, capsys: pytest.CaptureFixture[str]) -> None:
+    page = (Path(__file__).parents[1] / "docs" / "gpu.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert len(blocks) == 2
+    names: dict[str, Any] = {}
+    for block in blocks:
+        exec(block.replace('"cupy"', f'"{backend.name}"'), names)
+    assert "Ibuprofen is best used for pain" in capsys.readouterr().out
+    sums = names["probs"].astype(np.float64).sum(axis=-1)
+    assert_close("probs", sums, np.ones_like(sums), KERNEL["float16"])
+    assert backend.use_kernels
+    assert backend.use_graphs
