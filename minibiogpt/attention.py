@@ -81,18 +81,15 @@ def attend_eager(
 
     Source: Vaswani et al. 2017, equation 1; eager_attention_forward in transformers 4.57.
     """
-    xp = backend_of(q, k, v).xp
-    scale = 1 / math.sqrt(q.shape[-1])
-    if q.dtype.itemsize == 2:  # before the product, which could go beyond what float16 can hold
-        q, scale = (q * scale).astype(q.dtype, copy=False), 1
-    scores = q @ k.transpose(0, 1, 3, 2)  # (B, H, T, S)
-    scores = tap("scores", scores * scale)  # (B, H, T, S)
+    backend, scale = backend_of(q, k, v), 1 / math.sqrt(q.shape[-1])
+    xp = backend.xp
+    scores = tap("scores", backend.head_products(q, k, transposed=True, scale=scale))  # (B, H, T, S)
     masked = xp.where(mask.visible, scores, _lowest(scores)).astype(scores.dtype, copy=False)  # (B, H, T, S)
     scores = tap("scores_masked", masked)  # (B, H, T, S)
     probs = tap("probs", softmax(scores))  # (B, H, T, S)
     weights = probs if head_mask is None else probs * head_mask[:, None, None]  # (B, H, T, S)
     weights = tap("weights", weights)
-    return weights @ v, weights
+    return backend.head_products(weights, v), weights
 
 
 def attend_blocked(
@@ -144,19 +141,19 @@ def _stream(q: Array, k: Array, v: Array, visible: Array, open_to: int, columns:
     Source: Milakov and Gimelshein 2018, algorithm 3; Dao et al. 2022.
     """
     backend = backend_of(q, k, v)
-    xp = backend.xp
-    q = (q * (1 / math.sqrt(q.shape[-1]))).astype(q.dtype, copy=False)
+    xp, scale = backend.xp, 1 / math.sqrt(q.shape[-1])
     largest: Array = None
     total: Array = None
     mixed: Array = None
     for start in range(0, k.shape[2], columns):
         block = slice(start, start + columns)
-        keys = k[:, :, block].transpose(0, 1, 3, 2)
-        shape = (*q.shape[:3], keys.shape[3])
-        scores = xp.matmul(q, keys, out=room[: math.prod(shape)].reshape(shape))
-        kernel = backend.kernel("masked_softmax", scores) if keys.shape[3] == k.shape[2] else None
+        keys = k[:, :, block]
+        shape = (*q.shape[:3], keys.shape[2])
+        scores = room[: math.prod(shape)].reshape(shape)
+        backend.head_products(q, keys, transposed=True, scale=scale, out=scores)
+        kernel = backend.kernel("masked_softmax", scores) if keys.shape[2] == k.shape[2] else None
         if kernel:
-            return kernel(scores, visible) @ v
+            return backend.head_products(kernel(scores, visible), v)
         if start + shape[3] > open_to:
             edge = slice(max(0, open_to - start), None)
             scores[..., edge] = xp.where(visible[..., block][..., edge], scores[..., edge], _lowest(scores))
@@ -166,7 +163,8 @@ def _stream(q: Array, k: Array, v: Array, visible: Array, open_to: int, columns:
             new_largest = xp.maximum(new_largest, largest)
         e -= new_largest
         xp.exp(e, out=e)
-        new_total, new_mixed = e.sum(axis=-1, keepdims=True), e @ v[:, :, block].astype(e.dtype, copy=False)
+        new_total = e.sum(axis=-1, keepdims=True)
+        new_mixed = backend.head_products(e, v[:, :, block].astype(e.dtype, copy=False))
         if largest is not None:
             shrink = xp.exp(largest - new_largest)
             new_total, new_mixed = new_total + total * shrink, new_mixed + mixed * shrink

@@ -40,7 +40,6 @@ class Backend(ABC):
     float_dtypes : the compute dtypes it offers, by name.
     at_once : how many numbers should go through a chain of steps together.
     tile : how many queries and how many keys blocked attention looks at together.
-    records : of how many rows at most a decoding step can be recorded; 0 where ``record`` is not to be had.
     """
 
     name: str
@@ -49,7 +48,6 @@ class Backend(ABC):
     float_dtypes: tuple[str, ...]
     at_once: int = sys.maxsize
     tile: tuple[int, int] = (128, 1024)
-    records: int = 0
 
     def asarray(self, x: Any, dtype: Any = None) -> Array:
         """Bring lists, numbers or any backend's array here; a copy only where one is needed."""
@@ -101,6 +99,18 @@ class Backend(ABC):
             y += bias
         return y
 
+    def head_products(
+        self, a: Array, b: Array, *, transposed: bool = False, scale: float = 1.0, out: Array | None = None
+    ) -> Array:
+        """scale a b for each head: a (B, H, M, K), b (B, H, K, N), or (B, H, N, K) with ``transposed``: (B, H, M, N).
+
+        The scale comes before the sum: a float16 could not hold every sum without it.
+        """
+        if scale != 1:
+            a = (a * scale).astype(a.dtype, copy=False)
+        b = b.transpose(0, 1, 3, 2) if transposed else b
+        return a @ b if out is None else self.xp.matmul(a, b, out=out)
+
     def lowest(self, dtype: Any) -> float:
         """The lowest finite number of a dtype: what takes the place of a hidden score."""
         return float(self.xp.finfo(dtype).min)
@@ -109,13 +119,22 @@ class Backend(ABC):
         """A kernel that does in one launch what the equation called ``name`` does, if there is one for these arrays."""
         return None
 
-    def record(self, step: Callable[[], None]) -> Callable[[], None]:
+    def can_record(self, rows: int, capacity: int, head_size: int, dtype: str) -> bool:
+        """Whether a decoding step of so many rows, over a cache of this capacity, is worth a call of ``record``."""
+        return False
+
+    def record(self, step: Callable[[], None]) -> Callable[[], None] | None:
         """Run ``step`` once, and return what runs it again, on the same memory, without its launches being made anew.
 
-        ``step`` must work on arrays alone: whatever it reads, writes, and decides by is on the device.
+        ``step`` must work on arrays alone: whatever it reads, writes, and decides by is on the device. Its arrays are
+        the caller's to keep. None where that cannot be done.
         """
         step()
-        return step
+        return None
+
+    def capacity(self, positions: int) -> int:
+        """How many positions a cache that must hold so many should have room for."""
+        return positions
 
     def memory(self) -> AbstractContextManager[None]:
         """While it is entered, a device whose memory is full raises a ``DeviceMemoryError``."""

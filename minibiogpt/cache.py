@@ -44,7 +44,8 @@ class _Store:
 class PlacedCache:
     """A cache whose length is a number on the device: one step more, on the same memory, is the same launches again.
 
-    Every array has the whole capacity. Positions from ``place`` on are hidden by the mask; they must hold numbers.
+    Every array has the whole capacity. Positions from ``place`` on are hidden by the mask; they must hold numbers all
+    the same where attention multiplies them by 0.
 
     Parameters
     ----------
@@ -95,9 +96,9 @@ class KVCache:
         backend: str | Backend = "numpy",
         dtype: str = "float32",
     ) -> KVCache:
-        """A cache of no positions, with room for ``capacity`` of them in each of ``batch`` rows."""
+        """A cache of no positions, with room for ``capacity`` of them, on a device for some more, in ``batch`` rows."""
         backend = get_backend(backend)
-        shape = (batch, config.num_attention_heads, max(capacity, 1), config.head_size)
+        shape = (batch, config.num_attention_heads, backend.capacity(max(capacity, 1)), config.head_size)
         return cls(_Store.empty(backend, config.num_hidden_layers, shape, dtype), 0)
 
     @classmethod

@@ -9,15 +9,21 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from types import ModuleType
 from typing import Any
-from weakref import WeakSet
+from weakref import finalize
 
 import numpy as np
 
 from minibiogpt.backend import HALVES, Array, Backend
+from minibiogpt.cublas import HeadProducts
 from minibiogpt.errors import DeviceMemoryError, InputError
 from minibiogpt.kernels import Kernels
 
-FULL = ("cudaErrorMemoryAllocation", "CUDA_ERROR_OUT_OF_MEMORY", "CUBLAS_STATUS_ALLOC_FAILED")
+FULL = (
+    "cudaErrorMemoryAllocation",
+    "CUDA_ERROR_OUT_OF_MEMORY",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUBLAS_STATUS_NOT_INITIALIZED",  # what cuBLAS says when there is no memory for itself
+)
 
 
 class CupyBackend(Backend):
@@ -46,7 +52,9 @@ class CupyBackend(Backend):
         halves = HALVES if "EE->E" in cupy.add.types else HALVES[:1]  # E, bfloat16: where ml_dtypes is installed
         self.float_dtypes = ("float32", "float64", *halves)
         self.kernels, self.use_kernels, self.use_graphs = Kernels(cupy, self.lowest), True, True
-        self.recordings: WeakSet[Recording] = WeakSet()
+        self.products = HeadProducts(cupy, cublas())
+        self.places: list[Place] = []
+        self.spare: list[Place] = []  # of the places, those whose recording is gone
         self.tf32 = os.environ.get("CUPY_TF32", "0") not in ("", "0")
 
     def to_numpy(self, x: Array) -> np.ndarray:
@@ -88,33 +96,56 @@ class CupyBackend(Backend):
             return None
         return getattr(self.kernels, name, None)
 
-    @property
-    def records(self) -> int:  # type: ignore[override]
-        return self.kernels.few_rows if self.use_kernels and self.use_graphs else 0
+    def head_products(
+        self, a: Array, b: Array, *, transposed: bool = False, scale: float = 1.0, out: Array | None = None
+    ) -> Array:
+        return self.products(a, b, transposed=transposed, scale=scale, out=out, tf32=self.tf32)
 
-    def record(self, step: Callable[[], None]) -> Callable[[], None]:
+    def in_one_piece(self, x: Array) -> Array:
+        """x as it lies: kernels and cuBLAS take it so, and a copy is a launch."""
+        return x
+
+    def capacity(self, positions: int) -> int:
+        """A multiple of 64, so that the memory of one text's cache fits that of the next."""
+        return -(-positions // 64) * 64
+
+    def can_record(self, rows: int, capacity: int, head_size: int, dtype: str) -> bool:
+        """What would be cuBLAS's work cannot be recorded: CuPy does not let it."""
+        fits = self.kernels.fits(capacity, head_size, self.dtype(dtype))
+        return self.use_kernels and self.use_graphs and rows <= self.kernels.few_rows and fits
+
+    def record(self, step: Callable[[], None]) -> Callable[[], None] | None:
         """As a CUDA graph. It keeps the memory that its arrays pass through for itself, as long as it lives.
 
         CuPy records no call of cuBLAS, so the step must be made of kernels.
         """
-        cuda = self.xp.cuda
-        pool, stream = cuda.MemoryPool(), cuda.Stream(non_blocking=True)
+        place = self.spare.pop() if self.spare else self._new_place()
         self.synchronize()
-        with cuda.using_allocator(pool.malloc), stream:
-            step()  # compiles what is not compiled, and leaves in the pool all the memory that a step takes
-            stream.synchronize()
-            stream.begin_capture()
-            try:
-                step()
-            except Exception as error:
-                abandon(stream)
-                warnings.warn(
-                    f"steps are launched kernel by kernel, as no graph can be recorded: {error}", stacklevel=2
-                )
-                return step
-            recording = Recording(stream.end_capture(), pool, step, cuda.get_current_stream)
-        self.recordings.add(recording)
+        try:
+            with self.xp.cuda.using_allocator(place.pool.malloc), place.stream:
+                self._once(step)  # compiles what is not compiled, and leaves in the pool all the memory a step takes
+                place.stream.synchronize()
+                graph = place.recorded(step)
+        except NotRecorded as error:
+            warnings.warn(f"steps are launched kernel by kernel, as no graph can be recorded: {error}", stacklevel=2)
+            self.spare.append(place)
+            return None
+        recording = Recording(graph, self.xp.cuda.get_current_stream)
+        finalize(recording, self.spare.append, place).atexit = False
         return recording
+
+    def _new_place(self) -> Place:
+        place = Place(self.xp.cuda.MemoryPool(), self.xp.cuda.Stream(non_blocking=True))
+        self.places.append(place)
+        return place
+
+    def _once(self, step: Callable[[], None]) -> None:
+        """Run a step; once more if memory was wanting that the other pool only keeps."""
+        try:
+            step()
+        except self.xp.cuda.memory.OutOfMemoryError:
+            self.release()
+            step()
 
     def memory(self) -> AbstractContextManager[None]:
         return self._memory()
@@ -142,11 +173,12 @@ class CupyBackend(Backend):
         self.xp.cuda.get_current_stream().synchronize()
 
     def reserved(self) -> int:
-        pools = [self.xp.get_default_memory_pool(), *(recording.pool for recording in self.recordings)]
+        pools = [self.xp.get_default_memory_pool(), *(place.pool for place in self.places)]
         return sum(pool.total_bytes() for pool in pools)
 
     def release(self) -> None:
-        self.xp.get_default_memory_pool().free_all_blocks()
+        for pool in (self.xp.get_default_memory_pool(), *(place.pool for place in self.spare)):
+            pool.free_all_blocks()
 
     def facts(self) -> dict[str, Any]:
         runtime = self.xp.cuda.runtime
@@ -162,17 +194,42 @@ class CupyBackend(Backend):
         }
 
 
+class NotRecorded(Exception):
+    """A step that does what no graph can hold."""
+
+
+class Place:
+    """A stream that records, and a pool for the memory that recorded arrays pass through: nobody else may have it."""
+
+    def __init__(self, pool: Any, stream: Any) -> None:
+        self.pool, self.stream = pool, stream
+
+    def recorded(self, step: Callable[[], None]) -> Any:
+        """CuPy's graph of a step, which is not run.
+
+        Raises
+        ------
+        NotRecorded
+            If it calls cuBLAS, asks the device for a number, or whatever else a graph cannot hold.
+        """
+        self.stream.begin_capture()
+        try:
+            step()
+        except Exception as error:
+            with suppress(Exception):  # the recording is invalid, which is known; the stream can be used again
+                self.stream.end_capture()
+            raise NotRecorded(error) from error
+        try:
+            return self.stream.end_capture()
+        except Exception as error:
+            raise NotRecorded(error) from error
+
+
 class Recording:
-    """A recorded step. Calling it launches the whole of it, on the memory that it was recorded on.
+    """A recorded step. Calling it launches the whole of it, on the same arrays, which are the caller's to keep."""
 
-    Parameters
-    ----------
-    graph : CuPy's. pool : of the memory that the step's own arrays pass through: nobody else may have it.
-    step : holds the arrays that it reads and writes. stream : tells on which stream to go on.
-    """
-
-    def __init__(self, graph: Any, pool: Any, step: Callable[[], None], stream: Callable[[], Any]) -> None:
-        self.graph, self.pool, self.step, self.stream = graph, pool, step, stream
+    def __init__(self, graph: Any, stream: Callable[[], Any]) -> None:
+        self.graph, self.stream = graph, stream
 
     def __call__(self) -> None:
         self.graph.launch(self.stream())
@@ -199,6 +256,16 @@ def imported() -> ModuleType | Any:
     return cupy
 
 
+def cublas() -> ModuleType | Any:
+    """CuPy's module of cuBLAS; without the library, an InputError that says which extra installs it."""
+    try:
+        from cupy_backends.cuda.libs import cublas
+    except ImportError as error:
+        remedy = "pip install 'minibiogpt[cuda12]' or 'minibiogpt[cuda13]', which bring it"
+        raise InputError("backend cupy needs CUDA's libraries", " ".join(str(error).split())[:200], remedy) from None
+    return cublas
+
+
 def require_device(cupy: ModuleType | Any) -> None:
     """An InputError where CuPy sees no device."""
     try:
@@ -207,9 +274,3 @@ def require_device(cupy: ModuleType | Any) -> None:
         devices, why = 0, f" ({error})"
     if not devices:
         raise InputError("backend cupy needs a CUDA device", f"none{why}", "check nvidia-smi, or use backend numpy")
-
-
-def abandon(stream: Any) -> None:
-    """End a recording that went wrong, so that the stream can be used again."""
-    with suppress(Exception):  # the recording is invalid, which is known
-        stream.end_capture()

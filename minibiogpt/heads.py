@@ -139,6 +139,7 @@ class BioGptForCausalLM(WithHead):
         """What each new token scored when it was chosen; see ``minibiogpt.generation.transition_scores``."""
         return generation.transition_scores(sequences, scores, *given, **options)
 
+    @within_memory
     def score(self, input_ids: Any, attention_mask: Any = None, **options: Any) -> scoring.Scores:
         """ln p of each token given those before it; see ``minibiogpt.scoring.score`` for the options."""
         return scoring.score(self, input_ids, attention_mask, **options)

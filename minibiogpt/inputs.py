@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from minibiogpt.backend import Array, Backend, backend_of
+from minibiogpt.backend import HALVES, Array, Backend, backend_of
 from minibiogpt.cache import KVCache
 from minibiogpt.config import BioGptConfig
 from minibiogpt.errors import InputError
@@ -21,7 +21,7 @@ def as_array(name: str, x: Any, backend: Backend, must: str) -> Array:
     except (ValueError, TypeError, OverflowError) as error:
         reason = "rows of unequal length" if "inhomogeneous" in str(error) else str(error)
         raise InputError(f"{name} must be {must}", reason, remedy) from None
-    if array.dtype.kind not in "biuf":
+    if array.dtype.kind not in "biuf" and array.dtype.name not in HALVES:
         raise InputError(f"{name} must be {must}", f"dtype {array.dtype}", remedy)
     return array
 
@@ -59,7 +59,7 @@ def as_embeddings(x: Any, config: BioGptConfig, backend: Backend, dtype: str) ->
         raise InputError(
             f"inputs_embeds must be {must}", f"shape {array.shape}", "take rows of embed_tokens.weight, times its scale"
         )
-    if array.dtype.kind != "f":
+    if array.dtype.kind in "biu":
         raise InputError(
             f"inputs_embeds must be {must}", f"dtype {array.dtype}", "hand over floats; ids go to input_ids"
         )

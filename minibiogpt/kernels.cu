@@ -168,8 +168,8 @@ extern "C" __global__ void product_8(
 
 // softmax(q k^T scale, masked) v for one query of one head of one row by one block; attention.attend_blocked.
 // q (B, H, queries, width); k and v with the strides per_batch, per_head and per_key; mixed (B, queries, H, width).
-// A hidden key is never read unless its probability is above 0: the cache may be empty there. `shared` holds the
-// query (width), the scores (S), and a number for each thread.
+// A hidden key is never read, and its value only where its probability is above 0 (a row that sees nothing): the cache
+// may be empty there. The shared memory holds the query (width), the scores (S), and a pack for each thread.
 extern "C" __global__ void attend(
     const T* q, const T* k, const T* v, const bool* visible, T* mixed, Int heads, Int queries, Int S, Int width,
     Int per_batch, Int per_head, Int per_key, Int per_row, Int per_query, double scale, double lowest, Int packed
@@ -208,18 +208,31 @@ extern "C" __global__ void attend(
     }
     sum = block_sum(sum);  // after it, every thread sees all scores
 
-    Int lanes = width < blockDim.x ? width : blockDim.x, groups = blockDim.x / lanes, group = threadIdx.x / lanes;
-    for (Int first = 0; first < width; first += lanes) {
-        Int d = first + threadIdx.x % lanes;
-        A part = 0;
-        if (group < groups && d < width)
-            for (Int s = group; s < S; s += groups)
-                if (scores[s] != 0) part += scores[s] * wide(v[s * per_key + d]);
-        parts[threadIdx.x] = part;
+    // Each thread takes `each` numbers of every groups-th value; then the groups' parts are added in the same order.
+    Int each = packed ? PACK : 1, across = (width + each - 1) / each;
+    Int lanes = across < blockDim.x ? across : blockDim.x, groups = blockDim.x / lanes, group = threadIdx.x / lanes;
+    for (Int first = 0; first < across; first += lanes) {
+        Int d = (first + threadIdx.x % lanes) * each;
+        A part[PACK] = {};
+        if (group < groups && d < width) {
+            for (Int s = group; s < S; s += groups) {
+                A p = scores[s];
+                if (p == 0) continue;
+                if (packed) {
+                    Pack value = *(const Pack*)(v + s * per_key + d);
+                    for (int i = 0; i < PACK; ++i) part[i] += p * wide(value.x[i]);
+                } else {
+                    part[0] += p * wide(v[s * per_key + d]);
+                }
+            }
+        }
+        for (int i = 0; i < PACK; ++i) parts[threadIdx.x * PACK + i] = part[i];
         __syncthreads();
         if (threadIdx.x < lanes && d < width) {
-            for (Int other = 1; other < groups; ++other) part += parts[other * lanes + threadIdx.x];
-            mixed[d] = narrow(part / sum);
+            for (Int other = 1; other < groups; ++other)
+                for (int i = 0; i < PACK; ++i) part[i] += parts[(other * lanes + threadIdx.x) * PACK + i];
+            for (int i = 0; i < PACK; ++i)
+                if (i < each) mixed[d + i] = narrow(part[i] / sum);
         }
         __syncthreads();
     }

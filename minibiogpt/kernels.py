@@ -41,9 +41,10 @@ class Kernels:
     def __init__(self, xp: Any, lowest: Callable[[Any], float]) -> None:
         self.xp, self.lowest = xp, cache(lowest)
         self._module, self._function = cache(self._compiled), cache(self._chosen)
+        self._name = cache(str)  # of a dtype: NumPy takes long to say it
 
     def _compiled(self, dtype: Any) -> Any:
-        arrays, sums, _ = TYPES[str(dtype)]
+        arrays, sums, _ = TYPES[self._name(dtype)]
         options = ("-std=c++17", f"-DARRAYS={arrays}", f"-DSUMS={sums}")
         return self.xp.RawModule(code=SOURCE.read_text(encoding="utf-8"), options=options)
 
@@ -53,7 +54,7 @@ class Kernels:
     def takes(self, *arrays: Array | None) -> bool:
         """Whether all arrays are of one dtype that there are kernels for, and hold anything."""
         dtypes = {x.dtype for x in arrays if x is not None}
-        return len(dtypes) == 1 and str(*dtypes) in TYPES and all(x is None or x.size for x in arrays)
+        return len(dtypes) == 1 and self._name(*dtypes) in TYPES and all(x is None or x.size for x in arrays)
 
     def _launch(self, name: str, dtype: Any, blocks: int, *given: Any, shared: int = 0) -> None:
         self._function(dtype, name)((blocks,), (THREADS,), given, shared_mem=shared)
@@ -107,8 +108,12 @@ class Kernels:
         None for more queries, for more keys than the memory of a block takes, or where k and v lie differently.
         """
         (B, H, T, Dh), S = q.shape, k.shape[2]
-        shared = (Dh + S + THREADS) * (8 if q.dtype.itemsize == 8 else 4)
-        if self.few_queries < T or shared > SHARED or k.strides != v.strides or k.strides[-1] != k.itemsize:
+        if (
+            self.few_queries < T
+            or not self.fits(S, Dh, q.dtype)
+            or k.strides != v.strides
+            or k.strides[-1] != k.itemsize
+        ):
             return None
         q = self.xp.ascontiguousarray(q)
         visible, per_row, per_query = self._steps(visible)
@@ -117,8 +122,17 @@ class Kernels:
         mixed = self.xp.empty((B, T, H, Dh), dtype=q.dtype)
         sizes = H, T, S, Dh, per_batch, per_head, per_key, per_row, per_query
         given = q, k, v, visible, mixed, *sizes, 1 / math.sqrt(Dh), self.lowest(q.dtype), packed
-        self._launch("attend", q.dtype, B * H * T, *given, shared=shared)
+        self._launch("attend", q.dtype, B * H * T, *given, shared=self._shared(S, Dh, q.dtype))
         return mixed.transpose(0, 2, 1, 3)
+
+    def fits(self, S: int, Dh: int, dtype: Any) -> bool:
+        """Whether ``attend`` takes so many keys of this width: they share the memory of one block."""
+        return self._shared(S, Dh, dtype) <= SHARED
+
+    def _shared(self, S: int, Dh: int, dtype: Any) -> int:
+        """Bytes: the query, the scores and a pack for each thread, in the type that sums are made in."""
+        name = self._name(dtype)
+        return (Dh + S + THREADS * TYPES[name][2]) * (8 if name == "float64" else 4)
 
     def append(self, k: Array, v: Array, keys: Array, values: Array, place: Array) -> None:
         """k and v (B, H, 1, Dh) to position ``place``, (1,) int64, of keys and values (B, H, capacity, Dh)."""
@@ -135,5 +149,5 @@ class Kernels:
 
     def _packed(self, *arrays: Array, step: int) -> int:
         """1 if a pack, 16 bytes, begins where each array does and every ``step`` numbers on; otherwise 0."""
-        pack = TYPES[str(arrays[0].dtype)][2]
+        pack = TYPES[self._name(arrays[0].dtype)][2]
         return int(step % pack == 0 and all(x.data.ptr % 16 == 0 for x in arrays))

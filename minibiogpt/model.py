@@ -183,6 +183,7 @@ class BioGptModel(Pretrained):
             _keep(attentions, weights)
         return tap("layer_norm", self.layer_norm(x))  # (B, T, D)
 
+    @within_memory
     def embed(self, input_ids: Any, attention_mask: Any = None, **options: Any) -> Array:
         """One vector for each row, (B, D); see ``minibiogpt.features.embed`` for the options."""
         return features.embed(self, input_ids, attention_mask, **options)

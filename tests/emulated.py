@@ -6,9 +6,10 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 import ml_dtypes
@@ -115,6 +116,50 @@ def address(x: Any) -> tuple[int, str]:
     return x._array.ctypes.data, str(x.dtype)
 
 
+class Cublas:
+    """cuBLAS's product of many matrices, column after column as it counts, by NumPy on the addresses it is given."""
+
+    CUBLAS_OP_N, CUBLAS_OP_T, CUBLAS_GEMM_DEFAULT = 0, 1, -1
+    CUBLAS_COMPUTE_32F, CUBLAS_COMPUTE_64F, CUBLAS_COMPUTE_32F_FAST_TF32 = 68, 70, 77
+    kinds = MappingProxyType({0: "float32", 1: "float64", 2: "float16", 14: "bfloat16"})
+    asked: list[int] = []  # noqa: RUF012, the arithmetic of each call, for tests to look at
+
+    def gemmStridedBatchedEx(
+        self, handle: int, transa: int, transb: int, m: int, n: int, k: int, alpha: int, A: int, Atype: int, lda: int,
+        strideA: int, B: int, Btype: int, ldb: int, strideB: int, beta: int, C: int, Ctype: int, ldc: int, strideC: int,
+        batchCount: int, computeType: int, algo: int,
+    ) -> None:  # fmt: skip
+        if Tape.now is not None:
+            raise NotImplementedError("calling cuBLAS API during stream capture is currently unsupported")
+        assert handle == 7
+        assert Atype == Btype == Ctype
+        assert lda >= (k if transa else m)
+        assert ldb >= (n if transb else k)
+        assert ldc >= m
+        self.asked.append(computeType)
+        exact = "float64" if computeType == self.CUBLAS_COMPUTE_64F else "float32"
+        assert (self.kinds[Atype] == "float64") == (exact == "float64")
+        scale, keep = number(alpha, exact), number(beta, exact)
+        a = columns(A, self.kinds[Atype], (k, m) if transa else (m, k), lda, strideA, batchCount)
+        b = columns(B, self.kinds[Btype], (n, k) if transb else (k, n), ldb, strideB, batchCount)
+        c = columns(C, self.kinds[Ctype], (m, n), ldc, strideC, batchCount)
+        assert keep == 0
+        left, right = (x.transpose(0, 2, 1) if turned else x for x, turned in ((a, transa), (b, transb)))
+        c[...] = scale * (left.astype(exact) @ right.astype(exact))
+
+
+def number(address: int, dtype: str) -> Any:
+    return np.frombuffer((ctypes.c_char * np.dtype(dtype).itemsize).from_address(address), dtype)[0]
+
+
+def columns(address: int, dtype: str, shape: tuple[int, int], leading: int, stride: int, count: int) -> np.ndarray:
+    """(count, rows, columns) of matrices whose columns are ``leading`` numbers apart, and they ``stride``."""
+    size, (rows, across) = np.dtype(dtype).itemsize, shape
+    numbers = (count - 1) * stride + (across - 1) * leading + rows
+    flat = np.frombuffer((ctypes.c_char * (numbers * size)).from_address(address), dtype)
+    return np.lib.stride_tricks.as_strided(flat, (count, rows, across), (stride * size, size, leading * size))
+
+
 class EmulatedModule(StrictModule):
     """What the package uses of the module cupy."""
 
@@ -142,12 +187,14 @@ class EmulatedModule(StrictModule):
             driverGetVersion=lambda: 13020,
             memGetInfo=lambda: (1 << 20, 1 << 30),
             CUDARuntimeError=CUDARuntimeError,
+            **{"CUDA_R_32F": 0, "CUDA_R_64F": 1, "CUDA_R_16F": 2, "CUDA_R_16BF": 14},
         )
         self.cuda = SimpleNamespace(
             MemoryPool=Pool,
             Stream=Stream,
             using_allocator=allocating,
             get_current_stream=lambda: self.stream,
+            get_cublas_handle=lambda: 7,
             runtime=runtime,
             memory=SimpleNamespace(OutOfMemoryError=OutOfMemoryError),
         )
@@ -176,11 +223,12 @@ class EmulatedCupy(cuda.CupyBackend):
 
 def make() -> EmulatedCupy:
     """The backend, with the stand-in where CuPy would be imported."""
-    imported, cuda.imported = cuda.imported, EmulatedModule
+    real = cuda.imported, cuda.cublas
+    cuda.imported, cuda.cublas = EmulatedModule, Cublas
     try:
         return EmulatedCupy()
     finally:
-        cuda.imported = imported
+        cuda.imported, cuda.cublas = real
 
 
 def register() -> None:

@@ -12,7 +12,8 @@ from minibiogpt.backend import register_backend
 from tests.strict import StrictArray, StrictBackend
 
 TAKEN = 12_345_678  # bytes, always
-FACTS = {"device": "a stand-in", "memory": 8_000_000_000, "cupy": "14.2.0", "cuda": "13.0", "driver": "580.1"}
+FACTS = {"device": "a stand-in", "memory": 8_000_000_000, "multiprocessors": 1}
+FACTS |= {"cupy": "14.2.0", "cuda": "13.0", "driver_cuda": "13.2"}
 HOOK = "from tests.fake_device import register; register()\n"
 
 

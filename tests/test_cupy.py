@@ -21,7 +21,7 @@ from minibiogpt.golden.case import Case
 from minibiogpt.golden.check import check
 from minibiogpt.golden.record import record
 from tests import emulated
-from tests.budgets import KERNEL, lane_c
+from tests.budgets import KERNEL, lane_c, lane_c_base
 from tests.compare import HIDDEN, assert_close
 from tests.device import BACKENDS, DTYPES, absent, computes, demo, device, host, small
 
@@ -82,6 +82,24 @@ def test_lane_c(backend: CupyBackend, dtype: str, given: dict[str, Any], kernels
         assert type(x) is backend.array_type
         assert str(x.dtype) == dtype or str(want[name].dtype) != "float64", f"{name} is {x.dtype}"
         assert_close(name, marked(host(x), want[name], x.dtype, backend), want[name], lane_c(dtype, name))
+
+
+def test_lane_c_at_base_size() -> None:
+    """On a device alone: the stand-in takes minutes (it was run once, for the budgets)."""
+    reason = absent("cupy")
+    if reason:
+        pytest.skip(reason)
+    backend = device("cupy")
+    ids = np.random.default_rng(0).integers(3, 42384, (2, 12))
+    mask = np.ones_like(ids)
+    mask[0, :4] = 0
+    want = Trace()
+    BioGptForCausalLM.from_config(BioGptConfig(), seed=0, dtype="float64")(ids, mask, trace=want)
+    for dtype in ("float32", "float16"):
+        got = Trace()
+        BioGptForCausalLM.from_config(BioGptConfig(), seed=0, dtype=dtype, backend=backend)(ids, mask, trace=got)
+        for name, x in got.items():
+            assert_close(name, marked(host(x), want[name], x.dtype, backend), want[name], lane_c_base(dtype, name))
 
 
 @pytest.mark.parametrize("given", INPUTS.values(), ids=INPUTS)

@@ -176,6 +176,32 @@ def test_more_rows_are_left_to_the_library(backend: Any, dtype: str) -> None:
     assert_near(ops.linear(x, w, b), wide(x) @ wide(w).T + wide(b), dtype)
 
 
+HEADS = [(1, 1, 1, 1, 1), (2, 3, 4, 5, 6), (1, 3, 7, 2, 9), (2, 2, 1, 8, 3), (3, 1, 5, 1, 2)]
+
+
+@pytest.mark.parametrize("transposed", [True, False])
+@pytest.mark.parametrize(("B", "H", "M", "N", "K"), HEADS)
+def test_head_products(backend: Any, dtype: str, transposed: bool, B: int, H: int, M: int, N: int, K: int) -> None:
+    """Whichever way the arrays lie: in one piece, heads side by side as a projection makes them, part of a cache."""
+    a, store = (
+        numbers(backend, dtype, B, H, M, K),
+        numbers(backend, dtype, B, H, (N if transposed else K) + 3, 11, seed=1),
+    )
+    b = store[:, :, : N if transposed else K, : K if transposed else N]
+    want = 0.5 * wide(a) @ (wide(b).swapaxes(2, 3) if transposed else wide(b))
+    beside = backend.xp.empty((B, M, H, K), dtype=dtype).transpose(0, 2, 1, 3)
+    beside[...] = a
+    backwards = store[:, :, ::-1][:, :, 3:, : b.shape[3]]
+    turned = 0.5 * wide(a) @ (wide(backwards).swapaxes(2, 3) if transposed else wide(backwards))
+    for left, right, product in ((a, b, want), (beside, b, want), (a, backwards, turned)):
+        got = backend.head_products(left, right, transposed=transposed, scale=0.5)
+        assert str(got.dtype) == dtype
+        assert_near(got, product, dtype)
+        room = backend.xp.empty((B, M, H, N), dtype=dtype).transpose(0, 2, 1, 3)
+        assert backend.head_products(left, right, transposed=transposed, scale=0.5, out=room) is room
+        assert_near(room, product, dtype)
+
+
 @pytest.mark.parametrize(("B", "H", "Dh", "capacity"), [(1, 1, 1, 1), (2, 3, 8, 5), (3, 2, 100, 4)])
 def test_append(backend: Any, dtype: str, order: int, B: int, H: int, Dh: int, capacity: int) -> None:
     keys, values = (numbers(backend, dtype, B, H, capacity, Dh, seed=i) for i in (1, 2))

@@ -5,6 +5,8 @@ Each test runs on the stand-in (emulated.py), and on a device where there is one
 
 from __future__ import annotations
 
+import gc
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +98,7 @@ def test_steps_are_recorded_when_they_are_many_and_alike() -> None:
         ({"max_new_tokens": 8, "trace": Trace("tokens")}, 0),  # somebody looks
         ({"max_new_tokens": 8, "num_beams": 17}, 0),  # 34 rows: products of so many are the library's
     ]
+    eager = BioGptForCausalLM(model.config, dict(model.biogpt.named_parameters()), backend, "eager")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(RecordedStep, "__init__", counted)
         for options, times in cases:
@@ -103,12 +106,38 @@ def test_steps_are_recorded_when_they_are_many_and_alike() -> None:
             model.generate(SHORT, eos_token_id=None, **options)
             assert len(made) == times, options
         made.clear()
+        eager.generate(SHORT, eos_token_id=None, max_new_tokens=8)
+        assert not made
         backend.use_kernels = False
         try:
             model.generate(SHORT, eos_token_id=None, max_new_tokens=8)
         finally:
             backend.use_kernels = True
         assert not made
+
+
+def test_nothing_is_left_of_a_text(backend: CupyBackend) -> None:
+    """Its recording, and with it the cache, is gone when it is written, and its place is used by the next."""
+    made: list[weakref.ref[RecordedStep]] = []
+    original = RecordedStep.__init__
+
+    def seen(self: RecordedStep, *given: Any) -> None:
+        made.append(weakref.ref(self))
+        original(self, *given)
+
+    small(backend.name).generate(SHORT, max_new_tokens=8, eos_token_id=None)
+    places = len(backend.places)
+    gc.collect()
+    gc.disable()
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(RecordedStep, "__init__", seen)
+            for _ in range(3):
+                small(backend.name).generate(SHORT, max_new_tokens=8, eos_token_id=None)
+    finally:
+        gc.enable()
+    assert [one() for one in made] == [None] * 3
+    assert len(backend.places) == places
 
 
 def test_a_recording_launches_kernels_alone_and_once() -> None:
@@ -135,9 +164,7 @@ def test_what_cannot_be_recorded_is_told_and_run_all_the_same(backend: CupyBacke
         again = backend.record(step)
     assert Tape.now is None
     assert host(x).tolist() == [2.0]
-    again()
-    again()
-    assert host(x).tolist() == [4.0]
+    assert again is None
     assert backend.to_numpy(backend.xp.arange(3)).tolist() == [0, 1, 2]  # the device goes on
 
 

@@ -30,13 +30,14 @@ class RecordedStep:
     Parameters
     ----------
     cache : what was read so far, with room for all that comes; every call extends it by one position, in place.
-    mask : (B, capacity or more) int64, 1 where there is a real token or will be; None when nothing is padding.
+    mask : (B, all that will be) int64, 1 where there is a real token or will be; None when nothing is padding.
     """
 
     def __init__(self, model: BioGptForCausalLM, cache: KVCache, mask: Array | None) -> None:
         backend, xp, B = model.backend, model.backend.xp, cache.batch_size
         self.model = model
-        self.run: Callable[[], None] | None = None
+        self.begun = False
+        self.run: Callable[[], None] | None = None  # what was recorded
         self.place = xp.full((1,), cache.seq_length, dtype="int64")
         self.cache = cache.placed(self.place)
         self.ids = xp.zeros((B, 1), dtype="int64")
@@ -45,16 +46,18 @@ class RecordedStep:
         self.columns = xp.arange(cache.capacity)[None, None, None, :]  # S is the capacity
         self.real = xp.ones((B, 1, 1, cache.capacity), dtype=bool)
         if mask is not None:
-            self.real[:, 0, 0, :] = mask[:, : cache.capacity].astype(bool)
+            self.real[:, 0, 0, : mask.shape[1]] = mask.astype(bool)
         self.logits = xp.empty((B, model.config.vocab_size), dtype="float32" if model.dtype in HALVES else model.dtype)
 
     def __call__(self, ids: Array) -> Array:
         """(B, 1) ids to logits (B, V), float32 for halves."""
         self.ids[...] = ids
-        if self.run is None:
-            self.run = self.model.backend.record(self.step)
-        else:
+        if not self.begun:
+            self.begun, self.run = True, self.model.backend.record(self.step)
+        elif self.run is not None:
             self.run()
+        else:
+            self.step()
         return self.logits.copy()  # the next call overwrites them
 
     def step(self) -> None:

@@ -83,6 +83,7 @@ class Feed:
         if task.mask is not None:
             self.mask = xp.ones((B, longest), dtype="int64")
             self.mask[:, :T] = task.mask
+        self.longest = longest
         self.cache = KVCache.empty(model.config, B, longest, model.backend, model.dtype) if self.use_cache else None
         self.recorded: RecordedStep | None = None
 
@@ -119,10 +120,13 @@ class Feed:
     def _can_record(self, ids: Array) -> bool:
         """Whether this step is one of many alike: one id a row, nobody watching."""
         cache = self.cache
-        if cache is None or self.tap.watch is not None or ids.shape[0] > self.model.backend.records:
+        if cache is None or self.tap.watch is not None or ids.shape[1] != cache.seq_length + 1:
             return False
-        many = self.recorded is not None or cache.capacity - cache.seq_length > WORTH
-        return many and ids.shape[1] == cache.seq_length + 1
+        if self.recorded is not None:
+            return True
+        model = self.model.biogpt
+        here = model.backend.can_record(ids.shape[0], cache.capacity, model.config.head_size, model.dtype)
+        return here and model.attn_implementation != "eager" and self.longest - cache.seq_length > WORTH
 
     def _again(self, ids: Array) -> Array:
         """The same step as before on one more id a row."""
