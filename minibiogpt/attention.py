@@ -131,12 +131,12 @@ def _attend_by_tiles(
         seen = *block[:2], slice(S if mask.blind_rows else S - T + block[2].stop)
         visible = mask.visible[block[0] if mask.padded else slice(None), :, block[2], seen[2]]
         open_to = 0 if mask.padded else S - T + t + 1  # before it, nothing is hidden from any of these queries
-        mixed[block] = _stream(q[block], k[seen], v[seen], visible, open_to, columns, room)
+        _stream(q[block], k[seen], v[seen], visible, open_to, columns, room, mixed[block])
     return mixed
 
 
-def _stream(q: Array, k: Array, v: Array, visible: Array, open_to: int, columns: int, room: Array) -> Array:
-    """Streaming softmax: what has been summed is rescaled whenever a larger score turns up.
+def _stream(q: Array, k: Array, v: Array, visible: Array, open_to: int, columns: int, room: Array, out: Array) -> None:
+    """Streaming softmax, into ``out``: what has been summed is rescaled whenever a larger score turns up.
 
     Source: Milakov and Gimelshein 2018, algorithm 3; Dao et al. 2022.
     """
@@ -153,7 +153,8 @@ def _stream(q: Array, k: Array, v: Array, visible: Array, open_to: int, columns:
         backend.head_products(q, keys, transposed=True, scale=scale, out=scores)
         kernel = backend.kernel("masked_softmax", scores) if keys.shape[2] == k.shape[2] else None
         if kernel:
-            return backend.head_products(kernel(scores, visible), v)
+            backend.head_products(kernel(scores, visible), v, out=out)
+            return
         if start + shape[3] > open_to:
             edge = slice(max(0, open_to - start), None)
             scores[..., edge] = xp.where(visible[..., block][..., edge], scores[..., edge], _lowest(scores))
@@ -169,7 +170,7 @@ def _stream(q: Array, k: Array, v: Array, visible: Array, open_to: int, columns:
             shrink = xp.exp(largest - new_largest)
             new_total, new_mixed = new_total + total * shrink, new_mixed + mixed * shrink
         largest, total, mixed = new_largest, new_total, new_mixed
-    return (mixed / total).astype(q.dtype, copy=False)
+    out[...] = mixed / total
 
 
 def _lowest(x: Array) -> float:

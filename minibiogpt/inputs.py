@@ -15,9 +15,15 @@ from minibiogpt.errors import InputError
 
 def as_array(name: str, x: Any, backend: Backend, must: str) -> Array:
     """Lists, NumPy or CuPy arrays as an array of ``backend``; ragged or wordy lists are an InputError."""
+    return backend.asarray(as_it_lies(name, x, backend, must))
+
+
+def as_it_lies(name: str, x: Any, backend: Backend, must: str) -> Array:
+    """The same, but what is NumPy's or a list stays NumPy's: there it can be looked at without asking a device."""
     remedy = f"hand over {name} as a list of equally long lists of numbers, or as an array"
     try:
-        array = backend.asarray(x if hasattr(x, "dtype") else np.asarray(x))
+        known = isinstance(x, np.ndarray) or not hasattr(x, "dtype")
+        array = np.asarray(x) if known else backend.asarray(x)
     except (ValueError, TypeError, OverflowError) as error:
         reason = "rows of unequal length" if "inhomogeneous" in str(error) else str(error)
         raise InputError(f"{name} must be {must}", reason, remedy) from None
@@ -37,7 +43,7 @@ def as_integers(name: str, x: Any, backend: Backend, low: int, high: int, shape:
     """
     axes = shape.count(",") + 1
     must = f"integers of shape {shape}"
-    array = as_array(name, x, backend, must)
+    array = as_it_lies(name, x, backend, must)
     if array.ndim != axes:
         raise InputError(f"{name} must be {must}", f"shape {array.shape}", f"one sequence is a batch of 1: [{name}]")
     if array.size == 0:
@@ -48,7 +54,7 @@ def as_integers(name: str, x: Any, backend: Backend, low: int, high: int, shape:
     if smallest < low or largest >= high:
         found = smallest if smallest < low else largest
         raise InputError(f"{name} must lie in [{low}, {high})", str(found), "check the tokenizer and the model match")
-    return array.astype("int64", copy=False)
+    return backend.asarray(array.astype("int64", copy=False))
 
 
 def as_embeddings(x: Any, config: BioGptConfig, backend: Backend, dtype: str) -> Array:
@@ -71,7 +77,7 @@ def as_mask(x: Any, B: int, past: int, T: int, backend: Backend) -> Array | None
     if x is None:
         return None
     must = "0 (padding) or 1 (a real token), of shape (B, S)"
-    array = as_array("attention_mask", x, backend, must)
+    array = as_it_lies("attention_mask", x, backend, must)
     if array.shape != (B, past + T):
         raise InputError(
             f"attention_mask must cover past and new positions: shape ({B}, {past} + {T})",
@@ -81,7 +87,7 @@ def as_mask(x: Any, B: int, past: int, T: int, backend: Backend) -> Array | None
     real = array.astype(bool)
     if array.dtype.kind != "b" and not bool((array == real).all()):
         raise InputError(f"attention_mask must be {must}", "other values", "hand over the tokenizer's attention_mask")
-    return None if bool(real.all()) else real
+    return None if bool(real.all()) else backend.asarray(real)
 
 
 def as_head_mask(x: Any, config: BioGptConfig, backend: Backend, dtype: str) -> Array | None:
@@ -133,9 +139,15 @@ def positions_of(attention_mask: Array | None, B: int, past: int, T: int, backen
 
 def check_positions(position_ids: Array, config: BioGptConfig) -> None:
     """No position beyond the table: NumPy's own error would not say what N is, and it would take -3 without a word."""
-    N, largest, smallest = config.max_position_embeddings, int(position_ids.max()), int(position_ids.min())
+    largest, smallest = int(position_ids.max()), int(position_ids.min())
     if smallest < -1:
         raise InputError("a position must be -1 (a pad) or more", str(smallest), "correct the edit of position_ids")
+    check_largest(largest, config)
+
+
+def check_largest(largest: int, config: BioGptConfig) -> None:
+    """The same of positions whose largest is known without asking a device."""
+    N = config.max_position_embeddings
     if largest >= N:
         raise InputError(
             f"a sequence must have at most N = {N} real positions (max_position_embeddings)",

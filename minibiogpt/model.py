@@ -147,8 +147,11 @@ class BioGptModel(Pretrained):
 
         states: list[Array] | None = [] if _chosen(output_hidden_states, config.output_hidden_states) else None
         attentions: list[Array] | None = [] if look_inside else None
-        positions = tap("position_ids", positions)  # (B, T)
-        inputs.check_positions(positions, config)
+        told, positions = positions, tap("position_ids", positions)  # (B, T)
+        if real is None and position_ids is None and positions is told:
+            inputs.check_largest(P + T - 1, config)
+        else:
+            inputs.check_positions(positions, config)
         x = self.forward(x, positions, context, heads, tap, states, attentions)
         tap.finish()
         output = BaseModelOutput(
