@@ -6,7 +6,7 @@ import os
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from types import ModuleType
 from typing import Any
 from weakref import finalize
@@ -126,9 +126,11 @@ class CupyBackend(Backend):
                 self._once(step)  # compiles what is not compiled, and leaves in the pool all the memory a step takes
                 place.stream.synchronize()
                 graph = place.recorded(step)
-        except NotRecorded as error:
-            warnings.warn(f"steps are launched kernel by kernel, as no graph can be recorded: {error}", stacklevel=2)
+        except BaseException as error:
             self.spare.append(place)
+            if not isinstance(error, NotRecorded):
+                raise
+            warnings.warn(f"steps are launched kernel by kernel, as no graph can be recorded: {error}", stacklevel=2)
             return None
         recording = Recording(graph, self.xp.cuda.get_current_stream)
         finalize(recording, self.spare.append, place).atexit = False
@@ -147,17 +149,13 @@ class CupyBackend(Backend):
             self.release()
             step()
 
-    def memory(self) -> AbstractContextManager[None]:
-        return self._memory()
-
     @contextmanager
-    def _memory(self) -> Iterator[None]:
+    def memory(self) -> Iterator[None]:
         try:
             yield
         except (MemoryError, RuntimeError) as error:
-            if not isinstance(error, self.xp.cuda.memory.OutOfMemoryError) and not any(
-                sign in str(error) for sign in FULL
-            ):
+            full = isinstance(error, self.xp.cuda.memory.OutOfMemoryError) or any(sign in str(error) for sign in FULL)
+            if not full:
                 raise
             reason = str(error)
             traceback.clear_frames(error.__traceback__)  # which hold the arrays that were under way

@@ -221,7 +221,7 @@ def gelu_new(x: Array) -> Array:
 
 def relu(x: Array) -> Array:
     """max(x, 0)."""
-    return backend_of(x).xp.maximum(x, 0)
+    return backend_of(x).xp.maximum(x, 0).astype(x.dtype, copy=False)
 
 
 @rowwise
