@@ -3,7 +3,7 @@
 from minibiogpt.backend import get_backend
 from minibiogpt.cache import KVCache
 from minibiogpt.config import BioGptConfig
-from minibiogpt.errors import CheckpointError, InputError
+from minibiogpt.errors import CheckpointError, DeviceMemoryError, InputError
 from minibiogpt.generation import GenerationConfig, TextStreamer
 from minibiogpt.heads import BioGptForCausalLM, BioGptForSequenceClassification, BioGptForTokenClassification
 from minibiogpt.model import BioGptModel
@@ -20,6 +20,7 @@ __all__ = [
     "BioGptModel",
     "BioGptTokenizer",
     "CheckpointError",
+    "DeviceMemoryError",
     "GenerationConfig",
     "InputError",
     "KVCache",

@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import wraps
+from threading import RLock
 from types import ModuleType
 from typing import Any, TypeVar
 
@@ -239,6 +240,7 @@ def _cupy() -> Backend:
 
 _MAKERS: dict[str, Callable[[], Backend]] = {"numpy": NumpyBackend, "cupy": _cupy}
 _MADE: dict[str, Backend] = {}
+_MAKING = RLock()  # a backend makes arrays of its own while it is made
 _OF_TYPE: dict[type, Backend | None] = {}  # of every type of array met so far: it is asked for several times a step
 
 
@@ -274,10 +276,12 @@ def get_backend(name: str | Backend = "numpy") -> Backend:
     """
     if isinstance(name, Backend):
         return name
-    if name not in _MAKERS:
+    if not isinstance(name, str) or name not in _MAKERS:
         raise InputError(f"backend must be one of {', '.join(_MAKERS)}", repr(name), "choose one of these")
     if name not in _MADE:
-        _MADE[name] = _MAKERS[name]()
+        with _MAKING:
+            if name not in _MADE:
+                _MADE[name] = _MAKERS[name]()
     return _MADE[name]
 
 

@@ -25,6 +25,9 @@ FULL = (
     "CUBLAS_STATUS_NOT_INITIALIZED",  # what cuBLAS says when there is no memory for itself
 )
 
+LEAST = 14  # of CuPy's versions
+INSTALL = "pip install 'cupy-cuda13x[ctk]' ml_dtypes (cupy-cuda12x[ctk] if nvidia-smi says CUDA 12)"
+
 
 class CupyBackend(Backend):
     """Arrays on an NVIDIA device.
@@ -38,7 +41,7 @@ class CupyBackend(Backend):
     Raises
     ------
     InputError
-        If CuPy or a device is absent.
+        If CuPy, CUDA's libraries or a device is absent, or no kernel can be compiled and run.
     """
 
     name = "cupy"
@@ -48,14 +51,25 @@ class CupyBackend(Backend):
     def __init__(self) -> None:
         self.xp = cupy = imported()
         require_device(cupy)
+        library = cublas()
         self.array_type = cupy.ndarray
         halves = HALVES if "EE->E" in cupy.add.types else HALVES[:1]  # E, bfloat16: where ml_dtypes is installed
         self.float_dtypes = ("float32", "float64", *halves)
         self.kernels, self.use_kernels, self.use_graphs = Kernels(cupy, self.lowest), True, True
-        self.products = HeadProducts(cupy, cublas())
+        self.products = HeadProducts(cupy, library)
         self.places: list[Place] = []
         self.spare: list[Place] = []  # of the places, those whose recording is gone
         self.tf32 = os.environ.get("CUPY_TF32", "0") not in ("", "0")
+        self._try()
+
+    def _try(self) -> None:
+        """Have one kernel compiled and run, so that what is missing is missed here."""
+        try:
+            self.kernels.softmax(self.asarray(np.ones((1, 1), np.float32)) * 2)
+            self.synchronize()
+        except Exception as error:
+            must = "backend cupy must be able to compile a kernel and run it"
+            raise InputError(must, short(error), f"{INSTALL}, and check nvidia-smi") from error
 
     def to_numpy(self, x: Array) -> np.ndarray:
         return self.xp.asnumpy(x)
@@ -74,7 +88,8 @@ class CupyBackend(Backend):
     def tf32(self) -> bool:
         """Whether products of float32 may round their factors to TF32 (10 bits instead of 23), which is faster.
 
-        Off, unless CuPy's own variable CUPY_TF32 is 1. It holds for all of CuPy in this process.
+        Off, unless CuPy's own variable CUPY_TF32 is 1. It holds for all of CuPy in this process, whatever was set there
+        before.
         """
         return self._tf32
 
@@ -119,7 +134,10 @@ class CupyBackend(Backend):
 
         CuPy records no call of cuBLAS, so the step must be made of kernels.
         """
-        place = self.spare.pop() if self.spare else self._new_place()
+        try:
+            place = self.spare.pop()
+        except IndexError:  # asked for so, and not before, for the sake of threads
+            place = self._new_place()
         self.synchronize()
         try:
             with self.xp.cuda.using_allocator(place.pool.malloc), place.stream:
@@ -165,7 +183,7 @@ class CupyBackend(Backend):
         free, whole = self.xp.cuda.runtime.memGetInfo()
         must = f"the device's memory, {whole / 1e9:.1f} GB, must take the model and its arrays"
         found = f"{free / 1e9:.1f} GB left ({reason})"
-        raise DeviceMemoryError(must, found, "use fewer rows, shorter ones, or dtype float16") from None
+        raise DeviceMemoryError(must, found, "use fewer rows, shorter ones, or a narrower dtype") from None
 
     def synchronize(self) -> None:
         self.xp.cuda.get_current_stream().synchronize()
@@ -249,8 +267,9 @@ def imported() -> ModuleType | Any:
     try:
         import cupy
     except ImportError as error:
-        remedy = "pip install 'minibiogpt[cuda12]' or 'minibiogpt[cuda13]', as the driver has it (nvidia-smi tells)"
-        raise InputError("backend cupy needs the package cupy", " ".join(str(error).split()), remedy) from None
+        raise InputError("backend cupy needs the package cupy", short(error), INSTALL) from None
+    if int(cupy.__version__.partition(".")[0]) < LEAST:
+        raise InputError(f"backend cupy needs CuPy {LEAST} or later", cupy.__version__, INSTALL)
     return cupy
 
 
@@ -259,8 +278,7 @@ def cublas() -> ModuleType | Any:
     try:
         from cupy_backends.cuda.libs import cublas
     except ImportError as error:
-        remedy = "pip install 'minibiogpt[cuda12]' or 'minibiogpt[cuda13]', which bring it"
-        raise InputError("backend cupy needs CUDA's libraries", " ".join(str(error).split())[:200], remedy) from None
+        raise InputError("backend cupy needs CUDA's libraries", short(error), INSTALL) from None
     return cublas
 
 
@@ -271,4 +289,10 @@ def require_device(cupy: ModuleType | Any) -> None:
     except cupy.cuda.runtime.CUDARuntimeError as error:
         devices, why = 0, f" ({error})"
     if not devices:
-        raise InputError("backend cupy needs a CUDA device", f"none{why}", "check nvidia-smi, or use backend numpy")
+        remedy = "check nvidia-smi (its CUDA must be that of the CuPy installed, 12 or 13), or use backend numpy"
+        raise InputError("backend cupy needs a CUDA device", f"none{why}", remedy)
+
+
+def short(error: BaseException) -> str:
+    """What an error says, on one line."""
+    return " ".join((str(error) or type(error).__name__).split())[:200]

@@ -260,9 +260,10 @@ def _parted(model: Any, layer: int, context: Array) -> Array:
     B, T, D = context.shape
     H, Dh = model.config.num_attention_heads, model.config.head_size
     base = getattr(model, "biogpt", model)
-    weight = base.layers[layer].self_attn.out_proj.weight.reshape(D, H, Dh)
-    z = context.reshape(B, T, H, Dh).transpose(0, 2, 1, 3)  # one matrix product a head
-    return (z @ weight.transpose(1, 2, 0)).transpose(0, 2, 1, 3)
+    weight = base.layers[layer].self_attn.out_proj.weight.reshape(1, D, H, Dh).transpose(0, 2, 1, 3)
+    z = context.reshape(1, B * T, H, Dh).transpose(0, 2, 1, 3)  # one matrix product a head
+    parts = base.backend.head_products(z, weight, transposed=True)
+    return parts[0].transpose(1, 0, 2).reshape(B, T, H, D)
 
 
 def _read_by(model: Any, token: Any, against: Any, B: int) -> Array:
@@ -270,6 +271,7 @@ def _read_by(model: Any, token: Any, against: Any, B: int) -> Array:
     weight = model.output_projection.weight
 
     def row(name: str, ids: Any) -> Array:
+        ids = int(ids) if getattr(ids, "shape", None) == () and ids.dtype.kind in "iu" else ids
         ids = inputs.as_integers(name, [ids] * B if is_whole(ids) else ids, model.backend, 0, weight.shape[0], "(B)")
         if ids.shape != (B,):
             raise InputError(f"{name} must be one id, or one for each of {B} rows", f"shape {ids.shape}", "give one id")

@@ -1,8 +1,9 @@
 """The equations of BioGPT: one equation, one function, on NumPy or CuPy arrays alike.
 
-Each function returns the dtype it is given. float16 and bfloat16 (CuPy) are widened to float32 inside norms, softmax
-and activations, where sums and exponentials would lose them, and narrowed again. On a device some have a kernel that
-does the whole equation at once (kernels.cu); what it computes is what is written here.
+Each function returns the dtype it is given, but for losses of halves, which are float32. float16 and bfloat16 (CuPy)
+are widened to float32 inside norms, softmax and activations, where sums and exponentials would lose them, and narrowed
+again. On a device some have a kernel that does the whole equation at once (kernels.cu); what it computes is what is
+written here.
 """
 
 from __future__ import annotations
@@ -142,7 +143,7 @@ def top_k(x: Array, k: int) -> tuple[Array, Array]:
 def cross_entropy(logits: Array, labels: Array, ignore: int = -100) -> Array:
     """The mean of -log p(label) in nats over the labels that are not ``ignore``: (M, V) and (M,) give ().
 
-    When every label is ignored the mean is over nothing: NaN, as in PyTorch.
+    When every label is ignored the mean is over nothing: NaN, as in PyTorch. The loss of halves is float32.
 
     Examples
     --------
@@ -154,7 +155,8 @@ def cross_entropy(logits: Array, labels: Array, ignore: int = -100) -> Array:
     xp = backend_of(logits, labels).xp
     counted = labels != ignore
     chosen = xp.where(counted, labels, 0)
-    log_p = xp.take_along_axis(log_softmax(widened(logits)), chosen[:, None], axis=-1)[:, 0]
+    logits = widened(logits)
+    log_p = xp.take_along_axis(log_softmax(logits), chosen[:, None], axis=-1)[:, 0]
     count = int(counted.sum())
     total = xp.where(counted, -log_p, 0).sum()
     return (total / count if count else total * math.nan).astype(logits.dtype, copy=False)
@@ -174,7 +176,7 @@ def binary_cross_entropy(logits: Array, targets: Array) -> Array:
     """
     xp = backend_of(logits, targets).xp
     x, y = widened(logits), widened(targets)
-    return (xp.maximum(x, 0) - x * y + xp.log1p(xp.exp(-abs(x)))).mean().astype(logits.dtype, copy=False)
+    return (xp.maximum(x, 0) - x * y + xp.log1p(xp.exp(-abs(x)))).mean()
 
 
 def mean_squared_error(x: Array, targets: Array) -> Array:
@@ -188,7 +190,7 @@ def mean_squared_error(x: Array, targets: Array) -> Array:
     """
     backend_of(x, targets)
     difference = widened(x) - widened(targets)
-    return (difference * difference).mean().astype(x.dtype, copy=False)
+    return (difference * difference).mean()
 
 
 @rowwise

@@ -178,6 +178,9 @@ NARROWED = 2**-24
 # 1 thread, x86-64): 7.7e-16 at most. A norm with eps 1e-12 for 1e-5 is 5.8e-6 off, the least of those planted there.
 EQUATION = 1e-12
 
+# Losses of float16 logits, computed in float32, over their value in float64: measured 2026-11-21 in tests/test_ops.py.
+LOSS_OF_HALVES = FACTOR * 7.2e-8
+
 # Lens, over the largest value: the parts' sum against the logit, one position against all, the heads' sum against
 # out_proj; 20 batches of the small model and every position of a sentence of the demo model. Measured 2026-11-21 (NumPy
 # 2.4, 1 thread, x86-64): float64 1.0e-15, float32 4.3e-7. The promise in float64 is 1e-12.

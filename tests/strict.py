@@ -132,6 +132,9 @@ class StrictArray:
             return value
         if name == "T":
             return outer(value, type(self))
+        if name in ("item", "tolist"):
+            Tape.forbid(name)
+            return value
         if name in METHODS:
             return lambda *args, **options: applied(type(self), value, args, options)
         raise AttributeError(f"StrictArray has no {name}")
@@ -161,10 +164,6 @@ class StrictArray:
     def __int__(self) -> int:
         Tape.forbid("int()")
         return int(self._array)
-
-    def __index__(self) -> int:
-        Tape.forbid("an index")
-        return self._array.__index__()
 
     def __float__(self) -> float:
         Tape.forbid("float()")

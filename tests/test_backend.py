@@ -151,4 +151,4 @@ def test_nothing_optional_is_needed_and_its_absence_is_one_clear_line() -> None:
     run = subprocess.run([sys.executable, "-W", "error", "-c", BLOCKED], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     assert "backend cupy needs the package cupy" in run.stdout
-    assert "minibiogpt[cuda12]" in run.stdout
+    assert "pip install 'cupy-cuda13x[ctk]'" in run.stdout

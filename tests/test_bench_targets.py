@@ -109,6 +109,7 @@ SCRIPT = ROOT / "tools" / "gpu_check.sh"
 PYTHON = """#!/usr/bin/env bash
 echo "$@" >>"$ASKED"
 case "$*" in
+"-c import numpy, "*) exit "${PACKAGES:-0}" ;;
 "-m tools.benching.device cupy") echo "device a stand-in"; exit "${DEVICE:-0}" ;;
 "-c import torch"*) exit "${TORCH:-0}" ;;
 "-m pytest"*) echo "1 passed"; exit "${TESTS:-0}" ;;
@@ -144,6 +145,21 @@ def test_without_a_device_the_check_is_one_line(tmp_path: Path) -> None:
     assert not (tmp_path / "results").exists()
 
 
+def test_a_package_that_is_absent_is_one_line_and_help_is_help(tmp_path: Path) -> None:
+    done, asked = checked(tmp_path, PACKAGES="1")
+    assert (done.returncode, done.stdout, len(asked)) == (2, "", 1)
+    assert done.stderr.startswith("gpu_check needs an interpreter with numpy, ")
+    assert done.stderr.count("\n") == 1
+    done, asked = checked(tmp_path, "--help")
+    assert (done.returncode, asked) == (0, [])
+    assert "SIZE_LARGE=1" in done.stdout
+
+
+def test_the_interpreter_may_be_named_from_where_one_stands(tmp_path: Path) -> None:
+    done, _ = checked(tmp_path, PYTHON="./python")
+    assert done.returncode == 0, done.stderr
+
+
 def test_the_check_runs_tests_benches_and_targets(tmp_path: Path) -> None:
     done, asked = checked(tmp_path)
     assert done.returncode == 0, done.stderr
@@ -152,8 +168,10 @@ def test_the_check_runs_tests_benches_and_targets(tmp_path: Path) -> None:
     assert sorted(path.name for path in results.iterdir()) == sorted(
         [*reports, "base-float32-decode.json", "base-float32-prefill.json", "device.txt", "targets.txt", "tests.txt"]
     )
-    assert asked[2].endswith("tests/test_cupy.py tests/test_recorded.py tests/test_kernels.py")
-    assert asked[3] == "tools/bench.py decode --backend cupy --dtype float16 --size base --rounds 3 --peers sdpa --json"
+    assert asked[3].endswith(
+        "tests/test_cupy.py tests/test_cupy_errors.py tests/test_recorded.py tests/test_kernels.py"
+    )
+    assert asked[4] == "tools/bench.py decode --backend cupy --dtype float16 --size base --rounds 3 --peers sdpa --json"
     assert asked[-1] == f"-m tools.benching.targets {results}"
     for part in ("device a stand-in", "1 passed", f"the table of {results}/base-float32-decode.json", "7 of 7"):
         assert part in done.stdout
@@ -186,5 +204,5 @@ def test_without_torch_the_check_runs_the_tests_alone(tmp_path: Path, code: str)
     done, asked = checked(tmp_path, TORCH="1", TESTS=code)
     assert done.returncode == int(code)
     assert "left out: the benches and the targets" in done.stdout
-    assert "tests/test_cupy.py tests/test_recorded.py tests/test_kernels.py" in asked[-1]
+    assert "tests/test_cupy.py tests/test_cupy_errors.py tests/test_recorded.py tests/test_kernels.py" in asked[-1]
     assert not any(line.startswith("tools/bench.py") for line in asked)

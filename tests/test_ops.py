@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from minibiogpt import ops
-from tests.budgets import LANE_A
+from tests.budgets import LANE_A, LOSS_OF_HALVES
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(0, 3, (2, 5, 7))
@@ -81,13 +81,12 @@ def test_half_precision_is_widened_inside_and_narrowed_again() -> None:
         (ops.layer_norm(x, w, b, 1e-5), ops.layer_norm(x.astype(np.float32), np.ones(7), np.zeros(7), 1e-5)),
         (ops.softmax(x), ops.softmax(x.astype(np.float32))),
         (ops.gelu(x), ops.gelu(x.astype(np.float32))),
-        (ops.mean_squared_error(x, x[::-1]), ops.mean_squared_error(*np.float32([x, x[::-1]]))),
-    ] + [(ops.binary_cross_entropy(a, a / 99), ops.binary_cross_entropy(*np.float32([a, a / 99]))) for a in x[0]]:
+    ]:
         assert got.dtype == np.float16
         assert np.array_equal(got, wide.astype(np.float16))
 
 
-def test_the_losses_of_float16_are_summed_in_float32() -> None:
+def test_the_losses_of_float16_are_float32() -> None:
     rng = np.random.default_rng(0)
     logits, labels = rng.normal(0, 1, (20_000, 7)).astype(np.float16), rng.integers(0, 7, 20_000)
     exact = logits.astype(np.float64)
@@ -96,5 +95,5 @@ def test_the_losses_of_float16_are_summed_in_float32() -> None:
         (ops.binary_cross_entropy(logits, logits), ops.binary_cross_entropy(exact, exact)),
         (ops.mean_squared_error(logits, -logits), ops.mean_squared_error(exact, -exact)),
     ):
-        assert loss.dtype == np.float16
-        assert loss == want.astype(np.float16)
+        assert loss.dtype == np.float32
+        assert loss == pytest.approx(float(want), rel=LOSS_OF_HALVES)

@@ -8,10 +8,13 @@
 # SIZE_LARGE=1  BioGPT-Large's size too: 6.3 GB of random weights, made in ~/.cache (or $XDG_CACHE_HOME) and kept.
 # ROUNDS=3      measurements of each side.
 #
-# Ends with 0 when all tests pass and all targets are reached, 1 when not, 2 when there is no device to measure on.
+# Ends with 0 when all tests pass and all targets are reached, 1 when not, 2 when nothing can be tested: no device, or a
+# package that is absent.
 set -euo pipefail
 
+case ${1:-} in -h | --help) sed -n '2,/^$/s/^# \{0,1\}//p' "$0"; exit 0 ;; esac
 python=${PYTHON:-python3}
+case $python in /*) ;; */*) python=$PWD/$python ;; esac
 results=${1:-gpu-results}
 rounds=${ROUNDS:-3}
 folder=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -19,6 +22,11 @@ case $results in /*) ;; *) results=$PWD/$results ;; esac
 cd "$folder"
 export PYTHONPATH="$folder${PYTHONPATH:+:$PYTHONPATH}"
 
+needed="numpy, safetensors, sacremoses, tqdm, ml_dtypes, pytest, hypothesis"
+if ! "$python" -c "import $needed" 2>/dev/null; then
+    echo "gpu_check needs an interpreter with $needed; found ${PYTHON:-python3}; install them, or set PYTHON" >&2
+    exit 2
+fi
 device=$("$python" -m tools.benching.device cupy) || exit 2
 mkdir -p "$results"
 rm -f "$results"/base-*.json "$results"/large-*.json # of an earlier run: they would be judged with this one's
@@ -29,7 +37,7 @@ peer=yes
 "$python" -c 'import torch, transformers' 2>/dev/null || peer=no
 echo
 echo "== tests" # what the libraries of a device warn of is no failure
-tests=(tests/test_cupy.py tests/test_recorded.py tests/test_kernels.py)
+tests=(tests/test_cupy.py tests/test_cupy_errors.py tests/test_recorded.py tests/test_kernels.py)
 "$python" -m pytest -q -rs -W default -p no:cacheprovider "${tests[@]}" 2>&1 | tee "$results/tests.txt" || status=1
 
 if [ $peer = no ]; then
