@@ -24,7 +24,7 @@ __device__ float root(float x) { return sqrtf(x); }
 __device__ double root(double x) { return sqrt(x); }
 __device__ float error_function(float x) { return erff(x); }
 __device__ double error_function(double x) { return erf(x); }
-__device__ A larger(A x, A y) { return x > y || x != x ? x : y; }  // NaN wins, as in NumPy's max
+__device__ A larger(A x, A y) { return x > y ? x : y; }  // of a NaN nothing need come: it makes every sum a NaN
 
 // The sum over the warp, told to each of its threads.
 __device__ A warp_sum(A x) {

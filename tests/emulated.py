@@ -51,6 +51,9 @@ class CUDARuntimeError(RuntimeError):
     """CuPy's."""
 
 
+ENTERED: dict[str, Any] = {"stream": None, "pool": None}  # what is current besides the default
+
+
 class Pool:
     """A memory pool that hands out nothing, and counts how often it was emptied."""
 
@@ -74,10 +77,11 @@ class Stream:
         self.non_blocking, self.tape, self.waited = non_blocking, None, 0
 
     def __enter__(self) -> Stream:
+        ENTERED["stream"] = self
         return self
 
     def __exit__(self, *error: Any) -> None:
-        pass
+        ENTERED["stream"] = None
 
     def synchronize(self) -> None:
         Tape.forbid("synchronize()")
@@ -210,7 +214,19 @@ class EmulatedModule(StrictModule):
 
 @contextmanager
 def allocating(malloc: Any) -> Iterator[None]:
-    yield
+    ENTERED["pool"] = malloc.__self__
+    try:
+        yield
+    finally:
+        ENTERED["pool"] = None
+
+
+def entered_stream() -> Any:
+    return ENTERED["stream"]
+
+
+def entered_pool() -> Any:
+    return ENTERED["pool"]
 
 
 class EmulatedCupy(cuda.CupyBackend):

@@ -87,8 +87,11 @@ class Limited:
 def test_other_errors_are_left_as_they_are(backend: CupyBackend) -> None:
     with pytest.raises(RuntimeError, match="something else"), backend.memory():
         raise RuntimeError("something else")
-    with pytest.raises(DeviceMemoryError, match="CUBLAS_STATUS_ALLOC_FAILED"), backend.memory():
-        raise RuntimeError("CUBLAS_STATUS_ALLOC_FAILED")
+    for sign in ("cudaErrorMemoryAllocation", "CUBLAS_STATUS_ALLOC_FAILED", "CUBLAS_STATUS_NOT_INITIALIZED"):
+        with pytest.raises(DeviceMemoryError, match=sign), backend.memory():
+            raise RuntimeError(f"{sign}: what a library says")
+    with pytest.raises(MemoryError, match="the computer's own"), backend.memory():
+        raise MemoryError("the computer's own")
 
 
 def test_tf32_is_off_until_it_is_asked_for(backend: CupyBackend, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,7 +107,7 @@ def test_tf32_is_off_until_it_is_asked_for(backend: CupyBackend, monkeypatch: py
         )
         assert backend.tf32 == wanted
         assert found == kinds[wanted]
-    for value, wanted in (("1", True), ("0", False)):
+    for value, wanted in (("1", True), ("0", False), ("", False)):
         monkeypatch.setenv("CUPY_TF32", value)
         assert emulated.make().tf32 == wanted
 
@@ -169,3 +172,51 @@ def test_halves_need_this_backend() -> None:
             get_backend("numpy").dtype(name)
     with pytest.raises(InputError, match="must be one of float32, float64, float16, bfloat16 on backend emulated"):
         device("emulated").dtype("int8")
+
+
+def test_a_step_is_run_again_when_the_other_pool_had_the_memory() -> None:
+    """What is kept for use is given back first; a step that fails again, or otherwise, fails."""
+    backend, runs = device("emulated"), []
+    freed = backend.xp.pool.freed
+
+    def once() -> None:
+        runs.append(1)
+        if len(runs) == 1:
+            raise emulated.OutOfMemoryError("Out of memory")
+
+    backend.record(once)
+    assert len(runs) == 3  # failed, done, recorded
+    assert backend.xp.pool.freed == freed + 1
+    places = len(backend.spare)
+    with pytest.raises(ZeroDivisionError):
+        backend.record(lambda: 1 // 0)
+    assert len(backend.spare) == places
+
+
+def test_what_is_reserved_counts_the_pools_of_recordings(monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = device("emulated")
+    kept = backend.record(lambda: None)
+    monkeypatch.setattr(emulated.Pool, "total_bytes", lambda self: 100)
+    assert backend.reserved() == 100 * (1 + len(backend.places)) > 100
+    assert kept is not None
+
+
+def test_a_recording_has_a_stream_and_a_pool_of_its_own() -> None:
+    backend, seen = device("emulated"), []
+    stream, default = backend.xp.stream, backend.xp.pool
+    waited = stream.waited
+
+    def step() -> None:
+        seen.append((emulated.entered_pool(), emulated.entered_stream()))
+
+    kept = backend.record(step)
+    assert kept is not None
+    assert stream.waited > waited  # for what was asked for before
+    (place,) = [place for place in backend.places if seen[0] == (place.pool, place.stream)]
+    assert seen == [seen[0]] * 2
+    assert place.pool is not default
+    assert place.stream.waited > 0
+    assert place not in backend.spare
+    other = backend.record(step)
+    assert other is not None
+    assert seen[2] != seen[0]  # the first is still in use

@@ -122,7 +122,7 @@ def test_masked_softmax(backend: Any, dtype: str, order: int, padded: str, B: in
 @pytest.mark.parametrize("padded", ["none", "left", "right"])
 @pytest.mark.parametrize(
     ("B", "H", "T", "S", "Dh"),
-    [(1, 1, 1, 1, 1), (2, 3, 1, 5, 8), (2, 2, 3, 70, 32), (1, 2, 8, 300, 64), (1, 1, 1, 3, 7)],
+    [(1, 1, 1, 1, 1), (2, 3, 1, 5, 8), (2, 2, 3, 70, 32), (1, 2, 8, 300, 64), (1, 1, 1, 3, 7), (1, 2, 2, 40, 301)],
 )
 def test_attend(backend: Any, dtype: str, order: int, padded: str, B: int, H: int, T: int, S: int, Dh: int) -> None:
     mask = a_mask(backend, B, T, S, padded)

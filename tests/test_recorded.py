@@ -64,7 +64,8 @@ def test_sixty_four_greedy_tokens_are_those_of_float64(backend: CupyBackend) -> 
 def test_a_recorded_step_is_the_step_itself(backend: CupyBackend, dtype: str, options: dict[str, Any]) -> None:
     """Bit for bit: the same kernels on the same numbers."""
     model, found = small(backend.name, dtype), []
-    given = {"max_new_tokens": 9, "eos_token_id": None, "output_logits": True, "return_dict_in_generate": True}
+    given: dict[str, Any] = {"max_new_tokens": 9, "eos_token_id": None, "return_dict_in_generate": True}
+    given |= {"output_logits": True, "output_scores": True}
     for graphs in (True, False):
         backend.use_graphs = graphs
         try:
@@ -74,7 +75,9 @@ def test_a_recorded_step_is_the_step_itself(backend: CupyBackend, dtype: str, op
     recorded, eager = found
     assert np.array_equal(host(recorded.sequences), host(eager.sequences))
     assert len(recorded.logits) == 9
-    for one, other in zip(recorded.logits, eager.logits, strict=True):
+    pairs = [*zip(recorded.logits, eager.logits, strict=True), *zip(recorded.scores, eager.scores, strict=True)]
+    for one, other in pairs:
+        assert str(one.dtype) == ("float64" if dtype == "float64" else "float32")
         assert np.array_equal(host(one), host(other))
     (k, v), (other_k, other_v) = recorded.past_key_values[1], eager.past_key_values[1]
     assert recorded.past_key_values.seq_length == eager.past_key_values.seq_length == 13
@@ -166,6 +169,20 @@ def test_what_cannot_be_recorded_is_told_and_run_all_the_same(backend: CupyBacke
     assert host(x).tolist() == [2.0]
     assert again is None
     assert backend.to_numpy(backend.xp.arange(3)).tolist() == [0, 1, 2]  # the device goes on
+
+
+def test_without_a_recording_the_steps_are_run_one_by_one(
+    backend: CupyBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    want, asked = host(small(backend.name).generate(SHORT, max_new_tokens=9, eos_token_id=None)), []
+
+    def nothing(step: Any) -> None:
+        asked.append(1)
+        step()
+
+    monkeypatch.setattr(backend, "record", nothing)
+    assert np.array_equal(host(small(backend.name).generate(SHORT, max_new_tokens=9, eos_token_id=None)), want)
+    assert len(asked) == 1  # it is tried once
 
 
 def test_a_recording_changes_nothing_until_it_is_run(backend: CupyBackend) -> None:

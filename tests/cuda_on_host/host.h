@@ -1,5 +1,6 @@
 // As much of CUDA as kernels.cu needs, on an ordinary processor: a block's threads are fibers of one thread, which are
-// run in turn, in any order that is asked for, each to its next barrier. What a kernel may not do ends it with a word.
+// run in turn, in any order that is asked for, each warp as far as the next barrier of the block. What a kernel may not
+// do ends it with a word.
 #include <setjmp.h>
 #include <ucontext.h>
 
@@ -24,7 +25,7 @@ static Dim threadIdx, blockIdx, blockDim, gridDim;
 namespace host {
 
 const int MOST = 1024, STACK = 64 * 1024, GUARD = 64;
-enum State { NEW, WAITS, DONE };
+enum State { NEW, WAITS, DONE };  // free to run, at a barrier (kind 1: the block's, 2: a shuffle), ended
 
 struct Fiber {
     jmp_buf at;
@@ -84,34 +85,50 @@ static void resume(int index) {
     swapcontext(&from, &start);
 }
 
-// order: 0 forwards, 1 backwards, otherwise the seed of a shuffled one.
+// Runs the lanes of a warp, in turn, to a barrier of the block or to their end.
+static void run_warp(int warp, const std::vector<int> &lanes) {
+    for (;;) {
+        int shuffling = 0, waiting = 0;
+        for (int lane : lanes) {
+            int thread = warp * 32 + lane;
+            if (fibers[thread].state == DONE || (fibers[thread].state == WAITS && fibers[thread].kind == 1)) continue;
+            resume(thread);
+        }
+        for (int lane = 0; lane < 32; ++lane) {
+            Fiber &fiber = fibers[warp * 32 + lane];
+            shuffling += fiber.state == WAITS && fiber.kind == 2;
+            waiting += fiber.state == WAITS && fiber.kind == 1;
+        }
+        if (shuffling && waiting) fault = "threads of a warp wait at different barriers";
+        if (!shuffling || fault) return;
+    }
+}
+
+// A warp runs as far ahead as it may. order: 0 forwards, 1 backwards, otherwise the seed of a shuffled one.
 static void run_block(int threads, unsigned order) {
-    std::vector<int> turn(threads);
+    std::vector<int> warps(threads / 32), lanes(32);
     for (int i = 0; i < threads; ++i) {
-        turn[i] = order == 1 ? threads - 1 - i : i;
         fibers[i].state = NEW;
         shuffles[i] = 0;
     }
     unsigned random = order;
-    for (;;) {
-        if (order > 1)
-            for (int i = threads - 1; i > 0; --i) {
-                random = random * 1664525u + 1013904223u;
-                std::swap(turn[i], turn[(random >> 8) % (i + 1)]);
-            }
-        int waiting = 0, kind = 0;
-        for (int i : turn) {
-            if (fibers[i].state == DONE) continue;
-            resume(i);
-            if (fibers[i].state == DONE) continue;
-            if (waiting++ && fibers[i].kind != kind) fault = "threads of a block wait at different barriers";
-            kind = fibers[i].kind;
+    auto arrange = [&](std::vector<int> &turn) {
+        int count = turn.size();
+        for (int i = 0; i < count; ++i) turn[i] = order == 1 ? count - 1 - i : i;
+        for (int i = count - 1; order > 1 && i > 0; --i) {
+            random = random * 1664525u + 1013904223u;
+            std::swap(turn[i], turn[(random >> 8) % (i + 1)]);
         }
-        if (!waiting) return;
-        if (kind == 1)
-            for (int i = 0; i < threads; ++i)
-                if (fibers[i].state == DONE) fault = "a barrier of the block that some threads have passed by";
-        if (fault) return;
+    };
+    for (;;) {
+        arrange(warps);
+        arrange(lanes);
+        for (int warp : warps) run_warp(warp, lanes);
+        int waiting = 0;
+        for (int i = 0; i < threads; ++i) waiting += fibers[i].state == WAITS;
+        if (waiting && waiting < threads) fault = "a barrier of the block that some threads have passed by";
+        if (!waiting || fault) return;
+        for (int i = 0; i < threads; ++i) fibers[i].state = NEW;  // past the barrier
     }
 }
 
