@@ -61,7 +61,7 @@ class Kernels:
 
     def layer_norm(self, x: Array, weight: Array, bias: Array, eps: float) -> Array:
         """(..., D): a block for each row."""
-        x = self.xp.ascontiguousarray(x)
+        x, weight, bias = (self.xp.ascontiguousarray(one) for one in (x, weight, bias))
         y = self.xp.empty(x.shape, dtype=x.dtype)
         self._launch("layer_norm", x.dtype, x.size // x.shape[-1], x, weight, bias, y, x.shape[-1], float(eps))
         return y
@@ -94,6 +94,7 @@ class Kernels:
         if self.few_rows < M or not weight.flags.c_contiguous:
             return None
         rows = self.xp.ascontiguousarray(rows)
+        bias = None if bias is None else self.xp.ascontiguousarray(bias)
         y = self.xp.empty((M, N), dtype=rows.dtype)
         at_once = 1 if M == 1 else ROWS
         blocks = math.ceil(N / (THREADS // WARP)) * math.ceil(M / at_once)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from minibiogpt import KVCache
+from minibiogpt import KVCache, ops
 from minibiogpt.attention import make_mask
 from tests import emulated
 from tests.device import BACKENDS, computes, demo, device, host
@@ -77,6 +77,13 @@ def test_arrays_may_lie_otherwise(backend: Any, dtype: str) -> None:
     backend.kernels.append(beside[:, :, 1:2], beside[:, :, 2:3], keys, values, backend.asarray([4]))
     assert np.array_equal(host(keys)[:, :, 4], host(beside)[:, :, 1])
     assert np.array_equal(host(values)[:, :, 4], host(beside)[:, :, 2])
+
+
+def test_gains_and_biases_may_lie_otherwise(backend: Any) -> None:
+    x, w = numbers(backend, "float32", 3, 8), numbers(backend, "float32", 8, 8, seed=1)
+    g, b = numbers(backend, "float32", 16, seed=2)[::2], numbers(backend, "float32", 16, seed=3)[::-2]
+    assert_near(ops.layer_norm(x, g, b, 1e-5), ops.layer_norm(wide(x), wide(g), wide(b), 1e-5), "float32")
+    assert_near(ops.linear(x, w, b), wide(x) @ wide(w).T + wide(b), "float32")
 
 
 def test_masks_may_lie_otherwise(backend: Any) -> None:

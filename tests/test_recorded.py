@@ -41,6 +41,10 @@ GENERATION: dict[str, dict[str, Any]] = {
     "beams": {"num_beams": 3, "num_return_sequences": 2, "no_repeat_ngram_size": 2},
     "beams, padded": {"input_ids": SHORT, "attention_mask": MASK, "num_beams": 2},
     "fairseq": {"num_beams": 3, "scoring": "fairseq"},
+    "beams of one id": {"input_ids": [[2]], "num_beams": 3},
+    "several of one id": {"input_ids": [[2]], "do_sample": True, "seed": 4, "num_return_sequences": 3},
+    "fairseq of one id": {"input_ids": [[2]], "num_beams": 3, "scoring": "fairseq"},
+    "sampled": {"do_sample": True, "seed": 5},
     "uncached": {"use_cache": False, "max_new_tokens": 4},
 }
 
@@ -174,14 +178,15 @@ def test_what_cannot_be_recorded_is_told_and_run_all_the_same(backend: CupyBacke
 def test_without_a_recording_the_steps_are_run_one_by_one(
     backend: CupyBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    want, asked = host(small(backend.name).generate(SHORT, max_new_tokens=9, eos_token_id=None)), []
+    given: dict[str, Any] = {"max_new_tokens": 9, "eos_token_id": None, "do_sample": True, "seed": 3}
+    want, asked = host(small(backend.name).generate(SHORT, **given)), []
 
     def nothing(step: Any) -> None:
         asked.append(1)
         step()
 
     monkeypatch.setattr(backend, "record", nothing)
-    assert np.array_equal(host(small(backend.name).generate(SHORT, max_new_tokens=9, eos_token_id=None)), want)
+    assert np.array_equal(host(small(backend.name).generate(SHORT, **given)), want)
     assert len(asked) == 1  # it is tried once
 
 

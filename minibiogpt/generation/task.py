@@ -122,6 +122,8 @@ class Feed:
         cache = self.cache
         if cache is None or self.tap.watch is not None or ids.shape[1] != cache.seq_length + 1:
             return False
+        if cache.seq_length == 0:  # a prompt of one id: its rows may become several each
+            return False
         if self.recorded is not None:
             return True
         model = self.model.biogpt
