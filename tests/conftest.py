@@ -8,6 +8,10 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # threads that wait must not keep a busy machine's other work off
 
 import hypothesis
+import pytest
+
+with contextlib.suppress(ImportError, pytest.skip.Exception):  # where something is absent, its own tests say so
+    from tests.device import backend, dtype  # noqa: F401, fixtures of all tests of the CuPy backend
 
 with contextlib.suppress(ImportError):  # the tests of a device need no torch
     import torch

@@ -45,6 +45,17 @@ def device(name: str) -> Any:
     return backend
 
 
+@pytest.fixture(params=BACKENDS)
+def backend(request: pytest.FixtureRequest) -> CupyBackend:
+    return device(request.param)
+
+
+@pytest.fixture(params=DTYPES)
+def dtype(request: pytest.FixtureRequest, backend: CupyBackend) -> str:
+    computes(backend, request.param)
+    return request.param
+
+
 def computes(backend: Any, dtype: str) -> None:
     """Skip the test where the installed CuPy has no such dtype."""
     if dtype not in backend.float_dtypes:

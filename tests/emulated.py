@@ -75,6 +75,7 @@ class Stream:
 
     def __init__(self, non_blocking: bool = False) -> None:
         self.non_blocking, self.tape, self.waited = non_blocking, None, 0
+        self.launched: list[Any] = []  # graphs
 
     def __enter__(self) -> Stream:
         ENTERED["stream"] = self
@@ -94,7 +95,14 @@ class Stream:
     def end_capture(self) -> Any:
         tape, self.tape = self.tape, None
         tape.__exit__()
-        return SimpleNamespace(launch=lambda stream: tape.again())
+        graph = SimpleNamespace()
+
+        def launch(stream: Stream) -> None:
+            stream.launched.append(graph)
+            tape.again()
+
+        graph.launch = launch
+        return graph
 
 
 class RawModule:

@@ -214,6 +214,13 @@ class StrictModule:
         function = product(np.matmul) if name == "matmul" else getattr(np, name)
         return lambda *args, **options: applied(self.array_type, function, args, options)
 
+    def empty(self, shape: Any, dtype: Any = float) -> StrictArray:
+        """Fresh memory holds anything: here what makes a NaN of all that it touches."""
+        made = applied(self.array_type, np.empty, [shape], {"dtype": dtype})
+        if made.dtype.kind in "fV":
+            made[...] = float("nan")
+        return made
+
     def asarray(self, x: Any, dtype: Any = None) -> StrictArray:
         """The explicit way in."""
         if isinstance(x, StrictArray):

@@ -37,6 +37,10 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
     "B = 0": ({"input_ids": np.zeros((0, 3), dtype=int)}, "at least one position"),
     "huge id": ({"input_ids": [[2**70]]}, "input_ids must be integers"),
     "N + 1": ({"input_ids": [[3] * 32]}, "at most N = 31 real positions.*found 32; shorten"),
+    "N + 1, with the past": (
+        {"input_ids": [[3] * 30], "past_key_values": 1},
+        "at most N = 31 real positions.*found 32; shorten",
+    ),
     "neither": ({"input_ids": None}, "exactly one of input_ids and inputs_embeds must be given; found neither"),
     "both": ({"inputs_embeds": np.zeros((1, 3, 21))}, "found both; hand over one"),
     "embeds of another width": ({"input_ids": None, "inputs_embeds": np.zeros((1, 3, 20))}, r"B, T, 21.*shape"),

@@ -19,9 +19,10 @@ from minibiogpt.golden.case import Case
 from minibiogpt.golden.check import check
 from minibiogpt.golden.record import record
 from minibiogpt.lens import logit_attribution
+from minibiogpt.trace import mean_and_largest
 from tests.budgets import KERNEL, lane_c, lane_c_base
 from tests.compare import HIDDEN, assert_close
-from tests.device import BACKENDS, DTYPES, absent, computes, demo, device, host, small
+from tests.device import absent, demo, device, host, small
 
 PROMPTS = [[2, 45, 300, 17, 9], [1, 1, 2, 8, 70]]
 MASK = [[1, 1, 1, 1, 1], [0, 0, 1, 1, 1]]
@@ -42,17 +43,6 @@ def test_on_a_device() -> None:
         pytest.skip(reason)
     x = get_backend("cupy").asarray([1.0, 2.0])
     assert get_backend("cupy").to_numpy(x * 2).tolist() == [2.0, 4.0]
-
-
-@pytest.fixture(params=BACKENDS)
-def backend(request: pytest.FixtureRequest) -> CupyBackend:
-    return device(request.param)
-
-
-@pytest.fixture(params=DTYPES)
-def dtype(request: pytest.FixtureRequest, backend: CupyBackend) -> str:
-    computes(backend, request.param)
-    return request.param
 
 
 def marked(got: np.ndarray, want: np.ndarray, dtype: Any, backend: Any) -> np.ndarray:
@@ -155,6 +145,20 @@ def test_attribution(backend: CupyBackend, dtype: str) -> None:
     assert_close("parts", found, largest, lane_c(dtype, "logits"))
 
 
+def test_the_largest_score_is_no_mark(backend: CupyBackend, dtype: str) -> None:
+    """What summary shows of scores passes over the hidden ones, whichever number the dtype hides them by."""
+    trace, name = Trace("layers.0.self_attn.scores*"), "layers.0.self_attn.scores"
+    small(backend.name, dtype)(SHORT, attention_mask=MASK, trace=trace)
+    assert mean_and_largest(trace[f"{name}_masked"])[1] <= mean_and_largest(trace[name])[1]
+
+
+def test_embeddings_are_taken_in_the_models_dtype(backend: CupyBackend, dtype: str) -> None:
+    model = small(backend.name, dtype)
+    given = model.biogpt.embed_tokens(backend.asarray([[2, 5, 9]]))
+    assert str(given.dtype) == dtype
+    assert np.array_equal(host(model(inputs_embeds=given).logits), host(model([[2, 5, 9]]).logits))
+
+
 def test_edits_and_ablations(backend: CupyBackend) -> None:
     options: dict[str, Any] = {"edits": {"layers.1.fc1": lambda x: x * 0.5}, "ablate": [(0, 1)]}
     got = demo(backend.name)(PROMPTS, **options).logits
@@ -176,7 +180,10 @@ def test_a_trace_is_saved_and_agrees_with_golden_values(
     told = capsys.readouterr().out
     assert told.count(dtype) == len(trace) - 1  # positions are whole numbers
     assert "nan" not in told
-    assert list(Trace.load(theirs)) == list(trace)
+    again = Trace.load(theirs)
+    assert list(again) == list(trace)
+    for name, x in trace.items():
+        assert np.array_equal(again[name].astype(host(x).dtype), host(x)), name
 
 
 def test_golden_values_are_recorded_on_the_device(backend: CupyBackend, tmp_path: Path) -> None:

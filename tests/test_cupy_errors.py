@@ -8,7 +8,7 @@ from __future__ import annotations
 import gc
 import sys
 import weakref
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,13 +17,8 @@ import pytest
 from minibiogpt import BioGptConfig, BioGptForCausalLM, DeviceMemoryError, InputError, get_backend
 from minibiogpt.cuda import CupyBackend, imported, require_device, version
 from tests import emulated
-from tests.device import BACKENDS, demo, device, host
+from tests.device import demo, device, host
 from tests.test_cupy import PROMPTS
-
-
-@pytest.fixture(params=BACKENDS)
-def backend(request: pytest.FixtureRequest) -> CupyBackend:
-    return device(request.param)
 
 
 def test_a_full_memory_is_one_error_and_everything_goes_on(backend: CupyBackend) -> None:
@@ -212,6 +207,9 @@ def test_a_recording_has_a_stream_and_a_pool_of_its_own() -> None:
     kept = backend.record(step)
     assert kept is not None
     assert stream.waited > waited  # for what was asked for before
+    stream.launched.clear()
+    kept()
+    assert stream.launched == [kept.graph]  # in turn with everything else
     (place,) = [place for place in backend.places if seen[0] == (place.pool, place.stream)]
     assert seen == [seen[0]] * 2
     assert place.pool is not default
@@ -220,3 +218,30 @@ def test_a_recording_has_a_stream_and_a_pool_of_its_own() -> None:
     other = backend.record(step)
     assert other is not None
     assert seen[2] != seen[0]  # the first is still in use
+
+
+def test_what_is_only_kept_is_given_back_and_what_is_in_use_is_not() -> None:
+    backend = device("emulated")
+    gc.collect()
+    first, second = backend.record(lambda: None), backend.record(lambda: None)
+    assert first is not None
+    assert second is not None
+    del first
+
+    def given_back() -> list[int]:
+        before = [place.pool.freed for place in backend.places]
+        backend.release()
+        return [place.pool.freed - old for place, old in zip(backend.places, before, strict=True)]
+
+    assert given_back() == [int(place in backend.spare) for place in backend.places]
+    assert 0 < len(backend.spare) < len(backend.places)
+    freed = backend.xp.pool.freed
+    with pytest.raises(DeviceMemoryError), backend.memory():
+        raise RuntimeError("CUDA_ERROR_OUT_OF_MEMORY")
+    assert backend.xp.pool.freed == freed + 1
+
+
+def test_bfloat16_is_offered_where_cupy_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    device("emulated")
+    monkeypatch.setattr(emulated.EmulatedModule, "add", SimpleNamespace(types=["ee->e"]))
+    assert emulated.make().float_dtypes == ("float32", "float64", "float16")

@@ -10,15 +10,10 @@ import pytest
 from minibiogpt import KVCache, ops
 from minibiogpt.attention import make_mask
 from tests import emulated
-from tests.device import BACKENDS, computes, demo, device, host
+from tests.device import computes, demo, device, host
 from tests.test_kernels import assert_near, by_equation, numbers, wide
 
 LONG = 256 * 4096  # 4,096 numbers for each thread: a float16 that counts ones stays at 2,048
-
-
-@pytest.fixture(params=BACKENDS)
-def backend(request: pytest.FixtureRequest) -> Any:
-    return device(request.param)
 
 
 @pytest.fixture(params=["float16", "bfloat16"])
@@ -120,7 +115,9 @@ def test_packs_are_loaded_only_where_they_begin(backend: Any, monkeypatch: pytes
     seen = make_mask(backend, 1, 2, None).visible
     heads, moved = aligned.reshape(1, 1, 2, 8), shifted.reshape(1, 1, 2, 8)
     gaps, narrow = odd.reshape(1, 1, 2, 9)[..., :8], flat[:12].reshape(1, 1, 2, 6)
+    wider = flat[:32].reshape(1, 1, 2, 16)[..., :6]  # rows begin where packs do, and end within one
     cases = ((heads, heads, 1), (moved, heads, 0), (heads, moved, 0), (gaps, gaps, 0), (narrow, narrow, 0))
+    cases += ((wider, wider, 0),)
     for k, v, packed in cases:
         q = heads[:, :, :1, : k.shape[3]]
         assert packed_of(backend, monkeypatch, lambda q=q, k=k, v=v: backend.kernels.attend(q, k, v, seen)) == packed

@@ -13,25 +13,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from minibiogpt import BioGptConfig, BioGptForCausalLM, Trace
+from minibiogpt import BioGptConfig, BioGptForCausalLM, InputError, Trace, ops
 from minibiogpt.cuda import CupyBackend
 from minibiogpt.generation.recorded import RecordedStep
 from tests import emulated
-from tests.device import BACKENDS, DTYPES, absent, computes, demo, device, host, small
+from tests.budgets import KERNEL
+from tests.compare import assert_close
+from tests.device import absent, demo, device, host, small
 from tests.strict import Tape
 from tests.test_cupy import MASK, PROMPTS, SHORT
-
-
-@pytest.fixture(params=BACKENDS)
-def backend(request: pytest.FixtureRequest) -> CupyBackend:
-    return device(request.param)
-
-
-@pytest.fixture(params=DTYPES)
-def dtype(request: pytest.FixtureRequest, backend: CupyBackend) -> str:
-    computes(backend, request.param)
-    return request.param
-
 
 GENERATION: dict[str, dict[str, Any]] = {
     "greedy": {},
@@ -123,6 +113,13 @@ def test_steps_are_recorded_when_they_are_many_and_alike() -> None:
         assert not made
 
 
+def test_logits_that_are_no_numbers_are_told_in_a_recorded_step(backend: CupyBackend) -> None:
+    model = BioGptForCausalLM.from_config(small("numpy").config, seed=5, backend=backend)
+    model.biogpt.embed_positions.weight[2 + 9] = float("nan")
+    with pytest.raises(InputError, match="logits must be finite.*after 10 tokens"):
+        model.generate(SHORT, max_new_tokens=9, eos_token_id=None)
+
+
 def test_nothing_is_left_of_a_text(backend: CupyBackend) -> None:
     """Its recording, and with it the cache, is gone when it is written, and its place is used by the next."""
     made: list[weakref.ref[RecordedStep]] = []
@@ -202,7 +199,8 @@ def test_a_recording_changes_nothing_until_it_is_run(backend: CupyBackend) -> No
     again()
     backend.synchronize()
     assert host(x).tolist() == [[3.0] * 4] * 2
-    assert host(y)[0, 0] == pytest.approx(0.8413447 + 1.9544997, rel=1e-6)  # gelu(1) + gelu(2)
+    want = ops.gelu(np.ones((2, 4))) + ops.gelu(np.full((2, 4), 2.0))
+    assert_close("y", host(y), want, KERNEL["float32"])
 
 
 def test_two_thousand_tokens_take_no_more_memory() -> None:

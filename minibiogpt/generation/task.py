@@ -120,9 +120,9 @@ class Feed:
     def _can_record(self, ids: Array) -> bool:
         """Whether this step is one of many alike: one id a row, nobody watching."""
         cache = self.cache
-        if cache is None or self.tap.watch is not None or ids.shape[1] != cache.seq_length + 1:
+        if cache is None or not cache.seq_length:  # the prompt, be it one id: its rows may become several each
             return False
-        if cache.seq_length == 0:  # a prompt of one id: its rows may become several each
+        if self.tap.watch is not None or ids.shape[1] != cache.seq_length + 1:
             return False
         if self.recorded is not None:
             return True
