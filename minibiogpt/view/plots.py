@@ -1,0 +1,317 @@
+"""Pictures of arrays and traces, drawn by matplotlib: each function draws into one Axes and returns it.
+
+Every function takes plain arrays, of NumPy or of a device, so that anything can feed it; those named after a part of
+the model also take a trace and say which array of it they show. ``ax=None`` makes a new figure. Axes are numbered from
+0 and show the letters of ``minibiogpt.config``; probabilities go from dark to bright (cividis), signed numbers from
+orange through white, which is 0, to purple (PuOr): both can be told apart by readers who see few colours.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from minibiogpt.backend import backend_of
+from minibiogpt.checks import is_whole
+from minibiogpt.errors import InputError
+from minibiogpt.ops import softmax
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from minibiogpt.tokenizer import BioGptTokenizer
+
+SEQUENTIAL, DIVERGING = "cividis", "PuOr"
+INK, ACCENT, FAINT = "#33415c", "#b35806", "#9aa3b2"
+WRITTEN = 12  # a picture with at most so many rows and columns has its numbers written into it
+
+
+def heat_map(
+    x: Any,
+    rows: Sequence[Any] | None = None,
+    columns: Sequence[Any] | None = None,
+    *,
+    hidden: Any = None,
+    signed: bool | None = None,
+    title: str = "",
+    axes: tuple[str, str] = ("", ""),
+    numbers: bool | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """A matrix as coloured cells, the first row on top.
+
+    Parameters
+    ----------
+    x : (M, M'), numbers. rows, columns : a label for each; by default their numbers.
+    hidden : bool, of x's shape: cells that are hatched and not coloured, such as what a mask hides.
+    signed : whether 0 is the middle of the colours; by default when x has numbers below 0.
+    axes : what the rows and the columns are. numbers : whether each cell says its number; by default when they are few.
+
+    Raises
+    ------
+    InputError
+        If x has not two axes, or the labels are not as many as the cells.
+
+    Examples
+    --------
+    >>> import matplotlib; matplotlib.use("Agg")
+    >>> heat_map([[0.0, 1.0], [0.5, 0.5]], rows=["a", "b"], title="two rows").get_title()
+    'two rows'
+    """
+    x = _matrix(x, 2, "x must be a matrix, (rows, columns)")
+    shade = np.zeros(x.shape, bool) if hidden is None else np.broadcast_to(_host(hidden).astype(bool), x.shape)
+    labels = [_labels("rows", rows, x.shape[0]), _labels("columns", columns, x.shape[1])]
+    seen = np.ma.masked_array(x, shade | ~np.isfinite(x))
+    signed = bool((seen < 0).any()) if signed is None else signed
+    top = (float(abs(seen).max()) if seen.count() else 0.0) or 1.0
+    limits: Any = {"vmin": -top, "vmax": top} if signed else {"vmin": min(0.0, float(seen.min() or 0)), "vmax": top}
+    ax = _axes(ax, (1.8 + 0.42 * min(x.shape[1], 24), 1.2 + 0.34 * min(x.shape[0], 24)))
+    image = ax.imshow(seen, cmap=DIVERGING if signed else SEQUENTIAL, aspect="auto", interpolation="nearest", **limits)
+    _hatch(ax, shade)
+    if numbers or (numbers is None and max(x.shape) <= WRITTEN):
+        _write(ax, image, seen)
+    _ticks(ax, *labels)
+    ax.set(title=title, ylabel=axes[0], xlabel=axes[1])
+    ax.figure.colorbar(image, ax=ax, fraction=0.04, pad=0.02)
+    return ax
+
+
+def attention(
+    weights: Any, tokens: Sequence[str], *, layer: int = 0, head: int = 0, row: int = 0, ax: Axes | None = None
+) -> Axes:
+    """Who looks at whom in one head: a row for each query, a column for each key; what lies in the future is hatched.
+
+    Parameters
+    ----------
+    weights : a trace that holds ``layers.{layer}.self_attn.probs``, or an array (T, S), (H, T, S) or (B, H, T, S).
+    tokens : the S pieces of the keys; the queries are the last T of them. head, row : which, of H and B.
+
+    Raises
+    ------
+    InputError
+        If the trace lacks the array, there is no such head or row, or the tokens are not S.
+    """
+    x = _of_head(weights, layer, head, row)
+    T, S = x.shape
+    _labels("tokens", tokens, S)
+    later = np.arange(S)[None] > np.arange(S - T, S)[:, None]
+    title = f"head {layer}.{head}" if isinstance(weights, Mapping) else f"head {head}"
+    return heat_map(
+        x, tokens[S - T :], tokens, hidden=later & (x == 0), signed=False, title=title, axes=("query", "key"), ax=ax
+    )
+
+
+def attention_heads(trace: Mapping[str, Any], tokens: Sequence[str], *, row: int = 0) -> np.ndarray:
+    """All heads of all layers that a trace holds, one small picture each: an array of Axes, (layers, H)."""
+    import matplotlib.pyplot as plt
+
+    layers = [int(name.split(".")[1]) for name in trace if name.endswith(".self_attn.probs")]
+    if not layers:
+        _missing("layers.{l}.self_attn.probs")
+    H = trace[f"layers.{layers[0]}.self_attn.probs"].shape[1]
+    figure, grid = plt.subplots(
+        len(layers), H, figsize=(2.1 * H, 2.1 * len(layers)), squeeze=False, layout="constrained"
+    )
+    for axes, layer in zip(grid, layers, strict=True):
+        for head, ax in enumerate(axes):
+            x = _of_head(trace, layer, head, row)
+            _labels("tokens", tokens, x.shape[1])
+            image = ax.imshow(x, cmap=SEQUENTIAL, vmin=0, vmax=1, aspect="auto", interpolation="nearest")
+            ax.set_title(f"{layer}.{head}", fontsize=9)
+            ax.set(xticks=[], yticks=[])
+    figure.colorbar(image, ax=grid, fraction=0.02)
+    figure.supylabel("query", fontsize=9)
+    figure.supxlabel("key", fontsize=9)
+    return grid
+
+
+def head_table(table: Any, *, title: str = "", ax: Axes | None = None) -> Axes:
+    """One number for each head, (L, H), as ``lens.ablation_table`` makes them: layers downwards."""
+    x = _matrix(table, 2, "the table must be (L, H)")
+    return heat_map(x, title=title, axes=("layer", "head"), numbers=True, ax=ax)
+
+
+def top_tokens(
+    logits: Any, tokenizer: BioGptTokenizer, *, k: int = 10, kept: Any = None, title: str = "", ax: Axes | None = None
+) -> Axes:
+    """The k most probable next tokens and their probabilities, softmax(logits); -inf is a token that is forbidden.
+
+    Parameters
+    ----------
+    logits : (V,), unnormalised natural-log scores. kept : (V,) bool: the others are hatched.
+    """
+    x = _matrix(logits, 1, "logits must be one row, (V,)")
+    if not is_whole(k) or not 1 <= k <= len(x):
+        raise InputError(f"k must be a whole number from 1 to V = {len(x)}", repr(k), "ask for fewer tokens")
+    p = softmax(x[None])[0]
+    best = np.argsort(-p, kind="stable")[:k]
+    ax = _axes(ax, (6, 0.6 + 0.32 * k))
+    bars = ax.barh([tokenizer.decode([i]) or repr(i) for i in map(int, best)], p[best], color=INK)
+    for bar, i in zip(bars, best, strict=True):
+        if kept is not None and not _host(kept)[i]:
+            bar.set(facecolor="white", edgecolor=FAINT, hatch="///")
+    ax.bar_label(bars, [f"{x:.3f}" for x in p[best]], padding=3, fontsize=8)
+    ax.invert_yaxis()
+    ax.set(title=title, xlabel="probability", xlim=(0, min(1.15, float(p.max()) * 1.2)))
+    return ax
+
+
+def logit_lens(
+    lens: Mapping[str, Any], tokenizer: BioGptTokenizer, tokens: Sequence[str], *, row: int = 0, ax: Axes | None = None
+) -> Axes:
+    """What each layer would say next at each position: the most probable token, coloured by its probability.
+
+    Parameters
+    ----------
+    lens : {name: (B, T, V)}, as ``lens.logit_lens(model, trace, position=None)`` makes it. tokens : the T pieces.
+    """
+    names = list(lens)
+    probs = [softmax(_matrix(lens[name], 3, "the lens must be of all positions, (B, T, V)")[row]) for name in names]
+    best = np.array([p.max(axis=-1) for p in probs])
+    _labels("tokens", tokens, best.shape[1])
+    ax = _axes(ax, (1.5 + 0.8 * best.shape[1], 1.2 + 0.45 * len(names)))
+    ax = heat_map(
+        best, names, tokens, signed=False, numbers=False, title="most probable next token", axes=("after", ""), ax=ax
+    )
+    for i, p in enumerate(probs):
+        for t, token in enumerate(p.argmax(axis=-1)):
+            ink = "white" if best[i, t] < 0.6 * best.max() else "black"
+            ax.text(t, i, tokenizer.decode([int(token)]), ha="center", va="center", color=ink, fontsize=8)
+    return ax
+
+
+def attribution(
+    parts: Mapping[str, Any], *, row: int = 0, k: int = 12, title: str = "", ax: Axes | None = None
+) -> Axes:
+    """What each part adds to a token's logit, the k largest by size and the sum of all others.
+
+    Parameters
+    ----------
+    parts : {name: (B,)}, as ``lens.logit_attribution`` makes it.
+    """
+    values = {name: float(np.ravel(_host(x))[row]) for name, x in parts.items()}
+    ordered = sorted(values, key=lambda name: -abs(values[name]))
+    shown = {name: values[name] for name in ordered[:k]}
+    if len(ordered) > k:
+        shown[f"{len(ordered) - k} others"] = sum(values[name] for name in ordered[k:])
+    ax = _axes(ax, (6.5, 0.8 + 0.3 * len(shown)))
+    bars = ax.barh(list(shown), list(shown.values()), color=[INK if x >= 0 else ACCENT for x in shown.values()])
+    ax.bar_label(bars, [f"{x:+.2f}" for x in shown.values()], padding=3, fontsize=8)
+    ax.axvline(0, color=FAINT, linewidth=0.8)
+    ax.invert_yaxis()
+    ax.margins(x=0.15)
+    ax.set(title=title, xlabel="added to the logit")
+    return ax
+
+
+def stream(trace: Mapping[str, Any], tokens: Sequence[str], *, row: int = 0, ax: Axes | None = None) -> Axes:
+    """How long the residual stream's vectors are: a row for the embeddings and each layer, a column for each token."""
+    names = [name for name in trace if name == "embeddings" or (name.startswith("layers.") and name.count(".") == 1)]
+    if not names:
+        _missing("embeddings and layers.{l}")
+    norms = [np.linalg.norm(_host(trace[name])[row].astype(float), axis=-1) for name in names]
+    return heat_map(norms, names, tokens, signed=False, title="length of the residual stream's vectors", ax=ax)
+
+
+def drifts(found: Mapping[str, float], *, budget: float | None = None, title: str = "", ax: Axes | None = None) -> Axes:
+    """How far each named array is off, in the order of execution, on a logarithmic scale; 0 is drawn at the bottom.
+
+    Parameters
+    ----------
+    found : {name: error}, at least 0. budget : the most that rounding explains: a line; what is above it is marked.
+    """
+    names, values = list(found), np.array(list(found.values()), dtype=float)
+    floor = min([*values[values > 0], *([budget] if budget else [])], default=1e-16) / 3
+    over = values > (np.inf if budget is None else budget)
+    ax = _axes(ax, (max(5, 0.22 * len(names)), 3.6))
+    ax.scatter(np.flatnonzero(~over), np.maximum(values, floor)[~over], marker="o", color=INK, label="agrees")
+    ax.scatter(np.flatnonzero(over), values[over], marker="X", color=ACCENT, label="differs")
+    if budget is not None:
+        ax.axhline(budget, color=FAINT, linestyle="--", label="budget")
+        ax.legend(fontsize=8)
+    ax.set_yscale("log")
+    ax.set_xticks(range(len(names)), names, rotation=90, fontsize=6)
+    ax.set(title=title, ylabel="error, relative to the largest")
+    return ax
+
+
+def _of_head(weights: Any, layer: int, head: int, row: int) -> np.ndarray:
+    """The (T, S) of one head."""
+    if isinstance(weights, Mapping):
+        name = f"layers.{layer}.self_attn.probs"
+        weights = weights[name] if name in weights else _missing(name)
+    x = _host(weights)
+    if not 2 <= x.ndim <= 4:
+        raise InputError(
+            "weights must be (T, S), (H, T, S) or (B, H, T, S)", f"shape {x.shape}", "take a trace's probs"
+        )
+    for what, index in (("row", row), ("head", head))[4 - x.ndim :]:
+        if not is_whole(index) or not 0 <= index < len(x):
+            raise InputError(f"{what} must be a whole number in [0, {len(x)})", repr(index), "choose another")
+        x = x[index]
+    return x
+
+
+def _missing(name: str) -> Any:
+    raise InputError(f"the trace must hold {name}", "none", "trace the call again: model(ids, trace=Trace())")
+
+
+def _host(x: Any) -> np.ndarray:
+    """NumPy's copy of an array of any backend, halves widened so that everything can be computed with them."""
+    x = x if isinstance(x, list | tuple) else backend_of(x).to_numpy(x)
+    x = np.asarray(x)
+    return x.astype(np.float32) if x.dtype.itemsize == 2 and x.dtype.kind not in "iub" else x
+
+
+def _matrix(x: Any, axes: int, must: str) -> np.ndarray:
+    x = _host(x)
+    if x.ndim != axes or not x.size or x.dtype.kind not in "fiub":
+        raise InputError(must, f"shape {x.shape} of {x.dtype}", "choose the row, the head or the layer first")
+    return x.astype(np.float64)
+
+
+def _labels(what: str, labels: Sequence[Any] | None, count: int) -> list[str]:
+    """As text; matplotlib would read formulas between dollar signs."""
+    if labels is None:
+        return [str(i) for i in range(count)]
+    if isinstance(labels, str) or len(labels) != count:
+        raise InputError(f"{what} must be {count} labels", f"{len(labels)}", "hand over one for each")
+    return [str(label).replace("$", r"\$") for label in labels]
+
+
+def _axes(ax: Axes | None, size: tuple[float, float]) -> Axes:
+    if ax is not None:
+        return ax
+    import matplotlib.pyplot as plt
+
+    return plt.subplots(figsize=size, layout="constrained")[1]
+
+
+def _ticks(ax: Axes, rows: list[str], columns: list[str]) -> None:
+    """All labels where they fit, otherwise every so many."""
+    for axis, labels, turn in ((ax.yaxis, rows, 0), (ax.xaxis, columns, 60)):
+        places = range(0, len(labels), max(1, len(labels) // 24))
+        short = max((len(labels[i]) for i in places), default=0) <= 2
+        right: Any = {"rotation": turn, "ha": "right", "rotation_mode": "anchor"} if turn and not short else {}
+        axis.set_ticks(places, [labels[i] for i in places], fontsize=8, **right)
+
+
+def _hatch(ax: Axes, hidden: np.ndarray) -> None:
+    from matplotlib.patches import Rectangle
+
+    for i, j in np.argwhere(hidden) if hidden.size <= 4096 else ():
+        ax.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, hatch="////", fill=False, edgecolor=FAINT, linewidth=0))
+
+
+def _write(ax: Axes, image: Any, x: Any) -> None:
+    """Each number in its cell, black on bright colours and white on dark ones; the largest has 3 digits."""
+    top = float(abs(x).max()) if x.count() else 0.0
+    usual = 1e-3 <= top < 1e5 or not top
+    form = f".{max(0, 2 - math.floor(math.log10(top or 1)))}f" if usual else ".1e"
+    for i, j in np.argwhere(~np.ma.getmaskarray(x)):
+        red, green, blue, _ = image.cmap(image.norm(x[i, j]))
+        ink = "black" if 0.3 * red + 0.59 * green + 0.11 * blue > 0.5 else "white"
+        ax.text(j, i, format(x[i, j], form), ha="center", va="center", fontsize=7, color=ink)

@@ -1,0 +1,244 @@
+"""Run the notebooks, or check that they run and that what is committed is what they say.
+
+    python tools/notebooks.py run notebooks/04-*.ipynb      execute in a fresh kernel each, and write the outputs back
+    python tools/notebooks.py check                         execute all with their solutions; write nothing
+    python tools/notebooks.py from FILE.py NAME.ipynb       a notebook from jupytext's percent format, not yet run
+
+Needs the extra `notebooks`; `from` needs jupytext too. What is written back holds no times, no counts of this machine
+and no state of widgets, so that a change shows only where something changed. A cell with the tag `varies` says other
+text at each run (times, say); everything else must say the same, numbers within what another processor may round.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import os
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from nbformat import NotebookNode
+
+ROOT = Path(__file__).parent.parent
+FOLDER = ROOT / "notebooks"
+SECONDS = 300  # a cell that takes longer hangs
+INSTALL = """\
+import importlib.util, pathlib  # installs what is missing: on a fresh Colab, say
+
+if importlib.util.find_spec("minibiogpt") is None:
+    here = pathlib.Path("../pyproject.toml").exists()
+    get_ipython().run_line_magic("pip", f"install -q {'..' if here else 'minibiogpt'}[notebooks]")"""
+"""The second cell of every notebook."""
+STRICT = """\
+import socket, warnings
+warnings.simplefilter("error")
+warnings.filterwarnings("ignore", module="ipykernel")
+def _offline(*args, **options):
+    raise OSError("a notebook must not use the network")
+socket.getaddrinfo = socket.create_connection = _offline"""
+"""What is run before a notebook that is checked: warnings are errors, and there is no network."""
+NUMBER = re.compile(r"(?<![\w.])[-+]?(?:\d[\d,]*\.?\d*|\.\d+)(?:e[-+]?\d+)?")
+SOLUTION = re.compile(r"^<details>\s*<summary>[^\n]*[Ss]olution.*?</details>", re.S | re.M)
+FENCE = re.compile(r"^```python\n(.*?)^```", re.S | re.M)
+
+
+def paths() -> list[Path]:
+    """Every notebook, in order."""
+    return sorted(FOLDER.glob("*.ipynb"))
+
+
+def read(path: Path) -> NotebookNode:
+    return nbformat.read(path, as_version=4)
+
+
+def solutions(notebook: NotebookNode) -> list[str]:
+    """The code of the hidden solutions, in order."""
+    found = []
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            found += ["\n".join(FENCE.findall(hidden)) for hidden in SOLUTION.findall(cell.source)]
+    return [code for code in found if code]
+
+
+def execute(notebook: NotebookNode, strict: bool = False) -> NotebookNode:
+    """Run every cell in a fresh kernel, in the folder of the notebooks; a cell that fails raises CellExecutionError."""
+    before = [nbformat.v4.new_code_cell(STRICT)] if strict else []
+    notebook.cells[:0] = before
+    environment = dict(os.environ, PYTHONPATH=os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
+    client = NotebookClient(notebook, timeout=SECONDS, kernel_name="python3", record_timing=False)
+    client.execute(cwd=str(FOLDER), env=environment)
+    del notebook.cells[: len(before)]
+    return notebook
+
+
+def cleaned(notebook: NotebookNode) -> NotebookNode:
+    """Without anything that another run or another editor would change for no reason."""
+    count = 0
+    for i, cell in enumerate(notebook.cells):
+        cell.id = f"cell-{i:02}"
+        cell.metadata = {key: cell.metadata[key] for key in ("tags", "jupyter") if key in cell.metadata}
+        if cell.cell_type == "code":
+            count += 1
+            cell.execution_count = count
+            cell.outputs = list(_merged(cell.outputs))
+            for output in cell.outputs:
+                output.pop("metadata", None)
+                if output.output_type in ("display_data", "execute_result"):
+                    output.metadata = {}
+                if output.output_type == "execute_result":
+                    output.execution_count = count
+    notebook.metadata = {
+        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+        "language_info": {"name": "python"},
+    }
+    notebook.nbformat, notebook.nbformat_minor = 4, 5
+    return notebook
+
+
+def _merged(outputs: list[NotebookNode]) -> Iterator[NotebookNode]:
+    """Text that came in several pieces, as the kernel happened to send it, becomes one."""
+    last = None
+    for output in outputs:
+        if last and output.output_type == last.output_type == "stream" and output.name == last.name:
+            last.text += output.text
+            continue
+        last = output
+        yield output
+
+
+def said(cell: NotebookNode) -> str:
+    """All text that a code cell shows: what it prints, and how its values read."""
+    parts = []
+    for output in cell.get("outputs", []):
+        if output.output_type == "stream":
+            parts.append(output.text)
+        elif "image/png" not in output.get("data", {}) and "text/html" not in output.get("data", {}):
+            parts.append(output.get("data", {}).get("text/plain", ""))
+    return "\n".join(parts)
+
+
+def same_text(committed: str, found: str) -> bool:
+    """Equal, but for numbers, which may be 2 % apart, or both are nearly 0.
+
+    Examples
+    --------
+    >>> same_text("drift 1.2e-16 of 0.412", "drift 3.4e-16 of 0.413"), same_text("0.412", "0.512")
+    (True, False)
+    >>> same_text("3 heads", "3 layers")
+    False
+    """
+    numbers = [[float(x.replace(",", "")) for x in NUMBER.findall(text)] for text in (committed, found)]
+    words = [" ".join(NUMBER.sub("#", text).split()) for text in (committed, found)]
+    if words[0] != words[1] or len(numbers[0]) != len(numbers[1]):
+        return False
+    return all(abs(a - b) <= max(0.02 * max(abs(a), abs(b)), 1e-3) for a, b in zip(*numbers, strict=True))
+
+
+def stale(committed: NotebookNode, executed: NotebookNode) -> list[str]:
+    """What the committed cells say that these do not."""
+    found = []
+    for old, new in zip(committed.cells, executed.cells, strict=False):
+        if old.cell_type == "code" and "varies" not in old.metadata.get("tags", []):
+            if not same_text(said(old), said(new)):
+                found.append(f"{old.id}: committed {said(old)[-300:]!r}, now {said(new)[-300:]!r}")
+            kinds = [[kind for output in x.outputs for kind in sorted(output.get("data", {}))] for x in (old, new)]
+            if kinds[0] != kinds[1]:
+                found.append(f"{old.id}: committed {kinds[0]}, now {kinds[1]}")
+    return found
+
+
+def check(path: Path) -> list[str]:
+    """Execute a notebook and then its solutions, in one fresh kernel; what has become stale since it was committed.
+
+    Raises
+    ------
+    nbclient.exceptions.CellExecutionError
+        If a cell or a solution fails.
+    """
+    committed, again = read(path), read(path)
+    again.cells += [nbformat.v4.new_code_cell(code) for code in solutions(again)]
+    return stale(committed, execute(again, strict=True))
+
+
+def unasserted(notebook: NotebookNode) -> list[str]:
+    """The numbers of the prose, hidden answers included, that stand in no assert of the notebook.
+
+    Not counted: code, formulas, links to other notebooks, numbers within a word (float32, GPT-2), years of papers
+    ("et al. 2017"), and the number in front of the title.
+    """
+    sources = [cell.source for cell in notebook.cells if cell.cell_type == "code"] + solutions(notebook)
+    held = {abs(x) for source in sources for x in _asserted(source)}
+    missing = []
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            for text in PROSE_NUMBER.findall(prose(cell.source)):
+                percent, x = text.endswith("%"), float(text.strip(" %").replace(",", ""))
+                if not any(abs(x - y) < 1e-12 for y in held) and not (percent and x / 100 in held):
+                    missing.append(text.strip())
+    return missing
+
+
+PROSE_NUMBER = re.compile(r"(?<![\w.^_-])\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?(?![\w-]*[A-Za-z])(?: ?%)?")
+NOT_PROSE = (
+    r"```.*?```", r"`[^`]*`", r"\$\$.*?\$\$", r"\$[^$]*\$", r"<!--.*?-->", r"\]\([^)]*\)", r"\[\d\d\b", r"<[^>]*>",
+    r"et al\. \d{4}", r"^# \d\d ", r"^#+ Exercise \d", r"^\d\. ",
+)  # fmt: skip
+
+
+def prose(source: str) -> str:
+    """A markdown cell without code, formulas, links and numbering."""
+    for pattern in NOT_PROSE:
+        source = re.sub(pattern, " ", source, flags=re.S | re.M)
+    return source
+
+
+def _asserted(source: str) -> Iterator[float]:
+    """Every number in an assert statement, or in a call of a function whose name begins with assert."""
+    lines = [line if not line.lstrip().startswith(("%", "!")) else "" for line in source.splitlines()]
+    for node in ast.walk(ast.parse("\n".join(lines))):
+        called = isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2].startswith("assert")
+        if isinstance(node, ast.Assert) or called:
+            for part in ast.walk(node):
+                if isinstance(part, ast.Constant) and isinstance(part.value, int | float):
+                    yield float(part.value)
+
+
+def write(path: Path, notebook: NotebookNode) -> None:
+    """Beside, then renamed."""
+    beside = path.with_name(f".{path.name}.part")
+    nbformat.validate(notebook)
+    beside.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
+    beside.replace(path)
+
+
+def from_percent(source: Path, path: Path) -> None:
+    """A notebook from a .py file with `# %%` cells."""
+    import jupytext
+
+    write(path, cleaned(jupytext.read(source, fmt="py:percent")))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("command", choices=["run", "check", "from"])
+    parser.add_argument("files", nargs="*", type=Path)
+    options = parser.parse_args()
+    if options.command == "from":
+        from_percent(*options.files)
+        return 0
+    failed = 0
+    for path in options.files or paths():
+        if options.command == "run":
+            write(path, cleaned(execute(read(path))))
+        found = check(path) + [f"in no assert: {text}" for text in unasserted(read(path))]
+        print(f"{path.name}: {'; '.join(found) or 'as committed'}", flush=True)
+        failed += bool(found)
+    return int(failed > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
