@@ -61,12 +61,12 @@ def explained(trace: Trace, name: str) -> str:
     sizes = sizes_of(trace, step.name)
     rows = [("shape", _shape(step, trace, sizes)), ("equation", step.equation or "what the options say")]
     rows += [(f"  {symbol}", text) for symbol, text in step.terms.items()]
-    rows += [(f"  {symbol}", _source(source, trace, sizes)) for symbol, source in step.where.items()]
-    letters, words = _vocabulary(step, sizes)
+    rows += [(f"  {symbol}", source_of(source, trace, sizes)) for symbol, source in step.where.items()]
+    letters, words = vocabulary(step, sizes)
     rows += [("  letters", letters), *((f"  {word}", WORDS[word]) for word in words)]
     rows += [("our line", "none: it is worked out on request" if step.derived else line_of(step, trace))]
     rows += [("transformers", step.transformers or "no module or output has it")]
-    rows += [("TransformerLens", _lens(step)), ("mind", step.note)]
+    rows += [("TransformerLens", lens_of(step)), ("mind", step.note)]
     return "\n".join([f"{step.name}: {step.what}", *(line for row in rows if row[1] for line in _wrapped(*row))])
 
 
@@ -138,15 +138,15 @@ def _shape(step: Step, trace: Trace, sizes: dict[str, int]) -> str:
     """Letters and sizes, and the dtype when the trace holds the array."""
     if step.name in trace:
         x = trace[step.name]
-        return f"{_lettered(step.axes, dict(zip(step.axes.split(), x.shape, strict=False)))}, {x.dtype}"
-    return f"{_lettered(step.axes, sizes)}, not in this trace"
+        return f"{lettered(step.axes, dict(zip(step.axes.split(), x.shape, strict=False)))}, {x.dtype}"
+    return f"{lettered(step.axes, sizes)}, not in this trace"
 
 
-def _lettered(axes: str, sizes: dict[str, int]) -> str:
+def lettered(axes: str, sizes: dict[str, int]) -> str:
     return f"({', '.join(f'{letter} {sizes[letter]}' if letter in sizes else letter for letter in axes.split())})"
 
 
-def _source(source: str, trace: Trace, sizes: dict[str, int]) -> str:
+def source_of(source: str, trace: Trace, sizes: dict[str, int]) -> str:
     """Where a symbol comes from, and its shape."""
     kind = kind_of_source(source)
     if kind == "parameter" and trace.config is not None:
@@ -154,16 +154,16 @@ def _source(source: str, trace: Trace, sizes: dict[str, int]) -> str:
     if kind == "array":
         shape = trace[source].shape if source in trace else ()
         found = dict(zip(axes_of(source, trace.head).split(), shape, strict=False))
-        return f"{source} {_lettered(axes_of(source, trace.head), sizes | found)}"
+        return f"{source} {lettered(axes_of(source, trace.head), sizes | found)}"
     name = source.rpartition("inputs/")[2]
     if name.startswith("past_key_values"):
         letter = name.rpartition(".")[2]
         return f"the cache's {letter} of the positions before (B, H, S - T, Dh)"
     axes = INPUT_AXES.get(name)
-    return f"{name}, as the call was given it{' ' + _lettered(axes, sizes) if axes else ''}"
+    return f"{name}, as the call was given it{' ' + lettered(axes, sizes) if axes else ''}"
 
 
-def _vocabulary(step: Step, sizes: dict[str, int]) -> tuple[str, list[str]]:
+def vocabulary(step: Step, sizes: dict[str, int]) -> tuple[str, list[str]]:
     """The letters with their sizes, and the words, that the equation and its terms use."""
     texts = [text for text in (step.equation, *step.terms.values()) if text]
     nodes = [node for text in texts for node in ast.walk(ast.parse(text, mode="eval"))]
@@ -172,7 +172,7 @@ def _vocabulary(step: Step, sizes: dict[str, int]) -> tuple[str, list[str]]:
     return ", ".join(f"{x} {sizes[x]}" for x in free if x in sizes), [name for name in free if name in WORDS]
 
 
-def _lens(step: Step) -> str:
+def lens_of(step: Step) -> str:
     hook, axes = step.transformer_lens
     if not hook:
         return "no hook of version 2 sees it"

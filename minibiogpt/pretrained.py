@@ -18,6 +18,7 @@ class Pretrained(ABC):
 
     config: BioGptConfig
     backend: Backend
+    name_or_path: str = ""  # what from_pretrained was given, as in transformers: the tokenizer lies there too
     head: tuple[str, ...] = ()  # the tensors that a checkpoint of another head lacks, and that can be new
 
     @abstractmethod
@@ -71,7 +72,9 @@ class Pretrained(ABC):
             Listing every tensor that is missing or misshapen, or naming what is wrong with a file.
         """
         config, weights = load_weights(name, cls.shapes_of, backend, dtype, head=cls.head, seed=seed, **changes)
-        return cls(config, weights, backend, attn_implementation)
+        model = cls(config, weights, backend, attn_implementation)
+        model.name_or_path = os.fspath(name)
+        return model
 
     @classmethod
     def from_config(

@@ -1,0 +1,163 @@
+"""Page: one self-contained HTML document from a title, a body, data, styles and scripts; saved, or framed.
+
+It asks nothing of any network: what it needs is in it, and a policy in its head forbids the rest. Arrays travel as
+base64, in their own precision; static/arrays.js reads them. Other pages can be made of the same files.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minibiogpt.backend import Array, backend_of
+from minibiogpt.errors import InputError
+from minibiogpt.files import write_beside
+
+STATIC = Path(__file__).parent / "static"
+THEMES = ("auto", "light", "dark")
+POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:; "
+    "base-uri 'none'; form-action 'none'"
+)
+MEGABYTE = 1_000_000
+SURROGATES = re.compile("[\ud800-\udfff]")
+
+
+@dataclass(frozen=True)
+class Page:
+    """What a page is made of.
+
+    Attributes
+    ----------
+    title : plain text. body : HTML, escaped by whoever made it.
+    data : what the scripts read, as JSON: strings of any content, numbers, lists, and packed arrays.
+    scripts, styles : files in ``static``, in order; the scripts share one scope.
+    theme : "auto" (as the reader's system is set), "light" or "dark".
+
+    Examples
+    --------
+    >>> page = Page("a < b", "<p>hello</p>", {"text": "</script>"})
+    >>> "<title>a &lt; b</title>" in page.html, page.html.count("</script>")
+    (True, 1)
+    """
+
+    title: str
+    body: str
+    data: Mapping[str, Any] = field(default_factory=dict)
+    scripts: tuple[str, ...] = ()
+    styles: tuple[str, ...] = ("page.css",)
+    theme: str = "auto"
+
+    def __post_init__(self) -> None:
+        if self.theme not in THEMES:
+            raise InputError(f"theme must be one of {', '.join(THEMES)}", repr(self.theme), "choose one of these")
+
+    @property
+    def html(self) -> str:
+        """The whole document."""
+        script = "\n".join(static(name) for name in self.scripts)
+        run = f'<script>"use strict";\n{script}</script>' if script else ""
+        return (
+            f'<!doctype html><html lang="en" data-theme="{self.theme}"><head><meta charset="utf-8">'
+            '<meta name="viewport" content="width=device-width, initial-scale=1">'
+            f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
+            f'<meta name="referrer" content="no-referrer"><title>{safe(self.title)}</title>'
+            f"<style>{''.join(static(name) for name in self.styles)}</style></head><body>{self.body}"
+            f'<script type="application/json" id="data">{as_json(self.data)}</script>{run}</body></html>\n'
+        )
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the document, beside and renamed; returns where.
+
+        Raises
+        ------
+        InputError
+            If it cannot be written there.
+        """
+        file = Path(path)
+        write_beside(file, lambda beside: beside.write_text(self.html, encoding="utf-8"))
+        return file
+
+    def iframe(self, height: int = 900) -> str:
+        """The document within a frame of so many pixels, as HTML: scripts run, and reach nothing outside it."""
+        return (
+            f'<iframe title="{safe(self.title)}" srcdoc="{html.escape(self.html)}" sandbox="allow-scripts" '
+            f'allow="clipboard-write" style="width: 100%; height: {height}px; border: 1px solid #8886; '
+            'border-radius: 6px; resize: vertical; overflow: auto"></iframe>'
+        )
+
+
+@cache
+def static(name: str) -> str:
+    """A style or a script that comes with the package."""
+    return (STATIC / name).read_text(encoding="utf-8")
+
+
+def safe(text: object) -> str:
+    """Text as HTML shows it. Half a surrogate pair, which no file can hold, becomes U+FFFD.
+
+    Examples
+    --------
+    >>> safe("<b> & '")
+    '&lt;b&gt; &amp; &#x27;'
+    """
+    return html.escape(SURROGATES.sub("\ufffd", str(text)))
+
+
+def as_json(value: Any) -> str:
+    """JSON in ASCII that cannot end, nor open, any element of the page it stands in.
+
+    Examples
+    --------
+    >>> as_json({"text": "</script> é"}) == '{"text":"\\\\u003c/script\\\\u003e \\\\u00e9"}'
+    True
+    """
+    text = json.dumps(value, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
+    for sign in "<>&":
+        text = text.replace(sign, f"\\u{ord(sign):04x}")
+    return text
+
+
+def packed(x: Array) -> dict[str, Any]:
+    """An array of any backend, for arrays.js: shape, dtype, and little-endian base64; halves are widened to float32.
+
+    Examples
+    --------
+    >>> packed(np.ones((1, 2), "float16"))
+    {'shape': [1, 2], 'dtype': 'float32', 'base64': 'AACAPwAAgD8='}
+    """
+    host = np.ascontiguousarray(_widened(backend_of(x).to_numpy(x)))
+    raw = host.astype(host.dtype.newbyteorder("<"), copy=False).tobytes()
+    return {"shape": list(x.shape), "dtype": host.dtype.name, "base64": base64.b64encode(raw).decode("ascii")}
+
+
+def _widened(x: np.ndarray) -> np.ndarray:
+    return x if x.dtype in (np.float32, np.float64) else x.astype(np.float32)
+
+
+def megabytes_of(arrays: Iterable[Array]) -> float:
+    """What arrays take in a page, packed."""
+    return sum(x.size * max(4, x.dtype.itemsize) * 4 / 3 for x in arrays) / MEGABYTE
+
+
+def check_size(megabytes: float, allowed: float, what: str) -> None:
+    """A page beyond ``allowed`` would keep a browser busy for long.
+
+    Raises
+    ------
+    InputError
+        Naming how many megabytes are needed.
+    """
+    if not megabytes <= allowed:
+        must = f"a page must have at most {allowed:g} megabytes"
+        raise InputError(must, f"{megabytes:.1f} for {what}", "give a shorter text, or a larger max_megabytes")

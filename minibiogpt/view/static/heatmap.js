@@ -1,0 +1,189 @@
+// Heat maps: a matrix as a picture on a canvas, labels that stay in sight, a marker, and a pointer that reads cells.
+
+/** A function from [0, 1] to [r, g, b], mixed in a straight line between evenly spaced anchors. */
+function rampOf(anchors) {
+  const points = anchors.map((hex) => [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16)));
+  return (x) => {
+    const place = Math.min(1, Math.max(0, x)) * (points.length - 1);
+    const i = Math.min(points.length - 2, Math.floor(place));
+    return points[i].map((from, c) => from + (points[i + 1][c] - from) * (place - i));
+  };
+}
+
+/** {color: number to [r, g, b], ends}: of what is never negative from 0 to 1, of all else symmetric about 0. */
+function scaleOf(array, probabilities) {
+  if (probabilities) {
+    const ramp = rampOf(data.colors.sequential);
+    return { color: ramp, ramp, ends: ["0", "", "1"] };
+  }
+  const { limit, clipped } = limitsOf(array);
+  const ramp = rampOf(isDark() ? data.colors.signedDark : data.colors.signed);
+  const beyond = clipped ? " and beyond" : "";
+  return {
+    color: (x) => ramp(0.5 + x / limit / 2), ramp,
+    ends: [`${rough(-limit, 3)}${beyond}`, "0", `${rough(limit, 3)}${beyond}`],
+  };
+}
+
+/** A small canvas with one pixel a cell. Hidden cells have the colour of hidden. */
+function pixelsOf(matrix, scale, hidden) {
+  const canvas = el("canvas", { width: matrix.columns, height: matrix.rows });
+  const context = canvas.getContext("2d");
+  const image = context.createImageData(matrix.columns, matrix.rows);
+  const plain = [1, 3, 5].map((i) => parseInt(css("--hidden").slice(i, i + 2), 16));
+  for (let i = 0, at = 0; i < matrix.rows; i++) {
+    for (let j = 0; j < matrix.columns; j++, at += 4) {
+      image.data.set(hidden(i, j) ? plain : scale.color(matrix.at(i, j)), at);
+      image.data[at + 3] = 255;
+    }
+  }
+  context.putImageData(image, 0, 0);
+  return canvas;
+}
+
+function hatchOf(context) {
+  const tile = el("canvas", { width: 6, height: 6 });
+  const brush = tile.getContext("2d");
+  brush.strokeStyle = css("--hatch");
+  brush.beginPath();
+  for (const shift of [-6, 0, 6]) {
+    brush.moveTo(shift - 1, 7);
+    brush.lineTo(shift + 7, -1);
+  }
+  brush.stroke();
+  return context.createPattern(tile, "repeat");
+}
+
+/** Draw the matrix on a canvas of width x height CSS pixels; hidden cells are hatched. */
+function paint(canvas, matrix, scale, hidden, width, height) {
+  const sharp = Math.min(window.devicePixelRatio || 1, 16000 / width, 16000 / height);
+  canvas.width = Math.round(width * sharp);
+  canvas.height = Math.round(height * sharp);
+  canvas.style.width = `${width}px`;
+  canvas.style.height = `${height}px`;
+  const context = canvas.getContext("2d");
+  context.imageSmoothingEnabled = false;
+  context.drawImage(pixelsOf(matrix, scale, hidden), 0, 0, canvas.width, canvas.height);
+  context.scale(sharp, sharp);
+  const cell = [width / matrix.columns, height / matrix.rows];
+  context.fillStyle = hatchOf(context);
+  for (let i = 0; i < matrix.rows; i++) {
+    for (let j = 0; j < matrix.columns; j++) {
+      if (hidden(i, j)) context.fillRect(j * cell[0], i * cell[1], cell[0], cell[1]);
+    }
+  }
+  if (Math.min(...cell) >= 12) separate(context, matrix, cell);
+}
+
+/** Thin lines of the paper between cells that have room for them. */
+function separate(context, matrix, [wide, tall]) {
+  context.fillStyle = css("--paper");
+  for (let j = 1; j < matrix.columns; j++) context.fillRect(j * wide - 0.5, 0, 1, matrix.rows * tall);
+  for (let i = 1; i < matrix.rows; i++) context.fillRect(0, i * tall - 0.5, matrix.columns * wide, 1);
+}
+
+/** A picture with row and column labels; over(cell or null) and pick(cell) are told what the pointer does. */
+class HeatMap {
+  constructor({ over, pick }) {
+    this.canvas = el("canvas", { role: "img", tabindex: "0" });
+    this.marker = el("div", { class: "marker", hidden: true });
+    this.pointer = el("div", { class: "marker pointed", hidden: true });
+    this.cells = el("div", { class: "cells" }, this.canvas, this.marker, this.pointer);
+    this.across = el("div", { class: "across", "aria-hidden": "true" });
+    this.down = el("div", { class: "down", "aria-hidden": "true" });
+    this.corner = el("div", { class: "corner", "aria-hidden": "true" });
+    const grid = el("div", { class: "grid" }, this.corner, this.across, this.down, this.cells);
+    this.box = el("div", { class: "map box" }, grid);
+    this.canvas.addEventListener("pointermove", (event) => over(this.cellAt(event)));
+    this.canvas.addEventListener("pointerleave", () => over(null));
+    this.canvas.addEventListener("click", (event) => pick(this.cellAt(event)));
+  }
+
+  /** labels: {down: texts, across: texts, or ticks [{at, text}], corner}; room: CSS pixels across. */
+  draw(matrix, scale, hidden, labels, room) {
+    this.matrix = matrix;
+    const names = Array.isArray(labels.across);
+    const left = Math.min(136, 20 + 7 * Math.max(...labels.down.map((text) => text.length)));
+    const free = Math.max(120, room - left - 18);
+    const least = names ? 20 : 3;
+    this.wide = Math.min(names ? 36 : 16, Math.max(least, Math.floor(free / matrix.columns)));
+    this.tall = names ? this.wide : Math.min(26, Math.max(15, Math.floor(420 / matrix.rows)));
+    paint(this.canvas, matrix, scale, hidden, this.wide * matrix.columns, this.tall * matrix.rows);
+    this.down.replaceChildren(...labels.down.map((text) => el("span", { style: `height:${this.tall}px`, dir: "auto" }, named(text))));
+    this.corner.textContent = labels.corner;
+    if (names) this.nameColumns(labels.across);
+    else this.tickColumns(labels.ticks, labels.across);
+  }
+
+  nameColumns(texts) {
+    const longest = Math.min(105, 12 + 7.2 * Math.max(...texts.map((text) => text.length)));
+    this.across.style.height = `${longest}px`;
+    this.across.replaceChildren(...texts.map((text, j) => el("span", {
+      class: "turned", style: `left:${j * this.wide + this.wide / 2 - 6}px`,
+    }, named(text))));
+  }
+
+  tickColumns(ticks) {
+    this.across.style.height = "20px";
+    this.across.replaceChildren(...ticks.map(({ at, text }) =>
+      el("span", { class: "tick", style: `left:${at * this.wide}px` }, text)));
+  }
+
+  cellAt(event) {
+    const box = this.canvas.getBoundingClientRect();
+    const col = Math.floor(((event.clientX - box.left) / box.width) * this.matrix.columns);
+    const row = Math.floor(((event.clientY - box.top) / box.height) * this.matrix.rows);
+    const inside = col >= 0 && row >= 0 && col < this.matrix.columns && row < this.matrix.rows;
+    return inside ? { row, col } : null;
+  }
+
+  /** Outline the cell that is taken apart, dashed while it is not pinned, and the one that is pointed at, if any. */
+  mark(chosen, loose, pointed) {
+    this.marker.className = loose ? "marker loose" : "marker";
+    this.outline(this.marker, chosen);
+    this.outline(this.pointer, pointed);
+    this.light(pointed ?? chosen);
+  }
+
+  outline(marker, cell) {
+    marker.hidden = !cell;
+    if (!cell) return;
+    const [wide, tall] = [Math.max(8, this.wide), Math.max(8, this.tall)];
+    marker.style.cssText = `left:${(cell.col + 0.5) * this.wide - wide / 2}px;top:${(cell.row + 0.5) * this.tall - tall / 2}px;` +
+      `width:${wide}px;height:${tall}px`;
+  }
+
+  /** The labels of a cell stand out. */
+  light({ row, col }) {
+    [...this.down.children].forEach((span, i) => span.classList.toggle("lit", i === row));
+    if (this.across.querySelector(".turned")) {
+      [...this.across.children].forEach((span, j) => span.classList.toggle("lit", j === col));
+    }
+  }
+
+  /** Bring a cell into sight, within the picture's own box alone. */
+  reveal({ col, row }) {
+    const x = col * this.wide, y = row * this.tall;
+    const left = this.down.offsetWidth, top = this.across.offsetHeight;
+    if (x < this.box.scrollLeft || x + this.wide > this.box.scrollLeft + this.box.clientWidth - left) {
+      this.box.scrollLeft = x - (this.box.clientWidth - left) / 2;
+    }
+    if (y < this.box.scrollTop || y + this.tall > this.box.scrollTop + this.box.clientHeight - top) {
+      this.box.scrollTop = y - (this.box.clientHeight - top) / 2;
+    }
+  }
+}
+
+/** The colour bar with its ends, and what hatching means where there is some. */
+function legendOf(scale, anyHidden) {
+  const bar = el("canvas", { width: 128, height: 1, "aria-hidden": "true" });
+  const context = bar.getContext("2d");
+  for (let i = 0; i < 128; i++) {
+    context.fillStyle = `rgb(${scale.ramp(i / 127).map(Math.round).join(",")})`;
+    context.fillRect(i, 0, 1, 1);
+  }
+  const [low, middle, high] = scale.ends;
+  const told = el("span", {}, middle ? `(the middle is ${middle})` : "");
+  return el("div", { class: "legend" }, el("span", { class: "low" }, low), bar, el("span", { class: "high" }, high), told,
+    anyHidden ? el("span", {}, el("i"), " hidden by the mask") : null);
+}

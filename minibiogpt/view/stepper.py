@@ -1,0 +1,218 @@
+"""Stepper: one layer, forward and back through its named steps, as one page that needs nothing else."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minibiogpt import BioGptTokenizer
+from minibiogpt.backend import Array
+from minibiogpt.errors import CheckpointError, InputError
+from minibiogpt.notes import Step, kind_of_source
+from minibiogpt.trace import Trace
+from minibiogpt.view.colors import PALETTES
+from minibiogpt.view.layer import facts_of, labels_of, steps_of_layer, told_of
+from minibiogpt.view.page import MEGABYTE, Page, check_size, megabytes_of, packed, safe
+
+SCRIPTS = ("base.js", "arrays.js", "heatmap.js", "origins.js", "origin.js", "stepper.js")
+WEIGHTS_MEGABYTES = 6  # matrices of a layer beyond this are not in its page
+HEIGHT = 900  # pixels of the frame in a notebook
+
+
+class Stepper:
+    """Walk through one layer of a model, step by step: every number, and where it comes from.
+
+    The model runs once. What a notebook shows, and ``save`` writes, is one page without any network: each step with its
+    equation, its code, and its array as a picture; every number can be taken apart, in float64, from the arrays that
+    it is made of.
+
+    Parameters
+    ----------
+    model : any of the four classes, any backend and dtype.
+    text : a string, or the ids of one sequence, (T,) or (1, T).
+    tokenizer : of the text; by default the one of the folder that the model was read from.
+    layer : from 0.
+    theme : "auto" (as the reader's system is set), "light" or "dark"; the page has a button for it too.
+    attention_mask : (1, T), 1 = real, 0 = padding. head_mask : (H,) or (L, H). Both as in a call of the model.
+    max_megabytes : the largest page that is made.
+
+    Attributes
+    ----------
+    trace : the arrays that the page shows. page : the Page. html : the whole document.
+
+    Raises
+    ------
+    InputError
+        If there is no tokenizer for a text, more than one sequence, no such layer, or the page would be too large.
+
+    Examples
+    --------
+    >>> from minibiogpt import BioGptForCausalLM
+    >>> stepper = Stepper(BioGptForCausalLM.from_pretrained("demo"), "Ibuprofen is best used for", layer=1)
+    >>> stepper
+    <Stepper of layer 1: 20 steps, 'Ibuprofen is best used for'>
+    >>> stepper._repr_html_().startswith("<iframe title=")
+    True
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        text: Any,
+        *,
+        tokenizer: BioGptTokenizer | None = None,
+        layer: int = 0,
+        theme: str = "auto",
+        attention_mask: Any = None,
+        head_mask: Any = None,
+        max_megabytes: float = 30,
+    ) -> None:
+        self.model, self.text, self.layer, self.theme = model, text, layer, theme
+        self.tokenizer = tokenizer or _tokenizer_of(model, isinstance(text, str))
+        self.max_megabytes = max_megabytes
+        given = {"attention_mask": attention_mask, "head_mask": head_mask}
+        self._given = {name: x for name, x in given.items() if x is not None}
+        ids = self.tokenizer(text)["input_ids"] if isinstance(text, str) and self.tokenizer else _one_row(text)
+        self.ids = [int(i) for i in model.backend.to_numpy(model.backend.asarray(ids))[0]]
+        self.steps = steps_of_layer(model.config, layer, dict.fromkeys(["input_ids", *self._given], "int64"))
+        self.trace = Trace(list(dict.fromkeys(name for step in self.steps for name in [*step.made_of, step.name])))
+        model(ids, use_cache=False, trace=self.trace, **self._given)
+        self._check_size()
+
+    @cached_property
+    def page(self) -> Page:
+        """The page, made when it is first asked for."""
+        T, shown = len(self.ids), self._shown_text()
+        title = f"Layer {self.layer} of BioGPT, step by step"
+        body = (
+            f'<header><h1>{safe(title)}</h1><p class="text" dir="auto">{safe(shown)}</p>'
+            f'<p class="soft">{type(self.model).__name__}, {self.model.dtype}, {T} tokens</p></header>'
+            '<main id="stepper"><noscript>This page shows its pictures with the script that is inside it: '
+            "let scripts run.</noscript></main>"
+        )
+        return Page(title, body, self._data(), SCRIPTS, ("page.css", "stepper.css"), self.theme)
+
+    @property
+    def html(self) -> str:
+        return self.page.html
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the page as one file, beside and renamed; returns where."""
+        return self.page.save(path)
+
+    def controls(self) -> Any:
+        """The same page below a text box and a slider for the layer, as an ipywidgets VBox."""
+        from minibiogpt.view.controls import controls
+
+        return controls(self)
+
+    def with_(self, **changes: Any) -> Stepper:
+        """Another stepper of the same model, with another text, layer or theme."""
+        same = {"tokenizer": self.tokenizer, "layer": self.layer, "theme": self.theme, **self._given}
+        text = changes.pop("text", self.text)
+        return Stepper(self.model, text, **{**same, "max_megabytes": self.max_megabytes, **changes})
+
+    def _repr_html_(self) -> str:
+        return self.page.iframe(HEIGHT)
+
+    def __repr__(self) -> str:
+        return f"<Stepper of layer {self.layer}: {len(self.steps)} steps, {self._shown_text()!r}>"
+
+    def _shown_text(self) -> str:
+        if isinstance(self.text, str):
+            return self.text
+        return self.tokenizer.decode(self.ids) if self.tokenizer else " ".join(map(str, self.ids))
+
+    def _data(self) -> dict[str, Any]:
+        """All that the page's scripts read."""
+        vectors, matrices = self._parameters()
+        config, backend = self.model.config, self.model.backend
+        facts = facts_of(config, self.layer, self.model.dtype, backend.lowest(self.trace[self.steps[0].name].dtype))
+        labels = labels_of(self.ids, self.tokenizer)
+        return {
+            **facts,
+            "tokens": [{"label": label, "id": i} for label, i in zip(labels, self.ids, strict=True)],
+            "padding": self._padding(),
+            "headMask": self._head_mask(),
+            "steps": [told_of(step, self.trace) for step in self.steps],
+            "arrays": {name: packed(x) for name, x in self.trace.items()},
+            "parameters": {name: packed(x) for name, x in {**vectors, **self._kept(matrices)}.items()},
+            "masked": f"layers.{self.layer}.self_attn.scores_masked",
+            "left_out": "" if self._kept(matrices) else _left_out(matrices),
+            "colors": PALETTES,
+        }
+
+    def _parameters(self) -> tuple[dict[str, Array], dict[str, Array]]:
+        """The layer's own: gains and biases, and matrices."""
+        named = {name.removeprefix("biogpt."): x for name, x in self.model.named_parameters()}
+        needed = {x for step in self.steps[1:] for x in step.where.values() if kind_of_source(x) == "parameter"}
+        found = {name: x for name, x in named.items() if name in needed}
+        vectors = {name: x for name, x in found.items() if x.ndim == 1}
+        return vectors, {name: x for name, x in found.items() if x.ndim > 1}
+
+    def _kept(self, matrices: Mapping[str, Array]) -> Mapping[str, Array]:
+        """The matrices that go into the page: all, or none."""
+        return matrices if megabytes_of(matrices.values()) <= WEIGHTS_MEGABYTES else {}
+
+    def _check_size(self) -> None:
+        vectors, matrices = self._parameters()
+        arrays = [*self.trace.values(), *vectors.values(), *self._kept(matrices).values()]
+        check_size(megabytes_of(arrays), self.max_megabytes, f"{len(self.ids)} tokens")
+
+    def _padding(self) -> list[bool]:
+        """Of each position, whether it is padding."""
+        mask = self._given.get("attention_mask")
+        if mask is None:
+            return [False] * len(self.ids)
+        host = self.model.backend.to_numpy(self.model.backend.asarray(mask))
+        return [not real for real in host.reshape(-1).tolist()]
+
+    def _head_mask(self) -> list[float] | None:
+        """Of each head of this layer."""
+        mask = self._given.get("head_mask")
+        if mask is None:
+            return None
+        host = self.model.backend.to_numpy(self.model.backend.asarray(mask))
+        config = self.model.config
+        shape = config.num_hidden_layers, config.num_attention_heads
+        rows: list[list[float]] = np.broadcast_to(host, shape).astype(float).tolist()
+        return rows[self.layer]
+
+
+def _tokenizer_of(model: Any, needed: bool) -> BioGptTokenizer | None:
+    """That of the folder the model was read from; None if there is none and ids were given."""
+    name = getattr(model, "name_or_path", "")
+    try:
+        if not name:
+            must, found = "a text needs a tokenizer", "a model that was read from no folder"
+            raise CheckpointError(must, found, "hand one over: tokenizer=BioGptTokenizer.from_pretrained(...)")
+        return BioGptTokenizer.from_pretrained(name)
+    except CheckpointError:
+        if needed:
+            raise
+        return None
+
+
+def _one_row(ids: Any) -> Any:
+    """Ids as (1, T)."""
+    if isinstance(ids, list | tuple) and ids and not isinstance(ids[0], list | tuple):
+        return [list(ids)]
+    shape = getattr(ids, "shape", None)
+    if shape is not None and len(shape) == 1:
+        return ids[None]
+    rows = len(ids) if shape is None and isinstance(ids, list | tuple) else shape[0] if shape else 0
+    if rows != 1 or (shape is not None and len(shape) != 2):
+        found = f"shape {tuple(shape)}" if shape is not None else f"{rows} rows" if rows else type(ids).__name__
+        raise InputError("text must be a string, or the ids of one sequence", found, "give one row, (1, T)")
+    return ids
+
+
+def _left_out(matrices: Mapping[str, Array]) -> str:
+    """Why the products with the weights are not shown."""
+    size = sum(x.size * max(4, x.dtype.itemsize) for x in matrices.values()) / MEGABYTE
+    return f"The matrices of this layer take {size:.0f} MB, too much for a page, so the products are not listed here."
