@@ -14,11 +14,11 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from minibiogpt import __version__
-from minibiogpt.cli import classify, convert, download, embed, generate, golden, info, score, tag, tokenize, trace
+from minibiogpt.cli import classify, convert, download, embed, generate, golden, info, score, tag, tokenize, trace, view
 from minibiogpt.errors import InputError
 
 LONGEST = 2000  # characters of an error or a warning; who needs more looks at what was typed
-COMMANDS = (generate, tokenize, score, embed, classify, tag, info, trace, golden, download, convert)
+COMMANDS = (generate, tokenize, score, embed, classify, tag, info, trace, view, golden, download, convert)
 
 
 def parser() -> argparse.ArgumentParser:

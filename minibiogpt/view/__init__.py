@@ -5,7 +5,7 @@ with the package. ``minibiogpt.view.plots`` draws with matplotlib, and is import
 """
 
 from minibiogpt.view.page import Page
-
+from minibiogpt.view.sampler import Sampler
 from minibiogpt.view.stepper import Stepper
 
-__all__ = ["Page", "Stepper"]
+__all__ = ["Page", "Sampler", "Stepper"]

@@ -13,7 +13,7 @@ import numpy as np
 from minibiogpt import BioGptTokenizer
 from minibiogpt.backend import Array
 from minibiogpt.errors import CheckpointError, InputError
-from minibiogpt.notes import Step, kind_of_source
+from minibiogpt.notes import kind_of_source
 from minibiogpt.trace import Trace
 from minibiogpt.view.colors import PALETTES
 from minibiogpt.view.layer import facts_of, labels_of, steps_of_layer, told_of

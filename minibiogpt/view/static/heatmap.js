@@ -72,7 +72,7 @@ function paint(canvas, matrix, scale, hidden, width, height) {
       if (hidden(i, j)) context.fillRect(j * cell[0], i * cell[1], cell[0], cell[1]);
     }
   }
-  if (Math.min(...cell) >= 12) separate(context, matrix, cell);
+  if (Math.min(...cell) >= 16) separate(context, matrix, cell);
 }
 
 /** Thin lines of the paper between cells that have room for them. */
@@ -105,7 +105,7 @@ class HeatMap {
     const names = Array.isArray(labels.across);
     const left = Math.min(136, 20 + 7 * Math.max(...labels.down.map((text) => text.length)));
     const free = Math.max(120, room - left - 18);
-    const least = names ? 20 : 3;
+    const least = names ? 13 : 3;
     this.wide = Math.min(names ? 36 : 16, Math.max(least, Math.floor(free / matrix.columns)));
     this.tall = names ? this.wide : Math.min(26, Math.max(15, Math.floor(420 / matrix.rows)));
     paint(this.canvas, matrix, scale, hidden, this.wide * matrix.columns, this.tall * matrix.rows);

@@ -66,4 +66,6 @@ function showOrigin(box, step, at, value) {
     origin.lines ? linesOf(origin.lines) : null,
     el("div", { class: "verdict" }, linesOf(sum), told),
   ].filter(Boolean));
+  const terms = box.querySelector(".terms"), here = box.querySelector("tr.here");
+  if (here) terms.scrollTop = here.offsetTop - terms.clientHeight / 2;
 }

@@ -99,7 +99,7 @@ function showPicture() {
   showHeads(step, array, scale);
   parts.map.draw(matrix, scale, hidden, labelsOf(step, matrix), main.querySelector(".step").clientWidth);
   const anyHidden = ["mask", "softmax", "headmask"].includes(step.kind) && data.tokens.some((_, s) => hidden(0, s));
-  parts.legend.replaceChildren(legendOf(scale, anyHidden));
+  parts.scale.replaceChildren(legendOf(scale, anyHidden));
   const text = pictureText(step, array, matrix, hidden);
   parts.caption.textContent = text;
   parts.map.canvas.setAttribute("aria-label", text);
@@ -153,8 +153,8 @@ function whereIs(step, array, place) {
     rest = Math.floor(rest / size);
     return i;
   }).reverse();
-  const named = step.axes.slice(1).map((letter, i) => `${letter} ${index[i + 1]}${isToken(letter) ? ` “${tokenAt(index[i + 1])}”` : ""}`);
-  return `${rough(array.numbers[place])} (${named.join(", ")})`;
+  const places = step.axes.slice(1).map((letter, i) => `${letter} ${index[i + 1]}${isToken(letter) ? ` “${tokenAt(index[i + 1])}”` : ""}`);
+  return `${rough(array.numbers[place])} (${places.join(", ")})`;
 }
 
 function looksAt(matrix, hidden) {
@@ -264,7 +264,7 @@ function build() {
   const folded = window.matchMedia("(max-width: 60rem)").matches;
   const nav = el("nav", { "aria-label": "steps" }, el("details", { open: !folded }, el("summary", {}, "all steps, in order"), parts.list));
   for (const name of ["what", "caption"]) parts[name] = el(name === "caption" ? "figcaption" : "p");
-  for (const name of ["heads", "legend", "code"]) parts[name] = el("div", { class: name });
+  for (const name of ["heads", "scale", "code"]) parts[name] = el("div", { class: name });
   parts.title = el("h2", { "aria-live": "polite" });
   parts.equation = el("div", { class: "equation mono" });
   parts.symbols = el("table", { class: "symbols" });
@@ -273,7 +273,7 @@ function build() {
   parts.origin = el("section", { class: "origin", "aria-label": "where this number comes from" });
   parts.copied = el("span", { class: "soft", role: "status" });
   const copies = el("div", { class: "copy" }, button("copy the numbers (TSV)", () => copyAs("TSV")), button("as JSON", () => copyAs("JSON")), parts.copied);
-  const figure = el("figure", {}, parts.heads, parts.map.box, parts.legend, parts.readout, parts.caption, copies);
+  const figure = el("figure", {}, parts.heads, parts.map.box, parts.scale, parts.readout, parts.caption, copies);
   const step = el("article", { class: "step" }, parts.title, parts.what, parts.equation, parts.symbols,
     el("div", { class: "stage" }, figure, parts.origin), parts.about, parts.code);
   main.replaceChildren(

@@ -1,0 +1,48 @@
+"""minibiogpt view: one layer, step by step, as a page that a browser shows without a network."""
+
+from __future__ import annotations
+
+import argparse
+import webbrowser
+from pathlib import Path
+
+from minibiogpt.cli.options import add_model, texts_of
+from minibiogpt.errors import InputError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("text", nargs="*", help="one text; none or - reads standard input")
+    add_model(parser, runs=True)
+    parser.add_argument("--layer", type=int, default=0, metavar="N", help="which layer, counted from 0 (default)")
+    parser.add_argument("--output", metavar="FILE", help="the page to write (default: layer-N.html)")
+    parser.add_argument("--open", action="store_true", help="show it in the browser")
+    parser.add_argument(
+        "--theme", default="auto", metavar="T", help="auto (default: as the system is set), light or dark"
+    )
+    parser.add_argument(
+        "--max-megabytes", type=float, default=30, metavar="M", help="the largest page that is written (default 30)"
+    )
+
+
+def run(options: argparse.Namespace) -> None:
+    """Run the model once, and write the page."""
+    texts = texts_of(options.text)
+    if len(texts) != 1:
+        raise InputError("a page must be of one text", f"{len(texts)}", "put the text in quotes")
+    from minibiogpt import BioGptForCausalLM, BioGptTokenizer
+    from minibiogpt.view import Stepper
+
+    tokenizer = BioGptTokenizer.from_pretrained(options.model)
+    model = BioGptForCausalLM.from_pretrained(options.model, backend=options.backend, dtype=options.dtype)
+    stepper = Stepper(
+        model,
+        texts[0],
+        tokenizer=tokenizer,
+        layer=options.layer,
+        theme=options.theme,
+        max_megabytes=options.max_megabytes,
+    )
+    file = stepper.save(Path(options.output or f"layer-{options.layer}.html"))
+    print(file)
+    if options.open and not webbrowser.open(file.resolve().as_uri()):
+        raise InputError("a browser must be there to open the page", "none", f"open {file} yourself")

@@ -1,0 +1,64 @@
+// Sampling: temperature, then top-k, then top-p, then a draw, as minibiogpt.generation does them, in float64.
+
+/** softmax of logits; -inf gives 0. */
+function softmaxOf(logits) {
+  let largest = -Infinity, total = 0;
+  for (const x of logits) if (x > largest) largest = x;
+  const p = Float64Array.from(logits, (x) => Math.exp(x - largest));
+  for (const x of p) total += x;
+  return p.map((x) => x / total);
+}
+
+/** Places from the smallest to the largest; of equal ones the first comes first. */
+function risingOrder(logits) {
+  return Int32Array.from(logits.keys()).sort((a, b) => logits[a] - logits[b] || a - b);
+}
+
+/** Only the k largest stay, and all that equal the k-th; k = 0: all. */
+function topK(logits, k) {
+  if (!k) return logits;
+  const kth = Float64Array.from(logits).sort()[Math.max(0, logits.length - k)];
+  return logits.map((x) => (x < kth ? -Infinity : x));
+}
+
+/** From the least probable on, tokens fall away while their sum is at most 1 - p; the most probable always stays. */
+function topP(logits, p) {
+  if (p >= 1) return logits;
+  const order = risingOrder(logits), probs = softmaxOf(Float64Array.from(order, (i) => logits[i]));
+  const kept = Float64Array.from(logits);
+  let sum = 0;
+  for (let rank = 0; rank < order.length - 1; rank++) {
+    sum += probs[rank];
+    if (sum <= 1 - p) kept[order[rank]] = -Infinity;
+  }
+  return kept;
+}
+
+/** {probs, cut}: what is drawn from, and the rule that took each token out ("" where none did). */
+function shaped(logits, { temperature, k, p }) {
+  const warm = logits.map((x) => x / temperature), few = topK(warm, k), kept = topP(few, p);
+  const cut = Array.from(kept, (x, i) => (x > -Infinity || logits[i] === -Infinity ? "" : few[i] === -Infinity ? "top-k" : "top-p"));
+  return { warm: softmaxOf(warm), probs: softmaxOf(kept), cut };
+}
+
+/** A generator of uniform numbers in [0, 1) from a seed (mulberry32, Ettinger 2017). */
+function seeded(seed) {
+  let state = seed >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let x = Math.imul(state ^ (state >>> 15), state | 1);
+    x ^= x + Math.imul(x ^ (x >>> 7), x | 61);
+    return ((x ^ (x >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
+
+/** The first token whose cumulated probability exceeds u times the whole. */
+function drawn(probs, u) {
+  let whole = 0, sum = 0;
+  for (const p of probs) whole += p;
+  for (let i = 0; i < probs.length; i++) {
+    sum += probs[i];
+    if (probs[i] > 0 && sum > u * whole) return i;
+  }
+  return probs.length - 1;
+}
