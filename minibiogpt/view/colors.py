@@ -18,8 +18,8 @@ SIGNED = [
 ]  # fmt: skip
 """Of what has both signs: orange below 0, purple above, 0 in the middle."""
 SIGNED_DARK = [
-    "#ffe3bd", "#f8c27f", "#ea9f45", "#cb7a1d", "#9c590f", "#6a3d0c", "#1f2024", "#40346b", "#64529e", "#8a79cb",
-    "#aa9de2", "#c9bff2", "#e9e4ff",
+    "#ffe3bd", "#f8c27f", "#ea9f45", "#cb7a1d", "#9c590f", "#6a3d0c", "#442b12", "#1f2024", "#2f2948", "#44376f",
+    "#64529e", "#8a79cb", "#aa9de2", "#c9bff2", "#e9e4ff",
 ]  # fmt: skip
 """The same for dark pages."""
 

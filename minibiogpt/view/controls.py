@@ -26,20 +26,19 @@ def controls(stepper: Stepper) -> Any:
         raise InputError(must, "none installed", remedy) from None
     last = stepper.model.config.num_hidden_layers - 1
     wide = widgets.Layout(width="100%")
-    text = widgets.Text(stepper._shown_text(), description="text", continuous_update=False, layout=wide)
+    shown = stepper._shown_text()
+    text = widgets.Text(shown, description="text", continuous_update=False, layout=wide)
     layer = widgets.IntSlider(stepper.layer, 0, last, description="layer", continuous_update=False)
     frame = widgets.HTML(stepper._repr_html_())
     text.disabled = stepper.tokenizer is None
 
-    def rebuild(change: Any) -> None:
-        changes = {"layer": layer.value} | ({"text": text.value} if change["owner"] is text else {})
+    def rebuild(_: Any) -> None:
+        typed = {"text": text.value} if text.value != shown else {}  # unless it is, ids stay ids
         try:
-            state["stepper"] = state["stepper"].with_(**changes)
-            frame.value = state["stepper"]._repr_html_()
+            frame.value = stepper.with_(layer=layer.value, **typed)._repr_html_()
         except InputError as error:
             frame.value = f"<p>{html.escape(str(error))}</p>"
 
-    state = {"stepper": stepper}
     for control in (text, layer):
         control.observe(rebuild, "value")
     return widgets.VBox([text, layer, frame])

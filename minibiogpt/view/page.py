@@ -30,7 +30,7 @@ POLICY = (
     "base-uri 'none'; form-action 'none'"
 )
 MEGABYTE = 1_000_000
-SURROGATES = re.compile("[\ud800-\udfff]")
+UNSHOWN = re.compile("[\ud800-\udfff\0]")
 
 
 @dataclass(frozen=True)
@@ -104,14 +104,14 @@ def static(name: str) -> str:
 
 
 def safe(text: object) -> str:
-    """Text as HTML shows it. Half a surrogate pair, which no file can hold, becomes U+FFFD.
+    """Text as HTML shows it. Half a surrogate pair, which no file can hold, and NUL become U+FFFD.
 
     Examples
     --------
     >>> safe("<b> & '")
     '&lt;b&gt; &amp; &#x27;'
     """
-    return html.escape(SURROGATES.sub("\ufffd", str(text)))
+    return html.escape(UNSHOWN.sub("\ufffd", str(text)))
 
 
 def as_json(value: Any) -> str:

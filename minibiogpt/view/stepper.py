@@ -112,8 +112,10 @@ class Stepper:
         return controls(self)
 
     def with_(self, **changes: Any) -> Stepper:
-        """Another stepper of the same model, with another text, layer or theme."""
+        """Another stepper of the same model, with another text, layer or theme; another text has no padding."""
         same = {"tokenizer": self.tokenizer, "layer": self.layer, "theme": self.theme, **self._given}
+        if "text" in changes:
+            same.pop("attention_mask", None)
         text = changes.pop("text", self.text)
         return Stepper(self.model, text, **{**same, "max_megabytes": self.max_megabytes, **changes})
 

@@ -79,7 +79,7 @@ function control(rule) {
   const range = { type: "range", min: rule.min, max: rule.max, step: rule.step };
   const both = ["range", "number"].map((type) => el("input", { ...range, type, "aria-label": rule.name, oninput: (event) => change(rule, event.target.value), onchange: show }));
   parts[rule.key] = { range: both[0], number: both[1] };
-  return [el("label", {}, rule.name), ...both, el("span", { class: "soft hint" }, rule.hint)];
+  return el("div", { class: "rule" }, el("label", {}, rule.name), both, el("span", { class: "soft hint" }, rule.hint));
 }
 
 function build() {
@@ -91,7 +91,7 @@ function build() {
   const heads = el("tr", {}, el("th", {}, "token"), el("th", { class: "n raw" }, "logit"), el("th", {}, ""), el("th", { class: "n" }, "probability"), parts.total,
     el("th", { class: "n raw" }, "expected"));
   main.replaceChildren(
-    el("div", { class: "settings" }, RULES.flatMap(control)), parts.told,
+    el("div", { class: "settings" }, RULES.map(control)), parts.told,
     el("div", { class: "draws" }, [1, 100, 10000].map((times) => button(times === 1 ? "draw a token" : `draw ${times}`, () => draw(times))),
       button("start again", () => { forget(); parts.drawn.textContent = ""; show(); }), themeButton(show), parts.drawn),
     el("div", { class: "box" }, el("table", { class: "bars" }, el("caption", { class: "soft" }, "the most probable next tokens; what a rule has cut is hatched"), el("thead", {}, heads), parts.body)));

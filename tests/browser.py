@@ -1,0 +1,106 @@
+"""Chromium for the tests of pages: offline, and whatever goes wrong in a page fails the test that opened it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+FLAGS = (
+    "--no-sandbox --disable-gpu --disable-background-networking --disable-component-update --disable-sync "
+    "--no-first-run"
+)
+PLACES = ("chromium", "chromium-browser", "google-chrome")
+
+
+def chromium() -> str:
+    """The browser: what CHROMIUM names, or one on the path; without any the test is skipped."""
+    named = os.environ.get("CHROMIUM")
+    found = [named] if named else [path for path in map(shutil.which, PLACES) if path]
+    if not found:
+        pytest.skip("no Chromium: install one, or name it in CHROMIUM")
+    return found[0]
+
+
+@contextmanager
+def browsing() -> Iterator[Any]:
+    """A browser."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    executable = chromium()
+    with playwright.sync_playwright() as running:
+        browser = running.chromium.launch(executable_path=executable, args=FLAGS.split())
+        yield browser
+        browser.close()
+
+
+@contextmanager
+def opened(
+    browser: Any, file: Path, *, width: int = 1400, height: int = 900, allowed: str = "", **context: Any
+) -> Iterator[Any]:
+    """The page in a file, with the network off; errors, messages, dialogs and requests of any kind fail.
+
+    Parameters
+    ----------
+    allowed : a part of the console messages that the test itself causes.
+    """
+    problems: list[str] = []
+    requests: list[str] = []
+    of = browser.new_context(viewport={"width": width, "height": height}, offline=True, **context)
+    page = of.new_page()
+    page.set_default_timeout(10_000)
+    page.on("console", lambda message: problems.append(f"console: {message.text}"))
+    page.on("pageerror", lambda error: problems.append(f"error: {error}"))
+    page.on("dialog", lambda dialog: (problems.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+    page.on("request", lambda request: requests.append(request.url))
+    page.goto(file.as_uri())
+    yield page
+    of.close()
+    assert [x for x in problems if not (allowed and x.startswith("console: ") and allowed in x)] == []
+    assert requests == [file.as_uri()]
+
+
+def overflow(page: Any) -> int:
+    """By how many pixels the page is wider than its window."""
+    return int(page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth"))
+
+
+def luminance(color: tuple[float, ...]) -> float:
+    """Relative luminance of sRGB in 0 to 255, as in the Web Content Accessibility Guidelines 2."""
+    parts = [c / 255 / 12.92 if c / 255 <= 0.04045 else ((c / 255 + 0.055) / 1.055) ** 2.4 for c in color]
+    return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
+
+
+def contrast(one: tuple[float, ...], other: tuple[float, ...]) -> float:
+    """From 1 (none) to 21 (black on white)."""
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+TEXTS = """() => {
+  const rgb = (text) => text.match(/[\\d.]+/g).map(Number);
+  const behind = (node) => {
+    for (let at = node; at; at = at.parentElement) {
+      const color = rgb(getComputedStyle(at).backgroundColor);
+      if (color.length < 4 || color[3] > 0) return color.slice(0, 3);
+    }
+    return [255, 255, 255];
+  };
+  const texts = [];
+  for (const node of document.querySelectorAll("body *")) {
+    const own = [...node.childNodes].some((part) => part.nodeType === 3 && part.data.trim());
+    if (!own || ["SCRIPT", "NOSCRIPT", "STYLE"].includes(node.tagName) || !node.getClientRects().length) continue;
+    if (node.disabled || node.ownerSVGElement) continue;
+    texts.push([node.textContent.slice(0, 30), rgb(getComputedStyle(node).color).slice(0, 3), behind(node)]);
+  }
+  return texts;
+}"""
+
+
+def texts(page: Any) -> list[tuple[str, tuple[float, ...], tuple[float, ...]]]:
+    """Every text that is shown: its beginning, its colour, and what it stands on."""
+    return [(text, tuple(color), tuple(behind)) for text, color, behind in page.evaluate(TEXTS)]

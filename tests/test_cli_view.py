@@ -1,0 +1,65 @@
+"""minibiogpt view as it is typed."""
+
+from __future__ import annotations
+
+import webbrowser
+from pathlib import Path
+
+import pytest
+
+from minibiogpt import BioGptForCausalLM
+from minibiogpt.cli import main
+from minibiogpt.view import Stepper
+
+TEXT = "Ibuprofen is best used for"
+
+
+def test_the_page_is_the_steppers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "page.html"
+    assert main(["view", TEXT, "--layer", "2", "--dtype", "float64", "--theme", "dark", "--output", str(file)]) == 0
+    assert capsys.readouterr() == (f"{file}\n", "")
+    model = BioGptForCausalLM.from_pretrained("demo", dtype="float64")
+    assert file.read_text(encoding="utf-8") == Stepper(model, TEXT, layer=2, theme="dark").html
+
+
+def test_the_default_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["view", TEXT, "--layer", "1"]) == 0
+    assert capsys.readouterr().out == "layer-1.html\n"
+    assert [file.name for file in tmp_path.iterdir()] == ["layer-1.html"]
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], there: bool) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(webbrowser, "open", lambda url: asked.append(url) or there)
+    file = tmp_path / "a page.html"
+    assert main(["view", TEXT, "--open", "--output", str(file)]) == (0 if there else 2)
+    assert asked == [file.resolve().as_uri()]
+    assert ("a browser must be there" in capsys.readouterr().err) is not there
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["x", "--layer", "4"], "layer must be a whole number, 0 to 3; found 4"),
+        (["x", "y"], "a page must be of one text; found 2"),
+        (["x", "--theme", "blue"], "theme must be one of auto, light, dark"),
+        (["x", "--max-megabytes", "0.1"], "a page must have at most 0.1 megabytes"),
+        (["x", "--max-megabytes", "nan"], "a page must have at most nan megabytes"),
+        (["x", "--output", "FOLDER"], "must be a file, or new"),
+        (["x", "--model", "FOLDER"], "a tokenizer needs vocab.json"),
+        (["x", "--dtype", "float16"], "use backend cupy for float16"),
+        (["word " * 300], "at most N = 256 real positions"),
+    ],
+)
+def test_nonsense_is_one_line_and_exit_code_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, words: list[str], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["view", *(str(tmp_path) if word == "FOLDER" else word for word in words)]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    (line,) = err.splitlines()
+    assert message in line
+    assert list(tmp_path.iterdir()) == []

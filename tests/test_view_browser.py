@@ -1,0 +1,410 @@
+"""The stepper in a browser: driven as a reader drives it, its numbers compared with the arrays, the network off."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from minibiogpt import BioGptConfig, BioGptForCausalLM, BioGptTokenizer
+from minibiogpt.view import Stepper
+from minibiogpt.view.colors import PALETTES
+from tests import small
+from tests.browser import browsing, contrast, luminance, opened, overflow, texts
+from tests.budgets import LANE_A
+from tests.configs import CONFIGS
+from tests.test_view import HOSTILE, TEXT, demo
+
+STEPS = 20
+READBACK = "willReadFrequently"  # what Chromium says when a test reads pixels
+LONG = "Ibuprofen is best used for pain and fever, metformin is the first drug for type 2 diabetes, and insulin lowers."
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with browsing() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return Stepper(demo(), TEXT, layer=1).save(tmp_path_factory.mktemp("view") / "page.html")
+
+
+def shown(page: Any) -> str:
+    """The number in full."""
+    return str(page.locator(".readout b").inner_text())
+
+
+def title(page: Any) -> str:
+    return str(page.locator("h2").inner_text())
+
+
+def point(page: Any, row: int, col: int, *, click: bool = False) -> None:
+    """Put the mouse on the middle of a cell, having scrolled there."""
+    place = page.evaluate(
+        """([row, col]) => { parts.map.reveal({ row, col }); parts.map.canvas.scrollIntoView({ block: "nearest" });
+        const box = parts.map.canvas.getBoundingClientRect();
+        const m = parts.map.matrix;
+        return [box.left + (col + 0.5) * box.width / m.columns, box.top + (row + 0.5) * box.height / m.rows]; }""",
+        [row, col],
+    )
+    page.mouse.move(*place)
+    if click:
+        page.mouse.click(*place)
+
+
+def matrix(stepper: Stepper, step: int, head: int) -> np.ndarray:
+    x = stepper.trace[stepper.steps[step].name][0]
+    return x[head] if x.ndim == 3 else x
+
+
+def test_the_cell_under_the_pointer_is_told_in_full(browser: Any, file: Path) -> None:
+    stepper, rng = Stepper(demo(), TEXT, layer=1), np.random.default_rng(0)
+    with opened(browser, file) as page:
+        for step in range(STEPS):
+            page.evaluate("([step, head]) => { goTo(step); setHead(head); }", [step, step % 4])
+            x = matrix(stepper, step, step % 4)
+            for row, col in zip(rng.integers(0, x.shape[0], 3), rng.integers(0, x.shape[1], 3), strict=True):
+                point(page, int(row), int(col))
+                assert np.float32(shown(page)) == x[row, col], (stepper.steps[step].name, row, col)
+                index = [0, *([step % 4] if stepper.trace[stepper.steps[step].name].ndim == 4 else []), row, col]
+                assert page.locator(".readout .mono").nth(1).inner_text().strip() == str([int(i) for i in index])
+
+
+def test_away_from_the_picture_the_chosen_cell_is_told_again(browser: Any, file: Path) -> None:
+    with opened(browser, file) as page:
+        page.evaluate("goTo(8)")
+        chosen = shown(page)
+        point(page, 0, 0)
+        assert shown(page) != chosen
+        page.mouse.move(0, 0)
+        assert shown(page) == chosen
+
+
+EVERY = """(cells) => data.steps.flatMap((step, i) => {
+  goTo(i);
+  const { rows, columns } = matrixNow();
+  const found = [];
+  for (let head = 0; head < (byHead(step) ? data.heads : 1); head++) {
+    for (let n = 0; n < cells; n++) {
+      setHead(head);
+      moveTo((n * 5 + head) % rows, (n * 7 + head * 3) % columns, true);
+      found.push([step.name, parts.origin.dataset.computed, parts.origin.dataset.value, parts.origin.dataset.good]);
+    }
+  }
+  return found;
+})"""
+
+
+def check_origins(browser: Any, stepper: Stepper, file: Path, cells: int) -> None:
+    """What the page computes anew is what the array holds, on every step and head."""
+    stepper.save(file)
+    with opened(browser, file) as page:
+        found = page.evaluate(EVERY, cells)
+    assert len(found) >= STEPS * cells
+    assert {name for name, *_ in found} == {step.name for step in stepper.steps}
+    for name, computed, value, good in found:
+        x = stepper.trace[name]
+        largest = abs(np.where(x <= -1e30, 0, x)).max()
+        assert good == "true", (name, computed, value)
+        assert computed != "", name
+        if stepper.model.dtype == "float64" and float(value) > -1e30:
+            assert abs(float(computed) - float(value)) <= LANE_A * largest, (name, computed, value)
+
+
+@pytest.mark.parametrize("layer", [0, 3])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_where_each_number_comes_from_is_true(browser: Any, tmp_path: Path, dtype: str, layer: int) -> None:
+    check_origins(browser, Stepper(demo(dtype), TEXT, layer=layer), tmp_path / "page.html", 9)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_where_it_comes_from_in_every_kind_of_model(browser: Any, tmp_path: Path, name: str) -> None:
+    config = BioGptConfig(**CONFIGS[name], initializer_range=0.3)
+    model = BioGptForCausalLM.from_config(config, seed=1, dtype="float64")
+    check_origins(browser, Stepper(model, [2, 5, 9, 7, 11]), tmp_path / "page.html", 5)
+
+
+def test_where_it_comes_from_behind_padding_and_head_masks(browser: Any, tmp_path: Path) -> None:
+    given = {"attention_mask": small.left_mask(rows=1), "head_mask": [1, 0.5, 0]}
+    stepper = Stepper(small.model(), small.ids(rows=1), layer=1, **given)
+    check_origins(browser, stepper, tmp_path / "page.html", 25)
+    with opened(browser, tmp_path / "page.html") as page:
+        page.evaluate("() => { goTo(9); setHead(0); moveTo(3, 1, true); }")
+        assert "position 1 is padding" in page.locator(".origin").inner_text()
+        page.evaluate("moveTo(0, 1, true)")
+        assert "comes later than" in page.locator(".origin").inner_text()
+        page.evaluate("() => { goTo(10); moveTo(0, 1, true); }")
+        assert "This row may see nothing" in page.locator(".origin").inner_text()
+        page.evaluate("() => { goTo(11); setHead(1); }")
+        assert "multiplies head 1.1 by 0.5" in page.locator(".origin").inner_text()
+
+
+def test_a_number_that_is_wrong_is_called_so(browser: Any, file: Path) -> None:
+    spoil = """(step) => { goTo(step); setHead(0); moveTo(0, 0, true);
+      const before = parts.origin.dataset.good, { numbers } = arrayNow(), right = numbers[0];
+      numbers[0] += 0.01 * limitsOf(arrayNow(), marksOf(stepNow())).limit;
+      moveTo(0, 0, true);
+      numbers[0] = right;
+      return [before, parts.origin.dataset.good, document.querySelector(".verdict .bad")?.textContent]; }"""
+    with opened(browser, file) as page:
+        for step in range(STEPS):
+            assert page.evaluate(spoil, step) == ["true", "false", "✗ another number: something is wrong"]
+
+
+def test_the_products_of_q_and_k_are_listed_and_add_up(browser: Any, file: Path) -> None:
+    stepper = Stepper(demo(), TEXT, layer=1)
+    q, k = (stepper.trace[f"layers.1.self_attn.{name}"][0, 2].astype(float) for name in "qk")
+    with opened(browser, file) as page:
+        page.evaluate("() => { goTo(8); setHead(2); moveTo(5, 3, true); }")
+        rows = page.locator(".terms tbody tr").all()
+        found = np.array([[float(cell) for cell in row.locator("td").all_inner_texts()[1:4]] for row in rows])
+    want = np.stack([q[5], k[3], q[5] * k[3]], axis=1)
+    assert found.shape == want.shape
+    assert (abs(found - want) <= 0.5e-3 * abs(want)).all()  # four digits are shown
+
+
+def test_keys_go_through_all_steps(browser: Any, file: Path) -> None:
+    names = [step.name for step in Stepper(demo(), TEXT, layer=1).steps]
+    with opened(browser, file) as page:
+        for i, name in enumerate(names):
+            assert title(page) == f"{i + 1}. {name}"
+            assert page.locator("nav [aria-current]").get_attribute("title") == name
+            page.keyboard.press("ArrowRight")
+        assert title(page) == f"20. {names[-1]}"
+        page.keyboard.press("ArrowLeft")
+        assert title(page) == f"19. {names[-2]}"
+        page.keyboard.press("Home")
+        assert title(page) == f"1. {names[0]}"
+        page.keyboard.press("End")
+        assert title(page) == f"20. {names[-1]}"
+
+
+def test_keys_choose_head_token_and_cell(browser: Any, file: Path) -> None:
+    def state(*names: str) -> list[Any]:
+        return [page.evaluate(f"state.{name}") for name in names]
+
+    with opened(browser, file) as page:
+        page.evaluate("goTo(10)")
+        last = state("row")[0]
+        page.keyboard.press("]")
+        assert state("head") == [1]
+        assert page.locator(".heads [aria-pressed=true]").inner_text() == "1.1"
+        page.keyboard.press("[")
+        page.keyboard.press("[")
+        assert state("head") == [3]
+        page.keyboard.press(",")
+        assert state("row", "pinned") == [last - 1, False]
+        page.keyboard.press(".")
+        assert state("row") == [last]
+        page.evaluate("moveTo(3, 1)")
+        page.keyboard.press("Shift+ArrowUp")
+        page.keyboard.press("Shift+ArrowLeft")
+        assert state("row", "col", "pinned") == [2, 0, True]
+        assert "pinned" in page.locator(".readout").inner_text()
+        page.keyboard.press("Escape")
+        assert state("pinned") == [False]
+        page.keyboard.press("?")
+        assert "previous and next head" in page.locator("dialog").inner_text()
+        page.keyboard.press("Escape")
+        assert page.locator("dialog").count() == 0
+
+
+def test_the_mouse_can_do_the_same(browser: Any, file: Path) -> None:
+    with opened(browser, file) as page:
+        page.get_by_role("button", name="next step").click()
+        assert title(page).startswith("2. ")
+        page.get_by_role("button", name="previous step").click()
+        assert page.get_by_role("button", name="previous step").is_disabled()
+        page.get_by_role("slider", name="step").fill("8")
+        assert title(page) == "9. layers.1.self_attn.scores"
+        page.locator(".equation button", has_text="k").click()
+        assert title(page) == "7. layers.1.self_attn.k"
+        page.locator(".symbols button").click()
+        assert title(page) == "4. layers.1.self_attn.k_proj"
+        page.locator("nav button", has_text="probs").click()
+        page.get_by_role("button", name="head 1.2").click()
+        assert page.evaluate("state.head") == 2
+        point(page, 4, 2, click=True)
+        assert page.locator(".marker.loose").count() == 0
+        pinned = page.locator(".origin").inner_text()
+        value = shown(page)
+        point(page, 5, 3)
+        assert shown(page) != value
+        assert page.locator(".origin").inner_text() == pinned
+        page.keyboard.press("ArrowRight")
+        assert page.evaluate("[state.row, state.col, state.head]") == [4, 2, 2]
+        page.mouse.move(0, 0)
+        assert "pinned" in page.locator(".readout").inner_text()
+
+
+def test_the_colours_are_those_of_the_numbers(browser: Any, file: Path) -> None:
+    stepper = Stepper(demo(), TEXT, layer=1)
+
+    def mixed(anchors: list[str], x: float) -> np.ndarray:
+        rgb = [[int(color[i : i + 2], 16) for i in (1, 3, 5)] for color in anchors]
+        places = np.linspace(0, 1, len(rgb))
+        return np.array([np.interp(x, places, channel) for channel in zip(*rgb, strict=True)])
+
+    pixel = """([row, col]) => { const c = parts.map.canvas, m = parts.map.matrix;
+      const at = [(col + 0.5) * c.width / m.columns, (row + 0.5) * c.height / m.rows].map(Math.floor);
+      return [...c.getContext("2d").getImageData(...at, 1, 1).data].slice(0, 3); }"""
+    for scheme, signed in (("light", "signed"), ("dark", "signedDark")):
+        with opened(browser, file, color_scheme=scheme, allowed=READBACK) as page:
+            for step, palette in ((8, signed), (10, "sequential"), (15, signed)):
+                page.evaluate("(step) => { goTo(step); setHead(1); }", step)
+                x, whole = matrix(stepper, step, 1), stepper.trace[stepper.steps[step].name]
+                limit = page.evaluate("limitsOf(arrayNow(), marksOf(stepNow())).limit")
+                assert limit <= abs(whole).max()
+                for row, col in ((3, 3), (5, 2), (6, 0), (4, 1)):
+                    place = x[row, col] if palette == "sequential" else 0.5 + x[row, col] / limit / 2
+                    want = mixed(PALETTES[palette], float(np.clip(place, 0, 1)))
+                    got = page.evaluate(pixel, [row, col])
+                    assert abs(got - want).max() <= 1, (scheme, step, row, col)  # a channel is a whole number
+
+
+def test_hidden_cells_are_hatched_and_told(browser: Any, file: Path) -> None:
+    colours = """([row, col]) => { const c = parts.map.canvas, m = parts.map.matrix, w = c.width / m.columns;
+      const d = c.getContext("2d").getImageData(col * w + 2, row * w + 2, w - 4, w - 4).data;
+      return new Set(Array.from({ length: d.length / 4 }, (_, i) => d.slice(4 * i, 4 * i + 3).join())).size; }"""
+    with opened(browser, file, allowed=READBACK) as page:
+        for step in (9, 10, 11):
+            page.evaluate(f"goTo({step})")
+            assert page.evaluate(colours, [2, 5]) > 1
+            assert page.evaluate(colours, [5, 2]) == 1
+            point(page, 2, 5)
+            assert "(hidden by the mask)" in page.locator(".readout").inner_text()
+            assert "hidden by the mask" in page.locator(".legend").inner_text()
+        page.evaluate("goTo(8)")
+        assert page.evaluate(colours, [2, 5]) == 1
+        assert "hidden" not in page.locator(".legend").inner_text()
+
+
+def test_each_picture_is_told_in_words(browser: Any, file: Path) -> None:
+    stepper = Stepper(demo(), TEXT, layer=1)
+    with opened(browser, file) as page:
+        for step in range(STEPS):
+            page.evaluate(f"goTo({step})")
+            text = page.locator("figcaption").inner_text()
+            assert page.locator(".map canvas").get_attribute("aria-label") == text
+            x = stepper.trace[stepper.steps[step].name]
+            x = x[x > -1e30]
+            found = re.search(r"Smallest (\S+) .*largest (\S+) \(", text)
+            assert found
+            if step not in (10, 11):  # there, what is hidden is 0, and no number of its own
+                assert float(found[1]) == pytest.approx(x.min(), rel=1e-3)  # four digits are shown
+            assert float(found[2]) == pytest.approx(x.max(), rel=1e-3)
+        page.evaluate("() => { goTo(10); setHead(3); }")
+        probs = stepper.trace["layers.1.self_attn.probs"][0, 3]
+        labels = [token["label"] for token in page.evaluate("data.tokens")]
+        for row, label in enumerate(labels):
+            assert f"“{label}” at “{labels[probs[row].argmax()]}”" in page.locator("figcaption").inner_text()
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_a_text_is_shown_as_text(browser: Any, tmp_path: Path, text: str) -> None:
+    stepper = Stepper(demo(), text)
+    stepper.save(tmp_path / "page.html")
+    with opened(browser, tmp_path / "page.html") as page:
+        plain = re.sub("[\ud800-\udfff]", "\ufffd", text).replace("\x00", "\ufffd")
+        assert page.locator("p.text").evaluate("(p) => p.textContent") == plain
+        assert page.title() == "Layer 0 of BioGPT, step by step"
+        pieces = BioGptTokenizer.from_pretrained("demo").convert_ids_to_tokens(stepper.ids)
+        page.evaluate("goTo(10)")
+        labels = page.locator(".down span").evaluate_all("(all) => all.map((span) => span.textContent)")
+        assert len(labels) == len(pieces)
+        for label, piece in zip(labels, pieces, strict=True):
+            assert (
+                label.removesuffix("·") == piece.removesuffix("</w>").encode("utf-8", "replace").decode()
+                or "\ufffd" in label
+            )
+        assert page.locator("script").count() == 2
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1400])
+def test_nothing_is_wider_than_the_window_and_all_can_be_read(
+    browser: Any, tmp_path: Path, width: int, scheme: str
+) -> None:
+    Stepper(demo(), LONG).save(tmp_path / "page.html")
+    with opened(browser, tmp_path / "page.html", width=width, color_scheme=scheme) as page:
+        paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert (luminance(tuple(map(float, re.findall(r"\d+", paper)[:3]))) < 0.2) is (scheme == "dark")
+        for step in range(STEPS):
+            page.evaluate(f"goTo({step})")
+            assert overflow(page) == 0, step
+            found = texts(page)
+            assert len(found) > 40
+            assert [text for text in found if contrast(*text[1:]) < 4.5] == [], step
+
+
+def test_the_theme_button_overrides_the_system(browser: Any, file: Path) -> None:
+    with opened(browser, file, color_scheme="dark") as page:
+        paper = "getComputedStyle(document.body).backgroundColor"
+        dark = page.evaluate(paper)
+        page.locator("#theme").click()
+        assert page.locator("#theme").inner_text() == "theme: light"
+        assert page.evaluate(paper) == "rgb(255, 255, 255)" != dark
+        page.locator("#theme").click()
+        assert page.evaluate(paper) == dark
+        page.locator("#theme").click()
+        assert page.locator("#theme").inner_text() == "theme: auto"
+
+
+def test_tab_reaches_everything_and_the_focus_is_seen(browser: Any, file: Path) -> None:
+    with opened(browser, file) as page:
+        page.evaluate("goTo(8)")
+        reached = []
+        for _ in range(70):
+            page.keyboard.press("Tab")
+            name, style, width = page.evaluate(
+                "(() => { const e = document.activeElement, s = getComputedStyle(e);"
+                "return [e.tagName + ' ' + (e.getAttribute('aria-label') ?? e.textContent), s.outlineStyle, s.outlineWidth]; })()"
+            )
+            if name.startswith("BODY"):
+                break
+            assert (style, width) != ("none", "0px"), name
+            reached.append(name)
+        wanted = ["previous step", "step", "next step", "theme", "keyboard", "fc1", "head 1.3", "layers.1.self_attn.scores, head",
+                  "copy the numbers", "the terms", "source of"]  # fmt: skip
+        assert [word for word in wanted if not any(word in name for name in reached)] == []
+
+
+def test_numbers_are_copied_or_can_be(browser: Any, file: Path) -> None:
+    stepper = Stepper(demo(), TEXT, layer=1)
+    with opened(browser, file, permissions=["clipboard-read", "clipboard-write"]) as page:
+        page.evaluate("() => { goTo(10); setHead(2); }")
+        page.get_by_role("button", name="copy the numbers").click()
+        page.get_by_text("copied", exact=True).wait_for()
+        lines = page.evaluate("navigator.clipboard.readText()").splitlines()
+        assert lines[0].split("\t")[:2] == ["layers.1.self_attn.probs", "</s>"]
+        got = np.array([line.split("\t")[1:] for line in lines[1:]]).astype("float32")
+        assert (got == stepper.trace["layers.1.self_attn.probs"][0, 2]).all()
+    with opened(browser, file) as page:
+        page.evaluate("() => { navigator.clipboard.writeText = () => Promise.reject(new Error('refused')); }")
+        page.get_by_role("button", name="as JSON").click()
+        assert '"name":"layers.0"' in page.locator("dialog textarea").input_value()
+
+
+def test_a_frame_in_a_notebook_shows_it(browser: Any, tmp_path: Path) -> None:
+    frame = Stepper(demo(), TEXT)._repr_html_()
+    (tmp_path / "notebook.html").write_text(f"<!doctype html><meta charset=utf-8><body>{frame}", encoding="utf-8")
+    with opened(browser, tmp_path / "notebook.html") as page:
+        inner = page.frame_locator("iframe")
+        inner.get_by_role("button", name="next step").click()
+        assert inner.locator("h2").inner_text() == "2. layers.0.self_attn_layer_norm"
+        inner.get_by_role("button", name="as JSON").click()
+        inner.get_by_role("status").filter(has_text="cop").wait_for()
+
+
+def test_the_policy_forbids_the_network(browser: Any, file: Path) -> None:
+    with opened(browser, file, allowed="Content Security Policy") as page:
+        found = page.evaluate("fetch('https://example.org').then(() => 'reached', (error) => error.name)")
+        assert found == "TypeError"
+    with pytest.raises(AssertionError), opened(browser, file) as page:  # such a message fails any other test
+        page.evaluate("fetch('https://example.org').catch(() => 0)")
