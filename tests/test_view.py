@@ -226,7 +226,7 @@ def test_the_tokenizer_is_that_of_the_models_folder(tmp_path: Path) -> None:
     assert told(Stepper(model, ids).html) == want
     assert told(Stepper(model, ids[0].tolist()).html) == want
     assert told(Stepper(model, ids.tolist()).html) == want
-    assert [token["label"] for token in want["tokens"]][0] == "</s>"
+    assert want["tokens"][0]["label"] == "</s>"
     assert [token["id"] for token in want["tokens"]] == ids[0].tolist()
     model.save_pretrained(tmp_path)
     bare = BioGptForCausalLM.from_pretrained(tmp_path)

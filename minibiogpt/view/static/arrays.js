@@ -37,8 +37,16 @@ function matrixOf(array, head = 0) {
 const MARK = -1e30; // below this a score is the mark of what is hidden, in every dtype but float16
 const isMark = (x) => x <= MARK || x === data.lowest;
 
-/** The places of the smallest and the largest, and the limit of a scale symmetric about 0, of all that is not hidden. */
+const limits = new Map();
+
+/** What reckonLimits finds out, once for each array: it sorts. */
 function limitsOf(array, marks = array) {
+  if (!limits.has(array)) limits.set(array, reckonLimits(array, marks));
+  return limits.get(array);
+}
+
+/** The places of the smallest and the largest, and the limit of a scale symmetric about 0, of all that is not hidden. */
+function reckonLimits(array, marks) {
   const numbers = array.numbers, sizes = [];
   let low = -1, high = -1;
   for (let i = 0; i < numbers.length; i++) {

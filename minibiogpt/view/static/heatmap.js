@@ -11,12 +11,12 @@ function rampOf(anchors) {
 }
 
 /** {color: number to [r, g, b], ends}: of what is never negative from 0 to 1, of all else symmetric about 0. */
-function scaleOf(array, probabilities) {
+function scaleOf(array, marks, probabilities) {
   if (probabilities) {
     const ramp = rampOf(data.colors.sequential);
     return { color: ramp, ramp, ends: ["0", "", "1"] };
   }
-  const { limit, clipped } = limitsOf(array);
+  const { limit, clipped } = limitsOf(array, marks);
   const ramp = rampOf(isDark() ? data.colors.signedDark : data.colors.signed);
   const beyond = clipped ? " and beyond" : "";
   return {

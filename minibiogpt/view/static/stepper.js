@@ -95,7 +95,7 @@ function show() {
 
 function showPicture() {
   const step = stepNow(), array = arrayNow(), matrix = matrixNow();
-  const scale = scaleOf(array, isProbability(step)), hidden = hiddenOf(step, state.head);
+  const scale = scaleOf(array, marksOf(step), isProbability(step)), hidden = hiddenOf(step, state.head);
   showHeads(step, array, scale);
   parts.map.draw(matrix, scale, hidden, labelsOf(step, matrix), main.querySelector(".step").clientWidth);
   const anyHidden = ["mask", "softmax", "headmask"].includes(step.kind) && data.tokens.some((_, s) => hidden(0, s));
