@@ -99,20 +99,20 @@ class HeatMap {
     this.canvas.addEventListener("click", (event) => pick(this.cellAt(event)));
   }
 
-  /** labels: {down: texts, across: texts, or ticks [{at, text}], corner}; room: CSS pixels across. */
+  /** labels: {down: texts, across: texts, or groups of columns {size, name}, or null; corner}; room: CSS pixels across. */
   draw(matrix, scale, hidden, labels, room) {
     this.matrix = matrix;
-    const names = Array.isArray(labels.across);
+    const names = Array.isArray(labels.across); // then rows and columns are tokens, and the cells are square
     const left = Math.min(136, 20 + 7 * Math.max(...labels.down.map((text) => text.length)));
     const free = Math.max(120, room - left - 18);
-    const least = names ? 13 : 3;
-    this.wide = Math.min(names ? 36 : 16, Math.max(least, Math.floor(free / matrix.columns)));
+    const fit = names ? Math.min(free / matrix.columns, 480 / matrix.rows) : free / matrix.columns;
+    this.wide = Math.min(names ? 36 : 16, Math.max(names ? 13 : 3, Math.floor(fit)));
     this.tall = names ? this.wide : Math.min(26, Math.max(15, Math.floor(420 / matrix.rows)));
     paint(this.canvas, matrix, scale, hidden, this.wide * matrix.columns, this.tall * matrix.rows);
     this.down.replaceChildren(...labels.down.map((text) => el("span", { style: `height:${this.tall}px`, dir: "auto" }, named(text))));
     this.corner.textContent = labels.corner;
     if (names) this.nameColumns(labels.across);
-    else this.tickColumns(labels.ticks, labels.across);
+    else this.tickColumns(labels.across);
   }
 
   nameColumns(texts) {
@@ -123,10 +123,14 @@ class HeatMap {
     }, named(text))));
   }
 
-  tickColumns(ticks) {
+  /** A tick at the first column of each group, or wherever there is room for a number. */
+  tickColumns(groups) {
+    const every = groups ? groups.size : [4, 8, 16, 32, 64].find((n) => n * this.wide >= 48) ?? 64;
+    const name = groups ? groups.name : (i) => String(i * every);
+    const ticks = Array.from({ length: Math.ceil(this.matrix.columns / every) }, (_, i) =>
+      el("span", { class: "tick", style: `left:${i * every * this.wide}px` }, every * this.wide < 24 && i % 4 ? "" : name(i)));
     this.across.style.height = "20px";
-    this.across.replaceChildren(...ticks.map(({ at, text }) =>
-      el("span", { class: "tick", style: `left:${at * this.wide}px` }, text)));
+    this.across.replaceChildren(...ticks);
   }
 
   cellAt(event) {

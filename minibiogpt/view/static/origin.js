@@ -55,8 +55,8 @@ function showOrigin(box, step, at, value) {
     sum.unshift(["computed here, in float64", exact(computed)]);
     if (computed !== value) sum.push(["difference", rough(computed - value, 3)]);
   }
-  const sign = verdict.good ? "✓ " : "✗ ";
-  const told = el("p", { class: verdict.good ? "good" : "bad" }, computed === null ? "" : sign, verdict.text);
+  const sign = computed === null ? "" : verdict.good ? "✓ " : "✗ ";
+  const told = el("p", { class: computed === null ? "soft" : verdict.good ? "good" : "bad" }, sign, verdict.text);
   box.replaceChildren(...[
     el("h3", {}, "Where this number comes from"),
     el("p", { class: "mono equation-small" }, step.equation),

@@ -97,7 +97,7 @@ function showPicture() {
   const step = stepNow(), array = arrayNow(), matrix = matrixNow();
   const scale = scaleOf(array, marksOf(step), isProbability(step)), hidden = hiddenOf(step, state.head);
   showHeads(step, array, scale);
-  parts.map.draw(matrix, scale, hidden, labelsOf(step, matrix), main.querySelector(".step").clientWidth);
+  parts.map.draw(matrix, scale, hidden, labelsOf(step), main.querySelector(".step").clientWidth);
   const anyHidden = ["mask", "softmax", "headmask"].includes(step.kind) && data.tokens.some((_, s) => hidden(0, s));
   parts.scale.replaceChildren(legendOf(scale, anyHidden));
   const text = pictureText(step, array, matrix, hidden);
@@ -110,8 +110,7 @@ function showPicture() {
 function showHeads(step, array, scale) {
   const buttons = byHead(step) ? Array.from({ length: data.heads }, (_, head) => {
     const small = matrixOf(array, head), canvas = el("canvas", { "aria-hidden": "true" });
-    const wide = Math.min(64, Math.max(36, small.columns * 4));
-    paint(canvas, small, scale, hiddenOf(step, head), wide, 40);
+    paint(canvas, small, scale, hiddenOf(step, head), isToken(step.axes.at(-1)) ? 44 : 64, 44);
     return el("button", {
       type: "button", "aria-pressed": String(head === state.head), "aria-label": `head ${headName(head)}`, onclick: () => setHead(head),
     }, canvas, headName(head));
@@ -120,15 +119,12 @@ function showHeads(step, array, scale) {
   parts.heads.replaceChildren(...buttons);
 }
 
-function labelsOf(step, matrix) {
+function labelsOf(step) {
   const [down, across] = step.axes.slice(-2);
   const labels = { down: data.tokens.map((token) => token.label), corner: `${down} ↓ ${across} →` };
   if (isToken(across)) return { ...labels, across: labels.down };
-  const whole = ["context", "q_proj", "k_proj", "v_proj"].some((name) => step.name.endsWith(`self_attn.${name}`));
-  const every = whole ? data.headSize : [8, 16, 32, 64, 128, 256, 512].find((n) => matrix.columns / n <= 16) ?? 1024;
-  const ticks = [];
-  for (let at = 0; at < matrix.columns; at += every) ticks.push({ at, text: whole ? `head ${headName(at / every)}` : String(at) });
-  return { ...labels, ticks: whole && every * parts.map.wide < 24 ? ticks.map((tick) => ({ ...tick, text: tick.text.slice(5) })) : ticks };
+  const heads = /self_attn\.(context|[qkv]_proj)$/.test(step.name); // each head has columns of its own
+  return { ...labels, across: heads ? { size: data.headSize, name: (i) => `head ${headName(i)}` } : null };
 }
 
 /** What the picture shows, in words. */
@@ -227,9 +223,9 @@ function markedInSight(box) {
 }
 
 function numbersNow() {
-  const step = stepNow(), matrix = matrixNow(), labels = labelsOf(step, matrix);
+  const step = stepNow(), matrix = matrixNow(), labels = labelsOf(step);
   return { name: step.name, head: byHead(step) ? state.head : null, rows: labels.down, dtype: arrayNow().dtype,
-    columns: labels.across ?? Array.from({ length: matrix.columns }, (_, j) => j),
+    columns: isToken(step.axes.at(-1)) ? labels.across : Array.from({ length: matrix.columns }, (_, j) => j),
     numbers: Array.from({ length: matrix.rows }, (_, i) => Array.from(matrix.row(i))) };
 }
 
