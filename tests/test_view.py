@@ -288,30 +288,6 @@ def test_masks_are_told() -> None:
     assert (scores[0, :, 2:, :2] == data["lowest"]).all()
 
 
-@pytest.mark.parametrize(
-    ("given_", "message"),
-    [
-        ({"logits": np.zeros((2, 3))}, r"one row of numbers, \(V,\); found shape \(2, 3\)"),
-        ({"logits": [1.0]}, "found list"),
-        ({"logits": np.array([])}, "found shape"),
-        ({"logits": np.array([np.nan, 1])}, "no NaN"),
-        ({"logits": np.array([np.inf, 1])}, "a largest number"),
-        ({"logits": np.array([-np.inf])}, "only -inf"),
-        ({"logits": np.zeros(3), "top": 0}, "top must be a whole number, 1 or more; found 0"),
-        ({"logits": np.zeros(3), "seed": -1}, "seed must be"),
-        ({"logits": np.zeros(3), "theme": "blue"}, "theme must be one of"),
-    ],
-)
-def test_logits_that_are_none(given_: dict[str, Any], message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        Sampler(**given_).html  # noqa: B018
-
-
-def test_a_tokenizer_of_another_vocabulary_is_refused() -> None:
-    with pytest.raises(InputError, match="an id must be a whole number of the vocabulary"):
-        Sampler(np.zeros(99999), BioGptTokenizer.from_pretrained("demo"))
-
-
 @pytest.mark.parametrize("name", PALETTES)
 def test_colours_can_be_told_apart_by_lightness_alone(name: str) -> None:
     light = [luminance(tuple(int(color[i : i + 2], 16) for i in (1, 3, 5))) for color in PALETTES[name]]

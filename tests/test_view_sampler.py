@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from minibiogpt import BioGptTokenizer
+from minibiogpt.errors import InputError
 from minibiogpt.generation.config import GenerationConfig
 from minibiogpt.generation.rules import logits_processors
 from minibiogpt.ops import softmax
@@ -169,3 +170,27 @@ def test_pieces_are_shown_as_text(browser: Any, tmp_path: Path, text: str) -> No
         shown = page.locator(".bars tbody td:first-child").evaluate_all("(all) => all.map((td) => td.textContent)")
         assert [plain(one) for one in shown] == [plain(text), "</script>"]
         assert page.locator("script").count() == 2
+
+
+@pytest.mark.parametrize(
+    ("given_", "message"),
+    [
+        ({"logits": np.zeros((2, 3))}, r"one row of numbers, \(V,\); found shape \(2, 3\)"),
+        ({"logits": [1.0]}, "found list"),
+        ({"logits": np.array([])}, "found shape"),
+        ({"logits": np.array([np.nan, 1])}, "no NaN"),
+        ({"logits": np.array([np.inf, 1])}, "a largest number"),
+        ({"logits": np.array([-np.inf])}, "only -inf"),
+        ({"logits": np.zeros(3), "top": 0}, "top must be a whole number, 1 or more; found 0"),
+        ({"logits": np.zeros(3), "seed": -1}, "seed must be"),
+        ({"logits": np.zeros(3), "theme": "blue"}, "theme must be one of"),
+    ],
+)
+def test_logits_that_are_none(given_: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Sampler(**given_).html  # noqa: B018
+
+
+def test_a_tokenizer_of_another_vocabulary_is_refused() -> None:
+    with pytest.raises(InputError, match="an id must be a whole number of the vocabulary"):
+        Sampler(np.zeros(99999), BioGptTokenizer.from_pretrained("demo"))
