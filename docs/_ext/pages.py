@@ -1,0 +1,149 @@
+"""Pages that are made before Sphinx reads: copies of the notebooks, and the reference of every module, room by room.
+
+They lie in docs/notebooks and docs/api, which git ignores.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import minibiogpt
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "minibiogpt"
+# In the order of the data: page, title, modules and packages, the latter with all that is in them.
+ROOMS: list[tuple[str, str, str]] = [
+    ("model", "The forward pass", "config ops erf attention layers model heads cache inputs outputs labels"),
+    ("text", "Text and ids", "tokenizer moses bpe vocabulary offsets text"),
+    ("generation", "Generation", "generation"),
+    ("work", "Scores, vectors, labels", "scoring features tagging rows batching"),
+    ("trace", "Looking inside", "trace selection edits lens steps equations notes explain aliases view"),
+    ("golden", "Verifying", "golden"),
+    ("files", "Checkpoints and files", "pretrained checkpoint stored files hub convert fairseq pickled unpickle originals"),
+    ("backends", "Backends, memory, errors", "backend kernels cuda cublas memory checks errors"),
+    ("commands", "The command line", "cli"),
+    ("rest", "The rest", ""),  # what is new and has no room yet
+]  # fmt: skip
+
+
+def modules() -> list[str]:
+    """Every module of the package, "attention", "golden.case"; a package by its own name; none that is run."""
+    paths = [path.relative_to(PACKAGE) for path in sorted(PACKAGE.rglob("*.py"))]
+    names = [".".join(path.with_suffix("").parts).removesuffix("__init__").removesuffix(".") for path in paths]
+    return [name for name in names if name and name != "__main__"]
+
+
+def rooms() -> dict[str, list[str]]:
+    """{page: modules}, each module in one page."""
+    left, found = modules(), dict[str, list[str]]()
+    for page, _, names in ROOMS:
+        mine = [x for name in names.split() for x in left if x == name or x.startswith(f"{name}.")]
+        found[page] = left if page == "rest" else mine
+        left = [name for name in left if name not in found[page]]
+    return {page: mine for page, mine in found.items() if mine}
+
+
+def public() -> dict[str, str]:
+    """{public name: the module that has it}."""
+    return {name: getattr(minibiogpt, name).__module__ for name in minibiogpt.__all__}
+
+
+def about(module: str) -> str:
+    """The first line of a module's docstring."""
+    path = PACKAGE.joinpath(*module.split("."))
+    file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    return (ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or "").partition("\n")[0].replace("``", "`")
+
+
+def page_of(title: str, names: list[str]) -> str:
+    """One room: a table of its modules, then each."""
+    lines = [f"# {title}", "", "| module | |", "|---|---|"]
+    lines += [f"| [{name}](#minibiogpt.{name}) | {about(name).replace('|', chr(92) + '|')} |" for name in names]
+    for name in names:
+        lines += ["", f"## minibiogpt.{name}", ""]
+        elsewhere = [x for x, module in public().items() if module == f"minibiogpt.{name}"]
+        if elsewhere:
+            links = ", ".join(f"[{x}](#minibiogpt.{x})" for x in elsewhere)
+            lines += [f"Under the public names: {links}.", ""]
+        lines += ["```{eval-rst}", f".. automodule:: minibiogpt.{name}"]
+        lines += [f"   :exclude-members: {', '.join(elsewhere)}"] if elsewhere else []
+        lines += ["```"]
+    return "\n".join(lines) + "\n"
+
+
+def front_page(found: dict[str, list[str]]) -> str:
+    """The public names, and the way to the rooms."""
+    titles = {page: title for page, title, _ in ROOMS}
+    lines = ["# Reference", "", "What `minibiogpt` itself has comes first; then every module, in the order of the data.", ""]
+    lines += ["```{toctree}", ":maxdepth: 1", "", *found, "```", "", "| | modules |", "|---|---|"]
+    lines += [f"| [{titles[page]}]({page}.md) | {', '.join(f'`{x}`' for x in names)} |" for page, names in found.items()]
+    lines += ["", "## The public names", ""]
+    for name in minibiogpt.__all__:
+        kind = "autofunction" if not isinstance(getattr(minibiogpt, name), type) else "autoclass"
+        kind = "autoexception" if kind == "autoclass" and issubclass(getattr(minibiogpt, name), Exception) else kind
+        lines += ["", f"### {name}", "", "```{eval-rst}", f".. {kind}:: minibiogpt.{name}"]
+        lines += ["   :special-members: __call__"] if kind == "autoclass" and _is_called(name) else []
+        lines += ["```"]
+    return "\n".join(lines) + "\n"
+
+
+def _is_called(name: str) -> bool:
+    """Whether what a call of an object does is written down."""
+    call = vars(getattr(minibiogpt, name)).get("__call__")
+    return bool(call and call.__doc__)
+
+
+def written(path: Path, text: str) -> None:
+    """Only when it changes, so that Sphinx reads again what is new alone."""
+    if not path.is_file() or path.read_text(encoding="utf-8") != text:
+        path.write_text(text, encoding="utf-8")
+
+
+def only(folder: Path, names: set[str]) -> Path:
+    """The folder, without what an earlier build left in it."""
+    folder.mkdir(exist_ok=True)
+    for path in folder.iterdir():
+        if path.name not in names:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    return folder
+
+
+def relinked(text: str) -> str:
+    """Links of a notebook as seen from docs/notebooks, where its copy lies: pages are nearer, the rest farther."""
+    text = re.sub(r"(\]\(|\]:\s*)\.\./docs/", r"\1../", text)
+    return re.sub(r"(\]\(|\]:\s*)\.\./(?=(minibiogpt|tests|tools|README\.md|CHANGELOG\.md)\b)", r"\1../../", text)
+
+
+def copied(notebook: str) -> str:
+    """A notebook as the site shows it: the links of its text turned."""
+    data = json.loads(notebook)
+    for cell in data["cells"]:
+        if cell["cell_type"] == "markdown":
+            cell["source"] = relinked("".join(cell["source"]))
+    return json.dumps(data)
+
+
+def make(app: Any, config: Any = None) -> None:
+    docs, notebooks = Path(app.srcdir), sorted((ROOT / "notebooks").glob("*.ipynb"))
+    folder = only(docs / "notebooks", {*(path.name for path in notebooks), "index.md"})
+    for path in notebooks:
+        written(folder / path.name, copied(path.read_text(encoding="utf-8")))
+    listed = [path.stem for path in notebooks] or []
+    text = (docs / "_ext" / "notebooks.md").read_text(encoding="utf-8")
+    written(folder / "index.md", text + "\n```{toctree}\n:maxdepth: 1\n\n" + "\n".join(listed) + "\n```\n")
+    found = rooms()
+    folder = only(docs / "api", {"index.md", *(f"{page}.md" for page in found)})
+    written(folder / "index.md", front_page(found))
+    titles = {page: title for page, title, _ in ROOMS}
+    for page, names in found.items():
+        written(folder / f"{page}.md", page_of(titles[page], names))
+
+
+def setup(app: Any) -> dict[str, Any]:
+    app.connect("config-inited", make)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,84 @@
+"""How Sphinx builds this documentation: ``sphinx-build -W --keep-going -n docs build/docs``.
+
+Nothing here fetches anything, and what is built asks the network for nothing: it is read from a disk as well.
+"""
+
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+DOCS = Path(__file__).parent
+sys.path[:0] = [str(DOCS / "_ext"), str(DOCS.parent)]
+
+import minibiogpt  # noqa: E402  (from this tree, whatever is installed)
+
+project = "minibiogpt"
+author = "The minibiogpt authors"
+copyright = f"{author}, MIT licence"
+version = release = minibiogpt.__version__
+
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
+    "myst_nb",
+    "mathml",  # these five are in _ext
+    "pages",
+    "clauses",
+    "generated",
+    "source_links",
+]
+exclude_patterns = ["_build", "_ext"]
+nitpicky = True
+# Types are words for the reader ("Array", "Any"), not links: what a name means is said in the text beside it.
+suppress_warnings = ["config.cache", "ref.python"]
+nitpick_ignore_regex = [("py:.*", ".*")]
+
+# Markdown
+myst_enable_extensions = ["dollarmath", "deflist", "colon_fence"]
+myst_heading_anchors = 3
+myst_dmath_double_inline = True
+
+# Notebooks are committed with their outputs, which tests make again. A widget needs scripts from a network: what stands
+# beside it, a page of its own or a text, is shown in its place.
+nb_execution_mode = "off"
+nb_ipywidgets_js: dict[str, dict[str, str]] = {}
+nb_mime_priority_overrides = [
+    ("html", "application/vnd.jupyter.widget-view+json", None),
+    ("html", "application/javascript", None),
+]
+nb_merge_streams = True
+
+# The reference, from docstrings
+autodoc_member_order = "bysource"
+autodoc_default_options = {"members": True, "no-value": True, "ignore-module-all": True}
+autodoc_typehints_format = "short"
+autodoc_mock_imports = [name for name in ("cupy", "matplotlib", "ipywidgets", "anywidget") if find_spec(name) is None]
+napoleon_google_docstring = False
+napoleon_use_rtype = False
+napoleon_use_ivar = True
+napoleon_custom_sections = ["Shapes", "Source"]
+python_maximum_signature_line_length = 100
+
+# The pages
+html_theme = "furo"
+html_title = "minibiogpt"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_math_renderer = "mathml"
+html_copy_source = False
+html_show_sourcelink = False
+html_theme_options = {
+    "navigation_with_keys": True,
+    "light_css_variables": {"color-brand-primary": "#0b5c8a", "color-brand-content": "#0b5c8a"},
+    "dark_css_variables": {"color-brand-primary": "#7cc4ee", "color-brand-content": "#7cc4ee"},
+}
+
+
+def escape_bars(app, what, name, obj, options, lines) -> None:  # type: ignore[no-untyped-def]
+    """|x| in a docstring is an absolute value, and no substitution of reStructuredText."""
+    lines[:] = ["``".join(x if i % 2 else x.replace("|", "\\|") for i, x in enumerate(y.split("``"))) for y in lines]
+
+
+def setup(app) -> None:  # type: ignore[no-untyped-def]
+    app.connect("autodoc-process-docstring", escape_bars)
