@@ -1,4 +1,7 @@
-"""Clauses of the specification have ids that stay: ``specification.html#c5.4``, whatever the clause is called."""
+"""Clauses of the specification have ids that stay: ``specification.html#c5.4``, whatever the clause is called.
+
+Where the text of the specification names a clause by its number, it is a link.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +10,31 @@ from typing import Any
 
 from docutils import nodes
 
+CITED = re.compile(r"(?<![\w.])(\d+\.\d+)(?![\w]|\.\d)")
 NUMBERED = re.compile(r"(\d+(?:\.\d+)?)\.? ")
 
 
 def number(app: Any, doctree: nodes.document) -> None:
     if app.env.docname != "specification":
         return
+    clauses = set()
     for section in doctree.findall(nodes.section):
         found = NUMBERED.match(section.next_node(nodes.title).astext())
         if found:
             section["ids"].insert(0, f"c{found[1]}")
+            clauses.add(found[1])
+    for paragraph in doctree.findall(nodes.paragraph):
+        for text in [x for x in paragraph.children if isinstance(x, nodes.Text)]:
+            text.parent.replace(text, linked(text.astext(), clauses))
+
+
+def linked(text: str, clauses: set[str]) -> list[nodes.Node]:
+    """The text with a reference in the place of each number that is one of the clauses: "5.4", but not "4.57.6"."""
+    parts = CITED.split(text)
+    return [
+        nodes.reference("", part, refid=f"c{part}", internal=True) if i % 2 and part in clauses else nodes.Text(part)
+        for i, part in enumerate(parts)
+    ]
 
 
 def setup(app: Any) -> dict[str, Any]:

@@ -41,7 +41,9 @@ def simple_table(docstring: str) -> list[list[str]]:
 
 def letters() -> str:
     _, *rows = simple_table(inspect.getdoc(BioGptConfig) or "")
-    return _table(["letter", "meaning", "field"], [[f"**{a}**", b, c if c[:1] == "(" else f"`{c}`"] for a, b, c in rows])
+    return _table(
+        ["letter", "meaning", "field"], [[f"**{a}**", b, c if c[:1] == "(" else f"`{c}`"] for a, b, c in rows]
+    )
 
 
 def words() -> str:

@@ -79,9 +79,16 @@ def page_of(title: str, names: list[str]) -> str:
 def front_page(found: dict[str, list[str]]) -> str:
     """The public names, and the way to the rooms."""
     titles = {page: title for page, title, _ in ROOMS}
-    lines = ["# Reference", "", "What `minibiogpt` itself has comes first; then every module, in the order of the data.", ""]
+    lines = [
+        "# Reference",
+        "",
+        "What `minibiogpt` itself has comes first; then every module, in the order of the data.",
+        "",
+    ]
     lines += ["```{toctree}", ":maxdepth: 1", "", *found, "```", "", "| | modules |", "|---|---|"]
-    lines += [f"| [{titles[page]}]({page}.md) | {', '.join(f'`{x}`' for x in names)} |" for page, names in found.items()]
+    lines += [
+        f"| [{titles[page]}]({page}.md) | {', '.join(f'`{x}`' for x in names)} |" for page, names in found.items()
+    ]
     lines += ["", "## The public names", ""]
     for name in minibiogpt.__all__:
         kind = "autofunction" if not isinstance(getattr(minibiogpt, name), type) else "autoclass"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,13 @@ class SourceLinks(SphinxTransform):
 
     def apply(self, **options: Any) -> None:
         for node in list(self.document.findall(addnodes.download_reference)):
-            path = (Path(self.env.srcdir) / self.env.relfn2path(node["reftarget"])[0]).resolve()
+            path = Path(os.path.normpath(self.env.relfn2path(node["reftarget"])[1]))
             if path.suffix == ".py" and path.is_relative_to(ROOT / "minibiogpt"):
                 page = str(path.relative_to(ROOT).with_suffix("")).removesuffix("/__init__")
                 up = "../" * self.env.docname.count("/")
-                node.replace_self(nodes.reference("", "", *node.children, refuri=f"{up}_modules/{page}.html", internal=True))
+                node.replace_self(
+                    nodes.reference("", "", *node.children, refuri=f"{up}_modules/{page}.html", internal=True)
+                )
 
 
 def setup(app: Any) -> dict[str, Any]:
