@@ -50,6 +50,7 @@ nb_mime_priority_overrides = [
 nb_merge_streams = True
 
 # The reference, from docstrings
+add_module_names = False
 autodoc_member_order = "bysource"
 autodoc_default_options = {"members": True, "no-value": True, "ignore-module-all": True}
 autodoc_typehints_format = "short"

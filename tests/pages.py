@@ -16,7 +16,7 @@ FENCE = re.compile(r"(?:^<!-- (?P<told>[^\n]*?) -->\n)?^```(?P<language>\w*)\n(?
 
 @dataclass(frozen=True)
 class Block:
-    """A block of code, and the comment in front of it: "needs: MODULES", "run", "not run here: REASON", "file: NAME"."""
+    """A block of code, and what the comment in front of it told: "needs: MODULES", "run", "not run here: REASON"."""
 
     language: str
     text: str

@@ -106,7 +106,7 @@ def test_the_numbers_of_the_clauses_go_up_one_by_one() -> None:
 
 def test_clauses_that_are_cited_are_there() -> None:
     numbers = set(clauses(SPECIFICATION))
-    plain = re.sub(r"`[^`]*`|^#.*$|\$\$.*?\$\$", "", SPECIFICATION, flags=re.M | re.S)
+    plain = re.sub(r"`[^`]*`|^#[^\n]*$|\$\$.*?\$\$", "", SPECIFICATION, flags=re.M | re.S)
     cited = re.findall(r"(?<![\w.])(\d+\.\d+)(?!\w|\.\d)", plain)  # as docs/_ext/clauses.py makes links of them
     assert len(cited) > 15
     assert {x for x in cited if x not in numbers} <= {"4.57"}  # a version of transformers

@@ -1,6 +1,7 @@
 """Formulas as MathML, which browsers draw by themselves: no script, no font, no network, and no LaTeX to build them.
 
-The translation is that of docutils, which Sphinx brings; a formula that it does not know is a warning, and stands as text.
+The translation is that of docutils, which Sphinx brings; a formula that it does not know is a warning, and stands as it
+was written.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ ROOMS: list[tuple[str, str, str]] = [
     ("work", "Scores, vectors, labels", "scoring features tagging rows batching"),
     ("trace", "Looking inside", "trace selection edits lens steps equations notes explain aliases view"),
     ("golden", "Verifying", "golden"),
-    ("files", "Checkpoints and files", "pretrained checkpoint stored files hub convert fairseq pickled unpickle originals"),
+    ("files", "Files", "pretrained checkpoint stored files hub convert fairseq pickled unpickle originals"),
     ("backends", "Backends, memory, errors", "backend kernels cuda cublas memory checks errors"),
     ("commands", "The command line", "cli"),
     ("rest", "The rest", ""),  # what is new and has no room yet
@@ -68,7 +68,7 @@ def page_of(title: str, names: list[str]) -> str:
         lines += ["", f"## minibiogpt.{name}", ""]
         elsewhere = [x for x, module in public().items() if module == f"minibiogpt.{name}"]
         if elsewhere:
-            links = ", ".join(f"[{x}](#minibiogpt.{x})" for x in elsewhere)
+            links = ", ".join(f"[{x}](#minibiogpt.{name}.{x})" for x in elsewhere)
             lines += [f"Under the public names: {links}.", ""]
         lines += ["```{eval-rst}", f".. automodule:: minibiogpt.{name}"]
         lines += [f"   :exclude-members: {', '.join(elsewhere)}"] if elsewhere else []
@@ -90,10 +90,10 @@ def front_page(found: dict[str, list[str]]) -> str:
         f"| [{titles[page]}]({page}.md) | {', '.join(f'`{x}`' for x in names)} |" for page, names in found.items()
     ]
     lines += ["", "## The public names", ""]
-    for name in minibiogpt.__all__:
+    for name, module in public().items():
         kind = "autofunction" if not isinstance(getattr(minibiogpt, name), type) else "autoclass"
         kind = "autoexception" if kind == "autoclass" and issubclass(getattr(minibiogpt, name), Exception) else kind
-        lines += ["", f"### {name}", "", "```{eval-rst}", f".. {kind}:: minibiogpt.{name}"]
+        lines += ["", f"### {name}", "", "```{eval-rst}", f".. {kind}:: {module}.{name}"]
         lines += ["   :special-members: __call__"] if kind == "autoclass" and _is_called(name) else []
         lines += ["```"]
     return "\n".join(lines) + "\n"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ from docutils import nodes
 from sphinx import addnodes
 from sphinx.transforms import SphinxTransform
 
-ROOT = Path(__file__).parents[2]
+PACKAGE = (Path(__file__).parents[2] / "minibiogpt").resolve()
 
 
 class SourceLinks(SphinxTransform):
@@ -18,13 +17,12 @@ class SourceLinks(SphinxTransform):
 
     def apply(self, **options: Any) -> None:
         for node in list(self.document.findall(addnodes.download_reference)):
-            path = Path(os.path.normpath(self.env.relfn2path(node["reftarget"])[1]))
-            if path.suffix == ".py" and path.is_relative_to(ROOT / "minibiogpt"):
-                page = str(path.relative_to(ROOT).with_suffix("")).removesuffix("/__init__")
+            path = Path(self.env.relfn2path(node["reftarget"])[1]).resolve()
+            if path.suffix == ".py" and path.is_relative_to(PACKAGE):
+                page = str(path.relative_to(PACKAGE.parent).with_suffix("")).removesuffix("/__init__")
                 up = "../" * self.env.docname.count("/")
-                node.replace_self(
-                    nodes.reference("", "", *node.children, refuri=f"{up}_modules/{page}.html", internal=True)
-                )
+                uri = f"{up}_modules/{page}.html"
+                node.replace_self(nodes.reference("", "", *node.children, refuri=uri, internal=True))
 
 
 def setup(app: Any) -> dict[str, Any]:
