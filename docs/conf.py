@@ -64,6 +64,8 @@ python_maximum_signature_line_length = 100
 # The pages
 html_theme = "furo"
 html_title = "minibiogpt"
+pygments_style = "default"
+pygments_dark_style = "github-dark"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_math_renderer = "mathml"

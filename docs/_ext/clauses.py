@@ -23,6 +23,8 @@ def number(app: Any, doctree: nodes.document) -> None:
         if found:
             section["ids"].insert(0, f"c{found[1]}")
             clauses.add(found[1])
+    for facts in doctree.findall(nodes.bullet_list):
+        facts["classes"].append("facts")
     for paragraph in doctree.findall(nodes.paragraph):
         for text in [x for x in paragraph.children if isinstance(x, nodes.Text)]:
             text.parent.replace(text, linked(text.astext(), clauses))
