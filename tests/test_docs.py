@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import subprocess
 import sys
@@ -11,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.pages import DOCS, PAGES, ROOT, Block, anchors, blocks, broken, links, text_of
+from tests.pages import DOCS, PAGES, ROOT, Block, anchors, blocks, broken, links, load, text_of
 from tests.test_verify_a_port import SHELL, found_in
 
 TEXTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "minibiogpt" / "demo" / "README.md", *PAGES]
@@ -62,7 +61,7 @@ def test_a_block_that_fails_is_noticed_and_needs_are_looked_up() -> None:
     assert (other.language, other.lacking) == ("sh", ["no_such.module"])
 
 
-@pytest.mark.parametrize("page", ["start.md"])
+@pytest.mark.parametrize("page", ["start.md", "golden-format.md"])
 def test_the_commands_that_are_to_be_run_print_what_the_page_says(page: str, tmp_path: Path) -> None:
     environment = os.environ | {"PYTHON": sys.executable, "PYTHONPATH": str(ROOT)}
     all_blocks, ran, left = blocks(text_of(DOCS / page)), 0, []
@@ -107,16 +106,6 @@ def test_every_page_is_in_the_contents() -> None:
     contents = {line for block in lists for line in block.splitlines()}
     assert {page.stem for page in PAGES} - {"index"} <= contents
     assert {"api/index", "notebooks/index"} <= contents
-
-
-def load(name: str) -> Any:
-    """One of docs/_ext, which is no package."""
-    spec = importlib.util.spec_from_file_location(f"docs_{name}", DOCS / "_ext" / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def test_every_module_has_one_room_and_says_what_it_is() -> None:

@@ -21,7 +21,7 @@ from urllib.parse import unquote, urldefrag
 import pytest
 
 from minibiogpt import BioGptConfig
-from tests.pages import ROOT
+from tests.pages import ROOT, load
 
 PNG = base64.b64encode(
     base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR4nGNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==")
@@ -68,6 +68,8 @@ def sources(folder: Path) -> Path:
     there = "See [the other](91-other.ipynb), [the trace](../docs/trace.md#the-names), [ops](../minibiogpt/ops.py)."
     (folder / "notebooks" / "90-trial.ipynb").write_text(notebook("Trial", f"$e^{{x}} / \\sum$. {there}", OUTPUTS))
     (folder / "notebooks" / "91-other.ipynb").write_text(notebook("Other", "$$\\frac{a}{b}$$", []))
+    with (folder / "docs" / "start.md").open("a", encoding="utf-8") as page:
+        page.write("\n- [A notebook](../notebooks/91-other.ipynb), [all](../notebooks), [changes](../CHANGELOG.md)\n")
     return folder
 
 
@@ -192,6 +194,23 @@ def test_notebooks_are_shown_with_their_outputs(site: Path) -> None:
     found = Page(page)
     assert {"91-other.html", "../trace.html#the-names", "../_modules/minibiogpt/ops.html"} <= set(found.links)
     assert any(source.endswith(".png") for source in found.loads)
+    start = Page((site / "start.html").read_text(encoding="utf-8"))
+    assert {
+        "notebooks/91-other.html",
+        "notebooks/index.html",
+        "changelog.html",
+        "_modules/minibiogpt/layers.html",
+    } <= set(start.links)
+
+
+def test_formulas_are_translated_or_told_of() -> None:
+    pytest.importorskip("docutils", reason="docutils comes with Sphinx: pip install '.[docs]'")
+    from docutils.utils.math import MathError
+
+    mathml = load("mathml")
+    assert "<mfrac>" in mathml.translated(r"\tfrac12 \big( x \Bigr)")
+    with pytest.raises(MathError):
+        mathml.translated(r"\nosuchcommand")
 
 
 def test_what_comes_from_the_code_is_in_the_pages(site: Path) -> None:

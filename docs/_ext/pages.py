@@ -121,9 +121,12 @@ def only(folder: Path, names: set[str]) -> Path:
 
 
 def relinked(text: str) -> str:
-    """Links of a notebook as seen from docs/notebooks, where its copy lies: pages are nearer, the rest farther."""
-    text = re.sub(r"(\]\(|\]:\s*)\.\./docs/", r"\1../", text)
-    return re.sub(r"(\]\(|\]:\s*)\.\./(?=(minibiogpt|tests|tools|README\.md|CHANGELOG\.md)\b)", r"\1../../", text)
+    """Links of a notebook as seen from docs/notebooks, where its copy lies: pages are nearer, the code is farther."""
+    start = r"(\]\(|\]:\s*)\.\./"
+    text = re.sub(rf"{start}docs/", r"\1../", text)
+    text = re.sub(rf"{start}README\.md", r"\1../index.md", text)
+    text = re.sub(rf"{start}CHANGELOG\.md", r"\1../changelog.md", text)
+    return re.sub(rf"{start}(?=(minibiogpt|tests|tools)\b)", r"\1../../", text)
 
 
 def copied(notebook: str) -> str:

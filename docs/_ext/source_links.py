@@ -1,4 +1,4 @@
-"""A page that links to ../minibiogpt/config.py leads to the module with its lines in colour, not to a download."""
+"""A link to ../minibiogpt/config.py leads to the module in colour, one to a notebook to its page: not to downloads."""
 
 from __future__ import annotations
 
@@ -10,6 +10,27 @@ from sphinx import addnodes
 from sphinx.transforms import SphinxTransform
 
 PACKAGE = (Path(__file__).parents[2] / "minibiogpt").resolve()
+COPIES = {
+    "../notebooks)": "notebooks/index.md)",
+    "../notebooks/)": "notebooks/index.md)",
+    "../notebooks/": "notebooks/",
+    "../CHANGELOG.md": "changelog.md",
+    "../README.md": "index.md",
+}
+
+
+def page_of(path: Path) -> str | None:
+    """The page of the site that shows a module; None if the file is none."""
+    if path.suffix == ".py" and path.is_relative_to(PACKAGE):
+        return f"_modules/{path.relative_to(PACKAGE.parent).with_suffix('')}".removesuffix("/__init__") + ".html"
+    return None
+
+
+def nearer(app: Any, docname: str, source: list[str]) -> None:
+    """Links of a page to what the site has a copy of: notebooks, the changelog, and for the README the first page."""
+    if "/" not in docname:
+        for there, here in COPIES.items():
+            source[0] = source[0].replace(f"]({there}", f"]({here}")
 
 
 class SourceLinks(SphinxTransform):
@@ -17,14 +38,13 @@ class SourceLinks(SphinxTransform):
 
     def apply(self, **options: Any) -> None:
         for node in list(self.document.findall(addnodes.download_reference)):
-            path = Path(self.env.relfn2path(node["reftarget"])[1]).resolve()
-            if path.suffix == ".py" and path.is_relative_to(PACKAGE):
-                page = str(path.relative_to(PACKAGE.parent).with_suffix("")).removesuffix("/__init__")
-                up = "../" * self.env.docname.count("/")
-                uri = f"{up}_modules/{page}.html"
+            page = page_of(Path(self.env.relfn2path(node["reftarget"])[1]))
+            if page is not None:
+                uri = "../" * self.env.docname.count("/") + page
                 node.replace_self(nodes.reference("", "", *node.children, refuri=uri, internal=True))
 
 
 def setup(app: Any) -> dict[str, Any]:
+    app.connect("source-read", nearer)
     app.add_transform(SourceLinks)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
