@@ -27,9 +27,10 @@ ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "notebooks"
 SECONDS = 300  # a cell that takes longer hangs
 INSTALL = """\
-import importlib.util, pathlib  # installs what is missing: on a fresh Colab, say
+import importlib.util
+import pathlib
 
-if importlib.util.find_spec("minibiogpt") is None:
+if importlib.util.find_spec("minibiogpt") is None:  # on a fresh Colab, say
     here = pathlib.Path("../pyproject.toml").exists()
     get_ipython().run_line_magic("pip", f"install -q {'..' if here else 'minibiogpt'}[notebooks]")"""
 """The second cell of every notebook."""
@@ -69,7 +70,10 @@ def execute(notebook: NotebookNode, strict: bool = False) -> NotebookNode:
     before = [nbformat.v4.new_code_cell(STRICT)] if strict else []
     notebook.cells[:0] = before
     environment = dict(os.environ, PYTHONPATH=os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
-    client = NotebookClient(notebook, timeout=SECONDS, kernel_name="python3", record_timing=False)
+    quiet = ["--log-level=ERROR"]  # or the kernel warns of what it says to this very machine
+    client = NotebookClient(
+        notebook, timeout=SECONDS, kernel_name="python3", record_timing=False, extra_arguments=quiet
+    )
     client.execute(cwd=str(FOLDER), env=environment)
     del notebook.cells[: len(before)]
     return notebook
