@@ -59,6 +59,14 @@ def test_hidden_cells_are_hatched_and_not_coloured() -> None:
     assert texts(ax) == ["1.00", "2.00", "3.00"]
 
 
+def test_hidden_scores_may_be_as_low_as_numbers_go(run: Any) -> None:
+    _, _, trace, _, tokens = run
+    x = trace["layers.0.self_attn.scores_masked"][0, 0]
+    ax = plots.heat_map(x, tokens, tokens, hidden=x < -1e30)
+    ax.figure.canvas.draw()
+    assert np.array_equal(ax.images[0].get_array().mask, x < -1e30)
+
+
 @pytest.mark.parametrize("x", [[[0.0, 0.0]], [[np.nan, np.inf]], [[5e-324, 0.0]], [[1e300, -1e300]]])
 def test_odd_numbers_are_drawn_too(x: Any) -> None:
     plots.heat_map(x).figure.canvas.draw()

@@ -64,7 +64,8 @@ def heat_map(
     x = _matrix(x, 2, "x must be a matrix, (rows, columns)")
     shade = np.zeros(x.shape, bool) if hidden is None else np.broadcast_to(_host(hidden).astype(bool), x.shape)
     labels = [_labels("rows", rows, x.shape[0]), _labels("columns", columns, x.shape[1])]
-    seen = np.ma.masked_array(x, shade | ~np.isfinite(x))
+    unseen = shade | ~np.isfinite(x)
+    seen = np.ma.masked_array(np.where(unseen, 0, x), unseen)  # a hidden score may be too large to be drawn
     signed = bool((seen < 0).any()) if signed is None else signed
     top = (float(abs(seen).max()) if seen.count() else 0.0) or 1.0
     limits: Any = {"vmin": -top, "vmax": top} if signed else {"vmin": min(0.0, float(seen.min() or 0)), "vmax": top}
