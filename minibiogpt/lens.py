@@ -14,6 +14,7 @@ from minibiogpt.backend import Array, unwarned
 from minibiogpt.checks import is_whole
 from minibiogpt.config import LAYER_NORM_EPS
 from minibiogpt.errors import InputError
+from minibiogpt.ops import widened
 from minibiogpt.selection import expand
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ def logit_attribution(
     -------
     {part: (B,)} in the order of the model: "embed_tokens", "embed_positions"; of each layer
     "layers.{l}.self_attn.heads.{h}" for each head, "layers.{l}.self_attn.out_proj.bias", "layers.{l}.fc2" (with its
-    bias); at last "layer_norm.bias". In logits.
+    bias); at last "layer_norm.bias". In logits; float32 where the model computes in halves.
 
     Raises
     ------
@@ -153,13 +154,13 @@ def logit_attribution(
         bias: Array = projection.bias
         written[f"{path}.out_proj.bias"] = bias[None]
         written[f"layers.{layer}.fc2"] = at[f"layers.{layer}.fc2"]
-    norm, x = model.biogpt.layer_norm, at[f"layers.{last}"]
-    read = _read_by(model, token, against, x.shape[0])
+    norm, x = model.biogpt.layer_norm, widened(at[f"layers.{last}"])  # squares of halves overflow
+    read = widened(_read_by(model, token, against, x.shape[0]))
     x = x - x.mean(axis=-1, keepdims=True)
     scale = model.backend.xp.sqrt((x * x).mean(axis=-1) + LAYER_NORM_EPS)
     found = {}
     for name, c in written.items():
-        centred = c - c.mean(axis=-1, keepdims=True)
+        centred = widened(c) - widened(c).mean(axis=-1, keepdims=True)
         found[name] = (centred * norm.weight * read).sum(axis=-1) / scale
     found["layer_norm.bias"] = (norm.bias * read).sum(axis=-1)
     return found
