@@ -19,7 +19,7 @@ from minibiogpt.tagging import Tagged, entities
 from tests.budgets import LANE_A
 
 TEXTS = ["Ibuprofen is best used for pain.", "Insulin", "BRCA1 mutations cause hereditary breast cancer (rare)."]
-NO_LABEL = "Tuberculosis is caused by"  # of which no class is above one half
+NO_LABEL = "What is"  # of which no class is above one half
 DRUGS = {0: "O", 1: "B-DRUG", 2: "I-DRUG", 3: "B-GENE", 4: "I-GENE"}
 
 

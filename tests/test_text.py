@@ -125,7 +125,7 @@ def test_cleaning_never_fails_and_leaves_a_text_without_digits_and_tags_alone() 
 def test_the_command_sets_apart_what_goes_in_and_cleans_what_comes_out(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    words = ["generate", "Patient B42 was given", "--max-new-tokens", "1"]
+    words = ["generate", "Patient B42 was given", "--max-new-tokens", "4"]
     assert main([*words, "--json", "--split-digits"]) == 0
     (apart,) = json.loads(capsys.readouterr().out)
     demo = BioGptTokenizer.from_pretrained("demo")
