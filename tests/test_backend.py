@@ -139,7 +139,8 @@ class Refuse:
             raise ImportError(f"{name} is not there")
 sys.meta_path.insert(0, Refuse())
 import minibiogpt
-assert minibiogpt.BioGptForCausalLM.from_pretrained("demo").generate([[2, 45]], max_new_tokens=2, eos_token_id=None).shape == (1, 4)
+model = minibiogpt.BioGptForCausalLM.from_pretrained("demo")
+assert model.generate([[2, 45]], max_new_tokens=2, eos_token_id=None).shape == (1, 4)
 try:
     minibiogpt.get_backend("cupy")
 except minibiogpt.InputError as error:
