@@ -11,7 +11,8 @@ LANE_A = 1e-10
 
 # Lane B: float32 against PyTorch's float32. What was measured, per model of tests/configs.py (and the demo model) and
 # per kind of tensor, is the largest drift over the cases of their tests; the budget is FACTOR times that.
-# Cases that came later fit as they are (the largest: 1.2e-6, relu, norm): the tighter table stays.
+# Cases that came later fit as they are (the largest: 1.2e-6, relu, norm), and so does the demo that was trained anew
+# (the largest: 1.0e-6, norm): the tighter table stays.
 # Measured with `python -m tests.measure_budgets` on 2026-11-21 (NumPy 2.4, torch 2.13, 2 threads, x86-64).
 FACTOR = 4
 KINDS = {
