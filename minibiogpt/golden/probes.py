@@ -186,7 +186,7 @@ Made = Call | list[Call]
 _PROBES: dict[str, tuple[str, str, tuple[str, ...], Callable[[np.random.Generator], Made]]] = {
     "ordinary": (
         "base",
-        "Ordinary tokens; every fc1 unit works near 2 or -2, where the two forms of GELU differ most.",
+        "Ordinary tokens; every fc1 unit works near 2 or -2; up to 2.7 the two forms of GELU come to differ most.",
         (
             "tanh GELU instead of erf", "token embeddings not scaled by sqrt(D)", "position offset 1 instead of 2",
             "scores not divided by sqrt(Dh)", "no causal mask", "a token cannot see itself",
