@@ -130,9 +130,6 @@ class BioGptModel(Pretrained):
         real = inputs.as_mask(attention_mask, B, P, T, backend)
         positions = self._positions(position_ids, real, B, P, T)  # (B, T)
         heads = inputs.as_head_mask(head_mask, config, backend, self.dtype)
-        mask = make_mask(backend, T, P + T, real)
-        cache = self._extended(past, B, T, keep)
-        context = Context(mask, cache, self._blocked(look_inside, tap))
         tap.tell(
             "base",
             {"B": B, "T": T, "S": P + T},
@@ -152,6 +149,9 @@ class BioGptModel(Pretrained):
             inputs.check_largest(P + T - 1, config)
         else:
             inputs.check_positions(positions, config)
+        # The mask has T times S cells: it is made once the positions are known to be no more than N.
+        cache = self._extended(past, B, T, keep)
+        context = Context(make_mask(backend, T, P + T, real), cache, self._blocked(look_inside, tap))
         x = self.forward(x, positions, context, heads, tap, states, attentions)
         tap.finish()
         output = BaseModelOutput(
