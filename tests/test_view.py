@@ -201,6 +201,12 @@ def test_the_frame_holds_the_whole_page() -> None:
     assert html.escape(stepper.html) in stepper._repr_html_()
 
 
+def test_where_a_notebook_takes_the_frame_out_words_are_left() -> None:
+    left = re.sub("<[^>]*>", "", Stepper(demo(), "a < b")._repr_html_())  # what JupyterLab keeps until it is trusted
+    assert "run this cell" in left
+    assert "layers.0" not in left
+
+
 def test_saved_as_it_is(tmp_path: Path) -> None:
     stepper = Stepper(demo(), TEXT)
     assert stepper.save(tmp_path / "deep" / "page.html") == tmp_path / "deep" / "page.html"

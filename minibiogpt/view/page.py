@@ -31,6 +31,7 @@ POLICY = (
 )
 MEGABYTE = 1_000_000
 UNSHOWN = re.compile("[\ud800-\udfff\0]")
+NO_FRAME = "A page belongs here, but frames are not shown: run this cell, or trust the notebook."
 
 
 @dataclass(frozen=True)
@@ -89,11 +90,14 @@ class Page:
         return file
 
     def iframe(self, height: int = 900) -> str:
-        """The document within a frame of so many pixels, as HTML: scripts run, and reach nothing outside it."""
+        """The document within a frame of so many pixels, as HTML: scripts run, and reach nothing outside it.
+
+        Where frames are taken out, as from a notebook that is not trusted, the words within it are left.
+        """
         return (
             f'<iframe title="{safe(self.title)}" srcdoc="{html.escape(self.html)}" sandbox="allow-scripts" '
             f'allow="clipboard-write" style="width: 100%; height: {height}px; border: 1px solid #8886; '
-            'border-radius: 6px; resize: vertical; overflow: auto"></iframe>'
+            f'border-radius: 6px; resize: vertical; overflow: auto">{NO_FRAME}</iframe>'
         )
 
 
