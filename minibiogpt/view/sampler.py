@@ -57,6 +57,9 @@ class Sampler:
         if not is_whole(seed) or not 0 <= seed < 2**32:
             raise InputError("seed must be a whole number, 0 to 2**32 - 1", repr(seed), "choose another")
         self.top, self.theme, self.seed, self.text = min(int(top), self.logits.size), theme, int(seed), text
+        if tokenizer is not None and len(tokenizer) != self.logits.size:
+            must = f"the tokenizer must be of the logits' vocabulary, V = {self.logits.size}"
+            raise InputError(must, f"one of {len(tokenizer)} tokens", "take the one of the model's own folder")
         self.pieces = labels_of(range(self.logits.size), tokenizer)
 
     @cached_property
