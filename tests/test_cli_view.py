@@ -46,7 +46,7 @@ def test_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
         (["x", "y"], "a page must be of one text; found 2"),
         (["x", "--theme", "blue"], "theme must be one of auto, light, dark"),
         (["x", "--max-megabytes", "0.1"], "a page must have at most 0.1 megabytes"),
-        (["x", "--max-megabytes", "nan"], "a page must have at most nan megabytes"),
+        (["x", "--max-megabytes", "nan"], "max_megabytes must be a number above 0; found nan"),
         (["x", "--output", "FOLDER"], "must be a file, or new"),
         (["x", "--model", "FOLDER"], "a tokenizer needs vocab.json"),
         (["x", "--dtype", "float16"], "use backend cupy for float16"),

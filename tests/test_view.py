@@ -257,13 +257,20 @@ def test_the_tokenizer_is_that_of_the_models_folder(tmp_path: Path) -> None:
         ({"text": None}, "found NoneType"),
         ({"text": []}, "found list"),
         ({"text": [2, 99999]}, "input_ids must lie in"),
+        ({"text": ["pain", "relief"]}, "input_ids must be integers"),
+        ({"text": [[[2, 5]]]}, "input_ids must be integers of shape"),
+        ({"text": [None]}, "input_ids must be integers"),
+        ({"model": "demo"}, "model must be a loaded one; found str"),
+        ({"tokenizer": "demo"}, "tokenizer must be a loaded one, or None; found str"),
+        ({"max_megabytes": "30"}, "max_megabytes must be a number above 0; found '30'"),
+        ({"max_megabytes": float("nan")}, "max_megabytes must be a number above 0; found nan"),
         ({"text": "pain " * 300}, "at most N = 256 real positions"),
         ({"max_megabytes": 0.5}, "at most 0.5 megabytes; found 1.1 for 3 tokens; give a shorter text"),
     ],
 )
 def test_nonsense_is_one_clear_error(options: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message) as error:
-        Stepper(demo(), **{"text": [2, 5, 9], **options}).html  # noqa: B018
+        Stepper(**{"model": demo(), "text": [2, 5, 9], **options}).html  # noqa: B018
     assert "\n" not in str(error.value)
 
 

@@ -14,6 +14,7 @@ from minibiogpt import BioGptTokenizer
 from minibiogpt.backend import Array
 from minibiogpt.errors import CheckpointError, InputError
 from minibiogpt.notes import kind_of_source
+from minibiogpt.pretrained import Pretrained
 from minibiogpt.trace import Trace
 from minibiogpt.view.colors import PALETTES
 from minibiogpt.view.layer import facts_of, labels_of, steps_of_layer, told_of
@@ -48,7 +49,8 @@ class Stepper:
     Raises
     ------
     InputError
-        If there is no tokenizer for a text, more than one sequence, no such layer, or the page would be too large.
+        If there is no tokenizer for a text, more than one sequence, no such layer, an argument of another kind, or the
+        page would be too large.
 
     Examples
     --------
@@ -72,16 +74,17 @@ class Stepper:
         head_mask: Any = None,
         max_megabytes: float = 30,
     ) -> None:
+        _check_kinds(model, tokenizer, max_megabytes)
         self.model, self.text, self.layer, self.theme = model, text, layer, theme
         self.tokenizer = tokenizer or _tokenizer_of(model, isinstance(text, str))
         self.max_megabytes = max_megabytes
         given = {"attention_mask": attention_mask, "head_mask": head_mask}
         self._given = {name: x for name, x in given.items() if x is not None}
         ids = self.tokenizer(text)["input_ids"] if isinstance(text, str) and self.tokenizer else _one_row(text)
-        self.ids = [int(i) for i in model.backend.to_numpy(model.backend.asarray(ids))[0]]
         self.steps = steps_of_layer(model.config, layer, dict.fromkeys(["input_ids", *self._given], "int64"))
         self.trace = Trace(list(dict.fromkeys(name for step in self.steps for name in [*step.made_of, step.name])))
         model(ids, use_cache=False, trace=self.trace, **self._given)
+        self.ids = [int(i) for i in model.backend.to_numpy(model.backend.asarray(ids))[0]]  # the model has judged them
         self._check_size()
 
     @cached_property
@@ -184,6 +187,17 @@ class Stepper:
         shape = config.num_hidden_layers, config.num_attention_heads
         rows: list[list[float]] = np.broadcast_to(host, shape).astype(float).tolist()
         return rows[self.layer]
+
+
+def _check_kinds(model: Any, tokenizer: Any, max_megabytes: Any) -> None:
+    """What would otherwise end in an error that does not name it."""
+    if not isinstance(model, Pretrained):
+        raise InputError("model must be a loaded one", type(model).__name__, "BioGptForCausalLM.from_pretrained(...)")
+    if not isinstance(tokenizer, BioGptTokenizer | None):
+        must, remedy = "tokenizer must be a loaded one, or None", "BioGptTokenizer.from_pretrained(...)"
+        raise InputError(must, type(tokenizer).__name__, remedy)
+    if isinstance(max_megabytes, bool) or not isinstance(max_megabytes, int | float) or not max_megabytes > 0:
+        raise InputError("max_megabytes must be a number above 0", repr(max_megabytes), "choose another")
 
 
 def _tokenizer_of(model: Any, needed: bool) -> BioGptTokenizer | None:
