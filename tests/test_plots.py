@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -200,3 +201,9 @@ def test_what_cannot_be_drawn_is_said(run: Any, draw: Any, must: str) -> None:
     _, tok, trace, _, tokens = run
     with pytest.raises(InputError, match=must):
         draw(trace, tok, tokens)
+
+
+def test_without_matplotlib_one_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
+    with pytest.raises(InputError, match=r"pip install 'minibiogpt\[notebooks\]'"):
+        plots.heat_map([[1.0]])

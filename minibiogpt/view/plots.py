@@ -107,8 +107,7 @@ def attention(
 
 def attention_heads(trace: Mapping[str, Any], tokens: Sequence[str], *, row: int = 0) -> np.ndarray:
     """All heads of all layers that a trace holds, one small picture each: an array of Axes, (layers, H)."""
-    import matplotlib.pyplot as plt
-
+    plt = _pyplot()
     layers = [int(name.split(".")[1]) for name in trace if name.endswith(".self_attn.probs")]
     if not layers:
         _missing("layers.{l}.self_attn.probs")
@@ -286,9 +285,15 @@ def _labels(what: str, labels: Sequence[Any] | None, count: int) -> list[str]:
 def _axes(ax: Axes | None, size: tuple[float, float]) -> Axes:
     if ax is not None:
         return ax
-    import matplotlib.pyplot as plt
+    return _pyplot().subplots(figsize=size, layout="constrained")[1]
 
-    return plt.subplots(figsize=size, layout="constrained")[1]
+
+def _pyplot() -> Any:
+    try:
+        import matplotlib.pyplot as plt
+    except ImportError:
+        raise InputError("plots need matplotlib", "none installed", "pip install 'minibiogpt[notebooks]'") from None
+    return plt
 
 
 def _ticks(ax: Axes, rows: list[str], columns: list[str]) -> None:
