@@ -1,6 +1,7 @@
 """Each equation against PyTorch's in float64, at sizes that are primes, and its behaviour at the edges."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -74,16 +75,24 @@ def test_cross_entropy_ignores_what_it_should() -> None:
     assert math.isnan(ops.cross_entropy(logits, np.full(5, -100)))
 
 
-def test_half_precision_is_widened_inside_and_narrowed_again() -> None:
-    x = (X * 30).astype(np.float16)
-    w, b = np.ones(7, np.float16), np.zeros(7, np.float16)
-    for got, wide in [
-        (ops.layer_norm(x, w, b, 1e-5), ops.layer_norm(x.astype(np.float32), np.ones(7), np.zeros(7), 1e-5)),
-        (ops.softmax(x), ops.softmax(x.astype(np.float32))),
-        (ops.gelu(x), ops.gelu(x.astype(np.float32))),
-    ]:
-        assert got.dtype == np.float16
-        assert np.array_equal(got, wide.astype(np.float16))
+HALF_FUNCTIONS = [
+    ops.softmax,
+    ops.log_softmax,
+    ops.gelu,
+    ops.gelu_new,
+    ops.selu,
+    lambda x: ops.layer_norm(x, x[0], x[1], 1e-5),
+]
+
+
+@pytest.mark.parametrize("function", HALF_FUNCTIONS)
+@pytest.mark.parametrize("size", [1, 30])
+def test_half_precision_is_widened_inside_and_narrowed_again(function: Any, size: float) -> None:
+    """Small numbers too: of large ones a softmax is 0 and 1 however it is computed, and an activation x or 0."""
+    x = (X * size).astype(np.float16)
+    got = function(x)
+    assert got.dtype == np.float16
+    assert np.array_equal(got, function(x.astype(np.float32)).astype(np.float16))
 
 
 def test_the_losses_of_float16_are_float32() -> None:
