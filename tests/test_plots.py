@@ -144,12 +144,97 @@ def test_the_residual_streams_lengths(run: Any) -> None:
     assert len(x) == 5
 
 
+def colours(ax: Any) -> tuple[str, float, float]:
+    (image,) = ax.images
+    return image.cmap.name, image.norm.vmin, image.norm.vmax
+
+
+def test_colours_say_which_way_they_go(run: Any) -> None:
+    """Orange below 0, purple above; dark is none: what every text beside a picture says of it."""
+    model, _, trace, ids, tokens = run
+    signed, plain = plots.heat_map([[-1.0, 2.0]]), plots.heat_map([[0.0, 2.0]])
+    assert (colours(signed), colours(plain)) == (("PuOr", -2, 2), ("cividis", 0, 2))
+    red, green, blue, _ = signed.images[0].cmap(signed.images[0].norm(-2.0))
+    assert red > green > blue
+    red, green, blue, _ = signed.images[0].cmap(signed.images[0].norm(2.0))
+    assert blue > red > green
+    low, high = (sum(plain.images[0].cmap(plain.images[0].norm(x))[:3]) for x in (0.0, 2.0))
+    assert low < high
+    assert len(plain.figure.axes) == 2, "a picture has its scale beside it"
+    ax = plots.attention(trace, tokens)
+    assert colours(ax)[:2] == ("cividis", 0)
+    assert (ax.get_ylabel(), ax.get_xlabel()) == ("query", "key")
+    grid = plots.attention_heads(trace, tokens)
+    assert {colours(ax) for ax in grid.ravel()} == {("cividis", 0, 1)}, "heads can be compared"
+    ax = plots.head_table(ablation_table(model, ids, lambda out: out.logits[0, -1, 5]))
+    assert (ax.get_ylabel(), ax.get_xlabel()) == ("layer", "head")
+
+
+def test_numbers_stand_in_their_cells_and_can_be_read() -> None:
+    ax = plots.heat_map([[0.0, 1.0, 0.1], [0.9, 0.2, 0.8]])
+    assert [(*text.get_position(), text.get_text()) for text in ax.texts] == [
+        (0, 0, "0.00"), (1, 0, "1.00"), (2, 0, "0.10"), (0, 1, "0.90"), (1, 1, "0.20"), (2, 1, "0.80"),
+    ]  # fmt: skip
+    assert [text.get_color() for text in ax.texts] == ["white", "black", "white", "black", "white", "black"]
+
+
+def test_the_labels_that_fit_stand_at_their_own_places() -> None:
+    ax = plots.heat_map(np.zeros((2, 60)), columns=[f"token {i}" for i in range(60)])
+    places = [int(place) for place in ax.get_xticks()]
+    assert len(places) <= 30
+    assert ticks(ax.xaxis) == [f"token {i}" for i in places]
+
+
+def test_the_queries_are_the_last_of_the_tokens() -> None:
+    """Behind a cache: two queries, four keys; the later of the two hides nothing."""
+    x = np.array([[0.25, 0.25, 0.5, 0.0], [0.25, 0.25, 0.25, 0.25]])
+    ax = plots.attention(x, list("abcd"))
+    assert (ticks(ax.yaxis), ticks(ax.xaxis)) == (["c", "d"], list("abcd"))
+    assert ax.images[0].get_array().mask.tolist() == [[False, False, False, True], [False] * 4]
+
+
+def test_each_row_of_a_batch_has_its_own_picture(run: Any) -> None:
+    model, tok, _, ids, tokens = run
+    batch, trace = np.concatenate([ids[:, ::-1], ids]), Trace()
+    model(batch, trace=trace)
+    want = trace["layers.1.self_attn.probs"]
+    assert np.array_equal(plots.attention(trace, tokens, layer=1, row=1).images[0].get_array().filled(0), want[1, 0])
+    grid = plots.attention_heads(trace, tokens, row=1)
+    assert np.array_equal(grid[1, 2].images[0].get_array(), want[1, 2])
+    lens = logit_lens(model, trace, position=None)
+    ax = plots.logit_lens(lens, tok, tokens, row=1)
+    assert texts(ax)[-len(tokens) :] == [tok.decode([i]) for i in trace["logits"][1].argmax(axis=-1)]
+    places = [text.get_position() for text in ax.texts]
+    assert places == [(t, i) for i in range(len(lens)) for t in range(len(tokens))]
+    stream = plots.stream(trace, tokens, row=1).images[0].get_array()
+    assert np.allclose(stream[0], np.linalg.norm(trace["embeddings"][1], axis=-1))
+    widths = [bar.get_width() for bar in plots.attribution(logit_attribution(model, trace, token=9), row=1).patches]
+    assert abs(sum(widths) - float(trace["logits"][1, -1, 9])) < 1e-4
+
+
+def test_what_adds_and_what_takes_away_is_told_apart() -> None:
+    ax = plots.attribution({"up": np.array([2.0]), "down": np.array([-1.0])})
+    assert [bar.get_facecolor() for bar in ax.patches] == [
+        matplotlib.colors.to_rgba(ink) for ink in (plots.INK, plots.ACCENT)
+    ]
+    assert texts(ax) == ["+2.00", "-1.00"]
+    assert ax.yaxis_inverted(), "the largest is on top"
+
+
+def test_bars_say_their_probability(run: Any) -> None:
+    _, tok, _, _, _ = run
+    ax = plots.top_tokens(np.log([0.2, 0.5, 0.3]), tok, k=3)
+    assert texts(ax) == ["0.500", "0.300", "0.200"]
+    assert ax.yaxis_inverted(), "the most probable is on top"
+
+
 def test_drifts_mark_what_is_over_the_budget() -> None:
     ax = plots.drifts({"a": 0.0, "b": 1e-12, "c": 1e-3}, budget=1e-10)
     agrees, differs = (group.get_offsets() for group in ax.collections)
     assert differs.tolist() == [[2, 1e-3]]
     assert agrees[1].tolist() == [1, 1e-12]
     assert agrees[0][1] < 1e-12
+    assert (ax.get_yscale(), ticks(ax.xaxis)) == ("log", ["a", "b", "c"])
 
 
 def test_an_axes_that_is_given_is_drawn_into(run: Any) -> None:
