@@ -54,6 +54,7 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
     "mask of other numbers": ({"attention_mask": [[1, 2, 1]]}, "must be 0 .padding. or 1 .a real token.*other values"),
     "additive mask": ({"attention_mask": [[0.0, -1e4, 0.0]]}, "other values"),
     "position N": ({"position_ids": [[0, 1, 31]]}, r"position_ids must lie in \[-1, 31\); found 31"),
+    "position -2": ({"position_ids": [[0, 1, -2]]}, r"position_ids must lie in \[-1, 31\); found -2"),
     "positions of another shape": ({"position_ids": [[0, 1]]}, "position_ids must have the shape of"),
     "head mask of another shape": ({"head_mask": [1.0, 1.0]}, r"\(3,\) for every layer or \(2, 3\); found"),
     "labels of another shape": ({"labels": [[2, 5]]}, "labels must have the shape of the tokens"),
