@@ -149,7 +149,7 @@ def test_where_it_comes_from_behind_padding_and_head_masks(browser: Any, tmp_pat
 def test_a_number_that_is_wrong_is_called_so(browser: Any, file: Path) -> None:
     spoil = """(step) => { goTo(step); setHead(0); moveTo(0, 0, true);
       const before = parts.origin.dataset.good, { numbers } = arrayNow(), right = numbers[0];
-      numbers[0] += 0.01 * limitsOf(arrayNow(), marksOf(stepNow())).limit;
+      numbers[0] += 0.001 * limitsOf(arrayNow(), marksOf(stepNow())).limit;
       moveTo(0, 0, true);
       numbers[0] = right;
       return [before, parts.origin.dataset.good, document.querySelector(".verdict .bad")?.textContent]; }"""
