@@ -237,6 +237,27 @@ def test_drifts_mark_what_is_over_the_budget() -> None:
     assert (ax.get_yscale(), ticks(ax.xaxis)) == ("log", ["a", "b", "c"])
 
 
+def test_pieces_that_read_alike_have_a_bar_each(run: Any) -> None:
+    """A digit, and the same digit at the end of a word."""
+    _, tok, _, _, _ = run
+    logits = np.full(len(tok), -9.0)
+    logits[[4, 5, 60]] = 3, 2, 1
+    assert tok.decode([4]) == tok.decode([5])
+    ax = plots.top_tokens(logits, tok, k=3)
+    assert [round(bar.get_y() + bar.get_height() / 2) for bar in ax.patches] == [0, 1, 2]
+    assert ticks(ax.yaxis) == [tok.decode([i]) for i in (4, 5, 60)]
+
+
+def test_an_error_that_is_no_number_differs() -> None:
+    """The worst there is must not be what is left out of the picture."""
+    ax = plots.drifts({"a": 1e-12, "b": np.nan, "c": np.inf, "d": 1e-3}, budget=1e-10)
+    agrees, differs = (np.asarray(group.get_offsets()) for group in ax.collections)
+    assert agrees.tolist() == [[0, 1e-12]]
+    assert differs[:, 0].tolist() == [1, 2, 3]
+    assert np.isfinite(differs).all()
+    assert differs[:2, 1].min() > differs[2, 1]
+
+
 def test_an_axes_that_is_given_is_drawn_into(run: Any) -> None:
     model, tok, trace, _, tokens = run
     given = plt.subplots(2, 3)[1].ravel()
@@ -261,6 +282,14 @@ def test_formulas_in_a_text_are_text(run: Any) -> None:
     ax = plots.heat_map(np.eye(2), ["$\\frac$", "$x$"])
     ax.figure.canvas.draw()
     assert ticks(ax.yaxis) == [r"\$\frac\$", r"\$x\$"]
+
+    class Tokenizer:
+        def decode(self, ids: Any) -> str:
+            return "$\\frac$"
+
+    tokenizer: Any = Tokenizer()
+    plots.top_tokens(np.zeros(2), tokenizer, k=2).figure.canvas.draw()
+    plots.logit_lens({"a": np.zeros((1, 1, 2))}, tokenizer, ["x"]).figure.canvas.draw()
 
 
 BAD: list[tuple[Any, str]] = [

@@ -149,7 +149,8 @@ def top_tokens(
     p = softmax(x[None])[0]
     best = np.argsort(-p, kind="stable")[:k]
     ax = _axes(ax, (6, 0.6 + 0.32 * k))
-    bars = ax.barh([tokenizer.decode([i]) or repr(i) for i in map(int, best)], p[best], color=INK)
+    bars = ax.barh(range(k), p[best], color=INK)  # by place: two pieces may read alike, and are two all the same
+    ax.set_yticks(range(k), [_plain(tokenizer.decode([i]) or repr(i)) for i in map(int, best)])
     for bar, i in zip(bars, best, strict=True):
         if kept is not None and not _host(kept)[i]:
             bar.set(facecolor="white", edgecolor=FAINT, hatch="///")
@@ -179,7 +180,7 @@ def logit_lens(
     for i, p in enumerate(probs):
         for t, token in enumerate(p.argmax(axis=-1)):
             ink = "white" if best[i, t] < 0.6 * best.max() else "black"
-            ax.text(t, i, tokenizer.decode([int(token)]), ha="center", va="center", color=ink, fontsize=8)
+            ax.text(t, i, _plain(tokenizer.decode([int(token)])), ha="center", va="center", color=ink, fontsize=8)
     return ax
 
 
@@ -219,13 +220,17 @@ def stream(trace: Mapping[str, Any], tokens: Sequence[str], *, row: int = 0, ax:
 def drifts(found: Mapping[str, float], *, budget: float | None = None, title: str = "", ax: Axes | None = None) -> Axes:
     """How far each named array is off, in the order of execution, on a logarithmic scale; 0 is drawn at the bottom.
 
+    NaN and infinity differ whatever the budget is, and stand above all others.
+
     Parameters
     ----------
     found : {name: error}, at least 0. budget : the most that rounding explains: a line; what is above it is marked.
     """
     names, values = list(found), np.array(list(found.values()), dtype=float)
-    floor = min([*values[values > 0], *([budget] if budget else [])], default=1e-16) / 3
-    over = values > (np.inf if budget is None else budget)
+    large = ~np.isfinite(values)
+    floor = min([*values[(values > 0) & ~large], *([budget] if budget else [])], default=1e-16) / 3
+    over = large | (values > (np.inf if budget is None else budget))
+    values = np.where(large, 10 * max([floor, *values[~large], budget or 0]), values)
     ax = _axes(ax, (max(5, 0.22 * len(names)), 3.6))
     ax.scatter(np.flatnonzero(~over), np.maximum(values, floor)[~over], marker="o", color=INK, label="agrees")
     ax.scatter(np.flatnonzero(over), values[over], marker="X", color=ACCENT, label="differs")
@@ -274,12 +279,17 @@ def _matrix(x: Any, axes: int, must: str) -> np.ndarray:
 
 
 def _labels(what: str, labels: Sequence[Any] | None, count: int) -> list[str]:
-    """As text; matplotlib would read formulas between dollar signs."""
+    """A text for each; by default their numbers."""
     if labels is None:
         return [str(i) for i in range(count)]
     if isinstance(labels, str) or len(labels) != count:
         raise InputError(f"{what} must be {count} labels", f"{len(labels)}", "hand over one for each")
-    return [str(label).replace("$", r"\$") for label in labels]
+    return [_plain(label) for label in labels]
+
+
+def _plain(label: Any) -> str:
+    """Text that is shown as it stands; matplotlib would read a formula between dollar signs."""
+    return str(label).replace("$", r"\$")
 
 
 def _axes(ax: Axes | None, size: tuple[float, float]) -> Axes:
