@@ -94,6 +94,8 @@ def test_sliders_and_fields_move_each_other_and_the_bars(browser: Any, file: Pat
         page.get_by_role("slider", name="top-k").fill("3")
         assert page.get_by_role("spinbutton", name="top-k").input_value() == "3"
         assert [row[3] for row in rows(page)[3:]] == ["cut by top-k"] * 12 + ["all cut"]
+        page.get_by_role("spinbutton", name="top-k").fill("2.6")
+        assert page.evaluate("settings.k") == 3, "half a token is none: it would cut nothing"
         page.get_by_role("spinbutton", name="top-p").fill("0.01")
         assert page.get_by_role("slider", name="top-p").input_value() == "0.01"
         assert [row[3] for row in rows(page)[:4]] == ["100.00 %", "cut by top-p", "cut by top-p", "cut by top-k"]

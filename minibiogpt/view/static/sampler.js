@@ -18,7 +18,8 @@ const percent = (x) => (x === 0 ? "0 %" : x < 0.0001 ? "< 0.01 %" : `${(100 * x)
 function change(rule, text) {
   const value = Number(text);
   if (text === "" || !Number.isFinite(value)) return;
-  settings[rule.key] = Math.min(rule.max, Math.max(rule.min, value));
+  const whole = rule.step === 1 ? Math.round(value) : value;
+  settings[rule.key] = Math.min(rule.max, Math.max(rule.min, whole));
   forget();
   show();
 }
