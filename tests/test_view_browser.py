@@ -158,6 +158,25 @@ def test_a_number_that_is_wrong_is_called_so(browser: Any, file: Path) -> None:
             assert page.evaluate(spoil, step) == ["true", "false", "✗ another number: something is wrong"]
 
 
+@pytest.mark.parametrize("weight", [3e38, np.nan])
+def test_what_is_no_number_is_shown_too(browser: Any, tmp_path: Path, weight: float) -> None:
+    """A page that went blank at the first NaN would hide what its reader looks for."""
+    model = demo()
+    model.biogpt.layers[1].fc1.weight[...] = weight
+    stepper = Stepper(model, [2, 9, 5, 7], layer=1)
+    assert not np.isfinite(stepper.trace["layers.1.fc1"]).any()
+    with opened(browser, stepper.save(tmp_path / "page.html")) as page:
+        for i, step in enumerate(stepper.steps):
+            page.evaluate(f"() => {{ goTo({i}); moveTo(2, 1, true); }}")
+            assert title(page).endswith(step.name)
+            none = int(np.isnan(stepper.trace[step.name]).sum())
+            told = re.search(r"(\d+) are NaN", page.locator("figcaption").inner_text())
+            assert (int(told[1]) if told else 0) == none
+            if np.isnan(weight) and none:
+                assert shown(page) == "NaN"
+                assert page.evaluate("parts.origin.dataset.good") == "true"
+
+
 def test_the_products_of_q_and_k_are_listed_and_add_up(browser: Any, file: Path) -> None:
     stepper = Stepper(demo(), TEXT, layer=1)
     q, k = (stepper.trace[f"layers.1.self_attn.{name}"][0, 2].astype(float) for name in "qk")

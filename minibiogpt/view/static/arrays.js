@@ -53,7 +53,7 @@ function reckonLimits(array, marks) {
     if (isMark(marks.numbers[i]) || Number.isNaN(numbers[i])) continue;
     if (low < 0 || numbers[i] < numbers[low]) low = i;
     if (high < 0 || numbers[i] > numbers[high]) high = i;
-    sizes.push(Math.abs(numbers[i]));
+    if (Number.isFinite(numbers[i])) sizes.push(Math.abs(numbers[i]));
   }
   sizes.sort((a, b) => a - b);
   const largest = sizes.at(-1) ?? 0;

@@ -25,15 +25,16 @@ function scaleOf(array, marks, probabilities) {
   };
 }
 
-/** A small canvas with one pixel a cell. Hidden cells have the colour of hidden. */
+/** A small canvas with one pixel a cell. Hidden cells have the colour of hidden, NaN that of the text. */
 function pixelsOf(matrix, scale, hidden) {
   const canvas = el("canvas", { width: matrix.columns, height: matrix.rows });
   const context = canvas.getContext("2d");
   const image = context.createImageData(matrix.columns, matrix.rows);
-  const plain = [1, 3, 5].map((i) => parseInt(css("--hidden").slice(i, i + 2), 16));
+  const [plain, ink] = ["--hidden", "--ink"].map((name) => [1, 3, 5].map((i) => parseInt(css(name).slice(i, i + 2), 16)));
   for (let i = 0, at = 0; i < matrix.rows; i++) {
     for (let j = 0; j < matrix.columns; j++, at += 4) {
-      image.data.set(hidden(i, j) ? plain : scale.color(matrix.at(i, j)), at);
+      const x = matrix.at(i, j);
+      image.data.set(hidden(i, j) ? plain : Number.isNaN(x) ? ink : scale.color(x), at);
       image.data[at + 3] = 255;
     }
   }

@@ -61,7 +61,7 @@ function showOrigin(box, step, at, value) {
     el("h3", {}, "Where this number comes from"),
     el("p", { class: "mono equation-small" }, step.equation),
     origin.told ? el("p", {}, origin.told) : null,
-    origin.curve ? curveOf(origin.curve) : null,
+    origin.curve && !Number.isNaN(origin.curve.x) ? curveOf(origin.curve) : null,
     origin.table ? tableOf(origin.table) : null,
     origin.lines ? linesOf(origin.lines) : null,
     el("div", { class: "verdict" }, linesOf(sum), told),

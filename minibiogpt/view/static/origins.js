@@ -158,7 +158,7 @@ const ROUNDING = { float64: 2 ** -53, float32: 2 ** -24, float16: 2 ** -11, bflo
 function verdictOf({ computed, size, terms }, value) {
   if (computed === null) return { good: true, text: "not computed here" };
   const error = Math.abs(computed - value);
-  if (error === 0 || (Number.isNaN(computed) && Number.isNaN(value))) return { good: true, text: "the same number" };
+  if (computed === value || (Number.isNaN(computed) && Number.isNaN(value))) return { good: true, text: "the same number" };
   // A sum of n terms is off by at most about n units of rounding of the sum of their sizes (Higham 2002, section 4.2).
   const allowed = (terms + 8) * ROUNDING[data.dtype] * (size + Math.abs(value));
   if (error <= allowed) return { good: true, text: `equal to the rounding of ${data.dtype}` };

@@ -138,7 +138,9 @@ function pictureText(step, array, matrix, hidden) {
   const over = byHead(step) ? ", over all heads" : "";
   const text = low < 0 ? `${step.name}${head}: ${size}; no number to show.`
     : `${step.name}${head}: ${size}. Smallest ${whereIs(step, array, low)}, largest ${whereIs(step, array, high)}${over}.`;
-  return isProbability(step) ? `${text} ${looksAt(matrix, hidden)}` : text;
+  const none = array.numbers.filter(Number.isNaN).length;
+  const told = none ? `${text} Of the numbers, ${none} are NaN, drawn in the colour of the text.` : text;
+  return isProbability(step) ? `${told} ${looksAt(matrix, hidden)}` : told;
 }
 
 /** The number at a place of an array, and the place by its letters. */
