@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from minibiogpt.backend import backend_of
 from minibiogpt.checks import is_whole
 from minibiogpt.errors import InputError
 from minibiogpt.ops import softmax
+from minibiogpt.view.given import at, filled, host, labelled, matrix, missing, of_head, plain, shaped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -61,9 +61,10 @@ def heat_map(
     >>> heat_map([[0.0, 1.0], [0.5, 0.5]], rows=["a", "b"], title="two rows").get_title()
     'two rows'
     """
-    x = _matrix(x, 2, "x must be a matrix, (rows, columns)")
-    shade = np.zeros(x.shape, bool) if hidden is None else np.broadcast_to(_host(hidden).astype(bool), x.shape)
-    labels = [_labels("rows", rows, x.shape[0]), _labels("columns", columns, x.shape[1])]
+    x = matrix(x, 2, "x must be a matrix, (rows, columns)")
+    shade = np.zeros(x.shape, bool) if hidden is None else shaped("hidden", hidden, x.shape)
+    given = (("rows", rows, x.shape[0]), ("columns", columns, x.shape[1]))
+    labels = [labelled(what, range(count) if names is None else names, count) for what, names, count in given]
     unseen = shade | ~np.isfinite(x)
     seen = np.ma.masked_array(np.where(unseen, 0, x), unseen)  # a hidden score may be too large to be drawn
     signed = bool((seen < 0).any()) if signed is None else signed
@@ -95,9 +96,9 @@ def attention(
     InputError
         If the trace lacks the array, there is no such head or row, or the tokens are not S.
     """
-    x = _of_head(weights, layer, head, row)
+    x = of_head(weights, layer, head, row)
     T, S = x.shape
-    _labels("tokens", tokens, S)
+    labelled("tokens", tokens, S)
     later = np.arange(S)[None] > np.arange(S - T, S)[:, None]
     title = f"head {layer}.{head}" if isinstance(weights, Mapping) else f"head {head}"
     return heat_map(
@@ -110,15 +111,15 @@ def attention_heads(trace: Mapping[str, Any], tokens: Sequence[str], *, row: int
     plt = _pyplot()
     layers = [int(name.split(".")[1]) for name in trace if name.endswith(".self_attn.probs")]
     if not layers:
-        _missing("layers.{l}.self_attn.probs")
+        missing("layers.{l}.self_attn.probs")
     H = trace[f"layers.{layers[0]}.self_attn.probs"].shape[1]
     figure, grid = plt.subplots(
         len(layers), H, figsize=(2.1 * H, 2.1 * len(layers)), squeeze=False, layout="constrained"
     )
     for axes, layer in zip(grid, layers, strict=True):
         for head, ax in enumerate(axes):
-            x = _of_head(trace, layer, head, row)
-            _labels("tokens", tokens, x.shape[1])
+            x = of_head(trace, layer, head, row)
+            labelled("tokens", tokens, x.shape[1])
             image = ax.imshow(x, cmap=SEQUENTIAL, vmin=0, vmax=1, aspect="auto", interpolation="nearest")
             ax.set_title(f"{layer}.{head}", fontsize=9)
             ax.set(xticks=[], yticks=[])
@@ -130,7 +131,7 @@ def attention_heads(trace: Mapping[str, Any], tokens: Sequence[str], *, row: int
 
 def head_table(table: Any, *, title: str = "", ax: Axes | None = None) -> Axes:
     """One number for each head, (L, H), as ``lens.ablation_table`` makes them: layers downwards."""
-    x = _matrix(table, 2, "the table must be (L, H)")
+    x = matrix(table, 2, "the table must be (L, H)")
     return heat_map(x, title=title, axes=("layer", "head"), numbers=True, ax=ax)
 
 
@@ -143,16 +144,16 @@ def top_tokens(
     ----------
     logits : (V,), unnormalised natural-log scores. kept : (V,) bool: the others are hatched.
     """
-    x = _matrix(logits, 1, "logits must be one row, (V,)")
+    x = matrix(logits, 1, "logits must be one row, (V,)")
     if not is_whole(k) or not 1 <= k <= len(x):
         raise InputError(f"k must be a whole number from 1 to V = {len(x)}", repr(k), "ask for fewer tokens")
     p = softmax(x[None])[0]
     best = np.argsort(-p, kind="stable")[:k]
     ax = _axes(ax, (6, 0.6 + 0.32 * k))
     bars = ax.barh(range(k), p[best], color=INK)  # by place: two pieces may read alike, and are two all the same
-    ax.set_yticks(range(k), [_plain(tokenizer.decode([i]) or repr(i)) for i in map(int, best)])
+    ax.set_yticks(range(k), [plain(tokenizer.decode([i]) or repr(i)) for i in map(int, best)])
     for bar, i in zip(bars, best, strict=True):
-        if kept is not None and not _host(kept)[i]:
+        if kept is not None and not shaped("kept", kept, x.shape)[i]:
             bar.set(facecolor="white", edgecolor=FAINT, hatch="///")
     ax.bar_label(bars, [f"{x:.3f}" for x in p[best]], padding=3, fontsize=8)
     ax.invert_yaxis()
@@ -169,10 +170,10 @@ def logit_lens(
     ----------
     lens : {name: (B, T, V)}, as ``lens.logit_lens(model, trace, position=None)`` makes it. tokens : the T pieces.
     """
-    names = list(lens)
-    probs = [softmax(_matrix(lens[name], 3, "the lens must be of all positions, (B, T, V)")[row]) for name in names]
+    names, must = list(filled("the lens", lens)), "the lens must be of all positions, (B, T, V)"
+    probs = [softmax(at(matrix(lens[name], 3, must), "row", row)) for name in names]
     best = np.array([p.max(axis=-1) for p in probs])
-    _labels("tokens", tokens, best.shape[1])
+    labelled("tokens", tokens, best.shape[1])
     ax = _axes(ax, (1.5 + 0.8 * best.shape[1], 1.2 + 0.45 * len(names)))
     ax = heat_map(
         best, names, tokens, signed=False, numbers=False, title="most probable next token", axes=("after", ""), ax=ax
@@ -180,7 +181,7 @@ def logit_lens(
     for i, p in enumerate(probs):
         for t, token in enumerate(p.argmax(axis=-1)):
             ink = "white" if best[i, t] < 0.6 * best.max() else "black"
-            ax.text(t, i, _plain(tokenizer.decode([int(token)])), ha="center", va="center", color=ink, fontsize=8)
+            ax.text(t, i, plain(tokenizer.decode([int(token)])), ha="center", va="center", color=ink, fontsize=8)
     return ax
 
 
@@ -193,7 +194,7 @@ def attribution(
     ----------
     parts : {name: (B,)}, as ``lens.logit_attribution`` makes it.
     """
-    values = {name: float(np.ravel(_host(x))[row]) for name, x in parts.items()}
+    values = {name: float(at(np.ravel(host(x)), "row", row)) for name, x in filled("the parts", parts).items()}
     ordered = sorted(values, key=lambda name: -abs(values[name]))
     shown = {name: values[name] for name in ordered[:k]}
     if len(ordered) > k:
@@ -210,10 +211,11 @@ def attribution(
 
 def stream(trace: Mapping[str, Any], tokens: Sequence[str], *, row: int = 0, ax: Axes | None = None) -> Axes:
     """How long the residual stream's vectors are: a row for the embeddings and each layer, a column for each token."""
-    names = [name for name in trace if name == "embeddings" or (name.startswith("layers.") and name.count(".") == 1)]
+    stages = [name for name in filled("the trace", trace) if name.startswith("layers.") and name.count(".") == 1]
+    names = [name for name in ("embeddings", *stages) if name in trace]
     if not names:
-        _missing("embeddings and layers.{l}")
-    norms = [np.linalg.norm(_host(trace[name])[row].astype(float), axis=-1) for name in names]
+        missing("embeddings and layers.{l}")
+    norms = [np.linalg.norm(at(host(trace[name]), "row", row).astype(float), axis=-1) for name in names]
     return heat_map(norms, names, tokens, signed=False, title="length of the residual stream's vectors", ax=ax)
 
 
@@ -226,7 +228,8 @@ def drifts(found: Mapping[str, float], *, budget: float | None = None, title: st
     ----------
     found : {name: error}, at least 0. budget : the most that rounding explains: a line; what is above it is marked.
     """
-    names, values = list(found), np.array(list(found.values()), dtype=float)
+    names = list(filled("the errors", found))
+    values = matrix(list(found.values()), 1, "the errors must be numbers")
     large = ~np.isfinite(values)
     floor = min([*values[(values > 0) & ~large], *([budget] if budget else [])], default=1e-16) / 3
     over = large | (values > (np.inf if budget is None else budget))
@@ -241,55 +244,6 @@ def drifts(found: Mapping[str, float], *, budget: float | None = None, title: st
     ax.set_xticks(range(len(names)), names, rotation=90, fontsize=6)
     ax.set(title=title, ylabel="error, relative to the largest")
     return ax
-
-
-def _of_head(weights: Any, layer: int, head: int, row: int) -> np.ndarray:
-    """The (T, S) of one head."""
-    if isinstance(weights, Mapping):
-        name = f"layers.{layer}.self_attn.probs"
-        weights = weights[name] if name in weights else _missing(name)
-    x = _host(weights)
-    if not 2 <= x.ndim <= 4:
-        raise InputError(
-            "weights must be (T, S), (H, T, S) or (B, H, T, S)", f"shape {x.shape}", "take a trace's probs"
-        )
-    for what, index in (("row", row), ("head", head))[4 - x.ndim :]:
-        if not is_whole(index) or not 0 <= index < len(x):
-            raise InputError(f"{what} must be a whole number in [0, {len(x)})", repr(index), "choose another")
-        x = x[index]
-    return x
-
-
-def _missing(name: str) -> Any:
-    raise InputError(f"the trace must hold {name}", "none", "trace the call again: model(ids, trace=Trace())")
-
-
-def _host(x: Any) -> np.ndarray:
-    """NumPy's copy of an array of any backend, halves widened so that everything can be computed with them."""
-    x = x if isinstance(x, list | tuple) else backend_of(x).to_numpy(x)
-    x = np.asarray(x)
-    return x.astype(np.float32) if x.dtype.itemsize == 2 and x.dtype.kind not in "iub" else x
-
-
-def _matrix(x: Any, axes: int, must: str) -> np.ndarray:
-    x = _host(x)
-    if x.ndim != axes or not x.size or x.dtype.kind not in "fiub":
-        raise InputError(must, f"shape {x.shape} of {x.dtype}", "choose the row, the head or the layer first")
-    return x.astype(np.float64)
-
-
-def _labels(what: str, labels: Sequence[Any] | None, count: int) -> list[str]:
-    """A text for each; by default their numbers."""
-    if labels is None:
-        return [str(i) for i in range(count)]
-    if isinstance(labels, str) or len(labels) != count:
-        raise InputError(f"{what} must be {count} labels", f"{len(labels)}", "hand over one for each")
-    return [_plain(label) for label in labels]
-
-
-def _plain(label: Any) -> str:
-    """Text that is shown as it stands; matplotlib would read a formula between dollar signs."""
-    return str(label).replace("$", r"\$")
 
 
 def _axes(ax: Axes | None, size: tuple[float, float]) -> Axes:
