@@ -125,14 +125,19 @@ def test_small_blocks_agree_too() -> None:
 @given(seeds, lengths)
 def test_no_call_changes_what_it_is_given(seed: int, length: int) -> None:
     tokens, mask, heads = ids(seed, length), np.ones((1, length + 2), dtype=np.int64), np.ones((2, 3))
+    mask[0, 1] = 0
+    embeds, places = np.random.default_rng(seed).normal(size=(1, length, 21)), np.arange(length)[None]
     past = model()(ids(seed + 1, 2)).past_key_values
     k, v = (x.copy() for x in past[1])
-    before = tokens.copy(), mask.copy(), heads.copy(), {n: x.copy() for n, x in model().named_parameters()}
+    given_ = (tokens, mask, heads, embeds, places)
+    before = [x.copy() for x in given_]
+    parameters = {n: x.copy() for n, x in model().named_parameters()}
     first = model()(tokens, mask, head_mask=heads, past_key_values=past, labels=tokens)
     second = model()(ids(seed + 2, length), mask, past_key_values=past)  # another continuation of the same cache
     again = model()(tokens, mask, head_mask=heads, past_key_values=past)
-    assert all(np.array_equal(a, b) for a, b in zip((tokens, mask, heads), before, strict=False))
-    assert all(np.array_equal(x, before[3][n]) for n, x in model().named_parameters())
+    model()(inputs_embeds=embeds, position_ids=places, attention_mask=mask[:, 2:])
+    assert all(np.array_equal(a, b) for a, b in zip(given_, before, strict=True))
+    assert all(np.array_equal(x, parameters[n]) for n, x in model().named_parameters())
     assert past.seq_length == 2
     assert np.array_equal(past[1][0], k)
     assert np.array_equal(past[1][1], v)
