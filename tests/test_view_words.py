@@ -217,7 +217,8 @@ def test_another_theme_and_another_width_draw_anew(browser: Any, file: Path) -> 
         wide = page.evaluate("parts.map.canvas.width")
         page.set_viewport_size({"width": 500, "height": 900})
         narrower = """async (wide) => { // the policy forbids what Playwright waits with
-          for (let frame = 0; frame < 600 && parts.map.canvas.width >= wide; frame++) await new Promise(requestAnimationFrame);
+          const frame = () => new Promise(requestAnimationFrame);
+          for (let i = 0; i < 600 && parts.map.canvas.width >= wide; i++) await frame();
           return parts.map.canvas.width < wide; }"""
         assert page.evaluate(narrower, wide)
 
