@@ -38,6 +38,13 @@ def browsing() -> Iterator[Any]:
         browser.close()
 
 
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """A browser for the tests of one file."""
+    with browsing() as found:
+        yield found
+
+
 @contextmanager
 def opened(
     browser: Any, file: Path, *, width: int = 1400, height: int = 900, allowed: str = "", **context: Any

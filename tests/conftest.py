@@ -13,6 +13,8 @@ import pytest
 with contextlib.suppress(ImportError, pytest.skip.Exception):  # where something is absent, its own tests say so
     from tests.device import backend, dtype  # noqa: F401, fixtures of all tests of the CuPy backend
 
+from tests.browser import browser  # noqa: F401, a fixture of all tests of pages
+
 with contextlib.suppress(ImportError):  # the tests of a device need no torch
     import torch
 

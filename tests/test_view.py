@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import json
+import math
 import re
 import subprocess
 import sys
@@ -296,9 +297,14 @@ def test_masks_are_told() -> None:
         Stepper(model, small.ids(rows=1), attention_mask=mask, head_mask=[[1, 1, 1], [1, 0.5, 0]], layer=1).html
     )
     assert data["padding"] == [True, True, False, False, False]
-    assert data["headMask"] == [1, 0.5, 0]
+    assert unpacked(data["headMask"]).tolist() == [1, 0.5, 0]
     scores = unpacked(data["arrays"]["layers.1.self_attn.scores_masked"])
     assert (scores[0, :, 2:, :2] == data["lowest"]).all()
+
+
+def test_a_head_mask_may_hold_any_numbers() -> None:
+    data = told(Stepper(small.model(), small.ids(rows=1), head_mask=[math.inf, 0.5, -1]).html)
+    assert unpacked(data["headMask"]).tolist() == [math.inf, 0.5, -1]
 
 
 @pytest.mark.parametrize("name", PALETTES)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +13,13 @@ from minibiogpt import BioGptConfig, BioGptForCausalLM
 from minibiogpt.view import Stepper
 from minibiogpt.view.colors import PALETTES
 from tests import small
-from tests.browser import browsing, opened
+from tests.browser import opened
 from tests.budgets import LANE_A
 from tests.configs import CONFIGS
 from tests.test_view import TEXT, demo
 
 STEPS = 20
 READBACK = "willReadFrequently"  # what Chromium says when a test reads pixels
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with browsing() as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +11,11 @@ import pytest
 
 from minibiogpt import BioGptTokenizer
 from minibiogpt.view import Stepper
-from tests.browser import browsing, contrast, luminance, opened, overflow, texts
+from tests.browser import contrast, luminance, opened, overflow, texts
 from tests.test_view import HOSTILE, TEXT, demo
 from tests.test_view_browser import STEPS, point, shown, title
 
 LONG = "Ibuprofen is best used for pain and fever, metformin is the first drug for type 2 diabetes, and insulin lowers."
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with browsing() as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from minibiogpt.generation.config import GenerationConfig
 from minibiogpt.generation.rules import logits_processors
 from minibiogpt.ops import softmax
 from minibiogpt.view import Sampler
-from tests.browser import browsing, contrast, opened, overflow, texts
+from tests.browser import contrast, opened, overflow, texts
 from tests.budgets import LANE_A
 from tests.test_view import HOSTILE, TEXT, demo
 
@@ -27,12 +26,6 @@ GRID = [
     for p in (0.01, 0.3, 0.9, 1)
 ]
 TIES = np.log([0.25, 0.125, 0.25, 0.125, 0.125, 0.0625, 0.0625])
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with browsing() as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +15,12 @@ from minibiogpt.ops import softmax
 from minibiogpt.view import Sampler, Stepper
 from minibiogpt.view.colors import PALETTES
 from minibiogpt.view.layer import labels_of
-from tests.browser import browsing, opened
+from tests.browser import opened
 from tests.test_view import TEXT, demo
 from tests.test_view_browser import READBACK, matrix, point
 
 PROBS, CONTEXT, FC1 = 10, 12, 16  # steps
 ROUNDED = 0.5e-3  # four digits are shown
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with browsing() as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

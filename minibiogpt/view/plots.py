@@ -46,7 +46,8 @@ def heat_map(
     Parameters
     ----------
     x : (M, M'), numbers. rows, columns : a label for each; by default their numbers.
-    hidden : bool, of x's shape: cells that are hatched and not coloured, such as what a mask hides.
+    hidden : bool, of x's shape: cells that are not coloured, such as what a mask hides; hatched, unless x has more
+        than 4,096 cells.
     signed : whether 0 is the middle of the colours; by default when x has numbers below 0.
     axes : what the rows and the columns are. numbers : whether each cell says its number; by default when they are few.
 

@@ -177,16 +177,15 @@ class Stepper:
         host = self.model.backend.to_numpy(self.model.backend.asarray(mask))
         return [not real for real in host.reshape(-1).tolist()]
 
-    def _head_mask(self) -> list[float] | None:
-        """Of each head of this layer."""
+    def _head_mask(self) -> dict[str, Any] | None:
+        """Of each head of this layer; any numbers, which JSON alone could not hold."""
         mask = self._given.get("head_mask")
         if mask is None:
             return None
         host = self.model.backend.to_numpy(self.model.backend.asarray(mask))
         config = self.model.config
         shape = config.num_hidden_layers, config.num_attention_heads
-        rows: list[list[float]] = np.broadcast_to(host, shape).astype(float).tolist()
-        return rows[self.layer]
+        return packed(np.broadcast_to(host, shape).astype(float)[self.layer])
 
 
 def _check_kinds(model: Any, tokenizer: Any, max_megabytes: Any) -> None:

@@ -126,7 +126,7 @@ const ORIGINS = {
 
   headmask(step, { head, row, col }) {
     const p = matrixOf(sourceOf(step, "probs"), head).at(row, col);
-    const factor = data.headMask ? data.headMask[head] : 1;
+    const factor = data.headMask ? unpack(data.headMask).numbers[head] : 1;
     const told = data.headMask ? `The head mask multiplies head ${data.layer}.${head} by ${factor}.`
       : "No head mask was given, so these are the probabilities themselves.";
     return { told, lines: [["the probability", p], ["times", factor]], computed: p * factor, size: p * factor, terms: 0 };
