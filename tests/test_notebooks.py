@@ -105,6 +105,7 @@ def made(*sources: str) -> Any:
         ("md:it is 33", ["33"]),
         ("md:1,874 pieces, 4 % and 5 %", ["5 %"]),
         ("md:<details>\n<summary>Answer</summary>\n\n0.25\n\n</details>", ["0.25"]),
+        ("md:5\n<details>\n<summary>Solution</summary>\n\n```python\nassert x == 5\n```\n\n</details>", []),
     ],
 )
 def test_numbers_without_an_assert_are_found(prose: str, missing: list[str]) -> None:
@@ -118,9 +119,13 @@ def test_a_stale_notebook_is_found(tmp_path: Path) -> None:
     assert notebooks.check(path) == []
     path.write_text(path.read_text(encoding="utf-8").replace("0.25", "0.26"), encoding="utf-8")
     assert len(notebooks.check(path)) == 1
-    for broken in (made("x = 1", told.format(2)), made("import warnings; warnings.warn('x')"), made(REACH_OUT)):
+    for broken, why in (
+        (made("x = 1", told.format(2)), "AssertionError"),
+        (made("import warnings; warnings.warn('x')"), "UserWarning"),
+        (made(REACH_OUT), "must not use the network"),
+    ):
         notebooks.write(path, broken)
-        with pytest.raises(CellExecutionError):
+        with pytest.raises(CellExecutionError, match=why):
             notebooks.check(path)
 
 

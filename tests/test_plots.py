@@ -83,6 +83,7 @@ def test_attention_is_the_traces_and_hides_the_future(run: Any) -> None:
     for part in (want, want[None], want[None, None], want[-2:]):
         drawn = plots.attention(part, tokens).images[0].get_array()
         assert np.array_equal(drawn.filled(0), want[-len(drawn) :])
+        assert np.array_equal(drawn.mask, np.triu(np.ones_like(want), 1)[-len(drawn) :])  # behind a cache too
 
 
 def test_what_a_row_sees_of_the_future_is_not_hidden() -> None:
