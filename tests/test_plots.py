@@ -70,7 +70,11 @@ def test_hidden_scores_may_be_as_low_as_numbers_go(run: Any) -> None:
 
 @pytest.mark.parametrize("x", [[[0.0, 0.0]], [[np.nan, np.inf]], [[5e-324, 0.0]], [[1e300, -1e300]]])
 def test_odd_numbers_are_drawn_too(x: Any) -> None:
-    plots.heat_map(x).figure.canvas.draw()
+    ax = plots.heat_map(x)
+    ax.figure.canvas.draw()
+    shown = ax.images[0].get_array()
+    assert np.array_equal(shown.mask, ~np.isfinite(x))
+    assert np.array_equal(shown.compressed(), np.ravel(x)[np.isfinite(x).ravel()])
 
 
 def test_attention_is_the_traces_and_hides_the_future(run: Any) -> None:

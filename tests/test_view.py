@@ -271,7 +271,7 @@ def test_the_tokenizer_is_that_of_the_models_folder(tmp_path: Path) -> None:
 )
 def test_nonsense_is_one_clear_error(options: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message) as error:
-        Stepper(**{"model": demo(), "text": [2, 5, 9], **options}).html  # noqa: B018
+        Stepper(**{"model": demo(), "text": [2, 5, 9], **options})
     assert "\n" not in str(error.value)
 
 

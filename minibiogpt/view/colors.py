@@ -1,7 +1,8 @@
 """Colours: the two maps of every picture as anchors, evenly spaced, between which a page mixes in a straight line.
 
-Each grows steadily lighter, or darker, from an end (of the signed ones: from the middle) on, so that it can be told
-apart by lightness alone: whoever cannot tell red from green, and a printer without colours, loses nothing.
+Each grows steadily lighter, or darker, from an end (of the signed ones: from the middle) on, so that how large a number
+is can be told by lightness alone. Its sign is told by orange or purple, which are not confused by readers who cannot
+tell red from green; without any colour the sign is in the number beside the picture.
 
 Source: "cividis" (Nuñez, Anderton and Renslow 2018) and "PuOr" (ColorBrewer) as matplotlib has them; the signed map for
 dark pages has PuOr's hues with a dark middle, so that 0 recedes there as it does on paper.

@@ -11,6 +11,7 @@ import html
 import json
 import os
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -60,8 +61,7 @@ class Page:
     theme: str = "auto"
 
     def __post_init__(self) -> None:
-        if self.theme not in THEMES:
-            raise InputError(f"theme must be one of {', '.join(THEMES)}", repr(self.theme), "choose one of these")
+        check_theme(self.theme)
 
     @property
     def html(self) -> str:
@@ -89,7 +89,7 @@ class Page:
         write_beside(file, lambda beside: beside.write_text(self.html, encoding="utf-8"))
         return file
 
-    def iframe(self, height: int = 900) -> str:
+    def iframe(self, height: int) -> str:
         """The document within a frame of so many pixels, as HTML: scripts run, and reach nothing outside it.
 
         Where frames are taken out, as from a notebook that is not trusted, the words within it are left.
@@ -99,6 +99,35 @@ class Page:
             f'allow="clipboard-write" style="width: 100%; height: {height}px; border: 1px solid #8886; '
             f'border-radius: 6px; resize: vertical; overflow: auto">{NO_FRAME}</iframe>'
         )
+
+
+class OnePage(ABC):
+    """What is shown as one page: saved, or in a notebook's frame."""
+
+    height = 900  # pixels of the frame
+
+    @property
+    @abstractmethod
+    def page(self) -> Page:
+        """The page."""
+
+    @property
+    def html(self) -> str:
+        """The whole document."""
+        return self.page.html
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the page as one file, beside and renamed; returns where."""
+        return self.page.save(path)
+
+    def _repr_html_(self) -> str:
+        return self.page.iframe(self.height)
+
+
+def check_theme(theme: Any) -> None:
+    """Refuse a theme that no page has."""
+    if theme not in THEMES:
+        raise InputError(f"theme must be one of {', '.join(THEMES)}", repr(theme), "choose one of these")
 
 
 @cache

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,13 +12,12 @@ from minibiogpt.checks import is_whole
 from minibiogpt.errors import InputError
 from minibiogpt.view.colors import PALETTES
 from minibiogpt.view.layer import labels_of
-from minibiogpt.view.page import Page, packed, safe
+from minibiogpt.view.page import OnePage, Page, check_theme, packed, safe
 
 SCRIPTS = ("base.js", "arrays.js", "sampling.js", "sampler.js")
-HEIGHT = 820  # pixels of the frame in a notebook
 
 
-class Sampler:
+class Sampler(OnePage):
     """How logits become a token: probabilities under the three rules, what they cut, and draws.
 
     The page computes in float64, in the order and by the rules of ``minibiogpt.generation``: temperature, top-k, top-p.
@@ -48,10 +45,13 @@ class Sampler:
     <Sampler of 3 tokens, the most probable 'id 0'>
     """
 
+    height = 820
+
     def __init__(
         self, logits: Any, tokenizer: Any = None, *, top: int = 20, theme: str = "auto", seed: int = 0, text: str = ""
     ) -> None:
         self.logits = _row(logits)
+        check_theme(theme)
         if not is_whole(top) or top < 1:
             raise InputError("top must be a whole number, 1 or more", repr(top), "choose another")
         if not is_whole(seed) or not 0 <= seed < 2**32:
@@ -74,17 +74,6 @@ class Sampler:
         data = {"pieces": self.pieces, "logits": packed(self.logits), "top": self.top, "seed": self.seed}
         data |= {"colors": PALETTES}
         return Page("From logits to a token", body, data, SCRIPTS, ("page.css", "sampler.css"), self.theme)
-
-    @property
-    def html(self) -> str:
-        return self.page.html
-
-    def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the page as one file, beside and renamed; returns where."""
-        return self.page.save(path)
-
-    def _repr_html_(self) -> str:
-        return self.page.iframe(HEIGHT)
 
     def __repr__(self) -> str:
         return f"<Sampler of {self.logits.size} tokens, the most probable {self.pieces[int(self.logits.argmax())]!r}>"

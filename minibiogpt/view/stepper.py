@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,14 +16,13 @@ from minibiogpt.pretrained import Pretrained
 from minibiogpt.trace import Trace
 from minibiogpt.view.colors import PALETTES
 from minibiogpt.view.layer import facts_of, labels_of, steps_of_layer, told_of
-from minibiogpt.view.page import MEGABYTE, Page, check_size, megabytes_of, packed, safe
+from minibiogpt.view.page import MEGABYTE, OnePage, Page, check_size, check_theme, megabytes_of, packed, safe
 
 SCRIPTS = ("base.js", "arrays.js", "heatmap.js", "origins.js", "origin.js", "stepper.js")
 WEIGHTS_MEGABYTES = 6  # matrices of a layer beyond this are not in its page
-HEIGHT = 900  # pixels of the frame in a notebook
 
 
-class Stepper:
+class Stepper(OnePage):
     """Walk through one layer of a model, step by step: every number, and where it comes from.
 
     The model runs once. What a notebook shows, and ``save`` writes, is one page without any network: each step with its
@@ -75,6 +72,7 @@ class Stepper:
         max_megabytes: float = 30,
     ) -> None:
         _check_kinds(model, tokenizer, max_megabytes)
+        check_theme(theme)
         self.model, self.text, self.layer, self.theme = model, text, layer, theme
         self.tokenizer = tokenizer or _tokenizer_of(model, isinstance(text, str))
         self.max_megabytes = max_megabytes
@@ -100,14 +98,6 @@ class Stepper:
         )
         return Page(title, body, self._data(), SCRIPTS, ("page.css", "stepper.css"), self.theme)
 
-    @property
-    def html(self) -> str:
-        return self.page.html
-
-    def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the page as one file, beside and renamed; returns where."""
-        return self.page.save(path)
-
     def controls(self) -> Any:
         """The same page below a text box and a slider for the layer, as an ipywidgets VBox."""
         from minibiogpt.view.controls import controls
@@ -121,9 +111,6 @@ class Stepper:
             same.pop("attention_mask", None)
         text = changes.pop("text", self.text)
         return Stepper(self.model, text, **{**same, "max_megabytes": self.max_megabytes, **changes})
-
-    def _repr_html_(self) -> str:
-        return self.page.iframe(HEIGHT)
 
     def __repr__(self) -> str:
         return f"<Stepper of layer {self.layer}: {len(self.steps)} steps, {self._shown_text()!r}>"
