@@ -84,7 +84,7 @@ def cleaned(notebook: NotebookNode) -> NotebookNode:
     count = 0
     for i, cell in enumerate(notebook.cells):
         cell.id = f"cell-{i:02}"
-        cell.metadata = {key: cell.metadata[key] for key in ("tags", "jupyter") if key in cell.metadata}
+        cell.metadata = {"tags": cell.metadata["tags"]} if "tags" in cell.metadata else {}
         if cell.cell_type == "code":
             count += 1
             cell.execution_count = count

@@ -143,7 +143,7 @@ def make(app: Any, config: Any = None) -> None:
     folder = only(docs / "notebooks", {*(path.name for path in notebooks), "index.md"})
     for path in notebooks:
         written(folder / path.name, copied(path.read_text(encoding="utf-8")))
-    listed = [path.stem for path in notebooks] or []
+    listed = [path.stem for path in notebooks]
     text = (docs / "_ext" / "notebooks.md").read_text(encoding="utf-8")
     written(folder / "index.md", text + "\n```{toctree}\n:maxdepth: 1\n\n" + "\n".join(listed) + "\n```\n")
     found = rooms()
