@@ -1,12 +1,12 @@
 """BioGPT as explicit NumPy or CuPy operations: a reference to step through, and to check other implementations with."""
 
 from minibiogpt.backend import get_backend
-from minibiogpt.cache import KVCache
 from minibiogpt.config import BioGptConfig
 from minibiogpt.errors import CheckpointError, DeviceMemoryError, InputError
 from minibiogpt.generation import GenerationConfig, TextStreamer
 from minibiogpt.heads import BioGptForCausalLM, BioGptForSequenceClassification, BioGptForTokenClassification
 from minibiogpt.model import BioGptModel
+from minibiogpt.model.cache import KVCache
 from minibiogpt.tokenizer import BioGptTokenizer
 from minibiogpt.trace import Trace
 

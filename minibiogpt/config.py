@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from minibiogpt.errors import CheckpointError, InputError, shown
-from minibiogpt.files import read_json, write_beside
+from minibiogpt.files.reading import read_json, write_beside
 from minibiogpt.labels import PROBLEM_TYPES, inverted, settled_labels
 
 ACTIVATIONS = ("gelu", "gelu_new", "relu", "selu")

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from minibiogpt import inputs
 from minibiogpt.backend import Array, unwarned
 from minibiogpt.checks import is_whole
 from minibiogpt.config import LAYER_NORM_EPS
 from minibiogpt.errors import InputError
-from minibiogpt.ops import widened
-from minibiogpt.selection import expand
+from minibiogpt.model import inputs
+from minibiogpt.model.ops import widened
+from minibiogpt.trace.patterns import expand
 
 if TYPE_CHECKING:
     from minibiogpt.heads import BioGptForCausalLM

@@ -9,11 +9,11 @@ ERF_FLOAT32_ABSOLUTE = 2.4e-7
 LANE_A = 1e-10
 
 
-# Lane B: float32 against PyTorch's float32. What was measured, per model of tests/configs.py (and the demo model) and
-# per kind of tensor, is the largest drift over the cases of their tests; the budget is FACTOR times that.
+# Lane B: float32 against PyTorch's float32. What was measured, per model of tests/support/configs.py (and the demo
+# model) and per kind of tensor, is the largest drift over the cases of their tests; the budget is FACTOR times that.
 # Cases that came later fit as they are (the largest: 1.2e-6, relu, norm), and so does the demo that was trained anew
 # (the largest: 1.0e-6, norm): the tighter table stays.
-# Measured with `python -m tests.measure_budgets` on 2026-11-21 (NumPy 2.4, torch 2.13, 2 threads, x86-64).
+# Measured with `python -m tests.support.measure_budgets` on 2026-11-21 (NumPy 2.4, torch 2.13, 2 threads, x86-64).
 FACTOR = 4
 KINDS = {
     "norm": ("self_attn_layer_norm", "final_layer_norm", "layer_norm"),
@@ -162,7 +162,8 @@ NEAR_TIE_FLOAT32 = 10 * MEASURED["demo"]["logits"]
 BASE_SIZE = {"hidden_states": FACTOR * 9.6e-7, "logits": FACTOR * 6.2e-7}
 
 # Beam search: scores of transformers, which computes them in float32 whatever the model's dtype; the largest drift over
-# the combinations of tests/test_beam_search.py, measured 2026-11-21, times FACTOR; a sum is of up to 20 steps.
+# the combinations of tests/generation/test_beam_search.py, measured 2026-11-21, times FACTOR; a sum is of up to 20
+# steps.
 BEAM_STEP = FACTOR * 7.8e-7
 BEAM_SUM = FACTOR * 1.8e-6
 
@@ -174,12 +175,14 @@ SCORE_FLOAT32 = FACTOR * 5.5e-7
 PRINTED = 1e-4
 NARROWED = 2**-24
 
-# The equations of minibiogpt.steps as text, read by NumPy in float64 from the arrays of a real trace: the largest
-# difference over the largest value of the array. Measured 2026-11-21 over all cases of tests/test_steps.py (NumPy 2.4,
-# 1 thread, x86-64): 7.7e-16 at most. A norm with eps 1e-12 for 1e-5 is 5.8e-6 off, the least of those planted there.
+# The equations of minibiogpt.catalog.steps as text, read by NumPy in float64 from the arrays of a real trace: the
+# largest difference over the largest value of the array. Measured 2026-11-21 over all cases of
+# tests/catalog/test_steps.py (NumPy 2.4, 1 thread, x86-64): 7.7e-16 at most. A norm with eps 1e-12 for 1e-5 is
+# 5.8e-6 off, the least of those planted there.
 EQUATION = 1e-12
 
-# Losses of float16 logits, computed in float32, over their value in float64: measured 2026-11-21 in tests/test_ops.py.
+# Losses of float16 logits, computed in float32, over their value in float64: measured 2026-11-21 in
+# tests/model/test_ops.py.
 LOSS_OF_HALVES = FACTOR * 7.2e-8
 
 # Lens, over the largest value: the parts' sum against the logit, one position against all, the heads' sum against
@@ -193,7 +196,7 @@ LENS_FLOAT32 = FACTOR * 4.3e-7
 SUMMED = 1e-12
 
 # One CUDA kernel against its equation in float64, over the largest value: measured on an ordinary processor
-# (tests/cuda_on_host) 2026-11-21 over all cases of tests/test_kernels.py, times FACTOR.
+# (tests/cuda_on_host) 2026-11-21 over all cases of tests/backend/test_kernels.py, times FACTOR.
 KERNEL = {
     "float64": FACTOR * 6.3e-16,
     "float32": FACTOR * 2.9e-7,
@@ -202,7 +205,7 @@ KERNEL = {
 }
 
 # Lane C: the CuPy backend against NumPy's float64, over the largest value of the tensor, per dtype and kind: measured
-# on the stand-in for a device 2026-11-21 over all cases of tests/test_cupy.py (the demo model), times FACTOR.
+# on the stand-in for a device 2026-11-21 over all cases of tests/backend/test_cupy.py (the demo model), times FACTOR.
 # float64 has lane A's budget. The loss, a single number, was 3.4e-8 off in float32 by chance: it has lane B's largest.
 LANE_C: dict[str, dict[str, float]] = {
     "float32": {

@@ -11,9 +11,9 @@ import hypothesis
 import pytest
 
 with contextlib.suppress(ImportError, pytest.skip.Exception):  # where something is absent, its own tests say so
-    from tests.device import backend, dtype  # noqa: F401, fixtures of all tests of the CuPy backend
+    from tests.support.device import backend, dtype  # noqa: F401, fixtures of all tests of the CuPy backend
 
-from tests.browser import browser  # noqa: F401, a fixture of all tests of pages
+from tests.support.browser import browser  # noqa: F401, a fixture of all tests of pages
 
 with contextlib.suppress(ImportError):  # the tests of a device need no torch
     import torch

@@ -13,8 +13,8 @@ from minibiogpt.config import LAYER_NORM_EPS
 from minibiogpt.lens import ablation_table, head_out, logit_attribution, logit_lens
 from tests.budgets import LANE_A, LENS_FLOAT32, LENS_FLOAT64
 from tests.compare import assert_close
-from tests.demo import ours, tokenizer
-from tests.small import DH, HEADS, D, H, L, V, ids, labels, left_mask, model, same, situations, traced
+from tests.support.demo import ours, tokenizer
+from tests.support.small import DH, HEADS, D, H, L, V, ids, labels, left_mask, model, same, situations, traced
 
 every_dtype = pytest.mark.parametrize("dtype", ["float64", "float32"])
 every_head = pytest.mark.parametrize("head", HEADS)

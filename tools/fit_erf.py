@@ -1,4 +1,4 @@
-"""Fit the coefficients in minibiogpt/erf.py and print them: `python tools/fit_erf.py` (needs mpmath).
+"""Fit the coefficients in minibiogpt/backend/erf.py and print them: `python tools/fit_erf.py` (needs mpmath).
 
 float64: erf has two pieces, each a Chebyshev interpolant written as a polynomial in a variable u of [-1, 1]:
 

@@ -37,8 +37,8 @@ peer=yes
 "$python" -c 'import torch, transformers' 2>/dev/null || peer=no
 echo
 echo "== tests" # what the libraries of a device warn of is no failure
-tests=(tests/test_cupy.py tests/test_cupy_errors.py tests/test_recorded.py tests/test_kernels.py)
-tests+=(tests/test_kernels_inside.py tests/test_cupy_names.py)
+tests=(tests/backend/test_cupy.py tests/backend/test_cupy_errors.py tests/generation/test_captured.py tests/backend/test_kernels.py)
+tests+=(tests/backend/test_kernels_inside.py tests/backend/test_cupy_names.py)
 "$python" -m pytest -q -rs -W default -p no:cacheprovider "${tests[@]}" 2>&1 | tee "$results/tests.txt" || status=1
 
 if [ $peer = no ]; then

@@ -13,9 +13,9 @@ from typing import Any
 from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
 
+from minibiogpt.catalog.descriptions import WHAT
+from minibiogpt.catalog.equations import WORDS
 from minibiogpt.config import BioGptConfig
-from minibiogpt.equations import WORDS
-from minibiogpt.notes import WHAT
 
 SPEC_OF_FIELD = {"layer_norm_eps": "kept, **not used**", "extra": "unknown keys of config.json, kept"}
 TRAINING = ("hidden_dropout_prob", "attention_probs_dropout_prob", "activation_dropout", "layerdrop")

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from minibiogpt.cli.labelled import add_labelled, finite, fitting, run_labelled
-from minibiogpt.cli.loop import Job
-from minibiogpt.ops import softmax
+from minibiogpt.cli.batch.labelled import add_labelled, finite, fitting, run_labelled
+from minibiogpt.cli.batch.loop import Job
+from minibiogpt.model.ops import softmax
 from minibiogpt.tokenizer import Piece
 
 if TYPE_CHECKING:

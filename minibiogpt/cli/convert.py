@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Convert, and say what was found, written, assumed and left out."""
-    from minibiogpt.convert import convert
+    from minibiogpt.checkpoint.convert import convert
 
     facts = convert(
         options.source, options.folder, dtype=options.dtype, dictionary=options.dict, bpecodes=options.bpecodes

@@ -13,7 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Fetch, check, rename, say where it is."""
-    from minibiogpt.hub import download
+    from minibiogpt.files.hub import download
 
     folder = download(options.repository, options.folder, revision=options.revision)
     print(f"{options.repository} is in {folder}; try: minibiogpt generate --model {folder} TEXT")

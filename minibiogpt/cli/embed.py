@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 
 from minibiogpt.checks import whole
-from minibiogpt.cli.loop import Job, add_output, work
+from minibiogpt.cli.batch.loop import Job, add_output, work
+from minibiogpt.cli.batch.records import add_input
 from minibiogpt.cli.options import add_model
-from minibiogpt.cli.records import add_input
 from minibiogpt.errors import InputError
-from minibiogpt.features import POOLINGS
+from minibiogpt.model.pooling import POOLINGS
 from minibiogpt.tokenizer import Piece
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ import numpy as np
 from minibiogpt.checks import whole
 from minibiogpt.cli.options import add_json, add_model, print_json, texts_of
 from minibiogpt.errors import InputError
-from minibiogpt.files import read_text
+from minibiogpt.files.reading import read_text
 from minibiogpt.tokenizer import BioGptTokenizer
 
 RECORD = ("prompt", "text", "continuation", "prompt_ids", "new_ids")
@@ -119,7 +119,7 @@ def _check(texts: list[str], options: argparse.Namespace) -> None:
 
 def _prompt(tokenizer: BioGptTokenizer, texts: list[str], options: argparse.Namespace) -> dict[str, np.ndarray]:
     """The texts padded on the left, and behind each the ids of the soft prompt."""
-    from minibiogpt.text import split_digits
+    from minibiogpt.tokenizer.large_text import split_digits
 
     texts = list(map(split_digits, texts)) if options.split_digits else texts
     extra = tokenizer.soft_prompt_ids
@@ -152,7 +152,7 @@ def _records(
     tokenizer: BioGptTokenizer, texts: list[str], rows: np.ndarray, width: int, options: argparse.Namespace
 ) -> list[dict[str, Any]]:
     """Each row for a program: the prompt, the whole text, the new part, and the ids of both without padding."""
-    from minibiogpt.text import clean_large
+    from minibiogpt.tokenizer.large_text import clean_large
 
     clean = clean_large if options.clean_large else str
     times, pad, found = len(rows) // len(texts), tokenizer.pad_token_id, []

@@ -31,9 +31,9 @@ def run(options: argparse.Namespace) -> None:
 def collect(model: str, backend: str, dtype: str) -> dict[str, Any]:
     """Names and values; memory in bytes."""
     from minibiogpt import BioGptConfig, get_backend
-    from minibiogpt.checkpoint import stored_shapes
-    from minibiogpt.hub import find_model
-    from minibiogpt.stored import stored_tensors
+    from minibiogpt.checkpoint.weights import stored_shapes
+    from minibiogpt.files.hub import find_model
+    from minibiogpt.files.safetensors import stored_tensors
 
     folder = find_model(model)
     config = BioGptConfig.from_pretrained(folder)

@@ -13,12 +13,12 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from minibiogpt.batching import window_sizes
-from minibiogpt.cli.loop import Chunk, Job, add_output, work
+from minibiogpt.cli.batch.loop import Chunk, Job, add_output, work
+from minibiogpt.cli.batch.records import add_input
+from minibiogpt.cli.batch.resume import Done
 from minibiogpt.cli.options import add_model
-from minibiogpt.cli.records import add_input
-from minibiogpt.cli.resume import Done
 from minibiogpt.errors import InputError
+from minibiogpt.model.batching import window_sizes
 from minibiogpt.tokenizer import Piece
 
 if TYPE_CHECKING:

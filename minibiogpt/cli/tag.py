@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from minibiogpt.batching import padded
-from minibiogpt.bpe import END_OF_WORD
-from minibiogpt.cli.labelled import Said, add_labelled, finite, fitting, run_labelled
-from minibiogpt.cli.loop import Job
-from minibiogpt.ops import softmax
-from minibiogpt.tagging import STRATEGIES, Tagged, entities
+from minibiogpt.cli.batch.labelled import Said, add_labelled, finite, fitting, run_labelled
+from minibiogpt.cli.batch.loop import Job
+from minibiogpt.heads.tagging import STRATEGIES, Tagged, entities
+from minibiogpt.model.batching import padded
+from minibiogpt.model.ops import softmax
 from minibiogpt.tokenizer import Piece
+from minibiogpt.tokenizer.bpe import END_OF_WORD
 
 if TYPE_CHECKING:
     from minibiogpt.heads import BioGptForTokenClassification

@@ -29,7 +29,7 @@ def run(options: argparse.Namespace) -> None:
     """Run the model once, and print what it made."""
     if options.explain is not None and options.json:
         raise InputError("the output must be an explanation or JSON", "--explain and --json", "leave one out")
-    from minibiogpt.explain import explained
+    from minibiogpt.catalog.explain import explained
 
     trace = _traced(options, _given(options))
     told = None if options.explain is None else explained(trace, options.explain)  # an unknown name saves nothing

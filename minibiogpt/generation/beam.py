@@ -15,9 +15,9 @@ from minibiogpt.backend import Array, backend_of
 from minibiogpt.generation.config import listed_ids
 from minibiogpt.generation.outputs import GenerateOutput
 from minibiogpt.generation.processors import apply
+from minibiogpt.generation.state import Feed, Task
 from minibiogpt.generation.stopping import any_of
-from minibiogpt.generation.task import Feed, Task
-from minibiogpt.ops import log_softmax, top_k
+from minibiogpt.model.ops import log_softmax, top_k
 
 DEAD = -1e9  # added to a score that must not be taken while there is another; as in transformers
 

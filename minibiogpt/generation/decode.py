@@ -6,20 +6,20 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from minibiogpt import inputs
 from minibiogpt.backend import Array, backend_of
-from minibiogpt.edits import watching
 from minibiogpt.errors import InputError
 from minibiogpt.generation.beam import beam_search
 from minibiogpt.generation.config import GenerationConfig, listed_ids
-from minibiogpt.generation.draw import Draw
 from minibiogpt.generation.outputs import GenerateOutput
 from minibiogpt.generation.processors import LogitsProcessor, apply
 from minibiogpt.generation.prompt import check_against_model, check_numbers, prompt_mask, room
+from minibiogpt.generation.random_draws import Draw
 from minibiogpt.generation.rules import logits_processors
+from minibiogpt.generation.state import Feed, Streamer, Task
 from minibiogpt.generation.stopping import EndToken, StoppingCriterion, StopStrings, any_of
-from minibiogpt.generation.task import Feed, Streamer, Task
+from minibiogpt.model import inputs
 from minibiogpt.trace import Edit, Trace
+from minibiogpt.trace.edits import watching
 
 if TYPE_CHECKING:
     from minibiogpt.heads import BioGptForCausalLM

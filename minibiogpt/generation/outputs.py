@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from minibiogpt.backend import Array, backend_of
-from minibiogpt.cache import KVCache
 from minibiogpt.errors import InputError
-from minibiogpt.ops import log_softmax
-from minibiogpt.outputs import Fields
+from minibiogpt.model.cache import KVCache
+from minibiogpt.model.ops import log_softmax
+from minibiogpt.model.outputs import Fields
 
 
 @dataclass

@@ -14,7 +14,7 @@ from typing import Any
 from minibiogpt.backend import Array, backend_of
 from minibiogpt.errors import InputError
 from minibiogpt.generation.stopping import is_any_of
-from minibiogpt.ops import log_softmax
+from minibiogpt.model.ops import log_softmax
 from minibiogpt.trace import Tap
 
 LogitsProcessor = Callable[[Array, Array], Array]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from minibiogpt import inputs
 from minibiogpt.backend import Array, backend_of
 from minibiogpt.errors import InputError
 from minibiogpt.generation.config import GenerationConfig, listed_ids
+from minibiogpt.model import inputs
 
 DEFAULT_NEW_TOKENS = 20
 

@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 
 from minibiogpt.backend import Array, backend_of
-from minibiogpt.ops import log_softmax, softmax
+from minibiogpt.model.ops import log_softmax, softmax
 
 
 def _largest(x: Array, k: int) -> Array:

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from minibiogpt.bpe import END_OF_WORD
+from minibiogpt.catalog.descriptions import Step, kind_of_source
+from minibiogpt.catalog.equations import WORDS
+from minibiogpt.catalog.explain import lens_of, lettered, line_of, sizes_of, source_of, vocabulary
+from minibiogpt.catalog.steps import steps
 from minibiogpt.config import LAYER_NORM_EPS, BioGptConfig
-from minibiogpt.equations import WORDS
 from minibiogpt.errors import InputError
-from minibiogpt.explain import lens_of, lettered, line_of, sizes_of, source_of, vocabulary
-from minibiogpt.notes import Step, kind_of_source
-from minibiogpt.steps import steps
+from minibiogpt.tokenizer.bpe import END_OF_WORD
 from minibiogpt.trace import Trace
 from minibiogpt.view.source import code_of
 

@@ -16,8 +16,8 @@ import numpy as np
 
 from minibiogpt.checks import is_whole
 from minibiogpt.errors import InputError
-from minibiogpt.ops import softmax
-from minibiogpt.view.given import at, filled, host, labelled, matrix, missing, of_head, plain, shaped
+from minibiogpt.model.ops import softmax
+from minibiogpt.view.plot_inputs import at, filled, host, labelled, matrix, missing, of_head, plain, shaped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

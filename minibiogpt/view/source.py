@@ -11,7 +11,7 @@ from functools import cache
 from types import ModuleType
 from typing import Any
 
-from minibiogpt import attention, ops
+from minibiogpt.model import attention, ops
 
 PLACE = re.compile(r"minibiogpt/(.+)\.py:(\d+): ")
 FUNCTIONS: dict[str, Callable[..., Any]] = {
@@ -46,8 +46,8 @@ def _whole(function: Callable[..., Any]) -> dict[str, Any]:
     """A function, without its decorators' doings."""
     plain = inspect.unwrap(function)
     lines, first = inspect.getsourcelines(plain)
-    file = plain.__module__.rpartition(".")[2]
-    place = f"minibiogpt/{file}.py: {plain.__name__}"
+    file = plain.__module__.replace(".", "/")
+    place = f"{file}.py: {plain.__name__}"
     return {"place": place, "first": first, "mark": 0, "text": inspect.cleandoc("\n" + "".join(lines))}
 
 

@@ -10,9 +10,9 @@ import numpy as np
 
 from minibiogpt import BioGptTokenizer
 from minibiogpt.backend import Array
+from minibiogpt.catalog.descriptions import kind_of_source
 from minibiogpt.errors import CheckpointError, InputError
-from minibiogpt.notes import kind_of_source
-from minibiogpt.pretrained import Pretrained
+from minibiogpt.model.pretrained import Pretrained
 from minibiogpt.trace import Trace
 from minibiogpt.view.colors import PALETTES
 from minibiogpt.view.layer import facts_of, labels_of, steps_of_layer, told_of

@@ -19,9 +19,9 @@ import torch
 from safetensors.torch import save_file
 
 from minibiogpt import InputError
-from minibiogpt.golden.case import Case
-from minibiogpt.golden.check import check
-from minibiogpt.golden.result import AGREES, Options, Row
+from minibiogpt.golden.check.checker import check
+from minibiogpt.golden.check.result import AGREES, Options, Row
+from minibiogpt.golden.format.case import Case
 from tests.reference.mistakes import MISTAKES
 from tests.reference.planting import Plant, corrected
 from tools import dump_torch

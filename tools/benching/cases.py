@@ -11,9 +11,9 @@ from random import Random
 from typing import Any
 
 from minibiogpt import BioGptConfig
-from minibiogpt.batching import batches
 from minibiogpt.errors import InputError
-from minibiogpt.hub import find_model
+from minibiogpt.files.hub import find_model
+from minibiogpt.model.batching import batches
 from tools.benching import limits, texts
 from tools.benching.limits import Work
 

@@ -14,7 +14,7 @@ from random import Random
 from typing import Any
 
 from minibiogpt import BioGptForCausalLM
-from minibiogpt.convert import convert
+from minibiogpt.checkpoint.convert import convert
 from tools.fuzzing.checkpoints import MERGES, PIECES, seed_files, write_seed
 from tools.fuzzing.mutate import mutate_bytes, odd_file
 from tools.fuzzing.supervise import Target

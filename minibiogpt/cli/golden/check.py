@@ -30,9 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Check, print, and say by the exit code: 0 agrees, 1 differs or incomplete, 2 nothing could be compared."""
-    from minibiogpt.golden.check import check, existing_case
-    from minibiogpt.golden.pairing import read_map
-    from minibiogpt.golden.result import Options
+    from minibiogpt.golden.check.checker import check, existing_case
+    from minibiogpt.golden.check.pairing import read_map
+    from minibiogpt.golden.check.result import Options
 
     path, theirs = Path(options.case), Path(options.theirs)
     _check_page(options.html, (path, theirs))
@@ -48,8 +48,8 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _show(result: Any, options: argparse.Namespace) -> int:
-    from minibiogpt.golden.report import lines_of
-    from minibiogpt.golden.told import as_json
+    from minibiogpt.golden.report.json_report import as_json
+    from minibiogpt.golden.report.text import lines_of
 
     if options.json:
         print_json(as_json(result))
@@ -70,7 +70,7 @@ def _nothing(result: Any) -> InputError:
 
 def _write_page(file: str | None, result: Any) -> None:
     if file is not None:
-        from minibiogpt.golden.page import write_page
+        from minibiogpt.golden.report.page import write_page
 
         write_page(Path(file), result)
 
@@ -86,9 +86,9 @@ def _check_page(file: str | None, read: Sequence[Path]) -> None:
 
 def _check_kit(path: Path, theirs: Path, how: Any, options: argparse.Namespace) -> int:
     """A line for each case, then the details of the first that does not agree."""
-    from minibiogpt.golden.check import check_kit, strays
-    from minibiogpt.golden.report import kit_code, kit_lines, plain
-    from minibiogpt.golden.told import as_json
+    from minibiogpt.golden.check.checker import check_kit, strays
+    from minibiogpt.golden.report.json_report import as_json
+    from minibiogpt.golden.report.text import kit_code, kit_lines, plain
 
     results = check_kit(path, theirs, how)
     first = next((result for _, result in results if result is not None and result.code), None)
@@ -113,8 +113,8 @@ def _check_kit(path: Path, theirs: Path, how: Any, options: argparse.Namespace) 
 
 def _check_tokens(path: Path, theirs: Path, as_json: bool) -> int:
     """The ids of a tokenizer, with a kit's tokenizer.json."""
-    from minibiogpt.golden.manifest import read_manifest
-    from minibiogpt.golden.tokens import check_tokens
+    from minibiogpt.golden.format.manifest import read_manifest
+    from minibiogpt.golden.kit.tokens import check_tokens
 
     if (path.parent / "manifest.json").exists():
         read_manifest(path.parent)  # nothing of the kit was changed

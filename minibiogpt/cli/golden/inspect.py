@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """The header of one case with a line for each array; of a kit, a line for each case."""
-    from minibiogpt.golden.case import Case
+    from minibiogpt.golden.format.case import Case
 
     path = Path(options.file)
     if path.is_dir():
@@ -40,7 +40,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _facts(case: Any, names: list[str] | None) -> dict[str, Any]:
-    from minibiogpt.selection import check_met, patterns_of
+    from minibiogpt.trace.patterns import check_met, patterns_of
 
     kept = None if names is None else patterns_of(names)
     entries = [e for e in case.entries if kept is None or any([pattern.matches(e.name) for pattern in kept])]
@@ -71,7 +71,7 @@ def _print_arrays(entries: list[dict[str, Any]]) -> None:
 
 def _show_kit(folder: Path, as_json: bool) -> None:
 
-    from minibiogpt.golden.manifest import read_manifest
+    from minibiogpt.golden.format.manifest import read_manifest
 
     manifest = read_manifest(folder)
     cases = manifest["cases"]

@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Make the kit, say each file, and what to type next."""
-    from minibiogpt.golden.kit import write_kit
+    from minibiogpt.golden.kit.writer import write_kit
 
     folder, lines = Path(options.folder), list[str]()
     manifest = write_kit(folder, seed=options.seed, cases=options.cases, report=lines.append)

@@ -42,12 +42,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Run the model in float64, measure the budgets, write, and say what to type next."""
     from minibiogpt.checks import whole
-    from minibiogpt.files import sha256
-    from minibiogpt.golden.case import Case
-    from minibiogpt.golden.record import record
-    from minibiogpt.golden.rounding import SEEDS
-    from minibiogpt.hub import find_model
-    from minibiogpt.stored import stored_tensors
+    from minibiogpt.files.hub import find_model
+    from minibiogpt.files.reading import sha256
+    from minibiogpt.files.safetensors import stored_tensors
+    from minibiogpt.golden.format.case import Case
+    from minibiogpt.golden.format.record import record
+    from minibiogpt.golden.format.rounding import SEEDS
 
     output, seeds = Path(options.output), whole("seeds", SEEDS if options.seeds is None else options.seeds, 2, 1000)
     calls = _calls(options)
@@ -128,8 +128,8 @@ def _typed(texts: list[str]) -> dict[str, Any]:
 
 def _stored(path: Path, labels: bool) -> list[dict[str, Any]]:
     """The calls that a file describes: its tensors, or of a case those that are inputs; ``step.{n}/`` parts calls."""
-    from minibiogpt.golden.case import INPUT
-    from minibiogpt.stored import read_header
+    from minibiogpt.files.safetensors import read_header
+    from minibiogpt.golden.format.case import INPUT
 
     if labels:
         raise InputError("--labels goes with --text or --ids", "--inputs", "put a tensor called labels into the file")

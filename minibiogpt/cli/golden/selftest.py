@@ -12,8 +12,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """A line for each trial; 0 when the check did what it must in all of them, and 1 otherwise."""
-    from minibiogpt.golden.check import existing_case
-    from minibiogpt.golden.selftest import lines_of, selftest
+    from minibiogpt.golden.check.checker import existing_case
+    from minibiogpt.golden.selftest.runner import lines_of, selftest
 
     case = None if options.case is None else existing_case(Path(options.case)).path
     code = 1

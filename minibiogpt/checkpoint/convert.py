@@ -1,0 +1,223 @@
+"""A folder in Hugging Face layout, with safetensors, from a pickled checkpoint: transformers' or fairseq's.
+
+The pickle is read as data (see ``unpickle``), the tensors are mapped, and written one by one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minibiogpt.checkpoint import fairseq
+from minibiogpt.checkpoint.published import Original, config_values, is_tied, listed, read_original
+from minibiogpt.checkpoint.torch_archive import PickledTensor
+from minibiogpt.checkpoint.weights import (
+    EMBEDDING,
+    HEAD,
+    base_shapes,
+    sequence_classification_shapes,
+    token_classification_shapes,
+)
+from minibiogpt.config import BioGptConfig
+from minibiogpt.errors import CheckpointError, InputError
+from minibiogpt.files.hub import SMALL
+from minibiogpt.files.reading import MOST_TEXT, check_regular, folder_beside, sha256
+from minibiogpt.files.safetensors import FLOATS, Outgoing, StoredTensor, recast, stored_tensors, widened, write_tensors
+from minibiogpt.tokenizer import BioGptTokenizer
+
+DTYPES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16", "float64": "F64"}
+NAMES = {code: name for name, code in DTYPES.items()}
+TOKENIZER = (*(name for name in SMALL if name != "config.json"), "added_tokens.json")
+HEADS = (HEAD, "score.weight", "classifier.weight", "classifier.bias")  # no "biogpt." in front
+# The official files by their sha256, and the sizes (V, D, L) of their models.
+KNOWN = {
+    "11b9d608003652a84595aecee376d5c09156779228639b0ecb147cafb43cd409": "microsoft/biogpt",
+    "d1753ea5af6449aaf63a105a59a619632b78cbfc2c294ba78f3164156af8c8bf": "microsoft/BioGPT-Large",
+    "e4c7b87ba705e6102ac59bfae004a161fce5648893f8571ae4381e353842ad9e": "microsoft/BioGPT-Large-PubMedQA",
+}
+SIZES = {
+    (42384, 1024, 24): "microsoft/biogpt",
+    (57717, 1600, 48): "microsoft/BioGPT-Large",
+    (57726, 1600, 48): "microsoft/BioGPT-Large-PubMedQA",
+}
+
+
+def convert(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    *,
+    dtype: str | None = None,
+    dictionary: str | os.PathLike[str] | None = None,
+    bpecodes: str | os.PathLike[str] | None = None,
+) -> dict[str, Any]:
+    """Make TARGET, a new or empty folder, from a pickled checkpoint; it appears whole, or not at all.
+
+    Parameters
+    ----------
+    source : a folder with pytorch_model.bin (or its shards and their index) or with fairseq's checkpoint.pt; or one of
+        these files. A config.json beside it is used; without one the config is derived from the tensors' shapes and
+        fairseq's settings.
+    dtype : "float32", "float16", "bfloat16" or "float64"; by default each tensor's own.
+    dictionary, bpecodes : fairseq's dict.txt and bpecodes, where they are not beside the checkpoint.
+
+    Returns
+    -------
+    What was done, as ``minibiogpt convert --json`` prints it.
+
+    Raises
+    ------
+    InputError
+        If TARGET holds something, or the disk refuses it.
+    CheckpointError
+        If the checkpoint is broken, holds more than data, or is not a BioGPT.
+    """
+    if dtype is not None and dtype not in DTYPES:
+        raise InputError(f"dtype must be one of {', '.join(DTYPES)}", repr(dtype), "choose one of these")
+    with folder_beside(Path(target)) as part:
+        original = read_original(Path(source))
+        values, assumed = config_values(original)
+        config = BioGptConfig.from_dict(values)
+        left_out = _leave_out(original, config)
+        _check_shapes(original.tensors, config, original.folder)
+        _check_size(original)
+        facts = _origin(original, config) | {"folder": os.fspath(target), "assumed": assumed, "left_out": left_out}
+        outgoing = {_full_name(name): _outgoing(name, x, dtype) for name, x in original.tensors.items()}
+        codes = sorted({tensor.dtype for tensor in outgoing.values()})
+        _write_config(part, values, codes)
+        _write_tokenizer(part, original, config, dictionary, bpecodes)
+        write_tensors(part / "model.safetensors", outgoing)
+        _load_back(part, outgoing)
+        facts |= {"dtypes": [NAMES[code] for code in codes], "tensors": len(outgoing)}
+        facts |= {"bytes": {path.name: path.stat().st_size for path in sorted(part.iterdir())}}
+    return facts
+
+
+def _leave_out(original: Original, config: BioGptConfig) -> list[str]:
+    """Take away what the model does not have, and a tied head, which is the embedding.
+
+    From transformers' files that is buffers of the past; in fairseq's it is another architecture. A head that differs
+    although the config ties it stays: loading says that it is not used.
+    """
+    tensors, known = original.tensors, {*base_shapes(config), *HEADS}
+    if config.tie_word_embeddings and HEAD in tensors and is_tied(tensors):
+        head = tensors.pop(HEAD)
+        tensors.setdefault(EMBEDDING, head)
+    unknown = [name for name in tensors if name not in known]
+    if unknown and original.layout == "fairseq":
+        must = f"{original.files[0]} must have BioGPT's architecture"
+        raise CheckpointError(must, f"also {listed(unknown)}", "convert another checkpoint")
+    for name in unknown:
+        del tensors[name]
+    if unknown:
+        warnings.warn(f"left out, for this model has no such tensors: {listed(unknown)}", stacklevel=3)
+    return unknown
+
+
+def _check_shapes(tensors: Mapping[str, PickledTensor | StoredTensor], config: BioGptConfig, where: Path) -> None:
+    """Every tensor that the config asks for must be there, of the right shape and of a floating-point dtype."""
+    shapes = base_shapes(config)
+    if not config.tie_word_embeddings and (HEAD in tensors or "LM" in str(config.extra.get("architectures"))):
+        shapes[HEAD] = (config.vocab_size, config.hidden_size)
+    heads = sequence_classification_shapes(config) | token_classification_shapes(config)
+    shapes |= {name: heads[name] for name in tensors if name in heads}
+    wrong = [f"no {name}" for name in shapes if name not in tensors]
+    common = [(name, tensors[name]) for name in shapes if name in tensors]
+    wrong += [f"{name} {tensor.shape}, not {shapes[name]}" for name, tensor in common if tensor.shape != shapes[name]]
+    wrong += [f"{name} of dtype {tensor.dtype}" for name, tensor in tensors.items() if tensor.dtype not in FLOATS]
+    if wrong:
+        must = f"the checkpoint in {where} must hold every tensor of its config, {len(shapes)} in all"
+        raise CheckpointError(must, listed(wrong), "check that the config and the weights belong together")
+
+
+def _check_size(original: Original) -> None:
+    """Tensors may share their numbers, as a tied head does, but a small file must not fill the disk."""
+    written, read = sum(x.bytes for x in original.tensors.values()), sum(f.stat().st_size for f in original.files)
+    if written > 2 * read:
+        must = f"the tensors of {original.folder} must not be views of one another"
+        raise CheckpointError(must, f"{written} bytes of them in {read}", "save copies of them with torch.save")
+
+
+def _full_name(name: str) -> str:
+    return name if name in HEADS else f"biogpt.{name}"
+
+
+def _outgoing(name: str, tensor: PickledTensor, dtype: str | None) -> Outgoing:
+    code = DTYPES[dtype] if dtype else tensor.dtype
+
+    def blocks() -> Iterator[np.ndarray]:
+        for raw in tensor.blocks():
+            written = recast(raw, tensor.dtype, code)
+            if not all(np.isfinite(widened(x, kind)).all() for x, kind in ((raw, tensor.dtype), (written, code))):
+                must = f"every weight must be a finite number in {NAMES[code]}"
+                raise CheckpointError(must, f"NaN or infinity in {name}", "fetch the file again, or keep its dtype")
+            yield written
+
+    return Outgoing(code, tensor.shape, blocks)
+
+
+def _write_config(part: Path, values: dict[str, Any], codes: list[str]) -> None:
+    """The config as it was, but for the dtype, which is told when there is one."""
+    kept = {key: value for key, value in values.items() if key not in ("dtype", "torch_dtype")}
+    told = {"dtype": NAMES[codes[0]]} if len(codes) == 1 else {}
+    text = json.dumps({"model_type": "biogpt"} | kept | told, indent=2, sort_keys=True) + "\n"
+    (part / "config.json").write_text(text, encoding="utf-8")
+
+
+def _write_tokenizer(
+    part: Path,
+    original: Original,
+    config: BioGptConfig,
+    dictionary: str | os.PathLike[str] | None,
+    bpecodes: str | os.PathLike[str] | None,
+) -> None:
+    """vocab.json, merges.txt and what else belongs to the tokenizer: copied, or made from fairseq's; then tried."""
+    if original.layout == "fairseq" or dictionary or bpecodes:
+        vocab = fairseq.read_dictionary(Path(dictionary or original.folder / "dict.txt"))
+        merges = fairseq.read_codes(Path(bpecodes or original.folder / "bpecodes"))
+        settings = {"tokenizer_class": "BioGptTokenizer", "model_max_length": config.max_position_embeddings}
+        (part / "vocab.json").write_text(json.dumps(vocab, ensure_ascii=False, indent=0) + "\n", encoding="utf-8")
+        (part / "merges.txt").write_text(merges, encoding="utf-8", newline="\n")
+        (part / "tokenizer_config.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+    else:
+        for name in TOKENIZER:
+            if (original.folder / name).is_file():
+                check_regular(original.folder / name, MOST_TEXT)
+                shutil.copyfile(original.folder / name, part / name)
+    if missing := [name for name in ("vocab.json", "merges.txt") if not (part / name).is_file()]:
+        warnings.warn(f"no {' and no '.join(missing)} beside the checkpoint: the model has no tokenizer", stacklevel=3)
+    else:
+        BioGptTokenizer.from_pretrained(part)
+
+
+def _load_back(part: Path, outgoing: Mapping[str, Outgoing]) -> None:
+    """What a reader will see must be what was meant, and belong to the config."""
+    stored = stored_tensors(part)
+    seen = {name: (tensor.dtype, tensor.shape) for name, tensor in stored.items()}
+    if seen != {name: (tensor.dtype, tensor.shape) for name, tensor in outgoing.items()}:
+        raise CheckpointError("model.safetensors must hold what was written", "something else", "check the disk")
+    short = {name.removeprefix("biogpt."): tensor for name, tensor in stored.items()}
+    _check_shapes(short, BioGptConfig.from_pretrained(part), part)
+
+
+def _origin(original: Original, config: BioGptConfig) -> dict[str, Any]:
+    """Whose file it is; a warning when it has the name and the sizes of an official one, but not its numbers."""
+    hashes = {file.name: sha256(file) for file in original.files}
+    known_as = KNOWN.get(next(iter(hashes.values()))) if len(hashes) == 1 else None
+    resembles = SIZES.get((config.vocab_size, config.hidden_size, config.num_hidden_layers))
+    if known_as is None and resembles and list(hashes) == ["pytorch_model.bin"]:
+        warnings.warn(
+            f"{original.files[0]} has the name and the sizes of {resembles}'s file, but another sha256: it is a "
+            "fine-tuned, re-saved or altered copy; use it if you trust where it comes from",
+            stacklevel=3,
+        )
+    facts = {"source": [str(file) for file in original.files], "layout": original.layout}
+    commands = {"score.weight": "classify", "classifier.weight": "tag"}  # what one would do with the model
+    facts["command"] = next((commands[name] for name in commands if name in original.tensors), "generate")
+    return facts | {"sha256": hashes, "known_as": known_as}

@@ -1,0 +1,189 @@
+"""Checkpoints as they were published: which pickles to read, their tensors by our names, and the config they imply."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from minibiogpt.checkpoint import fairseq
+from minibiogpt.checkpoint.torch_archive import PickledTensor, read_pickled
+from minibiogpt.checkpoint.weights import EMBEDDING, HEAD
+from minibiogpt.config import POSITION_OFFSET, BioGptConfig
+from minibiogpt.errors import CheckpointError, InputError
+from minibiogpt.files.reading import read_json
+from minibiogpt.files.safetensors import shard_table
+
+SINGLE, INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
+# What no shape tells; where the checkpoint does not tell it either, BioGptConfig's defaults are assumed.
+UNTOLD = (
+    "num_attention_heads", "hidden_act", "scale_embedding", "hidden_dropout_prob", "attention_probs_dropout_prob",
+    "activation_dropout", "layerdrop",
+)  # fmt: skip
+HEAD_SIZE = 64  # of every published BioGPT
+RUN_TIME = ("output_attentions", "output_hidden_states", "return_dict")  # a caller's choice, not the model's
+
+Tensors = dict[str, PickledTensor]
+
+
+@dataclass
+class Original:
+    """A checkpoint that was found and read; its tensors by their names less the leading ``biogpt.``."""
+
+    files: list[Path]
+    tensors: Tensors
+    settings: dict[str, Any] | None = None  # fairseq's; None for transformers' files
+
+    @property
+    def folder(self) -> Path:
+        return self.files[0].parent
+
+    @property
+    def layout(self) -> str:
+        return "transformers" if self.settings is None else "fairseq"
+
+
+def read_original(source: Path) -> Original:
+    """Find and read a folder's pickles, or one file. ``.pt`` may hold objects, which stay inert; ``.bin`` must not.
+
+    Raises
+    ------
+    InputError
+        If there is no such file or folder.
+    CheckpointError
+        If it holds no checkpoint, or one that is broken or holds more than data.
+    """
+    files = _files(source)
+    contents = [read_pickled(file, strict=file.suffix not in (".pt", ".pth")) for file in files]
+    first = contents[0]
+    if isinstance(first, dict) and isinstance(first.get("model"), dict):
+        return Original(files, _fairseq_names(first["model"], files[0]), fairseq.settings_of(first))
+    tensors: Tensors = {}
+    for file, content in zip(files, contents, strict=True):
+        for name, tensor in _state_dict(content, file).items():
+            short = name.removeprefix("module.").removeprefix("biogpt.")  # module.: torch.nn.DataParallel's
+            if short in tensors:
+                must = "a tensor must be stored under one name, once, with or without 'biogpt.'"
+                raise CheckpointError(must, f"{short} twice", "remove one of the two")
+            tensors[short] = tensor
+    return Original(files, tensors)
+
+
+def _files(source: Path) -> list[Path]:
+    if not source.exists():
+        raise InputError("a checkpoint must be a folder or a file", f"no {source}", "check the path")
+    if source.is_file():
+        return _shards(source) if source.name == INDEX else [source]
+    if (source / SINGLE).is_file():
+        return [source / SINGLE]
+    if (source / INDEX).is_file():
+        return _shards(source / INDEX)
+    if (source / "checkpoint.pt").is_file():
+        return [source / "checkpoint.pt"]
+    candidates = sorted(source.glob("checkpoint*.pt"))
+    if len(candidates) == 1:
+        return candidates
+    found = ", ".join(file.name for file in candidates) or "none of them"
+    if not candidates and any(source.glob("*.safetensors")):
+        found = "safetensors, which need no conversion"
+    must = f"{source} must hold {SINGLE}, its index, or fairseq's checkpoint.pt"
+    raise CheckpointError(must, found, "name the file itself")
+
+
+def _shards(index: Path) -> list[Path]:
+    return [index.parent / name for name in sorted(set(shard_table(index, ".bin").values()))]
+
+
+def _fairseq_names(content: dict[Any, Any], file: Path) -> Tensors:
+    tensors = {n: x for n, x in _state_dict(content, file).items() if n not in fairseq.PASSED_OVER}
+    if foreign := [name for name in tensors if not name.startswith("decoder.")]:
+        must = f"{file} must hold nothing but fairseq's decoder below 'model'"
+        raise CheckpointError(must, listed(foreign), "convert a BioGPT checkpoint")
+    return {fairseq.our_name(name): tensor for name, tensor in tensors.items()}
+
+
+def _state_dict(content: Any, file: Path) -> Tensors:
+    """The tensors of a state dict; what is none is passed over."""
+    entries = content if isinstance(content, dict) else {}
+    tensors = {name: x for name, x in entries.items() if isinstance(x, PickledTensor)}
+    if not tensors:
+        keys = [ascii(key) for key in entries if isinstance(key, str)]
+        found = f"no tensors, only {listed(keys)}" if isinstance(content, dict) else "a whole object, such as a model"
+        must = f"{file} must hold a state dict: tensors by their names"
+        raise CheckpointError(must, found, "save model.state_dict() alone, and convert that")
+    for name in tensors:
+        if not isinstance(name, str) or not name.isascii() or not name.isprintable():
+            must, found = f"{file} must name its tensors in plain letters", "another name"
+            raise CheckpointError(must, found, "take it from where you trust it")
+    return tensors
+
+
+def listed(names: list[str], many: int = 20) -> str:
+    """The first of some names, each cut, and how many more there are."""
+    more = [f"and {len(names) - many} more"] if len(names) > many else []
+    return ", ".join([name[:100] for name in names[:many]] + more) or "nothing"
+
+
+def config_values(original: Original) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The keys of config.json, from a config.json beside or derived; and those that had to be assumed.
+
+    Raises
+    ------
+    CheckpointError
+        If they contradict BioGPT's architecture, or the number of heads can be neither known nor assumed.
+    """
+    if (original.folder / "config.json").is_file():
+        BioGptConfig.from_pretrained(original.folder)  # says what is wrong with it
+        return read_json(original.folder / "config.json", "config.json must be readable"), {}
+    told = {} if original.settings is None else fairseq.config_fields(original.settings, original.files[0])
+    sizes = _sizes(original)
+    assumed = {name: getattr(BioGptConfig(), name) for name in UNTOLD if name not in told}
+    if "num_attention_heads" in assumed:
+        assumed["num_attention_heads"] = _usual_heads(sizes["hidden_size"], original.files[0])
+    fixed = _head(original.tensors) | {"tie_word_embeddings": is_tied(original.tensors)}
+    try:
+        config = BioGptConfig.from_dict(fixed | assumed | sizes | told)
+    except InputError as error:
+        remedy = f"put the right config.json beside {original.files[0]}"
+        raise CheckpointError(error.must, error.found, remedy) from None
+    return {key: value for key, value in config.to_dict().items() if key not in RUN_TIME}, assumed
+
+
+def _head(tensors: Tensors) -> dict[str, Any]:
+    """What the head is, and how many classes it has: a classifier's weight is (labels, D)."""
+    for name, kind in {"score.weight": "SequenceClassification", "classifier.weight": "TokenClassification"}.items():
+        if name in tensors and tensors[name].shape:
+            return {"architectures": [f"BioGptFor{kind}"], "num_labels": tensors[name].shape[0]}
+    return {"architectures": ["BioGptForCausalLM"]}
+
+
+def _usual_heads(width: int, file: Path) -> int:
+    if width % HEAD_SIZE:
+        found = f"none told, and a hidden size of {width}, which is no multiple of {HEAD_SIZE}"
+        raise CheckpointError("the number of attention heads must be known", found, f"put a config.json beside {file}")
+    return width // HEAD_SIZE
+
+
+def _sizes(original: Original) -> dict[str, int]:
+    """The sizes that the shapes tell."""
+    tensors = original.tensors
+    names = (
+        HEAD if EMBEDDING not in tensors and HEAD in tensors else EMBEDDING,
+        "embed_positions.weight",
+        "layers.0.fc1.weight",
+    )
+    if any(name not in tensors or len(tensors[name].shape) != 2 for name in names):
+        must = f"{original.files[0]} must hold BioGPT's matrices {', '.join(names)}"
+        raise CheckpointError(must, listed(list(tensors)), "convert a BioGPT checkpoint")
+    (V, D), (rows, _), (F, _) = (tensors[name].shape for name in names)
+    layers = {match[1] for name in tensors if (match := re.match(r"layers\.(\d+)\.", name))}
+    sizes = {"vocab_size": V, "hidden_size": D, "intermediate_size": F, "num_hidden_layers": len(layers)}
+    return sizes | {"max_position_embeddings": rows - POSITION_OFFSET}
+
+
+def is_tied(tensors: Tensors) -> bool:
+    """Whether the head is the embedding, number for number, or one of the two is absent."""
+    if HEAD not in tensors or EMBEDDING not in tensors:
+        return True
+    return tensors[HEAD].same_numbers(tensors[EMBEDDING])

@@ -1,0 +1,201 @@
+"""Tensors in safetensors files, single or sharded: checked by the library, mapped, read and written one by one."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from minibiogpt.errors import CheckpointError
+from minibiogpt.files.reading import MOST_TEXT, check_regular, read_json
+
+FLOATS = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}  # bfloat16 is the upper half of a float32
+INTEGERS = {"I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "<i1", "BOOL": "?"}
+INTEGERS |= {"U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "<u1"}
+DTYPES = FLOATS | INTEGERS  # those that can be read; weights must be FLOATS
+
+
+@dataclass(frozen=True)
+class StoredTensor:
+    """Where a tensor lies: a file, the dtype's name in it, the shape, and the first and last byte."""
+
+    path: Path
+    dtype: str
+    shape: tuple[int, ...]
+    begin: int
+    end: int
+
+    def mapped(self) -> np.ndarray:
+        """The raw numbers, mapped copy-on-write: read when touched, never written to the file."""
+        if self.begin == self.end:
+            return np.empty(self.shape, DTYPES[self.dtype])
+        raw = np.memmap(self.path, dtype=np.uint8, mode="c", offset=self.begin, shape=(self.end - self.begin,))
+        return np.asarray(raw).view(DTYPES[self.dtype]).reshape(self.shape)
+
+    def read_into(self, room: np.ndarray) -> None:
+        """Fill ``room``, contiguous and of this shape, converted to its dtype. What is no number there is infinite.
+
+        Raises
+        ------
+        CheckpointError
+            If the file ends before the tensor does.
+        """
+        if room.dtype != np.dtype(DTYPES[self.dtype]) or self.dtype == "BF16":
+            with np.errstate(over="ignore", invalid="ignore"):
+                room[...] = widened(self.mapped(), self.dtype)
+            return
+        left = room.reshape(-1).view(np.uint8).data
+        with self.path.open("rb", buffering=0) as file:
+            file.seek(self.begin)
+            while left:
+                got = file.readinto(left)
+                if not got:
+                    raise CheckpointError(f"{self.path} must be whole", "less than its header says", "fetch it again")
+                left = left[got:]
+
+
+def stored_tensors(folder: Path) -> dict[str, StoredTensor]:
+    """Every tensor in the folder's safetensors files, single or sharded, by its name in the file.
+
+    Raises
+    ------
+    CheckpointError
+        If there is no such file, or one is truncated, corrupt or missing, or the index names a file elsewhere.
+    """
+    index = folder / "model.safetensors.index.json"
+    if (folder / "model.safetensors").is_file():
+        return read_header(folder / "model.safetensors")[1]
+    if not index.is_file():
+        pickled = any(folder.glob("*.bin")) or any(folder.glob("*.pt"))
+        found, remedy = "neither", "fetch a safetensors revision: minibiogpt download microsoft/biogpt FOLDER"
+        if pickled:
+            found, remedy = (
+                "only a pickle",
+                f"have it read as data, running nothing: minibiogpt convert {folder} FOLDER",
+            )
+        raise CheckpointError(f"{folder} must hold model.safetensors or its index", found, remedy)
+    return _read_shards(folder, index)
+
+
+def widened(raw: np.ndarray, dtype: str) -> np.ndarray:
+    """The numbers that ``raw`` stands for: bfloat16, which NumPy lacks, becomes float32; others are as they are."""
+    if dtype != "BF16":
+        return raw
+    wide = raw.astype(np.uint32)
+    wide <<= 16
+    return wide.view(np.float32)
+
+
+def recast(raw: np.ndarray, dtype: str, wanted: str) -> np.ndarray:
+    """Raw numbers of one dtype as those of another, rounded to the nearest, of two equally near ones to the even one.
+
+    Examples
+    --------
+    >>> bits = recast(np.float32([1, 1 + 2**-8, 1 + 3 * 2**-8]), "F32", "BF16")
+    >>> widened(bits, "BF16").tolist()
+    [1.0, 1.0, 1.015625]
+    """
+    if dtype == wanted:
+        return raw
+    with np.errstate(over="ignore", invalid="ignore"):
+        if wanted != "BF16":
+            return widened(raw, dtype).astype(FLOATS[wanted])
+        bits = widened(raw, dtype).astype("<f4").view(np.uint32)
+    return ((bits + (0x7FFF + ((bits >> 16) & 1))) >> 16).astype(np.uint16)
+
+
+def _read_shards(folder: Path, index: Path) -> dict[str, StoredTensor]:
+    table = shard_table(index, ".safetensors")
+    headers = {file: read_header(folder / file)[1] for file in sorted(set(table.values()))}
+    return {name: headers[file][name] for name, file in table.items() if name in headers[file]}
+
+
+def shard_table(index: Path, suffix: str) -> dict[str, str]:
+    """{name of a tensor: file} as an index tells it; the files have this suffix and lie in the index's own folder.
+
+    Raises
+    ------
+    CheckpointError
+        If it tells no such thing.
+    """
+    content = read_json(index, "a sharded model needs its index")
+    table = content.get("weight_map") if isinstance(content, dict) else None
+    if not isinstance(table, dict) or not all(isinstance(file, str) for file in table.values()):
+        raise CheckpointError(f"{index} must hold a weight_map of names to files", "none", "fetch the file again")
+    for file in sorted(set(table.values())):
+        if file != os.path.basename(file) or "\\" in file or not file.endswith(suffix):
+            kind = suffix.removeprefix(".")
+            must = f"{index} must name {kind} files in its own folder"
+            raise CheckpointError(must, repr(file), "do not use this index: it reads files elsewhere")
+    return table
+
+
+def read_header(path: Path) -> tuple[dict[str, str], dict[str, StoredTensor]]:
+    """The metadata of a safetensors file and its tensors, none of them read yet.
+
+    The library checks the file; then the places of the tensors are taken from the header.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is absent, truncated or corrupt.
+    """
+    try:
+        check_regular(path)
+        with path.open("rb") as file:
+            size = int.from_bytes(file.read(8), "little")
+            if size > MOST_TEXT:
+                raise ValueError(f"a header of {size} bytes, more than {MOST_TEXT}")
+            with safe_open(path, framework="np"):
+                pass
+            header = json.loads(file.read(size))
+    except FileNotFoundError:
+        raise CheckpointError(f"{path} must be there", "no such file", "check the path, or fetch it again") from None
+    except (SafetensorError, OSError, ValueError) as error:
+        must = f"{path} must be a whole safetensors file"
+        raise CheckpointError(must, str(error), "fetch it again: it is truncated or corrupt") from None
+    tensors = {}
+    for name, entry in header.items():
+        if name != "__metadata__":
+            begin, end = (8 + size + offset for offset in entry["data_offsets"])
+            tensors[name] = StoredTensor(path, entry["dtype"], tuple(entry["shape"]), begin, end)
+    return header.get("__metadata__", {}), tensors
+
+
+@dataclass(frozen=True)
+class Outgoing:
+    """A tensor to be written: the dtype's name in the file, the shape, and its raw numbers, block by block."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    blocks: Callable[[], Iterable[np.ndarray]]
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Outgoing]) -> None:
+    """Write a safetensors file of which no more than one block is in memory.
+
+    The wider dtypes come first, so that every number lies at a multiple of its size.
+    """
+    header: dict[str, object] = {"__metadata__": {"format": "pt"}}
+    ordered = sorted(tensors.items(), key=lambda item: -_width(item[1].dtype))
+    end = 0
+    for name, tensor in ordered:
+        begin, end = end, end + math.prod(tensor.shape) * _width(tensor.dtype)
+        header[name] = {"dtype": tensor.dtype, "shape": list(tensor.shape), "data_offsets": [begin, end]}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for _, tensor in ordered:
+            for block in tensor.blocks():
+                file.write(np.ascontiguousarray(block, FLOATS[tensor.dtype]).data)
+
+
+def _width(dtype: str) -> int:
+    return np.dtype(FLOATS[dtype]).itemsize

@@ -1,0 +1,1 @@
+"""Check: see the files."""

@@ -1,0 +1,1 @@
+"""Format: see the files."""

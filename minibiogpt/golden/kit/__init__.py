@@ -1,0 +1,1 @@
+"""Kit: see the files."""

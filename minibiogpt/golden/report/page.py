@@ -1,0 +1,198 @@
+"""What a check found, as one page: the error of each step as a picture, and the table. No network, no script."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+from minibiogpt.files.reading import write_beside
+from minibiogpt.golden.check.result import AGREES, DIFFERS, Result, Row
+from minibiogpt.golden.report.text import findings, notes_of, place, plain, sentence
+
+HEIGHT, TOP, BOTTOM, LEFT, RIGHT = 300, 34, 26, 58, 14  # of the picture and its margins
+WIDTH, STEP = 860, 5  # the least width, and the least width of a step
+LOWEST, MOST = -4, 20  # powers of ten of the budget: what is less, or nothing, stands on the floor
+CLASSES = {AGREES: "ok", DIFFERS: "bad"}
+MARKS = {AGREES: "&#10003;", DIFFERS: "&#10007;"}
+STYLE = """
+:root { color-scheme: light dark; --ink: #1b1b1b; --soft: #5c5c5c; --paper: #ffffff; --line: #d5d5d5; --ok: #0072b2;
+  --bad: #c04a00; --none: #767676; --band: #f5f5f5; }
+@media (prefers-color-scheme: dark) { :root { --ink: #ececec; --soft: #b0b0b0; --paper: #17191c; --line: #3b3f45;
+  --ok: #5ab4ec; --bad: #ff9a4d; --none: #9a9a9a; --band: #202327; } }
+body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); margin: 1.5rem auto;
+  max-width: 72rem; padding: 0 1rem; overflow-wrap: anywhere; }
+h1 { font-size: 1.25rem; margin: 0 0 .3rem; } h2 { font-size: 1rem; margin: 1.6rem 0 .4rem; }
+p { margin: .3rem 0; } .soft, .notes { color: var(--soft); }
+.wide { overflow-x: auto; } svg { display: block; } svg text { font: 11px system-ui, sans-serif; fill: var(--soft); }
+svg .grid { stroke: var(--line); stroke-width: 1; } svg .budget { stroke: var(--ink); stroke-dasharray: 6 3; }
+svg .first { stroke: var(--bad); stroke-width: 1.5; } svg text.strong { fill: var(--ink); font-weight: 600; }
+svg .hit { fill: transparent; } svg g:hover .hit { fill: var(--line); opacity: .5; }
+svg rect.ok { fill: var(--ok); } svg rect.bad { fill: url(#stripes); stroke: var(--bad); }
+svg rect.none { fill: none; stroke: var(--none); stroke-dasharray: 2 2; }
+table { border-collapse: collapse; font-size: .86rem; white-space: nowrap; overflow-wrap: normal; }
+th, td { text-align: left; padding: .18rem .6rem; border-bottom: 1px solid var(--line); }
+th { background: var(--band); } td.n { text-align: right; font-variant-numeric: tabular-nums; }
+tr.bad td:first-child { color: var(--bad); font-weight: 700; } tr.ok td:first-child { color: var(--ok); }
+td.notes { white-space: normal; border-bottom: 1px solid var(--line); } tr.above td { border-bottom: none; }
+.key span { display: inline-block; margin-right: 1.2rem; }
+.key i { display: inline-block; width: .8rem; height: .8rem; margin-right: .35rem; vertical-align: -1px; }
+.key .ok { background: var(--ok); } .key .none { border: 1px dashed var(--none); }
+.key .bad { background: repeating-linear-gradient(45deg, var(--bad) 0 2px, transparent 2px 4px);
+  outline: 1px solid var(--bad); }
+"""
+
+
+def write_page(path: Path, result: Result) -> None:
+    """Write the page, beside and renamed."""
+    text = page(result)
+    write_beside(path, lambda beside: beside.write_text(text, encoding="utf-8"))
+
+
+def page(result: Result) -> str:
+    """The whole page; whatever came from a file is escaped."""
+    case = result.case
+    found = "".join(f"<p>{_safe(line)}</p>" for line in findings(result))
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
+        f"<title>{_safe(case.name)}: {_safe(sentence(result))}</title><style>{STYLE}</style></head><body>"
+        f"<h1>{_safe(sentence(result))}</h1>"
+        f'<p class="soft">case {_safe(case.name)}, {_safe(case.architecture)}. {_safe(case.about)}</p>'
+        f'<p class="soft">candidate {_safe(result.theirs)}</p>{found}'
+        f"<h2>Error of each step, in units of its budget</h2>{_key()}"
+        f'<div class="wide">{picture(result)}</div>'
+        f'<h2>Arrays in the order of execution</h2><div class="wide">{_table(result)}</div></body></html>\n'
+    )
+
+
+def _key() -> str:
+    kinds = (("ok", "agrees"), ("bad", "differs"), ("none", "not comparable"))
+    return f'<p class="key">{"".join(f"<span><i class={kind}></i>{text}</span>" for kind, text in kinds)}</p>'
+
+
+def _safe(text: object) -> str:
+    return html.escape(plain(text))
+
+
+def picture(result: Result) -> str:
+    """An SVG with a bar for each array on a logarithmic scale, the budget's line, and the first difference."""
+    rows = result.rows
+    step = max(STEP, (WIDTH - LEFT - RIGHT) / len(rows))
+    width, top = LEFT + RIGHT + step * len(rows), _top(rows)
+    parts = [
+        f'<svg width="{width:.0f}" height="{HEIGHT}" viewBox="0 0 {width:.0f} {HEIGHT}" role="img" '
+        f'aria-label="{_safe(sentence(result))}">'
+        '<defs><pattern id="stripes" width="4" height="4" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">'
+        '<rect width="2" height="4" style="fill: var(--bad)"/></pattern></defs>',
+        *_grid(width, top),
+        *(_bar(row, LEFT + i * step, step, top) for i, row in enumerate(rows)),
+        *_budget(width, top),
+        *_layers(rows, step),
+        *_first(result, step, width),
+    ]
+    return "".join([*parts, "</svg>"])
+
+
+def _top(rows: list[Row]) -> int:
+    """The highest power of ten on the scale."""
+    powers = [math.ceil(_power(row)) for row in rows if row.measured is not None]
+    return min(MOST, max([1, *powers]))
+
+
+def _power(row: Row) -> float:
+    """The error in powers of ten of its budget; what has no number of its own (a NaN, a wrong mark) is at the top."""
+    found = row.measured
+    if found is not None and found.exceeding and (found.nan or found.wrong_marks or math.isinf(found.largest_error)):
+        return MOST
+    times = row.times or 0.0
+    if found is not None and found.sums:
+        times = max([times, *(error / budget for _, error, budget in found.sums if budget > 0)])
+    return MOST if times == math.inf else max(LOWEST, math.log10(times)) if times > 0 else LOWEST
+
+
+def _y(power: float, top: int) -> float:
+    return TOP + (HEIGHT - TOP - BOTTOM) * (top - power) / (top - LOWEST)
+
+
+def _grid(width: float, top: int) -> Iterator[str]:
+    every = max(1, math.ceil((top - LOWEST) / 8))
+    for power in range(LOWEST, top + 1):
+        if power % every == 0 and power != 0:
+            y = _y(power, top)
+            yield f'<line class="grid" x1="{LEFT}" x2="{width - RIGHT:.1f}" y1="{y:.1f}" y2="{y:.1f}"/>'
+            yield f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">1e{power}</text>'
+
+
+def _budget(width: float, top: int) -> Iterator[str]:
+    """The line that a bar must not pass, drawn over the bars."""
+    y = _y(0, top)
+    yield f'<line class="budget" x1="{LEFT}" x2="{width - RIGHT:.1f}" y1="{y:.1f}" y2="{y:.1f}"/>'
+    yield f'<text class="strong" x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">budget</text>'
+
+
+def _bar(row: Row, x: float, step: float, top: int) -> str:
+    """One array: a bar from the floor, and a title to be read on hovering."""
+    floor, inner = HEIGHT - BOTTOM, step * 0.76
+    tall = 8.0 if row.measured is None else max(2.0, floor - _y(min(_power(row), top), top))
+    told = [row.name, row.state]
+    if row.measured is not None:
+        told += [f"largest error {row.measured.largest_error:.3g}", f"{row.times or 0.0:.3g} x budget"]
+    told += [place(row.where, row.axes), *notes_of(row)]
+    title = _safe("; ".join(text for text in told if text))
+    kind = CLASSES.get(row.state, "none")
+    return (
+        f'<g><title>{title}</title><rect class="hit" x="{x:.1f}" y="{TOP}" width="{step:.1f}" height="{floor - TOP}"/>'
+        f'<rect class="{kind}" x="{x + (step - inner) / 2:.1f}" y="{floor - tall:.1f}" width="{inner:.1f}" '
+        f'height="{tall:.1f}"/></g>'
+    )
+
+
+def _layers(rows: list[Row], step: float) -> Iterator[str]:
+    """Below the bars, where each layer begins; as many names as there is room for."""
+    free, previous = 0.0, ""
+    for i, row in enumerate(rows):
+        parts = row.name.rpartition("/")[2].split(".")
+        layer = ".".join(parts[:2]) if parts[0] == "layers" else parts[0]
+        x = LEFT + i * step
+        if layer != previous and x >= free and parts[0] == "layers":
+            yield f'<text x="{x:.1f}" y="{HEIGHT - 8}">{_safe(layer)}</text>'
+            free = x + 7 * len(plain(layer)) + 8
+        previous = layer
+
+
+def _first(result: Result, step: float, width: float) -> Iterator[str]:
+    first = result.first_difference
+    if first is not None:
+        x = LEFT + (result.rows.index(first) + 0.5) * step
+        anchor = "start" if x < width / 2 else "end"
+        yield f'<line class="first" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP - 12}" y2="{HEIGHT - BOTTOM}"/>'
+        yield f'<text class="strong" x="{x:.1f}" y="{TOP - 18}" text-anchor="{anchor}">first difference: '
+        yield f"{_safe(first.name)}</text>"
+
+
+def _table(result: Result) -> str:
+    heads = "".join(f"<th>{head}</th>" for head in HEADS)
+    rows = "".join(_table_row(row) for row in [*result.inputs, *result.rows])
+    return f"<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>"
+
+
+HEADS = ("", "name", "shape", "dtype", "largest error", "relative", "x budget", "cosine", "where", "verdict")
+
+
+def _table_row(row: Row) -> str:
+    found, kind, notes = row.measured, CLASSES.get(row.state, "none"), list(notes_of(row))
+    shape = row.shape if row.found_shape is None else row.found_shape
+    numbers = ("", "", "", "")
+    if found is not None:
+        values = (found.largest_error, row.relative or 0.0, row.times or 0.0)
+        cosine = "" if found.cosine is None else f"{found.cosine:.6f}"
+        numbers = (f"{values[0]:.3g}", f"{values[1]:.3g}", f"{values[2]:.3g}", cosine)
+    cells = f"<td>{MARKS.get(row.state, '?')}</td><td>{_safe(row.name)}</td><td>{_safe(shape)}</td>"
+    cells += f"<td>{_safe(row.dtype or '')}</td>" + "".join(f'<td class="n">{number}</td>' for number in numbers)
+    cells += f"<td>{_safe(place(row.where, row.axes))}</td><td>{row.state}</td>"
+    below = "".join(f"<div>{_safe(note)}</div>" for note in notes)
+    more = f'<tr><td></td><td class="notes" colspan="{len(HEADS) - 1}">{below}</td></tr>' if notes else ""
+    return f'<tr class="{kind}{" above" if notes else ""}">{cells}</tr>{more}'

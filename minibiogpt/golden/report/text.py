@@ -1,0 +1,298 @@
+"""What a check found, in words: a table in the order of execution, the first difference, and a verdict."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from minibiogpt.catalog.steps import step_of
+from minibiogpt.config import BioGptConfig
+from minibiogpt.errors import InputError
+from minibiogpt.golden.check.compare import LOWEST, Place
+from minibiogpt.golden.check.result import AGREES, DIFFERS, NOT_COMPARABLE, Result, Row
+from minibiogpt.golden.format.case import INPUT
+
+MARKS = {AGREES: "ok", DIFFERS: "X "}
+FOLD = 4  # so many rows that agree, one after the other, are told in one line
+MOST = 6  # rows that do not agree and are shown; what follows from a difference is folded, but for the last
+HEAD = ("", "name", "shape", "dtype", "largest", "relative", "x budget", "cosine", "where", "verdict")
+
+
+def plain(text: object) -> str:
+    """One line that a terminal shows and does not obey: names come from files."""
+    line = "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in str(text))
+    return line if len(line) <= 400 else f"{line[:400]} ..."
+
+
+def place(where: Place | None, axes: str) -> str:
+    """A place by its letters.
+
+    Examples
+    --------
+    >>> place((1, 2, 3, 4), "B H T S")
+    'b=1 h=2 t=3 s=4'
+    """
+    letters = axes.lower().split()
+    if where is None or len(letters) != len(where):
+        return "" if where is None else str(list(where)) if where else ""
+    return " ".join(f"{letter}={i}" for letter, i in zip(letters, where, strict=True))
+
+
+def table(result: Result, every: bool = False) -> list[str]:
+    """A line for each array in the order of execution; runs of agreeing ones are folded unless ``every``."""
+    rows = [*[row for row in result.inputs if every or row.state != AGREES], *result.rows]
+    kept = {id(row) for row in rows} if every else _not_folded(rows, result)
+    lines: list[tuple[str, ...] | str] = [HEAD]
+    folded: list[Row] = []
+    for row in [*rows, None]:
+        if folded and (row is None or id(row) in kept):
+            lines.append(_fold(folded))
+            folded = []
+        if row is not None and id(row) not in kept:
+            folded.append(row)
+        elif row is not None:
+            lines.append(_cells(row))
+            lines += [f"     {plain(note)}" for note in notes_of(row)]
+    return _aligned(lines)
+
+
+def _not_folded(rows: list[Row], result: Result) -> set[int]:
+    """The first that do not agree, the last good one, the last of all, and short runs that agree."""
+    bad = [row for row in rows if row.state != AGREES]
+    differ = [row for row in rows if row.state == DIFFERS]
+    shown = [*bad[:MOST], *differ[:MOST], *bad[-1:], result.last_good]
+    kept = {id(row) for row in shown} | {id(row) for row in result.inputs}
+    run: list[Row] = []
+    for row in [*rows, None]:
+        if row is not None and row.state == AGREES and id(row) not in kept:
+            run.append(row)
+            continue
+        kept |= {id(one) for one in run} if len(run) < FOLD else set()
+        run = []
+    return kept
+
+
+def _fold(rows: list[Row]) -> str:
+    """One line for several rows."""
+    states = {state: sum(row.state == state for row in rows) for state in (AGREES, DIFFERS, NOT_COMPARABLE)}
+    mark = "X " if states[DIFFERS] else "ok" if states[AGREES] == len(rows) else "? "
+    words = {AGREES: "agree", DIFFERS: "differ", NOT_COMPARABLE: "not comparable"}
+    told = ", ".join(f"{n} {words[state]}" for state, n in states.items() if n)
+    worst = max((row.times or 0.0 for row in rows), default=0.0)
+    ends = rows[0].name if len(rows) == 1 else f"{rows[0].name} to {rows[-1].name}"
+    return f"{mark}   ... {told}: {ends}, at most {worst:.2g} x budget"
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    found = row.measured
+    shown = (row.shape if row.found_shape is None else row.found_shape) or "()"
+    cells = [MARKS.get(row.state, "? "), plain(row.name), str(shown), row.dtype or ""]
+    if found is None:
+        return (*cells, "", "", "", "", "", row.state)
+    cosine = "" if found.cosine is None else f"{found.cosine:.6f}"
+    numbers = [f"{x:.2g}" for x in (found.largest_error, row.relative or 0.0, row.times or 0.0)]
+    return (*cells, *numbers, cosine, place(row.where, row.axes), row.state)
+
+
+def notes_of(row: Row) -> Iterator[str]:
+    """The lines below a row that does not simply agree."""
+    found = row.measured
+    if row.state != AGREES and row.candidate not in (None, row.name):
+        yield f"the candidate calls it {row.candidate}"
+    if row.state == DIFFERS and found is not None:
+        if found.nan or found.inf:
+            yield f"{found.nan} NaN and {found.inf} infinite, the first at {place(found.not_finite, row.axes)}"
+        if found.wrong_marks:
+            at = place(found.wrong_mark, row.axes)
+            yield f"{found.wrong_marks} scores are visible that the reference hides, the first at {at}"
+        if found.worst is not None and found.largest_error > 0:
+            told = f"candidate {_value(found.candidate)}, reference {_value(found.reference)}"
+            yield f"{found.exceeding} of {found.compared} beyond the budget {found.budget:.2g}; worst: {told}"
+        for what, error, budget in found.sums:
+            yield f"{what} of all elements is off by {error:.2g}, budget {budget:.2g}"
+    yield from row.notes
+
+
+def _value(x: float) -> str:
+    return "hidden" if x == LOWEST else f"{x:.9g}"
+
+
+def _aligned(lines: list[tuple[str, ...] | str]) -> list[str]:
+    rows = [line for line in lines if isinstance(line, tuple)]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(HEAD))]
+    right = range(4, 8)
+    made = []
+    for line in lines:
+        if isinstance(line, str):
+            made.append(plain(line))
+            continue
+        pairs = enumerate(zip(line, widths, strict=True))
+        made.append("  ".join(cell.rjust(w) if i in right else cell.ljust(w) for i, (cell, w) in pairs).rstrip())
+    return made
+
+
+def findings(result: Result) -> list[str]:
+    """The lines between the table and the verdict."""
+    lines = []
+    if result.wrong_inputs:
+        names = ", ".join(plain(row.name) for row in result.wrong_inputs)
+        lines.append(f"the candidate ran on other inputs ({names}): see to that first, all else may follow from it")
+    if result.options.real_only:
+        lines.append("positions that attention_mask calls padding are left out (--real-only)")
+    first, good = result.first_difference, result.last_good
+    if first is not None:
+        before = result.rows[: result.rows.index(first)]
+        unknown = sum(row.state != AGREES for row in before)
+        rest = f"; {unknown} before it were not compared" if unknown else ""
+        what = "everything" if not unknown else "what was compared"
+        agree = f", {what} before agrees to rounding" if before and unknown < len(before) else ""
+        lines.append(f"first difference at {plain(first.name)}{agree}{rest}")
+        lines.append(f"last good: {plain(good.name) if good else 'none'}")
+        lines += should_be(result, first.name)
+    if result.coarser:
+        lines.append(
+            f"all that differs holds {result.coarser} numbers, and is off by as much as {result.coarser} may be: if "
+            f"the candidate computed in {result.coarser}, say --precision {result.coarser}"
+        )
+    lines += [f"stands for no array of the case: {plain(one.candidate)}: {plain(one.reason)}" for one in _shown(result)]
+    left = len(result.unpaired) - len(_shown(result))
+    lines += [f"and {left} more that stand for none"] if left else []
+    counts = ", ".join(f"{n} {what}" for what, n in _counts(result).items())
+    return [*lines, counts]
+
+
+def should_be(result: Result, name: str) -> list[str]:
+    """The equation of one array, by the config and the inputs of its case; nothing if it has none."""
+    case, (prefix, slash, _) = result.case, name.rpartition("/")
+    inputs = [
+        key.removeprefix(prefix + slash).removeprefix(INPUT) for key in case.input_names if key.startswith(prefix)
+    ]
+    given = {key: str(case.array(f"{prefix}{slash}{INPUT}{key}").dtype) for key in inputs}
+    given |= {"past_key_values": "cache"} if slash and prefix != "step.0" else {}
+    try:
+        step = step_of(name, BioGptConfig.from_dict(case.config), case.architecture, given)
+    except InputError:
+        return []
+    where = ", ".join(f"{symbol} = {source}" for symbol, source in {**step.terms, **step.where}.items())
+    lines = [f"it should be: {step.equation}", f"where {where}"] if step.equation else []
+    return [*lines, *([f"mind: {step.note}"] if step.note else [])]
+
+
+def _shown(result: Result) -> list[Any]:
+    return [one for one in result.unpaired if one.reason]
+
+
+def _counts(result: Result) -> dict[str, int]:
+    total = len(result.rows)
+    return {
+        "compared": result.compared,
+        "agree": len(result.of(AGREES)),
+        "differ": len(result.of(DIFFERS)),
+        "not compared": total - result.compared,
+        "in all": total,
+    }
+
+
+def verdict(result: Result) -> str:
+    """One word or two."""
+    if not result.compared:
+        return "nothing compared"
+    if result.of(DIFFERS) or result.wrong_inputs:
+        return "differs"
+    return "incomplete" if result.incomplete else "agrees"
+
+
+def sentence(result: Result) -> str:
+    """The verdict in one sentence."""
+    word, first = verdict(result), result.first_difference
+    if word == "agrees":
+        left = f"; not in the candidate: {len(result.rows) - result.compared}" if result.missing else ""
+        slim = ", by samples and sums," if result.case.kind == "slim" else ","
+        counted = f"{result.compared} of {len(result.rows)} arrays{slim}"
+        return f"agrees: {counted} to rounding in {_precisions(result)}{left}"
+    if word == "differs" and first is None:
+        return "differs: the candidate ran on other inputs"
+    if first is not None:
+        return f"differs: {len(result.of(DIFFERS))} of {len(result.rows)} arrays, first at {plain(first.name)}"
+    if word == "incomplete":
+        agree = f"{result.compared} of {len(result.rows)} arrays agree" if result.compared else "none"
+        return f"incomplete: {agree}, {result.incomplete} could not be compared"
+    return "nothing was compared, so nothing agrees"
+
+
+def _precisions(result: Result) -> str:
+    found = {row.precision for row in result.of(AGREES)} - {"exact", None}
+    return " and ".join(sorted(map(str, found))) or "integers"
+
+
+def next_command(result: Result) -> str:
+    """What to type next."""
+    base = f"minibiogpt golden check {shlex.quote(str(result.case.path))} {shlex.quote(str(result.theirs))}"
+    notes = [note for row in result.rows if row.state != AGREES for note in row.notes]
+    if verdict(result) == "agrees":
+        return "minibiogpt golden selftest"
+    if result.wrong_inputs:
+        return f"minibiogpt golden inspect {shlex.quote(str(result.case.path))}"
+    if result.coarser:
+        return f"{base} --precision {result.coarser}"
+    if any(note.startswith("agrees when") for note in notes) and not result.options.accept_layouts:
+        return f"{base} --accept-layouts"
+    first = result.first_difference
+    if first is not None:
+        step, slash, rest = first.name.rpartition("/")
+        layer = ".".join(rest.split(".")[:2]) + "*" if rest.startswith("layers.") else rest
+        return f"{base} --all --names {shlex.quote(f'{step}{slash}{layer}')}"
+    only_missing = not result.unpaired and all(row.candidate is None for row in result.rows if row.state != AGREES)
+    if result.compared and (only_missing or result.unpaired) and not result.options.subset:
+        return f"{base} --subset"
+    return f"minibiogpt golden inspect {shlex.quote(str(result.case.path))}"
+
+
+def last_line(result: Result) -> str:
+    return f"{sentence(result)}; next: {next_command(result)}"
+
+
+def lines_of(result: Result, every: bool = False) -> Iterable[str]:
+    """The whole report."""
+    return [*table(result, every), *findings(result), last_line(result)]
+
+
+def kit_code(results: list[tuple[str, Result | None]], subset: bool) -> int:
+    """0 all cases agree, 1 one differs or has no candidate (which a subset may lack), 2 nothing was compared."""
+    there = [result for _, result in results if result is not None]
+    if not any(result.compared for result in there):
+        return 2
+    return int(any(result.code for result in there) or (len(there) < len(results) and not subset))
+
+
+def kit_lines(
+    results: list[tuple[str, Result | None]], kit: object, theirs: object, subset: bool, every: bool = False
+) -> list[str]:
+    """A line for each case, the details of the first that does not agree, and the verdict."""
+    width = max(len(name) for name, _ in results)
+    lines = []
+    for name, result in results:
+        mark = "? " if result is None or not result.compared else "ok" if result.code == 0 else "X "
+        told = "not comparable: no candidate" if result is None else sentence(result)
+        lines.append(f"{mark}  {plain(name):{width}}  {told}")
+    failing = next((result for _, result in results if result is not None and result.code), None)
+    if failing is not None:
+        lines += [
+            "",
+            f"{plain(failing.case.name)}: {plain(failing.case.about)}",
+            *table(failing, every),
+            *findings(failing),
+        ]
+    good = sum(result is not None and result.code == 0 for _, result in results)
+    none = sum(result is None for _, result in results)
+    lines.append(
+        f"{len(results) - none} cases compared, {good} agree, {none} without a candidate, {len(results)} in all"
+    )
+    code = kit_code(results, subset)
+    if code == 0:
+        return [*lines, f"agrees: {good} of {len(results)} cases; next: minibiogpt golden selftest"]
+    if failing is not None:
+        return [*lines, f"{plain(failing.case.name)} {last_line(failing)}"]
+    again = f"minibiogpt golden check {shlex.quote(str(kit))} {shlex.quote(str(theirs))} --subset"
+    return [*lines, f"incomplete: {none} of {len(results)} cases have no candidate; next: {again}"]

@@ -1,0 +1,1 @@
+"""Selftest: see the files."""

@@ -1,0 +1,330 @@
+"""BioGptTokenizer: Moses, then byte-pair encoding, and back.
+
+Source: BioGptTokenizer in transformers 4.57, whose ids and text these are; the character offsets are ours.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minibiogpt.errors import CheckpointError, InputError
+from minibiogpt.files.hub import find_model
+from minibiogpt.files.reading import read_json
+from minibiogpt.tokenizer.bpe import END_OF_WORD, Word, Words
+from minibiogpt.tokenizer.encoding import (
+    Piece,
+    as_arrays,
+    checked_batch,
+    checked_flag,
+    checked_known_length,
+    checked_length,
+    checked_side,
+    checked_strings,
+    checked_text,
+    checked_truncation,
+    cleaned,
+    common_width,
+    joined,
+)
+from minibiogpt.tokenizer.offsets import align
+from minibiogpt.tokenizer.vocabulary import (
+    NO_LIMIT,
+    check_against_model,
+    check_nothing_added,
+    checked_merges,
+    checked_special,
+    checked_vocab,
+    read_merges,
+    read_settings,
+    write_settings,
+    write_vocabulary,
+)
+
+
+class BioGptTokenizer:
+    """Text to ids and back.
+
+    ``</s>`` stands in front of every text (and of the second of a pair), nothing at the end. A word's last piece ends
+    in ``</w>``. Decoding is lossy by design: Moses cannot know which blanks there were.
+
+    Parameters
+    ----------
+    vocab : {piece: id}, in any order. merges : pairs of pieces, the most frequent first.
+    padding_side : "right" as in transformers, unless tokenizer_config.json says "left", as generation wants it.
+    model_max_length : what ``truncation`` cuts to when no max_length is given; unknown by default.
+    clean_up_tokenization_spaces : the default of ``decode``.
+    soft_prompt : how many embeddings the model has beyond the pieces: trained prompts of fine-tuned models. No text
+        is encoded to them; ``soft_prompt_ids`` are their ids, and they are decoded as "learned1", "learned2" ...
+    special : other ``bos_token``, ``pad_token``, ``eos_token``, ``unk_token`` or ``sep_token`` (which stands in
+        front), ``cls_token``, ``mask_token``, ``additional_special_tokens`` (a list). Each must be a piece of the
+        vocabulary (transformers would give it a new id, for which the model has no embedding).
+
+    Examples
+    --------
+    >>> tok = BioGptTokenizer.from_pretrained("demo")
+    >>> tok.decode(tok.encode("Ibuprofen treats pain (mild)."), skip_special_tokens=True)
+    'Ibuprofen treats pain (mild).'
+    >>> tok.tokenize("a < b")  # Moses writes &lt; for <
+    ['a</w>', '&', 'l', 't', ';</w>', 'b</w>']
+    """
+
+    def __init__(
+        self,
+        vocab: dict[str, int],
+        merges: Iterable[tuple[str, str]],
+        *,
+        padding_side: str = "right",
+        model_max_length: int = NO_LIMIT,
+        clean_up_tokenization_spaces: bool = False,
+        soft_prompt: int = 0,
+        **special: Any,
+    ) -> None:
+        self.vocab = checked_vocab(vocab)
+        self.ranks = {pair: rank for rank, pair in enumerate(checked_merges(merges))}
+        self.pieces = {i: piece for piece, i in self.vocab.items()}
+        self.soft_prompt_ids = range(max(self.pieces) + 1, max(self.pieces) + 1 + soft_prompt)
+        self.padding_side, self.model_max_length = checked_side(padding_side), checked_known_length(model_max_length)
+        self.clean_up_tokenization_spaces = checked_flag("clean_up_tokenization_spaces", clean_up_tokenization_spaces)
+        self.special_tokens, self.additional_special_tokens = checked_special(special, self.vocab)
+        self.all_special_tokens = list(dict.fromkeys([*self.special_tokens.values(), *self.additional_special_tokens]))
+        self.all_special_ids = [self.vocab[token] for token in self.all_special_tokens]
+        self.bos_token, self.pad_token = self.special_tokens["bos_token"], self.special_tokens["pad_token"]
+        self.eos_token, self.unk_token = self.special_tokens["eos_token"], self.special_tokens["unk_token"]
+        self.sep_token = self.special_tokens["sep_token"]
+        self.bos_token_id, self.pad_token_id = self.vocab[self.bos_token], self.vocab[self.pad_token]
+        self.eos_token_id, self.unk_token_id = self.vocab[self.eos_token], self.vocab[self.unk_token]
+        self.sep_token_id = self.vocab[self.sep_token]
+        longest_first = sorted(self.all_special_tokens, key=len, reverse=True)
+        self._special = re.compile("(" + "|".join(map(re.escape, longest_first)) + ")")
+        self._words = Words(self.ranks, self.vocab, self.unk_token_id)
+        from minibiogpt.tokenizer import moses  # not at the head: takes longer than all the rest
+
+        self._split, self._unsplit = moses.splitter(), moses.joiner()
+
+    @classmethod
+    def from_pretrained(cls, name: str | os.PathLike[str]) -> BioGptTokenizer:
+        """Read vocab.json, merges.txt (2 or 3 columns) and tokenizer_config.json of "demo", a folder or a hub id.
+
+        Raises
+        ------
+        CheckpointError
+            If a file is absent or senseless, a special or added token is not in the vocabulary, or the vocabulary has
+            more pieces than the model has embeddings.
+        """
+        folder = find_model(name)
+        vocab = read_json(folder / "vocab.json", "a tokenizer needs vocab.json")
+        try:
+            tokenizer = cls(vocab, read_merges(folder / "merges.txt"), **read_settings(folder))
+        except InputError as error:
+            raise CheckpointError(error.must, f"{error.found} in {folder}", error.remedy) from None
+        check_nothing_added(folder, tokenizer.vocab)
+        first = max(tokenizer.pieces) + 1
+        tokenizer.soft_prompt_ids = range(first, first + check_against_model(folder, first))
+        return tokenizer
+
+    def __call__(
+        self,
+        text: str | Sequence[str],
+        text_pair: str | Sequence[str] | None = None,
+        *,
+        padding: bool | str = False,
+        truncation: bool | str = False,
+        max_length: int | None = None,
+        padding_side: str | None = None,
+        add_special_tokens: bool = True,
+        parse_special: bool = True,
+        return_offsets: bool = False,
+    ) -> dict[str, np.ndarray]:
+        """Encode a text or a batch.
+
+        Parameters
+        ----------
+        text, text_pair : a string (a batch of 1) or a list of strings.
+        padding : False, True or "longest" (to the longest here), or "max_length".
+        truncation : False or "do_not_truncate"; True or "longest_first" cuts each row to ``max_length`` (default: the
+            model's; when that is unknown, nothing is cut, as in transformers), from the right; of a pair the longer
+            first; ``</s>`` stays. As in transformers, a single text of which nothing would be left is not cut at all.
+            Without truncation max_length cuts nothing.
+        parse_special : whether ``</s>`` and the like in the text are special tokens (as in transformers) or text.
+        return_offsets : also "offsets" (B, T, 2): token t is text[start:end], [start, end) in the original text
+            (of a pair, in its own); (0, 0) for what is added here. Exact where Moses only splits. Where it rewrites,
+            each piece has all of the original: of an escape (``&apos;``) or a split dash (``@-@``) the one character;
+            of the word DOTMULTI, which sacremoses takes for its own mark, the word. A control character, which Moses
+            drops, is inside a span only when both its neighbours are.
+
+        Returns
+        -------
+        {"input_ids", "attention_mask"}: int64 arrays (B, T), 1 = real, 0 = padding.
+
+        Raises
+        ------
+        InputError
+            For anything but strings, no text at all, texts of unequal length without padding, or a senseless option.
+
+        Examples
+        --------
+        >>> vocab = {"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3, "a</w>": 4, "b</w>": 5, "ab</w>": 6}
+        >>> tok = BioGptTokenizer(vocab, [("a", "b</w>")])
+        >>> tok(["ab", "a b?"], padding=True, return_offsets=True)["offsets"][1].tolist()
+        [[0, 0], [0, 1], [2, 3], [3, 4]]
+        >>> tok("ab", "a")["input_ids"]
+        array([[2, 6, 2, 4]])
+        """
+        texts, pairs = checked_batch(text, "text"), None if text_pair is None else checked_batch(text_pair, "text_pair")
+        if pairs is not None and len(pairs) != len(texts):
+            found = f"{len(texts)} texts and {len(pairs)} pairs"
+            raise InputError("text and text_pair must be equally many", found, "give each text one pair")
+        length = checked_length(max_length, self.model_max_length)
+        limit = length if checked_truncation(truncation) else NO_LIMIT
+        side = checked_side(self.padding_side if padding_side is None else padding_side)
+        opening = Piece(self.sep_token, self.sep_token_id, (0, 0))
+        find, first = (self.analyse, opening) if return_offsets else (self._ids, opening.id)
+        rows = []
+        for parts in zip(texts, strict=True) if pairs is None else zip(texts, pairs, strict=True):
+            encoded = [find(part, parse_special=parse_special) for part in parts]
+            rows.append(joined(encoded, [first] if add_special_tokens else [], limit))
+        width = common_width([len(row) for row in rows], padding, length)
+        return as_arrays(rows, width, self.pad_token_id, side, return_offsets)
+
+    def analyse(self, text: str, *, parse_special: bool = True) -> list[Piece]:
+        """The pieces of a text, each with its id and its place; nothing is added."""
+        found: list[Piece] = []
+        start = 0
+        for part, special in self._parts(text, parse_special):
+            if special:
+                found.append(Piece(part, self.vocab[part], (start, start + len(part))))
+            else:
+                found += self._placed(part, start)
+            start += len(part)
+        return found
+
+    def _placed(self, text: str, start: int) -> list[Piece]:
+        """The pieces of a stretch of ordinary text that begins at ``start``."""
+        words = self._split(text)
+        found = []
+        for word, spans in zip(words, align(words, text), strict=True):
+            at = 0
+            for piece, i in zip(*self._words[word], strict=True):
+                end = at + len(piece.removesuffix(END_OF_WORD))
+                found.append(Piece(piece, i, (start + spans[at][0], start + spans[end - 1][1])))
+                at = end
+        return found
+
+    def _ids(self, text: str, *, parse_special: bool = True) -> list[int]:
+        """The ids that ``analyse`` finds, without the work for places."""
+        return [i for word in self._merged(text, parse_special) for i in word.ids]
+
+    def _merged(self, text: str, parse_special: bool) -> Iterator[Word]:
+        """The words of a text in pieces; a special token is a word of one piece."""
+        for part, special in self._parts(text, parse_special):
+            if special:
+                yield Word((part,), (self.vocab[part],))
+            else:
+                yield from map(self._words.__getitem__, self._split(part))
+
+    def _parts(self, text: str, parse_special: bool) -> list[tuple[str, bool]]:
+        """The stretches of a text, and whether each is a special token."""
+        if not parse_special:
+            return [(checked_text(text), False)]
+        return [(part, i % 2 == 1) for i, part in enumerate(self._special.split(checked_text(text))) if part]
+
+    def encode(self, text: str, text_pair: str | None = None, **options: Any) -> list[int]:
+        """The ids of one text (or one pair) as a list; the options are those of a call."""
+        pair = None if text_pair is None else checked_text(text_pair, "text_pair")
+        return self(checked_text(text), pair, **options)["input_ids"][0].tolist()
+
+    def tokenize(self, text: str, *, parse_special: bool = True) -> list[str]:
+        """The pieces of a text, without the ``</s>`` in front."""
+        return [piece for word in self._merged(text, parse_special) for piece in word.pieces]
+
+    def decode(
+        self, ids: Any, skip_special_tokens: bool = False, clean_up_tokenization_spaces: bool | None = None
+    ) -> str:
+        """The text of some ids: (T,) integers, or one.
+
+        Raises
+        ------
+        InputError
+            For an id that is not in the vocabulary (transformers takes it for ``<unk>``).
+        """
+        pieces = self.convert_ids_to_tokens(ids, skip_special_tokens)
+        text = self.convert_tokens_to_string([pieces] if isinstance(pieces, str) else pieces)
+        clean = clean_up_tokenization_spaces
+        return cleaned(text) if (self.clean_up_tokenization_spaces if clean is None else clean) else text
+
+    def batch_decode(self, rows: Iterable[Any], **options: Any) -> list[str]:
+        """The text of each row of ids; the options are those of ``decode``."""
+        if not isinstance(rows, Iterable):
+            raise InputError("rows must be a list of rows of ids", type(rows).__name__, "decode one row with decode")
+        return [self.decode(row, **options) for row in rows]
+
+    def convert_ids_to_tokens(self, ids: Any, skip_special_tokens: bool = False) -> list[str] | str:
+        """The piece of each id; of a single id, its piece (special or not)."""
+        plain = ids.tolist() if hasattr(ids, "tolist") else ids
+        if isinstance(plain, int):
+            return self._piece(plain)
+        if not isinstance(plain, Iterable):
+            raise InputError("ids must be whole numbers", type(ids).__name__, "give a row of ids")
+        skipped = set(self.all_special_ids) if skip_special_tokens else set()
+        pieces = [(self._piece(i), i) for i in plain]
+        return [piece for piece, i in pieces if i not in skipped]
+
+    def _piece(self, i: Any) -> str:
+        if i in self.soft_prompt_ids:
+            return f"learned{i - self.soft_prompt_ids.start + 1}{END_OF_WORD}"
+        if isinstance(i, bool) or not isinstance(i, int | np.integer) or int(i) not in self.pieces:
+            must = f"an id must be a whole number of the vocabulary, 0 to {max(self.pieces)}"
+            raise InputError(must, repr(i), "decode one row of ids that this tokenizer's model made")
+        return self.pieces[int(i)]
+
+    def convert_tokens_to_ids(self, pieces: str | Iterable[str]) -> list[int] | int:
+        """The id of each piece (of a single string, its id); a piece that the vocabulary lacks is ``<unk>``."""
+        if isinstance(pieces, str):
+            return self.vocab.get(pieces, self.unk_token_id)
+        return [self.vocab.get(piece, self.unk_token_id) for piece in checked_strings(pieces)]
+
+    def convert_tokens_to_string(self, pieces: Iterable[str]) -> str:
+        """Pieces to text: join them, part them where a word ends, and let Moses set blanks and unescape."""
+        joined_up = "".join(piece.replace(" ", "").replace(END_OF_WORD, " ") for piece in checked_strings(pieces))
+        return self._unsplit(joined_up.split())
+
+    def save_vocabulary(self, folder: str | os.PathLike[str]) -> tuple[Path, Path]:
+        """Write vocab.json and merges.txt as transformers reads them, each beside and renamed."""
+        return write_vocabulary(Path(folder), self.vocab, self.ranks)
+
+    def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
+        """Write vocab.json, merges.txt and tokenizer_config.json as transformers reads them, each beside, renamed."""
+        self.save_vocabulary(folder)
+        write_settings(Path(folder), {key: x for key, x in self._options().items() if key != "soft_prompt"})
+
+    @property
+    def vocab_size(self) -> int:
+        """How many pieces there are."""
+        return len(self.vocab)
+
+    def __len__(self) -> int:
+        return len(self.vocab)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled as what it was made from (the words that it keeps stay behind)."""
+        return partial(type(self), **self._options()), (self.vocab, sorted(self.ranks, key=self.ranks.__getitem__))
+
+    def _options(self) -> dict[str, Any]:
+        return {
+            **self.special_tokens,
+            "additional_special_tokens": self.additional_special_tokens,
+            "padding_side": self.padding_side,
+            "model_max_length": self.model_max_length,
+            "clean_up_tokenization_spaces": self.clean_up_tokenization_spaces,
+            "soft_prompt": len(self.soft_prompt_ids),
+        }
+
+    def __repr__(self) -> str:
+        return f"<BioGptTokenizer of {len(self.vocab)} pieces, {len(self.ranks)} merges, pads {self.padding_side}>"

@@ -1,0 +1,142 @@
+"""The tokenizer's files: vocab.json, merges.txt and what tokenizer_config.json adds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from minibiogpt.errors import CheckpointError, InputError, shown
+from minibiogpt.files.reading import read_json, read_text, write_beside
+
+SPECIAL = {"bos_token": "<s>", "pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>", "sep_token": "</s>"}
+OPTIONAL = ("cls_token", "mask_token")  # BioGPT has none; a tokenizer_config.json may name them
+MOST_IDS = 1 << 31  # an id beyond it stands for no row of any embedding
+NO_LIMIT = int(1e30)  # transformers' way to say that no length is known
+
+
+def checked_vocab(vocab: object) -> dict[str, int]:
+    def valid(i: object) -> bool:
+        return isinstance(i, int) and not isinstance(i, bool) and 0 <= i < MOST_IDS
+
+    must, remedy = (
+        "a vocabulary must map pieces to different whole numbers, 0 or more",
+        "use the model's own vocab.json",
+    )
+    if not isinstance(vocab, dict) or not vocab:
+        raise InputError(must, type(vocab).__name__ if not isinstance(vocab, dict) else "nothing", remedy)
+    bad = [piece for piece, i in vocab.items() if not valid(i)]
+    if bad or len(set(vocab.values())) < len(vocab):
+        raise InputError(must, f"{shown(bad[0])}: {shown(vocab[bad[0]])}" if bad else "an id given twice", remedy)
+    return vocab
+
+
+def checked_special(special: dict[str, Any], vocab: dict[str, int]) -> tuple[dict[str, str], list[str]]:
+    """The special tokens by name, and the further ones; each must be a piece of the vocabulary."""
+    further = list(special.get("additional_special_tokens") or [])
+    unknown = set(special) - {*SPECIAL, *OPTIONAL, "additional_special_tokens"}
+    if unknown:
+        must = f"an option of a tokenizer must be one of {', '.join((*SPECIAL, *OPTIONAL))}"
+        raise InputError(must, sorted(unknown)[0], "correct its name")
+    named = {**SPECIAL, **{name: token for name, token in special.items() if name != "additional_special_tokens"}}
+    for name, token in [*named.items(), *(("additional_special_tokens", token) for token in further)]:
+        if not isinstance(token, str) or not token or token not in vocab:
+            must = f"the vocabulary must hold {name} {token}"
+            raise InputError(must, "no such piece", "use the model's own files")
+    return named, further
+
+
+def read_merges(path: Path) -> list[tuple[str, str]]:
+    """The first two columns of each line; a third, the count, is passed over, as is what follows the last newline."""
+    lines = read_text(path, "a tokenizer needs merges.txt").split("\n")[:-1]
+    columns = [(number, line.split(maxsplit=2)[:2]) for number, line in enumerate(lines, 1) if line.strip()]
+    for number, pair in columns:
+        if len(pair) < 2:
+            must = f"each line of {path} must hold two pieces"
+            raise CheckpointError(must, f"{pair[0][:40]!r} alone on line {number}", "fetch the file again")
+    return [(pair[0], pair[1]) for _, pair in columns]
+
+
+def checked_merges(merges: object) -> list[tuple[str, str]]:
+    must, remedy = "merges must be pairs of strings, the most frequent first", 'give such as [("a", "b</w>")]'
+    if not isinstance(merges, Iterable):
+        raise InputError(must, type(merges).__name__, remedy)
+    pairs = list(merges)
+    for pair in pairs:
+        if not isinstance(pair, tuple | list) or len(pair) != 2 or not all(isinstance(one, str) for one in pair):
+            raise InputError(must, repr(pair), remedy)
+    return [(a, b) for a, b in pairs]
+
+
+def read_settings(folder: Path) -> dict[str, Any]:
+    """What tokenizer_config.json says of padding, length and special tokens; nothing when there is none."""
+    path = folder / "tokenizer_config.json"
+    config = _json_object(path)
+    names = (*SPECIAL, *OPTIONAL, "padding_side", "clean_up_tokenization_spaces")
+    settings = {name: config[name] for name in names if config.get(name) is not None}
+    for name in (*SPECIAL, *OPTIONAL):
+        if name in settings:
+            settings[name] = _content(settings[name])
+    if more := config.get("additional_special_tokens"):
+        if not isinstance(more, list):
+            must = f"{path} must list its additional_special_tokens"
+            raise CheckpointError(must, type(more).__name__, "correct the file")
+        settings["additional_special_tokens"] = [_content(token) for token in more]
+    longest = config.get("model_max_length")
+    if longest is not None:
+        settings["model_max_length"] = NO_LIMIT if isinstance(longest, float) and longest >= NO_LIMIT else longest
+    return settings
+
+
+def write_vocabulary(folder: Path, vocab: dict[str, int], ranks: dict[tuple[str, str], int]) -> tuple[Path, Path]:
+    """Write vocab.json and merges.txt, the most frequent pair first; their paths."""
+    content = json.dumps(vocab, ensure_ascii=False, indent=0) + "\n"
+    lines = "".join(f"{a} {b}\n" for a, b in sorted(ranks, key=ranks.__getitem__))
+    write_beside(folder / "vocab.json", lambda beside: beside.write_text(content, encoding="utf-8"))
+    write_beside(folder / "merges.txt", lambda beside: beside.write_text(lines, encoding="utf-8", newline="\n"))
+    return folder / "vocab.json", folder / "merges.txt"
+
+
+def write_settings(folder: Path, settings: dict[str, Any]) -> None:
+    """Write tokenizer_config.json; of a length that nobody knows it says nothing."""
+    said = {"tokenizer_class": "BioGptTokenizer"} | {key: x for key, x in settings.items() if x != NO_LIMIT}
+    text = json.dumps(said, indent=2, sort_keys=True) + "\n"
+    write_beside(folder / "tokenizer_config.json", lambda beside: beside.write_text(text, encoding="utf-8"))
+
+
+def _json_object(path: Path) -> dict[str, Any]:
+    """What a file holds; nothing when there is none."""
+    found = read_json(path, f"{path.name} must be readable") if path.is_file() else {}
+    if not isinstance(found, dict):
+        raise CheckpointError(f"{path} must hold a JSON object", type(found).__name__, "fetch the file again")
+    return found
+
+
+def _content(token: Any) -> Any:
+    """transformers writes a special token as a string, or as an object with its rules."""
+    return token.get("content") if isinstance(token, dict) else token
+
+
+def check_nothing_added(folder: Path, vocab: dict[str, int]) -> None:
+    """Tokens that were added beside vocab.json would be cut into pieces here, where transformers has an id for each."""
+    listed = _json_object(folder / "tokenizer_config.json").get("added_tokens_decoder")
+    added = {_content(token): i for i, token in listed.items()} if isinstance(listed, dict) else {}
+    for token, i in [*added.items(), *_json_object(folder / "added_tokens.json").items()]:
+        if str(vocab.get(token)) != str(i):
+            must = f"vocab.json in {folder} must hold every token"
+            remedy = "put it there, and under additional_special_tokens in tokenizer_config.json"
+            raise CheckpointError(must, f"{token!r} added as {i}", remedy)
+
+
+def check_against_model(folder: Path, pieces: int) -> int:
+    """How many embeddings the model has beyond the pieces (0 when config.json does not say).
+
+    Fewer than pieces is an error: a piece without an embedding would stop the model in the middle of some text.
+    """
+    path = folder / "config.json"
+    rows = _json_object(path).get("vocab_size")
+    if isinstance(rows, int) and pieces > rows:
+        must = f"{folder} must not have more pieces than embeddings (vocab_size {rows})"
+        raise CheckpointError(must, f"ids up to {pieces - 1}", "use the vocab.json that belongs to the model")
+    return rows - pieces if isinstance(rows, int) else 0

@@ -1,0 +1,247 @@
+"""The CuPy backend: what is missing, what is full, and what can be set.
+
+Each test runs on the stand-in (emulated.py), and on a device where there is one.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+import weakref
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from minibiogpt import BioGptConfig, BioGptForCausalLM, DeviceMemoryError, InputError, get_backend
+from minibiogpt.backend.cupy import CupyBackend, imported, require_device, version
+from tests.backend.test_cupy import PROMPTS
+from tests.support import emulated
+from tests.support.device import demo, device, host
+
+
+def test_a_full_memory_is_one_error_and_everything_goes_on(backend: CupyBackend) -> None:
+    model = demo(backend.name)
+    want = host(model(PROMPTS).logits)
+    with full(backend), pytest.raises(DeviceMemoryError) as caught:
+        model([list(range(2, 202))] * 64)
+    message = str(caught.value)
+    assert message.startswith("the device's memory, ")
+    assert "must take the model and its arrays; found " in message
+    assert message.endswith("use fewer rows, shorter ones, or a narrower dtype")
+    assert "\n" not in message
+    assert caught.value.__suppress_context__
+    assert np.array_equal(host(model(PROMPTS).logits), want)
+
+
+def test_what_was_under_way_is_given_up_with_the_error(backend: CupyBackend) -> None:
+    """The frames of the error would keep their arrays, and with them the memory, as long as somebody has the error."""
+    held = []
+
+    def under_way() -> None:
+        x = backend.asarray(np.ones(4))
+        held.append(weakref.ref(x))
+        raise MemoryError(cupy_says())
+
+    def cupy_says() -> str:
+        return "CUDA_ERROR_OUT_OF_MEMORY"
+
+    with pytest.raises(DeviceMemoryError) as caught, backend.memory():
+        under_way()
+    assert held[0]() is None
+    del caught
+
+
+def test_a_model_that_does_not_fit_is_the_same_error(backend: CupyBackend) -> None:
+    config = BioGptConfig(vocab_size=9, hidden_size=1024, num_attention_heads=2, num_hidden_layers=8)
+    with full(backend), pytest.raises(DeviceMemoryError, match="the device's memory"):
+        BioGptForCausalLM.from_config(config, backend=backend)
+
+
+def full(backend: CupyBackend) -> Any:
+    """While it is entered, there is little memory left."""
+    return emulated.little_memory() if backend.name == "emulated" else Limited(backend)
+
+
+class Limited:
+    """A memory pool of a device that may take 8 MB more than it uses."""
+
+    def __init__(self, backend: CupyBackend) -> None:
+        self.pool = backend.xp.get_default_memory_pool()
+
+    def __enter__(self) -> None:
+        gc.collect()
+        self.pool.free_all_blocks()
+        self.pool.set_limit(size=self.pool.used_bytes() + (8 << 20))
+
+    def __exit__(self, *error: Any) -> None:
+        self.pool.set_limit(size=0)
+
+
+def test_other_errors_are_left_as_they_are(backend: CupyBackend) -> None:
+    with pytest.raises(RuntimeError, match="something else"), backend.memory():
+        raise RuntimeError("something else")
+    for sign in ("cudaErrorMemoryAllocation", "CUBLAS_STATUS_ALLOC_FAILED", "CUBLAS_STATUS_NOT_INITIALIZED"):
+        with pytest.raises(DeviceMemoryError, match=sign), backend.memory():
+            raise RuntimeError(f"{sign}: what a library says")
+    with pytest.raises(MemoryError, match="the computer's own"), backend.memory():
+        raise MemoryError("the computer's own")
+
+
+def test_tf32_is_off_until_it_is_asked_for(backend: CupyBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    products = backend.xp._core._routines_linalg
+    kinds = products.COMPUTE_TYPE_FP32, products.COMPUTE_TYPE_TF32
+    assert not backend.tf32
+    for wanted in (True, False):
+        backend.tf32 = wanted
+        found = (
+            backend.xp.compute_types[np.float32]
+            if backend.name == "emulated"
+            else products.get_compute_type(np.float32)
+        )
+        assert backend.tf32 == wanted
+        assert found == kinds[wanted]
+    for value, wanted in (("1", True), ("0", False), ("", False)):
+        monkeypatch.setenv("CUPY_TF32", value)
+        assert emulated.make().tf32 == wanted
+
+
+def test_facts_and_memory(backend: CupyBackend) -> None:
+    facts = backend.facts()
+    assert isinstance(facts["device"], str)
+    assert facts["memory"] > 0
+    assert version(12040) == "12.4"
+    held = backend.asarray(np.ones(1 << 20))
+    backend.release()
+    assert backend.reserved() >= 0
+    if backend.name == "cupy":
+        assert backend.reserved() >= held.nbytes
+    assert get_backend("numpy").facts() == {}
+    assert get_backend("numpy").reserved() == 0
+
+
+class NoDevice:
+    """CuPy where there is none: its own error, or a count of 0."""
+
+    def __init__(self, error: str | None) -> None:
+        self.error, self.cuda = error, self
+        self.runtime, self.CUDARuntimeError = self, emulated.CUDARuntimeError
+
+    def getDeviceCount(self) -> int:
+        if self.error:
+            raise self.CUDARuntimeError(self.error)
+        return 0
+
+
+def test_an_older_cupy_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    old = ModuleType("cupy")
+    old.__version__ = "13.6.0"  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "cupy", old)
+    with pytest.raises(InputError, match="backend cupy needs CuPy 14 or later; found 13.6.0; pip install"):
+        imported()
+
+
+def test_what_is_missing_to_compile_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    device("emulated")
+
+    def fail(*given: Any) -> None:
+        raise RuntimeError("catastrophic error:\n cannot open source file cuda_bf16.h")
+
+    monkeypatch.setattr(emulated.RawModule, "get_function", fail)
+    with pytest.raises(InputError) as caught:
+        emulated.make()
+    assert str(caught.value).startswith("backend cupy must be able to compile a kernel and run it; found catastrophic")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("error", [None, "cudaErrorNoDevice: no CUDA-capable device is detected"])
+def test_no_device_is_one_line(error: str | None) -> None:
+    with pytest.raises(InputError, match="backend cupy needs a CUDA device; found none.*; check nvidia-smi .*, or use"):
+        require_device(NoDevice(error))
+
+
+def test_halves_need_this_backend() -> None:
+    for name in ("float16", "bfloat16"):
+        with pytest.raises(InputError, match=f"found '{name}'; use backend cupy for {name}"):
+            get_backend("numpy").dtype(name)
+    with pytest.raises(InputError, match="must be one of float32, float64, float16, bfloat16 on backend emulated"):
+        device("emulated").dtype("int8")
+
+
+def test_a_step_is_run_again_when_the_other_pool_had_the_memory() -> None:
+    """What is kept for use is given back first; a step that fails again, or otherwise, fails."""
+    backend, runs = device("emulated"), []
+    freed = backend.xp.pool.freed
+
+    def once() -> None:
+        runs.append(1)
+        if len(runs) == 1:
+            raise emulated.OutOfMemoryError("Out of memory")
+
+    backend.record(once)
+    assert len(runs) == 3  # failed, done, recorded
+    assert backend.xp.pool.freed == freed + 1
+    places = len(backend.spare)
+    with pytest.raises(ZeroDivisionError):
+        backend.record(lambda: 1 // 0)
+    assert len(backend.spare) == places
+
+
+def test_what_is_reserved_counts_the_pools_of_recordings(monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = device("emulated")
+    kept = backend.record(lambda: None)
+    monkeypatch.setattr(emulated.Pool, "total_bytes", lambda self: 100)
+    assert backend.reserved() == 100 * (1 + len(backend.places)) > 100
+    assert kept is not None
+
+
+def test_a_recording_has_a_stream_and_a_pool_of_its_own() -> None:
+    backend, seen = device("emulated"), []
+    stream, default = backend.xp.stream, backend.xp.pool
+    waited = stream.waited
+
+    def step() -> None:
+        seen.append((emulated.entered_pool(), emulated.entered_stream()))
+
+    kept = backend.record(step)
+    assert kept is not None
+    assert stream.waited > waited  # for what was asked for before
+    stream.launched.clear()
+    kept()
+    assert stream.launched == [kept.graph]  # in turn with everything else
+    (place,) = [place for place in backend.places if seen[0] == (place.pool, place.stream)]
+    assert seen == [seen[0]] * 2
+    assert place.pool is not default
+    assert place.stream.waited > 0
+    assert place not in backend.spare
+    other = backend.record(step)
+    assert other is not None
+    assert seen[2] != seen[0]  # the first is still in use
+
+
+def test_what_is_only_kept_is_given_back_and_what_is_in_use_is_not() -> None:
+    backend = device("emulated")
+    gc.collect()
+    first, second = backend.record(lambda: None), backend.record(lambda: None)
+    assert first is not None
+    assert second is not None
+    del first
+
+    def given_back() -> list[int]:
+        before = [place.pool.freed for place in backend.places]
+        backend.release()
+        return [place.pool.freed - old for place, old in zip(backend.places, before, strict=True)]
+
+    assert given_back() == [int(place in backend.spare) for place in backend.places]
+    assert 0 < len(backend.spare) < len(backend.places)
+    freed = backend.xp.pool.freed
+    with pytest.raises(DeviceMemoryError), backend.memory():
+        raise RuntimeError("CUDA_ERROR_OUT_OF_MEMORY")
+    assert backend.xp.pool.freed == freed + 1
+
+
+def test_bfloat16_is_offered_where_cupy_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    device("emulated")
+    monkeypatch.setattr(emulated.EmulatedModule, "add", SimpleNamespace(types=["ee->e"]))
+    assert emulated.make().float_dtypes == ("float32", "float64", "float16")

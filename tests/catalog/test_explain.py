@@ -1,0 +1,198 @@
+"""What a trace says of its arrays: true sizes, the line that ran, the run's own equation; and what it remembers."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from minibiogpt import BioGptConfig, BioGptForCausalLM, Trace
+from minibiogpt.catalog import explain
+from minibiogpt.catalog.explain import explained
+from minibiogpt.errors import InputError
+from minibiogpt.files.safetensors import read_header
+from minibiogpt.trace import Tap
+from tests.catalog.test_steps import Run, model
+from tests.support.configs import CONFIGS
+
+PACKAGE = explain.PACKAGE
+
+
+def demo_trace(**options: Any) -> Trace:
+    trace = Trace()
+    BioGptForCausalLM.from_pretrained("demo")([[2, 5, 9]], trace=trace, **options)
+    return trace
+
+
+def row(text: str, label: str) -> str:
+    (found,) = re.findall(rf"^{re.escape(label)} +(.*)$", text, re.M)
+    return str(found)
+
+
+@pytest.fixture
+def lines(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """{name: "file:line"} of the code that really handed each array to a tap."""
+    found: dict[str, str] = {}
+
+    def watched(method: Callable[..., Any]) -> Callable[..., Any]:
+        def call(self: Tap, name: str, x: Any) -> Any:
+            frame = sys._getframe(1)
+            place = Path(frame.f_code.co_filename)
+            found[self._full(name)] = f"minibiogpt/{place.relative_to(PACKAGE)}:{frame.f_lineno}"
+            return method(self, name, x)
+
+        return call
+
+    monkeypatch.setattr(Tap, "__call__", watched(Tap.__call__))
+    monkeypatch.setattr(Tap, "note", watched(Tap.note))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("name", "head"),
+    [("gelu", "base"), ("gelu", "causal"), ("SequenceClassification", "sequence"), ("TokenClassification", "token")],
+)
+def test_every_name_is_explained_with_the_line_that_ran(lines: dict[str, str], name: str, head: str) -> None:
+    run = Run(name, head, "labels")
+    lines_of_run = {x: place for x, place in lines.items() if x in run.trace}
+    assert len(lines_of_run) == len(run.trace) > 40
+    for step in run.steps:
+        text = explained(run.trace, step.name)
+        assert text.startswith(f"{step.name}: {step.what}\n")
+        assert row(text, "equation") == step.equation
+        place, _, code = row(text, "our line").partition(": ")
+        assert place == lines_of_run[step.name]
+        file, _, number = place.partition(":")
+        assert (PACKAGE.parent / file).read_text().splitlines()[int(number) - 1].strip() == code
+        assert "tap(" in code
+        sizes = dict(zip(step.axes.split(), run.trace[step.name].shape, strict=True))
+        letters = ", ".join(f"{letter} {size}" for letter, size in sizes.items())
+        assert row(text, "shape") == f"({letters}), float64".replace(
+            "float64", "int64" if step.name == "position_ids" else "float64"
+        )
+        for symbol, source in step.where.items():
+            shape = run.source(source).shape
+            said = row(text, f"  {symbol}")
+            assert said.startswith(source.removeprefix("inputs/"))
+            if source != "inputs/labels":
+                assert tuple(map(int, re.findall(r"\d+", said.partition("(")[2]))) == shape
+
+
+@pytest.mark.parametrize("options", [{"min_length": 6}, {"num_beams": 2}])
+def test_every_name_of_a_generation_is_explained(lines: dict[str, str], options: dict[str, Any]) -> None:
+    trace = Trace()
+    model("gelu", "causal").generate([[2, 5, 9], [7, 8, 9]], max_new_tokens=3, trace=trace, **options)
+    for name, x in trace.items():
+        text = explained(trace, name)
+        assert row(text, "our line").partition(": ")[0] == lines[name], name
+        assert tuple(map(int, re.findall(r" (\d+)", row(text, "shape")))) == x.shape, name
+    assert "concatenate" in explained(trace, "step.2/layers.0.self_attn.k")
+    assert "concatenate" not in explained(trace, "step.0/layers.0.self_attn.k")
+    assert row(explained(trace, "step.0/position_ids"), "  letters") == "S 3, B 2, T 3"
+    rows = 2 * options.get("num_beams", 1)
+    assert row(explained(trace, "step.2/position_ids"), "  letters") == f"S 5, B {rows}, T 1"
+    assert row(explained(trace, "step.1/logits"), "equation") == "h[:, -1] @ E.T"
+
+
+def test_the_page_of_one_array() -> None:
+    trace = demo_trace(attention_mask=[[0, 1, 1]])
+    assert explained(trace, "layers.1.self_attn.scores_masked").splitlines()[:8] == [
+        "layers.1.self_attn.scores_masked: the scores, with the lowest number where a query may not look",
+        "shape            (B 1, H 4, T 3, S 3), float32",
+        "equation         where(visible, scores, lowest)",
+        "  visible        (arange(S) <= arange(S - T, S)[:, newaxis]) & (mask[:, newaxis, newaxis, :] == 1)",
+        "  lowest         finfo(scores.dtype).min",
+        "  scores         layers.1.self_attn.scores (B 1, H 4, T 3, S 3)",
+        "  mask           attention_mask, as the call was given it (B 1, S 3)",
+        "  letters        S 3, T 3",
+    ]
+    text = explained(trace, "layers.0.final_layer_norm")
+    assert "  g              layers.0.final_layer_norm.weight, a parameter (128,)" in text
+    assert "BEFORE the feed-forward" in " ".join(text.split())
+    assert "1e-5" in row(text, "equation")
+    assert row(text, "transformers") == "biogpt.layers.0.final_layer_norm"
+    assert max(map(len, text.splitlines())) <= 130
+    q = explained(trace, "layers.3.self_attn.q")
+    assert row(q, "TransformerLens") == "blocks.3.attn.hook_q, laid out (B, T, H, Dh)"
+    assert "Unscaled" in q
+    assert row(explained(trace, "embed_tokens"), "TransformerLens") == "hook_embed"
+
+
+def test_explain_prints(capsys: pytest.CaptureFixture[str]) -> None:
+    trace = demo_trace()
+    trace.explain("embeddings")
+    assert capsys.readouterr().out == explained(trace, "embeddings") + "\n"
+
+
+def test_the_equations_are_those_of_the_run() -> None:
+    for name, activation in (("gelu", "erf"), ("gelu_new", "tanh"), ("relu", "maximum"), ("selu", "expm1")):
+        assert activation in row(explained(Run(name, "causal", "plain").trace, "layers.0.activation_fn"), "equation")
+    assert row(explained(Run("unscaled", "causal", "plain").trace, "embed_tokens"), "equation") == "E[ids]"
+    assert row(explained(Run("untied", "causal", "plain").trace, "logits"), "  W").startswith(
+        "output_projection.weight"
+    )
+    assert row(explained(Run("gelu", "causal", "past").trace, "layers.0.self_attn.k"), "  past").startswith(
+        "the cache's k"
+    )
+    masked = Run("gelu", "causal", "one number a head").trace
+    assert row(explained(masked, "layers.1.self_attn.weights"), "equation").endswith("[1, :, newaxis, newaxis]")
+
+
+def test_what_a_trace_does_not_hold_is_explained_too() -> None:
+    trace = Trace(names="logits")
+    BioGptForCausalLM.from_pretrained("demo")([[2, 5, 9]], trace=trace)
+    text = explained(trace, "layers.0.self_attn.probs")
+    assert row(text, "shape") == "(B 1, H 4, T 3, S 3), not in this trace"
+    text = explained(trace, "layers.0.self_attn.head_out")
+    assert row(text, "our line") == "none: it is worked out on request"
+    assert row(text, "shape") == "(B 1, T 3, H 4, D 128), not in this trace"
+
+
+def test_unknown_names_and_empty_traces_are_refused() -> None:
+    trace = demo_trace()
+    near = "layers.0.self_attn.probs, layers.1.self_attn.probs, layers.2.self_attn.probs"
+    with pytest.raises(InputError, match=f"found 'layers.0.self_attn.probz'; nearest: {near}"):
+        trace.explain("layers.0.self_attn.probz")
+    with pytest.raises(InputError, match="must be filled before it can explain"):
+        Trace().explain("logits")
+
+
+def test_a_trace_remembers_its_call_saved_and_selected(tmp_path: Path) -> None:
+    run = Run("unscaled", "causal", "labels")
+    trace = run.trace
+    assert trace.config == BioGptConfig(**CONFIGS["unscaled"])
+    assert (trace.head, trace.inputs) == ("causal", {"input_ids": "int64", "labels": "int64"})
+    trace.save(tmp_path / "trace.safetensors")
+    for other in (Trace.load(tmp_path / "trace.safetensors"), trace.select("*")):
+        assert (other.head, other.inputs) == (trace.head, trace.inputs)
+        assert other.config is not None
+        assert other.config.to_dict() == trace.config.to_dict()
+        for name in trace:
+            assert explained(other, name) == explained(trace, name)
+    model("gelu", "base")([[2, 3]], trace=trace)  # another call forgets the first
+    assert (trace.head, trace.inputs) == ("base", {"input_ids": "int64"})
+    model("gelu", "base")([[2, 3]], np.array([[False, True]]), trace=trace)
+    assert trace.inputs == {"input_ids": "int64", "attention_mask": "bool"}
+
+
+def test_a_file_that_says_nothing_of_its_call_is_read_and_a_false_one_refused(tmp_path: Path) -> None:
+    trace, file = demo_trace(), tmp_path / "trace.safetensors"
+    trace.save(file)
+    about = read_header(file)[0]
+    arrays = {name: np.ascontiguousarray(x) for name, x in trace.items()}
+    older = {key: value for key, value in about.items() if key not in ("config", "head", "inputs")}
+    save_file(arrays, file, metadata=older)
+    assert Trace.load(file).config is None
+    for key, value in (("config", "[]"), ("config", '{"hidden_size": 0}'), ("inputs", "7"), ("config", "x")):
+        save_file(arrays, file, metadata=about | {key: value})
+        with pytest.raises(InputError, match="must be a trace that Trace.save wrote"):
+            Trace.load(file)
+    save_file(arrays, file, metadata=about | {"head": "another"})
+    with pytest.raises(InputError, match="head must be one of"):
+        Trace.load(file).explain("logits")

@@ -1,0 +1,312 @@
+"""`minibiogpt classify` and `minibiogpt tag`, typed as a user types them, on heads made here."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from transformers.pipelines.token_classification import TokenClassificationPipeline
+
+from minibiogpt import BioGptForSequenceClassification, BioGptForTokenClassification, BioGptTokenizer
+from minibiogpt.cli import main, tag
+from minibiogpt.cli.batch.resume import Resumable
+from minibiogpt.heads.tagging import Tagged, entities
+from tests.budgets import LANE_A
+
+TEXTS = ["Ibuprofen is best used for pain.", "Insulin", "BRCA1 mutations cause hereditary breast cancer (rare)."]
+NO_LABEL = "What is"  # of which no class is above one half
+DRUGS = {0: "O", 1: "B-DRUG", 2: "I-DRUG", 3: "B-GENE", 4: "I-GENE"}
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The demo's body with random heads, large enough that the classes differ from text to text."""
+    kinds: dict[str, tuple[Any, dict[str, Any]]] = {
+        "single": (BioGptForSequenceClassification, {"id2label": {0: "no", 1: "yes", 2: "maybe"}}),
+        "several": (
+            BioGptForSequenceClassification,
+            {"num_labels": 4, "problem_type": "multi_label_classification"},
+        ),
+        "regression": (BioGptForSequenceClassification, {"num_labels": 1}),
+        "numbers": (
+            BioGptForSequenceClassification,
+            {"id2label": {0: "age", 1: "dose"}, "problem_type": "regression"},
+        ),
+        "tags": (BioGptForTokenClassification, {"id2label": DRUGS}),
+    }
+    folders = {}
+    for name, (kind, changes) in kinds.items():
+        folders[name] = tmp_path_factory.mktemp(name)
+        seed = 4 if name == "several" else 3  # with which the texts differ in their classes
+        with pytest.warns(UserWarning, match="train the head before use"):
+            model = kind.from_pretrained("demo", initializer_range=0.2, seed=seed, **changes)
+        model.save_pretrained(folders[name])
+        BioGptTokenizer.from_pretrained("demo").save_vocabulary(folders[name])
+    return folders
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: str, code: int = 0) -> str:
+    capsys.readouterr()
+    assert main(words) == code
+    told = capsys.readouterr()
+    return told.err if code else told.out
+
+
+def lines(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def their_logits(folder: Path, kind: str, text: str) -> np.ndarray:
+    theirs = (
+        getattr(transformers, f"BioGptFor{kind}").from_pretrained(folder, attn_implementation="eager").double().eval()
+    )
+    ids = transformers.BioGptTokenizer.from_pretrained(folder)(text, return_tensors="pt")
+    with torch.no_grad():
+        return theirs(**ids).logits[0].softmax(-1).numpy()
+
+
+def test_classify_says_what_transformers_says(models: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    said = lines(run(capsys, "classify", *TEXTS, "--model", str(models["single"]), "--json", "--dtype", "float64"))
+    assert [one["text"] for one in said] == TEXTS
+    for one in said:
+        want = their_logits(models["single"], "SequenceClassification", one["text"])
+        assert one["label"] == ["no", "yes", "maybe"][want.argmax()]
+        assert list(one["scores"]) == ["no", "yes", "maybe"]
+        assert np.abs(np.array(list(one["scores"].values())) - want).max() < LANE_A
+        assert one["score"] == max(one["scores"].values())
+    assert len({one["label"] for one in said}) > 1, "the case is too easy"
+    table = run(capsys, "classify", *TEXTS, "Insulin \n  pump", "--model", str(models["single"])).splitlines()
+    assert table[0] == f"{said[0]['label']} {said[0]['score']:.3f}  {TEXTS[0]}"
+    assert table[3].endswith("  Insulin pump"), "one line for each text"
+    (plain,) = lines(run(capsys, "classify", TEXTS[0], "--model", str(models["single"]), "--json"))
+    assert abs(sum(plain["scores"].values()) - 1) < 1e-12, "probabilities in float64, whatever the model is"
+
+
+def test_classify_several_labels_and_numbers(models: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    for one in lines(run(capsys, "classify", *TEXTS, "--model", str(models["several"]), "--json")):
+        assert one["labels"] == [name for name, p in one["scores"].items() if p > 0.5]
+        assert set(one["scores"]) == {f"LABEL_{i}" for i in range(4)}
+    for one in lines(run(capsys, "classify", *TEXTS, "--model", str(models["regression"]), "--json")):
+        model = BioGptForSequenceClassification.from_pretrained(models["regression"])
+        ids = BioGptTokenizer.from_pretrained("demo")(one["text"])["input_ids"]
+        assert abs(one["value"] - model(ids).logits[0, 0]) < 1e-5
+    texts = [*TEXTS, NO_LABEL]
+    said = lines(run(capsys, "classify", *texts, "--model", str(models["several"]), "--json"))
+    found = run(capsys, "classify", *texts, "--model", str(models["several"])).splitlines()
+    for one, line in zip(said, found, strict=True):
+        told = ", ".join(f"{name} {one['scores'][name]:.3f}" for name in one["labels"]) or "-"
+        assert line == f"{told}  {one['text']}"
+    assert found[3] == f"-  {NO_LABEL}"
+    assert any(len(one["labels"]) > 1 for one in said)
+    float(run(capsys, "classify", TEXTS[1], "--model", str(models["regression"])).split()[0])
+
+
+def test_classify_says_each_number_of_a_regression_of_several(models: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    model = BioGptForSequenceClassification.from_pretrained(models["numbers"], dtype="float64")
+    logits = model(BioGptTokenizer.from_pretrained("demo")("Insulin")["input_ids"]).logits[0]
+    words = ("classify", "Insulin", "--model", str(models["numbers"]), "--dtype", "float64")
+    (said,) = lines(run(capsys, *words, "--json"))
+    assert said == {"text": "Insulin", "values": {"age": logits[0], "dose": logits[1]}}
+    assert run(capsys, *words) == f"age {logits[0]:.4f}  dose {logits[1]:.4f}  Insulin\n"
+
+
+def test_tags_stand_where_transformers_has_them(models: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    said = lines(run(capsys, "tag", *TEXTS, "--model", str(models["tags"]), "--json", "--tokens", "--dtype", "float64"))
+    for one in said:
+        want = their_logits(models["tags"], "TokenClassification", one["text"])[1:]
+        assert [token["label"] for token in one["tokens"]] == [DRUGS[i] for i in want.argmax(axis=-1)]
+        assert np.abs(np.array([token["score"] for token in one["tokens"]]) - want.max(axis=-1)).max() < LANE_A
+        assert "".join(one["text"][t["start"] : t["end"]] for t in one["tokens"]) == one["text"].replace(" ", "")
+        for entity in one["entities"]:
+            assert one["text"][entity["start"] : entity["end"]].strip()
+    assert any(one["entities"] for one in said)
+    table = run(capsys, "tag", *TEXTS, "--model", str(models["tags"]))
+    first = next(one for one in said if one["entities"])
+    entity = first["entities"][0]
+    words = first["text"][entity["start"] : entity["end"]]
+    line = f"  {entity['label']:20}  {entity['start']:5}  {entity['end']:5}  {entity['score']:.3f}  {words}"
+    assert line in table.splitlines()
+    texts = ["Ibuprofen is\n best used for pain."]
+    said = lines(run(capsys, "tag", *texts, "--model", str(models["tags"]), "--json"))
+    assert all(set(one) == {"text", "entities"} for one in said), "tokens only when asked for"
+    table = run(capsys, "tag", *texts, "--model", str(models["tags"]), "--tokens").splitlines()
+    assert table[0] == "Ibuprofen is best used for pain."
+    pieces = BioGptTokenizer.from_pretrained("demo").tokenize(texts[0])
+    assert [row.split()[0] for row in table[1 : len(pieces) + 1]] == pieces
+    assert len(table) == 1 + len(pieces) + len(said[0]["entities"]), "a line for each token, and for each entity"
+
+
+def test_what_is_found_is_shown_on_one_line_and_written_as_it_is(
+    models: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = {"entities": [{"label": "DISEASE", "start": 2, "end": 17, "score": 0.5}]}
+    shown = tag._lines("a type 2\n diabetes", said)
+    assert shown.splitlines()[1] == f"  {'DISEASE':20}  {2:5}  {17:5}  0.500  type 2 diabete"
+    for command, model in (("classify", "single"), ("tag", "tags")):
+        assert "β-blocker" in run(capsys, command, "β-blocker", "--model", str(models[model]), "--json")
+
+
+def test_each_strategy_of_tag_is_that_of_entities(models: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    found = {}
+    for strategy in ("first", "simple"):
+        words = ["tag", *TEXTS, "--model", str(models["tags"]), "--json", "--tokens", "--strategy", strategy]
+        found[strategy] = lines(run(capsys, *words))
+        for one in found[strategy]:
+            tagged = [
+                Tagged((t["start"], t["end"]), t["label"], t["score"], t["piece"].endswith("</w>"))
+                for t in one["tokens"]
+            ]
+            assert one["entities"] == [entity._asdict() for entity in entities(tagged, strategy)]
+    assert found["first"] != found["simple"], "the case is too easy"
+
+
+class Plain:
+    def convert_tokens_to_string(self, tokens: list[str]) -> str:
+        return " ".join(tokens)
+
+
+def test_entities_are_grouped_as_transformers_pipeline_does() -> None:
+    rng = np.random.default_rng(0)
+    theirs = TokenClassificationPipeline.__new__(TokenClassificationPipeline)
+    theirs.tokenizer = Plain()  # type: ignore[assignment]
+    names = [*DRUGS.values(), "CELL"]
+    for _ in range(300):
+        labels = [names[i] for i in rng.integers(0, len(names), rng.integers(1, 9))]
+        tagged = [Tagged((2 * i, 2 * i + 1), label, 0.25 * (i % 4)) for i, label in enumerate(labels)]
+        given = [
+            {"entity": t.label, "score": t.score, "word": "x", "start": t.span[0], "end": t.span[1], "index": i}
+            for i, t in enumerate(tagged)
+        ]
+        groups = [group for group in theirs.group_entities(given) if group["entity_group"] != "O"]
+        want = [(group["entity_group"], group["start"], group["end"], float(group["score"])) for group in groups]
+        assert [tuple(entity) for entity in entities(tagged, "simple")] == want
+
+
+def test_other_schemes_and_words_of_several_pieces() -> None:
+    def grouped(labels: str, strategy: str = "simple", pieces: str = "") -> list[tuple[str, int, int]]:
+        names = labels.split()
+        ends = pieces or "w" * len(names)
+        tagged = [
+            Tagged((i, i + 1), name, 1.0, ends_word=end == "w")
+            for i, (name, end) in enumerate(zip(names, ends, strict=True))
+        ]
+        return [tuple(entity[:3]) for entity in entities(tagged, strategy)]
+
+    assert grouped("B-X I-X E-X I-X S-X S-X") == [("X", 0, 3), ("X", 3, 4), ("X", 4, 5), ("X", 5, 6)]
+    assert grouped("B-X L-X U-Y O I-Y") == [("X", 0, 2), ("Y", 2, 3), ("Y", 4, 5)]
+    assert grouped("X X Y O X") == [("X", 0, 2), ("Y", 2, 3), ("X", 4, 5)]
+    assert grouped("non-small non-small") == [("non-small", 0, 2)], "not every dash parts a prefix"
+    assert grouped("B B I O S S") == [("B", 0, 2), ("I", 2, 3), ("S", 4, 6)], "a prefix has a dash behind it"
+    assert grouped("B-X O I-X", "first", "..w") == [("X", 0, 3)], "a word is what its first piece is"
+    assert grouped("B-X O I-X", "simple", "..w") == [("X", 0, 1), ("X", 2, 3)]
+    assert grouped("O B-X B-X I-X", "first", ".wwx") == [("X", 2, 4)]
+    assert grouped("I-O O I-O") == [("O", 0, 1), ("O", 2, 3)], "a class may be called O, too"
+
+
+def test_files_in_and_out_and_batches(models: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    records = [{"id": i, "text": text} for i, text in enumerate(TEXTS * 5)]
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    for command, model in (("classify", "single"), ("tag", "tags")):
+        out = tmp_path / f"{command}.jsonl"
+        words = [command, "--file", str(tmp_path / "in.jsonl"), "--jsonl", "--model", str(models[model])]
+        assert run(capsys, *words, "--chunk", "4", "--batch-tokens", "40", "--output", str(out)) == ""
+        found = lines(out.read_text())
+        printed = run(capsys, *words, "--chunk", "4", "--batch-tokens", "40")
+        assert printed == out.read_text(), "a file's results are JSON lines without --json too"
+        assert [one["id"] for one in found] == list(range(15))
+        assert sorted(path.name for path in tmp_path.glob(f"{command}*")) == [out.name], "nothing is left beside it"
+        alone = lines(run(capsys, command, *TEXTS, "--model", str(models[model]), "--json", "--batch-tokens", "1"))
+        for one, other in zip(found[:3], alone, strict=True):
+            if command == "classify":
+                assert one["label"] == other["label"]
+                assert abs(one["score"] - other["score"]) < 1e-6
+            else:
+                assert [e["start"] for e in one["entities"]] == [e["start"] for e in other["entities"]]
+
+
+@pytest.mark.parametrize(("command", "model"), [("classify", "single"), ("tag", "tags")])
+def test_a_killed_run_is_continued_only_by_the_same_command(
+    models: Any, command: str, model: str, capsys: pytest.CaptureFixture[str], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    (tmp_path / "in").write_text("\n".join(TEXTS * 3))
+    words = [command, "--file", str(tmp_path / "in"), "--model", str(models[model]), "--chunk", "4"]
+    run(capsys, *words, "--output", str(tmp_path / "whole"))
+    append = Resumable.append
+
+    def killed(self: Resumable, *args: Any) -> None:
+        append(self, *args)
+        raise KeyboardInterrupt
+
+    words += ["--output", str(tmp_path / "out")]
+    with monkeypatch.context() as patch:
+        patch.setattr(Resumable, "append", killed)
+        run(capsys, *words, code=130)
+    assert len((tmp_path / "out").read_text().splitlines()) == 4
+    options = {"truncate": ["--truncate"]}
+    if command == "tag":
+        options |= {"strategy": ["--strategy", "simple"], "tokens": ["--tokens"]}
+    for name, more in options.items():
+        told = run(capsys, *words, *more, code=2)
+        assert f"can only be continued by the command that began it; found another {name};" in told
+    run(capsys, *words)
+    assert (tmp_path / "out").read_bytes() == (tmp_path / "whole").read_bytes()
+
+
+@pytest.mark.parametrize("command", ["classify", "tag"])
+def test_a_model_without_the_head_is_refused(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    told = run(capsys, command, "Insulin", code=2)
+    assert "the head that is asked for, score.weight" in told or "asked for, classifier.weight, classifier.bias" in told
+    assert told.count("\n") == 1
+
+
+@pytest.mark.filterwarnings("default:texts of up to")
+def test_texts_beyond_n_are_refused_or_cut(models: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    long = "pain " * 300
+    for command, model in (("classify", "single"), ("tag", "tags")):
+        told = run(capsys, command, long, "--model", str(models[model]), code=2)
+        assert "a text must have at most 256 tokens; found 301; split it, or give --truncate" in told
+        assert main([command, long, "--model", str(models[model]), "--truncate", "--json"]) == 0
+        out, err = capsys.readouterr()
+        assert "are cut to 256" in err
+        (cut,) = lines(out)
+        (fits,) = lines(run(capsys, command, "pain " * 255, "--model", str(models[model]), "--json"))
+        assert cut.pop("text") == long
+        assert fits.pop("text") == "pain " * 255
+        assert cut == fits, "of what is cut, all that fits is read"
+
+
+@pytest.mark.parametrize("sign", ["\u2603", "</s>"])
+def test_unknown_signs_and_special_tokens_end_their_words(
+    models: Any, capsys: pytest.CaptureFixture[str], sign: str
+) -> None:
+    """Were they open words, the word behind them would have their label."""
+    texts, pairs = [f"{sign} {word}" for word in ("aspirin", "Insulin", "pain", "BRCA1", "cancer", "the")], set()
+    for said in lines(run(capsys, "tag", *texts, "--model", str(models["tags"]), "--json", "--tokens")):
+        first = {token["start"]: token["label"] for token in said["tokens"]}
+        spans = [(0, len(sign)), (len(sign) + 1, len(said["text"]))]
+        want = entities([Tagged(span, first[span[0]], 1.0) for span in spans])
+        assert [(e["label"], e["start"], e["end"]) for e in said["entities"]] == [tuple(e[:3]) for e in want]
+        pairs.add((first[spans[0][0]], first[spans[1][0]]))
+    assert any(one != other for one, other in pairs), "the case is too easy"
+
+
+def test_logits_that_are_no_numbers_are_refused(
+    models: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    from safetensors.numpy import load_file, save_file
+
+    for command, model in (("classify", "single"), ("tag", "tags")):
+        folder = tmp_path / command
+        folder.mkdir()
+        for path in models[model].iterdir():
+            (folder / path.name).write_bytes(path.read_bytes())
+        tensors = load_file(folder / "model.safetensors")
+        tensors["biogpt.layer_norm.weight"][:] = 3e38
+        save_file(tensors, folder / "model.safetensors")
+        assert "logits must be finite" in run(capsys, command, "Insulin", "--model", str(folder), "--json", code=2)

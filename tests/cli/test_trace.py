@@ -1,0 +1,128 @@
+"""minibiogpt trace as it is typed: the table, JSON, files, explanations, and nonsense."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from minibiogpt import BioGptForCausalLM, BioGptTokenizer, Trace
+from minibiogpt.catalog.explain import explained
+from minibiogpt.cli import main
+from minibiogpt.trace import mean_and_largest
+
+TEXT = "Ibuprofen is best used for"
+
+
+def said(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    assert main(["trace", *words]) == 0
+    return capsys.readouterr().out
+
+
+def traced(dtype: str = "float32", names: list[str] | None = None, **inputs: object) -> Trace:
+    trace = Trace(names=names)
+    BioGptForCausalLM.from_pretrained("demo", dtype=dtype)(**inputs, trace=trace)
+    return trace
+
+
+def ids() -> np.ndarray:
+    return BioGptTokenizer.from_pretrained("demo")(TEXT)["input_ids"]
+
+
+def test_the_table_is_the_summary(capsys: pytest.CaptureFixture[str]) -> None:
+    traced(input_ids=ids()).summary()
+    want = capsys.readouterr().out
+    assert said(capsys, TEXT) == want
+    assert said(capsys, "--ids", ",".join(map(str, ids()[0]))) == want
+    lines = want.splitlines()
+    assert lines[0].split() == ["name", "shape", "dtype", "mean", "largest"]
+    assert len(lines) == 1 + 4 + 4 * 19 + 2
+
+
+def test_names_and_dtype(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("--names", "layers.{0,3}.fc1", "--names", "logits", "--dtype", "float64", "--json")
+    records = json.loads(said(capsys, TEXT, *words))
+    assert [record["name"] for record in records] == ["layers.0.fc1", "layers.3.fc1", "logits"]
+    trace = traced("float64", ["layers.{0,3}.fc1", "logits"], input_ids=ids())  # attention streams, as it does there
+    for record in records:
+        x = trace[record["name"]]
+        assert (tuple(record["shape"]), record["dtype"]) == (x.shape, "float64")
+        assert (record["mean"], record["largest"]) == mean_and_largest(x)
+        assert list(record) == ["name", "shape", "dtype", "mean", "largest"]
+
+
+def test_what_is_no_number_is_null(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    model = BioGptForCausalLM.from_pretrained("demo")
+    model.biogpt.layer_norm.weight = np.full_like(model.biogpt.layer_norm.weight, 3e38)
+    model.save_pretrained(tmp_path)
+    words = ("--names", "layer_norm", "--names", "embeddings", "--json", "--model", str(tmp_path))
+    records = {record["name"]: record for record in json.loads(said(capsys, "--ids", "2,5", *words))}
+    assert records["layer_norm"]["largest"] is None
+    assert records["embeddings"]["largest"] > 0
+
+
+def test_a_summary_hides_no_nan_behind_the_marks_of_hidden_scores() -> None:
+    hidden = np.finfo("float32").min
+    assert mean_and_largest(np.array([hidden, 1, -3], dtype="float32")) == (-1.0, 3.0)
+    assert mean_and_largest(np.array([-np.inf, 1, -3], dtype="float32")) == (-1.0, 3.0)
+    assert all(map(math.isnan, mean_and_largest(np.array([hidden, 1, np.nan], dtype="float32"))))
+
+
+def test_a_saved_trace_is_the_trace(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    file = tmp_path / "trace.safetensors"
+    said(capsys, TEXT, "--save", str(file))
+    loaded, want = Trace.load(file), traced(input_ids=ids())
+    assert list(loaded) == list(want)
+    assert all(np.array_equal(loaded[name], want[name]) for name in want)
+
+
+def test_texts_of_unequal_length_are_padded(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    file = tmp_path / "trace.safetensors"
+    said(capsys, TEXT, "Aspirin", "--save", str(file))
+    batch = BioGptTokenizer.from_pretrained("demo")([TEXT, "Aspirin"], padding=True)
+    assert np.array_equal(Trace.load(file)["logits"], traced(**batch)["logits"])
+    assert Trace.load(file).inputs == {"input_ids": "int64", "attention_mask": "int64"}
+
+
+def test_explain_has_the_sizes_of_the_text(capsys: pytest.CaptureFixture[str]) -> None:
+    name = "layers.2.self_attn.scores"
+    text = said(capsys, TEXT, "--explain", name)
+    assert text == explained(traced(input_ids=ids()), name) + "\n"
+    T = ids().shape[1]
+    assert f"(B 1, H 4, T {T}, S {T}), float32" in text
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--ids", "2,x"], "--ids must be whole numbers with commas between them; found 'x'"),
+        (["--ids", ""], "--ids must be whole numbers"),
+        (["--ids", "2,5,1874"], "input_ids must lie in [0, 1874); found 1874"),
+        (["--ids=-1"], "input_ids must lie in [0, 1874); found -1"),
+        (["x", "--ids", "2"], "there must be a text or --ids; found both"),
+        (["x", "--names", "nope"], "none called 'nope'"),
+        (["x", "--names", "layers.0.fc3"], "(nearest: layers.0.fc1, layers.0.fc2"),
+        (["x", "--explain", "layers.0.fc3"], "nearest: layers.0.fc1, layers.0.fc2"),
+        (["x", "--explain", "layers.0.fc1", "--json"], "an explanation or JSON; found --explain and --json"),
+        (["x", "--save", "FOLDER"], "must be a file, or new"),
+        (["word " * 300], "at most N = 256 real positions"),
+        (["x", "--model", "FOLDER"], "a tokenizer needs vocab.json"),
+        (["x", "--dtype", "float16"], "use backend cupy for float16"),
+    ],
+)
+def test_nonsense_is_one_line_and_exit_code_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], message: str
+) -> None:
+    assert main(["trace", *(str(tmp_path) if word == "FOLDER" else word for word in words)]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    (line,) = err.splitlines()
+    assert message in line
+
+
+def test_nothing_is_saved_for_a_name_that_cannot_be_explained(tmp_path: Path) -> None:
+    assert main(["trace", "--ids", "2,5", "--save", str(tmp_path / "t"), "--explain", "nothing"]) == 2
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,28 @@
+"""What the demo's README says of its heads: one looks at the token before, one at what is to be copied."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+
+from minibiogpt import BioGptForCausalLM, Trace
+from tests.support.paths import ROOT
+
+README = (ROOT / "minibiogpt/demo/README.md").read_text(encoding="utf-8")
+M = 24  # random pieces
+
+
+def test_the_heads_do_what_the_page_says() -> None:
+    rng, trace = np.random.default_rng(1), Trace("layers.*.self_attn.probs")
+    model = BioGptForCausalLM.from_pretrained("demo")
+    pieces = rng.integers(4, model.config.vocab_size, (8, M))
+    model(np.concatenate([np.full((8, 1), 2), pieces, pieces], axis=1), trace=trace)
+    probs = np.stack(list(trace.values())).mean(axis=1)  # layers, H, T, S
+    again = np.arange(M + 1, 2 * M + 1)
+    said = re.findall(r"head (\d)\.(\d)\s+gives (0\.\d\d)", README)
+    assert len(said) == 2
+    for (layer, head, share), back in zip(said, (1, M - 1), strict=True):
+        scores = probs[:, :, again, again - back].mean(axis=-1)
+        assert divmod(int(scores.argmax()), 4) == (int(layer), int(head))
+        assert f"{scores.max():.2f}" == share

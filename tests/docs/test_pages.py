@@ -1,0 +1,124 @@
+"""The pages of the documentation: their code runs, their links lead somewhere, each module has its room."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.docs.test_verify_a_port import SHELL, found_in
+from tests.support.pages import DOCS, PAGES, ROOT, Block, anchors, blocks, broken, links, load, text_of
+
+TEXTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "minibiogpt" / "demo" / "README.md", *PAGES]
+
+
+def id_of(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def run(block: Block, scope: dict[str, Any], page: str) -> None:
+    exec(compile(block.text, page, "exec"), scope)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=id_of)
+def test_the_python_of_a_page_runs_in_its_order(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A block that cannot run says why in front of it; the files of verify-a-port are run by a test of their own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    scope: dict[str, Any] = {"__name__": "page"}
+    left: list[str] = []
+    for block in blocks(text_of(page)):
+        if block.language != "python":
+            continue
+        reason = block.told.partition("not run here: ")[2]
+        if reason:
+            assert len(reason) > 20, "a block that is not run says why"
+        elif block.told.startswith("file: "):
+            assert page.name == "verify-a-port.md", "which runs its files"
+        elif block.lacking:
+            left += block.lacking
+        else:
+            assert block.told == "" or block.told.startswith("needs: "), block.told
+            run(block, scope, page.name)
+    if left:
+        pytest.skip(f"all of {page.name} ran but what needs {', '.join(sorted(set(left)))}: not there")
+
+
+def test_a_block_that_fails_is_noticed_and_needs_are_looked_up() -> None:
+    good, bad = blocks("```python\nx = 1\n```\n\n<!-- needs: numpy -->\n```python\nassert x == 2\n```\n")
+    scope: dict[str, Any] = {}
+    run(good, scope, "here")
+    with pytest.raises(AssertionError):
+        run(bad, scope, "here")
+    assert bad.lacking == []
+    (other,) = blocks("<!-- run, needs: numpy, no_such.module -->\n```sh\nls\n```\n")
+    assert (other.language, other.lacking) == ("sh", ["no_such.module"])
+
+
+@pytest.mark.parametrize("page", ["start.md", "golden-format.md"])
+def test_the_commands_that_are_to_be_run_print_what_the_page_says(page: str, tmp_path: Path) -> None:
+    environment = os.environ | {"PYTHON": sys.executable, "PYTHONPATH": str(ROOT)}
+    all_blocks, ran, left = blocks(text_of(DOCS / page)), 0, []
+    for block, after in zip(all_blocks, [*all_blocks[1:], Block("", "", "")], strict=True):
+        if not block.told.startswith("run"):
+            continue
+        if block.lacking:
+            left += block.lacking
+            continue
+        done = subprocess.run(
+            ["bash", "-euc", SHELL + block.text],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, ""), block.text
+        if after.language == "text":
+            assert found_in(after.text, done.stdout) == [], done.stdout
+        ran += 1
+    assert ran >= 1
+    if left:
+        pytest.skip(f"{ran} ran; not those that need {', '.join(left)}: not there")
+
+
+@pytest.mark.parametrize("page", TEXTS, ids=id_of)
+def test_links_lead_to_files_and_headings_that_are_there(page: Path) -> None:
+    assert broken(page, text_of(page)) == []
+
+
+def test_a_broken_link_is_noticed() -> None:
+    page = DOCS / "trace.md"
+    assert broken(page, "# One\n[a](glossary.md) [b](#one) [c](glossary.md#letters) [d](api/index.md)") == []
+    assert broken(page, "# One\n[a](none.md) [b](#two) [c](glossary.md#no)") == ["none.md", "#two", "glossary.md#no"]
+    assert links("`[x](y)` and\n```text\n[x](y)\n```\n[a](https://b) [c](d.md)") == ["d.md"]
+    assert anchors("## 6.4 The `q`, k\n```sh\n# no heading\n```\n") == {"64-the-q-k"}
+
+
+def test_every_page_is_in_the_contents() -> None:
+    lists = text_of(DOCS / "index.md").split("```{toctree}")[1:]
+    contents = {line for block in lists for line in block.splitlines()}
+    assert {page.stem for page in PAGES} - {"index"} <= contents
+    assert {"api/index", "notebooks/index"} <= contents
+
+
+def test_every_module_has_one_room_and_says_what_it_is() -> None:
+    pages = load("pages")
+    listed = [name for names in pages.rooms().values() for name in names]
+    assert len(listed) == len(set(listed))
+    assert set(listed) == set(pages.modules())
+    assert {"model.attention", "golden.format.case", "cli"} <= set(listed)
+    assert [name for name in listed if not pages.about(name)] == []
+
+
+def test_a_copied_notebooks_links_are_seen_from_where_it_lies() -> None:
+    turned = load("pages").relinked(
+        "[a](../docs/trace.md#x) [b](../minibiogpt/model/ops.py) [c](05-masks.ipynb) [d](../x.md)"
+    )
+    assert turned == "[a](../trace.md#x) [b](../../minibiogpt/model/ops.py) [c](05-masks.ipynb) [d](../x.md)"

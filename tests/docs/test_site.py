@@ -1,0 +1,270 @@
+"""The documentation as Sphinx builds it: no warning, every link and anchor leads somewhere, nothing asks the network.
+
+Built in a folder of its own, with the notebooks that there are and two that try what an output may be.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, ClassVar
+from urllib.parse import unquote, urldefrag
+
+import pytest
+
+from minibiogpt import BioGptConfig
+from tests.support.pages import ROOT, load
+
+PNG = base64.b64encode(
+    base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR4nGNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==")
+).decode()
+FRAME = '<iframe title="a frame" width="100%" height="80" srcdoc="&lt;p&gt;inside the frame&lt;/p&gt;"></iframe>'
+WIDGET = "application/vnd.jupyter.widget-view+json"
+OUTPUTS = [
+    {"image/png": PNG, "text/plain": ["<Figure>"]},
+    {"text/html": [FRAME], "text/plain": ["Stepper"]},
+    {WIDGET: {"model_id": "x", "version_major": 2, "version_minor": 0}, "text/html": ["<b>beside the widget</b>"]},
+    {"application/javascript": ["fetch('https://example.com')"], "text/plain": ["a script"]},
+]
+
+
+def notebook(title: str, text: str, outputs: list[dict[str, Any]]) -> str:
+    cells: list[dict[str, Any]] = [
+        {"cell_type": "markdown", "id": "a", "metadata": {}, "source": [f"# {title}\n", "\n", text]},
+        *(
+            {
+                "cell_type": "code",
+                "id": f"c{i}",
+                "metadata": {},
+                "execution_count": 1,
+                "source": ["1 + 1"],
+                "outputs": [{"output_type": "display_data", "metadata": {}, "data": data}],
+            }
+            for i, data in enumerate(outputs)
+        ),
+    ]
+    state = {"application/vnd.jupyter.widget-state+json": {"state": {}, "version_major": 2, "version_minor": 0}}
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    about = {"kernelspec": kernel, "language_info": {"name": "python"}, "widgets": state}
+    return json.dumps({"cells": cells, "metadata": about, "nbformat": 4, "nbformat_minor": 5})
+
+
+def sources(folder: Path) -> Path:
+    """What the build reads: the pages themselves, and beside them what they link to."""
+    shutil.copytree(ROOT / "docs", folder / "docs", ignore=shutil.ignore_patterns("api", "notebooks", "__pycache__"))
+    for name in ("minibiogpt", "tests", "tools", "README.md", "CHANGELOG.md"):
+        (folder / name).symlink_to(ROOT / name)
+    (folder / "notebooks").mkdir()
+    for path in (ROOT / "notebooks").glob("*.ipynb"):
+        shutil.copy(path, folder / "notebooks")
+    there = "See [the other](91-other.ipynb), [the trace](../docs/trace.md#the-names), "
+    there += "[ops](../minibiogpt/model/ops.py)."
+    (folder / "notebooks" / "90-trial.ipynb").write_text(notebook("Trial", f"$e^{{x}} / \\sum$. {there}", OUTPUTS))
+    (folder / "notebooks" / "91-other.ipynb").write_text(notebook("Other", "$$\\frac{a}{b}$$", []))
+    with (folder / "docs" / "start.md").open("a", encoding="utf-8") as page:
+        page.write("\n- [A notebook](../notebooks/91-other.ipynb), [all](../notebooks), [changes](../CHANGELOG.md)\n")
+    return folder
+
+
+def built(folder: Path) -> subprocess.CompletedProcess[str]:
+    command = [
+        "-m",
+        "sphinx",
+        "-W",
+        "--keep-going",
+        "-n",
+        "-q",
+        "-d",
+        str(folder / "read"),
+        "docs",
+        str(folder / "html"),
+    ]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
+    return subprocess.run(
+        [sys.executable, *command], cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    absent = [name for name in ("sphinx", "myst_nb", "furo") if find_spec(name) is None]
+    if absent:
+        pytest.skip(f"{', '.join(absent)} not installed, so the pages cannot be built: pip install '.[docs]'")
+    folder = sources(tmp_path_factory.mktemp("site"))
+    done = built(folder)
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    return folder / "html"
+
+
+class Page(HTMLParser):
+    """The ids of a page, where it links to, and what it loads."""
+
+    LOADS: ClassVar = {
+        "script": "src",
+        "link": "href",
+        "img": "src",
+        "iframe": "src",
+        "source": "src",
+        "object": "data",
+    }
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.ids: set[str] = set()
+        self.links: list[str] = []
+        self.loads: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = {name: value or "" for name, value in attrs}
+        self.ids |= {given[name] for name in ("id", "name") if name in given}
+        if tag == "a" and "href" in given:
+            self.links.append(given["href"])
+        if self.LOADS.get(tag) in given and given.get("rel") not in ("search", "index", "next", "prev", "canonical"):
+            self.loads.append(given[self.LOADS[tag]])
+
+
+def parsed(site: Path) -> dict[Path, Page]:
+    return {path: Page(path.read_text(encoding="utf-8")) for path in site.rglob("*.html")}
+
+
+def dead(pages: dict[Path, Page]) -> list[str]:
+    """Links within the site to a file or an id that is not there."""
+    found = []
+    for path, page in pages.items():
+        for link in page.links:
+            name, anchor = urldefrag(link)
+            if name.startswith(("http://", "https://", "mailto:")):
+                continue
+            target = (path.parent / unquote(name)).resolve() if name else path
+            there = target.is_file() and (not anchor or target not in pages or unquote(anchor) in pages[target].ids)
+            if not there:
+                found.append(f"{path.name}: {link}")
+    return found
+
+
+def loaded_from_elsewhere(page: Page) -> list[str]:
+    return [source for source in page.loads if source.startswith(("http:", "https:", "//"))]
+
+
+def test_every_link_and_anchor_of_the_site_leads_somewhere(site: Path) -> None:
+    pages = {path.resolve(): page for path, page in parsed(site).items()}
+    assert len(pages) > 30
+    assert dead(pages) == []
+
+
+def test_no_page_loads_anything_from_elsewhere(site: Path) -> None:
+    found = {path.name: loaded_from_elsewhere(page) for path, page in parsed(site).items()}
+    assert {name: sources for name, sources in found.items() if sources} == {}
+    for sheet in site.rglob("*.css"):
+        assert "url(http" not in sheet.read_text(encoding="utf-8").replace('"', "").replace("'", ""), sheet
+
+
+def test_what_is_dead_or_loaded_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "a.html"
+    path.write_text('<p id="x"><a href="#x">1</a><a href="#y">2</a><a href="b.html">3</a><a href="https://c">4</a>')
+    page = Page(path.read_text() + '<script src="https://c/x.js"></script><img src="i.png"><link href="//c/s.css">')
+    assert dead({path: page}) == ["a.html: #y", "a.html: b.html"]
+    assert loaded_from_elsewhere(page) == ["https://c/x.js", "//c/s.css"]
+
+
+def test_a_warning_is_an_error(tmp_path: Path, site: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "conf.py").write_text('extensions = ["myst_nb"]\n')
+    (tmp_path / "docs" / "index.md").write_text("# One\n\n[nowhere](nowhere.md)\n")
+    done = built(tmp_path)
+    assert done.returncode != 0
+    assert "nowhere.md" in done.stderr
+
+
+def test_notebooks_are_shown_with_their_outputs(site: Path) -> None:
+    page = (site / "notebooks" / "90-trial.html").read_text(encoding="utf-8")
+    assert 'srcdoc="&lt;p&gt;inside the frame' in page
+    assert "<b>beside the widget</b>" in page
+    assert "a script" in page
+    assert "example.com" not in page
+    assert "<math" in page
+    found = Page(page)
+    assert {"91-other.html", "../trace.html#the-names", "../_modules/minibiogpt/model/ops.html"} <= set(found.links)
+    assert any(source.endswith(".png") for source in found.loads)
+    start = Page((site / "start.html").read_text(encoding="utf-8"))
+    assert {
+        "notebooks/91-other.html",
+        "notebooks/index.html",
+        "changelog.html",
+        "_modules/minibiogpt/model/layers.html",
+    } <= set(start.links)
+
+
+def test_formulas_are_translated_or_told_of() -> None:
+    pytest.importorskip("docutils", reason="docutils comes with Sphinx: pip install '.[docs]'")
+    from docutils.utils.math import MathError
+
+    mathml = load("mathml")
+    assert "<mfrac>" in mathml.translated(r"\tfrac12 \big( x \Bigr)")
+    with pytest.raises(MathError):
+        mathml.translated(r"\nosuchcommand")
+
+
+def test_what_comes_from_the_code_is_in_the_pages(site: Path) -> None:
+    glossary = (site / "glossary.html").read_text(encoding="utf-8")
+    for letter in (*BioGptConfig().letters, "B", "T", "S"):
+        assert f"<strong>{letter}</strong>" in glossary, letter
+    assert "max_position_embeddings" in glossary
+    reference = Page((site / "api" / "index.html").read_text(encoding="utf-8"))
+    assert {"minibiogpt.trace.trace.Trace.explain", "minibiogpt.backend.base.get_backend"} <= reference.ids
+    specification = Page((site / "specification.html").read_text(encoding="utf-8"))
+    assert {"c1.1", "c6.8", "c14.3"} <= specification.ids
+    assert "#c6.8" in specification.links, "a clause that is named is a link"
+
+
+@pytest.fixture
+def page() -> Iterator[Any]:
+    """A page of Chromium without a network, whatever is installed; a skip says what is not."""
+    sync = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: no page is opened")
+    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+    quiet = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
+    with sync.sync_playwright() as play:
+        try:
+            program = play.chromium.launch(executable_path=chromium, args=quiet)
+        except sync.Error as error:
+            pytest.skip(f"no Chromium: {str(error).splitlines()[0]}")
+        context = program.new_context(offline=True)
+        yield context.new_page()
+        program.close()
+
+
+def test_the_site_works_from_a_disk_without_a_network(site: Path, page: Any) -> None:
+    asked: list[str] = []
+    said: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("console", lambda message: said.append(f"{message.type}: {message.text}"))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.set_viewport_size({"width": 360, "height": 740})
+    wide = []
+    for path in sorted(site.rglob("*.html")):
+        page.goto(path.as_uri())
+        if page.evaluate("document.documentElement.scrollWidth > window.innerWidth"):
+            wide.append(str(path.relative_to(site)))
+    assert wide == [], "these scroll sideways on a telephone"
+    assert said == []
+    assert [url for url in asked if not url.startswith(("file:", "data:", "blob:", "about:"))] == []
+
+
+def test_formulas_are_drawn_and_searching_finds(site: Path, page: Any) -> None:
+    page.goto((site / "specification.html").as_uri())
+    boxes = [formula.bounding_box() for formula in page.locator("div.math math").all()]
+    assert len(boxes) > 30
+    assert all(box["width"] > 20 and box["height"] > 5 for box in boxes)
+    assert page.locator("div.math math msqrt").count() > 1
+    page.goto((site / "search.html").as_uri() + "?q=softmax")
+    page.wait_for_selector("#search-results li a")
+    assert "softmax" in page.locator("#search-results").inner_text().lower()

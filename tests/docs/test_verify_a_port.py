@@ -1,0 +1,89 @@
+"""docs/verify-a-port.md is run as it stands: its port fails, is mended, and passes; its writers write what is read."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "verify-a-port.md").read_text(encoding="utf-8")
+# what stands in the page: a file to be written, lines to be mended, commands with what they print
+PART = re.compile(
+    r"<!-- (?P<what>file: (?P<name>\S+)|fix|run) -->\n"
+    r"```\w+\n(?P<text>.*?)```(?:\n```text\n(?P<told>.*?)```)?",
+    re.DOTALL,
+)
+SHELL = 'minibiogpt() { "$PYTHON" -m minibiogpt "$@"; }; python() { "$PYTHON" "$@"; }\n'
+
+
+def found_in(told: str, output: str) -> list[str]:
+    """The lines of the page that the output lacks; "..." stands for anything, and alone for any lines."""
+    lines = [line for line in told.splitlines() if line != "..."]
+    patterns = [".*".join(re.escape(part.strip()) for part in line.split("...")) for line in lines]
+    return [line for line, one in zip(lines, patterns, strict=True) if not re.search(f"^{one}", output, re.MULTILINE)]
+
+
+def test_a_line_that_is_not_there_is_missed() -> None:
+    assert found_in("a ... c\n...\nsecond", "a b c\nsecond line") == []
+    assert found_in("a ... c\nthird", "a b\nsecond") == ["a ... c", "third"]
+
+
+def test_the_page_from_the_failing_port_to_the_last_fix(tmp_path: Path) -> None:
+    environment = os.environ | {"PYTHON": sys.executable, "PYTHONPATH": str(ROOT)}
+    done = {"file": 0, "fix": 0, "run": 0}
+    output = ""
+    for part in PART.finditer(PAGE):
+        what, text = part["what"].partition(":")[0], part["text"]
+        done[what] += 1
+        if what == "file":
+            (tmp_path / part["name"]).write_text(text)
+        elif what == "fix":
+            old, new = text.splitlines()
+            port = (tmp_path / "port.py").read_text()
+            assert (old[0], new[0], port.count(old[1:])) == ("-", "+", 1)
+            (tmp_path / "port.py").write_text(port.replace(old[1:], new[1:]))
+        else:
+            run = subprocess.run(
+                ["bash", "-c", SHELL + text], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+            )
+            assert run.returncode in (0, 1), run.stderr
+            assert "Traceback" not in run.stderr, run.stderr
+            output = run.stdout
+            assert part["told"], "a command without what it prints"
+            assert found_in(part["told"], output) == [], output
+    assert done == {"file": 3, "fix": 3, "run": 5}
+    assert run.returncode == 0, "the mended port passes"
+
+
+def block(name: str) -> str:
+    (found,) = [part["text"] for part in PART.finditer(PAGE) if part["name"] == name]
+    return found
+
+
+def test_what_javascript_writes_is_read(tmp_path: Path) -> None:
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("node is not installed, so the writer in JavaScript cannot be run")
+    (tmp_path / "write.js").write_text(block("write.js"))
+    subprocess.run([node, tmp_path / "write.js", tmp_path / "x.safetensors"], check=True)
+    arrays = load_file(tmp_path / "x.safetensors")
+    assert {name: x.tolist() for name, x in arrays.items()} == {"logits": [[[1, 2, 3], [4, 5, 6]]]}
+
+
+def test_what_c_writes_is_read(tmp_path: Path) -> None:
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
+        pytest.skip("no C compiler is installed, so the writer in C cannot be run")
+    (tmp_path / "write.c").write_text(block("write.c"))
+    subprocess.run([compiler, "-Wall", "-Werror", "-o", tmp_path / "write", tmp_path / "write.c"], check=True)
+    subprocess.run([tmp_path / "write", tmp_path / "logits.npy"], check=True)
+    x = np.load(tmp_path / "logits.npy")
+    assert (x.dtype, x.tolist()) == (np.float32, [[[1, 2, 3], [4, 5, 6]]])

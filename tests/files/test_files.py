@@ -1,0 +1,151 @@
+"""Files that are none, or no end of one: pipes, devices, holes, depths; and what is written in the place of such."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from minibiogpt import BioGptForCausalLM, BioGptTokenizer, CheckpointError, InputError
+from minibiogpt.checkpoint.convert import convert
+from minibiogpt.files.hub import DEMO
+from minibiogpt.files.reading import MOST_LEVELS, MOST_TEXT, read_json, read_text, write_beside
+from tests.checkpoint.test_weights import shard
+
+KINDS = {"pipe": "a pipe or a device", "device": "a pipe or a device", "folder": "a folder", "hole": "found 8589934592"}
+
+
+def copy_demo(folder: Path) -> None:
+    for path in DEMO.iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+
+
+def become(path: Path, kind: str) -> None:
+    path.unlink()
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        path.touch()
+        os.truncate(path, 8 << 30)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", ["config.json", "vocab.json", "merges.txt", "model.safetensors.index.json"])
+def test_what_is_no_file_is_neither_waited_for_nor_swallowed(tmp_path: Path, name: str, kind: str) -> None:
+    copy_demo(tmp_path)
+    if name.endswith("index.json"):
+        shard(tmp_path)
+    become(tmp_path / name, kind)
+    load = BioGptTokenizer if name in ("vocab.json", "merges.txt") else BioGptForCausalLM
+    with pytest.raises(CheckpointError, match=f"({KINDS[kind]}|must hold model.safetensors or its index)"):
+        load.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder", "hole"])
+def test_a_shard_that_is_no_file_is_neither_waited_for_nor_swallowed(tmp_path: Path, kind: str) -> None:
+    copy_demo(tmp_path)
+    shard(tmp_path)
+    become(tmp_path / "model-2.safetensors", kind)
+    with pytest.raises(CheckpointError, match=r"model-2.safetensors must be a (file|whole safetensors file); found"):
+        BioGptForCausalLM.from_pretrained(tmp_path)
+
+
+def test_a_header_larger_than_any_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    copy_demo(tmp_path)
+    file = tmp_path / "model.safetensors"
+    file.write_bytes((MOST_TEXT + 1).to_bytes(8, "little") + b"{}")
+    os.truncate(file, MOST_TEXT + 9)
+    with pytest.raises(CheckpointError, match=f"found a header of {MOST_TEXT + 1} bytes, more than {MOST_TEXT}; fetch"):
+        BioGptForCausalLM.from_pretrained(tmp_path)
+
+
+def test_text_may_be_as_long_and_as_deep_as_it_says_and_no_more(tmp_path: Path) -> None:
+    file = tmp_path / "x.json"
+    file.write_text(" " * MOST_TEXT)
+    assert len(read_text(file, "")) == MOST_TEXT
+    with file.open("a") as more:
+        more.write(" ")
+    with pytest.raises(CheckpointError, match=f"x.json must have at most {MOST_TEXT} bytes; found {MOST_TEXT + 1}"):
+        read_text(file, "")
+    for start, end in (("[", "]"), ('{"a":', "}")):
+        file.write_text(start * MOST_LEVELS + end * MOST_LEVELS if start == "[" else start * 99 + "{}" + end * 99)
+        assert read_json(file, "")
+        file.write_text(start * (MOST_LEVELS + 1) + "1" + end * (MOST_LEVELS + 1))
+        with pytest.raises(CheckpointError, match="x.json must be nested at most 100 levels deep; found more"):
+            read_json(file, "")
+
+
+@pytest.mark.parametrize("vocab", ['{"a": 2147483648}', '{"a": 1e400}', '{"a": %s}' % ("1" + "0" * 400), '{"a": -1}'])
+def test_an_id_that_no_embedding_has_is_refused(tmp_path: Path, vocab: str) -> None:
+    (tmp_path / "vocab.json").write_text(vocab)
+    (tmp_path / "merges.txt").write_text("")
+    with pytest.raises(CheckpointError, match="must map pieces to different whole numbers.*found 'a': "):
+        BioGptTokenizer.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize("token", ['["</s>"]', "7", '{"content": {}}', "true"])
+def test_a_special_token_that_is_no_string_is_refused(tmp_path: Path, token: str) -> None:
+    copy_demo(tmp_path)
+    (tmp_path / "tokenizer_config.json").write_text(f'{{"eos_token": {token}}}')
+    with pytest.raises(CheckpointError, match="the vocabulary must hold eos_token"):
+        BioGptTokenizer.from_pretrained(tmp_path)
+
+
+def test_a_pipe_or_a_device_is_not_replaced_by_a_file(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(InputError, match="pipe must be a file, or new; found something else; choose another name"):
+        write_beside(pipe, lambda beside: beside.write_text("x"))
+    assert pipe.is_fifo()
+    assert list(tmp_path.iterdir()) == [pipe]
+
+
+def test_text_that_no_file_can_hold_leaves_the_old_one(tmp_path: Path) -> None:
+    file = tmp_path / "x"
+    file.write_text("old")
+    with pytest.raises(InputError, match="what is written to .*x must be text; found .*surrogates not allowed"):
+        write_beside(file, lambda beside: beside.write_text("new \ud800", encoding="utf-8"))
+    assert file.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", ["model-1.bin", "dict.txt", "bpecodes", "tokenizer_config.json"])
+def test_convert_reads_files_only(tmp_path: Path, name: str, kind: str) -> None:
+    """Each of these was waited for, read or copied, whatever it was."""
+    source = tmp_path / "source"
+    source.mkdir()
+    copy_demo(source)
+    tensors = {name: torch.from_numpy(x) for name, x in BioGptForCausalLM.from_pretrained("demo").named_parameters()}
+    torch.save(tensors, source / "pytorch_model.bin")
+    if name == "model-1.bin":
+        (source / "pytorch_model.bin").rename(source / name)
+        (source / "pytorch_model.bin.index.json").write_text(json.dumps({"weight_map": dict.fromkeys(tensors, name)}))
+    files = {option: source / file for option, file in (("dictionary", "dict.txt"), ("bpecodes", "bpecodes"))}
+    if name in ("dict.txt", "bpecodes"):
+        (source / "dict.txt").write_text("a 1\n")
+        (source / "bpecodes").write_text("a a\n")
+    become(source / name, kind)
+    options = files if name in ("dict.txt", "bpecodes") else {}
+    if name == "tokenizer_config.json" and kind != "hole":
+        convert(source, tmp_path / "new")  # what is no file is not taken along
+        return
+    with pytest.raises(CheckpointError, match=f"{name} must (be a file|have at most|hold tensors)"):
+        convert(source, tmp_path / "new", **options)
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]
+
+
+def test_a_config_that_is_none_is_named_by_both_who_read_it(tmp_path: Path) -> None:
+    copy_demo(tmp_path)
+    (tmp_path / "config.json").write_text("[1]")
+    with pytest.raises(CheckpointError, match=r"config.json must hold a JSON object; found list"):
+        BioGptTokenizer.from_pretrained(tmp_path)
+    with pytest.raises(CheckpointError, match="a config must be a JSON object; found list"):
+        BioGptForCausalLM.from_pretrained(tmp_path)

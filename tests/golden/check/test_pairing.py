@@ -1,0 +1,123 @@
+"""Names: ours, with biogpt. in front, other tools', those of a map; and names of nothing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from minibiogpt import InputError
+from minibiogpt.golden.check.pairing import MOST_NEAREST, Mapped, pair, read_map
+
+KNOWN = [
+    "embeddings", "layers.0.self_attn.q", "layers.0.self_attn.scores_masked", "layers.0.self_attn.out_proj", "layers.0",
+    "layer_norm", "logits", "position_ids", "inputs/input_ids", "step.1/layers.0", "step.1/layers.0.self_attn.q",
+    "step.1/inputs/input_ids",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "ours", "axes"),
+    [
+        ("layers.0", "layers.0", None),
+        ("biogpt.layers.0", "layers.0", None),
+        ("step.1/biogpt.layers.0", "step.1/layers.0", None),
+        ("step.1/layers.0", "step.1/layers.0", None),
+        ("inputs/input_ids", "inputs/input_ids", None),
+        ("input_ids", "inputs/input_ids", None),
+        ("step.1/input_ids", "step.1/inputs/input_ids", None),
+        ("step.1/inputs/input_ids", "step.1/inputs/input_ids", None),
+        ("position_ids", "position_ids", None),
+        ("blocks.0.attn.hook_q", "layers.0.self_attn.q", "B T H Dh"),
+        ("step.1/blocks.0.attn.hook_q", "step.1/layers.0.self_attn.q", "B T H Dh"),
+        ("blocks.0.hook_resid_post", "layers.0", "B T D"),
+        ("output_projection", "logits", "B T V"),
+        ("biogpt.layers.0.self_attn", "layers.0.self_attn.out_proj", "B T D"),
+        ("hidden_states.1", "layers.0", "B T D"),
+    ],
+)
+def test_names_that_stand_for_an_array(name: str, ours: str, axes: str | None) -> None:
+    (found,) = pair([name], KNOWN)
+    assert (found.candidate, found.ours, found.axes, found.reason) == (name, ours, axes, "")
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("layers.0.self_attn.qq", "the nearest are layers.0.self_attn.q, "),
+        ("biogpt.biogpt.layers.0", "the nearest are layers.0"),
+        ("?", "no name is like it"),
+        ("blocks.0.ln1.hook_normalized", "before its gain and bias"),
+        ("blocks.7.hook_resid_post", "it is layers.7, which the case does not hold"),
+        ("step.2/layers.0", "it is step.2/layers.0, which the case does not hold"),
+        ("layers.0.fc1", "it is layers.0.fc1, which the case does not hold"),
+        ("step.1/logits", "it is step.1/logits, which the case does not hold"),
+        ("LAYERS.0", "nearest"),
+        ("layers.0 ", "nearest"),
+    ],
+)
+def test_names_that_stand_for_nothing(name: str, reason: str) -> None:
+    (found,) = pair([name], KNOWN)
+    assert found.ours is None
+    assert reason in found.reason
+
+
+def test_two_names_of_one_array_are_both_kept() -> None:
+    found = pair(["layers.0", "biogpt.layers.0", "blocks.0.hook_resid_post"], KNOWN)
+    assert [(one.candidate, one.ours) for one in found] == [
+        ("layers.0", "layers.0"), ("biogpt.layers.0", "layers.0"), ("blocks.0.hook_resid_post", "layers.0"),
+    ]  # fmt: skip
+
+
+def test_a_note_of_an_alias_is_kept() -> None:
+    assert "in 5.x it is layer_norm" in pair(["hidden_states.1"], KNOWN)[0].note
+
+
+def test_only_the_first_few_are_told_the_nearest() -> None:
+    found = pair([f"layers.0.self_attn.q{i}" for i in range(MOST_NEAREST + 3)], KNOWN)
+    assert [bool(one.reason) for one in found] == [True] * MOST_NEAREST + [False] * 3
+
+
+def test_a_map_comes_before_every_other_name() -> None:
+    mapped = {"layers.0": Mapped("embeddings"), "layer_norm": Mapped("h", "T D"), "embeddings": Mapped("embeddings")}
+    found = pair(["embeddings", "h", "logits"], KNOWN, mapped)
+    assert [(one.candidate, one.ours, one.axes) for one in found] == [
+        ("embeddings", "layers.0", None), ("embeddings", "embeddings", None), ("h", "layer_norm", "T D"),
+        ("logits", "logits", None),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("mapped", "message"),
+    [
+        ({"layers.1": Mapped("h")}, "a map must name what is in the case; found 'layers.1' (nearest: layers.0"),
+        ({"layers.0": Mapped("g")}, "a map must name what is in the candidate; found 'g'"),
+    ],
+)
+def test_a_map_of_what_is_not_there(mapped: dict[str, Mapped], message: str) -> None:
+    with pytest.raises(InputError) as error:
+        pair(["h"], KNOWN, mapped)
+    assert message in str(error.value)
+
+
+def test_a_map_file(tmp_path: Path) -> None:
+    path = tmp_path / "map.json"
+    path.write_text(
+        json.dumps({"layers.0": "h", "logits": {"name": "y", "axes": "T B V"}, "layer_norm": {"name": "z"}})
+    )
+    assert read_map(path) == {"layers.0": Mapped("h"), "logits": Mapped("y", "T B V"), "layer_norm": Mapped("z")}
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["[]", "{}", "1", "null", '{"a": 1}', '{"a": {}}', '{"a": {"name": 1}}', '{"a": {"name": "b", "axes": 3}}',
+     '{"a": {"name": "b", "axis": "B"}}', "{", "", "\x00", '{"a": null}', "[" * 100000],
+)  # fmt: skip
+def test_a_map_file_that_is_none(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "map.json"
+    path.write_text(content)
+    with pytest.raises(InputError, match="map.json must "):
+        read_map(path)
+    with pytest.raises(InputError, match="--map must name a file; found no"):
+        read_map(tmp_path / "none.json")

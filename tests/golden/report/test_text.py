@@ -1,0 +1,239 @@
+"""What is said of a result: the table, the verdict, the next command, and JSON."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from minibiogpt.golden.format.case import Case
+from minibiogpt.golden.report.json_report import as_json
+from minibiogpt.golden.report.text import (
+    MOST,
+    findings,
+    last_line,
+    lines_of,
+    next_command,
+    place,
+    plain,
+    sentence,
+    table,
+    verdict,
+)
+from tests.support.golden_cases import arrays_of, case_of, checked, normal, small
+
+NAMES = [f"layers.{i}" for i in range(12)]
+
+
+@pytest.fixture
+def case(tmp_path: Path) -> Case:
+    return small(tmp_path / "case.safetensors")
+
+
+@pytest.fixture
+def deep(tmp_path: Path) -> Case:
+    arrays = {name: ("B T", normal(2, 3, seed=i)) for i, name in enumerate(NAMES)}
+    return case_of(tmp_path / "deep.safetensors", arrays)
+
+
+def test_everything_agrees(case: Case) -> None:
+    result = checked(case)
+    lines = list(lines_of(result))
+    assert re.match(r"ok   \.\.\. 7 agree: position_ids to logits, at most 0 x budget", lines[1])
+    assert lines[2].startswith("ok  loss")
+    assert lines[-2] == "8 compared, 8 agree, 0 differ, 0 not compared, 8 in all"
+    assert lines[-1] == "agrees: 8 of 8 arrays, to rounding in float64; next: minibiogpt golden selftest"
+    every = list(lines_of(result, every=True))
+    assert [line.split()[1] for line in every[1:9]] == [one.name for one in case.entries]
+    assert [line.split()[0] for line in every[1:9]] == ["ok"] * 8
+
+
+def test_a_row_says_where_and_how_much(case: Case) -> None:
+    x = np.array(case.array("layers.0"))
+    x[1, 2, 3] += 0.5
+    x[0, 0, 0] -= 0.25
+    lines = table(checked(case, {"layers.0": x}))
+    (line,) = [line for line in lines if line.startswith("X ")]
+    cells = line.split()
+    assert cells[1] == "layers.0"
+    assert "(2, 5, 21)" in line
+    assert "float64" in line
+    assert {"0.5", "5e+11", "b=1", "t=2", "d=3", "differs"} <= set(cells)
+    below = lines[lines.index(line) + 1]
+    assert below.strip().startswith("2 of 210 beyond the budget 1e-12; worst: candidate ")
+    assert f"reference {case.array('layers.0')[1, 2, 3]:.9g}" in below
+
+
+def test_the_first_difference_and_the_last_good(deep: Case) -> None:
+    result = checked(deep, {name: deep.array(name) + 1 for name in ("layers.7", "layers.9")})
+    assert findings(result) == [
+        "first difference at layers.7, everything before agrees to rounding",
+        "last good: layers.6",
+        "12 compared, 10 agree, 2 differ, 0 not compared, 12 in all",
+    ]
+    assert sentence(result) == "differs: 2 of 12 arrays, first at layers.7"
+    assert next_command(result).endswith(f"{result.theirs} --all --names 'layers.7*'")
+    text = "\n".join(table(result))
+    assert all(
+        f" {name} " in text for name in ("layers.6", "layers.7", "layers.8", "layers.9", "layers.10", "layers.11")
+    )
+    assert "6 agree: layers.0 to layers.5" in text
+
+
+def test_a_difference_at_the_very_start_and_after_gaps(deep: Case) -> None:
+    first = checked(deep, {"layers.0": deep.array("layers.0") + 1})
+    assert findings(first)[:2] == ["first difference at layers.0", "last good: none"]
+    gap = checked(deep, {"layers.1": None, "layers.3": deep.array("layers.3") + 1})
+    assert findings(gap)[0] == (
+        "first difference at layers.3, what was compared before agrees to rounding; 1 before it were not compared"
+    )
+    alone = checked(deep, {"layers.0": None, "layers.1": deep.array("layers.1") + 1})
+    assert findings(alone)[0] == "first difference at layers.1; 1 before it were not compared"
+
+
+def test_what_follows_from_a_difference_is_folded(deep: Case) -> None:
+    wrong = {name: deep.array(name) + 1 for name in NAMES[4:]}
+    text = table(checked(deep, wrong))
+    shown = [line.split()[1] for line in text if line[:2] == "X "]
+    assert shown == [*NAMES[4 : 4 + MOST], "...", NAMES[-1]]
+    (fold,) = [line for line in text if "..." in line]
+    assert fold.startswith(f"X    ... 1 differ: {NAMES[-2]}, at most ")
+    assert [line.split()[1] for line in text if line[:2] == "ok"] == NAMES[:4], "three and the last good are not folded"
+    every = table(checked(deep, wrong), every=True)
+    assert [line.split()[1] for line in every if line[:2] == "X "] == NAMES[4:]
+
+
+def test_of_what_is_missing_the_first_are_shown(deep: Case) -> None:
+    text = table(checked(deep, dict.fromkeys(NAMES[2:]), subset=True))
+    assert [line.split()[1] for line in text if line[:2] == "? "] == [*NAMES[2 : 2 + MOST], "...", NAMES[-1]]
+    (fold,) = [line for line in text if "..." in line]
+    assert fold.startswith(f"?    ... 3 not comparable: {NAMES[-4]} to {NAMES[-2]}, ")
+
+
+def test_nan_marks_and_sums_are_told(case: Case) -> None:
+    name = "layers.0.self_attn.scores_masked"
+    x, scores = np.array(case.array("layers.0")), np.array(case.array(name))
+    x[1, 0, 2], x[1, 0, 3] = np.nan, np.inf
+    scores[1, 2, 0, 3] = 0.0
+    text = "\n".join(table(checked(case, {"layers.0": x, name: scores})))
+    assert "1 NaN and 1 infinite, the first at b=1 t=0 d=2" in text
+    assert "1 scores are visible that the reference hides, the first at b=1 h=2 t=0 s=3" in text
+
+
+def test_other_inputs_are_said_first(case: Case) -> None:
+    result = checked(case, {"input_ids": case.array("inputs/input_ids") + 1, "logits": case.array("logits") + 1})
+    assert findings(result)[0].startswith("the candidate ran on other inputs (inputs/input_ids): see to that first")
+    assert verdict(result) == "differs"
+    assert next_command(result) == f"minibiogpt golden inspect {case.path}"
+    only = checked(case, {"input_ids": case.array("inputs/input_ids") + 1})
+    assert sentence(only) == "differs: the candidate ran on other inputs"
+    assert any(line.startswith("X   inputs/input_ids") for line in table(only))
+    assert not any("inputs/input_ids" in line for line in table(checked(case, case.inputs())))
+
+
+def test_what_to_type_next(case: Case) -> None:
+    base = f"minibiogpt golden check {case.path} {case.path.parent / 'theirs.safetensors'}"
+    floats = {name: x for name, x in arrays_of(case).items() if x.dtype.kind == "f" and "masked" not in name}
+    wide = {name: x.astype("f4").astype("f8") for name, x in floats.items()}
+    result = checked(case, wide)
+    assert next_command(result) == f"{base} --precision float32"
+    assert any("if the candidate computed in float32, say --precision float32" in x for x in findings(result))
+    moved = checked(case, {"layers.0": case.array("layers.0").swapaxes(0, 1)})
+    assert next_command(moved) == f"{base} --accept-layouts"
+    assert sentence(moved) == "incomplete: 7 of 8 arrays agree, 1 could not be compared"
+    missing = checked(case, {"layers.0": None})
+    assert last_line(missing) == f"{sentence(missing)}; next: {base} --subset"
+    assert sentence(checked(case, {"layers.0": None}, subset=True)) == (
+        "agrees: 7 of 8 arrays, to rounding in float64; not in the candidate: 1"
+    )
+    extra = checked(case, {"extra": np.zeros(2)})
+    assert next_command(extra) == f"{base} --subset"
+    assert findings(extra)[0].startswith("stands for no array of the case: extra: ")
+    wrong = checked(case, {"logits": np.zeros((2, 5, 60))})
+    assert next_command(wrong) == f"minibiogpt golden inspect {case.path}"
+    nothing = checked(case, dict.fromkeys(arrays_of(case)))
+    assert (verdict(nothing), sentence(nothing)) == (
+        "nothing compared", "nothing was compared, so nothing agrees",
+    )  # fmt: skip
+
+
+def test_a_step_keeps_its_prefix_in_the_next_command(tmp_path: Path) -> None:
+    case = case_of(tmp_path / "a case.safetensors", {"step.1/layers.0.fc1": ("B T", normal(2, 3))})
+    result = checked(case, {"step.1/layers.0.fc1": normal(2, 3) + 1})
+    assert next_command(result).endswith("--all --names 'step.1/layers.0*'")
+    assert f"'{case.path}'" in next_command(result)
+
+
+def test_padding_left_out_is_said(case: Case) -> None:
+    assert "positions that attention_mask calls padding are left out (--real-only)" in findings(
+        checked(case, real_only=True)
+    )
+    assert not any("padding" in line for line in findings(checked(case)))
+
+
+def test_more_unpaired_names_than_are_told(deep: Case) -> None:
+    lines = findings(checked(deep, {f"extra_{i:02}": np.zeros(1) for i in range(30)}))
+    assert len([line for line in lines if line.startswith("stands for no array")]) == 12
+    assert "and 18 more that stand for none" in lines
+
+
+def test_no_name_is_obeyed_by_a_terminal(case: Case) -> None:
+    lines = lines_of(checked(case, {"\x1b[2J\nred\u202e": np.zeros(1)}))
+    assert all(line.isprintable() for line in lines)
+    assert "\\x1b[2J\\nred\\u202e" in "\n".join(lines)
+    assert len(plain("x" * 9999)) < 500
+
+
+def test_a_place_without_letters() -> None:
+    assert (place(None, "B T"), place((), ""), place((1,), ""), place((1, 2), "B")) == ("", "", "[1]", "[1, 2]")
+
+
+def test_json_is_json_and_its_keys_are_stable(case: Case) -> None:
+    x = np.array(case.array("layers.0"))
+    x[0, 0, 0], x[0, 0, 1], x[1] = np.inf, np.nan, 0.0
+    result = checked(
+        case,
+        {"layers.0": x, "logits": None, "extra": np.zeros(1), "more": np.zeros(1), "input_ids": np.zeros((2, 5), "i8")},
+    )
+
+    def refuse(text: str) -> None:
+        raise AssertionError(text)
+
+    told = json.loads(json.dumps(as_json(result), allow_nan=False), parse_constant=refuse)
+    assert list(told) == [
+        "case", "candidate", "verdict", "exit_code", "sentence", "next", "compared", "agrees", "differs",
+        "not_comparable", "missing", "total", "first_difference", "last_good", "padding_left_out", "inputs", "arrays",
+        "unpaired",
+    ]  # fmt: skip
+    assert (told["verdict"], told["exit_code"], told["first_difference"]) == ("differs", 1, "layers.0")
+    assert (told["compared"], told["agrees"], told["differs"], told["not_comparable"], told["missing"]) == (
+        7,
+        6,
+        1,
+        1,
+        1,
+    )
+    rows = {one["name"]: one for one in told["arrays"]}
+    assert {tuple(one) for one in told["arrays"]} == {tuple(rows["layers.0"])}
+    bad = rows["layers.0"]
+    assert (bad["largest_error"], bad["times_budget"], bad["nan"], bad["inf"]) == ("Infinity", "Infinity", 1, 1)
+    assert (bad["where"], bad["candidate_value"], bad["state"], bad["elements"]) == (
+        [0, 0, 0],
+        "Infinity",
+        "differs",
+        210,
+    )
+    assert rows["logits"]["candidate"] is None
+    assert [one["name"] for one in told["unpaired"]] == ["extra", "more"]
+    assert told["inputs"][0]["state"] == "differs"
+
+
+def test_every_key_is_told_in_the_docstring(case: Case) -> None:
+    from minibiogpt.golden.report import json_report as told
+
+    found = as_json(checked(case))
+    keys = {*found, *found["arrays"][0]}
+    assert {key for key in keys if f"``{key}``" not in (told.__doc__ or "")} == set()

@@ -1,0 +1,131 @@
+"""What goes in pieces, for speed, is what goes as a whole."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minibiogpt import BioGptConfig, BioGptForCausalLM, get_backend
+from minibiogpt.backend import NumpyBackend
+from minibiogpt.backend.base import PAGE
+from minibiogpt.errors import CheckpointError
+from minibiogpt.files.safetensors import read_header
+from minibiogpt.model import ops
+from minibiogpt.model.attention import attend_blocked, attend_eager, make_mask
+from minibiogpt.trace import Tap
+from tests.budgets import LANE_A
+from tests.support.configs import CONFIGS
+
+RNG = np.random.default_rng(0)
+ROWWISE = [ops.gelu, ops.gelu_new, ops.selu, ops.softmax, ops.log_softmax]
+
+
+def assert_near(got: np.ndarray, want: np.ndarray) -> None:
+    assert (got.shape, got.dtype) == (want.shape, want.dtype)
+    assert np.abs(got - want).max() <= LANE_A * np.abs(want).max()
+
+
+@pytest.fixture
+def numpy_backend(monkeypatch: pytest.MonkeyPatch) -> NumpyBackend:
+    """The backend itself, whose sizes of pieces may be changed for one test."""
+    backend = get_backend("numpy")
+    assert isinstance(backend, NumpyBackend)
+    monkeypatch.setattr(backend, "at_once", backend.at_once)
+    monkeypatch.setattr(backend, "share", backend.share)
+    return backend
+
+
+@pytest.mark.parametrize("equation", ROWWISE, ids=lambda f: f.__name__)
+@pytest.mark.parametrize("at_once", [1, 7, 20, 3 * 5 * 7 - 1])
+def test_rows_by_rows_are_bit_for_bit_the_whole(
+    equation: Callable[[np.ndarray], np.ndarray], at_once: int, numpy_backend: NumpyBackend
+) -> None:
+    for dtype in ("float32", "float64"):
+        x = RNG.normal(0, 3, (3, 5, 7)).astype(dtype)
+        want = equation(x)
+        numpy_backend.at_once = at_once
+        assert np.array_equal(equation(x), want)
+        assert equation(x[0, 0]).shape == (7,), "one row alone is no batch"
+        numpy_backend.at_once = 1 << 16
+
+
+def test_a_piece_is_no_larger_than_at_once_or_a_row(numpy_backend: NumpyBackend) -> None:
+    sizes: list[int] = []
+
+    def told(rows: np.ndarray) -> np.ndarray:
+        sizes.append(rows.size)
+        return rows
+
+    for at_once, want in ((1, [7] * 15), (20, [14] * 7 + [7]), (105, [105]), (104, [98, 7])):
+        numpy_backend.at_once = at_once
+        sizes.clear()
+        assert numpy_backend.by_rows(told, np.zeros((3, 5, 7))).shape == (3, 5, 7)
+        assert sizes == want
+
+
+@pytest.mark.parametrize("heads_at_once", [1, 2, 3, 4, 7, 100])
+@pytest.mark.parametrize("padding", ["none", "left", "right", "blind"])
+def test_heads_together_or_apart_attend_alike(heads_at_once: int, padding: str, numpy_backend: NumpyBackend) -> None:
+    q, (k, v) = RNG.normal(size=(3, 3, 5, 7)), RNG.normal(size=(2, 3, 3, 11, 7))
+    real = np.ones((3, 11), dtype=bool)
+    real[1] = {"left": np.arange(11) > 3, "right": np.arange(11) < 8, "blind": np.arange(11) > 8}.get(padding, real[1])
+    mask = make_mask(numpy_backend, 5, 11, None if padding == "none" else real)
+    for head_mask in (None, np.array([1.0, 0.5, 0.0])):
+        want, _ = attend_eager(q, k, v, mask, head_mask, Tap())
+        for rows, columns in ((2, 3), (5, 11)):
+            numpy_backend.at_once = heads_at_once * rows * columns
+            assert_near(attend_blocked(q, k, v, mask, head_mask, rows, columns), want)
+
+
+@given(st.integers(1, 9), st.integers(1, 40), st.integers(1, 13), st.integers(1, 60))
+def test_a_product_in_shares_is_the_product(M: int, out: int, width: int, share: int) -> None:
+    backend = NumpyBackend()
+    backend.share = share
+    rng = np.random.default_rng(out)
+    rows, weight = rng.normal(size=(M, width)), rng.normal(size=(out, width))
+    for w in (weight, np.asfortranarray(weight)):
+        assert_near(backend.product(rows, w), rows @ weight.T)
+
+
+def test_few_rows_go_in_shares_and_many_do_not() -> None:
+    calls: list[int] = []
+
+    class Counted(np.ndarray):
+        def __matmul__(self, other: np.ndarray) -> np.ndarray:
+            calls.append(self.ndim)
+            return np.asarray(self) @ np.asarray(other)
+
+    backend = NumpyBackend()
+    backend.share = 8
+    for M, in_shares in ((1, []), (2, [4]), (7, [4]), (8, [])):
+        calls.clear()
+        backend.product(RNG.normal(size=(M, 4)).view(Counted), RNG.normal(size=(6, 4)).view(Counted))
+        assert calls == in_shares, M
+
+
+def test_rooms_are_side_by_side_from_a_page_on() -> None:
+    shapes = {"a": (3, 5), "b": (), "c": (0, 7), "d": (11,)}
+    for dtype in ("float32", "float64"):
+        rooms = dict(get_backend("numpy").rooms(shapes, dtype))
+        assert {name: (x.shape, str(x.dtype)) for name, x in rooms.items()} == {
+            n: (s, dtype) for n, s in shapes.items()
+        }
+        for i, x in enumerate(rooms.values()):
+            assert x.flags.c_contiguous
+            x[...] = i
+        assert [np.unique(x).tolist() for x in rooms.values()] == [[0], [1], [], [3]], "no room is in another"
+        assert rooms["a"].ctypes.data % PAGE == 0
+
+
+def test_a_file_that_is_cut_off_while_it_is_read(tmp_path: Path) -> None:
+    model = BioGptForCausalLM.from_config(BioGptConfig(**CONFIGS["gelu"]))
+    model.save_pretrained(tmp_path)
+    file = tmp_path / "model.safetensors"
+    tensors = read_header(file)[1]
+    last = max(tensors.values(), key=lambda tensor: tensor.end)
+    file.write_bytes(file.read_bytes()[:-8])
+    with pytest.raises(CheckpointError, match="model.safetensors must be whole; found less than its header says"):
+        last.read_into(np.empty(last.shape, np.float32))

@@ -1,0 +1,68 @@
+"""What a page is told besides its arrays: numbers to compute with, notes, labels; and what controls pass on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from minibiogpt import BioGptTokenizer
+from minibiogpt.config import LAYER_NORM_EPS
+from minibiogpt.errors import InputError
+from minibiogpt.view import Sampler, Stepper
+from minibiogpt.view.layer import labels_of
+from tests.support import small
+from tests.view.test_pages import TEXT, demo, told, unpacked
+
+
+def test_the_page_computes_with_what_the_model_computed_with() -> None:
+    data = told(Stepper(demo(), TEXT).html)
+    assert data["eps"] == LAYER_NORM_EPS == 1e-5  # not what config.json says
+    assert (data["heads"], data["headSize"], data["activation"]) == (4, 32, "gelu")
+
+
+def test_every_step_has_its_note() -> None:
+    stepper = Stepper(demo(), TEXT, layer=2)
+    notes = [one["note"] for one in told(stepper.html)["steps"]]
+    assert notes == [step.note for step in stepper.steps]
+    assert sum(map(bool, notes)) > 5
+
+
+def test_a_piece_that_goes_on_is_marked() -> None:
+    tok = BioGptTokenizer.from_pretrained("demo")
+    assert labels_of(tok.encode("Ibuprofen is"), tok) == ["</s>", "I·", "b·", "upro·", "fen", "is"]
+
+
+def test_another_text_has_no_padding() -> None:
+    ids, mask = small.ids(rows=1), small.left_mask(rows=1)
+    stepper = Stepper(small.model(), ids, attention_mask=mask, head_mask=[1, 0, 1])
+    same, other = stepper.with_(layer=1), stepper.with_(text=[3, 4, 5])
+    assert told(same.html)["padding"] == told(stepper.html)["padding"]
+    assert told(other.html)["padding"] == [False] * 3
+    assert unpacked(told(other.html)["headMask"]).tolist() == [1, 0, 1]
+
+
+def test_controls_say_errors_as_text_and_leave_ids_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("ipywidgets", reason="ipywidgets is not installed")
+    text, layer, frame = Stepper(small.model(), [3, 4, 5]).controls().children
+    assert text.disabled
+    layer.value = 1
+    assert frame.value == Stepper(small.model(), [3, 4, 5], layer=1)._repr_html_()
+    text, layer, frame = Stepper(demo(), TEXT).controls().children
+    assert not text.disabled
+
+    def refuse(*_: Any, **changes: Any) -> None:
+        raise InputError("<b>must</b>", "<script>", "change it")
+
+    monkeypatch.setattr(Stepper, "with_", refuse)
+    layer.value = 1
+    assert frame.value.startswith("<p>&lt;b&gt;must")
+    assert "<script>" not in frame.value
+
+
+def test_the_samplers_numbers_are_the_logits() -> None:
+    logits = np.random.default_rng(0).normal(0, 5, 7).astype(np.float32)
+    data = told(Sampler(logits, None).html)
+    assert np.array_equal(unpacked(data["logits"]), logits)
+    assert data["top"] == 7

@@ -1,0 +1,192 @@
+"""The sampler's page in a browser: its rules beside the library's own, its draws, and what it shows at first."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from minibiogpt import BioGptTokenizer
+from minibiogpt.errors import InputError
+from minibiogpt.generation.config import GenerationConfig
+from minibiogpt.generation.rules import logits_processors
+from minibiogpt.model.ops import softmax
+from minibiogpt.view import Sampler
+from tests.budgets import LANE_A
+from tests.support.browser import contrast, opened, overflow, texts
+from tests.view.test_pages import HOSTILE, TEXT, demo
+
+GRID = [
+    {"temperature": temperature, "k": k, "p": p}
+    for temperature in (0.1, 0.7, 1, 3)
+    for k in (0, 1, 5, 50, 1874)
+    for p in (0.01, 0.3, 0.9, 1)
+]
+TIES = np.log([0.25, 0.125, 0.25, 0.125, 0.125, 0.0625, 0.0625])
+
+
+@pytest.fixture(scope="module")
+def logits() -> np.ndarray:
+    tokenizer = BioGptTokenizer.from_pretrained("demo")
+    return demo("float64")(tokenizer(TEXT)["input_ids"]).logits[0, -1] / 4  # flatter: more for the rules to do
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory, logits: np.ndarray) -> Path:
+    sampler = Sampler(logits, BioGptTokenizer.from_pretrained("demo"), text=TEXT, top=15)
+    return sampler.save(tmp_path_factory.mktemp("view") / "page.html")
+
+
+def ours(logits: np.ndarray, temperature: float, k: int, p: float) -> np.ndarray:
+    """What ``generate`` draws from under these options."""
+    options = {"do_sample": True, "temperature": float(temperature), "top_k": k, "top_p": float(p)}
+    x = logits[None]
+    for process in logits_processors(GenerationConfig(**options), 1, 1):
+        x = process(np.zeros((1, 1), int), x)
+    return softmax(x)[0]
+
+
+@pytest.mark.parametrize("kind", ["demo", "random", "ties", "forbidden"])
+def test_the_rules_are_those_of_generate(browser: Any, tmp_path: Path, logits: np.ndarray, kind: str) -> None:
+    random = np.random.default_rng(0).normal(size=300) * 3
+    forbidden = np.where(np.arange(300) % 3, random, -np.inf)
+    x = {"demo": logits, "random": random, "ties": TIES, "forbidden": forbidden}[kind]
+    Sampler(x, None).save(tmp_path / "page.html")
+    with opened(browser, tmp_path / "page.html") as page:
+        found = page.evaluate("(grid) => grid.map((one) => Array.from(shaped(logits, one).probs))", GRID)
+    assert len(found) == len(GRID)
+    for one, got in zip(GRID, found, strict=True):
+        want = ours(x, **one)
+        assert ((np.array(got) > 0) == (want > 0)).all(), one
+        assert abs(np.array(got) - want).max() <= LANE_A * want.max(), one
+
+
+def rows(page: Any) -> list[list[str]]:
+    return [row.locator("td").all_inner_texts() for row in page.locator(".bars tbody tr").all()]
+
+
+def test_something_is_shown_before_any_touch(browser: Any, file: Path, logits: np.ndarray) -> None:
+    with opened(browser, file) as page:
+        found = rows(page)
+        assert len(found) == 16
+        labels = page.evaluate("data.pieces")
+        order = np.argsort(-logits, kind="stable")
+        assert [row[0] for row in found[:-1]] == [labels[i] for i in order[:15]]
+        assert found[-1][0] == f"the other {logits.size - 15}"
+        shown = [page.locator(f"tr[data-id='{i}']").get_attribute("data-p") for i in order[:15]]
+        np.testing.assert_allclose(np.array(shown, float), softmax(logits)[order[:15]], rtol=LANE_A)
+        assert f"{logits.size} of {logits.size} tokens can be drawn" in page.locator("p[role=status]").inner_text()
+
+
+def test_sliders_and_fields_move_each_other_and_the_bars(browser: Any, file: Path, logits: np.ndarray) -> None:
+    order = np.argsort(-logits, kind="stable")
+    with opened(browser, file) as page:
+        page.get_by_role("slider", name="top-k").fill("3")
+        assert page.get_by_role("spinbutton", name="top-k").input_value() == "3"
+        assert [row[3] for row in rows(page)[3:]] == ["cut by top-k"] * 12 + ["all cut"]
+        page.get_by_role("spinbutton", name="top-k").fill("2.6")
+        assert page.evaluate("settings.k") == 3, "half a token is none: it would cut nothing"
+        page.get_by_role("spinbutton", name="top-p").fill("0.01")
+        assert page.get_by_role("slider", name="top-p").input_value() == "0.01"
+        assert [row[3] for row in rows(page)[:4]] == ["100.00 %", "cut by top-p", "cut by top-p", "cut by top-k"]
+        assert page.locator(f"tr[data-id='{order[0]}']").get_attribute("data-p") == "1"
+        page.get_by_role("slider", name="temperature").focus()
+        page.keyboard.press("Home")
+        assert page.evaluate("settings.temperature") == 0.1
+        page.get_by_role("spinbutton", name="temperature").fill("")
+        page.get_by_role("spinbutton", name="temperature").fill("-4")
+        assert page.evaluate("settings.temperature") == 0.1
+        page.keyboard.press("Tab")
+        assert page.get_by_role("spinbutton", name="temperature").input_value() == "0.1"
+
+
+def test_draws_come_from_what_is_left_and_a_seed_gives_them_again(browser: Any, file: Path, logits: np.ndarray) -> None:
+    counts = "Array.from(logits, (_, i) => draws.counts.get(i) ?? 0)"
+    with opened(browser, file) as page:
+        page.get_by_role("slider", name="top-k").fill("6")
+        page.get_by_role("button", name="draw 10000").click()
+        first = np.array(page.evaluate(counts))
+        p = ours(logits, 1, 6, 1)
+        assert first.sum() == 10_000
+        assert (first[p == 0] == 0).all()
+        # Within 5 standard deviations of a binomial count: a fixed seed, so it is so for ever or never.
+        assert (abs(first - 10_000 * p) <= 5 * np.sqrt(10_000 * p * (1 - p)) + 1).all()
+        order = np.argsort(-logits, kind="stable")
+        assert [int(row[4]) for row in rows(page)] == [*first[order[:15]].tolist(), first[order[15:]].sum()]
+        page.get_by_role("button", name="start again").click()
+        assert sum(page.evaluate(counts)) == 0
+        page.get_by_role("button", name="draw 10000").click()
+        assert (np.array(page.evaluate(counts)) == first).all()
+        page.get_by_role("button", name="draw a token").click()
+        assert sum(page.evaluate(counts)) == 10_001
+        page.get_by_role("slider", name="top-p").fill("0.5")
+        assert sum(page.evaluate(counts)) == 0  # they were of another distribution
+
+
+def test_a_draw_is_the_first_token_beyond_a_uniform_number(browser: Any, file: Path) -> None:
+    with opened(browser, file) as page:
+        assert page.evaluate("[0, 0.24, 0.25, 0.74, 0.76, 0.999999].map((u) => drawn([0.25, 0, 0.5, 0.25, 0], u))") == [
+            0, 0, 2, 2, 3, 3,
+        ]  # fmt: skip
+        numbers = np.array(
+            page.evaluate("(() => { const next = seeded(1); return Array.from({ length: 4000 }, next); })()")
+        )
+        assert ((numbers >= 0) & (numbers < 1)).all()
+        assert abs(numbers.mean() - 0.5) <= 5 / np.sqrt(12 * numbers.size)
+        assert len(set(numbers.tolist())) > 3990
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1400])
+def test_it_fits_and_can_be_read(browser: Any, file: Path, width: int, scheme: str) -> None:
+    with opened(browser, file, width=width, color_scheme=scheme) as page:
+        page.get_by_role("slider", name="top-k").fill("4")
+        page.get_by_role("button", name="draw 100", exact=True).click()
+        assert overflow(page) == 0
+        found = texts(page)
+        assert len(found) > 40
+        assert [text for text in found if contrast(*text[1:]) < 4.5] == []
+
+
+def plain(text: str) -> str:
+    """Half a pair has another form on the way from the browser."""
+    return re.sub("[\ud800-\udfff\ufffd]", "?", text)
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_pieces_are_shown_as_text(browser: Any, tmp_path: Path, text: str) -> None:
+    sampler = Sampler(np.array([2.0, 1.0]), None, text=text)
+    sampler.pieces = [text, "</script>"]
+    sampler.save(tmp_path / "page.html")
+    with opened(browser, tmp_path / "page.html") as page:
+        shown = page.locator(".bars tbody td:first-child").evaluate_all("(all) => all.map((td) => td.textContent)")
+        assert [plain(one) for one in shown] == [plain(text), "</script>"]
+        assert page.locator("script").count() == 2
+
+
+@pytest.mark.parametrize(
+    ("given_", "message"),
+    [
+        ({"logits": np.zeros((2, 3))}, r"one row of numbers, \(V,\); found shape \(2, 3\)"),
+        ({"logits": [1.0]}, "found list"),
+        ({"logits": np.array([])}, "found shape"),
+        ({"logits": np.array([np.nan, 1])}, "no NaN"),
+        ({"logits": np.array([np.inf, 1])}, "a largest number"),
+        ({"logits": np.array([-np.inf])}, "only -inf"),
+        ({"logits": np.zeros(3), "top": 0}, "top must be a whole number, 1 or more; found 0"),
+        ({"logits": np.zeros(3), "seed": -1}, "seed must be"),
+        ({"logits": np.zeros(3), "theme": "blue"}, "theme must be one of"),
+    ],
+)
+def test_logits_that_are_none(given_: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Sampler(**given_)
+
+
+@pytest.mark.parametrize("size", [5, 99999])
+def test_a_tokenizer_of_another_vocabulary_is_refused(size: int) -> None:
+    with pytest.raises(InputError, match=f"the logits' vocabulary, V = {size}; found one of"):
+        Sampler(np.zeros(size), BioGptTokenizer.from_pretrained("demo"))
