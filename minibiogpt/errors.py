@@ -1,5 +1,7 @@
 """The one error a user of unusable input sees: what must hold, what was found, what to do."""
 
+import difflib
+from collections.abc import Iterable
 from reprlib import Repr
 
 _SHORT = Repr()
@@ -49,3 +51,22 @@ class CheckpointError(InputError):
 
 class DeviceMemoryError(InputError):
     """Raised when a device's memory is full; what was on it before is still there, and usable."""
+
+
+def nearest(name: str, known: Iterable[str], most: int = 3) -> list[str]:
+    """The names most like ``name``, or ending most like it, the likest first.
+
+    Examples
+    --------
+    >>> nearest("probz", ["layers.0.self_attn.probs", "layers.0.fc1", "logits"])
+    ['layers.0.self_attn.probs']
+    """
+
+    def likeness(a: str, b: str) -> float:
+        return difflib.SequenceMatcher(None, a, b).ratio()
+
+    def both(one: str) -> float:
+        return max(likeness(name, one), likeness(name.rpartition(".")[2], one.rpartition(".")[2]))
+
+    ranked = sorted(((both(one), one) for one in known), key=lambda pair: -pair[0])
+    return [one for ratio, one in ranked[:most] if ratio > 0.6]

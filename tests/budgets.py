@@ -182,7 +182,7 @@ NARROWED = 2**-24
 EQUATION = 1e-12
 
 # Losses of float16 logits, computed in float32, over their value in float64: measured 2026-11-21 in
-# tests/model/test_ops.py.
+# tests/heads/test_losses.py.
 LOSS_OF_HALVES = FACTOR * 7.2e-8
 
 # Lens, over the largest value: the parts' sum against the logit, one position against all, the heads' sum against

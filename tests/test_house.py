@@ -1,10 +1,15 @@
-"""Who imports whom: what stands below knows nothing above it, and a plain import loads no more than it needs."""
+"""The house: which wing may import which, no circles, and no room too large.
+
+Imports are read from the source with ``ast``, wherever in a file they are: an import inside a function, or one for type
+checking alone, counts like any other.
+"""
 
 from __future__ import annotations
 
 import ast
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -12,46 +17,204 @@ import pytest
 import minibiogpt
 
 PACKAGE = Path(minibiogpt.__file__).parent
-ABOVE = ("model", "heads", "generation", "golden", "view", "cli", "catalog", "lens")
+# From the ground up. A wing imports itself and the wings below it; those on one line do not import each other.
+FLOORS = [
+    {"errors"},
+    {"checks", "files"},
+    {"backend"},
+    {"config"},
+    {"tokenizer"},
+    {"catalog"},
+    {"trace"},
+    {"checkpoint"},
+    {"model"},
+    {"generation"},
+    {"heads"},
+    {"lens"},
+    {"minibiogpt"},  # __init__.py: the public names
+    {"golden", "view"},
+    {"cli"},
+    {"__main__"},
+]
+FLOOR = {wing: number for number, wings in enumerate(FLOORS) for wing in wings}
+# The registry of backends imports CuPy's inside a function, so that it is imported when it is asked for. It is the
+# only import that names CuPy's module outside of that module's own tests.
+LAZY = ("backend.registry", "backend.cupy")
+ONLY_IN_BACKEND = {"cupy", "cupyx", "cupy_backends"}
+NOWHERE = {"torch", "transformers"}
+MOST_AT_THE_TOP, MOST_IN_A_FOLDER, MOST_LINES = 8, 14, 330
 
 
-def imported(path: Path) -> set[str]:
-    """The parts of the package that a file imports at its head: "golden" of ``minibiogpt.golden.format.case``."""
-    found = set()
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("minibiogpt"):
-            part = (node.module or "").split(".")[1:2]
-            found |= set(part) if part else {name.name for name in node.names}
+def modules(package: Path = PACKAGE) -> dict[str, Path]:
+    """{"model.ops": its file}; a package by its own name, the root as "minibiogpt"."""
+    found = {}
+    for path in sorted(package.rglob("*.py")):
+        name = ".".join(path.relative_to(package).with_suffix("").parts).removesuffix("__init__").removesuffix(".")
+        found[name or "minibiogpt"] = path
     return found
 
 
+def imports(source: str, known: set[str]) -> set[str]:
+    """The modules of the package that a source imports, anywhere in it.
+
+    ``from minibiogpt.model import ops`` imports the module ``model.ops``; ``from minibiogpt.model import BioGptModel``
+    imports ``model``.
+    """
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            module = node.module or ""
+            if module.partition(".")[0] == "minibiogpt":
+                inside = module.removeprefix("minibiogpt").removeprefix(".")
+                for alias in node.names:
+                    full = f"{inside}.{alias.name}".removeprefix(".")
+                    found.add(full if full in known else inside or "minibiogpt")
+        elif isinstance(node, ast.Import):
+            for alias in node.names:
+                if alias.name.partition(".")[0] == "minibiogpt":
+                    found.add(alias.name.removeprefix("minibiogpt").removeprefix(".") or "minibiogpt")
+    return found
+
+
+def roots(source: str) -> set[str]:
+    """The first name of every module that a source imports: "cupy" of ``from cupy.cuda import ...``."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            found.add((node.module or "").partition(".")[0])
+    return found
+
+
+def graph() -> dict[str, set[str]]:
+    """{module: the modules it imports}."""
+    found = modules()
+    return {name: imports(path.read_text(encoding="utf-8"), set(found)) for name, path in found.items()}
+
+
+def wing(module: str) -> str:
+    return module.partition(".")[0]
+
+
+def upward(edges: dict[str, set[str]]) -> list[str]:
+    """The imports that go up, or sideways to another wing."""
+    return [
+        f"{name} imports {other}"
+        for name, others in edges.items()
+        for other in sorted(others)
+        if wing(name) != wing(other) and FLOOR[wing(name)] <= FLOOR[wing(other)]
+    ]
+
+
+def circle(edges: dict[str, set[str]]) -> list[str]:
+    """The modules of one circle, if there is one."""
+    try:
+        TopologicalSorter({name: others - {name} for name, others in edges.items()}).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def test_every_wing_has_a_floor() -> None:
+    assert {wing(name) for name in modules()} == set(FLOOR)
+
+
+def test_imports_go_down() -> None:
+    assert upward(graph()) == []
+
+
+def test_no_circle_between_files() -> None:
+    assert circle(graph()) == []
+
+
+def test_no_circle_between_wings() -> None:
+    wings: dict[str, set[str]] = {}
+    for name, others in graph().items():
+        wings.setdefault(wing(name), set()).update(wing(other) for other in others)
+    assert circle(wings) == []
+
+
+def test_the_rooms_of_golden_are_built_on_each_other() -> None:
+    order = ["format", "kit", "check", "report", "selftest"]
+    pairs = [(name.split("."), other.split(".")) for name, others in graph().items() for other in others]
+    rooms = {(a[1], b[1]) for a, b in pairs if a[0] == b[0] == "golden" and len(a) > 1 and len(b) > 1 and a[1] != b[1]}
+    assert rooms
+    assert [(a, b) for a, b in rooms if order.index(a) <= order.index(b)] == []
+
+
+def test_an_import_up_is_noticed_wherever_it_is() -> None:
+    known = set(modules())
+    for source in (
+        "from minibiogpt.cli import main",
+        "def f():\n    from minibiogpt.view.page import Page",
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import minibiogpt.golden.format.case",
+        "from minibiogpt import lens",
+        "from minibiogpt import __version__",
+    ):
+        (found,) = upward({"model.ops": imports(source, known)})
+        assert found.startswith("model.ops imports ")
+    assert upward({"golden.kit.readme": {"view.page"}}) == ["golden.kit.readme imports view.page"]
+    assert upward({"model.ops": {"model.biogpt", "backend"}}) == []
+
+
+def test_a_circle_is_noticed() -> None:
+    assert set(circle({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}})) == {"a", "b", "c"}
+    assert circle({"a": {"a"}, "b": {"a"}}) == []
+
+
 def test_imports_are_found() -> None:
-    assert {"backend", "config", "model", "trace"} <= imported(PACKAGE / "model" / "biogpt.py")
+    assert {"backend", "model.layers", "model.inputs", "trace.edits"} <= graph()["model.biogpt"]
+    assert graph()["minibiogpt"] >= {"model", "heads", "trace"}
 
 
-@pytest.mark.parametrize("name", ["config", "backend/base", "trace/trace"])
-def test_the_lowest_know_nobody_above_them(name: str) -> None:
-    assert imported(PACKAGE / f"{name}.py") & set(ABOVE) == set()
+@pytest.mark.parametrize("name", modules())
+def test_only_the_backend_imports_cupy_and_nothing_a_framework(name: str) -> None:
+    found = roots(modules()[name].read_text(encoding="utf-8"))
+    assert not found & NOWHERE
+    assert wing(name) == "backend" or not found & ONLY_IN_BACKEND
 
 
-@pytest.mark.parametrize("path", sorted((PACKAGE / "model").glob("*.py")), ids=lambda path: path.stem)
-def test_the_model_knows_neither_generation_nor_what_looks_at_it(path: Path) -> None:
-    assert imported(path) & {"heads", "generation", "golden", "view", "cli"} == set()
+def test_the_registry_alone_imports_the_cupy_backend() -> None:
+    registry, cupy = LAZY
+    assert [name for name, others in graph().items() if cupy in others] == [registry]
+    tree = ast.parse(modules()[registry].read_text(encoding="utf-8"))
+    assert not any(isinstance(node, ast.ImportFrom) and (node.module or "").endswith("cupy") for node in tree.body)
 
 
-@pytest.mark.parametrize("path", sorted((PACKAGE / "golden").rglob("*.py")), ids=lambda path: path.stem)
-def test_golden_reads_traces_and_never_layers(path: Path) -> None:
-    assert "cli" not in imported(path)
-    source = path.read_text(encoding="utf-8")
-    assert not any(f"minibiogpt.model.{name}" in source for name in ("layers", "attention", "biogpt"))
+def test_no_room_is_too_large_and_no_wing_too_full() -> None:
+    assert len(list(PACKAGE.glob("*.py"))) <= MOST_AT_THE_TOP
+    for folder in {path.parent for path in modules().values()} - {PACKAGE}:
+        rooms = [path for path in folder.glob("*.py") if path.name != "__init__.py"]
+        assert len(rooms) <= MOST_IN_A_FOLDER, folder
+    for path in modules().values():
+        assert len(path.read_text(encoding="utf-8").splitlines()) <= MOST_LINES, path
+
+
+def test_each_wing_says_what_lives_there() -> None:
+    for path in modules().values():
+        if path.name == "__init__.py":
+            assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), path
+
+
+def test_the_tests_of_a_wing_are_in_a_folder_of_its_name() -> None:
+    wings = {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").is_file()}
+    tests = {path.name for path in Path(__file__).parent.iterdir() if (path / "__init__.py").is_file()}
+    assert wings <= tests
+    assert [path for path in Path(__file__).parent.glob("*/test_*.py") if path.parent.name == "support"] == []
 
 
 def test_a_plain_import_loads_no_golden_values_and_no_explanations() -> None:
     code = "import sys, minibiogpt; print(*(name for name in sys.modules if name.startswith('minibiogpt.')))"
     done = subprocess.run([sys.executable, "-c", code], cwd=PACKAGE.parent, capture_output=True, text=True, check=True)
-    parts = {name.split(".")[1] for name in done.stdout.split()}
-    assert "trace" in parts
-    assert parts & {"golden", "view", "cli", "explain", "steps", "equations", "notes", "aliases", "lens"} == set()
+    loaded = {name.removeprefix("minibiogpt.") for name in done.stdout.split()}
+    assert "trace.tap" in loaded
+    assert {wing(name) for name in loaded} & {"golden", "view", "cli", "lens"} == set()
+    assert (
+        loaded & {f"catalog.{name}" for name in ("steps", "equations", "descriptions", "aliases", "explain")} == set()
+    )
+    assert "backend.cupy" not in loaded
 
 
 def test_what_the_commands_keep_by_themselves_to_start_quickly_is_what_the_package_says() -> None:

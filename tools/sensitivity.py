@@ -26,7 +26,7 @@ import numpy as np
 import torch
 import transformers
 
-from minibiogpt.files.reading import write_beside
+from minibiogpt.files.writing import write_beside
 from tests.reference.kits import PRECISIONS, KitCase, Pair, Verdict, cases_of, pair_of
 from tests.reference.mistakes import MISTAKES
 from tests.reference.ways import ways

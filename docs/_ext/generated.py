@@ -1,7 +1,7 @@
 """Directives that say what the code says: its letters, the words of its equations, the fields of its config.
 
 ``{letters}`` the table in BioGptConfig's docstring · ``{words}`` ``equations.WORDS`` · ``{arrays}`` what each array of
-a trace is, ``notes.WHAT`` · ``{fields}`` the fields of the config with their defaults.
+a trace is, ``descriptions.WHAT`` · ``{fields}`` the fields of the config with their defaults.
 """
 
 from __future__ import annotations

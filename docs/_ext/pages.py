@@ -18,14 +18,14 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "minibiogpt"
 # In the order of the data: page, title, modules and packages, the latter with all that is in them.
 ROOMS: list[tuple[str, str, str]] = [
-    ("model", "The forward pass", "config ops erf attention layers model heads cache inputs outputs labels"),
-    ("text", "Text and ids", "tokenizer moses bpe vocabulary offsets text"),
+    ("model", "The forward pass", "config model"),
+    ("text", "Text and ids", "tokenizer"),
+    ("heads", "Heads, scores, labels", "heads"),
     ("generation", "Generation", "generation"),
-    ("work", "Scores, vectors, labels", "scoring features tagging rows batching"),
-    ("trace", "Looking inside", "trace selection edits lens steps equations notes explain aliases view"),
+    ("trace", "Looking inside", "trace catalog lens view"),
     ("golden", "Verifying", "golden"),
-    ("files", "Files", "pretrained checkpoint stored files hub convert fairseq pickled unpickle originals"),
-    ("backends", "Backends, memory, errors", "backend kernels cuda cublas memory checks errors"),
+    ("checkpoint", "Checkpoints and files", "checkpoint files"),
+    ("backends", "Backends and errors", "backend checks errors"),
     ("commands", "The command line", "cli"),
     ("rest", "The rest", ""),  # what is new and has no room yet
 ]  # fmt: skip

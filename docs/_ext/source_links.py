@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,16 @@ COPIES = {
 
 
 def page_of(path: Path) -> str | None:
-    """The page of the site that shows a module; None if the file is none."""
-    if path.suffix == ".py" and path.is_relative_to(PACKAGE):
+    """The page of the site that shows a module's source; None for another file, or a module of constants alone."""
+    if path.suffix == ".py" and path.is_relative_to(PACKAGE) and _has_page(path):
         return f"_modules/{path.relative_to(PACKAGE.parent).with_suffix('')}".removesuffix("/__init__") + ".html"
     return None
+
+
+def _has_page(path: Path) -> bool:
+    """Sphinx makes a page of source for modules with functions or classes."""
+    body = ast.parse(path.read_text(encoding="utf-8")).body
+    return any(isinstance(node, ast.FunctionDef | ast.ClassDef) for node in body)
 
 
 def nearer(app: Any, docname: str, source: list[str]) -> None:

@@ -1,16 +1,11 @@
-"""Arrays: NumPy's, or CuPy's on a GPU. The only wing that imports CuPy; it knows nothing of BioGPT."""
+"""Arrays: NumPy's in the computer's memory, or CuPy's on a GPU.
 
-from minibiogpt.backend.base import (
-    HALVES,
-    Array,
-    Backend,
-    NumpyBackend,
-    backend_of,
-    get_backend,
-    register_backend,
-    unwarned,
-    within_memory,
-)
+``base`` says what a backend must offer, ``numpy`` and ``cupy`` offer it, and ``registry`` finds one by its name. This
+is the only wing that imports CuPy. It knows nothing of BioGPT.
+"""
+
+from minibiogpt.backend.base import HALVES, Array, Backend, unwarned, within_memory
+from minibiogpt.backend.registry import NumpyBackend, backend_of, get_backend, register_backend
 
 __all__ = [
     "HALVES",

@@ -13,7 +13,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
-from minibiogpt.catalog.descriptions import HOOKS, MODULES, NOTES, STEP, WHAT, template_of
+from minibiogpt.catalog.descriptions import HOOKS, MODULES, NOTES, WHAT
+from minibiogpt.catalog.names import STEP, template_of
 from minibiogpt.catalog.steps import axes_of
 from minibiogpt.errors import InputError
 

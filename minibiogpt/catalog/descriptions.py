@@ -1,12 +1,6 @@
-"""What each array of a trace is, what other tools call it, and where people go wrong; and one Step of the table."""
+"""What each array of a trace is, what other tools call it, and where people go wrong."""
 
 from __future__ import annotations
-
-import re
-from dataclasses import dataclass, field
-
-STEP = re.compile(r"step\.(\d+)/")
-LAYER = re.compile(r"layers\.(\d+)(?=\.|$)")
 
 WHAT = {
     "position_ids": "each token's position, counted from 0 over the real tokens; -1 for padding",
@@ -124,86 +118,3 @@ HOOKS = {
     "layers.{l}": ("blocks.{l}.hook_resid_post", "B T D"),
 }
 """The hooks of a HookedTransformer of TransformerLens 2, and their layouts: by our name."""
-
-
-@dataclass(frozen=True)
-class Step:
-    """One named array of a call.
-
-    Attributes
-    ----------
-    name : in the trace; of a table with ``{l}`` for the layer.
-    axes : the letters of its shape, with blanks between them: "B H T S"; "" of a scalar.
-    equation : the array, as a Python expression of the symbols in ``where`` and ``terms``, of the letters, of NumPy's
-        functions and of ``equations.WORDS``. "" when the options of a generation decide what is done.
-    where : {symbol: what it is}; how each is written, ``minibiogpt.catalog.steps`` says.
-    terms : {symbol: expression}, parts of the equation that are worked out first, in order.
-    what : what it is, in a line. note : where people go wrong.
-    transformers : the module or output that has it, in transformers 4.57; "" if none has.
-    transformer_lens : the hook that sees it, in TransformerLens 2, and its layout there; two "" if none does.
-    derived : in no trace, but can be worked out by the equation.
-    """
-
-    name: str
-    axes: str
-    equation: str
-    where: dict[str, str]
-    terms: dict[str, str] = field(default_factory=dict)
-    derived: bool = False
-
-    @property
-    def template(self) -> str:
-        """The name with ``{l}`` for the layer, and without the step of a generation."""
-        return template_of(self.name)
-
-    @property
-    def what(self) -> str:
-        return WHAT[self.template]
-
-    @property
-    def note(self) -> str:
-        return NOTES.get(self.template, "")
-
-    @property
-    def transformers(self) -> str:
-        key = f"logits {self.axes}" if self.template == "logits" else self.template
-        return self._filled(MODULES.get(key, ""))
-
-    @property
-    def transformer_lens(self) -> tuple[str, str]:
-        hook, axes = HOOKS.get(self.template, ("", ""))
-        return self._filled(hook), axes
-
-    def _filled(self, template: str) -> str:
-        layer = LAYER.search(self.name)
-        return template.replace("{l}", layer[1]) if layer else template
-
-    @property
-    def made_of(self) -> list[str]:
-        """The names of the arrays of the call that this one is made of."""
-        return [source for source in self.where.values() if kind_of_source(source) == "array"]
-
-
-def template_of(name: str) -> str:
-    """``layers.{l}`` for any layer's number, and no ``step.{n}/`` in front.
-
-    Examples
-    --------
-    >>> template_of("step.3/layers.11.self_attn.q")
-    'layers.{l}.self_attn.q'
-    """
-    name = re.sub(r"^processors\.\d+\..*\.(before|after)$", r"processors.{i}.{rule}.\1", STEP.sub("", name, count=1))
-    return LAYER.sub("layers.{l}", name)
-
-
-def kind_of_source(source: str) -> str:
-    """What a ``where`` points to: "input", "parameter" or "array".
-
-    Examples
-    --------
-    >>> kind_of_source("inputs/input_ids"), kind_of_source("step.1/inputs/labels"), kind_of_source("layers.0.fc1.bias")
-    ('input', 'input', 'parameter')
-    """
-    if "inputs/" in source:
-        return "input"
-    return "parameter" if source.endswith((".weight", ".bias")) else "array"

@@ -5,16 +5,17 @@ from __future__ import annotations
 import ast
 import re
 import textwrap
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from minibiogpt.catalog import parameters
 from minibiogpt.catalog.aliases import known_as
-from minibiogpt.catalog.descriptions import STEP, Step, kind_of_source
 from minibiogpt.catalog.equations import WORDS
-from minibiogpt.catalog.steps import GENERATED, axes_of, step_of
-from minibiogpt.checkpoint import weights as checkpoint
-from minibiogpt.errors import InputError
-from minibiogpt.trace import Trace
+from minibiogpt.catalog.names import STEP, kind_of_source
+from minibiogpt.catalog.steps import GENERATED, Step, axes_of, step_of
+from minibiogpt.config import BioGptConfig
 
 PACKAGE = Path(__file__).parents[1]
 WIDTH = 120
@@ -26,23 +27,41 @@ INPUT_AXES = {
     "head_mask": "L H",
 }
 SHAPES = {
-    "base": checkpoint.base_shapes,
-    "sequence": checkpoint.sequence_classification_shapes,
-    "token": checkpoint.token_classification_shapes,
-    "causal": checkpoint.causal_lm_shapes,
-    "generate": checkpoint.causal_lm_shapes,
+    "base": parameters.base_shapes,
+    "sequence": parameters.sequence_classification_shapes,
+    "token": parameters.token_classification_shapes,
+    "causal": parameters.causal_lm_shapes,
+    "generate": parameters.causal_lm_shapes,
 }
 PLACES = {
     "causal": ("heads/causal_lm.py", "BioGptForCausalLM"),
-    "sequence": ("heads/causal_lm.py", "BioGptForSequenceClassification"),
-    "token": ("heads/causal_lm.py", "BioGptForTokenClassification"),
+    "sequence": ("heads/sequence_classification.py", "BioGptForSequenceClassification"),
+    "token": ("heads/token_classification.py", "BioGptForTokenClassification"),
     "generate": ("generation/state.py", "Feed"),
 }
 """Where a head's own arrays are named: the file and the class."""
 
 
-def explained(trace: Trace, name: str) -> str:
-    """The text of ``Trace.explain``, with the sizes of that trace.
+@dataclass(frozen=True)
+class CallFacts:
+    """What explains the arrays of one model call; ``Trace.facts`` makes it.
+
+    Attributes
+    ----------
+    config, head, inputs, letters : of the call, as in Trace.
+    shapes, dtypes : {name: shape} and {name: dtype} of the arrays that the trace holds, in order.
+    """
+
+    config: BioGptConfig
+    head: str
+    inputs: Mapping[str, str]
+    letters: Mapping[str, int]
+    shapes: Mapping[str, tuple[int, ...]]
+    dtypes: Mapping[str, str]
+
+
+def explained(facts: CallFacts, name: str) -> str:
+    """The text of ``Trace.explain``, with the sizes of that call.
 
     Parameters
     ----------
@@ -52,38 +71,35 @@ def explained(trace: Trace, name: str) -> str:
     Raises
     ------
     InputError
-        If no call has filled the trace, or nothing has that name.
+        If nothing has that name.
     """
-    if trace.config is None:
-        must = "a trace must be filled before it can explain"
-        raise InputError(must, "one of no call", "hand it to a model: model(ids, trace=trace)")
-    step = step_of(known_as(name), trace.config, trace.head, trace.inputs)
-    sizes = sizes_of(trace, step.name)
-    rows = [("shape", _shape(step, trace, sizes)), ("equation", step.equation or "what the options say")]
+    step = step_of(known_as(name), facts.config, facts.head, facts.inputs)
+    sizes = sizes_of(facts, step.name)
+    rows = [("shape", _shape(step, facts, sizes)), ("equation", step.equation or "what the options say")]
     rows += [(f"  {symbol}", text) for symbol, text in step.terms.items()]
-    rows += [(f"  {symbol}", source_of(source, trace, sizes)) for symbol, source in step.where.items()]
+    rows += [(f"  {symbol}", source_of(source, facts, sizes)) for symbol, source in step.where.items()]
     letters, words = vocabulary(step, sizes)
     rows += [("  letters", letters), *((f"  {word}", WORDS[word]) for word in words)]
-    rows += [("our line", "none: it is worked out on request" if step.derived else line_of(step, trace))]
+    rows += [("our line", "none: it is worked out on request" if step.derived else line_of(step, facts))]
     rows += [("transformers", step.transformers or "no module or output has it")]
     rows += [("TransformerLens", lens_of(step)), ("mind", step.note)]
     return "\n".join([f"{step.name}: {step.what}", *(line for row in rows if row[1] for line in _wrapped(*row))])
 
 
-def sizes_of(trace: Trace, name: str) -> dict[str, int]:
+def sizes_of(facts: CallFacts, name: str) -> dict[str, int]:
     """The sizes by their letters, those of the same step of a generation."""
     found = STEP.match(name)
     prefix = found[0] if found else ""
-    sizes = dict(trace.letters)
-    for other, x in trace.items():
+    sizes = dict(facts.letters)
+    for other, shape in facts.shapes.items():
         if other.startswith(prefix) and not _generated(other):
-            sizes |= zip(axes_of(other, trace.head).split(), x.shape, strict=False)
+            sizes |= zip(axes_of(other, facts.head).split(), shape, strict=False)
     return sizes
 
 
-def line_of(step: Step, trace: Trace) -> str:
+def line_of(step: Step, facts: CallFacts) -> str:
     """Where the package names the array: "attention.py:80: scores = tap(...)", looked up in the source as it is."""
-    for file, scope in _places(step, trace):
+    for file, scope in _places(step, facts):
         number = _taps(file, scope).get(_own_name(step))
         if number is not None:
             text = (PACKAGE / file).read_text(encoding="utf-8").splitlines()[number - 1]
@@ -103,7 +119,7 @@ def _own_name(step: Step) -> str:
     return step.template.removeprefix("layers.{l}").removeprefix(".").removeprefix("self_attn.")
 
 
-def _places(step: Step, trace: Trace) -> list[tuple[str, str]]:
+def _places(step: Step, facts: CallFacts) -> list[tuple[str, str]]:
     """The files and the class or function in which the array may be named."""
     template = step.template
     if template.startswith("layers.{l}.self_attn."):
@@ -111,11 +127,11 @@ def _places(step: Step, trace: Trace) -> list[tuple[str, str]]:
     if template.startswith("layers.{l}"):
         return [("model/layers.py", "DecoderLayer")]
     if template in ("score", "logits", "loss"):
-        return [PLACES[trace.head]]
+        return [PLACES[facts.head]]
     if template.startswith("processors."):
         return [("generation/processors.py", "apply")]
     if template in GENERATED:
-        beams = any(name.endswith("/origins") for name in trace)
+        beams = any(name.endswith("/origins") for name in facts.shapes)
         return [("generation/beam.py", "beam_search") if beams else ("generation/state.py", "Feed")]
     return [("model/biogpt.py", "BioGptModel")]
 
@@ -134,11 +150,11 @@ def _taps(file: str, scope: str) -> dict[str, int]:
 TAPS = re.compile(r"(^|\.)(tap|step|rule)(\.note)?$")  # what taps are called in the source
 
 
-def _shape(step: Step, trace: Trace, sizes: dict[str, int]) -> str:
+def _shape(step: Step, facts: CallFacts, sizes: dict[str, int]) -> str:
     """Letters and sizes, and the dtype when the trace holds the array."""
-    if step.name in trace:
-        x = trace[step.name]
-        return f"{lettered(step.axes, dict(zip(step.axes.split(), x.shape, strict=False)))}, {x.dtype}"
+    if step.name in facts.shapes:
+        found = dict(zip(step.axes.split(), facts.shapes[step.name], strict=False))
+        return f"{lettered(step.axes, found)}, {facts.dtypes[step.name]}"
     return f"{lettered(step.axes, sizes)}, not in this trace"
 
 
@@ -146,15 +162,15 @@ def lettered(axes: str, sizes: dict[str, int]) -> str:
     return f"({', '.join(f'{letter} {sizes[letter]}' if letter in sizes else letter for letter in axes.split())})"
 
 
-def source_of(source: str, trace: Trace, sizes: dict[str, int]) -> str:
+def source_of(source: str, facts: CallFacts, sizes: dict[str, int]) -> str:
     """Where a symbol comes from, and its shape."""
     kind = kind_of_source(source)
-    if kind == "parameter" and trace.config is not None:
-        return f"{source}, a parameter {SHAPES[trace.head](trace.config)[source]}"
+    if kind == "parameter":
+        return f"{source}, a parameter {SHAPES[facts.head](facts.config)[source]}"
     if kind == "array":
-        shape = trace[source].shape if source in trace else ()
-        found = dict(zip(axes_of(source, trace.head).split(), shape, strict=False))
-        return f"{source} {lettered(axes_of(source, trace.head), sizes | found)}"
+        shape = facts.shapes.get(source, ())
+        found = dict(zip(axes_of(source, facts.head).split(), shape, strict=False))
+        return f"{source} {lettered(axes_of(source, facts.head), sizes | found)}"
     name = source.rpartition("inputs/")[2]
     if name.startswith("past_key_values"):
         letter = name.rpartition(".")[2]

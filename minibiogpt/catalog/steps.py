@@ -12,27 +12,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 
 from minibiogpt.catalog import equations
-from minibiogpt.catalog.descriptions import STEP, Step, kind_of_source, template_of
+from minibiogpt.catalog.descriptions import HOOKS, MODULES, NOTES, WHAT
 from minibiogpt.catalog.equations import Equation, equation, linear, norm
+from minibiogpt.catalog.names import LAYER, STEP, kind_of_source, template_of
 from minibiogpt.config import BioGptConfig
-from minibiogpt.errors import InputError
-from minibiogpt.trace.patterns import nearest
-
-__all__ = [
-    "GENERATED",
-    "HEADS",
-    "Step",
-    "axes_of",
-    "derived_steps",
-    "kind_of_source",
-    "step_of",
-    "steps",
-    "template_of",
-]
+from minibiogpt.errors import InputError, nearest
 
 HEADS = {
     "BioGptModel": "base",
@@ -42,6 +30,64 @@ HEADS = {
 }
 """The heads by the names of their architectures; "generate" is one step of ``generate``."""
 IDS = {"input_ids": "int64"}
+
+
+@dataclass(frozen=True)
+class Step:
+    """One named array of a call.
+
+    Attributes
+    ----------
+    name : in the trace; of a table with ``{l}`` for the layer.
+    axes : the letters of its shape, with blanks between them: "B H T S"; "" of a scalar.
+    equation : the array, as a Python expression of the symbols in ``where`` and ``terms``, of the letters, of NumPy's
+        functions and of ``equations.WORDS``. "" when the options of a generation decide what is done.
+    where : {symbol: what it is}; how each is written, ``minibiogpt.catalog.steps`` says.
+    terms : {symbol: expression}, parts of the equation that are worked out first, in order.
+    what : what it is, in a line. note : where people go wrong.
+    transformers : the module or output that has it, in transformers 4.57; "" if none has.
+    transformer_lens : the hook that sees it, in TransformerLens 2, and its layout there; two "" if none does.
+    derived : in no trace, but can be worked out by the equation.
+    """
+
+    name: str
+    axes: str
+    equation: str
+    where: dict[str, str]
+    terms: dict[str, str] = field(default_factory=dict)
+    derived: bool = False
+
+    @property
+    def template(self) -> str:
+        """The name with ``{l}`` for the layer, and without the step of a generation."""
+        return template_of(self.name)
+
+    @property
+    def what(self) -> str:
+        return WHAT[self.template]
+
+    @property
+    def note(self) -> str:
+        return NOTES.get(self.template, "")
+
+    @property
+    def transformers(self) -> str:
+        key = f"logits {self.axes}" if self.template == "logits" else self.template
+        return self._filled(MODULES.get(key, ""))
+
+    @property
+    def transformer_lens(self) -> tuple[str, str]:
+        hook, axes = HOOKS.get(self.template, ("", ""))
+        return self._filled(hook), axes
+
+    def _filled(self, template: str) -> str:
+        layer = LAYER.search(self.name)
+        return template.replace("{l}", layer[1]) if layer else template
+
+    @property
+    def made_of(self) -> list[str]:
+        """The names of the arrays of the call that this one is made of."""
+        return [source for source in self.where.values() if kind_of_source(source) == "array"]
 
 
 def steps(config: BioGptConfig, head: str = "causal", given: Mapping[str, str] = IDS) -> list[Step]:
@@ -63,13 +109,15 @@ def steps(config: BioGptConfig, head: str = "causal", given: Mapping[str, str] =
     >>> found["layers.1.self_attn_layer_norm"].made_of
     ['layers.0']
     """
-    layers = [_of_layer(step, layer) for layer in range(config.num_hidden_layers) for step in _layer(config, given)]
-    return [*_before(config, given), *layers, *_after(config, _head(head), given)]
+    layers = [
+        _of_layer(step, layer) for layer in range(config.num_hidden_layers) for step in steps_in_layer(config, given)
+    ]
+    return [*before_layers(config, given), *layers, *after_layers(config, _head(head), given)]
 
 
 def derived_steps(config: BioGptConfig) -> list[Step]:
     """Arrays that no trace holds, but that follow from it by their equations."""
-    return [_of_layer(_HEAD_OUT, layer) for layer in range(config.num_hidden_layers)]
+    return [_of_layer(HEAD_OUT, layer) for layer in range(config.num_hidden_layers)]
 
 
 def step_of(name: str, config: BioGptConfig, head: str = "causal", given: Mapping[str, str] | None = None) -> Step:
@@ -119,7 +167,7 @@ def axes_of(name: str, head: str = "causal") -> str:
 @cache
 def _axes(head: str) -> dict[str, str]:
     one_layer = steps(BioGptConfig(num_hidden_layers=1), head, IDS | {"labels": "int64"})
-    return {step.template: step.axes for step in [*one_layer, _HEAD_OUT, *GENERATED.values()]}
+    return {step.template: step.axes for step in [*one_layer, HEAD_OUT, *GENERATED.values()]}
 
 
 def _step(name: str) -> tuple[str, int | None]:
@@ -165,7 +213,7 @@ def _made(name: str, axes: str, by: Equation) -> Step:
     return Step(name, axes, by.text, by.where, by.terms)
 
 
-def _before(config: BioGptConfig, given: Mapping[str, str]) -> list[Step]:
+def before_layers(config: BioGptConfig, given: Mapping[str, str]) -> list[Step]:
     """From ids to the first layer."""
     rows = equation("P[position_ids + 2]", {"P": "embed_positions.weight", "position_ids": "position_ids"})
     return [
@@ -176,7 +224,7 @@ def _before(config: BioGptConfig, given: Mapping[str, str]) -> list[Step]:
     ]
 
 
-def _layer(config: BioGptConfig, given: Mapping[str, str]) -> list[Step]:
+def steps_in_layer(config: BioGptConfig, given: Mapping[str, str]) -> list[Step]:
     """One layer: attention, then feed-forward; ``{x}`` is what goes in."""
     path = "layers.{l}"
     activation = equation(equations.ACTIVATION[config.hidden_act], {"x": f"{path}.fc1"})
@@ -212,7 +260,7 @@ def _attention(path: str, given: Mapping[str, str]) -> list[Step]:
     ]
 
 
-def _after(config: BioGptConfig, head: str, given: Mapping[str, str]) -> list[Step]:
+def after_layers(config: BioGptConfig, head: str, given: Mapping[str, str]) -> list[Step]:
     """The final norm, the head and its loss."""
     found = [_made("layer_norm", "B T D", norm(f"layers.{config.num_hidden_layers - 1}", "layer_norm"))]
     if head == "causal":
@@ -234,7 +282,7 @@ LOSSES: dict[str, Callable[[BioGptConfig, Mapping[str, str]], Equation]] = {
     "token": lambda config, given: equations.token_loss(given),
     "sequence": lambda config, given: equations.sequence_loss(config, given["labels"]),
 }
-_HEAD_OUT = Step(
+HEAD_OUT = Step(
     "layers.{l}.self_attn.head_out",
     "B T H D",
     'einsum("bthd,ohd->btho", x.reshape(B, T, H, Dh), W.reshape(D, H, Dh))',
@@ -251,23 +299,3 @@ GENERATED = {
     }.items()
 }
 """What a step of ``generate`` makes besides its forward pass, in order: which there are, its options decide."""
-
-
-def table() -> str:
-    """The names as a table in Markdown: of a tied language model, and what other heads make instead."""
-    config, given = BioGptConfig(num_hidden_layers=1), IDS | dict.fromkeys(["attention_mask", "head_mask"], "int64")
-    layer = _layer(config, given)
-    place = [step.name for step in layer].index("layers.{l}.self_attn.out_proj")
-    made = [*_before(config, given), *layer[:place], _HEAD_OUT, *layer[place:]]
-    made += _after(config, "causal", given | {"labels": "int64"})[:-1]
-    made += [step for head in ("sequence", "token") for step in _after(config, head, given)[1:]]
-    made += _after(config, "causal", given | {"labels": "int64"})[-1:]
-    lines = ["| name | shape | what | equation | transformers | TransformerLens |", "|" + "---|" * 6]
-    for step in made:
-        parts = "".join(f"; `{term}` is `{text}`" for term, text in step.terms.items())
-        hook, axes = step.transformer_lens
-        theirs = f"`{step.transformers}`" if step.transformers else ""
-        lens = f"`{hook}`{f' ({axes})' if axes != step.axes else ''}" if hook else ""
-        cells = (f"`{step.name}`", step.axes.replace(" ", ", "), step.what, f"`{step.equation}`{parts}", theirs, lens)
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)

@@ -15,21 +15,22 @@ from typing import Any
 
 import numpy as np
 
-from minibiogpt.checkpoint import fairseq
-from minibiogpt.checkpoint.published import Original, config_values, is_tied, listed, read_original
-from minibiogpt.checkpoint.torch_archive import PickledTensor
-from minibiogpt.checkpoint.weights import (
+from minibiogpt.catalog.parameters import (
     EMBEDDING,
     HEAD,
     base_shapes,
     sequence_classification_shapes,
     token_classification_shapes,
 )
+from minibiogpt.checkpoint import fairseq
+from minibiogpt.checkpoint.published import Original, config_values, is_tied, listed, read_original
+from minibiogpt.checkpoint.torch_archive import PickledTensor
 from minibiogpt.config import BioGptConfig
 from minibiogpt.errors import CheckpointError, InputError
 from minibiogpt.files.hub import SMALL
-from minibiogpt.files.reading import MOST_TEXT, check_regular, folder_beside, sha256
+from minibiogpt.files.reading import MOST_TEXT, check_regular, sha256
 from minibiogpt.files.safetensors import FLOATS, Outgoing, StoredTensor, recast, stored_tensors, widened, write_tensors
+from minibiogpt.files.writing import folder_beside
 from minibiogpt.tokenizer import BioGptTokenizer
 
 DTYPES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16", "float64": "F64"}

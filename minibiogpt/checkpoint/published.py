@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from minibiogpt.catalog.parameters import EMBEDDING, HEAD
 from minibiogpt.checkpoint import fairseq
 from minibiogpt.checkpoint.torch_archive import PickledTensor, read_pickled
-from minibiogpt.checkpoint.weights import EMBEDDING, HEAD
 from minibiogpt.config import POSITION_OFFSET, BioGptConfig
 from minibiogpt.errors import CheckpointError, InputError
 from minibiogpt.files.reading import read_json

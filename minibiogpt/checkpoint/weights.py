@@ -1,4 +1,4 @@
-"""Weights in and out: the table of names, one report of all that is wrong, loading and saving."""
+"""Weights in and out: one report of all that is wrong, loading, drawing at random, saving."""
 
 from __future__ import annotations
 
@@ -13,58 +13,14 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from minibiogpt.backend import Array, Backend, get_backend
-from minibiogpt.config import POSITION_OFFSET, BioGptConfig
+from minibiogpt.catalog.parameters import EMBEDDING, HEAD, Shapes
+from minibiogpt.config import BioGptConfig
 from minibiogpt.errors import CheckpointError, InputError
 from minibiogpt.files.hub import find_model
-from minibiogpt.files.reading import write_beside
 from minibiogpt.files.safetensors import FLOATS, StoredTensor, stored_tensors
+from minibiogpt.files.writing import write_beside
 
-Shapes = dict[str, tuple[int, ...]]
-
-HEAD, EMBEDDING = "output_projection.weight", "embed_tokens.weight"
 BLOCK = 1 << 22  # numbers looked at in one go, so that no check doubles the memory
-
-
-def base_shapes(config: BioGptConfig) -> Shapes:
-    """{name: shape} of every tensor of the base model, names less the leading ``biogpt.``."""
-    D, F = config.hidden_size, config.intermediate_size
-    norm: Shapes = {"weight": (D,), "bias": (D,)}
-    square: Shapes = {"weight": (D, D), "bias": (D,)}
-    parts = {f"self_attn.{name}_proj": square for name in ("k", "v", "q", "out")}
-    parts |= {"self_attn_layer_norm": norm, "final_layer_norm": norm}
-    parts |= {"fc1": {"weight": (F, D), "bias": (F,)}, "fc2": {"weight": (D, F), "bias": (D,)}}
-    shapes: Shapes = {
-        EMBEDDING: (config.vocab_size, D),
-        "embed_positions.weight": (config.max_position_embeddings + POSITION_OFFSET, D),
-    }
-    for layer in range(config.num_hidden_layers):
-        shapes |= {f"layers.{layer}.{part}.{name}": s for part, pair in parts.items() for name, s in pair.items()}
-    return shapes | {f"layer_norm.{name}": s for name, s in norm.items()}
-
-
-def causal_lm_shapes(config: BioGptConfig) -> Shapes:
-    """The same with the language-modelling head, when it is not the embedding itself."""
-    head = {} if config.tie_word_embeddings else {HEAD: (config.vocab_size, config.hidden_size)}
-    return base_shapes(config) | head
-
-
-def sequence_classification_shapes(config: BioGptConfig) -> Shapes:
-    """The base model's, and one row of ``score`` for each class."""
-    return base_shapes(config) | {"score.weight": (config.num_labels, config.hidden_size)}
-
-
-def token_classification_shapes(config: BioGptConfig) -> Shapes:
-    """The base model's, and one row and one bias of ``classifier`` for each class."""
-    head: Shapes = {"weight": (config.num_labels, config.hidden_size), "bias": (config.num_labels,)}
-    return base_shapes(config) | {f"classifier.{name}": shape for name, shape in head.items()}
-
-
-def stored_shapes(config: BioGptConfig, names: Collection[str]) -> Shapes:
-    """{name: shape} of the model whose head is among ``names``: a classifier's, or else the language model's."""
-    short = {name.removeprefix("biogpt.") for name in names}
-    heads = {"score.weight": sequence_classification_shapes, "classifier.weight": token_classification_shapes}
-    found = [shapes_of for name, shapes_of in heads.items() if name in short]
-    return found[0](config) if found else causal_lm_shapes(config)
 
 
 def _by_model_name(stored: dict[str, StoredTensor]) -> dict[str, StoredTensor]:

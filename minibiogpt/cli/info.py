@@ -31,7 +31,7 @@ def run(options: argparse.Namespace) -> None:
 def collect(model: str, backend: str, dtype: str) -> dict[str, Any]:
     """Names and values; memory in bytes."""
     from minibiogpt import BioGptConfig, get_backend
-    from minibiogpt.checkpoint.weights import stored_shapes
+    from minibiogpt.catalog.parameters import stored_shapes
     from minibiogpt.files.hub import find_model
     from minibiogpt.files.safetensors import stored_tensors
 

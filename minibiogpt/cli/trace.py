@@ -32,7 +32,9 @@ def run(options: argparse.Namespace) -> None:
     from minibiogpt.catalog.explain import explained
 
     trace = _traced(options, _given(options))
-    told = None if options.explain is None else explained(trace, options.explain)  # an unknown name saves nothing
+    told = (
+        None if options.explain is None else explained(trace.facts(), options.explain)
+    )  # an unknown name saves nothing
     if options.save is not None:
         trace.save(options.save)
     if told is not None:

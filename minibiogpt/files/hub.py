@@ -12,8 +12,8 @@ from pathlib import Path
 from types import ModuleType
 
 from minibiogpt.errors import CheckpointError, InputError, shown
-from minibiogpt.files.reading import is_new_folder
 from minibiogpt.files.safetensors import stored_tensors
+from minibiogpt.files.writing import is_new_folder
 
 DEMO = Path(__file__).parents[1] / "demo"
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")

@@ -1,4 +1,9 @@
-"""Logits to text: greedy decoding, sampling and beam search, the rules on the way, stopping, and streaming."""
+"""Logits to text: greedy decoding, sampling and beam search, logits processors, stopping, streaming.
+
+Read ``decode`` first (``generate``, and greedy decoding and sampling), then ``beam``. ``processors``, ``sampling`` and
+``rules`` change logits, ``stopping`` ends a row, ``state`` feeds the model. This wing knows a model only as the
+protocol in ``protocols``, not the heads.
+"""
 
 from minibiogpt.generation.config import GENERATION_CONFIG, GenerationConfig
 from minibiogpt.generation.decode import generate

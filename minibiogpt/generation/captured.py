@@ -9,17 +9,14 @@ what is not yet filled being hidden.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from minibiogpt.backend import HALVES, Array
+from minibiogpt.generation.protocols import LanguageModel
 from minibiogpt.model.attention import AttentionMask
 from minibiogpt.model.cache import KVCache
 from minibiogpt.model.inputs import positions_of
 from minibiogpt.model.layers import Context
 from minibiogpt.trace import Tap
-
-if TYPE_CHECKING:
-    from minibiogpt.heads import BioGptForCausalLM
 
 WORTH = 4  # steps still to come: recording costs about two
 
@@ -33,7 +30,7 @@ class RecordedStep:
     mask : (B, all that will be) int64, 1 where there is a real token or will be; None when nothing is padding.
     """
 
-    def __init__(self, model: BioGptForCausalLM, cache: KVCache, mask: Array | None) -> None:
+    def __init__(self, model: LanguageModel, cache: KVCache, mask: Array | None) -> None:
         backend, xp, B = model.backend, model.backend.xp, cache.batch_size
         self.model = model
         self.begun = False

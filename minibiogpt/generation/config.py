@@ -18,7 +18,8 @@ import numpy as np
 from minibiogpt.checks import is_real, is_whole
 from minibiogpt.config import BioGptConfig
 from minibiogpt.errors import CheckpointError, InputError, shown
-from minibiogpt.files.reading import read_json, write_beside
+from minibiogpt.files.reading import read_json
+from minibiogpt.files.writing import write_beside
 
 Rule = tuple[Callable[[Any], bool], str]  # whether a value can be, and what it must be, in words
 TEMPERATURES = (1e-6, 1e6)  # beyond these, logits in float32 may overflow, or all become equal

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from minibiogpt.backend import Array, backend_of
 from minibiogpt.errors import InputError
@@ -13,23 +13,21 @@ from minibiogpt.generation.config import GenerationConfig, listed_ids
 from minibiogpt.generation.outputs import GenerateOutput
 from minibiogpt.generation.processors import LogitsProcessor, apply
 from minibiogpt.generation.prompt import check_against_model, check_numbers, prompt_mask, room
+from minibiogpt.generation.protocols import LanguageModel, Streamer
 from minibiogpt.generation.random_draws import Draw
 from minibiogpt.generation.rules import logits_processors
-from minibiogpt.generation.state import Feed, Streamer, Task
+from minibiogpt.generation.state import Feed, Task
 from minibiogpt.generation.stopping import EndToken, StoppingCriterion, StopStrings, any_of
 from minibiogpt.model import inputs
+from minibiogpt.tokenizer import BioGptTokenizer
 from minibiogpt.trace import Edit, Trace
 from minibiogpt.trace.edits import watching
-
-if TYPE_CHECKING:
-    from minibiogpt.heads import BioGptForCausalLM
-    from minibiogpt.tokenizer import BioGptTokenizer
 
 LONG_RUN = 50  # new tokens from which a progress bar is worth its line
 
 
 def generate(
-    model: BioGptForCausalLM,
+    model: LanguageModel,
     input_ids: Any = None,
     *,
     attention_mask: Any = None,
@@ -124,7 +122,7 @@ def _functions(name: str, given: Any) -> list[Any]:
     return functions
 
 
-def _prompt(model: BioGptForCausalLM, input_ids: Any, bos: int | None) -> Array:
+def _prompt(model: LanguageModel, input_ids: Any, bos: int | None) -> Array:
     """(B, T) ids on the model's backend."""
     if input_ids is None:
         if bos is None:

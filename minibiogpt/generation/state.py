@@ -4,30 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
 from minibiogpt.backend import Array, backend_of
 from minibiogpt.errors import InputError
 from minibiogpt.generation.captured import WORTH, RecordedStep
 from minibiogpt.generation.config import GenerationConfig
 from minibiogpt.generation.processors import LogitsProcessor
+from minibiogpt.generation.protocols import LanguageModel, Streamer
 from minibiogpt.generation.random_draws import Draw
 from minibiogpt.generation.stopping import StoppingCriterion
 from minibiogpt.model import inputs
 from minibiogpt.model.cache import KVCache
 from minibiogpt.model.ops import widened
 from minibiogpt.trace import Tap
-
-if TYPE_CHECKING:
-    from minibiogpt.heads import BioGptForCausalLM
-
-
-class Streamer(Protocol):
-    """Somebody who is told the ids of one row as they come: first the prompt's, then one by one."""
-
-    def put(self, ids: list[int]) -> None: ...
-
-    def end(self) -> None: ...
 
 
 @dataclass
@@ -75,7 +65,7 @@ class Task:
 class Feed:
     """A model that is fed with growing rows of ids; it remembers how far it has read."""
 
-    def __init__(self, model: BioGptForCausalLM, task: Task, tap: Tap) -> None:
+    def __init__(self, model: LanguageModel, task: Task, tap: Tap) -> None:
         xp, longest = model.backend.xp, task.prompt.shape[1] + task.new
         B, T = task.prompt.shape
         self.model, self.use_cache, self.mask = model, task.config.use_cache, None

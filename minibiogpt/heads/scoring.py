@@ -6,16 +6,14 @@ A text begins with ``</s>``, which is given and not scored; so every token of th
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from minibiogpt.backend import HALVES, Array, backend_of
+from minibiogpt.generation.protocols import LanguageModel
 from minibiogpt.model.batching import BATCH_TOKENS, batches, padded, rows_of, window_sizes, windows
 from minibiogpt.model.ops import log_softmax, widened
-
-if TYPE_CHECKING:
-    from minibiogpt.heads.causal_lm import BioGptForCausalLM
 
 BLOCK = 1 << 22  # logits made at once: 99 positions of the base model, 17 MB in float32, and log_softmax's copies
 
@@ -68,7 +66,7 @@ class Scores:
 
 
 def score(
-    model: BioGptForCausalLM,
+    model: LanguageModel,
     input_ids: Any,
     attention_mask: Any = None,
     *,
@@ -134,7 +132,7 @@ class _Piece(NamedTuple):
     result: np.ndarray
 
 
-def _fill(model: BioGptForCausalLM, pieces: list[_Piece]) -> None:
+def _fill(model: LanguageModel, pieces: list[_Piece]) -> None:
     """Run one batch and write each piece's results to their place."""
     ids = padded([piece.ids for piece in pieces])
     options: dict[str, Any] = {
@@ -154,7 +152,7 @@ def _fill(model: BioGptForCausalLM, pieces: list[_Piece]) -> None:
         piece.result[:] = part
 
 
-def _log_probs(model: BioGptForCausalLM, states: Array, at: np.ndarray, targets: np.ndarray) -> np.ndarray:
+def _log_probs(model: LanguageModel, states: Array, at: np.ndarray, targets: np.ndarray) -> np.ndarray:
     """ln p(targets[m] | states[at[m]]): states (B T, D), at and targets (M,) give (M,), a block of M at a time."""
     backend = model.backend
     rows = max(1, BLOCK // model.config.vocab_size)

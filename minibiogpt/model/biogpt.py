@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from minibiogpt.backend import Array, Backend, get_backend, unwarned, within_memory
-from minibiogpt.checkpoint.weights import base_shapes
+from minibiogpt.catalog.parameters import base_shapes
 from minibiogpt.config import BioGptConfig
 from minibiogpt.errors import InputError
 from minibiogpt.model import inputs, pooling

@@ -140,59 +140,6 @@ def top_k(x: Array, k: int) -> tuple[Array, Array]:
     return xp.take_along_axis(x, places, axis=-1), places
 
 
-def cross_entropy(logits: Array, labels: Array, ignore: int = -100) -> Array:
-    """The mean of -log p(label) in nats over the labels that are not ``ignore``: (M, V) and (M,) give ().
-
-    When every label is ignored the mean is over nothing: NaN, as in PyTorch. The loss of halves is float32.
-
-    Examples
-    --------
-    >>> import math, numpy as np
-    >>> loss = cross_entropy(np.array([[0.0, math.log(3)], [5.0, 5.0]]), np.array([1, -100]))
-    >>> round(math.exp(-loss), 12)  # the second row is ignored
-    0.75
-    """
-    xp = backend_of(logits, labels).xp
-    counted = labels != ignore
-    chosen = xp.where(counted, labels, 0)
-    logits = widened(logits)
-    log_p = xp.take_along_axis(log_softmax(logits), chosen[:, None], axis=-1)[:, 0]
-    count = int(counted.sum())
-    total = xp.where(counted, -log_p, 0).sum()
-    return (total / count if count else total * math.nan).astype(logits.dtype, copy=False)
-
-
-def binary_cross_entropy(logits: Array, targets: Array) -> Array:
-    """The mean of -(y log p + (1 - y) log(1 - p)) in nats, p = 1 / (1 + exp(-x)), over all elements; gives ().
-
-    Written as max(x, 0) - x y + log(1 + exp(-|x|)), in which nothing overflows. Shapes: both (..., labels).
-
-    Examples
-    --------
-    >>> import math, numpy as np
-    >>> loss = binary_cross_entropy(np.array([[math.log(3)]]), np.array([[1.0]]))  # p = 3/4
-    >>> round(math.exp(-loss), 12)
-    0.75
-    """
-    xp = backend_of(logits, targets).xp
-    x, y = widened(logits), widened(targets)
-    return (xp.maximum(x, 0) - x * y + xp.log1p(xp.exp(-abs(x)))).mean()
-
-
-def mean_squared_error(x: Array, targets: Array) -> Array:
-    """The mean of (x - y)^2 over all elements; gives ().
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> float(mean_squared_error(np.array([1.0, 2.0]), np.array([1.0, 4.0])))
-    2.0
-    """
-    backend_of(x, targets)
-    difference = widened(x) - widened(targets)
-    return (difference * difference).mean()
-
-
 @rowwise
 def gelu(x: Array) -> Array:
     """x Phi(x), Phi the standard normal distribution function: x (1 + erf(x / sqrt 2)) / 2. BioGPT's own.

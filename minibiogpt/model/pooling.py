@@ -2,23 +2,41 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from minibiogpt.backend import Array, Backend
 from minibiogpt.checks import whole
+from minibiogpt.config import BioGptConfig
 from minibiogpt.errors import InputError
 from minibiogpt.model.batching import BATCH_TOKENS, Window, batches, padded, rows_of, window_sizes, windows
-
-if TYPE_CHECKING:
-    from minibiogpt.model import BioGptModel
 
 POOLINGS = ("last", "mean")
 
 
+class Encoder(Protocol):
+    """What pooling needs of a model; ``BioGptModel`` is one."""
+
+    config: BioGptConfig
+    backend: Backend
+
+    @property
+    def dtype(self) -> str: ...
+
+    def __call__(
+        self,
+        input_ids: Any,
+        *,
+        use_cache: bool | None,
+        output_attentions: bool | None,
+        output_hidden_states: bool | None,
+        return_dict: bool | None,
+    ) -> Any: ...
+
+
 def embed(
-    model: BioGptModel,
+    model: Encoder,
     input_ids: Any,
     attention_mask: Any = None,
     *,
@@ -69,7 +87,7 @@ def embed(
     return model.backend.asarray((sums / counts[:, None]).astype(model.dtype))
 
 
-def _windows(model: BioGptModel, n: int, pooling: str) -> list[Window]:
+def _windows(model: Encoder, n: int, pooling: str) -> list[Window]:
     """The windows of a row of n tokens; those from ``new`` on are summed."""
     N = model.config.max_position_embeddings
     if pooling == "last":
@@ -79,7 +97,7 @@ def _windows(model: BioGptModel, n: int, pooling: str) -> list[Window]:
     return windows(n, *window_sizes(model.config, None, None))
 
 
-def _states(model: BioGptModel, rows: list[np.ndarray], layer: int | None) -> Array:
+def _states(model: Encoder, rows: list[np.ndarray], layer: int | None) -> Array:
     """The states of one batch."""
     keep = layer is not None
     options: dict[str, Any] = {

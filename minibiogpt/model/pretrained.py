@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from typing import Any, Self
 
 from minibiogpt.backend import Array, Backend
-from minibiogpt.checkpoint.weights import Shapes, load_weights, random_weights, save_weights
+from minibiogpt.catalog.parameters import Shapes
+from minibiogpt.checkpoint.weights import load_weights, random_weights, save_weights
 from minibiogpt.config import BioGptConfig
 from minibiogpt.model.layers import Weights
 

@@ -1,4 +1,8 @@
-"""Text to ids and back: Moses, then byte-pair encoding. Knows nothing of models."""
+"""Text to ids and back: Moses, then byte-pair encoding.
+
+Read ``tokenizer`` first; ``moses``, ``bpe`` and ``vocabulary`` are its parts, ``encoding`` makes the arrays,
+``offsets`` finds each piece in the text. This wing knows no model.
+"""
 
 from minibiogpt.tokenizer.encoding import Piece
 from minibiogpt.tokenizer.tokenizer import BioGptTokenizer

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from minibiogpt.errors import CheckpointError, InputError, shown
-from minibiogpt.files.reading import read_json, read_text, write_beside
+from minibiogpt.files.reading import read_json, read_text
+from minibiogpt.files.writing import write_beside
 
 SPECIAL = {"bos_token": "<s>", "pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>", "sep_token": "</s>"}
 OPTIONAL = ("cls_token", "mask_token")  # BioGPT has none; a tokenizer_config.json may name them

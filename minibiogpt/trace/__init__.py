@@ -1,5 +1,10 @@
-"""Looking inside a call: every named array, recorded or replaced on its way. Knows names and arrays, no layers."""
+"""Looking inside a model call: every named array, recorded or replaced while the call runs.
 
-from minibiogpt.trace.trace import Edit, Tap, Trace, Watch, mean_and_largest
+``trace`` holds the arrays, ``tap`` is the line in the model that records or replaces one, ``edits`` turns the options
+of a call into replacements, ``patterns`` chooses names. This wing knows names and arrays. It knows no layer.
+"""
+
+from minibiogpt.trace.tap import Edit, Tap, Watch
+from minibiogpt.trace.trace import Trace, mean_and_largest
 
 __all__ = ["Edit", "Tap", "Trace", "Watch", "mean_and_largest"]

@@ -9,7 +9,8 @@ from minibiogpt.backend import Array, Backend
 from minibiogpt.checks import is_whole
 from minibiogpt.config import BioGptConfig
 from minibiogpt.errors import InputError, shown
-from minibiogpt.trace.trace import Edit, Tap, Trace, Watch
+from minibiogpt.trace.tap import Edit, Tap, Watch
+from minibiogpt.trace.trace import Trace
 
 
 def watching(

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable
 
-from minibiogpt.errors import InputError
+from minibiogpt.errors import InputError, nearest
 
 RANGE = re.compile(r"(\d{1,9})\.\.(\d{1,9})")
 BRACES = re.compile(r"\{([^{}]*)\}")
@@ -112,22 +111,3 @@ def _comparable(missed: str, known: list[str]) -> list[str]:
         return list(dict.fromkeys(name.rpartition("/")[2] for name in known))
     step = step if step in steps or not steps else steps[-1]
     return [name for name, its in zip(known, steps, strict=True) if its == step]
-
-
-def nearest(name: str, known: Iterable[str], most: int = 3) -> list[str]:
-    """The names most like ``name``, or ending most like it, the likest first.
-
-    Examples
-    --------
-    >>> nearest("probz", ["layers.0.self_attn.probs", "layers.0.fc1", "logits"])
-    ['layers.0.self_attn.probs']
-    """
-
-    def likeness(a: str, b: str) -> float:
-        return difflib.SequenceMatcher(None, a, b).ratio()
-
-    def both(one: str) -> float:
-        return max(likeness(name, one), likeness(name.rpartition(".")[2], one.rpartition(".")[2]))
-
-    ranked = sorted(((both(one), one) for one in known), key=lambda pair: -pair[0])
-    return [one for ratio, one in ranked[:most] if ratio > 0.6]

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import html
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from minibiogpt.errors import InputError
 
-if TYPE_CHECKING:
-    from minibiogpt.view.stepper import Stepper
+
+class Adjustable(Protocol):
+    """A page of one text and one layer that makes itself again with others; ``Stepper`` is one."""
+
+    layer: int
+    model: Any
+    tokenizer: Any
+
+    def shown_text(self) -> str: ...
+
+    def with_(self, **changes: Any) -> Any: ...
+
+    def _repr_html_(self) -> str: ...
 
 
-def controls(stepper: Stepper) -> Any:
+def controls(stepper: Adjustable) -> Any:
     """An ipywidgets VBox; whatever cannot be shown is said in place of the page.
 
     Raises
@@ -26,7 +37,7 @@ def controls(stepper: Stepper) -> Any:
         raise InputError(must, "none installed", remedy) from None
     last = stepper.model.config.num_hidden_layers - 1
     wide = widgets.Layout(width="100%")
-    shown = stepper._shown_text()
+    shown = stepper.shown_text()
     text = widgets.Text(shown, description="text", continuous_update=False, layout=wide)
     layer = widgets.IntSlider(stepper.layer, 0, last, description="layer", continuous_update=False)
     frame = widgets.HTML(stepper._repr_html_())

@@ -7,14 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from minibiogpt.catalog.descriptions import Step, kind_of_source
 from minibiogpt.catalog.equations import WORDS
-from minibiogpt.catalog.explain import lens_of, lettered, line_of, sizes_of, source_of, vocabulary
-from minibiogpt.catalog.steps import steps
+from minibiogpt.catalog.explain import CallFacts, lens_of, lettered, line_of, sizes_of, source_of, vocabulary
+from minibiogpt.catalog.names import kind_of_source
+from minibiogpt.catalog.steps import Step, steps
 from minibiogpt.config import LAYER_NORM_EPS, BioGptConfig
 from minibiogpt.errors import InputError
 from minibiogpt.tokenizer.bpe import END_OF_WORD
-from minibiogpt.trace import Trace
 from minibiogpt.view.source import code_of
 
 KINDS = {
@@ -66,17 +65,16 @@ def kind_of(step: Step) -> str:
     return KINDS[step.template.removeprefix("layers.{l}").removeprefix(".")]
 
 
-def told_of(step: Step, trace: Trace) -> dict[str, Any]:
+def told_of(step: Step, facts: CallFacts) -> dict[str, Any]:
     """One step for the page: all of it text, but for the letters of its axes."""
-    assert trace.config is not None
-    sizes = sizes_of(trace, step.name)
+    sizes = sizes_of(facts, step.name)
     letters, words = vocabulary(step, sizes)
     hook = lens_of(step)
     names = {"transformers": step.transformers or "no module or output has it", "TransformerLens": hook}
     symbols = [{"symbol": symbol, "text": text, "step": ""} for symbol, text in step.terms.items()]
     for symbol, source in step.where.items():
         array = source if kind_of_source(source) == "array" else ""
-        symbols.append({"symbol": symbol, "text": source_of(source, trace, sizes), "step": array})
+        symbols.append({"symbol": symbol, "text": source_of(source, facts, sizes), "step": array})
     symbols += [{"symbol": word, "text": WORDS[word], "step": ""} for word in words]
     return {
         "name": step.name,
@@ -90,7 +88,7 @@ def told_of(step: Step, trace: Trace) -> dict[str, Any]:
         "letters": letters,
         "note": step.note,
         "names": names,
-        "code": code_of(line_of(step, trace), kind_of(step), trace.config.hidden_act),
+        "code": code_of(line_of(step, facts), kind_of(step), facts.config.hidden_act),
     }
 
 

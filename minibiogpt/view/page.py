@@ -22,7 +22,7 @@ import numpy as np
 
 from minibiogpt.backend import Array, backend_of
 from minibiogpt.errors import InputError
-from minibiogpt.files.reading import write_beside
+from minibiogpt.files.writing import write_beside
 
 STATIC = Path(__file__).parent / "static"
 THEMES = ("auto", "light", "dark")

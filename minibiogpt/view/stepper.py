@@ -10,11 +10,12 @@ import numpy as np
 
 from minibiogpt import BioGptTokenizer
 from minibiogpt.backend import Array
-from minibiogpt.catalog.descriptions import kind_of_source
+from minibiogpt.catalog.names import kind_of_source
 from minibiogpt.errors import CheckpointError, InputError
 from minibiogpt.model.pretrained import Pretrained
 from minibiogpt.trace import Trace
 from minibiogpt.view.colors import PALETTES
+from minibiogpt.view.controls import controls
 from minibiogpt.view.layer import facts_of, labels_of, steps_of_layer, told_of
 from minibiogpt.view.page import MEGABYTE, OnePage, Page, check_size, check_theme, megabytes_of, packed, safe
 
@@ -88,7 +89,7 @@ class Stepper(OnePage):
     @cached_property
     def page(self) -> Page:
         """The page, made when it is first asked for."""
-        T, shown = len(self.ids), self._shown_text()
+        T, shown = len(self.ids), self.shown_text()
         title = f"Layer {self.layer} of BioGPT, step by step"
         body = (
             f'<header><h1>{safe(title)}</h1><p class="text" dir="auto">{safe(shown)}</p>'
@@ -100,8 +101,6 @@ class Stepper(OnePage):
 
     def controls(self) -> Any:
         """The same page below a text box and a slider for the layer, as an ipywidgets VBox."""
-        from minibiogpt.view.controls import controls
-
         return controls(self)
 
     def with_(self, **changes: Any) -> Stepper:
@@ -113,9 +112,10 @@ class Stepper(OnePage):
         return Stepper(self.model, text, **{**same, "max_megabytes": self.max_megabytes, **changes})
 
     def __repr__(self) -> str:
-        return f"<Stepper of layer {self.layer}: {len(self.steps)} steps, {self._shown_text()!r}>"
+        return f"<Stepper of layer {self.layer}: {len(self.steps)} steps, {self.shown_text()!r}>"
 
-    def _shown_text(self) -> str:
+    def shown_text(self) -> str:
+        """The text that was given, or the text of the ids that were."""
         if isinstance(self.text, str):
             return self.text
         return self.tokenizer.decode(self.ids) if self.tokenizer else " ".join(map(str, self.ids))
@@ -124,6 +124,7 @@ class Stepper(OnePage):
         """All that the page's scripts read."""
         vectors, matrices = self._parameters()
         config, backend = self.model.config, self.model.backend
+        called = self.trace.facts()
         facts = facts_of(config, self.layer, self.model.dtype, backend.lowest(self.trace[self.steps[0].name].dtype))
         labels = labels_of(self.ids, self.tokenizer)
         return {
@@ -131,7 +132,7 @@ class Stepper(OnePage):
             "tokens": [{"label": label, "id": i} for label, i in zip(labels, self.ids, strict=True)],
             "padding": self._padding(),
             "headMask": self._head_mask(),
-            "steps": [told_of(step, self.trace) for step in self.steps],
+            "steps": [told_of(step, called) for step in self.steps],
             "arrays": {name: packed(x) for name, x in self.trace.items()},
             "parameters": {name: packed(x) for name, x in {**vectors, **self._kept(matrices)}.items()},
             "masked": f"layers.{self.layer}.self_attn.scores_masked",

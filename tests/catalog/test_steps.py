@@ -21,17 +21,9 @@ from minibiogpt import (
     Trace,
 )
 from minibiogpt.catalog.equations import WORDS
-from minibiogpt.catalog.steps import (
-    GENERATED,
-    Step,
-    axes_of,
-    derived_steps,
-    kind_of_source,
-    step_of,
-    steps,
-    table,
-    template_of,
-)
+from minibiogpt.catalog.names import kind_of_source, template_of
+from minibiogpt.catalog.steps import GENERATED, Step, axes_of, derived_steps, step_of, steps
+from minibiogpt.catalog.table import table
 from minibiogpt.errors import InputError
 from tests.budgets import EQUATION
 from tests.compare import assert_close, drift
@@ -328,7 +320,7 @@ PAGE = (ROOT / "docs" / "trace.md").read_text(encoding="utf-8")
 
 def test_the_page_has_the_table() -> None:
     (shown,) = re.findall(r"<!-- names: .* -->\n(.*)\n<!-- end -->", PAGE, re.S)
-    command = 'python -c "from minibiogpt.catalog.steps import table; print(table())"'
+    command = 'python -c "from minibiogpt.catalog.table import table; print(table())"'
     assert shown == table(), f"the page lags behind: {command}"
     config = BioGptConfig(**CONFIGS["gelu"])
     for head in ("causal", "sequence", "token"):

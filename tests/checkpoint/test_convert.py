@@ -617,7 +617,7 @@ print(peak() - before)
 @pytest.mark.skipif(sys.platform != "linux", reason="resident memory is read as Linux reports it")
 def test_the_weights_are_not_held_in_memory(tmp_path: Path) -> None:
     config = BioGptConfig(**SMALL | {"hidden_size": 512, "num_attention_heads": 8, "num_hidden_layers": 16})
-    from minibiogpt.checkpoint.weights import base_shapes
+    from minibiogpt.catalog.parameters import base_shapes
 
     state = {f"biogpt.{name}": torch.ones(shape) for name, shape in base_shapes(config).items()}
     source = with_tokenizer(tmp_path / "old")

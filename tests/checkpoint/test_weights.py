@@ -11,7 +11,8 @@ import transformers
 from safetensors.numpy import load_file, save_file
 
 from minibiogpt import BioGptConfig, BioGptForCausalLM, BioGptModel, CheckpointError, InputError
-from minibiogpt.checkpoint.weights import causal_lm_shapes, stored_tensors
+from minibiogpt.catalog.parameters import causal_lm_shapes
+from minibiogpt.checkpoint.weights import stored_tensors
 from tests.support.configs import CONFIGS
 
 SIZES = {

@@ -11,8 +11,8 @@ from types import SimpleNamespace
 import pytest
 
 from minibiogpt import BioGptConfig
-from minibiogpt.catalog.descriptions import Step
-from minibiogpt.catalog.steps import derived_steps, steps, template_of
+from minibiogpt.catalog.names import template_of
+from minibiogpt.catalog.steps import Step, derived_steps, steps
 from minibiogpt.golden.kit.probes import probes
 from tests.reference.mistakes import MISTAKES
 from tests.support.pages import DOCS, PAGES, ROOT, text_of

@@ -12,7 +12,8 @@ import torch
 from minibiogpt import BioGptForCausalLM, BioGptTokenizer, CheckpointError, InputError
 from minibiogpt.checkpoint.convert import convert
 from minibiogpt.files.hub import DEMO
-from minibiogpt.files.reading import MOST_LEVELS, MOST_TEXT, read_json, read_text, write_beside
+from minibiogpt.files.reading import MOST_LEVELS, MOST_TEXT, read_json, read_text
+from minibiogpt.files.writing import write_beside
 from tests.checkpoint.test_weights import shard
 
 KINDS = {"pipe": "a pipe or a device", "device": "a pipe or a device", "folder": "a folder", "hole": "found 8589934592"}

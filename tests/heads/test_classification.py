@@ -22,7 +22,7 @@ from minibiogpt import (
     InputError,
     Trace,
 )
-from minibiogpt.model.ops import binary_cross_entropy
+from minibiogpt.heads.losses import binary_cross_entropy
 from tests.budgets import LANE_A, lane_b
 from tests.compare import assert_close, compare_traces
 from tests.reference import build, in_order, save, torch_trace

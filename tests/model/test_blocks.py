@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from minibiogpt import BioGptConfig, BioGptForCausalLM, get_backend
 from minibiogpt.backend import NumpyBackend
-from minibiogpt.backend.base import PAGE
+from minibiogpt.backend.numpy import PAGE
 from minibiogpt.errors import CheckpointError
 from minibiogpt.files.safetensors import read_header
 from minibiogpt.model import ops

@@ -15,7 +15,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from minibiogpt import BioGptConfig
-from minibiogpt.checkpoint.weights import base_shapes
+from minibiogpt.catalog.parameters import base_shapes
 from minibiogpt.files.hub import find_model
 from tests.budgets import SUMMED
 from tests.compare import assert_close

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minibiogpt import InputError
-from minibiogpt.trace.patterns import MOST, Pattern, check_met, expand, nearest, patterns_of
+from minibiogpt.errors import nearest
+from minibiogpt.trace.patterns import MOST, Pattern, check_met, expand, patterns_of
 from tests.support.small import NAMES
 
 NAMED = NAMES["CausalLM"]

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from minibiogpt import BioGptConfig
-from minibiogpt.checkpoint.weights import base_shapes
+from minibiogpt.catalog.parameters import base_shapes
 from minibiogpt.errors import InputError
 from minibiogpt.files.hub import find_model
-from minibiogpt.files.reading import folder_beside
 from minibiogpt.files.safetensors import Outgoing, stored_tensors, write_tensors
+from minibiogpt.files.writing import folder_beside
 
 DEMO = "demo"
 LARGE: dict[str, Any] = {

@@ -1,1 +1,1 @@
-"""Batch: see the files."""
+"""What the commands for many texts share: reading records, running them in batches, and resuming after a stop."""

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from minibiogpt.catalog.aliases import alias_of
-from minibiogpt.errors import InputError, shown
+from minibiogpt.errors import InputError, nearest, shown
 from minibiogpt.files.reading import read_json
 from minibiogpt.golden.format.case import INPUT
-from minibiogpt.trace.patterns import nearest
 
 EXAMPLE = '{"layers.0": "h.0", "layers.0.self_attn.q": {"name": "q0", "axes": "B T H Dh"}}'
 MOST_NEAREST = 12  # unpaired names whose nearest are looked for: likeness is slow to find

@@ -16,8 +16,8 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from minibiogpt.errors import InputError
-from minibiogpt.files.reading import write_beside
 from minibiogpt.files.safetensors import StoredTensor, read_header
+from minibiogpt.files.writing import write_beside
 
 FORMAT, VERSION = "minibiogpt-golden", "1"
 KINDS = ("full", "slim")

@@ -1,1 +1,1 @@
-"""Kit: see the files."""
+"""The conformance kit: tiny models, cases that expose what ordinary inputs hide, tokenizer cases, a README."""

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from minibiogpt.errors import InputError
-from minibiogpt.files.reading import read_json, write_beside
+from minibiogpt.files.reading import read_json
+from minibiogpt.files.writing import write_beside
 from minibiogpt.tokenizer import BioGptTokenizer
 
 SPECIAL = ("<s>", "<pad>", "</s>", "<unk>")

@@ -11,7 +11,8 @@ from typing import Any
 import minibiogpt
 from minibiogpt.checks import whole
 from minibiogpt.errors import InputError
-from minibiogpt.files.reading import folder_beside, sha256
+from minibiogpt.files.reading import sha256
+from minibiogpt.files.writing import folder_beside
 from minibiogpt.golden.format.case import Case
 from minibiogpt.golden.format.manifest import FORMAT, VERSION
 from minibiogpt.golden.format.record import record

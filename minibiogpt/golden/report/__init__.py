@@ -1,1 +1,1 @@
-"""Report: see the files."""
+"""What a check found: as text, as JSON, as a page."""

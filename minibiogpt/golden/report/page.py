@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
-from minibiogpt.files.reading import write_beside
+from minibiogpt.files.writing import write_beside
 from minibiogpt.golden.check.result import AGREES, DIFFERS, Result, Row
 from minibiogpt.golden.report.text import findings, notes_of, place, plain, sentence
 

@@ -1,1 +1,1 @@
-"""Selftest: see the files."""
+"""Correct arrays, damaged in many ways: each damage must be noticed by the check."""

@@ -1,0 +1,33 @@
+"""How the names of arrays are built: ``step.{n}/`` of a generation, ``layers.{l}``, and what a source's name says."""
+
+from __future__ import annotations
+
+import re
+
+STEP = re.compile(r"step\.(\d+)/")
+LAYER = re.compile(r"layers\.(\d+)(?=\.|$)")
+
+
+def template_of(name: str) -> str:
+    """``layers.{l}`` for any layer's number, and no ``step.{n}/`` in front.
+
+    Examples
+    --------
+    >>> template_of("step.3/layers.11.self_attn.q")
+    'layers.{l}.self_attn.q'
+    """
+    name = re.sub(r"^processors\.\d+\..*\.(before|after)$", r"processors.{i}.{rule}.\1", STEP.sub("", name, count=1))
+    return LAYER.sub("layers.{l}", name)
+
+
+def kind_of_source(source: str) -> str:
+    """What a ``where`` points to: "input", "parameter" or "array".
+
+    Examples
+    --------
+    >>> kind_of_source("inputs/input_ids"), kind_of_source("step.1/inputs/labels"), kind_of_source("layers.0.fc1.bias")
+    ('input', 'input', 'parameter')
+    """
+    if "inputs/" in source:
+        return "input"
+    return "parameter" if source.endswith((".weight", ".bias")) else "array"

@@ -1,0 +1,50 @@
+"""WithHead: what the three heads share, the base model below them."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from typing import Any
+
+from minibiogpt.backend import Array, Backend
+from minibiogpt.config import BioGptConfig
+from minibiogpt.model.biogpt import BioGptModel
+from minibiogpt.model.layers import Weights
+from minibiogpt.model.pretrained import Pretrained
+from minibiogpt.trace import Tap, Trace
+from minibiogpt.trace.edits import watching
+
+
+class WithHead(Pretrained):
+    """What the three heads share: the base model below them."""
+
+    def __init__(
+        self,
+        config: BioGptConfig,
+        weights: Weights,
+        backend: str | Backend = "numpy",
+        attn_implementation: str = "auto",
+    ) -> None:
+        self.biogpt = BioGptModel(config, weights, backend, attn_implementation)
+        self.config, self.backend = config, self.biogpt.backend
+        self._make_head(weights)
+
+    @abstractmethod
+    def _make_head(self, weights: Weights) -> None:
+        """Take what belongs to the head from the weights."""
+
+    @property
+    def dtype(self) -> str:
+        return self.biogpt.dtype
+
+    def named_parameters(self) -> Iterator[tuple[str, Array]]:
+        """The base model's, each by its name with ``biogpt.`` in front."""
+        return ((f"biogpt.{name}", x) for name, x in self.biogpt.named_parameters())
+
+    def _watched(self, trace: Trace | None, options: dict[str, Any]) -> tuple[Tap, dict[str, Any]]:
+        """The tap of this call, and the options that are left for the base model."""
+        asked = {name: options.pop(name) for name in ("edits", "ablate", "patch_from") if name in options}
+        return options.pop("tap", None) or watching(self.config, self.backend, trace, **asked), options
+
+    def _returned(self, output: Any, return_dict: bool | None) -> Any:
+        return output if (self.config.return_dict if return_dict is None else return_dict) else output.to_tuple()

@@ -1,0 +1,81 @@
+"""BioGptForTokenClassification: one score a class at each position."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from minibiogpt.backend import Array, unwarned, within_memory
+from minibiogpt.catalog.parameters import token_classification_shapes
+from minibiogpt.heads.base import WithHead
+from minibiogpt.heads.losses import class_labels, cross_entropy
+from minibiogpt.model import inputs
+from minibiogpt.model.layers import Linear, Weights, below
+from minibiogpt.model.outputs import TokenClassifierOutput
+from minibiogpt.trace import Trace
+
+
+class BioGptForTokenClassification(WithHead):
+    """BioGPT as a classifier of tokens (named entities): one score a class at each position.
+
+    Attributes
+    ----------
+    biogpt : the BioGptModel.
+    classifier : the head, a Linear with bias, (labels, D).
+
+    Source: BioGptForTokenClassification in transformers 4.57.
+    """
+
+    head = ("classifier.weight", "classifier.bias")
+
+    def _make_head(self, weights: Weights) -> None:
+        self.classifier = Linear(**below(weights, "classifier"))
+
+    shapes_of = staticmethod(token_classification_shapes)
+
+    @unwarned
+    @within_memory
+    def __call__(
+        self,
+        input_ids: Any = None,
+        attention_mask: Any = None,
+        *,
+        labels: Any = None,
+        return_dict: bool | None = None,
+        trace: Trace | None = None,
+        **options: Any,
+    ) -> Any:
+        """Run the model; every option of BioGptModel is taken, and nothing that is handed over is changed.
+
+        Parameters
+        ----------
+        labels : (B, T) classes, or -100 (ignored); what the attention_mask calls padding is ignored too. The loss is
+            the mean over the labels that count, in nats; NaN when none does, as in PyTorch.
+
+        Returns
+        -------
+        TokenClassifierOutput, or a tuple of its fields that are not None.
+        """
+        options = {"use_cache": False} | options  # no output carries it
+        tap, options = self._watched(trace, options)
+        base = self.biogpt(input_ids, attention_mask, return_dict=True, tap=tap.part(), **options)
+        tap.tell("token", {"labels": self.config.num_labels}, labels=labels)
+        logits = tap("logits", self.classifier(base.last_hidden_state))  # (B, T, labels)
+        loss = None if labels is None else tap("loss", self.backend.asarray(self._loss(logits, labels, attention_mask)))
+        output = TokenClassifierOutput(loss, logits, base.hidden_states, base.attentions)
+        tap.finish()
+        return self._returned(output, return_dict)
+
+    def _loss(self, logits: Array, labels: Any, attention_mask: Any) -> Array:
+        """(B, T, labels) and (B, T) give ()."""
+        B, T, classes = logits.shape
+        labels = class_labels(inputs.as_array("labels", labels, self.backend, "classes"), (B, T), classes, self.backend)
+        if attention_mask is not None:
+            real = self.backend.asarray(attention_mask)[:, -T:] != 0  # (B, T)
+            labels = self.backend.xp.where(real.reshape(-1), labels, -100)
+        return cross_entropy(logits.reshape(-1, classes), labels)
+
+    def named_parameters(self) -> Iterator[tuple[str, Array]]:
+        yield from super().named_parameters()
+        yield "classifier.weight", self.classifier.weight
+        yield "classifier.bias", self.classifier.bias
