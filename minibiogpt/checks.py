@@ -9,12 +9,12 @@ from typing import Any
 from minibiogpt.errors import InputError
 
 
-def is_whole(value: Any) -> bool:
+def is_integer(value: Any) -> bool:
     """Whether it is an integer, Python's or NumPy's; True and False are none."""
     return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
-def is_real(value: Any) -> bool:
+def is_finite_number(value: Any) -> bool:
     """Whether it is a number that a float can hold, and finite."""
     try:
         return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
@@ -22,9 +22,9 @@ def is_real(value: Any) -> bool:
         return False
 
 
-def whole(name: str, value: Any, low: int, high: int | None = None) -> int:
+def checked_integer(name: str, value: Any, low: int, high: int | None = None) -> int:
     """A whole number in [low, high], or an InputError that names it."""
-    if not is_whole(value) or value < low or (high is not None and value > high):
+    if not is_integer(value) or value < low or (high is not None and value > high):
         rule = f"{low} or more" if high is None else f"{low} to {high}"
         raise InputError(f"{name} must be a whole number, {rule}", repr(value), f"correct {name}")
     return int(value)

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from minibiogpt.errors import CheckpointError, InputError, shown
+from minibiogpt.errors import CheckpointError, InputError, short_repr
 from minibiogpt.files.reading import read_json
-from minibiogpt.files.writing import write_beside
+from minibiogpt.files.writing import write_atomically
 
 ACTIVATIONS = ("gelu", "gelu_new", "relu", "selu")
 POSITION_OFFSET = 2  # rows 0 and 1 of the position table come before position 0; pads get row 1
@@ -127,7 +127,7 @@ class BioGptConfig:
             )
         for name in ("pad_token_id", "bos_token_id", "eos_token_id"):
             self._check_token_id(name)
-        self.id2label = settled_labels(self.num_labels, self.id2label)
+        self.id2label = resolve_labels(self.num_labels, self.id2label)
         self.num_labels = len(self.id2label)
         self.label2id = inverted(self.id2label, self.label2id)
         types = ", ".join(PROBLEM_TYPES)
@@ -146,7 +146,7 @@ class BioGptConfig:
         _require(layers <= MOST_LAYERS, "num_hidden_layers", f"be at most {MOST_LAYERS}", layers)
         in_layers = layers * (4 * self.hidden_size + 2 * self.intermediate_size)
         if (self.vocab_size + self.max_position_embeddings + in_layers) * self.hidden_size > MOST_WEIGHTS:
-            found = ", ".join(f"{name} {shown(getattr(self, name))}" for name in _SIZES)
+            found = ", ".join(f"{name} {short_repr(getattr(self, name))}" for name in _SIZES)
             raise InputError(f"the sizes must make at most {MOST_WEIGHTS:,} weights", found, "correct config.json")
 
     @property
@@ -175,7 +175,7 @@ class BioGptConfig:
             )
         kind = values.get("model_type", "biogpt")
         if kind != "biogpt":
-            raise InputError("model_type must be 'biogpt'", shown(kind), "choose a BioGPT checkpoint")
+            raise InputError("model_type must be 'biogpt'", short_repr(kind), "choose a BioGPT checkpoint")
         names = {f.name for f in dataclasses.fields(cls)} - {"extra"}
         known = {key: value for key, value in values.items() if key in names}
         return cls(**known, extra={key: value for key, value in values.items() if key not in names})
@@ -198,7 +198,7 @@ class BioGptConfig:
     def to_dict(self) -> dict[str, Any]:
         """The keys and values of config.json, unknown ones included."""
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in _UNSAID}
-        if self.id2label != settled_labels(0, None):
+        if self.id2label != resolve_labels(0, None):
             fields |= {"id2label": {str(i): name for i, name in self.id2label.items()}, "label2id": self.label2id}
         if self.problem_type is not None:
             fields["problem_type"] = self.problem_type
@@ -223,7 +223,7 @@ class BioGptConfig:
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
         """Write FOLDER/config.json (beside, then renamed)."""
         text = json.dumps(self.to_dict(), indent=2, sort_keys=True) + "\n"  # ASCII: a lone surrogate is no UTF-8
-        write_beside(Path(folder) / "config.json", lambda beside: beside.write_text(text, encoding="utf-8"))
+        write_atomically(Path(folder) / "config.json", lambda beside: beside.write_text(text, encoding="utf-8"))
 
 
 _SIZES = (
@@ -263,14 +263,14 @@ def _is_number(value: object) -> bool:
 
 def _require(holds: bool, name: str, rule: str, value: object) -> None:
     if not holds:
-        raise InputError(f"{name} must {rule}", f"{name} {shown(value)}", f"correct {name}")
+        raise InputError(f"{name} must {rule}", f"{name} {short_repr(value)}", f"correct {name}")
 
 
 def _require_size(name: str, value: object) -> None:
     _require(_is_int(value) and isinstance(value, int) and value >= 1, name, "be a whole number, 1 or more", value)
 
 
-def settled_labels(num_labels: Any, id2label: Any) -> dict[int, str]:
+def resolve_labels(num_labels: Any, id2label: Any) -> dict[int, str]:
     """{0: name, 1: name ...}: the names that were given, or LABEL_0, LABEL_1 ... when there are none.
 
     JSON has no whole numbers for keys: "0" is 0. Names that disagree with ``num_labels`` hold, with a warning.
@@ -282,11 +282,11 @@ def settled_labels(num_labels: Any, id2label: Any) -> dict[int, str]:
         return {i: f"LABEL_{i}" for i in range(num_labels or DEFAULT_LABELS)}
     if not isinstance(id2label, dict) or not all(_whole(key) and isinstance(id2label[key], str) for key in id2label):
         must, remedy = "id2label must map 0, 1, 2 ... to names", 'write {"0": "NAME", ...}'
-        raise InputError(must, shown(id2label), remedy)
+        raise InputError(must, short_repr(id2label), remedy)
     names = {int(key): name for key, name in id2label.items()}
     if sorted(names) != list(range(len(names))):
         must = f"id2label must name the classes 0 to {len(names) - 1}"
-        raise InputError(must, f"the keys {shown(sorted(names))}", "number the classes from 0")
+        raise InputError(must, f"the keys {short_repr(sorted(names))}", "number the classes from 0")
     if num_labels not in (0, len(names)):
         warnings.warn(f"num_labels is {num_labels}, but id2label has {len(names)} names: these hold", stacklevel=4)
     if len(set(names.values())) < len(names):

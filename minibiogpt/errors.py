@@ -31,12 +31,12 @@ class InputError(ValueError):
         return type(self), (self.must, self.found, self.remedy)
 
 
-def shown(value: object) -> str:
+def short_repr(value: object) -> str:
     """``repr(value)``, cut where it is long or deep: what a file holds may be as large as the file.
 
     Examples
     --------
-    >>> shown([1, "a"]), len(shown("a" * 9999))
+    >>> short_repr([1, "a"]), len(short_repr("a" * 9999))
     ("[1, 'a']", 200)
     """
     try:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from minibiogpt.backend import Array, unwarned
-from minibiogpt.checks import is_whole
+from minibiogpt.backend import Array, ignore_overflow
+from minibiogpt.checks import is_integer
 from minibiogpt.config import LAYER_NORM_EPS
 from minibiogpt.errors import InputError
 from minibiogpt.model import inputs
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from minibiogpt.heads import BioGptForCausalLM
 
 
-@unwarned
+@ignore_overflow
 def logit_lens(model: BioGptForCausalLM, trace: Mapping[str, Array], position: int | None = -1) -> dict[str, Array]:
     """What the model would predict if it stopped after each layer: E LN(x), LN being the final norm.
 
@@ -61,7 +61,7 @@ def logit_lens(model: BioGptForCausalLM, trace: Mapping[str, Array], position: i
     return {name: model.output_projection(model.biogpt.layer_norm(x)) for name, x in stream.items()}
 
 
-@unwarned
+@ignore_overflow
 def head_out(model: Any, trace: Mapping[str, Array], layer: int) -> Array:
     """What each head of a layer writes into the residual stream: z_h W_h^T, (B, T, H, D).
 
@@ -93,13 +93,13 @@ def head_out(model: Any, trace: Mapping[str, Array], layer: int) -> Array:
     True
     """
     L = model.config.num_hidden_layers
-    if not is_whole(layer) or not 0 <= layer < L:
+    if not is_integer(layer) or not 0 <= layer < L:
         raise InputError(f"layer must be a whole number in [0, {L})", repr(layer), "choose one of the layers")
     name = f"layers.{layer}.self_attn.context"
     return _parted(model, layer, _taken(model, trace, [name])[name])
 
 
-@unwarned
+@ignore_overflow
 def logit_attribution(
     model: BioGptForCausalLM, trace: Mapping[str, Array], token: Any, position: int = -1, against: Any = None
 ) -> dict[str, Array]:
@@ -251,7 +251,7 @@ def _told(sizes: Mapping[str, int]) -> str:
 def _place(position: Any, x: Array) -> int:
     """The position, which must be one of x's (B, T, D)."""
     T = x.shape[1]
-    if not is_whole(position) or not -T <= position < T:
+    if not is_integer(position) or not -T <= position < T:
         raise InputError(f"position must be a whole number in [{-T}, {T})", repr(position), "-1 is the last")
     return int(position)
 
@@ -273,7 +273,7 @@ def _read_by(model: Any, token: Any, against: Any, B: int) -> Array:
 
     def row(name: str, ids: Any) -> Array:
         ids = int(ids) if getattr(ids, "shape", None) == () and ids.dtype.kind in "iu" else ids
-        ids = inputs.as_integers(name, [ids] * B if is_whole(ids) else ids, model.backend, 0, weight.shape[0], "(B)")
+        ids = inputs.as_integers(name, [ids] * B if is_integer(ids) else ids, model.backend, 0, weight.shape[0], "(B)")
         if ids.shape != (B,):
             raise InputError(f"{name} must be one id, or one for each of {B} rows", f"shape {ids.shape}", "give one id")
         return weight[ids]

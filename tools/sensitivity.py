@@ -26,7 +26,7 @@ import numpy as np
 import torch
 import transformers
 
-from minibiogpt.files.writing import write_beside
+from minibiogpt.files.writing import write_atomically
 from tests.reference.kits import PRECISIONS, KitCase, Pair, Verdict, cases_of, pair_of
 from tests.reference.mistakes import MISTAKES
 from tests.reference.ways import ways
@@ -220,7 +220,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.markdown:
         command = "python tools/sensitivity.py KIT" + " --variations" * bool(options.variations)
         text = page(cases, pairs, alarms, command)
-        write_beside(options.markdown, lambda beside: beside.write_text(text, encoding="utf-8"))
+        write_atomically(options.markdown, lambda beside: beside.write_text(text, encoding="utf-8"))
     return 1 if problems else 0
 
 

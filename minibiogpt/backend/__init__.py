@@ -4,7 +4,7 @@
 is the only wing that imports CuPy. It knows nothing of BioGPT.
 """
 
-from minibiogpt.backend.base import HALVES, Array, Backend, unwarned, within_memory
+from minibiogpt.backend.base import HALVES, Array, Backend, ignore_overflow, report_full_memory
 from minibiogpt.backend.registry import NumpyBackend, backend_of, get_backend, register_backend
 
 __all__ = [
@@ -14,7 +14,7 @@ __all__ = [
     "NumpyBackend",
     "backend_of",
     "get_backend",
+    "ignore_overflow",
     "register_backend",
-    "unwarned",
-    "within_memory",
+    "report_full_memory",
 ]

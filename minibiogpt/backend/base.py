@@ -23,7 +23,7 @@ HALVES = ("float16", "bfloat16")  # too narrow for sums and exponentials: these 
 Array = Any  # a numpy.ndarray or a cupy.ndarray; the two share no base class
 Method = TypeVar("Method", bound=Callable[..., Any])
 # Numbers beyond their dtype become infinite, and then NaN, without a word: so they do on a device, and in PyTorch.
-unwarned = np.errstate(over="ignore", invalid="ignore")
+ignore_overflow = np.errstate(over="ignore", invalid="ignore")
 
 
 class Backend(ABC):
@@ -35,7 +35,7 @@ class Backend(ABC):
     xp : the array module itself.
     array_type : the type of its arrays.
     float_dtypes : the compute dtypes it offers, by name.
-    at_once : how many numbers should go through a chain of steps together.
+    block_elements : how many numbers should go through a chain of steps together.
     tile : how many queries and how many keys blocked attention looks at together.
     """
 
@@ -43,7 +43,7 @@ class Backend(ABC):
     xp: ModuleType | Any
     array_type: type
     float_dtypes: tuple[str, ...]
-    at_once: int = sys.maxsize
+    block_elements: int = sys.maxsize
     tile: tuple[int, int] = (128, 1024)
 
     def asarray(self, x: Any, dtype: Any = None) -> Array:
@@ -66,7 +66,7 @@ class Backend(ABC):
         """An array to be filled."""
         return self.xp.empty(shape, dtype=dtype)
 
-    def in_one_piece(self, x: Array) -> Array:
+    def contiguous(self, x: Array) -> Array:
         """x with its numbers in the order of its axes: a copy, unless they are."""
         if x.flags.c_contiguous:
             return x
@@ -74,17 +74,17 @@ class Backend(ABC):
         y[...] = x
         return y
 
-    def by_rows(self, function: Callable[[Array], Array], x: Array) -> Array:
-        """``function(x)``, for one that treats each row of the last axis by itself: ``at_once`` numbers at a time."""
-        if x.size <= self.at_once or x.ndim < 2:
+    def map_rows(self, function: Callable[[Array], Array], x: Array) -> Array:
+        """``function(x)``, where each row of the last axis is independent: ``block_elements`` numbers at a time."""
+        if x.size <= self.block_elements or x.ndim < 2:
             return function(x)
-        rows, step = x.reshape(-1, x.shape[-1]), max(1, self.at_once // x.shape[-1])
+        rows, step = x.reshape(-1, x.shape[-1]), max(1, self.block_elements // x.shape[-1])
         y = self.empty(rows.shape, rows.dtype)
         for start in range(0, len(rows), step):
             y[start : start + step] = function(rows[start : start + step])
         return y.reshape(x.shape)
 
-    def rooms(self, shapes: Mapping[str, tuple[int, ...]], dtype: str) -> Iterator[tuple[str, np.ndarray]]:
+    def allocate(self, shapes: Mapping[str, tuple[int, ...]], dtype: str) -> Iterator[tuple[str, np.ndarray]]:
         """An array in the computer's memory for each name, to be filled. Here one by one, as each moves on."""
         for name, shape in shapes.items():
             yield name, np.empty(shape, dtype)
@@ -116,11 +116,11 @@ class Backend(ABC):
         """A kernel that does in one launch what the equation called ``name`` does, if there is one for these arrays."""
         return None
 
-    def can_record(self, rows: int, capacity: int, head_size: int, dtype: str) -> bool:
-        """Whether a decoding step of so many rows, over a cache of this capacity, is worth a call of ``record``."""
+    def can_capture(self, rows: int, capacity: int, head_size: int, dtype: str) -> bool:
+        """Whether a decoding step of so many rows, over a cache of this capacity, is worth a call of ``capture``."""
         return False
 
-    def record(self, step: Callable[[], None]) -> Callable[[], None] | None:
+    def capture(self, step: Callable[[], None]) -> Callable[[], None] | None:
         """Run ``step`` once, and return what runs it again, on the same memory, without its launches being made anew.
 
         ``step`` must work on arrays alone: whatever it reads, writes, and decides by is on the device. Its arrays are
@@ -182,7 +182,7 @@ _MAKING = RLock()  # a backend makes arrays of its own while it is made
 _OF_TYPE: dict[type, Backend | None] = {}  # of every type of array met so far: it is asked for several times a step
 
 
-def within_memory(method: Method) -> Method:
+def report_full_memory(method: Method) -> Method:
     """A method of something that has a backend, whose device may run out of memory on the way."""
 
     @wraps(method)

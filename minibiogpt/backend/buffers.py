@@ -42,7 +42,7 @@ def count_of_a_free_block() -> int | None:
     return free if used == free + 1 and references(blocks) == free else None
 
 
-class LeftMemory:
+class BufferPool:
     """Blocks of memory, each lent to one array at a time.
 
     Every array that looks at a block, and every view of it, holds a reference to it; when only ours are left, it is
@@ -50,7 +50,7 @@ class LeftMemory:
 
     Examples
     --------
-    >>> memory = LeftMemory()
+    >>> memory = BufferPool()
     >>> a = memory.empty((1000, 1000), "float32")
     >>> place, row = a.ctypes.data, a[5]
     >>> del a  # its row still looks at the memory

@@ -45,7 +45,7 @@ class CupyBackend(Backend):
     """
 
     name = "cupy"
-    at_once = 1 << 25  # scores of blocked attention that live together: 64 MB in float16
+    block_elements = 1 << 25  # scores of blocked attention that live together: 64 MB in float16
     tile = (1024, 1024)  # a launch takes longer than small tiles are worth
 
     def __init__(self) -> None:
@@ -57,8 +57,8 @@ class CupyBackend(Backend):
         self.float_dtypes = ("float32", "float64", *halves)
         self.kernels, self.use_kernels, self.use_graphs = Kernels(cupy, self.lowest), True, True
         self.products = HeadProducts(cupy, library)
-        self.places: list[Place] = []
-        self.spare: list[Place] = []  # of the places, those whose recording is gone
+        self.pools: list[GraphPool] = []
+        self.spare: list[GraphPool] = []  # of the pools, those whose recording is gone
         self.tf32 = os.environ.get("CUPY_TF32", "0") not in ("", "0")
         self._try()
 
@@ -116,7 +116,7 @@ class CupyBackend(Backend):
     ) -> Array:
         return self.products(a, b, transposed=transposed, scale=scale, out=out, tf32=self.tf32)
 
-    def in_one_piece(self, x: Array) -> Array:
+    def contiguous(self, x: Array) -> Array:
         """x as it lies: kernels and cuBLAS take it so, and a copy is a launch."""
         return x
 
@@ -124,40 +124,40 @@ class CupyBackend(Backend):
         """A multiple of 64, so that the memory of one text's cache fits that of the next."""
         return -(-positions // 64) * 64
 
-    def can_record(self, rows: int, capacity: int, head_size: int, dtype: str) -> bool:
+    def can_capture(self, rows: int, capacity: int, head_size: int, dtype: str) -> bool:
         """What would be cuBLAS's work cannot be recorded: CuPy does not let it."""
         fits = self.kernels.fits(capacity, head_size, self.dtype(dtype))
         return self.use_kernels and self.use_graphs and rows <= self.kernels.few_rows and fits
 
-    def record(self, step: Callable[[], None]) -> Callable[[], None] | None:
+    def capture(self, step: Callable[[], None]) -> Callable[[], None] | None:
         """As a CUDA graph. It keeps the memory that its arrays pass through for itself, as long as it lives.
 
         CuPy records no call of cuBLAS, so the step must be made of kernels.
         """
         try:
-            place = self.spare.pop()
+            pool = self.spare.pop()
         except IndexError:  # asked for so, and not before, for the sake of threads
-            place = self._new_place()
+            pool = self._new_pool()
         self.synchronize()
         try:
-            with self.xp.cuda.using_allocator(place.pool.malloc), place.stream:
+            with self.xp.cuda.using_allocator(pool.pool.malloc), pool.stream:
                 self._once(step)  # compiles what is not compiled, and leaves in the pool all the memory a step takes
-                place.stream.synchronize()
-                graph = place.recorded(step)
+                pool.stream.synchronize()
+                graph = pool.recorded(step)
         except BaseException as error:
-            self.spare.append(place)
-            if not isinstance(error, NotRecorded):
+            self.spare.append(pool)
+            if not isinstance(error, CaptureError):
                 raise
             warnings.warn(f"steps are launched kernel by kernel, as no graph can be recorded: {error}", stacklevel=2)
             return None
-        recording = Recording(graph, self.xp.cuda.get_current_stream)
-        finalize(recording, self.spare.append, place).atexit = False
+        recording = CapturedStep(graph, self.xp.cuda.get_current_stream)
+        finalize(recording, self.spare.append, pool).atexit = False
         return recording
 
-    def _new_place(self) -> Place:
-        place = Place(self.xp.cuda.MemoryPool(), self.xp.cuda.Stream(non_blocking=True))
-        self.places.append(place)
-        return place
+    def _new_pool(self) -> GraphPool:
+        pool = GraphPool(self.xp.cuda.MemoryPool(), self.xp.cuda.Stream(non_blocking=True))
+        self.pools.append(pool)
+        return pool
 
     def _once(self, step: Callable[[], None]) -> None:
         """Run a step; once more if memory was wanting that the other pool only keeps."""
@@ -189,11 +189,11 @@ class CupyBackend(Backend):
         self.xp.cuda.get_current_stream().synchronize()
 
     def reserved(self) -> int:
-        pools = [self.xp.get_default_memory_pool(), *(place.pool for place in self.places)]
+        pools = [self.xp.get_default_memory_pool(), *(pool.pool for pool in self.pools)]
         return sum(pool.total_bytes() for pool in pools)
 
     def release(self) -> None:
-        for pool in (self.xp.get_default_memory_pool(), *(place.pool for place in self.spare)):
+        for pool in (self.xp.get_default_memory_pool(), *(pool.pool for pool in self.spare)):
             pool.free_all_blocks()
 
     def facts(self) -> dict[str, Any]:
@@ -210,11 +210,11 @@ class CupyBackend(Backend):
         }
 
 
-class NotRecorded(Exception):
+class CaptureError(Exception):
     """A step that does what no graph can hold."""
 
 
-class Place:
+class GraphPool:
     """A stream that records, and a pool for the memory that recorded arrays pass through: nobody else may have it."""
 
     def __init__(self, pool: Any, stream: Any) -> None:
@@ -225,7 +225,7 @@ class Place:
 
         Raises
         ------
-        NotRecorded
+        CaptureError
             If it calls cuBLAS, asks the device for a number, or whatever else a graph cannot hold.
         """
         self.stream.begin_capture()
@@ -234,14 +234,14 @@ class Place:
         except Exception as error:
             with suppress(Exception):  # the recording is invalid, which is known; the stream can be used again
                 self.stream.end_capture()
-            raise NotRecorded(error) from error
+            raise CaptureError(error) from error
         try:
             return self.stream.end_capture()
         except Exception as error:
-            raise NotRecorded(error) from error
+            raise CaptureError(error) from error
 
 
-class Recording:
+class CapturedStep:
     """A recorded step. Calling it launches the whole of it, on the same arrays, which are the caller's to keep."""
 
     def __init__(self, graph: Any, stream: Callable[[], Any]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from minibiogpt.backend.base import Array, Backend
-from minibiogpt.backend.buffers import LeftMemory
+from minibiogpt.backend.buffers import BufferPool
 from minibiogpt.backend.erf import erf as numpy_erf
 
 PAGE = 1 << 21  # bytes of a large page
@@ -20,12 +20,13 @@ class NumpyBackend(Backend):
 
     name, xp, array_type = "numpy", np, np.ndarray
     float_dtypes = ("float32", "float64")
-    at_once = 1 << 16  # a few arrays of so many float32 stay in a core's cache from one step to the next
+    block_elements = 1 << 16  # a few arrays of so many float32 stay in a core's cache from one step to the next
     few_rows = 7
-    share = 1 << 19  # numbers of a weight that stay in the caches of two cores; fewer, and OpenBLAS leaves them to one
+    # Numbers of a weight that stay in the caches of two cores. With fewer, OpenBLAS uses one core.
+    cache_block = 1 << 19
 
     def __init__(self) -> None:
-        self._memory = LeftMemory()
+        self._memory = BufferPool()
 
     def to_numpy(self, x: Array) -> np.ndarray:
         return x
@@ -37,7 +38,7 @@ class NumpyBackend(Backend):
     def erf(self, x: Array) -> Array:
         return numpy_erf(x)
 
-    def rooms(self, shapes: Mapping[str, tuple[int, ...]], dtype: str) -> Iterator[tuple[str, np.ndarray]]:
+    def allocate(self, shapes: Mapping[str, tuple[int, ...]], dtype: str) -> Iterator[tuple[str, np.ndarray]]:
         """All in one block of memory, from the start of a large page on: decoding waits for weights to be read, and
         large pages are read faster."""
         sizes = [math.prod(shape) for shape in shapes.values()]
@@ -54,7 +55,7 @@ class NumpyBackend(Backend):
         """
         (M, _), (out, width) = rows.shape, weight.shape
         y = self.empty((M, out), rows.dtype)
-        step = max(1, self.share // width)
+        step = max(1, self.cache_block // width)
         whole = out - out % step
         if 2 <= M <= self.few_rows and whole and weight.flags.c_contiguous:
             parts = weight[:whole].reshape(-1, 1, step, width) @ rows[:, :, None]  # share by share, in each row by row

@@ -70,7 +70,7 @@ def alias_of(name: str) -> Alias | None:
     return replace(alias, name=prefix + alias.name) if alias and alias.name else alias
 
 
-def known_as(name: str) -> str:
+def resolve_alias(name: str) -> str:
     """Our name for one of another tool's, if it is one; any other name as it is.
 
     Raises

@@ -11,10 +11,10 @@ from functools import cache
 from pathlib import Path
 
 from minibiogpt.catalog import parameters
-from minibiogpt.catalog.aliases import known_as
+from minibiogpt.catalog.aliases import resolve_alias
 from minibiogpt.catalog.equations import WORDS
 from minibiogpt.catalog.names import STEP, kind_of_source
-from minibiogpt.catalog.steps import GENERATED, Step, axes_of, step_of
+from minibiogpt.catalog.steps import GENERATION_ARRAYS, Step, axes_of, step_of
 from minibiogpt.config import BioGptConfig
 
 PACKAGE = Path(__file__).parents[1]
@@ -37,7 +37,7 @@ PLACES = {
     "causal": ("heads/causal_lm.py", "BioGptForCausalLM"),
     "sequence": ("heads/sequence_classification.py", "BioGptForSequenceClassification"),
     "token": ("heads/token_classification.py", "BioGptForTokenClassification"),
-    "generate": ("generation/state.py", "Feed"),
+    "generate": ("generation/state.py", "DecodingState"),
 }
 """Where a head's own arrays are named: the file and the class."""
 
@@ -60,7 +60,7 @@ class CallFacts:
     dtypes: Mapping[str, str]
 
 
-def explained(facts: CallFacts, name: str) -> str:
+def explain(facts: CallFacts, name: str) -> str:
     """The text of ``Trace.explain``, with the sizes of that call.
 
     Parameters
@@ -73,7 +73,7 @@ def explained(facts: CallFacts, name: str) -> str:
     InputError
         If nothing has that name.
     """
-    step = step_of(known_as(name), facts.config, facts.head, facts.inputs)
+    step = step_of(resolve_alias(name), facts.config, facts.head, facts.inputs)
     sizes = sizes_of(facts, step.name)
     rows = [("shape", _shape(step, facts, sizes)), ("equation", step.equation or "what the options say")]
     rows += [(f"  {symbol}", text) for symbol, text in step.terms.items()]
@@ -109,7 +109,7 @@ def line_of(step: Step, facts: CallFacts) -> str:
 
 def _generated(name: str) -> bool:
     plain = STEP.sub("", name, count=1)
-    return plain.startswith("processors.") or plain in GENERATED
+    return plain.startswith("processors.") or plain in GENERATION_ARRAYS
 
 
 def _own_name(step: Step) -> str:
@@ -130,9 +130,9 @@ def _places(step: Step, facts: CallFacts) -> list[tuple[str, str]]:
         return [PLACES[facts.head]]
     if template.startswith("processors."):
         return [("generation/processors.py", "apply")]
-    if template in GENERATED:
+    if template in GENERATION_ARRAYS:
         beams = any(name.endswith("/origins") for name in facts.shapes)
-        return [("generation/beam.py", "beam_search") if beams else ("generation/state.py", "Feed")]
+        return [("generation/beam.py", "beam_search") if beams else ("generation/state.py", "DecodingState")]
     return [("model/biogpt.py", "BioGptModel")]
 
 

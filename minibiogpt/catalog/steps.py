@@ -85,7 +85,7 @@ class Step:
         return template.replace("{l}", layer[1]) if layer else template
 
     @property
-    def made_of(self) -> list[str]:
+    def sources(self) -> list[str]:
         """The names of the arrays of the call that this one is made of."""
         return [source for source in self.where.values() if kind_of_source(source) == "array"]
 
@@ -96,7 +96,7 @@ def steps(config: BioGptConfig, head: str = "causal", given: Mapping[str, str] =
     Parameters
     ----------
     head : "base", "causal", "sequence", "token", the name of an architecture, or "generate" (a step of it, without
-        what the options decide: see GENERATED).
+        what the options decide: see GENERATION_ARRAYS).
     given : {input: dtype} of the call. Which there are decides between equations, and whether there is a loss; the
         dtype matters for the labels of a sequence classifier alone. "past_key_values" is there when the cache holds
         positions already.
@@ -106,7 +106,7 @@ def steps(config: BioGptConfig, head: str = "causal", given: Mapping[str, str] =
     >>> found = {step.name: step for step in steps(BioGptConfig(num_hidden_layers=2))}
     >>> len(found), found["layers.1.fc1"].equation, found["layers.1.fc1"].where["W"]
     (44, 'x @ W.T + b', 'layers.1.fc1.weight')
-    >>> found["layers.1.self_attn_layer_norm"].made_of
+    >>> found["layers.1.self_attn_layer_norm"].sources
     ['layers.0']
     """
     layers = [
@@ -141,8 +141,8 @@ def step_of(name: str, config: BioGptConfig, head: str = "causal", given: Mappin
         given.pop("past_key_values", None)
     known = {step.name: step for step in [*steps(config, head, given), *derived_steps(config)]}
     plain = name[len(prefix) :]
-    if _head(head) == "generate" and template_of(plain) in GENERATED:
-        return replace(GENERATED[template_of(plain)], name=name)
+    if _head(head) == "generate" and template_of(plain) in GENERATION_ARRAYS:
+        return replace(GENERATION_ARRAYS[template_of(plain)], name=name)
     if plain not in known:
         must, near = "a name must be one of a trace of this model", ", ".join(nearest(plain, known))
         raise InputError(must, repr(name[:80]), f"nearest: {near or 'none'}; see docs/trace.md for all names")
@@ -167,7 +167,7 @@ def axes_of(name: str, head: str = "causal") -> str:
 @cache
 def _axes(head: str) -> dict[str, str]:
     one_layer = steps(BioGptConfig(num_hidden_layers=1), head, IDS | {"labels": "int64"})
-    return {step.template: step.axes for step in [*one_layer, HEAD_OUT, *GENERATED.values()]}
+    return {step.template: step.axes for step in [*one_layer, HEAD_OUT, *GENERATION_ARRAYS.values()]}
 
 
 def _step(name: str) -> tuple[str, int | None]:
@@ -289,7 +289,7 @@ HEAD_OUT = Step(
     {"x": "layers.{l}.self_attn.context", "W": "layers.{l}.self_attn.out_proj.weight"},
     derived=True,
 )
-GENERATED = {
+GENERATION_ARRAYS = {
     name: Step(name, axes, "", {})
     for name, axes in {
         "processors.{i}.{rule}.before": "B V",

@@ -29,8 +29,16 @@ from minibiogpt.config import BioGptConfig
 from minibiogpt.errors import CheckpointError, InputError
 from minibiogpt.files.hub import SMALL
 from minibiogpt.files.reading import MOST_TEXT, check_regular, sha256
-from minibiogpt.files.safetensors import FLOATS, Outgoing, StoredTensor, recast, stored_tensors, widened, write_tensors
-from minibiogpt.files.writing import folder_beside
+from minibiogpt.files.safetensors import (
+    FLOATS,
+    StoredTensor,
+    TensorToWrite,
+    convert_dtype,
+    stored_tensors,
+    widened,
+    write_tensors,
+)
+from minibiogpt.files.writing import atomic_folder
 from minibiogpt.tokenizer import BioGptTokenizer
 
 DTYPES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16", "float64": "F64"}
@@ -81,7 +89,7 @@ def convert(
     """
     if dtype is not None and dtype not in DTYPES:
         raise InputError(f"dtype must be one of {', '.join(DTYPES)}", repr(dtype), "choose one of these")
-    with folder_beside(Path(target)) as part:
+    with atomic_folder(Path(target)) as part:
         original = read_original(Path(source))
         values, assumed = config_values(original)
         config = BioGptConfig.from_dict(values)
@@ -149,18 +157,18 @@ def _full_name(name: str) -> str:
     return name if name in HEADS else f"biogpt.{name}"
 
 
-def _outgoing(name: str, tensor: PickledTensor, dtype: str | None) -> Outgoing:
+def _outgoing(name: str, tensor: PickledTensor, dtype: str | None) -> TensorToWrite:
     code = DTYPES[dtype] if dtype else tensor.dtype
 
     def blocks() -> Iterator[np.ndarray]:
         for raw in tensor.blocks():
-            written = recast(raw, tensor.dtype, code)
+            written = convert_dtype(raw, tensor.dtype, code)
             if not all(np.isfinite(widened(x, kind)).all() for x, kind in ((raw, tensor.dtype), (written, code))):
                 must = f"every weight must be a finite number in {NAMES[code]}"
                 raise CheckpointError(must, f"NaN or infinity in {name}", "fetch the file again, or keep its dtype")
             yield written
 
-    return Outgoing(code, tensor.shape, blocks)
+    return TensorToWrite(code, tensor.shape, blocks)
 
 
 def _write_config(part: Path, values: dict[str, Any], codes: list[str]) -> None:
@@ -197,7 +205,7 @@ def _write_tokenizer(
         BioGptTokenizer.from_pretrained(part)
 
 
-def _load_back(part: Path, outgoing: Mapping[str, Outgoing]) -> None:
+def _load_back(part: Path, outgoing: Mapping[str, TensorToWrite]) -> None:
     """What a reader will see must be what was meant, and belong to the config."""
     stored = stored_tensors(part)
     seen = {name: (tensor.dtype, tensor.shape) for name, tensor in stored.items()}

@@ -18,7 +18,7 @@ from minibiogpt.config import BioGptConfig
 from minibiogpt.errors import CheckpointError, InputError
 from minibiogpt.files.hub import find_model
 from minibiogpt.files.safetensors import FLOATS, StoredTensor, stored_tensors
-from minibiogpt.files.writing import write_beside
+from minibiogpt.files.writing import write_atomically
 
 BLOCK = 1 << 22  # numbers looked at in one go, so that no check doubles the memory
 
@@ -118,7 +118,7 @@ def _read(
     folder: Path, tensors: dict[str, StoredTensor], shapes: Shapes, backend: Backend, dtype: str
 ) -> dict[str, Array]:
     weights, spoilt = {}, []
-    for name, host in backend.rooms(shapes, dtype):
+    for name, host in backend.allocate(shapes, dtype):
         tensors[name].read_into(host)
         if not _finite(host):
             spoilt.append(name)
@@ -169,5 +169,5 @@ def save_weights(
     extra = {"architectures": [architecture], "dtype": dtypes[0]}
     kept = {key: value for key, value in config.extra.items() if key != "torch_dtype"}
     target = Path(folder) / "model.safetensors"
-    write_beside(target, lambda beside: save_file(host, beside, metadata={"format": "pt"}))
+    write_atomically(target, lambda beside: save_file(host, beside, metadata={"format": "pt"}))
     dataclasses.replace(config, extra=kept | extra).save_pretrained(folder)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
-from minibiogpt.checks import whole
+from minibiogpt.checks import checked_integer
 from minibiogpt.cli.batch.loop import Job, add_output, work
 from minibiogpt.cli.batch.records import add_input
 from minibiogpt.cli.options import add_model
@@ -52,7 +52,7 @@ def run(options: argparse.Namespace) -> None:
 
     model = BioGptModel.from_pretrained(job.folder, backend=options.backend, dtype=options.dtype)
     if options.layer is not None:
-        whole("--layer", options.layer, 0, model.config.num_hidden_layers)
+        checked_integer("--layer", options.layer, 0, model.config.num_hidden_layers)
     D = model.config.hidden_size
     with job.output(part=True, pooling=options.pooling, layer=options.layer) as output:
         for chunk in work(job, output.done, lambda rows: _vectors(model, rows, options)):

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from minibiogpt.checks import whole
+from minibiogpt.checks import checked_integer
 from minibiogpt.cli.options import add_json, add_model, print_json, texts_of
 from minibiogpt.errors import InputError
 from minibiogpt.files.reading import read_text
@@ -105,7 +105,7 @@ def _texts(options: argparse.Namespace) -> list[str]:
 
 def _check(texts: list[str], options: argparse.Namespace) -> None:
     """What can be said before anything is loaded."""
-    whole("--batch-size", options.batch_size, 1)
+    checked_integer("--batch-size", options.batch_size, 1)
     if not texts:
         raise InputError("there must be a text to continue", f"none in {options.file}", "write one a line")
     for text in texts:

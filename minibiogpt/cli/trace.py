@@ -29,12 +29,10 @@ def run(options: argparse.Namespace) -> None:
     """Run the model once, and print what it made."""
     if options.explain is not None and options.json:
         raise InputError("the output must be an explanation or JSON", "--explain and --json", "leave one out")
-    from minibiogpt.catalog.explain import explained
+    from minibiogpt.catalog.explain import explain
 
     trace = _traced(options, _given(options))
-    told = (
-        None if options.explain is None else explained(trace.facts(), options.explain)
-    )  # an unknown name saves nothing
+    told = None if options.explain is None else explain(trace.facts(), options.explain)  # an unknown name saves nothing
     if options.save is not None:
         trace.save(options.save)
     if told is not None:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
-from minibiogpt.errors import CheckpointError, InputError, shown
+from minibiogpt.errors import CheckpointError, InputError, short_repr
 from minibiogpt.files.safetensors import stored_tensors
 from minibiogpt.files.writing import is_new_folder
 
@@ -106,12 +106,12 @@ def _is_folder(path: Path) -> bool:
     try:
         return path.is_dir()
     except OSError as error:  # its name is too long, or a folder above it is locked
-        found = f"{shown(str(path))}: {error.strerror}"
+        found = f"{short_repr(str(path))}: {error.strerror}"
         raise InputError("a model's folder must be one that can be looked into", found, "check the path") from None
 
 
 def _require_new(target: Path) -> None:
-    found = shown(str(target))
+    found = short_repr(str(target))
     try:
         if is_new_folder(target):
             return

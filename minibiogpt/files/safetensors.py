@@ -92,12 +92,12 @@ def widened(raw: np.ndarray, dtype: str) -> np.ndarray:
     return wide.view(np.float32)
 
 
-def recast(raw: np.ndarray, dtype: str, wanted: str) -> np.ndarray:
+def convert_dtype(raw: np.ndarray, dtype: str, wanted: str) -> np.ndarray:
     """Raw numbers of one dtype as those of another, rounded to the nearest, of two equally near ones to the even one.
 
     Examples
     --------
-    >>> bits = recast(np.float32([1, 1 + 2**-8, 1 + 3 * 2**-8]), "F32", "BF16")
+    >>> bits = convert_dtype(np.float32([1, 1 + 2**-8, 1 + 3 * 2**-8]), "F32", "BF16")
     >>> widened(bits, "BF16").tolist()
     [1.0, 1.0, 1.015625]
     """
@@ -169,7 +169,7 @@ def read_header(path: Path) -> tuple[dict[str, str], dict[str, StoredTensor]]:
 
 
 @dataclass(frozen=True)
-class Outgoing:
+class TensorToWrite:
     """A tensor to be written: the dtype's name in the file, the shape, and its raw numbers, block by block."""
 
     dtype: str
@@ -177,7 +177,7 @@ class Outgoing:
     blocks: Callable[[], Iterable[np.ndarray]]
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Outgoing]) -> None:
+def write_tensors(path: Path, tensors: Mapping[str, TensorToWrite]) -> None:
     """Write a safetensors file of which no more than one block is in memory.
 
     The wider dtypes come first, so that every number lies at a multiple of its size.

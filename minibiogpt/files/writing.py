@@ -25,7 +25,7 @@ def is_new_folder(path: Path) -> bool:
     return path.is_dir() and not path.samefile(".") and not any(path.iterdir())
 
 
-def write_beside(path: Path, write: Callable[[Path], Any]) -> None:
+def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
     """Let ``write`` fill a new file beside ``path``, then rename it: readers see the old file or the whole new one.
 
     Raises
@@ -55,7 +55,7 @@ def write_beside(path: Path, write: Callable[[Path], Any]) -> None:
 
 
 @contextmanager
-def folder_beside(target: Path) -> Iterator[Path]:
+def atomic_folder(target: Path) -> Iterator[Path]:
     """A new folder beside ``target`` to be filled; left without an error it is renamed, otherwise it is removed.
 
     Raises

@@ -15,7 +15,7 @@ from minibiogpt.backend import Array, backend_of
 from minibiogpt.generation.config import listed_ids
 from minibiogpt.generation.outputs import GenerateOutput
 from minibiogpt.generation.processors import apply
-from minibiogpt.generation.state import Feed, Task
+from minibiogpt.generation.state import DecodingState, GenerationRequest
 from minibiogpt.generation.stopping import any_of
 from minibiogpt.model.ops import log_softmax, top_k
 
@@ -64,14 +64,14 @@ class Beams:
     first : (B, 2) what each row's prompt adds to the score, and to the length that divides it.
     """
 
-    def __init__(self, task: Task, first: Array) -> None:
-        self.xp = backend_of(task.prompt).xp
-        B, T = task.prompt.shape
-        self.config, self.first, self.length = task.config, first, T
-        self.K, self.T, self.longest = task.config.num_beams, T, T + task.new
-        ids = self.xp.full((B, self.K, self.longest), task.pad, dtype="int64")
-        ids[:, :, :T] = task.prompt[:, None]
-        origins = self.xp.full((B, self.K, task.new), -1, dtype="int64")
+    def __init__(self, request: GenerationRequest, first: Array) -> None:
+        self.xp = backend_of(request.prompt).xp
+        B, T = request.prompt.shape
+        self.config, self.first, self.length = request.config, first, T
+        self.K, self.T, self.longest = request.config.num_beams, T, T + request.new
+        ids = self.xp.full((B, self.K, self.longest), request.pad, dtype="int64")
+        ids[:, :, :T] = request.prompt[:, None]
+        origins = self.xp.full((B, self.K, request.new), -1, dtype="int64")
         ended = self.xp.zeros((B, self.K), dtype=bool)
         none = self.xp.full((B, self.K), DEAD, dtype=first.dtype)
         scores = none.copy()
@@ -153,46 +153,48 @@ class Beams:
         return ids, self.done.scores[:, :n].reshape(-1), origins[:, :new]
 
 
-def beam_search(feed: Feed, task: Task) -> GenerateOutput:
+def beam_search(state: DecodingState, request: GenerationRequest) -> GenerateOutput:
     """The best hypotheses of each row; (B, T) gives (B num_return_sequences, T + new) at most."""
-    config = task.config
-    B, K = task.prompt.shape[0], config.num_beams
+    config = request.config
+    B, K = request.prompt.shape[0], config.num_beams
     wanted = max(2, 1 + len(listed_ids(config.eos_token_id))) * K
-    logits = feed.logits(task.prompt)
-    beams = Beams(task, _of_the_prompt(feed, task, logits.dtype))
-    logits = feed.repeated(logits, K)
+    logits = state.logits(request.prompt)
+    beams = Beams(request, _of_the_prompt(state, request, logits.dtype))
+    logits = state.repeated(logits, K)
     while True:
-        task.note_logits(logits)
+        request.record_logits(logits)
         rows = beams.rows(beams.running)
-        log_p = task.note_scores(apply(task.processors, rows, log_softmax(logits), feed.step))
+        log_p = request.record_scores(apply(request.processors, rows, log_softmax(logits), state.step))
         total = (log_p.reshape(B, K, -1) + beams.running.scores[:, :, None]).reshape(B, -1)
         C = min(wanted, total.shape[1])
-        places = task.draw.several(total, C) if config.do_sample else top_k(total, C)[1]
+        places = request.draw.several(total, C) if config.do_sample else top_k(total, C)[1]
         candidates = beams.candidates(total, places)
-        hits = any_of(task.stops, candidates.ids.reshape(B * C, -1)[:, : beams.length + 1], task.scores)
+        hits = any_of(request.stops, candidates.ids.reshape(B * C, -1)[:, : beams.length + 1], request.scores)
         hits = (hits | (beams.length + 1 == beams.longest)).reshape(B, C)
         origins = beams.step(candidates, hits)
-        feed.step.note("origins", origins)
-        feed.step.note("tokens", beams.rows(beams.running)[:, -1])
+        state.step.note("origins", origins)
+        state.step.note("tokens", beams.rows(beams.running)[:, -1])
         if beams.finished(hits):
             break
-        feed.exchange(origins)
-        logits = feed.logits(beams.rows(beams.running))
+        state.exchange(origins)
+        logits = state.logits(beams.rows(beams.running))
     ids, scores, origins = beams.returned()
-    return GenerateOutput(ids, scores if config.output_scores else None, task.scores, task.logits, origins, feed.cache)
+    return GenerateOutput(
+        ids, scores if config.output_scores else None, request.scores, request.logits, origins, state.cache
+    )
 
 
-def _of_the_prompt(feed: Feed, task: Task, dtype: Any) -> Array:
+def _of_the_prompt(state: DecodingState, request: GenerationRequest, dtype: Any) -> Array:
     """(B, 2) what each row's prompt adds to score and length: nothing; in fairseq, all but its first real token."""
-    xp = backend_of(task.prompt).xp
-    B, T = task.prompt.shape
+    xp = backend_of(request.prompt).xp
+    B, T = request.prompt.shape
     first = xp.zeros((B, 2), dtype=dtype)
-    if task.config.scoring == "transformers":
+    if request.config.scoring == "transformers":
         return first
     for t in range(T - 1):
-        log_p = log_softmax(feed.head(feed.hidden[:, t]))  # (B, V)
-        told = xp.take_along_axis(log_p, task.prompt[:, t + 1 : t + 2], axis=-1)[:, 0]  # (B)
-        real = xp.ones((B,), dtype=bool) if task.mask is None else task.mask[:, t]
+        log_p = log_softmax(state.head(state.hidden[:, t]))  # (B, V)
+        told = xp.take_along_axis(log_p, request.prompt[:, t + 1 : t + 2], axis=-1)[:, 0]  # (B)
+        real = xp.ones((B,), dtype=bool) if request.mask is None else request.mask[:, t]
         first[:, 0] += xp.where(real, told, 0.0).astype(dtype)
         first[:, 1] += real.astype(dtype)
     return first

@@ -15,13 +15,13 @@ from minibiogpt.generation.protocols import LanguageModel
 from minibiogpt.model.attention import AttentionMask
 from minibiogpt.model.cache import KVCache
 from minibiogpt.model.inputs import positions_of
-from minibiogpt.model.layers import Context
+from minibiogpt.model.layers import ForwardContext
 from minibiogpt.trace import Tap
 
 WORTH = 4  # steps still to come: recording costs about two
 
 
-class RecordedStep:
+class CapturedDecodingStep:
     """The model on one more id for each row.
 
     Parameters
@@ -50,7 +50,7 @@ class RecordedStep:
         """(B, 1) ids to logits (B, V), float32 for halves."""
         self.ids[...] = ids
         if not self.begun:
-            self.begun, self.run = True, self.model.backend.record(self.step)
+            self.begun, self.run = True, self.model.backend.capture(self.step)
         elif self.run is not None:
             self.run()
         else:
@@ -61,7 +61,7 @@ class RecordedStep:
         """Everything between the ids and the logits; nothing here may wait for the device, or ask it."""
         base = self.model.biogpt
         visible = (self.columns <= self.place) & self.real
-        context = Context(AttentionMask(visible, padded=True, blind_rows=False), self.cache, blocked=True)
+        context = ForwardContext(AttentionMask(visible, padded=True, blind_rows=False), self.cache, blocked=True)
         hidden = base.forward(base.embed_tokens(self.ids), self.positions, context, None, Tap())
         self.logits[...] = self.model.output_projection(hidden[:, -1])
         self.place += 1

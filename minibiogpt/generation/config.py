@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from minibiogpt.checks import is_real, is_whole
+from minibiogpt.checks import is_finite_number, is_integer
 from minibiogpt.config import BioGptConfig
-from minibiogpt.errors import CheckpointError, InputError, shown
+from minibiogpt.errors import CheckpointError, InputError, short_repr
 from minibiogpt.files.reading import read_json
-from minibiogpt.files.writing import write_beside
+from minibiogpt.files.writing import write_atomically
 
 Rule = tuple[Callable[[Any], bool], str]  # whether a value can be, and what it must be, in words
 TEMPERATURES = (1e-6, 1e6)  # beyond these, logits in float32 may overflow, or all become equal
@@ -137,7 +137,7 @@ class GenerationConfig:
         """Write what is not the default to FOLDER/generation_config.json (beside, then renamed)."""
         said = self.extra | self._said()
         text = json.dumps(said, indent=2, sort_keys=True, default=lambda number: number.item()) + "\n"  # NumPy's
-        write_beside(Path(folder) / GENERATION_CONFIG, lambda beside: beside.write_text(text, encoding="utf-8"))
+        write_atomically(Path(folder) / GENERATION_CONFIG, lambda beside: beside.write_text(text, encoding="utf-8"))
 
     def _said(self) -> dict[str, Any]:
         default = GenerationConfig()
@@ -183,7 +183,7 @@ class GenerationConfig:
         for name, (holds, rule) in _RULES.items():
             value = getattr(self, name)
             if not holds(value) and (self.do_sample or name not in _SAMPLING or name in said):
-                raise InputError(f"{name} must be {rule}", shown(value), f"correct {name}")
+                raise InputError(f"{name} must be {rule}", short_repr(value), f"correct {name}")
 
     def warn_of_what_is_passed_over(self) -> None:
         """Options of transformers that would change the result and are not here."""
@@ -203,7 +203,7 @@ def listed_ids(ids: Any) -> tuple[int, ...]:
 
 
 def _at_least(least: int) -> Rule:
-    return lambda value: is_whole(value) and value >= least, f"a whole number, {least} or more"
+    return lambda value: is_integer(value) and value >= least, f"a whole number, {least} or more"
 
 
 def _or_none(rule: Rule) -> Rule:
@@ -212,7 +212,7 @@ def _or_none(rule: Rule) -> Rule:
 
 def _between(low: float, high: float, brackets: str) -> Rule:
     def holds(value: Any) -> bool:
-        if not is_real(value):
+        if not is_finite_number(value):
             return False
         return (value > low or (value == low and brackets[0] == "[")) and (
             value < high or (value == high and brackets[1] == "]")
@@ -229,7 +229,7 @@ def _one_of(*values: Any) -> Rule:
 
 
 def _is_ids(value: Any) -> bool:
-    return isinstance(value, list | tuple) and all(is_whole(i) and i >= 0 for i in value)
+    return isinstance(value, list | tuple) and all(is_integer(i) and i >= 0 for i in value)
 
 
 def _is_bias(value: Any) -> bool:
@@ -237,7 +237,7 @@ def _is_bias(value: Any) -> bool:
         return False
     pairs: list[Any] = list(value.items()) if isinstance(value, dict) else value
     whole = all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs)
-    return whole and all(_is_ids(ids) and len(ids) > 0 and (is_real(b) or b == -math.inf) for ids, b in pairs)
+    return whole and all(_is_ids(ids) and len(ids) > 0 and (is_finite_number(b) or b == -math.inf) for ids, b in pairs)
 
 
 def _is_words(value: Any) -> bool:
@@ -251,10 +251,10 @@ def _is_texts(value: Any) -> bool:
 
 def _is_decay(value: Any) -> bool:
     pair = isinstance(value, list | tuple) and len(value) == 2
-    return pair and is_whole(value[0]) and is_real(value[1]) and value[1] > 0
+    return pair and is_integer(value[0]) and is_finite_number(value[1]) and value[1] > 0
 
 
-_ID: Rule = (lambda value: is_whole(value) and value >= 0, "an id")
+_ID: Rule = (lambda value: is_integer(value) and value >= 0, "an id")
 _IDS: Rule = (lambda value: _ID[0](value) or _is_ids(value), "an id or a list of ids")
 _STOPS: Rule = (_is_texts, "a text or a list of texts, none of them empty")
 _FLAG = _one_of(False, True)
@@ -266,7 +266,7 @@ _RULES: dict[str, Rule] = {
     "min_new_tokens": _or_none(_at_least(0)),
     "num_beams": _at_least(1),
     "num_return_sequences": _at_least(1),
-    "length_penalty": (is_real, "a finite number"),
+    "length_penalty": (is_finite_number, "a finite number"),
     "early_stopping": _one_of(False, True, "never"),
     "scoring": _one_of("transformers", "fairseq"),
     "temperature": _or_none(_between(_LEAST_TEMPERATURE, _MOST_TEMPERATURE, "[]")),
@@ -276,7 +276,7 @@ _RULES: dict[str, Rule] = {
     "typical_p": _or_none(_between(0, 1, "(]")),
     "epsilon_cutoff": _or_none(_between(0, 1, "[)")),
     "eta_cutoff": _or_none(_between(0, 1, "[)")),
-    "repetition_penalty": _or_none((lambda value: is_real(value) and value > 0, "a finite number above 0")),
+    "repetition_penalty": _or_none((lambda value: is_finite_number(value) and value > 0, "a finite number above 0")),
     "no_repeat_ngram_size": _or_none(_at_least(0)),
     "bad_words_ids": _or_none((_is_words, "a list of lists of one or more ids")),
     "sequence_bias": _or_none((_is_bias, "a list of pairs of ids and a number, [[[5, 7], -1.5], ...]")),

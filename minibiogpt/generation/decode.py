@@ -12,16 +12,16 @@ from minibiogpt.generation.beam import beam_search
 from minibiogpt.generation.config import GenerationConfig, listed_ids
 from minibiogpt.generation.outputs import GenerateOutput
 from minibiogpt.generation.processors import LogitsProcessor, apply
-from minibiogpt.generation.prompt import check_against_model, check_numbers, prompt_mask, room
+from minibiogpt.generation.prompt import check_against_model, check_numbers, new_tokens_that_fit, prompt_mask
 from minibiogpt.generation.protocols import LanguageModel, Streamer
-from minibiogpt.generation.random_draws import Draw
+from minibiogpt.generation.random_draws import RandomDraws
 from minibiogpt.generation.rules import logits_processors
-from minibiogpt.generation.state import Feed, Task
+from minibiogpt.generation.state import DecodingState, GenerationRequest
 from minibiogpt.generation.stopping import EndToken, StoppingCriterion, StopStrings, any_of
 from minibiogpt.model import inputs
 from minibiogpt.tokenizer import BioGptTokenizer
 from minibiogpt.trace import Edit, Trace
-from minibiogpt.trace.edits import watching
+from minibiogpt.trace.edits import make_tap
 
 LONG_RUN = 50  # new tokens from which a progress bar is worth its line
 
@@ -83,7 +83,7 @@ def generate(
     check_against_model(config, model.config.vocab_size)
     ends = listed_ids(config.eos_token_id)
     mask = prompt_mask(attention_mask, prompt, config.pad_token_id, ends)
-    new = room(model.config.max_position_embeddings, mask, prompt.shape[1], config)
+    new = new_tokens_that_fit(model.config.max_position_embeddings, mask, prompt.shape[1], config)
     check_numbers(config, options, prompt, new, model.config.vocab_size, streamer)
     stops: list[StoppingCriterion] = [EndToken(ends)] if ends else []
     stops += [StopStrings(config.stop_strings, tokenizer, prompt)] if config.stop_strings is not None else []
@@ -92,11 +92,11 @@ def generate(
     rules = logits_processors(config, prompt.shape[1], new, prefix_allowed_tokens_fn, own_rules)
     bar = _progress_bar(progress, new, streamer)
     stops += _functions("stopping_criteria", stopping_criteria)
-    task = Task(prompt, mask, config, rules, stops, new, pad, Draw(seed), streamer, bar)
-    tap = watching(model.config, model.backend, trace, edits, ablate)
-    feed = Feed(model, task, tap)
+    request = GenerationRequest(prompt, mask, config, rules, stops, new, pad, RandomDraws(seed), streamer, bar)
+    tap = make_tap(model.config, model.backend, trace, edits, ablate)
+    state = DecodingState(model, request, tap)
     try:
-        output = beam_search(feed, task) if config.num_beams > 1 else one_by_one(feed, task)
+        output = beam_search(state, request) if config.num_beams > 1 else greedy_or_sample(state, request)
     finally:
         bar.close()
     tap.finish()
@@ -131,33 +131,33 @@ def _prompt(model: LanguageModel, input_ids: Any, bos: int | None) -> Array:
     return inputs.as_integers("input_ids", input_ids, model.backend, 0, model.config.vocab_size)
 
 
-def one_by_one(feed: Feed, task: Task) -> GenerateOutput:
+def greedy_or_sample(state: DecodingState, request: GenerationRequest) -> GenerateOutput:
     """Greedy decoding, or sampling: at each step a token is chosen for good."""
-    backend = backend_of(task.prompt)
-    xp, config = backend.xp, task.config
-    length = task.prompt.shape[1]
-    prompt = xp.repeat(task.prompt, config.num_return_sequences, axis=0)
-    ids = xp.full((prompt.shape[0], length + task.new), task.pad, dtype="int64")
+    backend = backend_of(request.prompt)
+    xp, config = backend.xp, request.config
+    length = request.prompt.shape[1]
+    prompt = xp.repeat(request.prompt, config.num_return_sequences, axis=0)
+    ids = xp.full((prompt.shape[0], length + request.new), request.pad, dtype="int64")
     ids[:, :length] = prompt
     ended = xp.zeros((ids.shape[0],), dtype=bool)
-    logits = feed.repeated(feed.logits(task.prompt), config.num_return_sequences)
-    task.tell(prompt)
+    logits = state.repeated(state.logits(request.prompt), config.num_return_sequences)
+    request.stream(prompt)
     try:
         while True:
-            task.note_logits(logits)
-            scores = task.note_scores(apply(task.processors, ids[:, :length], logits, feed.step))
-            tokens = task.draw.one(scores) if config.do_sample else xp.argmax(scores, axis=-1)
-            ids[:, length] = feed.chosen(xp.where(ended, task.pad, tokens))
+            request.record_logits(logits)
+            scores = request.record_scores(apply(request.processors, ids[:, :length], logits, state.step))
+            tokens = request.draw.one(scores) if config.do_sample else xp.argmax(scores, axis=-1)
+            ids[:, length] = state.chosen(xp.where(ended, request.pad, tokens))
             length += 1
-            task.tell(ids[:, length - 1 : length])
-            ended = ended | any_of(task.stops, ids[:, :length], task.scores)
+            request.stream(ids[:, length - 1 : length])
+            ended = ended | any_of(request.stops, ids[:, :length], request.scores)
             if length == ids.shape[1] or bool(ended.all()):
                 break
-            logits = feed.logits(ids[:, :length])
+            logits = state.logits(ids[:, :length])
     finally:
-        if task.streamer:
-            task.streamer.end()
-    return GenerateOutput(ids[:, :length], None, task.scores, task.logits, None, feed.cache)
+        if request.streamer:
+            request.streamer.end()
+    return GenerateOutput(ids[:, :length], None, request.scores, request.logits, None, state.cache)
 
 
 def _progress_bar(progress: bool | None, new: int, streamer: Streamer | None) -> Any:

@@ -9,11 +9,11 @@ from minibiogpt.backend import Array, backend_of
 from minibiogpt.errors import InputError
 from minibiogpt.model.cache import KVCache
 from minibiogpt.model.ops import log_softmax
-from minibiogpt.model.outputs import Fields
+from minibiogpt.model.outputs import ModelOutput
 
 
 @dataclass
-class GenerateOutput(Fields):
+class GenerateOutput(ModelOutput):
     """With ``return_dict_in_generate=True``.
 
     Attributes

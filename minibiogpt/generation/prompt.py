@@ -78,8 +78,8 @@ def prompt_mask(attention_mask: Any, prompt: Array, pad: int | None, ends: Seque
     return mask
 
 
-def room(N: int, mask: Array | None, T: int, config: GenerationConfig) -> int:
-    """How many new tokens; the last is never fed, so N real positions give room for one more token."""
+def new_tokens_that_fit(N: int, mask: Array | None, T: int, config: GenerationConfig) -> int:
+    """How many new tokens; the last is never fed, so N real positions give new_tokens_that_fit for one more token."""
     max_new_tokens, max_length = config.max_new_tokens, config.max_length
     real = T if mask is None else int(mask.sum(axis=1).max())
     fits = N - real + 1

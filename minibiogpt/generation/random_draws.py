@@ -7,16 +7,16 @@ from typing import Any
 import numpy as np
 
 from minibiogpt.backend import Array, backend_of
-from minibiogpt.checks import is_whole
+from minibiogpt.checks import is_integer
 from minibiogpt.errors import InputError
 from minibiogpt.model.ops import softmax, top_k
 
 
-class Draw:
+class RandomDraws:
     """Draws tokens from softmax(logits)."""
 
     def __init__(self, seed: Any) -> None:
-        if seed is not None and not (is_whole(seed) and seed >= 0):
+        if seed is not None and not (is_integer(seed) and seed >= 0):
             raise InputError("seed must be None or a whole number, 0 or more", repr(seed), "choose another seed")
         self.rng = np.random.default_rng(seed)
 

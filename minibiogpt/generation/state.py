@@ -1,4 +1,4 @@
-"""What both ways of decoding share: the task, and the model that is fed with ids."""
+"""What both ways of decoding share: the request, and the model that is fed with ids."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 
 from minibiogpt.backend import Array, backend_of
 from minibiogpt.errors import InputError
-from minibiogpt.generation.captured import WORTH, RecordedStep
+from minibiogpt.generation.captured import WORTH, CapturedDecodingStep
 from minibiogpt.generation.config import GenerationConfig
 from minibiogpt.generation.processors import LogitsProcessor
 from minibiogpt.generation.protocols import LanguageModel, Streamer
-from minibiogpt.generation.random_draws import Draw
+from minibiogpt.generation.random_draws import RandomDraws
 from minibiogpt.generation.stopping import StoppingCriterion
 from minibiogpt.model import inputs
 from minibiogpt.model.cache import KVCache
@@ -21,7 +21,7 @@ from minibiogpt.trace import Tap
 
 
 @dataclass
-class Task:
+class GenerationRequest:
     """One call of generate: what is asked for, settled and checked, and what it has to report.
 
     Attributes
@@ -38,44 +38,44 @@ class Task:
     stops: Sequence[StoppingCriterion]
     new: int
     pad: int
-    draw: Draw
+    draw: RandomDraws
     streamer: Streamer | None
     bar: Any
     scores: tuple[Array, ...] | None = field(default=None, init=False)
     logits: tuple[Array, ...] | None = field(default=None, init=False)
 
-    def note_logits(self, logits: Array) -> None:
+    def record_logits(self, logits: Array) -> None:
         """One step more: its logits, a copy that no rule can change."""
         if self.config.output_logits:
             self.logits = (*(self.logits or ()), logits.copy())
         self.bar.update()
 
-    def note_scores(self, scores: Array) -> Array:
+    def record_scores(self, scores: Array) -> Array:
         """What the rules made of them, which is handed back."""
         if self.config.output_scores:
             self.scores = (*(self.scores or ()), scores)
         return scores
 
-    def tell(self, ids: Array) -> None:
+    def stream(self, ids: Array) -> None:
         """Let the streamer know the first row's newest ids."""
         if self.streamer:
             self.streamer.put(backend_of(ids).to_numpy(ids[0]).tolist())
 
 
-class Feed:
+class DecodingState:
     """A model that is fed with growing rows of ids; it remembers how far it has read."""
 
-    def __init__(self, model: LanguageModel, task: Task, tap: Tap) -> None:
-        xp, longest = model.backend.xp, task.prompt.shape[1] + task.new
-        B, T = task.prompt.shape
-        self.model, self.use_cache, self.mask = model, task.config.use_cache, None
+    def __init__(self, model: LanguageModel, request: GenerationRequest, tap: Tap) -> None:
+        xp, longest = model.backend.xp, request.prompt.shape[1] + request.new
+        B, T = request.prompt.shape
+        self.model, self.use_cache, self.mask = model, request.config.use_cache, None
         self.tap, self.steps, self.prompt_length = tap, 0, T
-        if task.mask is not None:
+        if request.mask is not None:
             self.mask = xp.ones((B, longest), dtype="int64")
-            self.mask[:, :T] = task.mask
+            self.mask[:, :T] = request.mask
         self.longest = longest
         self.cache = KVCache.empty(model.config, B, longest, model.backend, model.dtype) if self.use_cache else None
-        self.recorded: RecordedStep | None = None
+        self.recorded: CapturedDecodingStep | None = None
 
     def logits(self, ids: Array) -> Array:
         """(rows, S) to the logits after the last position, (rows, V): only there is the head asked.
@@ -104,27 +104,27 @@ class Feed:
             tap=self.step,
         )
         self.cache, self.hidden = output.past_key_values, output.last_hidden_state
-        self.step.tell("generate")
+        self.step.describe_call("generate")
         return self.step("logits", self.head(self.hidden[:, -1]))  # (B, V)
 
     def _can_record(self, ids: Array) -> bool:
-        """Whether this step is one of many alike: one id a row, nobody watching."""
+        """Whether this step is one of many alike: one id a row, no recorder."""
         cache = self.cache
         if cache is None or not cache.seq_length:  # the prompt, be it one id: its rows may become several each
             return False
-        if self.tap.watch is not None or ids.shape[1] != cache.seq_length + 1:
+        if self.tap.recorder is not None or ids.shape[1] != cache.seq_length + 1:
             return False
         if self.recorded is not None:
             return True
         model = self.model.biogpt
-        here = model.backend.can_record(ids.shape[0], cache.capacity, model.config.head_size, model.dtype)
+        here = model.backend.can_capture(ids.shape[0], cache.capacity, model.config.head_size, model.dtype)
         return here and model.attn_implementation != "eager" and self.longest - cache.seq_length > WORTH
 
     def _again(self, ids: Array) -> Array:
         """The same step as before on one more id a row."""
         assert self.cache is not None
         if self.recorded is None:
-            self.recorded = RecordedStep(self.model, self.cache, self.mask)
+            self.recorded = CapturedDecodingStep(self.model, self.cache, self.mask)
         logits = self.recorded(ids[:, -1:])
         self.cache = self.cache.extended(1)
         return logits

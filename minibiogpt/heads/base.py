@@ -1,4 +1,4 @@
-"""WithHead: what the three heads share, the base model below them."""
+"""ModelWithHead: what the three heads share, the base model below them."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from minibiogpt.model.biogpt import BioGptModel
 from minibiogpt.model.layers import Weights
 from minibiogpt.model.pretrained import Pretrained
 from minibiogpt.trace import Tap, Trace
-from minibiogpt.trace.edits import watching
+from minibiogpt.trace.edits import make_tap
 
 
-class WithHead(Pretrained):
+class ModelWithHead(Pretrained):
     """What the three heads share: the base model below them."""
 
     def __init__(
@@ -44,7 +44,7 @@ class WithHead(Pretrained):
     def _watched(self, trace: Trace | None, options: dict[str, Any]) -> tuple[Tap, dict[str, Any]]:
         """The tap of this call, and the options that are left for the base model."""
         asked = {name: options.pop(name) for name in ("edits", "ablate", "patch_from") if name in options}
-        return options.pop("tap", None) or watching(self.config, self.backend, trace, **asked), options
+        return options.pop("tap", None) or make_tap(self.config, self.backend, trace, **asked), options
 
     def _returned(self, output: Any, return_dict: bool | None) -> Any:
         return output if (self.config.return_dict if return_dict is None else return_dict) else output.to_tuple()

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from typing import Any, Self
 
 from minibiogpt import generation
-from minibiogpt.backend import Array, unwarned, within_memory
+from minibiogpt.backend import Array, ignore_overflow, report_full_memory
 from minibiogpt.catalog.parameters import causal_lm_shapes
 from minibiogpt.files.hub import find_model
 from minibiogpt.generation import GenerationConfig
 from minibiogpt.heads import scoring
-from minibiogpt.heads.base import WithHead
+from minibiogpt.heads.base import ModelWithHead
 from minibiogpt.heads.losses import class_labels, cross_entropy
 from minibiogpt.model import inputs
 from minibiogpt.model.layers import Linear, Weights
@@ -20,7 +20,7 @@ from minibiogpt.model.outputs import CausalLMOutput
 from minibiogpt.trace import Trace
 
 
-class BioGptForCausalLM(WithHead):
+class BioGptForCausalLM(ModelWithHead):
     """BioGPT as a language model: logits of the next token at each position, their loss, and text generation.
 
     Attributes
@@ -39,8 +39,8 @@ class BioGptForCausalLM(WithHead):
 
     shapes_of = staticmethod(causal_lm_shapes)
 
-    @unwarned
-    @within_memory
+    @ignore_overflow
+    @report_full_memory
     def __call__(
         self,
         input_ids: Any = None,
@@ -64,7 +64,7 @@ class BioGptForCausalLM(WithHead):
         """
         tap, options = self._watched(trace, options)
         base = self.biogpt(input_ids, attention_mask, return_dict=True, tap=tap.part(), **options)
-        tap.tell("causal", labels=labels)
+        tap.describe_call("causal", labels=labels)
         logits = tap("logits", self.output_projection(base.last_hidden_state))  # (B, T, V)
         loss = None if labels is None else tap("loss", self.backend.asarray(self._loss(logits, labels)))
         output = CausalLMOutput(loss, logits, base.past_key_values, base.hidden_states, base.attentions)
@@ -91,8 +91,8 @@ class BioGptForCausalLM(WithHead):
         super().save_pretrained(folder)
         self.generation_config.save_pretrained(folder)
 
-    @unwarned
-    @within_memory
+    @ignore_overflow
+    @report_full_memory
     def generate(self, input_ids: Any = None, **options: Any) -> Any:
         """Continue each row of ``input_ids``; see ``minibiogpt.generation.generate`` for the options."""
         return generation.generate(self, input_ids, **options)
@@ -101,7 +101,7 @@ class BioGptForCausalLM(WithHead):
         """What each new token scored when it was chosen; see ``minibiogpt.generation.transition_scores``."""
         return generation.transition_scores(sequences, scores, *given, **options)
 
-    @within_memory
+    @report_full_memory
     def score(self, input_ids: Any, attention_mask: Any = None, **options: Any) -> scoring.Scores:
         """ln p of each token given those before it; see ``minibiogpt.heads.scoring.score`` for the options."""
         return scoring.score(self, input_ids, attention_mask, **options)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from minibiogpt.backend import Array, unwarned, within_memory
+from minibiogpt.backend import Array, ignore_overflow, report_full_memory
 from minibiogpt.catalog.parameters import sequence_classification_shapes
 from minibiogpt.errors import InputError
-from minibiogpt.heads.base import WithHead
+from minibiogpt.heads.base import ModelWithHead
 from minibiogpt.heads.losses import (
     binary_cross_entropy,
     class_labels,
@@ -22,7 +22,7 @@ from minibiogpt.model.outputs import SequenceClassifierOutput
 from minibiogpt.trace import Trace
 
 
-class BioGptForSequenceClassification(WithHead):
+class BioGptForSequenceClassification(ModelWithHead):
     """BioGPT as a classifier of whole texts: one score a class, read at the last real token.
 
     Attributes
@@ -41,8 +41,8 @@ class BioGptForSequenceClassification(WithHead):
 
     shapes_of = staticmethod(sequence_classification_shapes)
 
-    @unwarned
-    @within_memory
+    @ignore_overflow
+    @report_full_memory
     def __call__(
         self,
         input_ids: Any = None,
@@ -69,7 +69,7 @@ class BioGptForSequenceClassification(WithHead):
         """
         tap, options = self._watched(trace, options)
         base = self.biogpt(input_ids, attention_mask, return_dict=True, tap=tap.part(), **options)
-        tap.tell("sequence", {"labels": self.config.num_labels}, labels=labels)
+        tap.describe_call("sequence", {"labels": self.config.num_labels}, labels=labels)
         scores = tap("score", self.score(base.last_hidden_state))  # (B, T, labels)
         rows = self.backend.xp.arange(scores.shape[0])  # (B)
         logits = tap("logits", scores[rows, self._last_real(input_ids, attention_mask, scores)])

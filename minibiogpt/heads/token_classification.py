@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from minibiogpt.backend import Array, unwarned, within_memory
+from minibiogpt.backend import Array, ignore_overflow, report_full_memory
 from minibiogpt.catalog.parameters import token_classification_shapes
-from minibiogpt.heads.base import WithHead
+from minibiogpt.heads.base import ModelWithHead
 from minibiogpt.heads.losses import class_labels, cross_entropy
 from minibiogpt.model import inputs
 from minibiogpt.model.layers import Linear, Weights, below
@@ -15,7 +15,7 @@ from minibiogpt.model.outputs import TokenClassifierOutput
 from minibiogpt.trace import Trace
 
 
-class BioGptForTokenClassification(WithHead):
+class BioGptForTokenClassification(ModelWithHead):
     """BioGPT as a classifier of tokens (named entities): one score a class at each position.
 
     Attributes
@@ -33,8 +33,8 @@ class BioGptForTokenClassification(WithHead):
 
     shapes_of = staticmethod(token_classification_shapes)
 
-    @unwarned
-    @within_memory
+    @ignore_overflow
+    @report_full_memory
     def __call__(
         self,
         input_ids: Any = None,
@@ -59,7 +59,7 @@ class BioGptForTokenClassification(WithHead):
         options = {"use_cache": False} | options  # no output carries it
         tap, options = self._watched(trace, options)
         base = self.biogpt(input_ids, attention_mask, return_dict=True, tap=tap.part(), **options)
-        tap.tell("token", {"labels": self.config.num_labels}, labels=labels)
+        tap.describe_call("token", {"labels": self.config.num_labels}, labels=labels)
         logits = tap("logits", self.classifier(base.last_hidden_state))  # (B, T, labels)
         loss = None if labels is None else tap("loss", self.backend.asarray(self._loss(logits, labels, attention_mask)))
         output = TokenClassifierOutput(loss, logits, base.hidden_states, base.attentions)

@@ -53,7 +53,7 @@ def split_heads(x: Array, heads: int) -> Array:
     """
     B, T, D = x.shape
     x = x.reshape(B, T, heads, D // heads)  # (B, T, H, Dh)
-    return backend_of(x).in_one_piece(x.transpose(0, 2, 1, 3))
+    return backend_of(x).contiguous(x.transpose(0, 2, 1, 3))
 
 
 def merge_heads(x: Array) -> Array:
@@ -123,7 +123,7 @@ def _attend_by_tiles(
     mixed = backend.empty((B, T, H, Dh), q.dtype)  # (B, T, H, Dh)
     mixed = mixed.transpose(0, 2, 1, 3)  # (B, H, T, Dh)
     scores = min(rows, T) * min(columns, S)  # of a block, in one head
-    pairs = max(1, backend.at_once // scores)
+    pairs = max(1, backend.block_elements // scores)
     heads, batch = min(H, pairs), min(B, max(1, pairs // H))
     room = backend.xp.empty((batch * heads * scores,), dtype=q.dtype)  # used again and again: fresh memory is slow
     for b, h, t in product(range(0, B, batch), range(0, H, heads), range(0, T, rows)):

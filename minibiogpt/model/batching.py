@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minibiogpt.backend import get_backend
-from minibiogpt.checks import whole
+from minibiogpt.checks import checked_integer
 from minibiogpt.config import BioGptConfig
 from minibiogpt.errors import InputError
 from minibiogpt.model import inputs
@@ -52,8 +52,8 @@ def window_sizes(config: BioGptConfig, window: int | None, stride: int | None) -
         If the window exceeds N, or the stride leaves the first new token of a window without any context.
     """
     N = config.max_position_embeddings
-    window = whole("window", N if window is None else window, 2, N)
-    return window, whole("stride", window // 2 if stride is None else stride, 1, window - 1)
+    window = checked_integer("window", N if window is None else window, 2, N)
+    return window, checked_integer("stride", window // 2 if stride is None else stride, 1, window - 1)
 
 
 def batches(lengths: Sequence[int], batch_tokens: int = BATCH_TOKENS) -> list[list[int]]:
@@ -66,7 +66,7 @@ def batches(lengths: Sequence[int], batch_tokens: int = BATCH_TOKENS) -> list[li
     >>> batches([3, 9, 4, 1], batch_tokens=10)
     [[1], [2, 0], [3]]
     """
-    whole("batch_tokens", batch_tokens, 1)
+    checked_integer("batch_tokens", batch_tokens, 1)
     order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
     found, start = [], 0
     while start < len(order):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from minibiogpt.backend import Array, Backend, get_backend, unwarned, within_memory
+from minibiogpt.backend import Array, Backend, get_backend, ignore_overflow, report_full_memory
 from minibiogpt.catalog.parameters import base_shapes
 from minibiogpt.config import BioGptConfig
 from minibiogpt.errors import InputError
@@ -13,8 +13,8 @@ from minibiogpt.model import inputs, pooling
 from minibiogpt.model.attention import make_mask
 from minibiogpt.model.cache import KVCache
 from minibiogpt.model.layers import (
-    Context,
     DecoderLayer,
+    ForwardContext,
     LayerNorm,
     LearnedPositions,
     ScaledEmbedding,
@@ -25,7 +25,7 @@ from minibiogpt.model.layers import (
 from minibiogpt.model.outputs import BaseModelOutput
 from minibiogpt.model.pretrained import Pretrained
 from minibiogpt.trace import Edit, Tap, Trace
-from minibiogpt.trace.edits import watching
+from minibiogpt.trace.edits import make_tap
 
 ATTENTION = ("auto", "eager", "blocked")
 INSIDE = ("scores", "scores_masked", "probs", "weights")  # what only eager attention makes
@@ -70,8 +70,8 @@ class BioGptModel(Pretrained):
     def named_parameters(self) -> Iterator[tuple[str, Array]]:
         return named_parameters(self)
 
-    @unwarned
-    @within_memory
+    @ignore_overflow
+    @report_full_memory
     def __call__(
         self,
         input_ids: Any = None,
@@ -121,7 +121,7 @@ class BioGptModel(Pretrained):
         """
         config, backend = self.config, self.backend
         look_inside, keep = _chosen(output_attentions, config.output_attentions), _chosen(use_cache, config.use_cache)
-        tap = tap or watching(config, backend, trace, edits, ablate, patch_from)
+        tap = tap or make_tap(config, backend, trace, edits, ablate, patch_from)
 
         x = self._token_embeddings(input_ids, inputs_embeds)  # (B, T, D)
         B, T, _ = x.shape
@@ -130,7 +130,7 @@ class BioGptModel(Pretrained):
         real = inputs.as_mask(attention_mask, B, P, T, backend)
         positions = self._positions(position_ids, real, B, P, T)  # (B, T)
         heads = inputs.as_head_mask(head_mask, config, backend, self.dtype)
-        tap.tell(
+        tap.describe_call(
             "base",
             {"B": B, "T": T, "S": P + T},
             config,
@@ -146,12 +146,12 @@ class BioGptModel(Pretrained):
         attentions: list[Array] | None = [] if look_inside else None
         told, positions = positions, tap("position_ids", positions)  # (B, T)
         if real is None and position_ids is None and positions is told:
-            inputs.check_largest(P + T - 1, config)
+            inputs.check_largest_position(P + T - 1, config)
         else:
             inputs.check_positions(positions, config)
         # The mask has T times S cells: it is made once the positions are known to be no more than N.
         cache = self._extended(past, B, T, keep)
-        context = Context(make_mask(backend, T, P + T, real), cache, self._blocked(look_inside, tap))
+        context = ForwardContext(make_mask(backend, T, P + T, real), cache, self._blocked(look_inside, tap))
         x = self.forward(x, positions, context, heads, tap, states, attentions)
         tap.finish()
         output = BaseModelOutput(
@@ -166,7 +166,7 @@ class BioGptModel(Pretrained):
         self,
         x: Array,
         position_ids: Array,
-        context: Context,
+        context: ForwardContext,
         head_mask: Array | None,
         tap: Tap,
         states: list[Array] | None = None,
@@ -186,7 +186,7 @@ class BioGptModel(Pretrained):
             _keep(attentions, weights)
         return tap("layer_norm", self.layer_norm(x))  # (B, T, D)
 
-    @within_memory
+    @report_full_memory
     def embed(self, input_ids: Any, attention_mask: Any = None, **options: Any) -> Array:
         """One vector for each row, (B, D); see ``minibiogpt.model.pooling.embed`` for the options."""
         return pooling.embed(self, input_ids, attention_mask, **options)

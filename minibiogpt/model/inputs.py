@@ -15,10 +15,10 @@ from minibiogpt.model.cache import KVCache
 
 def as_array(name: str, x: Any, backend: Backend, must: str) -> Array:
     """Lists, NumPy or CuPy arrays as an array of ``backend``; ragged or wordy lists are an InputError."""
-    return backend.asarray(as_it_lies(name, x, backend, must))
+    return backend.asarray(as_checked_array(name, x, backend, must))
 
 
-def as_it_lies(name: str, x: Any, backend: Backend, must: str) -> Array:
+def as_checked_array(name: str, x: Any, backend: Backend, must: str) -> Array:
     """The same, but what is NumPy's or a list stays NumPy's: there it can be looked at without asking a device."""
     remedy = f"hand over {name} as a list of equally long lists of numbers, or as an array"
     try:
@@ -43,7 +43,7 @@ def as_integers(name: str, x: Any, backend: Backend, low: int, high: int, shape:
     """
     axes = shape.count(",") + 1
     must = f"integers of shape {shape}"
-    array = as_it_lies(name, x, backend, must)
+    array = as_checked_array(name, x, backend, must)
     if array.ndim != axes:
         raise InputError(f"{name} must be {must}", f"shape {array.shape}", f"one sequence is a batch of 1: [{name}]")
     if array.size == 0:
@@ -77,7 +77,7 @@ def as_mask(x: Any, B: int, past: int, T: int, backend: Backend) -> Array | None
     if x is None:
         return None
     must = "0 (padding) or 1 (a real token), of shape (B, S)"
-    array = as_it_lies("attention_mask", x, backend, must)
+    array = as_checked_array("attention_mask", x, backend, must)
     if array.shape != (B, past + T):
         raise InputError(
             f"attention_mask must cover past and new positions: shape ({B}, {past} + {T})",
@@ -142,10 +142,10 @@ def check_positions(position_ids: Array, config: BioGptConfig) -> None:
     largest, smallest = int(position_ids.max()), int(position_ids.min())
     if smallest < -1:
         raise InputError("a position must be -1 (a pad) or more", str(smallest), "correct the edit of position_ids")
-    check_largest(largest, config)
+    check_largest_position(largest, config)
 
 
-def check_largest(largest: int, config: BioGptConfig) -> None:
+def check_largest_position(largest: int, config: BioGptConfig) -> None:
     """The same of positions whose largest is known without asking a device."""
     N = config.max_position_embeddings
     if largest >= N:

@@ -83,7 +83,7 @@ class LearnedPositions:
 
 
 @dataclass
-class Context:
+class ForwardContext:
     """What every layer of one forward pass is told besides x."""
 
     mask: AttentionMask
@@ -102,7 +102,7 @@ class SelfAttention:
         self.out_proj = Linear(**below(weights, "out_proj"))
 
     def __call__(
-        self, x: Array, layer: int, context: Context, head_mask: Array | None, tap: Tap
+        self, x: Array, layer: int, context: ForwardContext, head_mask: Array | None, tap: Tap
     ) -> tuple[Array, Array | None]:
         """x (B, T, D) to (B, T, D), and the attention weights (B, H, T, S), or None from the blocked form."""
         q = tap("q_proj", self.q_proj(x))  # (B, T, D)
@@ -136,7 +136,7 @@ class DecoderLayer:
         self.final_layer_norm = LayerNorm(**below(weights, "final_layer_norm"))  # before the feed-forward
 
     def __call__(
-        self, x: Array, layer: int, context: Context, head_mask: Array | None, tap: Tap
+        self, x: Array, layer: int, context: ForwardContext, head_mask: Array | None, tap: Tap
     ) -> tuple[Array, Array | None]:
         """x (B, T, D) to (B, T, D), and the attention weights as self-attention returns them."""
         h = tap("self_attn_layer_norm", self.self_attn_layer_norm(x))  # (B, T, D)

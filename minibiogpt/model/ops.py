@@ -24,12 +24,12 @@ def rowwise(equation: Callable[[Array], Array]) -> Callable[[Array], Array]:
     """The same equation of one array, each row of the last axis by itself, as the backend is quickest with it."""
 
     @wraps(equation)
-    def by_rows(x: Array) -> Array:
+    def map_rows(x: Array) -> Array:
         backend = backend_of(x)
         kernel = backend.kernel(equation.__name__, x)
-        return kernel(x) if kernel else backend.by_rows(equation, x)
+        return kernel(x) if kernel else backend.map_rows(equation, x)
 
-    return by_rows
+    return map_rows
 
 
 def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
@@ -84,7 +84,7 @@ def layer_norm(x: Array, weight: Array, bias: Array, eps: float) -> Array:
         normalised = centred / backend.xp.sqrt(variance + eps)
         return (normalised * widened(weight) + widened(bias)).astype(x.dtype, copy=False)
 
-    return backend.by_rows(equation, x)
+    return backend.map_rows(equation, x)
 
 
 @rowwise

@@ -9,8 +9,8 @@ from minibiogpt.backend import Array
 from minibiogpt.model.cache import KVCache
 
 
-class Fields:
-    """Fields by name, by key, or by their place among those that are not None, as in transformers."""
+class ModelOutput:
+    """ModelOutput by name, by key, or by their place among those that are not None, as in transformers."""
 
     def to_tuple(self) -> tuple:
         """The fields that are not None, in order."""
@@ -30,7 +30,7 @@ class Fields:
 
 
 @dataclass
-class BaseModelOutput(Fields):
+class BaseModelOutput(ModelOutput):
     """Of the base model.
 
     Attributes
@@ -49,7 +49,7 @@ class BaseModelOutput(Fields):
 
 
 @dataclass
-class CausalLMOutput(Fields):
+class CausalLMOutput(ModelOutput):
     """Of the language model.
 
     Attributes
@@ -67,7 +67,7 @@ class CausalLMOutput(Fields):
 
 
 @dataclass
-class SequenceClassifierOutput(Fields):
+class SequenceClassifierOutput(ModelOutput):
     """Of the sequence classifier.
 
     Attributes
@@ -85,7 +85,7 @@ class SequenceClassifierOutput(Fields):
 
 
 @dataclass
-class TokenClassifierOutput(Fields):
+class TokenClassifierOutput(ModelOutput):
     """Of the token classifier.
 
     Attributes

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from minibiogpt.backend import Array, Backend
-from minibiogpt.checks import whole
+from minibiogpt.checks import checked_integer
 from minibiogpt.config import BioGptConfig
 from minibiogpt.errors import InputError
 from minibiogpt.model.batching import BATCH_TOKENS, Window, batches, padded, rows_of, window_sizes, windows
@@ -74,7 +74,7 @@ def embed(
     if pooling not in POOLINGS:
         raise InputError(f"pooling must be one of {', '.join(POOLINGS)}", repr(pooling), "choose one of these")
     if layer is not None:
-        whole("layer", layer, 0, config.num_hidden_layers)
+        checked_integer("layer", layer, 0, config.num_hidden_layers)
     rows, _ = rows_of(input_ids, attention_mask, config.vocab_size)
     pieces = [(b, w) for b, row in enumerate(rows) for w in _windows(model, len(row), pooling)]
     sums = np.zeros((len(rows), config.hidden_size), dtype=np.float64)  # (B, D)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minibiogpt.checks import is_whole
+from minibiogpt.checks import is_integer
 from minibiogpt.errors import InputError
 from minibiogpt.tokenizer.offsets import Span
 
@@ -81,14 +81,14 @@ def checked_length(max_length: Any, known: int) -> int:
     """``max_length``, or the model's own length (``known``) when it is None."""
     if max_length is None:
         return known
-    if not is_whole(max_length) or not 1 <= max_length <= LARGEST:
+    if not is_integer(max_length) or not 1 <= max_length <= LARGEST:
         must = "max_length must be a whole number, 1 or more"
         raise InputError(must, repr(max_length), "give the number of tokens that a row may have")
     return int(max_length)
 
 
 def checked_known_length(length: Any) -> int:
-    if not is_whole(length) or length < 1:
+    if not is_integer(length) or length < 1:
         must = "model_max_length must be a whole number, 1 or more"
         raise InputError(must, repr(length), "give the model's number of positions, or leave it out")
     return length

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from minibiogpt.errors import CheckpointError, InputError, shown
+from minibiogpt.errors import CheckpointError, InputError, short_repr
 from minibiogpt.files.reading import read_json, read_text
-from minibiogpt.files.writing import write_beside
+from minibiogpt.files.writing import write_atomically
 
 SPECIAL = {"bos_token": "<s>", "pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>", "sep_token": "</s>"}
 OPTIONAL = ("cls_token", "mask_token")  # BioGPT has none; a tokenizer_config.json may name them
@@ -29,7 +29,9 @@ def checked_vocab(vocab: object) -> dict[str, int]:
         raise InputError(must, type(vocab).__name__ if not isinstance(vocab, dict) else "nothing", remedy)
     bad = [piece for piece, i in vocab.items() if not valid(i)]
     if bad or len(set(vocab.values())) < len(vocab):
-        raise InputError(must, f"{shown(bad[0])}: {shown(vocab[bad[0]])}" if bad else "an id given twice", remedy)
+        raise InputError(
+            must, f"{short_repr(bad[0])}: {short_repr(vocab[bad[0]])}" if bad else "an id given twice", remedy
+        )
     return vocab
 
 
@@ -94,8 +96,8 @@ def write_vocabulary(folder: Path, vocab: dict[str, int], ranks: dict[tuple[str,
     """Write vocab.json and merges.txt, the most frequent pair first; their paths."""
     content = json.dumps(vocab, ensure_ascii=False, indent=0) + "\n"
     lines = "".join(f"{a} {b}\n" for a, b in sorted(ranks, key=ranks.__getitem__))
-    write_beside(folder / "vocab.json", lambda beside: beside.write_text(content, encoding="utf-8"))
-    write_beside(folder / "merges.txt", lambda beside: beside.write_text(lines, encoding="utf-8", newline="\n"))
+    write_atomically(folder / "vocab.json", lambda beside: beside.write_text(content, encoding="utf-8"))
+    write_atomically(folder / "merges.txt", lambda beside: beside.write_text(lines, encoding="utf-8", newline="\n"))
     return folder / "vocab.json", folder / "merges.txt"
 
 
@@ -103,7 +105,7 @@ def write_settings(folder: Path, settings: dict[str, Any]) -> None:
     """Write tokenizer_config.json; of a length that nobody knows it says nothing."""
     said = {"tokenizer_class": "BioGptTokenizer"} | {key: x for key, x in settings.items() if x != NO_LIMIT}
     text = json.dumps(said, indent=2, sort_keys=True) + "\n"
-    write_beside(folder / "tokenizer_config.json", lambda beside: beside.write_text(text, encoding="utf-8"))
+    write_atomically(folder / "tokenizer_config.json", lambda beside: beside.write_text(text, encoding="utf-8"))
 
 
 def _json_object(path: Path) -> dict[str, Any]:

@@ -4,7 +4,7 @@
 of a call into replacements, ``patterns`` chooses names. This wing knows names and arrays. It knows no layer.
 """
 
-from minibiogpt.trace.tap import Edit, Tap, Watch
+from minibiogpt.trace.tap import Edit, Recorder, Tap
 from minibiogpt.trace.trace import Trace, mean_and_largest
 
-__all__ = ["Edit", "Tap", "Trace", "Watch", "mean_and_largest"]
+__all__ = ["Edit", "Recorder", "Tap", "Trace", "mean_and_largest"]

@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from minibiogpt.backend import Array, Backend
-from minibiogpt.checks import is_whole
+from minibiogpt.checks import is_integer
 from minibiogpt.config import BioGptConfig
-from minibiogpt.errors import InputError, shown
-from minibiogpt.trace.tap import Edit, Tap, Watch
+from minibiogpt.errors import InputError, short_repr
+from minibiogpt.trace.tap import Edit, Recorder, Tap
 from minibiogpt.trace.trace import Trace
 
 
-def watching(
+def make_tap(
     config: BioGptConfig,
     backend: Backend,
     trace: Trace | None = None,
@@ -39,7 +39,7 @@ def watching(
     if trace is not None and not isinstance(trace, Trace):
         raise InputError("trace must be a Trace", type(trace).__name__, "make one: trace = Trace()")
     chosen = [*_patches(patch_from, backend), *_ablations(ablate, config), *_functions(edits)]
-    return Tap(Watch(trace, chosen), whole=True) if chosen or trace is not None else Tap()
+    return Tap(Recorder(trace, chosen), whole=True) if chosen or trace is not None else Tap()
 
 
 def _functions(edits: Any) -> list[tuple[str, Edit]]:
@@ -58,7 +58,7 @@ def _ablations(pairs: Any, config: BioGptConfig) -> list[tuple[str, Edit]]:
     except TypeError:
         raise InputError(must, _on_one_line(pairs), remedy) from None
     for pair in pairs:
-        if len(pair) != 2 or not all(map(is_whole, pair)) or not (0 <= pair[0] < L and 0 <= pair[1] < H):
+        if len(pair) != 2 or not all(map(is_integer, pair)) or not (0 <= pair[0] < L and 0 <= pair[1] < H):
             raise InputError(must, _on_one_line(pair), remedy)
     return [(f"layers.{layer}.self_attn.context", _without(head, config.head_size)) for layer, head in pairs]
 
@@ -96,4 +96,4 @@ def _put(name: str, array: Array) -> Callable[[Array], Array]:
 
 
 def _on_one_line(value: object) -> str:
-    return " ".join(shown(value).split())
+    return " ".join(short_repr(value).split())

@@ -65,14 +65,14 @@ class Pattern:
         self._exact = {part for part in parts if "*" not in part}
         wild = [".*".join(map(re.escape, part.split("*"))) for part in parts if "*" in part]
         self._wild = re.compile("|".join(wild), re.DOTALL) if wild else None
-        self.met = False  # whether any name has matched so far
+        self.matched = False  # whether any name has matched so far
 
     def matches(self, name: str) -> bool:
         """Whether ``name`` is meant; that it was is remembered in ``met``."""
         if self._within_step:
             name = name.rpartition("/")[2]
         found = name in self._exact or (self._wild is not None and self._wild.fullmatch(name) is not None)
-        self.met = self.met or found
+        self.matched = self.matched or found
         return found
 
 
@@ -87,7 +87,7 @@ def patterns_of(names: str | Iterable[str]) -> list[Pattern]:
     return patterns
 
 
-def check_met(patterns: Iterable[Pattern], names: Iterable[str], what: str, why: str = "") -> None:
+def check_all_matched(patterns: Iterable[Pattern], names: Iterable[str], what: str, why: str = "") -> None:
     """Every pattern must have met a name.
 
     Raises
@@ -95,7 +95,7 @@ def check_met(patterns: Iterable[Pattern], names: Iterable[str], what: str, why:
     InputError
         With the three nearest names for each that has not.
     """
-    missed = [pattern.text for pattern in patterns if not pattern.met]
+    missed = [pattern.text for pattern in patterns if not pattern.matched]
     if missed:
         known = list(names)
         near = {one: ", ".join(nearest(one, _comparable(one, known))) for one in missed}

@@ -11,7 +11,7 @@ import numpy as np
 from minibiogpt.backend import Array, backend_of
 from minibiogpt.config import BioGptConfig
 from minibiogpt.errors import InputError
-from minibiogpt.trace.patterns import Pattern, check_met, patterns_of
+from minibiogpt.trace.patterns import Pattern, check_all_matched, patterns_of
 from minibiogpt.trace.trace import Trace
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -19,7 +19,7 @@ Edit = Callable[[Array], Array]
 """Takes an array on its way, a copy that it may change, and returns one of the same shape and dtype."""
 
 
-class Watch:
+class Recorder:
     """What one call is to record and to replace, and what it has met so far; shared by all its taps.
 
     Parameters
@@ -60,8 +60,8 @@ class Watch:
         """The call is over: every edit must have been reached, and every name of the trace must have occurred."""
         why = "; arrays inside attention need attn_implementation 'auto' or 'eager', the loss needs labels"
         replaceable = [name for name, can_be in self.seen.items() if can_be]
-        check_met((pattern for pattern, _ in self.edits), replaceable, "an edit must be reached", why)
-        check_met(self.kept or (), self.seen, "a name of the trace must occur in the call", why)
+        check_all_matched((pattern for pattern, _ in self.edits), replaceable, "an edit must be reached", why)
+        check_all_matched(self.kept or (), self.seen, "a name of the trace must occur in the call", why)
 
     def _keeps(self, name: str) -> bool:
         return self.kept is None or any([pattern.matches(name) for pattern in self.kept])
@@ -91,38 +91,38 @@ class Tap:
     whole : whether the call that holds it is the whole of what is watched; ``finish`` then asks whether all was met.
     """
 
-    def __init__(self, watch: Watch | None = None, path: str = "", *, whole: bool = False) -> None:
-        self.watch, self.path, self.whole = watch, path, whole
+    def __init__(self, recorder: Recorder | None = None, path: str = "", *, whole: bool = False) -> None:
+        self.recorder, self.path, self.whole = recorder, path, whole
 
     def __call__(self, name: str, x: Array) -> Array:
         """x as ``path.name`` (as ``path`` itself when the name is empty), or what an edit puts in its place."""
-        return x if self.watch is None else self.watch.see(self._full(name), x)
+        return x if self.recorder is None else self.recorder.see(self._full(name), x)
 
     def note(self, name: str, x: Array) -> None:
         """Record what no edit can replace."""
-        if self.watch is not None:
-            self.watch.note(self._full(name), x)
+        if self.recorder is not None:
+            self.recorder.note(self._full(name), x)
 
     def under(self, path: str) -> Tap:
         """The tap of a module within this one; without a watch, this very tap."""
-        return self if self.watch is None else Tap(self.watch, self._full(path))
+        return self if self.recorder is None else Tap(self.recorder, self._full(path))
 
     def step(self, n: int) -> Tap:
         """The tap of one step of a generation: its names start with ``step.{n}/``."""
-        return self if self.watch is None else Tap(self.watch, f"step.{n}/")
+        return self if self.recorder is None else Tap(self.recorder, f"step.{n}/")
 
     def asks(self, names: Iterable[str]) -> bool:
         """Whether any of these names, below this tap's path, is to be recorded or replaced."""
-        return self.watch is not None and self.watch.asks(self._full(name) for name in names)
+        return self.recorder is not None and self.recorder.asks(self._full(name) for name in names)
 
-    def tell(
+    def describe_call(
         self, head: str, sizes: Mapping[str, int] = NOTHING, config: BioGptConfig | None = None, **given: Any
     ) -> None:
         """Let the trace know what ``explain`` needs: head, sizes by their letters, config, and the inputs given.
 
         A model with a head tells it after the base model, and has the last word.
         """
-        trace = None if self.watch is None else self.watch.trace
+        trace = None if self.recorder is None else self.recorder.trace
         if trace is not None:
             trace.head, trace.config = head, config or trace.config
             trace.letters |= {**sizes, **(config.letters if config else NOTHING)}
@@ -133,9 +133,9 @@ class Tap:
         return self.under("")
 
     def finish(self) -> None:
-        """The call is over; see Watch.finish."""
-        if self.watch is not None and self.whole:
-            self.watch.finish()
+        """The call is over; see Recorder.finish."""
+        if self.recorder is not None and self.whole:
+            self.recorder.finish()
 
     def _full(self, name: str) -> str:
         return f"{self.path}.{name}" if name and self.path and not self.path.endswith("/") else self.path + name

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from safetensors.numpy import save_file
 
-from minibiogpt.backend import Array, backend_of, unwarned
+from minibiogpt.backend import Array, backend_of, ignore_overflow
 from minibiogpt.config import BioGptConfig
 from minibiogpt.errors import InputError
 from minibiogpt.files.safetensors import DTYPES, read_header, widened
-from minibiogpt.files.writing import write_beside
-from minibiogpt.trace.patterns import check_met, patterns_of
+from minibiogpt.files.writing import write_atomically
+from minibiogpt.trace.patterns import check_all_matched, patterns_of
 
 if TYPE_CHECKING:
     from minibiogpt.catalog.explain import CallFacts
@@ -79,7 +79,7 @@ class Trace(dict[str, Array]):
         for name, x in self.items():
             if any([pattern.matches(name) for pattern in patterns]):
                 found[name] = x
-        check_met(patterns, self, "a trace can be asked for the arrays it holds")
+        check_all_matched(patterns, self, "a trace can be asked for the arrays it holds")
         return found
 
     def summary(self) -> None:
@@ -104,9 +104,9 @@ class Trace(dict[str, Array]):
         equation         q @ k.swapaxes(-1, -2) / sqrt(Dh)
         ...
         """
-        from minibiogpt.catalog.explain import explained
+        from minibiogpt.catalog.explain import explain
 
-        print(explained(self.facts(), name))
+        print(explain(self.facts(), name))
 
     def facts(self) -> CallFacts:
         """What ``minibiogpt.catalog.explain`` needs to know of the call.
@@ -144,7 +144,7 @@ class Trace(dict[str, Array]):
         about["letters"] = json.dumps(self.letters)
         about["config"] = json.dumps(None if self.config is None else self.config.to_dict())
         about["head"], about["inputs"] = self.head, json.dumps(self.inputs)
-        write_beside(Path(file), lambda beside: save_file(arrays, beside, metadata=about))
+        write_atomically(Path(file), lambda beside: save_file(arrays, beside, metadata=about))
 
     @classmethod
     def load(cls, file: str | os.PathLike[str]) -> Self:
@@ -184,7 +184,7 @@ class Trace(dict[str, Array]):
         return f"<Trace of {len(self)} arrays, {size / 1e6:.1f} MB{ends}>"
 
 
-@unwarned
+@ignore_overflow
 def mean_and_largest(x: Array) -> tuple[float, float]:
     """The mean and the largest absolute value, in float64, without the marks of hidden scores (finfo.min, -inf)."""
     backend = backend_of(x)

@@ -65,7 +65,7 @@ def kind_of(step: Step) -> str:
     return KINDS[step.template.removeprefix("layers.{l}").removeprefix(".")]
 
 
-def told_of(step: Step, facts: CallFacts) -> dict[str, Any]:
+def step_data(step: Step, facts: CallFacts) -> dict[str, Any]:
     """One step for the page: all of it text, but for the letters of its axes."""
     sizes = sizes_of(facts, step.name)
     letters, words = vocabulary(step, sizes)

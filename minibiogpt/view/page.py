@@ -22,7 +22,7 @@ import numpy as np
 
 from minibiogpt.backend import Array, backend_of
 from minibiogpt.errors import InputError
-from minibiogpt.files.writing import write_beside
+from minibiogpt.files.writing import write_atomically
 
 STATIC = Path(__file__).parent / "static"
 THEMES = ("auto", "light", "dark")
@@ -86,7 +86,7 @@ class Page:
             If it cannot be written there.
         """
         file = Path(path)
-        write_beside(file, lambda beside: beside.write_text(self.html, encoding="utf-8"))
+        write_atomically(file, lambda beside: beside.write_text(self.html, encoding="utf-8"))
         return file
 
     def iframe(self, height: int) -> str:

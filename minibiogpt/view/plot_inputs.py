@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from minibiogpt.backend import backend_of
-from minibiogpt.checks import is_whole
+from minibiogpt.checks import is_integer
 from minibiogpt.errors import InputError
 
 
@@ -29,7 +29,7 @@ def of_head(weights: Any, layer: int, head: int, row: int) -> np.ndarray:
 
 def at(x: np.ndarray, what: str, index: Any) -> np.ndarray:
     """x[index], which must be there."""
-    if not is_whole(index) or not 0 <= index < len(x):
+    if not is_integer(index) or not 0 <= index < len(x):
         raise InputError(f"{what} must be a whole number in [0, {len(x)})", repr(index), "choose another")
     return x[index]
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from minibiogpt.checks import is_whole
+from minibiogpt.checks import is_integer
 from minibiogpt.errors import InputError
 from minibiogpt.model.ops import softmax
 from minibiogpt.view.plot_inputs import at, filled, host, labelled, matrix, missing, of_head, plain, shaped
@@ -146,7 +146,7 @@ def top_tokens(
     logits : (V,), unnormalised natural-log scores. kept : (V,) bool: the others are hatched.
     """
     x = matrix(logits, 1, "logits must be one row, (V,)")
-    if not is_whole(k) or not 1 <= k <= len(x):
+    if not is_integer(k) or not 1 <= k <= len(x):
         raise InputError(f"k must be a whole number from 1 to V = {len(x)}", repr(k), "ask for fewer tokens")
     p = softmax(x[None])[0]
     best = np.argsort(-p, kind="stable")[:k]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from minibiogpt.backend import backend_of
-from minibiogpt.checks import is_whole
+from minibiogpt.checks import is_integer
 from minibiogpt.errors import InputError
 from minibiogpt.view.colors import PALETTES
 from minibiogpt.view.layer import labels_of
@@ -52,9 +52,9 @@ class Sampler(OnePage):
     ) -> None:
         self.logits = _row(logits)
         check_theme(theme)
-        if not is_whole(top) or top < 1:
+        if not is_integer(top) or top < 1:
             raise InputError("top must be a whole number, 1 or more", repr(top), "choose another")
-        if not is_whole(seed) or not 0 <= seed < 2**32:
+        if not is_integer(seed) or not 0 <= seed < 2**32:
             raise InputError("seed must be a whole number, 0 to 2**32 - 1", repr(seed), "choose another")
         self.top, self.theme, self.seed, self.text = min(int(top), self.logits.size), theme, int(seed), text
         if tokenizer is not None and len(tokenizer) != self.logits.size:

@@ -16,7 +16,7 @@ from minibiogpt.model.pretrained import Pretrained
 from minibiogpt.trace import Trace
 from minibiogpt.view.colors import PALETTES
 from minibiogpt.view.controls import controls
-from minibiogpt.view.layer import facts_of, labels_of, steps_of_layer, told_of
+from minibiogpt.view.layer import facts_of, labels_of, step_data, steps_of_layer
 from minibiogpt.view.page import MEGABYTE, OnePage, Page, check_size, check_theme, megabytes_of, packed, safe
 
 SCRIPTS = ("base.js", "arrays.js", "heatmap.js", "origins.js", "origin.js", "stepper.js")
@@ -81,7 +81,7 @@ class Stepper(OnePage):
         self._given = {name: x for name, x in given.items() if x is not None}
         ids = self.tokenizer(text)["input_ids"] if isinstance(text, str) and self.tokenizer else _one_row(text)
         self.steps = steps_of_layer(model.config, layer, dict.fromkeys(["input_ids", *self._given], "int64"))
-        self.trace = Trace(list(dict.fromkeys(name for step in self.steps for name in [*step.made_of, step.name])))
+        self.trace = Trace(list(dict.fromkeys(name for step in self.steps for name in [*step.sources, step.name])))
         model(ids, use_cache=False, trace=self.trace, **self._given)
         self.ids = [int(i) for i in model.backend.to_numpy(model.backend.asarray(ids))[0]]  # the model has judged them
         self._check_size()
@@ -132,7 +132,7 @@ class Stepper(OnePage):
             "tokens": [{"label": label, "id": i} for label, i in zip(labels, self.ids, strict=True)],
             "padding": self._padding(),
             "headMask": self._head_mask(),
-            "steps": [told_of(step, called) for step in self.steps],
+            "steps": [step_data(step, called) for step in self.steps],
             "arrays": {name: packed(x) for name, x in self.trace.items()},
             "parameters": {name: packed(x) for name, x in {**vectors, **self._kept(matrices)}.items()},
             "masked": f"layers.{self.layer}.self_attn.scores_masked",

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minibiogpt import BioGptConfig, BioGptForCausalLM, BioGptModel, get_backend
-from minibiogpt.backend.buffers import BLOCK, KEPT, LEAST, MOST, LeftMemory, count_of_a_free_block
+from minibiogpt.backend.buffers import BLOCK, KEPT, LEAST, MOST, BufferPool, count_of_a_free_block
 from minibiogpt.model import ops
 from minibiogpt.model.attention import attend_blocked, attend_eager, make_mask
 from minibiogpt.trace import Tap
@@ -22,9 +22,9 @@ SLACK = 1.25  # over cache and one layer's arrays
 
 
 @pytest.fixture(autouse=True)
-def memory(monkeypatch: pytest.MonkeyPatch) -> LeftMemory:
+def memory(monkeypatch: pytest.MonkeyPatch) -> BufferPool:
     """The backend's, empty: what other tests have left would not be counted."""
-    fresh = LeftMemory()
+    fresh = BufferPool()
     monkeypatch.setattr(get_backend("numpy"), "_memory", fresh)
     return fresh
 
@@ -94,7 +94,7 @@ sizes = st.integers(LEAST // 4, 5 * LEAST // 4)
 @given(st.lists(st.tuples(st.booleans(), sizes), max_size=30))
 def test_arrays_that_live_never_share_memory(steps: list[tuple[bool, int]]) -> None:
     """Made and dropped in any order; some live on as a view of a view."""
-    memory, living = LeftMemory(), []
+    memory, living = BufferPool(), []
     for i, (drop, size) in enumerate(steps):
         if drop and living:
             living.pop(len(living) // 2)
@@ -108,7 +108,7 @@ def test_arrays_that_live_never_share_memory(steps: list[tuple[bool, int]]) -> N
 
 
 def test_what_is_left_is_used_again_and_no_more_than_so_much_is_kept() -> None:
-    memory, places = LeftMemory(), set()
+    memory, places = BufferPool(), set()
     for _ in range(20):
         x = memory.empty((LEAST // 4, 2), "float32")
         places.add(x.ctypes.data)
@@ -117,13 +117,13 @@ def test_what_is_left_is_used_again_and_no_more_than_so_much_is_kept() -> None:
     assert sum(block.nbytes for block in memory.blocks) == BLOCK
     living = [memory.empty((MOST,), "uint8") for _ in range(6)]
     assert sum(block.nbytes for block in memory.blocks) <= KEPT < sum(x.nbytes for x in living)
-    memory = LeftMemory()
+    memory = BufferPool()
     for shape in ((LEAST - 1,), (MOST + 1,), (0, 5), ()):
         assert memory.empty(shape, "uint8").shape == shape
     assert memory.blocks == [], "small and very large arrays are as NumPy makes them"
 
 
-def test_what_a_call_returned_is_not_overwritten_by_the_next(memory: LeftMemory) -> None:
+def test_what_a_call_returned_is_not_overwritten_by_the_next(memory: BufferPool) -> None:
     config = BioGptConfig(
         vocab_size=257, hidden_size=256, intermediate_size=512, num_hidden_layers=2, num_attention_heads=4,
         max_position_embeddings=1100,
@@ -146,7 +146,7 @@ def test_where_references_do_not_tell_all_memory_is_new(monkeypatch: pytest.Monk
     assert count_of_a_free_block() is not None, "this Python tells"
     monkeypatch.setattr("sys.getrefcount", lambda x: 7)
     assert count_of_a_free_block() is None
-    memory = LeftMemory()
+    memory = BufferPool()
     memory.empty((LEAST,), "uint8")
     assert memory.blocks == []
     monkeypatch.delattr("sys.getrefcount")

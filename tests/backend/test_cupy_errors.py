@@ -179,20 +179,20 @@ def test_a_step_is_run_again_when_the_other_pool_had_the_memory() -> None:
         if len(runs) == 1:
             raise emulated.OutOfMemoryError("Out of memory")
 
-    backend.record(once)
+    backend.capture(once)
     assert len(runs) == 3  # failed, done, recorded
     assert backend.xp.pool.freed == freed + 1
     places = len(backend.spare)
     with pytest.raises(ZeroDivisionError):
-        backend.record(lambda: 1 // 0)
+        backend.capture(lambda: 1 // 0)
     assert len(backend.spare) == places
 
 
 def test_what_is_reserved_counts_the_pools_of_recordings(monkeypatch: pytest.MonkeyPatch) -> None:
     backend = device("emulated")
-    kept = backend.record(lambda: None)
+    kept = backend.capture(lambda: None)
     monkeypatch.setattr(emulated.Pool, "total_bytes", lambda self: 100)
-    assert backend.reserved() == 100 * (1 + len(backend.places)) > 100
+    assert backend.reserved() == 100 * (1 + len(backend.pools)) > 100
     assert kept is not None
 
 
@@ -204,18 +204,18 @@ def test_a_recording_has_a_stream_and_a_pool_of_its_own() -> None:
     def step() -> None:
         seen.append((emulated.entered_pool(), emulated.entered_stream()))
 
-    kept = backend.record(step)
+    kept = backend.capture(step)
     assert kept is not None
     assert stream.waited > waited  # for what was asked for before
     stream.launched.clear()
     kept()
     assert stream.launched == [kept.graph]  # in turn with everything else
-    (place,) = [place for place in backend.places if seen[0] == (place.pool, place.stream)]
+    (place,) = [place for place in backend.pools if seen[0] == (place.pool, place.stream)]
     assert seen == [seen[0]] * 2
     assert place.pool is not default
     assert place.stream.waited > 0
     assert place not in backend.spare
-    other = backend.record(step)
+    other = backend.capture(step)
     assert other is not None
     assert seen[2] != seen[0]  # the first is still in use
 
@@ -223,18 +223,18 @@ def test_a_recording_has_a_stream_and_a_pool_of_its_own() -> None:
 def test_what_is_only_kept_is_given_back_and_what_is_in_use_is_not() -> None:
     backend = device("emulated")
     gc.collect()
-    first, second = backend.record(lambda: None), backend.record(lambda: None)
+    first, second = backend.capture(lambda: None), backend.capture(lambda: None)
     assert first is not None
     assert second is not None
     del first
 
     def given_back() -> list[int]:
-        before = [place.pool.freed for place in backend.places]
+        before = [place.pool.freed for place in backend.pools]
         backend.release()
-        return [place.pool.freed - old for place, old in zip(backend.places, before, strict=True)]
+        return [place.pool.freed - old for place, old in zip(backend.pools, before, strict=True)]
 
-    assert given_back() == [int(place in backend.spare) for place in backend.places]
-    assert 0 < len(backend.spare) < len(backend.places)
+    assert given_back() == [int(place in backend.spare) for place in backend.pools]
+    assert 0 < len(backend.spare) < len(backend.pools)
     freed = backend.xp.pool.freed
     with pytest.raises(DeviceMemoryError), backend.memory():
         raise RuntimeError("CUDA_ERROR_OUT_OF_MEMORY")

@@ -143,17 +143,17 @@ def test_what_is_switched_off_is_not_launched(backend: Any) -> None:
     backend.use_kernels = False
     try:
         assert backend.kernel("gelu", numbers(backend, "float32", 2, 3)) is None
-        assert not backend.can_record(1, 64, 8, "float32")
+        assert not backend.can_capture(1, 64, 8, "float32")
     finally:
         backend.use_kernels = True
     backend.use_graphs = False
     try:
-        assert not backend.can_record(1, 64, 8, "float32")
+        assert not backend.can_capture(1, 64, 8, "float32")
     finally:
         backend.use_graphs = True
-    assert backend.can_record(32, 64, 8, "float32")
-    assert not backend.can_record(33, 64, 8, "float32")
-    assert not backend.can_record(1, 20_000, 8, "float32")
+    assert backend.can_capture(32, 64, 8, "float32")
+    assert not backend.can_capture(33, 64, 8, "float32")
+    assert not backend.can_capture(1, 20_000, 8, "float32")
 
 
 def test_lowest_numbers_and_capacities(backend: Any) -> None:

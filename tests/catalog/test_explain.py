@@ -13,15 +13,12 @@ import pytest
 from safetensors.numpy import save_file
 
 from minibiogpt import BioGptConfig, BioGptForCausalLM, Trace
-from minibiogpt.catalog import explain
-from minibiogpt.catalog.explain import explained
+from minibiogpt.catalog.explain import PACKAGE, explain
 from minibiogpt.errors import InputError
 from minibiogpt.files.safetensors import read_header
 from minibiogpt.trace import Tap
 from tests.catalog.test_steps import Run, model
 from tests.support.configs import CONFIGS
-
-PACKAGE = explain.PACKAGE
 
 
 def demo_trace(**options: Any) -> Trace:
@@ -63,7 +60,7 @@ def test_every_name_is_explained_with_the_line_that_ran(lines: dict[str, str], n
     lines_of_run = {x: place for x, place in lines.items() if x in run.trace}
     assert len(lines_of_run) == len(run.trace) > 40
     for step in run.steps:
-        text = explained(run.trace.facts(), step.name)
+        text = explain(run.trace.facts(), step.name)
         assert text.startswith(f"{step.name}: {step.what}\n")
         assert row(text, "equation") == step.equation
         place, _, code = row(text, "our line").partition(": ")
@@ -89,20 +86,20 @@ def test_every_name_of_a_generation_is_explained(lines: dict[str, str], options:
     trace = Trace()
     model("gelu", "causal").generate([[2, 5, 9], [7, 8, 9]], max_new_tokens=3, trace=trace, **options)
     for name, x in trace.items():
-        text = explained(trace.facts(), name)
+        text = explain(trace.facts(), name)
         assert row(text, "our line").partition(": ")[0] == lines[name], name
         assert tuple(map(int, re.findall(r" (\d+)", row(text, "shape")))) == x.shape, name
-    assert "concatenate" in explained(trace.facts(), "step.2/layers.0.self_attn.k")
-    assert "concatenate" not in explained(trace.facts(), "step.0/layers.0.self_attn.k")
-    assert row(explained(trace.facts(), "step.0/position_ids"), "  letters") == "S 3, B 2, T 3"
+    assert "concatenate" in explain(trace.facts(), "step.2/layers.0.self_attn.k")
+    assert "concatenate" not in explain(trace.facts(), "step.0/layers.0.self_attn.k")
+    assert row(explain(trace.facts(), "step.0/position_ids"), "  letters") == "S 3, B 2, T 3"
     rows = 2 * options.get("num_beams", 1)
-    assert row(explained(trace.facts(), "step.2/position_ids"), "  letters") == f"S 5, B {rows}, T 1"
-    assert row(explained(trace.facts(), "step.1/logits"), "equation") == "h[:, -1] @ E.T"
+    assert row(explain(trace.facts(), "step.2/position_ids"), "  letters") == f"S 5, B {rows}, T 1"
+    assert row(explain(trace.facts(), "step.1/logits"), "equation") == "h[:, -1] @ E.T"
 
 
 def test_the_page_of_one_array() -> None:
     trace = demo_trace(attention_mask=[[0, 1, 1]])
-    assert explained(trace.facts(), "layers.1.self_attn.scores_masked").splitlines()[:8] == [
+    assert explain(trace.facts(), "layers.1.self_attn.scores_masked").splitlines()[:8] == [
         "layers.1.self_attn.scores_masked: the scores, with the lowest number where a query may not look",
         "shape            (B 1, H 4, T 3, S 3), float32",
         "equation         where(visible, scores, lowest)",
@@ -112,46 +109,46 @@ def test_the_page_of_one_array() -> None:
         "  mask           attention_mask, as the call was given it (B 1, S 3)",
         "  letters        S 3, T 3",
     ]
-    text = explained(trace.facts(), "layers.0.final_layer_norm")
+    text = explain(trace.facts(), "layers.0.final_layer_norm")
     assert "  g              layers.0.final_layer_norm.weight, a parameter (128,)" in text
     assert "BEFORE the feed-forward" in " ".join(text.split())
     assert "1e-5" in row(text, "equation")
     assert row(text, "transformers") == "biogpt.layers.0.final_layer_norm"
     assert max(map(len, text.splitlines())) <= 130
-    q = explained(trace.facts(), "layers.3.self_attn.q")
+    q = explain(trace.facts(), "layers.3.self_attn.q")
     assert row(q, "TransformerLens") == "blocks.3.attn.hook_q, laid out (B, T, H, Dh)"
     assert "Unscaled" in q
-    assert row(explained(trace.facts(), "embed_tokens"), "TransformerLens") == "hook_embed"
+    assert row(explain(trace.facts(), "embed_tokens"), "TransformerLens") == "hook_embed"
 
 
 def test_explain_prints(capsys: pytest.CaptureFixture[str]) -> None:
     trace = demo_trace()
     trace.explain("embeddings")
-    assert capsys.readouterr().out == explained(trace.facts(), "embeddings") + "\n"
+    assert capsys.readouterr().out == explain(trace.facts(), "embeddings") + "\n"
 
 
 def test_the_equations_are_those_of_the_run() -> None:
     for name, activation in (("gelu", "erf"), ("gelu_new", "tanh"), ("relu", "maximum"), ("selu", "expm1")):
         assert activation in row(
-            explained(Run(name, "causal", "plain").trace.facts(), "layers.0.activation_fn"), "equation"
+            explain(Run(name, "causal", "plain").trace.facts(), "layers.0.activation_fn"), "equation"
         )
-    assert row(explained(Run("unscaled", "causal", "plain").trace.facts(), "embed_tokens"), "equation") == "E[ids]"
-    assert row(explained(Run("untied", "causal", "plain").trace.facts(), "logits"), "  W").startswith(
+    assert row(explain(Run("unscaled", "causal", "plain").trace.facts(), "embed_tokens"), "equation") == "E[ids]"
+    assert row(explain(Run("untied", "causal", "plain").trace.facts(), "logits"), "  W").startswith(
         "output_projection.weight"
     )
-    assert row(explained(Run("gelu", "causal", "past").trace.facts(), "layers.0.self_attn.k"), "  past").startswith(
+    assert row(explain(Run("gelu", "causal", "past").trace.facts(), "layers.0.self_attn.k"), "  past").startswith(
         "the cache's k"
     )
     masked = Run("gelu", "causal", "one number a head").trace
-    assert row(explained(masked.facts(), "layers.1.self_attn.weights"), "equation").endswith("[1, :, newaxis, newaxis]")
+    assert row(explain(masked.facts(), "layers.1.self_attn.weights"), "equation").endswith("[1, :, newaxis, newaxis]")
 
 
 def test_what_a_trace_does_not_hold_is_explained_too() -> None:
     trace = Trace(names="logits")
     BioGptForCausalLM.from_pretrained("demo")([[2, 5, 9]], trace=trace)
-    text = explained(trace.facts(), "layers.0.self_attn.probs")
+    text = explain(trace.facts(), "layers.0.self_attn.probs")
     assert row(text, "shape") == "(B 1, H 4, T 3, S 3), not in this trace"
-    text = explained(trace.facts(), "layers.0.self_attn.head_out")
+    text = explain(trace.facts(), "layers.0.self_attn.head_out")
     assert row(text, "our line") == "none: it is worked out on request"
     assert row(text, "shape") == "(B 1, T 3, H 4, D 128), not in this trace"
 
@@ -176,7 +173,7 @@ def test_a_trace_remembers_its_call_saved_and_selected(tmp_path: Path) -> None:
         assert other.config is not None
         assert other.config.to_dict() == trace.config.to_dict()
         for name in trace:
-            assert explained(other.facts(), name) == explained(trace.facts(), name)
+            assert explain(other.facts(), name) == explain(trace.facts(), name)
     model("gelu", "base")([[2, 3]], trace=trace)  # another call forgets the first
     assert (trace.head, trace.inputs) == ("base", {"input_ids": "int64"})
     model("gelu", "base")([[2, 3]], np.array([[False, True]]), trace=trace)

@@ -22,7 +22,7 @@ from minibiogpt import (
 )
 from minibiogpt.catalog.equations import WORDS
 from minibiogpt.catalog.names import kind_of_source, template_of
-from minibiogpt.catalog.steps import GENERATED, Step, axes_of, derived_steps, step_of, steps
+from minibiogpt.catalog.steps import GENERATION_ARRAYS, Step, axes_of, derived_steps, step_of, steps
 from minibiogpt.catalog.table import table
 from minibiogpt.errors import InputError
 from tests.budgets import EQUATION
@@ -173,7 +173,7 @@ def test_each_equation_makes_the_array_of_its_name(name: str, head: str, case: s
     made: set[str] = set()
     for step in run.steps:
         check(run, step)
-        assert set(step.made_of) <= made, "each is made of what was there before"
+        assert set(step.sources) <= made, "each is made of what was there before"
         made.add(step.name)
         sizes = {**run.trace.letters, "1": 1}
         assert run.trace[step.name].shape == tuple(sizes[x] for x in step.axes.split()), step.name
@@ -270,7 +270,7 @@ def test_a_generation_has_the_names_of_its_steps(options: dict[str, Any]) -> Non
         assert [t for t in templates if "processors" not in t] == (
             ["origins", "tokens"] if "num_beams" in options else ["tokens"]
         )
-        assert set(templates) <= set(GENERATED)
+        assert set(templates) <= set(GENERATION_ARRAYS)
         for name in here:
             assert len(axes_of(name, "generate").split()) == trace[name].ndim, name
             assert step_of(name, made.config, "generate").name == name

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from minibiogpt import BioGptForCausalLM, BioGptTokenizer, Trace
-from minibiogpt.catalog.explain import explained
+from minibiogpt.catalog.explain import explain
 from minibiogpt.cli import main
 from minibiogpt.trace import mean_and_largest
 
@@ -90,7 +90,7 @@ def test_texts_of_unequal_length_are_padded(capsys: pytest.CaptureFixture[str], 
 def test_explain_has_the_sizes_of_the_text(capsys: pytest.CaptureFixture[str]) -> None:
     name = "layers.2.self_attn.scores"
     text = said(capsys, TEXT, "--explain", name)
-    assert text == explained(traced(input_ids=ids()).facts(), name) + "\n"
+    assert text == explain(traced(input_ids=ids()).facts(), name) + "\n"
     T = ids().shape[1]
     assert f"(B 1, H 4, T {T}, S {T}), float32" in text
 

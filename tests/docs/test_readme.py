@@ -26,7 +26,7 @@ def test_the_two_commands_are_marked_for_ci() -> None:
     marked = re.findall(r"<!-- (first|second)-command -->\n```sh\n(.+)\n```\n<!-- end -->", README)
     assert [which for which, _ in marked] == ["first", "second"]
     assert "minibiogpt generate" in marked[0][1]
-    assert marked[1][1].endswith("pytest")
+    assert marked[1][1].endswith("pytest -n 2")
 
 
 def test_the_commands_are_all_of_them() -> None:

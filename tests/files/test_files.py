@@ -13,7 +13,7 @@ from minibiogpt import BioGptForCausalLM, BioGptTokenizer, CheckpointError, Inpu
 from minibiogpt.checkpoint.convert import convert
 from minibiogpt.files.hub import DEMO
 from minibiogpt.files.reading import MOST_LEVELS, MOST_TEXT, read_json, read_text
-from minibiogpt.files.writing import write_beside
+from minibiogpt.files.writing import write_atomically
 from tests.checkpoint.test_weights import shard
 
 KINDS = {"pipe": "a pipe or a device", "device": "a pipe or a device", "folder": "a folder", "hole": "found 8589934592"}
@@ -103,7 +103,7 @@ def test_a_pipe_or_a_device_is_not_replaced_by_a_file(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     with pytest.raises(InputError, match="pipe must be a file, or new; found something else; choose another name"):
-        write_beside(pipe, lambda beside: beside.write_text("x"))
+        write_atomically(pipe, lambda beside: beside.write_text("x"))
     assert pipe.is_fifo()
     assert list(tmp_path.iterdir()) == [pipe]
 
@@ -112,7 +112,7 @@ def test_text_that_no_file_can_hold_leaves_the_old_one(tmp_path: Path) -> None:
     file = tmp_path / "x"
     file.write_text("old")
     with pytest.raises(InputError, match="what is written to .*x must be text; found .*surrogates not allowed"):
-        write_beside(file, lambda beside: beside.write_text("new \ud800", encoding="utf-8"))
+        write_atomically(file, lambda beside: beside.write_text("new \ud800", encoding="utf-8"))
     assert file.read_text() == "old"
     assert list(tmp_path.iterdir()) == [file]
 

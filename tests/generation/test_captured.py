@@ -14,7 +14,7 @@ import pytest
 
 from minibiogpt import BioGptConfig, BioGptForCausalLM, InputError, Trace
 from minibiogpt.backend.cupy import CupyBackend
-from minibiogpt.generation.captured import RecordedStep
+from minibiogpt.generation.captured import CapturedDecodingStep
 from minibiogpt.model import ops
 from tests.backend.test_cupy import MASK, PROMPTS, SHORT
 from tests.budgets import KERNEL
@@ -83,9 +83,9 @@ def test_a_recorded_step_is_the_step_itself(backend: CupyBackend, dtype: str, op
 def test_steps_are_recorded_when_they_are_many_and_alike() -> None:
     backend = device("emulated")
     model, made = small("emulated"), []
-    original = RecordedStep.__init__
+    original = CapturedDecodingStep.__init__
 
-    def counted(self: RecordedStep, *given: Any) -> None:
+    def counted(self: CapturedDecodingStep, *given: Any) -> None:
         made.append(1)
         original(self, *given)
 
@@ -98,7 +98,7 @@ def test_steps_are_recorded_when_they_are_many_and_alike() -> None:
     ]
     eager = BioGptForCausalLM(model.config, dict(model.biogpt.named_parameters()), backend, "eager")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(RecordedStep, "__init__", counted)
+        patch.setattr(CapturedDecodingStep, "__init__", counted)
         for options, times in cases:
             made.clear()
             model.generate(SHORT, eos_token_id=None, **options)
@@ -123,26 +123,26 @@ def test_logits_that_are_no_numbers_are_told_in_a_recorded_step(backend: CupyBac
 
 def test_nothing_is_left_of_a_text(backend: CupyBackend) -> None:
     """Its recording, and with it the cache, is gone when it is written, and its place is used by the next."""
-    made: list[weakref.ref[RecordedStep]] = []
-    original = RecordedStep.__init__
+    made: list[weakref.ref[CapturedDecodingStep]] = []
+    original = CapturedDecodingStep.__init__
 
-    def seen(self: RecordedStep, *given: Any) -> None:
+    def seen(self: CapturedDecodingStep, *given: Any) -> None:
         made.append(weakref.ref(self))
         original(self, *given)
 
     small(backend.name).generate(SHORT, max_new_tokens=8, eos_token_id=None)
-    places = len(backend.places)
+    places = len(backend.pools)
     gc.collect()
     gc.disable()
     try:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(RecordedStep, "__init__", seen)
+            patch.setattr(CapturedDecodingStep, "__init__", seen)
             for _ in range(3):
                 small(backend.name).generate(SHORT, max_new_tokens=8, eos_token_id=None)
     finally:
         gc.enable()
     assert [one() for one in made] == [None] * 3
-    assert len(backend.places) == places
+    assert len(backend.pools) == places
 
 
 def test_a_recording_launches_kernels_alone_and_once() -> None:
@@ -166,7 +166,7 @@ def test_what_cannot_be_recorded_is_told_and_run_all_the_same(backend: CupyBacke
             raise AssertionError
 
     with pytest.warns(UserWarning, match="steps are launched kernel by kernel, as no graph can be recorded"):
-        again = backend.record(step)
+        again = backend.capture(step)
     assert Tape.now is None
     assert host(x).tolist() == [2.0]
     assert again is None
@@ -183,7 +183,7 @@ def test_without_a_recording_the_steps_are_run_one_by_one(
         asked.append(1)
         step()
 
-    monkeypatch.setattr(backend, "record", nothing)
+    monkeypatch.setattr(backend, "capture", nothing)
     assert np.array_equal(host(small(backend.name).generate(SHORT, **given)), want)
     assert len(asked) == 1  # it is tried once
 
@@ -195,7 +195,7 @@ def test_a_recording_changes_nothing_until_it_is_run(backend: CupyBackend) -> No
         y[...] = backend.kernels.gelu(x) + y
         x[...] = x + 1
 
-    again = backend.record(step)
+    again = backend.capture(step)
     assert host(x).tolist() == [[2.0] * 4] * 2
     again()
     backend.synchronize()

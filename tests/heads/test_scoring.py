@@ -163,7 +163,7 @@ def test_padding_on_either_side_and_holes_change_nothing() -> None:
     assert np.array_equal(holed.row(0), model.score([[2, 7, 9]]).row(0))
 
 
-def one_by_one(model: BioGptForCausalLM, ids: list[int], window: int, stride: int) -> list[float]:
+def greedy_or_sample(model: BioGptForCausalLM, ids: list[int], window: int, stride: int) -> list[float]:
     """For each token: the first window [k stride, k stride + window) that holds it, cut right after it."""
     found = []
     for t in range(1, len(ids)):
@@ -180,7 +180,7 @@ def test_windows_equal_a_loop_over_tokens(window: int | None, stride: int | None
     for b, text in enumerate(texts):
         assert scores.tokens[b] == len(text) - 1
         if len(text) > 1:
-            want = one_by_one(model, text, window or 31, stride or (window or 31) // 2)
+            want = greedy_or_sample(model, text, window or 31, stride or (window or 31) // 2)
             assert_close(f"row {b}", scores.row(b), np.array(want), LANE_A)
 
 

@@ -33,23 +33,23 @@ def numpy_backend(monkeypatch: pytest.MonkeyPatch) -> NumpyBackend:
     """The backend itself, whose sizes of pieces may be changed for one test."""
     backend = get_backend("numpy")
     assert isinstance(backend, NumpyBackend)
-    monkeypatch.setattr(backend, "at_once", backend.at_once)
-    monkeypatch.setattr(backend, "share", backend.share)
+    monkeypatch.setattr(backend, "block_elements", backend.block_elements)
+    monkeypatch.setattr(backend, "cache_block", backend.cache_block)
     return backend
 
 
 @pytest.mark.parametrize("equation", ROWWISE, ids=lambda f: f.__name__)
-@pytest.mark.parametrize("at_once", [1, 7, 20, 3 * 5 * 7 - 1])
+@pytest.mark.parametrize("block_elements", [1, 7, 20, 3 * 5 * 7 - 1])
 def test_rows_by_rows_are_bit_for_bit_the_whole(
-    equation: Callable[[np.ndarray], np.ndarray], at_once: int, numpy_backend: NumpyBackend
+    equation: Callable[[np.ndarray], np.ndarray], block_elements: int, numpy_backend: NumpyBackend
 ) -> None:
     for dtype in ("float32", "float64"):
         x = RNG.normal(0, 3, (3, 5, 7)).astype(dtype)
         want = equation(x)
-        numpy_backend.at_once = at_once
+        numpy_backend.block_elements = block_elements
         assert np.array_equal(equation(x), want)
         assert equation(x[0, 0]).shape == (7,), "one row alone is no batch"
-        numpy_backend.at_once = 1 << 16
+        numpy_backend.block_elements = 1 << 16
 
 
 def test_a_piece_is_no_larger_than_at_once_or_a_row(numpy_backend: NumpyBackend) -> None:
@@ -59,10 +59,10 @@ def test_a_piece_is_no_larger_than_at_once_or_a_row(numpy_backend: NumpyBackend)
         sizes.append(rows.size)
         return rows
 
-    for at_once, want in ((1, [7] * 15), (20, [14] * 7 + [7]), (105, [105]), (104, [98, 7])):
-        numpy_backend.at_once = at_once
+    for block_elements, want in ((1, [7] * 15), (20, [14] * 7 + [7]), (105, [105]), (104, [98, 7])):
+        numpy_backend.block_elements = block_elements
         sizes.clear()
-        assert numpy_backend.by_rows(told, np.zeros((3, 5, 7))).shape == (3, 5, 7)
+        assert numpy_backend.map_rows(told, np.zeros((3, 5, 7))).shape == (3, 5, 7)
         assert sizes == want
 
 
@@ -76,14 +76,14 @@ def test_heads_together_or_apart_attend_alike(heads_at_once: int, padding: str, 
     for head_mask in (None, np.array([1.0, 0.5, 0.0])):
         want, _ = attend_eager(q, k, v, mask, head_mask, Tap())
         for rows, columns in ((2, 3), (5, 11)):
-            numpy_backend.at_once = heads_at_once * rows * columns
+            numpy_backend.block_elements = heads_at_once * rows * columns
             assert_near(attend_blocked(q, k, v, mask, head_mask, rows, columns), want)
 
 
 @given(st.integers(1, 9), st.integers(1, 40), st.integers(1, 13), st.integers(1, 60))
 def test_a_product_in_shares_is_the_product(M: int, out: int, width: int, share: int) -> None:
     backend = NumpyBackend()
-    backend.share = share
+    backend.cache_block = share
     rng = np.random.default_rng(out)
     rows, weight = rng.normal(size=(M, width)), rng.normal(size=(out, width))
     for w in (weight, np.asfortranarray(weight)):
@@ -99,7 +99,7 @@ def test_few_rows_go_in_shares_and_many_do_not() -> None:
             return np.asarray(self) @ np.asarray(other)
 
     backend = NumpyBackend()
-    backend.share = 8
+    backend.cache_block = 8
     for M, in_shares in ((1, []), (2, [4]), (7, [4]), (8, [])):
         calls.clear()
         backend.product(RNG.normal(size=(M, 4)).view(Counted), RNG.normal(size=(6, 4)).view(Counted))
@@ -109,7 +109,7 @@ def test_few_rows_go_in_shares_and_many_do_not() -> None:
 def test_rooms_are_side_by_side_from_a_page_on() -> None:
     shapes = {"a": (3, 5), "b": (), "c": (0, 7), "d": (11,)}
     for dtype in ("float32", "float64"):
-        rooms = dict(get_backend("numpy").rooms(shapes, dtype))
+        rooms = dict(get_backend("numpy").allocate(shapes, dtype))
         assert {name: (x.shape, str(x.dtype)) for name, x in rooms.items()} == {
             n: (s, dtype) for n, s in shapes.items()
         }

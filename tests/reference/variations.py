@@ -80,7 +80,7 @@ def transposed(x: Any, w: Any) -> Any:
     return (w @ x.transpose(-1, -2)).transpose(-1, -2)
 
 
-def one_by_one(x: Any, w: Any) -> Any:
+def greedy_or_sample(x: Any, w: Any) -> Any:
     """Products first, then a sum: no kernel of a matrix product at all."""
     return torch.stack([(x * row).sum(-1) for row in w], dim=-1)
 
@@ -211,7 +211,7 @@ LINEAR: dict[str, Plant] = {
     "token by token": linear(token_by_token),
     "sums in float64": linear(widely),
     "products transposed": linear(transposed),
-    "element by element": linear(one_by_one),
+    "element by element": linear(greedy_or_sample),
     "bias apart": linear(lambda x, w: x @ w.T),
     "by einsum": linear(lambda x, w: torch.einsum("bti,oi->bto", x, w)),
     "fused qkv": fused_projections,

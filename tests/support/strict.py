@@ -245,10 +245,10 @@ class StrictBackend(Backend):
     def erf(self, x: Any) -> Any:
         return applied(StrictArray, erf, [x], {})
 
-    def can_record(self, rows: int, capacity: int, head_size: int, dtype: str) -> bool:
+    def can_capture(self, rows: int, capacity: int, head_size: int, dtype: str) -> bool:
         return rows <= 8
 
-    def record(self, step: Callable[[], None]) -> Callable[[], None]:
+    def capture(self, step: Callable[[], None]) -> Callable[[], None]:
         step()
         with Tape() as tape:
             step()

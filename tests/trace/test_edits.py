@@ -30,7 +30,7 @@ WITHIN: dict[str, list[str]] = {  # of one layer: which arrays each is made of
 }
 
 
-def made_of(head: str) -> dict[str, list[str]]:
+def sources(head: str) -> dict[str, list[str]]:
     """Which arrays each is made of, of the whole model."""
     graph: dict[str, list[str]] = {"position_ids": [], "embed_tokens": [], "embed_positions": ["position_ids"]}
     graph["embeddings"] = ["embed_tokens", "embed_positions"]
@@ -62,7 +62,7 @@ def disturbed(x: np.ndarray) -> np.ndarray:
 
 @every_head
 def test_an_edit_of_each_array_changes_all_that_depends_on_it_and_nothing_else(head: str) -> None:
-    graph, tokens = made_of(head), ids()
+    graph, tokens = sources(head), ids()
     given = {"input_ids": tokens, "labels": labels(head, tokens)}
     want = traced(model(head), **given)
     assert set(graph) == set(want) == set(NAMES[head])
@@ -284,7 +284,10 @@ def test_an_edit_that_cannot_be_is_one_clear_line(head: str, edits: Any, told: s
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("edits", [[], "logits", 5, spoil, [("logits", spoil)]], ids=repr)
+NO_DICTIONARIES = {"a list": [], "a name": "logits", "a number": 5, "a function": spoil, "pairs": [("logits", spoil)]}
+
+
+@pytest.mark.parametrize("edits", NO_DICTIONARIES.values(), ids=NO_DICTIONARIES)
 def test_edits_that_are_no_dictionary_are_refused(edits: Any) -> None:
     with pytest.raises(InputError, match=r"edits must be \{name: function\}; found"):
         model()(ids(), edits=edits)

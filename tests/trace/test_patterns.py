@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from minibiogpt import InputError
 from minibiogpt.errors import nearest
-from minibiogpt.trace.patterns import MOST, Pattern, check_met, expand, patterns_of
+from minibiogpt.trace.patterns import MOST, Pattern, check_all_matched, expand, patterns_of
 from tests.support.small import NAMES
 
 NAMED = NAMES["CausalLM"]
@@ -89,12 +89,12 @@ def test_a_pattern_without_a_step_holds_in_every_step() -> None:
 
 def test_that_a_pattern_was_met_is_remembered() -> None:
     pattern = Pattern("logits")
-    assert not pattern.met
+    assert not pattern.matched
     pattern.matches("layers.0")
-    assert not pattern.met
+    assert not pattern.matched
     pattern.matches("logits")
     pattern.matches("layers.0")
-    assert pattern.met
+    assert pattern.matched
 
 
 def test_what_is_no_text_is_refused() -> None:
@@ -113,7 +113,7 @@ def missed(texts: list[str], names: list[str], met: str = "") -> str:
     for pattern in patterns:
         pattern.matches(met)
     with pytest.raises(InputError) as error:
-        check_met(patterns, names, "it must occur", "; see there")
+        check_all_matched(patterns, names, "it must occur", "; see there")
     assert "\n" not in str(error.value)
     return str(error.value)
 
@@ -134,8 +134,8 @@ def test_nothing_is_said_when_all_are_met() -> None:
     patterns = patterns_of(["logits", "l*"])
     for pattern in patterns:
         pattern.matches("logits")
-    check_met(patterns, NAMED, "it must occur")
-    check_met([], [], "it must occur")
+    check_all_matched(patterns, NAMED, "it must occur")
+    check_all_matched([], [], "it must occur")
 
 
 def test_the_nearest_are_the_likest_first_at_most_three() -> None:

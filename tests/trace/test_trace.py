@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from minibiogpt import BioGptModel, InputError, Trace
-from minibiogpt.trace import Tap, Watch
+from minibiogpt.trace import Recorder, Tap
 from tests.support.small import CLASSES, HEADS, NAMES, D, F, H, L, N, V, ids, labels, model, same, situations, traced
 
 every_head = pytest.mark.parametrize("head", HEADS)
@@ -176,8 +176,8 @@ def test_without_a_trace_nobody_watches(head: str, monkeypatch: pytest.MonkeyPat
     def refuse(*args: Any) -> None:
         raise AssertionError("somebody watches")
 
-    monkeypatch.setattr(Watch, "__init__", refuse)
-    monkeypatch.setattr(Watch, "see", refuse)
+    monkeypatch.setattr(Recorder, "__init__", refuse)
+    monkeypatch.setattr(Recorder, "see", refuse)
     model(head, "auto")(ids(), labels=labels(head, ids()))
     model(head, "auto")(ids(), trace=None, edits={}, ablate=[], patch_from={})
     model(head, "auto").biogpt(ids())
@@ -196,13 +196,13 @@ def test_a_tap_that_nobody_watches_is_the_same_all_the_way_down() -> None:
     assert tap("logits", x) is x
     assert not tap.asks(["logits"])
     tap.note("logits", x)
-    tap.tell("base", {"B": 1})
+    tap.describe_call("base", {"B": 1})
     tap.finish()
 
 
 def test_a_tap_hands_on_what_it_records() -> None:
     trace, x = Trace(), np.ones(2)
-    tap = Tap(Watch(trace))
+    tap = Tap(Recorder(trace))
     assert tap.under("layers.0").under("self_attn")("q", x) is x
     assert tap.under("layers.0")("", x) is x
     tap.step(3).under("layers.0").note("fc1", x)

@@ -14,8 +14,8 @@ from minibiogpt import BioGptConfig
 from minibiogpt.catalog.parameters import base_shapes
 from minibiogpt.errors import InputError
 from minibiogpt.files.hub import find_model
-from minibiogpt.files.safetensors import Outgoing, stored_tensors, write_tensors
-from minibiogpt.files.writing import folder_beside
+from minibiogpt.files.safetensors import TensorToWrite, stored_tensors, write_tensors
+from minibiogpt.files.writing import atomic_folder
 
 DEMO = "demo"
 LARGE: dict[str, Any] = {
@@ -71,7 +71,7 @@ def kept_model(name: str, config: BioGptConfig, cache: Path) -> Path:
             raise InputError(must, "another config, or other tensors", "remove the folder, or choose another --cache")
         return folder
     print(f"bench: making random weights of size {name}, kept in {folder}", file=sys.stderr)
-    with folder_beside(folder) as beside:
+    with atomic_folder(folder) as beside:
         make_model(beside, config)
     return folder
 
@@ -96,7 +96,7 @@ def make_model(folder: Path, config: BioGptConfig) -> None:
     config.save_pretrained(folder)
 
 
-def random_tensors(config: BioGptConfig) -> dict[str, Outgoing]:
+def random_tensors(config: BioGptConfig) -> dict[str, TensorToWrite]:
     """Each tensor's shape, and its numbers: normal, of the config's range; those of a norm's weight around 1."""
     rng = np.random.default_rng(0)
 
@@ -112,6 +112,6 @@ def random_tensors(config: BioGptConfig) -> dict[str, Outgoing]:
         return draw
 
     return {
-        f"biogpt.{name}": Outgoing("F32", shape, blocks(shape, name.endswith("norm.weight")))
+        f"biogpt.{name}": TensorToWrite("F32", shape, blocks(shape, name.endswith("norm.weight")))
         for name, shape in base_shapes(config).items()
     }

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from minibiogpt.checks import whole
+from minibiogpt.checks import checked_integer
 from minibiogpt.cli.batch.records import Reader, Record, Source, source_of
 from minibiogpt.cli.batch.resume import Done, Resumable, check_new, fingerprint
 from minibiogpt.errors import InputError
@@ -53,7 +53,7 @@ class Job:
     @classmethod
     def of(cls, options: argparse.Namespace, reserved: Sequence[str] = ()) -> Job:
         """Check the options that all share, and every line of an input that can be read twice."""
-        whole("--batch-tokens", options.batch_tokens, 1)
+        checked_integer("--batch-tokens", options.batch_tokens, 1)
         source = source_of(options, reserved)
         _check_output(source, options)
         folder = find_model(options.model)

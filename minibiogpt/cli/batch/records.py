@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from minibiogpt.checks import whole
+from minibiogpt.checks import checked_integer
 from minibiogpt.errors import InputError
 
 CHUNK = 256
@@ -153,7 +153,7 @@ def source_of(options: argparse.Namespace, reserved: Collection[str] = ()) -> So
     InputError
         If they name none or two, or a file that cannot be read.
     """
-    whole("--chunk", options.chunk, 1)
+    checked_integer("--chunk", options.chunk, 1)
     typed = bool(options.text) and options.text != ["-"]
     field = options.field if options.jsonl else None
     if options.file is not None:

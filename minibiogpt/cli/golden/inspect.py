@@ -40,11 +40,11 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _facts(case: Any, names: list[str] | None) -> dict[str, Any]:
-    from minibiogpt.trace.patterns import check_met, patterns_of
+    from minibiogpt.trace.patterns import check_all_matched, patterns_of
 
     kept = None if names is None else patterns_of(names)
     entries = [e for e in case.entries if kept is None or any([pattern.matches(e.name) for pattern in kept])]
-    check_met(kept or (), [entry.name for entry in case.entries], "a name must be one of the case's arrays")
+    check_all_matched(kept or (), [entry.name for entry in case.entries], "a name must be one of the case's arrays")
     return {
         "case": case.name,
         "about": case.about,

@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Run the model in float64, measure the budgets, write, and say what to type next."""
-    from minibiogpt.checks import whole
+    from minibiogpt.checks import checked_integer
     from minibiogpt.files.hub import find_model
     from minibiogpt.files.reading import sha256
     from minibiogpt.files.safetensors import stored_tensors
@@ -49,7 +49,10 @@ def run(options: argparse.Namespace) -> None:
     from minibiogpt.golden.format.record import record
     from minibiogpt.golden.format.rounding import SEEDS
 
-    output, seeds = Path(options.output), whole("seeds", SEEDS if options.seeds is None else options.seeds, 2, 1000)
+    output, seeds = (
+        Path(options.output),
+        checked_integer("seeds", SEEDS if options.seeds is None else options.seeds, 2, 1000),
+    )
     calls = _calls(options)
     folder = find_model(options.model)
     _check_output(output, [*folder.iterdir(), *([Path(options.inputs)] if options.inputs else [])])

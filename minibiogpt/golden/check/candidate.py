@@ -17,7 +17,7 @@ from typing import IO
 
 import numpy as np
 
-from minibiogpt.errors import InputError, shown
+from minibiogpt.errors import InputError, short_repr
 from minibiogpt.files.reading import check_regular
 from minibiogpt.files.safetensors import DTYPES, StoredTensor, read_header, widened
 
@@ -97,7 +97,7 @@ def _kind(path: Path) -> str:
     except ValueError as error:
         if isinstance(error, InputError):
             raise InputError(f"the candidate {path} must be a file or a folder", error.found, SAVE) from None
-        raise InputError("the candidate must be a file or a folder", shown(str(path)), "check the path") from None
+        raise InputError("the candidate must be a file or a folder", short_repr(str(path)), "check the path") from None
     if start == NPY:
         must = "a candidate must be safetensors, npz, or a folder of npy"
         raise InputError(must, f"one npy, {path}", "put it into a folder, named NAME.npy, and name the folder")
@@ -188,7 +188,7 @@ def _members(path: Path, archive: zipfile.ZipFile) -> dict[str, Tensor]:
     for info in archive.infolist():
         name = info.filename.removesuffix(".npy")
         if not info.filename.endswith(".npy"):
-            found = "a pickle of torch.save" if info.filename.endswith(".pkl") else shown(info.filename)
+            found = "a pickle of torch.save" if info.filename.endswith(".pkl") else short_repr(info.filename)
             raise InputError(f"the candidate {path} must hold npy files only", found, f"{SAVE}: pickles are not run")
         if name in tensors:
             raise _spoilt(path, name, "two of this name")
@@ -259,15 +259,15 @@ def _parsed(file: IO[bytes]) -> _Header:
         warnings.simplefilter("ignore")  # about headers that Python 2 wrote
         shape, fortran, dtype = read(text)
     if len(shape) > MOST_AXES or any(n < 0 for n in shape):
-        raise ValueError(f"the shape {shown(shape)}")
+        raise ValueError(f"the shape {short_repr(shape)}")
     return _Header(dtype, tuple(int(n) for n in shape), fortran, len(start) + len(told) + length)
 
 
 def _spoilt(path: Path, name: str, found: str) -> InputError:
     told = found if len(found) <= LONGEST else f"{found[:LONGEST]} ..."
-    return InputError(f"{shown(name)} in {path} must be a whole array", told or "none", f"write it again: {SAVE}")
+    return InputError(f"{short_repr(name)} in {path} must be a whole array", told or "none", f"write it again: {SAVE}")
 
 
 def _no_numbers(path: Path, name: str, found: str) -> InputError:
-    must = f"{shown(name)} in {path} must be floats or integers"
+    must = f"{short_repr(name)} in {path} must be floats or integers"
     return InputError(must, found, "save it as float64, float32 or int64 (bfloat16: in safetensors), or leave it away")

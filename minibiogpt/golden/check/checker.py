@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from minibiogpt.errors import InputError, shown
+from minibiogpt.errors import InputError, short_repr
 from minibiogpt.golden.check.candidate import Tensor, opened
 from minibiogpt.golden.check.compare import SUMS
 from minibiogpt.golden.check.judge import Judge, row_of
@@ -16,7 +16,7 @@ from minibiogpt.golden.check.pairing import Pair, pair
 from minibiogpt.golden.check.result import AGREES, Options, Result, Row
 from minibiogpt.golden.format.case import Case, Entry
 from minibiogpt.golden.format.manifest import read_manifest
-from minibiogpt.trace.patterns import check_met, patterns_of
+from minibiogpt.trace.patterns import check_all_matched, patterns_of
 
 ENDINGS = (".safetensors", ".npz", "")  # of the candidate of a case in a kit; a folder has none
 MOST_MASK = 1 << 20  # elements of a mask that the case does without
@@ -62,7 +62,7 @@ def _chosen(case: Case, options: Options) -> list[Entry]:
     """The entries to compare: all, or those whose names match."""
     patterns = patterns_of(options.names) if options.names else None
     entries = [e for e in case.entries if patterns is None or any([p.matches(e.name) for p in patterns])]
-    check_met(patterns or (), [e.name for e in case.entries], "--names must name an array of the case")
+    check_all_matched(patterns or (), [e.name for e in case.entries], "--names must name an array of the case")
     return entries
 
 
@@ -77,7 +77,7 @@ def _check_axes(case: Case, options: Options) -> None:
             or not fewer
             or any(len(sums) != len(SUMS) for sums in (entry.sums or {}).values() if sums is not None)
         ):
-            found = f"{shown(entry.name)} of {shown(entry.shape)}, axes {shown(entry.axes)}"
+            found = f"{short_repr(entry.name)} of {short_repr(entry.shape)}, axes {short_repr(entry.axes)}"
             must = f"{case.path} must give each axis a letter and a size, and budgets of four sums"
             raise InputError(must, found, "make the case again")
     for name, told in (options.mapped or {}).items():
@@ -136,7 +136,7 @@ def _with_names(cases: Mapping[str, Case], options: Options) -> dict[str, Option
         if own:
             found[name] = replace(options, names=own)
     every = {entry.name: None for case in cases.values() for entry in case.entries}
-    check_met(patterns, every, "--names must name an array of a case")
+    check_all_matched(patterns, every, "--names must name an array of a case")
     return found
 
 

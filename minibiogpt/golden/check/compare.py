@@ -20,7 +20,7 @@ LOWEST = float(np.finfo(np.float64).min)  # what the reference holds where a sco
 FAR = 800.0  # below the largest score of its row: exp(-800) is 0 in float64
 DEEP = -6e4  # a row that sees nothing holds one value below this: float16's lowest number is -65504
 BLOCK = 1 << 18  # elements compared at once
-Place = tuple[int, ...]
+Index = tuple[int, ...]
 
 
 @dataclass
@@ -42,15 +42,15 @@ class Measure:
     budget: float
     compared: int = 0
     largest_error: float = 0.0
-    worst: Place | None = None
+    worst: Index | None = None
     reference: float = 0.0
     candidate: float = 0.0
     exceeding: int = 0
     nan: int = 0
     inf: int = 0
-    not_finite: Place | None = None
+    not_finite: Index | None = None
     wrong_marks: int = 0
-    wrong_mark: Place | None = None
+    wrong_mark: Index | None = None
     sums: list[tuple[str, float, float]] = field(default_factory=list)
     products: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
     held: set[str] = field(default_factory=lambda: set(PRECISIONS))
@@ -194,11 +194,11 @@ def _note_worst(found: Measure, at: tuple, error: np.ndarray, seen: np.ndarray, 
         found.candidate, found.reference = c.flat[flat].item(), r.flat[flat].item()
 
 
-def _first(where: np.ndarray, at: tuple) -> Place | None:
+def _first(where: np.ndarray, at: tuple) -> Index | None:
     return _place(int(np.argmax(where)), where.shape, at) if where.any() else None
 
 
-def _place(flat: int, shape: tuple[int, ...], at: tuple) -> Place:
+def _place(flat: int, shape: tuple[int, ...], at: tuple) -> Index:
     """The place in the whole array of an element of the block ``at``."""
     starts = [part.start or 0 for part in at] + [0] * (len(shape) - len(at))
     return tuple(int(i) + start for i, start in zip(np.unravel_index(flat, shape), starts, strict=True))

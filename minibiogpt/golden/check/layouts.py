@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from minibiogpt.checks import is_whole
+from minibiogpt.checks import is_integer
 from minibiogpt.errors import InputError
 from minibiogpt.golden.format.case import Entry
 
@@ -69,7 +69,7 @@ def axes_of(entry: Entry, config: Mapping[str, Any]) -> list[Axis]:
     heads: Any = config.get("num_attention_heads")
     found: list[Axis] = []
     for letter, size in zip(entry.axes.split(), entry.shape, strict=True):
-        if letter == "D" and is_whole(heads) and heads > 0 and size % heads == 0:
+        if letter == "D" and is_integer(heads) and heads > 0 and size % heads == 0:
             found += [("H", heads), ("Dh", size // heads)]
         else:
             found.append((letter, size))

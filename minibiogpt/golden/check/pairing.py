@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from minibiogpt.catalog.aliases import alias_of
-from minibiogpt.errors import InputError, nearest, shown
+from minibiogpt.errors import InputError, nearest, short_repr
 from minibiogpt.files.reading import read_json
 from minibiogpt.golden.format.case import INPUT
 
@@ -104,7 +104,7 @@ def read_map(path: Path) -> dict[str, Mapped]:
     content = read_json(path, "a map of names must be there")
     must = f"{path} must hold JSON, such as {EXAMPLE}"
     if not isinstance(content, dict) or not content:
-        raise InputError(must, shown(content), "correct the map")
+        raise InputError(must, short_repr(content), "correct the map")
     return {ours: _mapped(ours, one, must) for ours, one in content.items()}
 
 
@@ -116,7 +116,7 @@ def _mapped(ours: str, one: Any, must: str) -> Mapped:
             return Mapped(one["name"])
         if isinstance(one["axes"], str):
             return Mapped(one["name"], one["axes"])
-    raise InputError(must, f"{shown(one)} for {shown(ours)}", "correct the map")
+    raise InputError(must, f"{short_repr(one)} for {short_repr(ours)}", "correct the map")
 
 
 def _check_map(mapped: Mapping[str, Mapped], names: list[str], known: Mapping[str, Any]) -> None:
@@ -124,5 +124,5 @@ def _check_map(mapped: Mapping[str, Mapped], names: list[str], known: Mapping[st
         for what, name, there in (("the case", ours, known), ("the candidate", one.name, names)):
             if name not in there:
                 near = ", ".join(nearest(name, there))
-                found = f"{shown(name)}{f' (nearest: {near})' if near else ''}"
+                found = f"{short_repr(name)}{f' (nearest: {near})' if near else ''}"
                 raise InputError(f"a map must name what is in {what}", found, "correct the map")

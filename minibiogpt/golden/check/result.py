@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from minibiogpt.golden.check.compare import Measure, Place
+from minibiogpt.golden.check.compare import Index, Measure
 from minibiogpt.golden.check.pairing import Mapped, Pair
 from minibiogpt.golden.format.case import PRECISIONS, Case
 
@@ -63,7 +63,7 @@ class Row:
         return None if self.measured is None else _over(self.measured.largest_error, self.measured.budget)
 
     @property
-    def where(self) -> Place | None:
+    def where(self) -> Index | None:
         """The place to look at: the first NaN, infinity or wrong mark, or else the largest error."""
         m = self.measured
         if m is None:

@@ -17,7 +17,7 @@ from safetensors.numpy import save_file
 
 from minibiogpt.errors import InputError
 from minibiogpt.files.safetensors import StoredTensor, read_header
-from minibiogpt.files.writing import write_beside
+from minibiogpt.files.writing import write_atomically
 
 FORMAT, VERSION = "minibiogpt-golden", "1"
 KINDS = ("full", "slim")
@@ -186,7 +186,7 @@ def write_case(
     metadata |= {"format": FORMAT, "version": VERSION, "dtype": "float64", "inputs": json.dumps(list(inputs))}
     metadata["arrays"] = json.dumps([{k: v for k, v in asdict(e).items() if v is not None} for e in entries])
     stored = {name: np.array(x, order="C") for name, x in {**inputs, **arrays}.items()}
-    write_beside(Path(path), lambda beside: save_file(stored, beside, metadata=metadata))
+    write_atomically(Path(path), lambda beside: save_file(stored, beside, metadata=metadata))
 
 
 def sample_places(size: int, samples: int) -> np.ndarray:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from minibiogpt.errors import InputError, shown
+from minibiogpt.errors import InputError, short_repr
 from minibiogpt.files.reading import read_json, sha256
 
 FORMAT, VERSION = "minibiogpt-golden-kit", "1"
@@ -29,7 +29,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     try:
         for key, want in (("format", FORMAT), ("version", VERSION)):
             if manifest[key] != want:
-                found = f"{key} {shown(manifest[key])}"
+                found = f"{key} {short_repr(manifest[key])}"
                 raise InputError(f"{must}, format {FORMAT!r}, version {VERSION!r}", found, remedy)
         names = [case["name"] for case in manifest["cases"]]
         if not names or len(set(names)) < len(names) or not all(map(_is_plain, names)):
@@ -39,7 +39,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(must, f"a manifest.json that is none ({shown(str(error))})", remedy) from None
+        raise InputError(must, f"a manifest.json that is none ({short_repr(str(error))})", remedy) from None
     return manifest
 
 

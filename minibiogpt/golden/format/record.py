@@ -13,7 +13,7 @@ from minibiogpt.errors import InputError
 from minibiogpt.golden.format.case import INPUT, PRECISIONS, SUMS, Entry, sample_places, sums_of, write_case
 from minibiogpt.golden.format.rounding import FACTOR, ROUNDING, SEEDS, measured, run_calls, sum_parts
 from minibiogpt.model.pretrained import Pretrained
-from minibiogpt.trace import Trace, Watch
+from minibiogpt.trace import Recorder, Trace
 
 SLIM_BYTES = 4_000_000  # of all samples together, so that a slim case stays below 5 MB
 MOST_SAMPLES = 1024  # of one array
@@ -58,7 +58,7 @@ def record(
         raise InputError(must, "BioGptForTokenClassification", "record each call as a case of its own")
     calls = [{key: np.asarray(x) for key, x in call.items() if x is not None} for call in calls]
     trace = Trace(names)
-    watch = Watch(trace)
+    watch = Recorder(trace)
     run_calls(model, calls, watch)
     watch.finish()
     trace.update({key: model.backend.to_numpy(x) for key, x in trace.items()})

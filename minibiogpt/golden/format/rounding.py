@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from minibiogpt.backend import unwarned
-from minibiogpt.files.safetensors import recast, widened
+from minibiogpt.backend import ignore_overflow
+from minibiogpt.files.safetensors import convert_dtype, widened
 from minibiogpt.golden.format.case import PRECISIONS, sums_of, weights_of
 from minibiogpt.model.pretrained import Pretrained
-from minibiogpt.trace import Tap, Watch
+from minibiogpt.trace import Recorder, Tap
 
 FACTOR = 8  # the budget is this many times the largest error of the runs
 SEEDS = 4  # runs in each precision
@@ -80,7 +80,7 @@ def _sum(rng: np.random.Generator, x: np.ndarray, axis: Any = None, **options: A
     return np.add.reduce(x, axis=axis, **options)
 
 
-@unwarned
+@ignore_overflow
 def rounded(x: np.ndarray, precision: str) -> np.ndarray:
     """x to the nearest number of the precision, in x's own dtype; the mark of a hidden score stays."""
     if precision in ("float64", "float32") or x.dtype.kind != "f":
@@ -89,11 +89,11 @@ def rounded(x: np.ndarray, precision: str) -> np.ndarray:
     if precision == "float16":
         near = x.astype(np.float16)
     else:
-        near = widened(recast(np.asarray(x, np.float32, order="C"), "F32", "BF16"), "BF16")
+        near = widened(convert_dtype(np.asarray(x, np.float32, order="C"), "F32", "BF16"), "BF16")
     return np.where(x == lowest, lowest, near.astype(x.dtype)).astype(x.dtype, copy=False)
 
 
-class Noise(Watch):
+class Noise(Recorder):
     """Rounds and reorders every array of a call, and keeps how far each is from the reference.
 
     Attributes
@@ -183,7 +183,7 @@ def _rounded_inputs(call: Mapping[str, Any], precision: str) -> dict[str, Any]:
     return {name: rounded(x, precision) for name, x in arrays.items()}
 
 
-def run_calls(model: Pretrained, calls: Sequence[Mapping[str, Any]], watch: Watch) -> None:
+def run_calls(model: Pretrained, calls: Sequence[Mapping[str, Any]], watch: Recorder) -> None:
     """The calls one after the other, each continuing the cache of the one before; of several, each is a step."""
     cache = None
     for n, call in enumerate(calls):

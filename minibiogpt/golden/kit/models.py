@@ -17,7 +17,7 @@ import numpy as np
 
 from minibiogpt.backend import get_backend
 from minibiogpt.config import POSITION_OFFSET, BioGptConfig
-from minibiogpt.files.safetensors import recast, widened
+from minibiogpt.files.safetensors import convert_dtype, widened
 from minibiogpt.golden.kit.tokens import VOCAB
 from minibiogpt.heads import BioGptForCausalLM, BioGptForSequenceClassification, BioGptForTokenClassification
 from minibiogpt.model.pretrained import Pretrained
@@ -86,7 +86,7 @@ def make(name: str, seed: int = 0) -> Pretrained:
 
 def exactly(x: np.ndarray) -> np.ndarray:
     """x in float32, each number rounded to the nearest of bfloat16."""
-    return widened(recast(np.asarray(x, np.float32), "F32", "BF16"), "BF16")
+    return widened(convert_dtype(np.asarray(x, np.float32), "F32", "BF16"), "BF16")
 
 
 def signed(rng: np.random.Generator, shape: tuple[int, ...], low: float, high: float) -> np.ndarray:

@@ -11,7 +11,7 @@ from typing import Any
 
 from minibiogpt.errors import InputError
 from minibiogpt.files.reading import read_json
-from minibiogpt.files.writing import write_beside
+from minibiogpt.files.writing import write_atomically
 from minibiogpt.tokenizer import BioGptTokenizer
 
 SPECIAL = ("<s>", "<pad>", "</s>", "<unk>")
@@ -82,7 +82,7 @@ def write_tokens(tokenizer: BioGptTokenizer, path: str | os.PathLike[str]) -> in
     """Write the cases, one a line; how many there are."""
     cases = token_cases(tokenizer)
     lines = ",\n".join(json.dumps(case) for case in cases)  # ASCII: a reader needs no Unicode but the escapes
-    write_beside(Path(path), lambda beside: beside.write_text(f"[\n{lines}\n]\n", encoding="utf-8"))
+    write_atomically(Path(path), lambda beside: beside.write_text(f"[\n{lines}\n]\n", encoding="utf-8"))
     return len(cases)
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import minibiogpt
-from minibiogpt.checks import whole
+from minibiogpt.checks import checked_integer
 from minibiogpt.errors import InputError
 from minibiogpt.files.reading import sha256
-from minibiogpt.files.writing import folder_beside
+from minibiogpt.files.writing import atomic_folder
 from minibiogpt.golden.format.case import Case
 from minibiogpt.golden.format.manifest import FORMAT, VERSION
 from minibiogpt.golden.format.record import record
@@ -49,10 +49,10 @@ def write_kit(
     InputError
         If the folder is there and not empty, or no probe has such a name.
     """
-    seed = whole("seed", seed, 0, 2**31 - 1)
+    seed = checked_integer("seed", seed, 0, 2**31 - 1)
     chosen = _chosen(probes(seed), cases)
     names = [name for name in CHECKPOINTS if name == TOKENIZER_MODEL or any(p.model == name for p in chosen)]
-    with folder_beside(Path(folder)) as beside:
+    with atomic_folder(Path(folder)) as beside:
         models = {f"models/{name}": _write_model(beside, name, seed, report) for name in names}
         listed = [_write_case(beside, probe, models[f"models/{probe.model}"], runs, report) for probe in chosen]
         tokenizer = BioGptTokenizer.from_pretrained(beside / "models" / TOKENIZER_MODEL)

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
-from minibiogpt.files.writing import write_beside
+from minibiogpt.files.writing import write_atomically
 from minibiogpt.golden.check.result import AGREES, DIFFERS, Result, Row
 from minibiogpt.golden.report.text import findings, notes_of, place, plain, sentence
 
@@ -47,7 +47,7 @@ td.notes { white-space: normal; border-bottom: 1px solid var(--line); } tr.above
 def write_page(path: Path, result: Result) -> None:
     """Write the page, beside and renamed."""
     text = page(result)
-    write_beside(path, lambda beside: beside.write_text(text, encoding="utf-8"))
+    write_atomically(path, lambda beside: beside.write_text(text, encoding="utf-8"))
 
 
 def page(result: Result) -> str:

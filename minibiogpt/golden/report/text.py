@@ -9,7 +9,7 @@ from typing import Any
 from minibiogpt.catalog.steps import step_of
 from minibiogpt.config import BioGptConfig
 from minibiogpt.errors import InputError
-from minibiogpt.golden.check.compare import LOWEST, Place
+from minibiogpt.golden.check.compare import LOWEST, Index
 from minibiogpt.golden.check.result import AGREES, DIFFERS, NOT_COMPARABLE, Result, Row
 from minibiogpt.golden.format.case import INPUT
 
@@ -25,7 +25,7 @@ def plain(text: object) -> str:
     return line if len(line) <= 400 else f"{line[:400]} ..."
 
 
-def place(where: Place | None, axes: str) -> str:
+def place(where: Index | None, axes: str) -> str:
     """A place by its letters.
 
     Examples

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
 from minibiogpt import InputError
-from minibiogpt.files.safetensors import recast
+from minibiogpt.files.safetensors import convert_dtype
 from minibiogpt.golden.check.candidate import MOST_HEADER, opened
 from tests.support.golden_cases import normal
 
@@ -75,7 +75,7 @@ def test_memory_order_and_byte_order(tmp_path: Path, form: str) -> None:
 
 def test_bfloat16(tmp_path: Path) -> None:
     x = normal(2, 3).astype("f4")
-    bits = recast(x, "F32", "BF16")
+    bits = convert_dtype(x, "F32", "BF16")
     header = json.dumps({"b": {"dtype": "BF16", "shape": [2, 3], "data_offsets": [0, 12]}}).encode()
     path = tmp_path / "b.safetensors"
     path.write_bytes(len(header).to_bytes(8, "little") + header + bits.tobytes())

@@ -23,7 +23,7 @@ from minibiogpt.golden.format.rounding import (
     rounded,
     run_calls,
 )
-from minibiogpt.trace import Watch
+from minibiogpt.trace import Recorder
 from tests.budgets import SUMMED
 from tests.support.configs import PRIMES
 
@@ -137,7 +137,7 @@ class Kept(Noise):
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_the_noise_is_the_largest_error_of_the_runs(precision: str) -> None:
     lm, calls, trace = model(), [{"input_ids": np.array([[2, 5, 9, 11]])}], Trace()
-    run_calls(lm, calls, Watch(trace))
+    run_calls(lm, calls, Recorder(trace))
     errors, runs = [], set()
     for seed in range(3):
         kept = Kept(trace, precision, seed)

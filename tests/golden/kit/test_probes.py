@@ -19,7 +19,7 @@ from minibiogpt.golden.kit.probes import Call, probes
 from minibiogpt.golden.kit.writer import write_kit
 from minibiogpt.model.layers import LayerNorm
 from minibiogpt.model.ops import softmax
-from minibiogpt.trace import Watch
+from minibiogpt.trace import Recorder
 
 LOWEST = np.finfo(np.float64).min
 Change = Callable[[str, np.ndarray, dict[str, np.ndarray]], np.ndarray]  # name, array, those before it: the array
@@ -27,7 +27,7 @@ Planted = tuple[Any, list[Call], Change | None]
 Mistake = Callable[[Any, list[Call]], Planted]  # what takes the place of the model, the calls and the arrays
 
 
-class Meddling(Watch):
+class Meddling(Recorder):
     """Lets a mistake replace each array on its way."""
 
     def __init__(self, trace: Trace, change: Change | None) -> None:
