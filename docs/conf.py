@@ -1,6 +1,6 @@
 """How Sphinx builds this documentation: ``sphinx-build -W --keep-going -n docs build/docs``.
 
-Nothing here fetches anything, and what is built asks the network for nothing: it is read from a disk as well.
+Nothing here downloads anything, and the built site uses no network: it can be read from a disk.
 """
 
 import sys
@@ -30,7 +30,7 @@ extensions = [
 ]
 exclude_patterns = ["_build", "_ext"]
 nitpicky = True
-# Types are words for the reader ("Array", "Any"), not links: what a name means is said in the text beside it.
+# Types ("Array", "Any") are shown as text, not as links: the description beside them says what they mean.
 suppress_warnings = ["config.cache", "ref.python"]
 nitpick_ignore_regex = [("py:.*", ".*")]
 
@@ -39,8 +39,8 @@ myst_enable_extensions = ["dollarmath", "deflist", "colon_fence"]
 myst_heading_anchors = 3
 myst_dmath_double_inline = True
 
-# Notebooks are committed with their outputs, which tests make again. A widget needs scripts from a network: what stands
-# beside it, a page of its own or a text, is shown in its place.
+# Notebooks are committed with their outputs, which tests reproduce. Widgets need scripts from a network, so the HTML or
+# text output beside them is shown instead.
 nb_execution_mode = "off"
 nb_ipywidgets_js: dict[str, dict[str, str]] = {}
 nb_mime_priority_overrides = [
@@ -79,7 +79,7 @@ html_theme_options = {
 
 
 def escape_bars(app, what, name, obj, options, lines) -> None:  # type: ignore[no-untyped-def]
-    """|x| in a docstring is an absolute value, and no substitution of reStructuredText."""
+    """|x| in a docstring is an absolute value, not a substitution of reStructuredText."""
     lines[:] = ["``".join(x if i % 2 else x.replace("|", "\\|") for i, x in enumerate(y.split("``"))) for y in lines]
 
 

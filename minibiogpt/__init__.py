@@ -1,4 +1,4 @@
-"""BioGPT as explicit NumPy or CuPy operations: a reference to step through, and to check other implementations with."""
+"""BioGPT as explicit NumPy or CuPy operations: a reference to step through and to check other implementations with."""
 
 from minibiogpt.backend import get_backend
 from minibiogpt.config import BioGptConfig

@@ -1,4 +1,4 @@
-"""`python -m minibiogpt` is the command `minibiogpt`."""
+"""Run the ``minibiogpt`` command with ``python -m minibiogpt``."""
 
 import sys
 

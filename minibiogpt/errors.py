@@ -1,4 +1,4 @@
-"""The one error a user of unusable input sees: what must hold, what was found, what to do."""
+"""The errors for unusable input: each says what must hold, what was found and what to do."""
 
 import difflib
 from collections.abc import Iterable
@@ -9,13 +9,13 @@ _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 200
 
 
 class InputError(ValueError):
-    """Raised when something handed to minibiogpt cannot be used.
+    """Raised when an argument or a file cannot be used.
 
     Parameters
     ----------
-    must : what must hold, as a sentence without its full stop.
+    must : what must hold, as a sentence without the full stop.
     found : what was found instead.
-    remedy : what the caller can do about it.
+    remedy : what the caller can do.
 
     Examples
     --------
@@ -32,7 +32,7 @@ class InputError(ValueError):
 
 
 def short_repr(value: object) -> str:
-    """``repr(value)``, cut where it is long or deep: what a file holds may be as large as the file.
+    """Return ``repr(value)``, truncated where it is long or deeply nested: a value may be as large as its file.
 
     Examples
     --------
@@ -42,7 +42,7 @@ def short_repr(value: object) -> str:
     try:
         return _SHORT.repr(value)
     except ValueError:  # Python's limit on the digits of an integer
-        return "a number of thousands of digits"
+        return "an integer with thousands of digits"
 
 
 class CheckpointError(InputError):
@@ -50,11 +50,11 @@ class CheckpointError(InputError):
 
 
 class DeviceMemoryError(InputError):
-    """Raised when a device's memory is full; what was on it before is still there, and usable."""
+    """Raised when a device runs out of memory; arrays that were already on it stay valid."""
 
 
 def nearest(name: str, known: Iterable[str], most: int = 3) -> list[str]:
-    """The names most like ``name``, or ending most like it, the likest first.
+    """Return the names in ``known`` closest to ``name``, in full or in their last component, closest first.
 
     Examples
     --------
@@ -62,11 +62,11 @@ def nearest(name: str, known: Iterable[str], most: int = 3) -> list[str]:
     ['layers.0.self_attn.probs']
     """
 
-    def likeness(a: str, b: str) -> float:
+    def ratio(a: str, b: str) -> float:
         return difflib.SequenceMatcher(None, a, b).ratio()
 
-    def both(one: str) -> float:
-        return max(likeness(name, one), likeness(name.rpartition(".")[2], one.rpartition(".")[2]))
+    def similarity(other: str) -> float:
+        return max(ratio(name, other), ratio(name.rpartition(".")[2], other.rpartition(".")[2]))
 
-    ranked = sorted(((both(one), one) for one in known), key=lambda pair: -pair[0])
-    return [one for ratio, one in ranked[:most] if ratio > 0.6]
+    ranked = sorted(((similarity(other), other) for other in known), key=lambda pair: -pair[0])
+    return [other for score, other in ranked[:most] if score > 0.6]

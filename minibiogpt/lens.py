@@ -1,7 +1,7 @@
-"""What a trace tells about the layers' parts: logit lens, what each head writes, direct attribution, ablation tables.
+"""Analyze a trace: logit lens, head outputs, direct logit attribution, ablation tables.
 
-Each function takes a model and the trace of one of its calls, and returns arrays of the model's backend. They hold for
-a call as it ran; where ``edits`` replaced an array, what comes before it no longer adds up to what comes after it.
+Each function takes a model and the trace of one of its calls, and returns arrays of the model's backend. The results
+describe the call as it ran: if ``edits`` replaced an array, the parts before it no longer sum to what follows it.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ if TYPE_CHECKING:
 
 @ignore_overflow
 def logit_lens(model: BioGptForCausalLM, trace: Mapping[str, Array], position: int | None = -1) -> dict[str, Array]:
-    """What the model would predict if it stopped after each layer: E LN(x), LN being the final norm.
+    """Return the logits that the model would predict if it stopped after each layer: E LN(x), with LN the final norm.
 
     Parameters
     ----------
     trace : must hold ``embeddings`` and each ``layers.{l}``, (B, T, D).
-    position : which of the T positions, -1 the last; None: all of them, computed as the model does it, so that the last
-        layer's are the very logits of the call.
+    position : which of the T positions, -1 for the last. None returns all of them, computed as in the model, so that
+        those of the last layer are exactly the logits of the call.
 
     Returns
     -------
-    {"embeddings": logits, "layers.0": logits, ...}: (B, V) each, (B, T, V) for all positions; unnormalised natural-log
-    scores.
+    {"embeddings": logits, "layers.0": logits, ...}, (B, V) each, or (B, T, V) for all positions. They are unnormalized
+    log-probabilities (natural logarithm).
 
     Raises
     ------
     InputError
-        If the trace lacks one of these, or is another model's.
+        If the trace lacks one of these arrays or comes from another model.
 
     Source: nostalgebraist 2020, "interpreting GPT: the logit lens".
 
@@ -55,28 +55,28 @@ def logit_lens(model: BioGptForCausalLM, trace: Mapping[str, Array], position: i
     True
     """
     last = _language_model(model).config.num_hidden_layers - 1
-    stream = _taken(model, trace, ["embeddings", f"layers.{{0..{last}}}"])
+    stream = _arrays_of(model, trace, ["embeddings", f"layers.{{0..{last}}}"])
     if position is not None:
-        stream = {name: x[:, _place(position, x)] for name, x in stream.items()}
+        stream = {name: x[:, _check_position(position, x)] for name, x in stream.items()}
     return {name: model.output_projection(model.biogpt.layer_norm(x)) for name, x in stream.items()}
 
 
 @ignore_overflow
 def head_out(model: Any, trace: Mapping[str, Array], layer: int) -> Array:
-    """What each head of a layer writes into the residual stream: z_h W_h^T, (B, T, H, D).
+    """Return what each head of a layer adds to the residual stream: z_h W_h^T, (B, T, H, D).
 
-    z_h (B, T, Dh) is what head h has mixed, columns h Dh to (h + 1) Dh of ``context``, and W_h (D, Dh) are those
-    columns of the output projection: it is parted before the projection, which mixes the heads. Summed over the heads,
-    and with the projection's bias, this is ``out_proj``.
+    z_h (B, T, Dh) is the context of head h, columns h Dh to (h + 1) Dh of ``context``; W_h (D, Dh) holds the same
+    columns of the output projection. The split comes before the projection because the projection mixes the heads.
+    The sum over the heads plus the bias of the projection is ``out_proj``.
 
     Parameters
     ----------
-    model : any of the models. trace : must hold ``layers.{layer}.self_attn.context``.
+    model : a model of any class. trace : must hold ``layers.{layer}.self_attn.context``.
 
     Raises
     ------
     InputError
-        If the trace lacks it, or is another model's; if there is no such layer.
+        If the trace lacks this array or comes from another model, or the layer does not exist.
 
     Source: Elhage et al. 2021, "A Mathematical Framework for Transformer Circuits".
 
@@ -88,45 +88,45 @@ def head_out(model: Any, trace: Mapping[str, Array], layer: int) -> Array:
     >>> parts = head_out(model, trace, 0)
     >>> parts.shape
     (1, 3, 4, 128)
-    >>> whole = parts.sum(axis=2) + model.biogpt.layers[0].self_attn.out_proj.bias
-    >>> bool(abs(whole - trace["layers.0.self_attn.out_proj"]).max() < 1e-5)
+    >>> total = parts.sum(axis=2) + model.biogpt.layers[0].self_attn.out_proj.bias
+    >>> bool(abs(total - trace["layers.0.self_attn.out_proj"]).max() < 1e-5)
     True
     """
     L = model.config.num_hidden_layers
     if not is_integer(layer) or not 0 <= layer < L:
-        raise InputError(f"layer must be a whole number in [0, {L})", repr(layer), "choose one of the layers")
+        raise InputError(f"layer must be an integer in [0, {L})", repr(layer), "choose one of the layers")
     name = f"layers.{layer}.self_attn.context"
-    return _parted(model, layer, _taken(model, trace, [name])[name])
+    return _head_outputs(model, layer, _arrays_of(model, trace, [name])[name])
 
 
 @ignore_overflow
 def logit_attribution(
     model: BioGptForCausalLM, trace: Mapping[str, Array], token: Any, position: int = -1, against: Any = None
 ) -> dict[str, Array]:
-    """Direct logit attribution: how much each part adds to a token's logit, past all later layers but the final norm.
+    """Direct logit attribution: how much each part adds to a token's logit directly, through the final norm alone.
 
-    The residual stream before the final norm is a sum x of parts c, and the norm is linear once its own mean and scale
-    are taken as they are: with s = sqrt(var(x) + eps), part c adds ((c - mean(c)) / s * g) . E[token]. The norm's bias
-    adds b . E[token]. Together they are the logit. What a part does to later parts is not counted as its own.
+    The residual stream before the final norm is a sum x of parts c, and the norm is linear once its scale is held
+    fixed: with s = sqrt(var(x) + eps), part c adds ((c - mean(c)) / s * g) . E[token], and the norm's bias adds
+    b . E[token]. These sum to the logit. The effect of a part on later parts is not attributed to it.
 
     Parameters
     ----------
-    trace : must hold ``embed_tokens``, ``embed_positions``, of each layer ``self_attn.context`` and ``fc2``, and the
+    trace : must hold ``embed_tokens``, ``embed_positions``, ``self_attn.context`` and ``fc2`` of each layer, and the
         last ``layers.{l}``.
-    token : the id whose logit is parted: one for all rows, or one for each, (B,).
-    position : which of the T positions; the logit after it.
-    against : another id, or (B,) of them; then it is the difference of the two logits that is parted.
+    token : the id whose logit is decomposed: one for all rows, or one per row, (B,).
+    position : which of the T positions; the logit predicts the token after it.
+    against : another id, or (B,) ids. Then the difference of the two logits is decomposed.
 
     Returns
     -------
-    {part: (B,)} in the order of the model: "embed_tokens", "embed_positions"; of each layer
-    "layers.{l}.self_attn.heads.{h}" for each head, "layers.{l}.self_attn.out_proj.bias", "layers.{l}.fc2" (with its
-    bias); at last "layer_norm.bias". In logits; float32 where the model computes in halves.
+    {part: (B,)} in model order: "embed_tokens", "embed_positions"; for each layer "layers.{l}.self_attn.heads.{h}" for
+    each head, "layers.{l}.self_attn.out_proj.bias", "layers.{l}.fc2" (with its bias); finally "layer_norm.bias". In
+    units of logits; float32 if the model computes in half precision.
 
     Raises
     ------
     InputError
-        If the trace lacks one of these, or is another model's; if a token or the position cannot be.
+        If the trace lacks one of these arrays or comes from another model, or a token or the position is invalid.
 
     Source: Elhage et al. 2021; Wang et al. 2022, "Interpretability in the Wild".
 
@@ -136,46 +136,47 @@ def logit_attribution(
     >>> model, trace = BioGptForCausalLM.from_pretrained("demo", dtype="float64"), Trace()
     >>> output = model([[2, 5, 9]], trace=trace)
     >>> parts = logit_attribution(model, trace, token=7)
-    >>> len(parts)  # 2 embeddings, 4 layers of 4 heads, a bias and a feed-forward, and the last bias
+    >>> len(parts)  # 2 embeddings; 4 layers of 4 heads, a bias and a feed-forward output; the bias of the final norm
     27
     >>> bool(abs(sum(parts.values()) - output.logits[:, -1, 7]).max() < 1e-9)
     True
     """
     last = _language_model(model).config.num_hidden_layers - 1
     within = [f"layers.{{0..{last}}}.{part}" for part in ("self_attn.context", "fc2")]
-    arrays = _taken(model, trace, ["embed_tokens", "embed_positions", *within, f"layers.{last}"])
-    place = _place(position, arrays["embed_tokens"])
-    at = {name: x[:, place] for name, x in arrays.items()}
+    arrays = _arrays_of(model, trace, ["embed_tokens", "embed_positions", *within, f"layers.{last}"])
+    index = _check_position(position, arrays["embed_tokens"])
+    at = {name: x[:, index] for name, x in arrays.items()}
     written: dict[str, Array] = {name: at[name] for name in ("embed_tokens", "embed_positions")}
     for layer in range(last + 1):
         path, projection = f"layers.{layer}.self_attn", model.biogpt.layers[layer].self_attn.out_proj
-        heads = _parted(model, layer, at[f"{path}.context"][:, None])[:, 0]
+        heads = _head_outputs(model, layer, at[f"{path}.context"][:, None])[:, 0]
         written |= {f"{path}.heads.{h}": heads[:, h] for h in range(heads.shape[1])}
         bias: Array = projection.bias
         written[f"{path}.out_proj.bias"] = bias[None]
         written[f"layers.{layer}.fc2"] = at[f"layers.{layer}.fc2"]
-    norm, x = model.biogpt.layer_norm, widened(at[f"layers.{last}"])  # squares of halves overflow
-    read = widened(_read_by(model, token, against, x.shape[0]))
+    norm, x = model.biogpt.layer_norm, widened(at[f"layers.{last}"])  # squares overflow in float16
+    direction = widened(_unembedding(model, token, against, x.shape[0]))
     x = x - x.mean(axis=-1, keepdims=True)
     scale = model.backend.xp.sqrt((x * x).mean(axis=-1) + LAYER_NORM_EPS)
     found = {}
     for name, c in written.items():
-        centred = widened(c) - widened(c).mean(axis=-1, keepdims=True)
-        found[name] = (centred * norm.weight * read).sum(axis=-1) / scale
-    found["layer_norm.bias"] = (norm.bias * read).sum(axis=-1)
+        centered = widened(c) - widened(c).mean(axis=-1, keepdims=True)
+        found[name] = (centered * norm.weight * direction).sum(axis=-1) / scale
+    found["layer_norm.bias"] = (norm.bias * direction).sum(axis=-1)
     return found
 
 
 def ablation_table(model: Any, input_ids: Any, measure: Callable[[Any], Any], **options: Any) -> Array:
-    """What ``measure(output)`` loses when one head's part of the context is 0: (L, H), in the measure's units.
+    """Return how much ``measure(output)`` drops when each head is ablated: (L, H), in the units of the measure.
 
-    Entry (l, h) is measure(model(input_ids)) - measure(model(input_ids, ablate=[(l, h)])): L H + 1 calls of the model.
+    Entry (l, h) is measure(model(input_ids)) - measure(model(input_ids, ablate=[(l, h)])). This calls the model
+    L H + 1 times.
 
     Parameters
     ----------
-    model : any of the models.
-    measure : takes what the model returns, gives one number.
-    options : of each call, such as attention_mask and labels; heads in ``ablate`` are ablated in every call.
+    model : a model of any class.
+    measure : function of the model's output that returns one number.
+    options : passed to each call, such as attention_mask and labels. Heads in ``ablate`` are ablated in every call.
 
     Returns
     -------
@@ -184,7 +185,7 @@ def ablation_table(model: Any, input_ids: Any, measure: Callable[[Any], Any], **
     Raises
     ------
     InputError
-        If ``measure`` gives something else.
+        If ``measure`` returns something else.
 
     Source: Michel et al. 2019, "Are Sixteen Heads Really Better than One?".
 
@@ -195,8 +196,8 @@ def ablation_table(model: Any, input_ids: Any, measure: Callable[[Any], Any], **
     >>> ablation_table(model, [[2, 5, 9]], lambda output: output.logits[0, -1, 7]).shape
     (4, 4)
     """
-    given = options.pop("ablate", None)
-    always = [] if given is None else list(given)
+    ablate = options.pop("ablate", None)
+    always = [] if ablate is None else list(ablate)
     L, H = model.config.num_hidden_layers, model.config.num_attention_heads
 
     def measured(*pairs: tuple[int, int]) -> float:
@@ -206,12 +207,12 @@ def ablation_table(model: Any, input_ids: Any, measure: Callable[[Any], Any], **
                 raise TypeError(f"an array of shape {found.shape}")
             return float(found)
         except (TypeError, ValueError):
-            what = f"{type(found).__name__} of shape {getattr(found, 'shape', None)}"
-            must = "measure must give one number of what the model returns"
-            raise InputError(must, what, "take a sum, a mean or one element") from None
+            result = f"{type(found).__name__} of shape {getattr(found, 'shape', None)}"
+            must = "measure must return one number"
+            raise InputError(must, result, "take a sum, a mean or one element") from None
 
-    whole = measured()
-    table = [[whole - measured((layer, head)) for head in range(H)] for layer in range(L)]
+    baseline = measured()
+    table = [[baseline - measured((layer, head)) for head in range(H)] for layer in range(L)]
     return model.backend.asarray(table, dtype="float64")
 
 
@@ -221,13 +222,13 @@ def _language_model(model: Any) -> Any:
     return model
 
 
-def _taken(model: Any, trace: Mapping[str, Array], patterns: list[str]) -> dict[str, Array]:
-    """The arrays of these names, (B, T, D) each, on the model's backend."""
+def _arrays_of(model: Any, trace: Mapping[str, Array], patterns: list[str]) -> dict[str, Array]:
+    """Return the arrays of these names, (B, T, D) each, on the model's backend."""
     own, letters = model.config.letters, getattr(trace, "letters", {})
     other = {letter: size for letter, size in letters.items() if own.get(letter, size) != size}
     if other:
-        must = f"the trace must be this model's: {_told({letter: own[letter] for letter in other})}"
-        raise InputError(must, _told(other), "run this model with trace=Trace()")
+        must = f"the trace must come from this model: {_sizes_text({letter: own[letter] for letter in other})}"
+        raise InputError(must, _sizes_text(other), "run this model with trace=Trace()")
     names = [name for pattern in patterns for name in expand(pattern)]
     missing = [name for name in names if name not in trace]
     if missing:
@@ -236,39 +237,39 @@ def _taken(model: Any, trace: Mapping[str, Array], patterns: list[str]) -> dict[
     arrays = {name: model.backend.asarray(trace[name]) for name in names}
     for name, x in arrays.items():
         if x.ndim != 3 or x.shape[-1] != own["D"] or str(x.dtype) != model.dtype:
-            must = f"the trace must be this model's: {name} (B, T, {own['D']}), {model.dtype}"
+            must = f"the trace must come from this model: {name} (B, T, {own['D']}), {model.dtype}"
             raise InputError(must, f"shape {x.shape}, {x.dtype}", "run this model with trace=Trace()")
     if len({x.shape for x in arrays.values()}) > 1:
         found = ", ".join(sorted({str(x.shape) for x in arrays.values()}))
-        raise InputError("the arrays of a trace must be of one call", f"shapes {found}", "run the model again")
+        raise InputError("the arrays of a trace must come from one call", f"shapes {found}", "run the model again")
     return arrays
 
 
-def _told(sizes: Mapping[str, int]) -> str:
+def _sizes_text(sizes: Mapping[str, int]) -> str:
     return ", ".join(f"{letter} = {size}" for letter, size in sizes.items())
 
 
-def _place(position: Any, x: Array) -> int:
-    """The position, which must be one of x's (B, T, D)."""
+def _check_position(position: Any, x: Array) -> int:
+    """Return the position as an int; it must be one of those of x, (B, T, D)."""
     T = x.shape[1]
     if not is_integer(position) or not -T <= position < T:
-        raise InputError(f"position must be a whole number in [{-T}, {T})", repr(position), "-1 is the last")
+        raise InputError(f"position must be an integer in [{-T}, {T})", repr(position), "-1 is the last")
     return int(position)
 
 
-def _parted(model: Any, layer: int, context: Array) -> Array:
-    """(B, T, D) to (B, T, H, D): each head's columns of the context through their columns of the output projection."""
+def _head_outputs(model: Any, layer: int, context: Array) -> Array:
+    """Map a context (B, T, D) to (B, T, H, D): each head through its columns of the output projection."""
     B, T, D = context.shape
     H, Dh = model.config.num_attention_heads, model.config.head_size
     base = getattr(model, "biogpt", model)
     weight = base.layers[layer].self_attn.out_proj.weight.reshape(1, D, H, Dh).transpose(0, 2, 1, 3)
-    z = context.reshape(1, B * T, H, Dh).transpose(0, 2, 1, 3)  # one matrix product a head
+    z = context.reshape(1, B * T, H, Dh).transpose(0, 2, 1, 3)  # one matrix product per head
     parts = base.backend.head_products(z, weight, transposed=True)
     return parts[0].transpose(1, 0, 2).reshape(B, T, H, D)
 
 
-def _read_by(model: Any, token: Any, against: Any, B: int) -> Array:
-    """(B, D) the row of the output projection that reads the token's logit, less that of the token against it."""
+def _unembedding(model: Any, token: Any, against: Any, B: int) -> Array:
+    """Return (B, D): the output projection's row of the token, minus the row of ``against`` if it is given."""
     weight = model.output_projection.weight
 
     def row(name: str, ids: Any) -> Array:

@@ -1,18 +1,18 @@
 """Every tolerance of the test suite, with what was measured and when."""
 
 # erf against math.erf, largest absolute error over 250,000 points of [-7, 7] and N(0, 2), 2026-11-21:
-# float64 2.3e-16 (1 ulp of 1), float32 9.3e-8 (0.8 ulp of 1). The promise: 1e-15, and 2 ulp of 1.
+# float64 2.3e-16 (1 ulp of 1), float32 9.3e-8 (0.8 ulp of 1). Guaranteed: 1e-15, and 2 ulp of 1.
 ERF_FLOAT64_ABSOLUTE = 5e-16
 ERF_FLOAT32_ABSOLUTE = 2.4e-7
 
-# Lane A: float64 against PyTorch's float64; the largest difference over the largest value of the tensor.
+# Lane A: float64 against PyTorch's float64; the largest difference relative to the largest value of the tensor.
 LANE_A = 1e-10
 
 
-# Lane B: float32 against PyTorch's float32. What was measured, per model of tests/support/configs.py (and the demo
-# model) and per kind of tensor, is the largest drift over the cases of their tests; the budget is FACTOR times that.
-# Cases that came later fit as they are (the largest: 1.2e-6, relu, norm), and so does the demo that was trained anew
-# (the largest: 1.0e-6, norm): the tighter table stays.
+# Lane B: float32 against PyTorch's float32. Measured: the largest drift over the cases of the tests, for each model of
+# tests/support/configs.py (and the demo model) and each kind of tensor. The budget is FACTOR times that.
+# Cases added later stay within it (the largest: 1.2e-6, relu, norm), and so does the retrained demo (the largest:
+# 1.0e-6, norm), so the tighter table is kept.
 # Measured with `python -m tests.support.measure_budgets` on 2026-11-21 (NumPy 2.4, torch 2.13, 2 threads, x86-64).
 FACTOR = 4
 KINDS = {
@@ -141,7 +141,7 @@ MEASURED: dict[str, dict[str, float]] = {
 
 
 def kind_of(tensor: str) -> str:
-    """The kind of a tensor, from its name in the trace: "layers.3" is a residual, "layers.3.fc1" feed-forward."""
+    """Return the kind of a tensor from its name in the trace: "layers.3" is a residual, "layers.3.fc1" feed-forward."""
     last = tensor.rpartition(".")[2]
     last = "layers" if last.isdigit() else last
     (kind,) = [kind for kind, names in KINDS.items() if last in names]
@@ -149,54 +149,54 @@ def kind_of(tensor: str) -> str:
 
 
 def lane_b(config: str, tensor: str) -> float:
-    """The float32 budget of one tensor of one model; whole numbers are equal."""
+    """Return the float32 budget of one tensor of one model; integers must be equal."""
     kind = kind_of(tensor)
     return 0.0 if kind == "whole numbers" else FACTOR * MEASURED[config][kind]
 
 
-# How close two logits must be in float64, over the largest logit, before float32 may choose either: ten times the
-# float32 drift of the demo model's logits. No case has needed it (2026-11-21); it is here so that one would be shown.
+# How close two logits must be in float64, relative to the largest logit, for float32 to choose either: ten times the
+# float32 drift of the demo model's logits. No case has needed it (2026-11-21); a case that does will be visible.
 NEAR_TIE_FLOAT32 = 10 * MEASURED["demo"]["logits"]
 
 # Base size, float32, 24 layers, 2 x 16 tokens with left padding: measured 2026-11-21, times FACTOR.
 BASE_SIZE = {"hidden_states": FACTOR * 9.6e-7, "logits": FACTOR * 6.2e-7}
 
-# Beam search: scores of transformers, which computes them in float32 whatever the model's dtype; the largest drift over
-# the combinations of tests/generation/test_beam_search.py, measured 2026-11-21, times FACTOR; a sum is of up to 20
+# Beam search scores against transformers, which computes them in float32 whatever the model's dtype: the largest drift
+# over the combinations of tests/generation/test_beam_search.py, measured 2026-11-21, times FACTOR. A sum has up to 20
 # steps.
 BEAM_STEP = FACTOR * 7.8e-7
 BEAM_SUM = FACTOR * 1.8e-6
 
-# Scores: the mean of -log p of each of 500 sentences, float32 against PyTorch in float32, measured 2026-11-21 with the
-# demo model (NumPy 2.4, torch 2.13, 1 thread, x86-64): 5.5e-7 of the largest.
+# Scores: the mean -log p of each of 500 sentences, float32 against PyTorch in float32, measured 2026-11-21 with the
+# demo model (NumPy 2.4, torch 2.13, 1 thread, x86-64): 5.5e-7 relative to the largest.
 SCORE_FLOAT32 = FACTOR * 5.5e-7
 
-# What a command prints has four decimals; what it writes from float64 is rounded once, to float32.
+# Commands print four decimals. What they write from float64 is rounded once, to float32.
 PRINTED = 1e-4
 NARROWED = 2**-24
 
-# The equations of minibiogpt.catalog.steps as text, read by NumPy in float64 from the arrays of a real trace: the
-# largest difference over the largest value of the array. Measured 2026-11-21 over all cases of
-# tests/catalog/test_steps.py (NumPy 2.4, 1 thread, x86-64): 7.7e-16 at most. A norm with eps 1e-12 for 1e-5 is
-# 5.8e-6 off, the least of those planted there.
+# The equations of minibiogpt.catalog.steps, evaluated as text by NumPy in float64 on the arrays of a real trace: the
+# largest difference relative to the largest value of the array. Measured 2026-11-21 over all cases of
+# tests/catalog/test_steps.py (NumPy 2.4, 1 thread, x86-64): 7.7e-16 at most. The smallest error planted there, eps
+# 1e-12 instead of 1e-5 in a norm, is 5.8e-6.
 EQUATION = 1e-12
 
-# Losses of float16 logits, computed in float32, over their value in float64: measured 2026-11-21 in
+# Losses of float16 logits, computed in float32, relative to their value in float64: measured 2026-11-21 in
 # tests/heads/test_losses.py.
 LOSS_OF_HALVES = FACTOR * 7.2e-8
 
-# Lens, over the largest value: the parts' sum against the logit, one position against all, the heads' sum against
-# out_proj; 20 batches of the small model and every position of a sentence of the demo model. Measured 2026-11-21 (NumPy
-# 2.4, 1 thread, x86-64): float64 1.0e-15, float32 4.3e-7. The promise in float64 is 1e-12.
+# Lens, relative to the largest value: the sum of the parts against the logit, one position against all, the sum of the
+# heads against out_proj; 20 batches of the small model and every position of a sentence of the demo model. Measured
+# 2026-11-21 (NumPy 2.4, 1 thread, x86-64): float64 1.0e-15, float32 4.3e-7. Guaranteed in float64: 1e-12.
 LENS_FLOAT64 = 1e-12
 LENS_FLOAT32 = FACTOR * 4.3e-7
 
-# Sums of float64 numbers, added in two orders, over their value: measured 2026-11-21 in the tests of golden cases,
-# 1.2e-15 at most. The promise is 1e-12.
+# Sums of float64 values in two orders, relative to the sum: measured 2026-11-21 in the tests of golden cases, 1.2e-15
+# at most. Guaranteed: 1e-12.
 SUMMED = 1e-12
 
-# One CUDA kernel against its equation in float64, over the largest value: measured on an ordinary processor
-# (tests/cuda_on_host) 2026-11-21 over all cases of tests/backend/test_kernels.py, times FACTOR.
+# One CUDA kernel against its equation in float64, relative to the largest value: measured on a CPU
+# (tests/support/cuda_on_host) 2026-11-21 over all cases of tests/backend/test_kernels.py, times FACTOR.
 KERNEL = {
     "float64": FACTOR * 6.3e-16,
     "float32": FACTOR * 2.9e-7,
@@ -204,9 +204,10 @@ KERNEL = {
     "bfloat16": FACTOR * 4.9e-3,
 }
 
-# Lane C: the CuPy backend against NumPy's float64, over the largest value of the tensor, per dtype and kind: measured
-# on the stand-in for a device 2026-11-21 over all cases of tests/backend/test_cupy.py (the demo model), times FACTOR.
-# float64 has lane A's budget. The loss, a single number, was 3.4e-8 off in float32 by chance: it has lane B's largest.
+# Lane C: the CuPy backend against NumPy's float64, relative to the largest value of the tensor, by dtype and kind:
+# measured on the stand-in for a device 2026-11-21 over all cases of tests/backend/test_cupy.py (the demo model), times
+# FACTOR. float64 has lane A's budget. The loss in float32 is one value, whose error was 3.4e-8 by chance, so its entry
+# is lane B's largest.
 LANE_C: dict[str, dict[str, float]] = {
     "float32": {
         "norm": 8.5e-7, "projection": 6.4e-7, "scores": 5.4e-7, "probs": 2.1e-6, "mixed": 2.1e-6,
@@ -240,12 +241,12 @@ LANE_C_BASE: dict[str, dict[str, float]] = {
 
 
 def lane_c(dtype: str, tensor: str) -> float:
-    """The budget of one tensor of the demo model on a device; whole numbers are equal."""
+    """Return the budget of one tensor of the demo model on a device; integers must be equal."""
     return _lane_c(LANE_C, dtype, tensor)
 
 
 def lane_c_base(dtype: str, tensor: str) -> float:
-    """The same at base size."""
+    """Return the budget of one tensor at base size on a device; integers must be equal."""
     return _lane_c(LANE_C_BASE, dtype, tensor)
 
 

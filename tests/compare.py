@@ -1,4 +1,4 @@
-"""One comparator for the whole suite: shape, dtype, finite values, and a drift within a budget."""
+"""The comparator of the whole suite: shape, dtype, finite values, and a drift within the budget."""
 
 from __future__ import annotations
 
@@ -6,45 +6,45 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-HIDDEN = -1e30  # below this a score is a mask's mark, whichever number stands for it
+HIDDEN = -1e30  # a score below this is masked, whatever value marks it
 
 
-def _unmarked(got: np.ndarray, want: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Both in float64, with 0 where both hold the mark of a hidden score: such marks count as equal."""
+def _without_masked(got: np.ndarray, want: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return both in float64, with 0 where both are masked: masked scores count as equal."""
     both = (got <= HIDDEN) & (want <= HIDDEN)
     return np.where(both, 0, got).astype(np.float64), np.where(both, 0, want).astype(np.float64)
 
 
 def drift(got: np.ndarray, want: np.ndarray) -> float:
-    """The largest difference over the largest value of the reference; marks of hidden scores count as equal."""
-    got, want = _unmarked(got, want)
+    """Return the largest difference relative to the largest value of the reference; masked scores count as equal."""
+    got, want = _without_masked(got, want)
     difference, size = np.abs(got - want).max(), np.abs(want).max()
     return float(difference / size) if size else (0.0 if difference == 0 else float("inf"))
 
 
 def assert_close(name: str, got: np.ndarray, want: np.ndarray, budget: float, last_good: str = "none") -> float:
-    """Fail unless ``got`` is ``want`` to the budget; the message says where, how much, and what was right before."""
+    """Fail unless ``got`` equals ``want`` within the budget; the message says where, by how much and what was good."""
     got, want = np.asarray(got), np.asarray(want)
-    told = f"{name} (last good tensor: {last_good})"
-    assert got.size > 0, f"{told}: nothing to compare"
-    assert got.shape == want.shape, f"{told}: shape {got.shape}, not {want.shape}"
-    assert got.dtype == want.dtype, f"{told}: dtype {got.dtype}, not {want.dtype}"
-    left, right = _unmarked(got, want)
-    assert np.isfinite(left).all(), f"{told}: not finite"
-    assert np.isfinite(right).all(), f"{told}: the reference is not finite"
+    label = f"{name} (last good tensor: {last_good})"
+    assert got.size > 0, f"{label}: nothing to compare"
+    assert got.shape == want.shape, f"{label}: shape {got.shape}, not {want.shape}"
+    assert got.dtype == want.dtype, f"{label}: dtype {got.dtype}, not {want.dtype}"
+    left, right = _without_masked(got, want)
+    assert np.isfinite(left).all(), f"{label}: not finite"
+    assert np.isfinite(right).all(), f"{label}: the reference is not finite"
     found = drift(got, want)
     if found > budget:
         worst = np.unravel_index(np.abs(left - right).argmax(), got.shape)
-        place = tuple(int(i) for i in worst)
+        index = tuple(int(i) for i in worst)
         values = f"{got[worst]!r}, not {want[worst]!r}"
-        raise AssertionError(f"{told}: drift {found:.2e} exceeds {budget:.2e}, worst at {place}: {values}")
+        raise AssertionError(f"{label}: drift {found:.2e} exceeds {budget:.2e}, worst at {index}: {values}")
     return found
 
 
 def compare_traces(
     got: Mapping[str, np.ndarray], want: Mapping[str, np.ndarray], budget: Callable[[str], float]
 ) -> dict[str, float]:
-    """Every tensor of ``want``, in order; returns each one's drift."""
+    """Compare every tensor of ``want``, in order; return the drift of each."""
     drifts: dict[str, float] = {}
     for name, reference in want.items():
         assert name in got, f"{name} is missing"
@@ -56,9 +56,9 @@ def compare_traces(
 def first_difference(
     got: Mapping[str, np.ndarray], want: Mapping[str, np.ndarray], budget: Callable[[str], float]
 ) -> tuple[str, float] | None:
-    """The first tensor in order that is beyond its budget, and by how many times; None when all agree.
+    """Return the first tensor in order that exceeds its budget, and by what factor; None if all agree.
 
-    An empty reference, a missing name, another shape or dtype is an error; NaN is a difference.
+    An empty reference, a missing name, or another shape or dtype is an error. NaN is a difference.
     """
     assert want, "nothing was compared"
     for name, reference in want.items():

@@ -1,4 +1,4 @@
-"""The comparator fails when it should: a check that cannot fail proves nothing."""
+"""The comparator fails when it should. A check that cannot fail proves nothing."""
 
 import numpy as np
 import pytest
@@ -48,7 +48,7 @@ def test_marks_of_hidden_scores_are_equal_but_a_score_is_none() -> None:
         assert_close("x", np.array([1.0, -5.0]), want, 1e-10)
 
 
-def test_a_mark_may_be_minus_infinity_and_is_never_the_worst_place() -> None:
+def test_a_mark_may_be_minus_infinity_and_is_never_the_worst_index() -> None:
     want = np.array([1.0, 2.0, -np.finfo(np.float64).max])
     assert assert_close("x", np.array([1.0, 2.0, -np.inf]), want, 1e-10) == 0
     with pytest.raises(AssertionError, match=r"worst at \(1,\): np.float64\(2.5\)"):

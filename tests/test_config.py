@@ -1,4 +1,4 @@
-"""BioGptConfig: transformers' fields and defaults, unknown keys kept, and what cannot be is refused by name."""
+"""BioGptConfig: transformers' fields and defaults; unknown keys are kept; the error for an invalid value names it."""
 
 import json
 from pathlib import Path
@@ -28,7 +28,7 @@ def test_unknown_keys_are_kept_and_transformers_reads_what_we_write(tmp_path: Pa
     assert BioGptConfig.from_pretrained(tmp_path).to_dict() == config.to_dict()
     theirs = transformers.BioGptConfig.from_pretrained(tmp_path)
     assert (theirs.hidden_size, theirs.note) == (32, [1, "µ"])
-    assert [path.name for path in tmp_path.iterdir()] == ["config.json"], "nothing is left beside"
+    assert [path.name for path in tmp_path.iterdir()] == ["config.json"], "no temporary file is left"
 
 
 @pytest.mark.parametrize(
@@ -64,15 +64,15 @@ def test_what_cannot_be_is_refused_naming_the_field(field: str, value: object) -
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        ({"num_labels": -1}, "num_labels must be a whole number, 1 to 1,000,000; found num_labels -1"),
-        ({"num_labels": True}, "num_labels must be a whole number"),
-        ({"num_labels": 1_000_001}, "num_labels must be a whole number"),
+        ({"num_labels": -1}, "num_labels must be an integer, 1 to 1,000,000; found num_labels -1"),
+        ({"num_labels": True}, "num_labels must be an integer"),
+        ({"num_labels": 1_000_001}, "num_labels must be an integer"),
         ({"id2label": ["no", "yes"]}, "id2label must map 0, 1, 2 ... to names"),
         ({"id2label": {"0": 3}}, "id2label must map"),
         ({"id2label": {False: "no", True: "yes"}}, "id2label must map"),
         ({"id2label": {"²": "no"}}, "id2label must map"),
         ({"id2label": {"0": "no", "2": "yes"}}, r"id2label must name the classes 0 to 1; found the keys \[0, 2\]"),
-        ({"label2id": ["no", "yes"]}, "label2id must map names to whole numbers; found list"),
+        ({"label2id": ["no", "yes"]}, "label2id must map names to integers; found list"),
         ({"problem_type": "ranking"}, "problem_type must be null or regression, single_label"),
     ],
 )
@@ -94,10 +94,10 @@ def test_a_change_of_the_labels_leaves_no_old_name() -> None:
     assert config.changed(id2label={0: "a", 1: "b", 2: "c"}).num_labels == 3
     assert config.changed(num_labels=3).label2id == {"LABEL_0": 0, "LABEL_1": 1, "LABEL_2": 2}
     assert config.changed(num_labels=2, vocab_size=50).label2id == {"no": 0, "yes": 1}, (
-        "the same number, the same names"
+        "the same number of labels keeps their names"
     )
     again = BioGptConfig.from_dict(config.to_dict())
-    assert (again.id2label, again.problem_type) == ({0: "no", 1: "yes"}, "regression"), "as many as the default has"
+    assert (again.id2label, again.problem_type) == ({0: "no", 1: "yes"}, "regression"), "as many labels as the default"
 
 
 def test_heads_must_divide_the_hidden_size() -> None:
@@ -117,7 +117,7 @@ def test_heads_must_divide_the_hidden_size() -> None:
     ],
 )
 def test_sizes_that_no_memory_holds_are_refused_before_any_is_asked_for(sizes: dict[str, int]) -> None:
-    with pytest.raises(InputError, match="the sizes must make at most 100,000,000,000 weights; found vocab_size"):
+    with pytest.raises(InputError, match="the model must have at most 100,000,000,000 weights; found vocab_size"):
         BioGptConfig(**sizes)
 
 

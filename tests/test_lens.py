@@ -1,4 +1,4 @@
-"""What each part adds to a logit: by hand on a model of known weights, in sum, and by another way of computing it."""
+"""The lens: computed by hand on a model of known weights, checked as sums, and by an independent computation."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ def prompt() -> np.ndarray:
 @every_dtype
 @pytest.mark.parametrize("attention", ["eager", "blocked"])
 def test_the_last_layers_lens_is_the_logits(attention: str, dtype: str) -> None:
-    for given in situations("CausalLM").values():
-        if dtype == "float32" and "past_key_values" in given:
+    for inputs in situations("CausalLM").values():
+        if dtype == "float32" and "past_key_values" in inputs:
             continue
-        trace = traced(model("CausalLM", attention, dtype), **given)
+        trace = traced(model("CausalLM", attention, dtype), **inputs)
         lens = logit_lens(model("CausalLM", attention, dtype), trace, position=None)
         assert list(lens) == ["embeddings", "layers.0", "layers.1"]
         assert np.array_equal(lens["layers.1"], trace["logits"])
@@ -64,7 +64,7 @@ def test_the_lens_has_the_final_norm_and_the_unscaled_embedding() -> None:
     want = (normed + weights["biogpt.layer_norm.bias"]) @ weights["biogpt.embed_tokens.weight"].T
     got = logit_lens(model(), trace, None)["layers.0"]
     assert_close("layers.0", got, want, LANE_A)
-    assert np.abs(got - x @ weights["biogpt.embed_tokens.weight"].T).max() > 1, "without the norm it is another number"
+    assert np.abs(got - x @ weights["biogpt.embed_tokens.weight"].T).max() > 1, "without the norm the values differ"
 
 
 # What each head writes.
@@ -82,7 +82,7 @@ def test_the_heads_sum_to_the_projection(head: str) -> None:
 
 
 def test_a_head_writes_what_is_missing_without_it() -> None:
-    """Not a slice of what is projected: there the heads are mixed already."""
+    """Not a slice of the projection's output, where the heads are already mixed."""
     trace = traced(model(), ids())
     for layer, head in np.ndindex(L, H):
         name = f"layers.{layer}.self_attn.out_proj"
@@ -120,7 +120,7 @@ def test_the_parts_sum_to_the_logit_of_the_demo_model(dtype: str) -> None:
         assert abs(sum(parts.values())[0] - trace["logits"][0, position, token]) <= budget(dtype) * largest
 
 
-def test_of_two_tokens_the_difference_is_parted() -> None:
+def test_with_two_tokens_the_difference_is_decomposed() -> None:
     trace = traced(model(), ids())
     one, other = (logit_attribution(model(), trace, token) for token in (5, 9))
     for against in (9, [9, 9], np.array([9, 9])):
@@ -133,11 +133,11 @@ def test_of_two_tokens_the_difference_is_parted() -> None:
 
 
 def test_a_part_adds_what_the_logit_loses_without_it_at_the_same_scale() -> None:
-    """Independently: take the part from the stream, norm it with the old mean's part and the old scale, read again."""
+    """Independent computation: center the part, divide by the scale of the stream, multiply by gain and embedding."""
     trace, weights = traced(model(), ids()), dict(model().named_parameters())
     x = trace["layers.1"][:, -1]
     scale = np.sqrt(x.var(axis=-1, keepdims=True) + LAYER_NORM_EPS)
-    centring = np.eye(D) - 1 / D
+    centering = np.eye(D) - 1 / D
     read = np.diag(weights["biogpt.layer_norm.weight"]) @ weights["biogpt.embed_tokens.weight"].T
     parts = [logit_attribution(model(), trace, token) for token in range(V)]
     heads = [head_out(model(), trace, layer)[:, -1] for layer in range(L)]
@@ -149,7 +149,7 @@ def test_a_part_adds_what_the_logit_loses_without_it_at_the_same_scale() -> None
         written[f"layers.{layer}.self_attn.out_proj.bias"] = np.stack([bias, bias])
     assert sorted([*written, "layer_norm.bias"]) == sorted(PARTS)
     for name, part in written.items():
-        want = (part @ centring / scale) @ read
+        want = (part @ centering / scale) @ read
         assert_close(name, np.stack([one[name] for one in parts], axis=1), want, LANE_A)
     last = np.stack([one["layer_norm.bias"] for one in parts], axis=1)
     want = weights["biogpt.layer_norm.bias"] @ weights["biogpt.embed_tokens.weight"].T
@@ -157,13 +157,13 @@ def test_a_part_adds_what_the_logit_loses_without_it_at_the_same_scale() -> None
 
 
 def by_hand() -> BioGptForCausalLM:
-    """D = 4, one layer, two heads; all is zero but embeddings, the values, and what head 1 writes: half of them."""
+    """D = 4, one layer, two heads; all weights are zero except embeddings, values and one output element of head 1."""
     config = BioGptConfig(
         vocab_size=5, hidden_size=4, num_hidden_layers=1, num_attention_heads=2, intermediate_size=3,
         max_position_embeddings=6, scale_embedding=False,
     )  # fmt: skip
-    made = BioGptForCausalLM.from_config(config, dtype="float64")
-    weights = dict(made.named_parameters())
+    built = BioGptForCausalLM.from_config(config, dtype="float64")
+    weights = dict(built.named_parameters())
     for name, x in weights.items():
         x[...] = 1 if name.endswith("layer_norm.weight") else 0
     weights["biogpt.embed_tokens.weight"][3] = [1, -1, 1, -1]
@@ -172,28 +172,28 @@ def by_hand() -> BioGptForCausalLM:
     weights[attention + "v_proj.weight"][...] = np.eye(4)
     weights[attention + "out_proj.weight"][3, 3] = 1
     weights["biogpt.layer_norm.bias"][...] = [0, 0, 0.5, 0]
-    return made
+    return built
 
 
 def test_by_hand() -> None:
-    """One token, [1, -1, 1, -1], whose norm is itself but for eps; head 1 adds the last of it, -1, at the last place.
+    """One token, [1, -1, 1, -1], equal to its norm up to eps; head 1 adds its last element, -1, at index 3.
 
-    x = [1, -1, 1, -2], mean -1/4, s^2 = (25 + 9 + 25 + 49) / 64 = 27/16. Token 4 reads place 2. The embedding adds
-    1 / s there; the head's [0, 0, 0, -1] less its mean is 1/4 there: 1 / (4 s); the bias 1/2.
+    x = [1, -1, 1, -2], mean -1/4, s^2 = (25 + 9 + 25 + 49) / 64 = 27/16. Token 4 reads index 2. There the embedding
+    adds 1 / s; the head's [0, 0, 0, -1] minus its mean is 1/4, so it adds 1 / (4 s); the bias adds 1/2.
     """
     trace = traced(by_hand(), [[3]])
     parts = logit_attribution(by_hand(), trace, token=4)
     s = np.sqrt(27 / 16)
     want = {"embed_tokens": 1 / s, "layers.0.self_attn.heads.1": 1 / (4 * s), "layer_norm.bias": 0.5}
     assert {name for name, x in parts.items() if x[0] != 0} == set(want)
-    for name, number in want.items():
-        assert abs(parts[name][0] - number) < LAYER_NORM_EPS, name
+    for name, value in want.items():
+        assert abs(parts[name][0] - value) < LAYER_NORM_EPS, name
     assert head_out(by_hand(), trace, 0)[0, 0, 0].tolist() == [0, 0, 0, 0]
     assert np.abs(head_out(by_hand(), trace, 0)[0, 0, 1] - [0, 0, 0, -1]).max() < LAYER_NORM_EPS
     table = ablation_table(by_hand(), [[3]], lambda output: output.logits[0, -1, 4])
     assert table.shape == (1, 2)
     assert table[0, 0] == 0
-    assert abs(table[0, 1] - (1.25 / s - 1)) < 2 * LAYER_NORM_EPS, "without it x is the embedding: s is 1, mean 0"
+    assert abs(table[0, 1] - (1.25 / s - 1)) < 2 * LAYER_NORM_EPS, "without head 1, x is the embedding: s = 1, mean 0"
 
 
 # Ablation tables.
@@ -201,14 +201,14 @@ def test_by_hand() -> None:
 
 @every_head
 def test_an_entry_is_what_a_head_mask_takes_away(head: str) -> None:
-    given: dict[str, Any] = {"attention_mask": left_mask(), "labels": labels(head, ids())}
-    table = ablation_table(model(head), ids(), lambda output: output.loss, **given)
+    inputs: dict[str, Any] = {"attention_mask": left_mask(), "labels": labels(head, ids())}
+    table = ablation_table(model(head), ids(), lambda output: output.loss, **inputs)
     assert (table.shape, table.dtype) == ((L, H), np.float64)
-    whole = model(head)(ids(), **given).loss
+    whole = model(head)(ids(), **inputs).loss
     for layer, one in np.ndindex(L, H):
         mask = np.ones((L, H))
         mask[layer, one] = 0
-        assert table[layer, one] == whole - model(head)(ids(), **given, head_mask=mask).loss
+        assert table[layer, one] == whole - model(head)(ids(), **inputs, head_mask=mask).loss
         assert table[layer, one] != 0
 
 
@@ -228,7 +228,7 @@ def test_a_table_may_start_from_an_ablated_model_and_a_cache() -> None:
     kept: list[bool] = []
     for options in ({}, {"use_cache": True}):
         ablation_table(model(), ids(), lambda out: kept.append(out.past_key_values is not None) or 0, **options)
-    assert kept == [False] * (L * H + 1) + [True] * (L * H + 1), "no cache that nobody asked for"
+    assert kept == [False] * (L * H + 1) + [True] * (L * H + 1), "no cache unless use_cache is set"
     assert ablation_table(model().biogpt, ids(), lambda out: out.last_hidden_state[0, -1, 3]).all()
 
 
@@ -236,14 +236,14 @@ def test_a_table_may_start_from_an_ablated_model_and_a_cache() -> None:
     "measure", [lambda out: out.logits, lambda out: None, lambda out: "high", lambda out: out.logits[0, 0, :1]]
 )
 def test_a_measure_must_give_a_number(measure: Any) -> None:
-    with pytest.raises(InputError, match="measure must give one number of what the model returns; found"):
+    with pytest.raises(InputError, match="measure must return one number; found"):
         ablation_table(model(), ids(), measure)
 
 
-# What cannot be.
+# Errors.
 
 
-def test_a_trace_that_lacks_an_array_is_told_which_to_ask_for() -> None:
+def test_a_missing_array_is_an_error_that_says_which_to_request() -> None:
     one = model()
     some = traced(one, ids(), names=["embeddings", "layers.0", "layers.0.self_attn.context"])
     with pytest.raises(
@@ -263,7 +263,7 @@ def test_a_trace_that_lacks_an_array_is_told_which_to_ask_for() -> None:
 
 def test_the_names_that_an_error_asks_for_are_enough() -> None:
     whole = traced(model(attention="blocked"), ids())
-    for call in (logit_lens, lambda *given: logit_attribution(*given, 5), lambda *given: {"": head_out(*given, 1)}):
+    for call in (logit_lens, lambda *args: logit_attribution(*args, 5), lambda *args: {"": head_out(*args, 1)}):
         with pytest.raises(InputError) as error:
             call(model(), Trace())
         names = ast.literal_eval(error.value.remedy.partition("names=")[2])
@@ -271,8 +271,10 @@ def test_the_names_that_an_error_asks_for_are_enough() -> None:
 
 
 def test_another_models_trace_is_refused() -> None:
-    must = r"the trace must be this model's: embeddings \(B, T, 21\), float64; found shape "
-    with pytest.raises(InputError, match="must be this model's: D = 128, .*L = 4, .*; found D = 21, .*L = 2, .*; run"):
+    must = r"the trace must come from this model: embeddings \(B, T, 21\), float64; found shape "
+    with pytest.raises(
+        InputError, match="must come from this model: D = 128, .*L = 4, .*; found D = 21, .*L = 2, .*; run"
+    ):
         logit_lens(ours("float64"), traced(model(), ids()))
     with pytest.raises(InputError, match=must + r"\(2, 5, 21\), float32; run"):
         logit_lens(model(), traced(model(dtype="float32"), ids()))
@@ -282,12 +284,12 @@ def test_another_models_trace_is_refused() -> None:
         logit_lens(model(), plain | {"embeddings": np.ones((2, 5, 20))})
     with pytest.raises(InputError, match=must + r"\(5, 21\)"):
         logit_lens(model(), plain | {"embeddings": np.ones((5, 21))})
-    with pytest.raises(InputError, match=r"must be of one call; found shapes \(2, 4, 21\), \(2, 5, 21\)"):
+    with pytest.raises(InputError, match=r"must come from one call; found shapes \(2, 4, 21\), \(2, 5, 21\)"):
         logit_lens(model(), plain | {"layers.0": np.ones((2, 4, 21))})
     deeper = Trace()
     deeper.update(plain)
     deeper.letters = model().config.letters | {"L": 3}
-    with pytest.raises(InputError, match="must be this model's: L = 2; found L = 3"):
+    with pytest.raises(InputError, match="must come from this model: L = 2; found L = 3"):
         logit_attribution(model(), deeper, 5)
     deeper.letters = model().config.letters | {"B": 9}
     assert logit_lens(model(), deeper)
@@ -303,12 +305,12 @@ def test_only_a_language_model_has_logits_of_tokens(head: str) -> None:
         logit_lens(model(head).biogpt, trace)
 
 
-PLACES: dict[str, tuple[dict[str, Any], str]] = {
-    "too far": ({"position": 5}, r"position must be a whole number in \[-5, 5\); found 5; -1 is the last"),
+INVALID: dict[str, tuple[dict[str, Any], str]] = {
+    "too far": ({"position": 5}, r"position must be an integer in \[-5, 5\); found 5; -1 is the last"),
     "too far back": ({"position": -6}, "found -6"),
-    "no number": ({"position": 1.0}, "found 1.0"),
+    "not an integer": ({"position": 1.0}, "found 1.0"),
     "none": ({"position": None}, "found None"),
-    "no id": ({"token": V}, rf"token must lie in \[0, {V}\); found {V}"),
+    "not an id": ({"token": V}, rf"token must lie in \[0, {V}\); found {V}"),
     "below": ({"token": -1}, "token must lie in"),
     "a text": ({"token": "a"}, "token must be integers"),
     "a float": ({"token": 5.0}, "token must be integers"),
@@ -318,14 +320,14 @@ PLACES: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
-@pytest.mark.parametrize(("changes", "told"), PLACES.values(), ids=PLACES)
-def test_positions_and_tokens_must_be_there(changes: dict[str, Any], told: str) -> None:
-    with pytest.raises(InputError, match=told) as error:
+@pytest.mark.parametrize(("changes", "message"), INVALID.values(), ids=INVALID)
+def test_positions_and_tokens_must_be_there(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message) as error:
         logit_attribution(model(), traced(model(), ids()), **{"token": 5} | changes)
     assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("layer", [-1, L, 0.0, None, True])
 def test_a_layer_must_be_there(layer: Any) -> None:
-    with pytest.raises(InputError, match=r"layer must be a whole number in \[0, 2\); found"):
+    with pytest.raises(InputError, match=r"layer must be an integer in \[0, 2\); found"):
         head_out(model(), traced(model(), ids()), layer)

@@ -1,4 +1,4 @@
-"""The suite itself: one thread a process, and the same tests collected in every process of ``pytest -n 2``."""
+"""The suite itself: one thread per process, and every process of ``pytest -n 2`` collects the same tests."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from tests.support.paths import ROOT
 
 
 def test_a_process_has_one_thread_for_products() -> None:
-    assert not conftest.NUMPY_CAME_FIRST, "NumPy was imported before its number of threads was set"
+    assert not conftest.NUMPY_CAME_FIRST, "NumPy was imported before the number of its threads was set"
     assert {os.environ[name] for name in conftest.THREADS} == {"1"}
-    torch = pytest.importorskip("torch", reason="torch is not installed: it has no threads to count")
+    torch = pytest.importorskip("torch", reason="torch is not installed, so its threads cannot be counted")
     assert torch.get_num_threads() == 1
 
 
 def test_the_names_of_tests_are_the_same_in_every_process() -> None:
-    """pytest -n stops when two processes collect other names: an address of an object in one is enough."""
+    """pytest -n stops if two processes collect different names. One object's address in a name is enough."""
     line = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", "-p", "no:xdist"]
     done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
     names = [name for name in done.stdout.splitlines() if "::" in name]
     assert len(names) > 1000, done.stdout[-2000:] + done.stderr
     assert [name for name in names if re.search(r"0x[0-9a-f]{6,}", name)] == []
-    assert len(names) == len(set(names)), "two tests of one name"
+    assert len(names) == len(set(names)), "two tests have the same name"

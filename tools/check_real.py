@@ -1,9 +1,9 @@
 """Check real BioGPT weights against published outputs: `python tools/check_real.py --model FOLDER` (or a hub id).
 
-Token ids, logits and generated texts that others published for microsoft/biogpt and microsoft/BioGPT-Large, computed
-again with this package; which of the two, the config's vocab_size says. Prints a table: what, expected, found, and
-whether they agree. The base model takes some minutes on a CPU, most of them for beam search. Exit codes: 0 all agree,
-1 something differs, 2 the folder is unusable.
+Recomputes token ids, logits and generated texts that were published for microsoft/biogpt and microsoft/BioGPT-Large.
+The vocab_size in the config selects which of the two. Prints a table: what, expected, found, and whether they agree.
+The base model takes some minutes on a CPU, most of them for beam search. Exit codes: 0 all agree, 1 something differs,
+2 the folder cannot be used.
 
 Sources: the tests and model cards of transformers (base), a user's published log of BioGPT-Large.
 """
@@ -20,23 +20,23 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parent.parent))  # the package beside this file, installed or not
+sys.path.insert(0, str(Path(__file__).parent.parent))  # the package in this repository, installed or not
 
 from minibiogpt import BioGptForCausalLM, BioGptTokenizer, InputError
 
-LOGITS_WITHIN = 1e-4  # as published
+LOGITS_WITHIN = 1e-4  # the published tolerance
 BEAM_SEARCH = {"num_beams": 5, "min_length": 100, "max_length": 1024, "early_stopping": True}
 
 
 class Loaded(NamedTuple):
-    """What the checks look at."""
+    """The model and tokenizer to check."""
 
     model: BioGptForCausalLM
     tokenizer: BioGptTokenizer
 
 
 class Check(NamedTuple):
-    """One published output, and how to find it."""
+    """One published output, and the function that recomputes it."""
 
     what: str
     expected: Any
@@ -50,7 +50,7 @@ def token_ids(text: str, expected: list[int], pair: str | None = None) -> Check:
 
 
 def logits(ids: list[int], expected: list[list[float]]) -> Check:
-    """The first rows and columns of the logits, (T, V)."""
+    """Check the first rows and columns of the logits, (T, V)."""
     rows, columns = np.shape(expected)
 
     def find(loaded: Loaded) -> list[list[float]]:
@@ -61,7 +61,7 @@ def logits(ids: list[int], expected: list[list[float]]) -> Check:
 
 
 def texts(how: str, prompts: list[str], expected: list[str], **options: Any) -> Check:
-    """What the model makes of some prompts, as one batch padded on the left."""
+    """Check the texts generated from prompts in one left-padded batch."""
 
     def find(loaded: Loaded) -> list[str]:
         prompt = loaded.tokenizer(prompts, padding=True, padding_side="left")
@@ -122,7 +122,7 @@ PUBLISHED = {42384: BASE, 57717: LARGE}  # by vocab_size
 
 
 def load(name: str, dtype: str) -> Loaded:
-    """The model and its tokenizer.
+    """Load the model and its tokenizer.
 
     Raises
     ------
@@ -133,33 +133,33 @@ def load(name: str, dtype: str) -> Loaded:
 
 
 def published_for(loaded: Loaded) -> list[Check]:
-    """The checks that were published for a model of this vocabulary."""
+    """Return the checks for a model with this vocabulary size."""
     size = loaded.model.config.vocab_size
     if size not in PUBLISHED:
         must = f"vocab_size must be {' or '.join(map(str, PUBLISHED))} (base or Large)"
-        raise InputError(must, str(size), "name the folder of microsoft/biogpt or microsoft/BioGPT-Large")
+        raise InputError(must, str(size), "pass the folder of microsoft/biogpt or microsoft/BioGPT-Large")
     return PUBLISHED[size]
 
 
 def carry_out(check: Check, loaded: Loaded) -> dict[str, Any]:
-    """A row of the table. What cannot be computed is a difference, not the end."""
+    """Run a check and return a row of the table. An error counts as a difference and does not stop the run."""
     row = {"what": check.what, "expected": check.expected}
     try:
         found = check.find(loaded)
-    except (InputError, TypeError) as error:  # a TypeError: an option that this version does not know
+    except (InputError, TypeError) as error:  # TypeError: an option that this version does not have
         return {**row, "found": f"{type(error).__name__}: {error}", "agrees": False}
     return {**row, "found": found, "agrees": agrees(found, check.expected, check.within)}
 
 
 def agrees(found: Any, expected: Any, within: float) -> bool:
-    """Equality; of numbers to within so much, where NaN agrees with nothing."""
+    """Return whether two values are equal, or numbers equal to ``within``; NaN never agrees."""
     if not within:
         return found == expected
     return np.shape(found) == np.shape(expected) and bool(np.all(np.abs(np.subtract(found, expected)) <= within))
 
 
 def show(row: dict[str, Any]) -> str:
-    """One row as text: three indented blocks under its verdict."""
+    """Format a row: its verdict, and below it the expected and found values, indented."""
     lines = [f"{'ok     ' if row['agrees'] else 'DIFFERS'}  {row['what']}"]
     for name in ("expected", "found"):
         start = f"         {name + ':':10}"
@@ -168,7 +168,7 @@ def show(row: dict[str, Any]) -> str:
 
 
 def _text(value: Any) -> str:
-    """Numbers with the four decimals that were published; texts as they are."""
+    """Format numbers with four decimals, as published; texts are unchanged."""
     if isinstance(value, list):
         return " | ".join(value) if all(isinstance(one, str) for one in value) else f"[{', '.join(map(_text, value))}]"
     return f"{value:.4f}" if isinstance(value, float) else str(value)
@@ -178,7 +178,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--model", required=True, help="a folder in Hugging Face layout, or a hub id")
     parser.add_argument("--dtype", default="float32", help="float32 (default) or float64")
-    parser.add_argument("--json", action="store_true", help="print JSON, for a program to read")
+    parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args(argv)
     try:
         loaded = load(options.model, options.dtype)

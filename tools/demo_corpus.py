@@ -1,7 +1,7 @@
-"""The demo model's corpus: tables of textbook facts (tools/demo_facts) turned into sentences and short passages.
+"""The corpus of the demo model: tables of textbook facts (tools/demo_facts) turned into sentences and short passages.
 
-Everything follows from a seed. In a passage the entities recur, so that attention has something to attend to; the
-codes of samples and patients are random, so that they can only be copied.
+The seed determines everything. Entities recur within a passage, so that attention is useful. The codes of samples and
+patients are random, so that the model can only copy them.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 FACTS = Path(__file__).parent / "demo_facts"
-HELD_OUT_EVERY = 12  # one sentence in so many (a fact in a certain wording) is never trained on
+HELD_OUT_EVERY = 12  # one in 12 sentences (a fact in one wording) is held out of training
 
-PLURAL = ("abscesses", "cold sores")  # illnesses that take "are"
+PLURAL = ("abscesses", "cold sores")  # illnesses with a plural verb
 
 Row = list[str]
 Sentence = str
@@ -34,8 +34,8 @@ DRUG = (
     "Treatment with {name} may be complicated by {harm}.",
     "{name}, {kind}, acts by {how}.",
 )
-PURPOSES = ("the ", "local anesthesia", "general anesthesia", "smoking cessation")
-PURPOSE = {  # nobody is a patient "with" these, and they are not treated
+PURPOSE_PREFIXES = ("the ", "local anesthesia", "general anesthesia", "smoking cessation")
+PURPOSE_TEMPLATES = {  # these uses are not illnesses: they are not treated, and patients are not "with" them
     "{name} is used to treat {use}.": "{name} is given for {use}.",
     "{name} treats {use} by {how}.": "{name} is given for {use} and acts by {how}.",
     "Patients with {use} may be treated with {name}.": "{name} may be chosen for {use}.",
@@ -57,7 +57,7 @@ ORGANISM = (
     "{Use} {is} transmitted {how}.",
     "Patients with {use} are infected with {name}.",
 )
-NOT_PASSED_ON = (  # illnesses that have other causes too, and are not caught as such
+NOT_TRANSMITTED = (  # illnesses that also have other causes and are not transmitted as such
     "antibiotic-associated colitis",
     "cervical cancer",
     "gas gangrene",
@@ -66,8 +66,8 @@ NOT_PASSED_ON = (  # illnesses that have other causes too, and are not caught as
     "thrush",
     "urinary tract infection",
 )
-MANY_CAUSES = (  # illnesses that have other causes too, most of them relatives of the organism
-    *NOT_PASSED_ON,
+MANY_CAUSES = (  # illnesses that also have other causes, most of them relatives of the organism
+    *NOT_TRANSMITTED,
     "bacillary dysentery",
     "brucellosis",
     "cryptococcal meningitis",
@@ -80,13 +80,13 @@ MANY_CAUSES = (  # illnesses that have other causes too, most of them relatives 
     "schistosomiasis",
     "visceral leishmaniasis",
 )
-OFTEN = {
+OFTEN_TEMPLATES = {
     "{Use} {is} caused by {name}.": "{Use} {is} often caused by {name}.",
     "{Use} {is} caused by {name}, {kind}.": "{Use} {is} often caused by {name}, {kind}.",
     "Patients with {use} are infected with {name}.": "Patients with {use} are often infected with {name}.",
     "{name} is {kind} that causes {use}.": "{name} is {kind} that can cause {use}.",
 }
-FOUND = {"{Use} {is} transmitted {how}.": "{name} is often found in patients with {use}."}
+FOUND_TEMPLATES = {"{Use} {is} transmitted {how}.": "{name} is often found in patients with {use}."}
 NUTRIENT = (
     "{name} is {kind}.",
     "A lack of {low} causes {use}.",
@@ -94,19 +94,19 @@ NUTRIENT = (
     "{name} is {kind}, and a lack of it causes {use}.",
     "Patients with {use} may lack {low}.",
 )
-ONLY = {  # what only men, or (all but) only women, are treated for
+PATIENT_SEX = {  # uses that apply to one sex only, or nearly so
     "prostat": ("man",),
     "testicular": ("man",),
     "erectile": ("man",),
     "ovarian": ("woman",),
     "breast": ("woman",),
 }
-NO_VIGNETTE = ("the induction of labor",)  # the vignettes' patients are of any age
+NO_VIGNETTE = ("the induction of labor",)  # because the patients of vignettes have any age
 TEMPLATES = {"drugs": DRUG, "genes": GENE, "organisms": ORGANISM, "nutrients": NUTRIENT}
 
 
 def read_facts() -> dict[str, list[Row]]:
-    """{table: rows}, the header line of each left out."""
+    """Return {table: rows} without the header lines."""
     tables = {}
     for name in (*TEMPLATES, "abbreviations"):
         with (FACTS / f"{name}.tsv").open(encoding="utf-8", newline="") as file:
@@ -115,7 +115,7 @@ def read_facts() -> dict[str, list[Row]]:
 
 
 def fields(table: str, row: Row) -> dict[str, str]:
-    """The words that the templates of one table ask for."""
+    """Return the fields that the templates of one table use."""
     name, kind = row[:2]
     use = row[2]
     values = {"name": name, "kind": kind, "use": use, "Use": upper(use), "low": lower(name)}
@@ -132,28 +132,28 @@ def upper(text: str) -> str:
 
 
 def lower(name: str) -> str:
-    """The name of a nutrient or hormone within a sentence: "vitamin C". Drugs and organisms keep their capital."""
+    """Return a nutrient or hormone as written in a sentence: "vitamin C". Drugs and organisms keep their capital."""
     return name[0].lower() + name[1:]
 
 
 def sentences(table: str, row: Row) -> list[Sentence]:
-    """One fact in every wording its table has."""
+    """Return one fact in every wording of its table."""
     values = fields(table, row)
     templates = list(TEMPLATES[table])
-    if values["use"].startswith(PURPOSES):
-        templates = [PURPOSE.get(t, t) for t in templates]
+    if values["use"].startswith(PURPOSE_PREFIXES):
+        templates = [PURPOSE_TEMPLATES.get(t, t) for t in templates]
     if table == "organisms" and values["use"] in MANY_CAUSES:
-        templates = [OFTEN.get(t, t) for t in templates]
-    if table == "organisms" and values["use"] in NOT_PASSED_ON:
-        templates = [FOUND.get(t, t) for t in templates]
+        templates = [OFTEN_TEMPLATES.get(t, t) for t in templates]
+    if table == "organisms" and values["use"] in NOT_TRANSMITTED:
+        templates = [FOUND_TEMPLATES.get(t, t) for t in templates]
     return [t.format(**values) for t in templates]
 
 
 def patient(rng: random.Random, drug: Row) -> list[Sentence]:
-    """A vignette: the patient's number can only be copied from its first mention."""
+    """Write a case vignette; the code of the patient can only be copied from its first mention."""
     code, age = f"{rng.choice('ABCDEFGHK')}{rng.randint(10, 99)}", rng.randint(25, 79)
     name, _, use, _, harm, _ = drug
-    sexes = next((sexes for word, sexes in ONLY.items() if word in use), ("man", "woman"))
+    sexes = next((sexes for word, sexes in PATIENT_SEX.items() if word in use), ("man", "woman"))
     story = [
         f"Patient {code}, a {rng.choice(sexes)} aged {age}, was given {name} for {use}.",
         f"At first, patient {code} tolerated {name} well.",
@@ -165,7 +165,7 @@ def patient(rng: random.Random, drug: Row) -> list[Sentence]:
 
 
 def sample(rng: random.Random, gene: Row) -> list[Sentence]:
-    """A laboratory report about one sample and one gene."""
+    """Write a laboratory report about one sample and one gene."""
     code = f"{rng.choice('PQRST')}{rng.randint(100, 999)}"
     name, kind, disease = gene
     return [
@@ -177,7 +177,7 @@ def sample(rng: random.Random, gene: Row) -> list[Sentence]:
 
 
 def two_samples(rng: random.Random, genes: list[Row]) -> list[Sentence]:
-    """Two samples at once: which code goes with which gene stands only in the passage itself."""
+    """Write about two samples; only the passage itself says which code belongs to which gene."""
     first, second = rng.sample(genes, 2)
     codes = [f"{letter}{rng.randint(100, 999)}" for letter in rng.sample("PQRST", 2)]
     findings = [
@@ -193,7 +193,7 @@ def two_samples(rng: random.Random, genes: list[Row]) -> list[Sentence]:
 
 
 def abbreviation(rng: random.Random, row: Row) -> list[Sentence]:
-    """A term, its abbreviation defined once, and then only the abbreviation."""
+    """Define the abbreviation of a term once, then use only the abbreviation."""
     short, term, does = row
     code = f"{rng.choice('PQRST')}{rng.randint(100, 999)}"
     level = rng.choice(["high", "normal", "low"])
@@ -209,7 +209,7 @@ def abbreviation(rng: random.Random, row: Row) -> list[Sentence]:
 
 
 def pair(rng: random.Random, drugs: list[Row]) -> list[Sentence]:
-    """Two drugs compared: same use, or not."""
+    """Compare two drugs with the same or different uses."""
     first, second = rng.sample(drugs, 2)
     a, b = first[0], second[0]
     ending = (
@@ -227,26 +227,26 @@ def pair(rng: random.Random, drugs: list[Row]) -> list[Sentence]:
 
 
 def question(rng: random.Random, table: str, row: Row) -> list[Sentence]:
-    """A question and its answer."""
+    """Write a question and its answer."""
     values = fields(table, row)
     if table == "drugs":
-        asked = (
+        pairs = (
             ("What is {name} used for?", "{name} is used for {use}."),
             ("How does {name} act?", "{name} acts by {how}."),
         )
     elif table == "genes":
-        asked = (("Which disease do mutations in {name} cause?", "Mutations in {name} cause {use}."),)
+        pairs = (("Which disease do mutations in {name} cause?", "Mutations in {name} cause {use}."),)
     elif table == "organisms":
         causes = "{Use} {is} caused by {name}."
-        causes = OFTEN[causes] if row[2] in MANY_CAUSES else causes
-        asked = (("What causes {use}?", causes),)
+        causes = OFTEN_TEMPLATES[causes] if row[2] in MANY_CAUSES else causes
+        pairs = (("What causes {use}?", causes),)
     else:
-        asked = (("What does a lack of {low} cause?", "A lack of {low} causes {use}."),)
-    return [part.format(**values) for part in rng.choice(asked)]
+        pairs = (("What does a lack of {low} cause?", "A lack of {low} causes {use}."),)
+    return [part.format(**values) for part in rng.choice(pairs)]
 
 
 def corpus(seed: int, documents: int = 26_000) -> tuple[list[str], list[str]]:
-    """The training documents, and the held-out sentences, none of which occurs word for word in the former."""
+    """Return the training documents and the held-out sentences; no held-out sentence occurs in a document."""
     rng = random.Random(seed)
     tables = read_facts()
     facts = [(table, row) for table in TEMPLATES for row in tables[table]]

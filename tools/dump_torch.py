@@ -1,19 +1,19 @@
-"""Dump every array of a transformers 4.57 BioGPT forward pass, by this project's names, into one safetensors file.
+"""Dump every array of a transformers 4.57 BioGPT forward pass, with the names of this project, to one safetensors file.
 
 python tools/dump_torch.py --model FOLDER --case CASE.safetensors -o theirs.safetensors
-python tools/dump_torch.py --kit KIT -o FOLDER            (one file for each case, from the kit's own models)
+python tools/dump_torch.py --kit KIT -o FOLDER            (one file for each case, with the kit's own models)
 python tools/dump_torch.py --model FOLDER --text "COVID-19 is" -o theirs.safetensors --dtype bfloat16
 
-What it writes is what `minibiogpt golden check` takes. It needs torch, transformers and safetensors, and nothing of
-minibiogpt, so that it can be copied and changed. Where it does not hand on what transformers does by itself:
+The output is an input of `minibiogpt golden check`. The script needs torch, transformers and safetensors, but not
+minibiogpt, so that you can copy and change it. It deviates from the defaults of transformers in three points:
 
-- the eager attention is chosen, as no other shows its inner arrays or heeds a head mask;
-- a head mask (H,) is given to every layer; 4.57 alone would take one number of it for each layer;
-- floating inputs, and the loss, are brought to the model's dtype; a float64 language model's loss is computed in
-  float64, where transformers rounds the logits to float32 first.
+- It uses eager attention, because the others don't expose their intermediate arrays and ignore a head mask.
+- It applies a head mask (H,) to every layer; 4.57 would use one of its elements for each layer.
+- It casts floating-point inputs and the loss to the model's dtype. It computes the loss of a float64 language model in
+  float64; transformers rounds the logits to float32 first.
 
-Where transformers 4.57 is at odds with the reference it is dumped as it is, and a note says so: it reads a sequence's
-class at (number of tokens that are no pads) - 1, which is another token when pads stand on the left or in between.
+Where transformers 4.57 differs from the reference, the arrays are dumped unchanged with a note: it reads the class of a
+sequence at (number of tokens that are not pads) - 1, which is the wrong token if pads are on the left or in between.
 """
 
 from __future__ import annotations
@@ -46,18 +46,18 @@ modeling.ACT2FN.setdefault("selu", torch.nn.SELU)
 
 
 def record(model: Any, **inputs: Any) -> Arrays:
-    """Every array of one call, by name, in the order in which they are made; in the model's dtype, on the CPU.
+    """Return every array of one call by name, in the order of execution, in the model's dtype, on the CPU.
 
     Parameters
     ----------
-    model : a BioGPT of transformers, with any head or none, in evaluation mode.
-    inputs : what its forward takes; lists and NumPy arrays too.
+    model : a BioGPT model of transformers, with any head or none, in evaluation mode.
+    inputs : arguments of its forward; lists and NumPy arrays are converted.
     """
     return run(model, **inputs)[0]
 
 
 def record_steps(model: Any, calls: Iterable[Mapping[str, Any]]) -> Arrays:
-    """Several calls, each of which continues the cache of those before it; ``step.{n}/`` stands before each name."""
+    """Return the arrays of several calls that share one growing cache; each name is prefixed with ``step.{n}/``."""
     cache, arrays = transformers.DynamicCache(), {}
     for n, inputs in enumerate(calls):
         step = record(model, **inputs, past_key_values=cache, use_cache=True)
@@ -66,7 +66,7 @@ def record_steps(model: Any, calls: Iterable[Mapping[str, Any]]) -> Arrays:
 
 
 def run(model: Any, **inputs: Any) -> tuple[Arrays, Any]:
-    """The arrays of one call, and what transformers itself returns."""
+    """Return the arrays of one call, and the output of transformers."""
     if model.training:
         raise ValueError("the model must be in evaluation mode: call model.eval() first, or dropout changes every run")
     arrays: Arrays = {}
@@ -77,7 +77,7 @@ def run(model: Any, **inputs: Any) -> tuple[Arrays, Any]:
     with ExitStack() as stack:
         stack.enter_context(torch.no_grad())
         stack.enter_context(replaced(model.config, "_attn_implementation", "eager"))
-        stack.enter_context(replaced(model.config, "problem_type", model.config.problem_type))  # which a loss writes
+        stack.enter_context(replaced(model.config, "problem_type", model.config.problem_type))  # set by a loss
         stack.enter_context(replaced(modeling, "eager_attention_forward", _recording_attention(model, put)))
         if model.dtype == torch.float64 and getattr(model, "loss_function", None) is ForCausalLMLoss:
             stack.enter_context(replaced(model, "loss_function", _unrounded_loss))
@@ -91,26 +91,26 @@ def run(model: Any, **inputs: Any) -> tuple[Arrays, Any]:
 
 
 def prepared(model: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """The inputs as tensors of the model's device, floats of its dtype; masks and positions in their full shapes."""
-    given = {}
+    """Return the inputs as tensors on the model's device, floats in its dtype; masks and positions are expanded."""
+    tensors = {}
     for name, x in inputs.items():
         if x is None or name in ("past_key_values", "use_cache"):
-            given[name] = x
+            tensors[name] = x
             continue
         x = torch.as_tensor(x, device=model.device)
         floating = x.is_floating_point() and name != "attention_mask"
-        given[name] = x.to(model.dtype if floating or name == "head_mask" else torch.int64)
-    ids, embeds = given.get("input_ids"), given.get("inputs_embeds")
+        tensors[name] = x.to(model.dtype if floating or name == "head_mask" else torch.int64)
+    ids, embeds = tensors.get("input_ids"), tensors.get("inputs_embeds")
     shape = embeds.shape[:2] if ids is None else ids.shape
-    if (heads := given.get("head_mask")) is not None:
-        given["head_mask"] = heads.expand(model.config.num_hidden_layers, -1)
-    if (positions := given.get("position_ids")) is not None:
-        given["position_ids"] = positions.expand(shape)
-    return given
+    if (heads := tensors.get("head_mask")) is not None:
+        tensors["head_mask"] = heads.expand(model.config.num_hidden_layers, -1)
+    if (positions := tensors.get("position_ids")) is not None:
+        tensors["position_ids"] = positions.expand(shape)
+    return tensors
 
 
 def notes(model: Any, inputs: Mapping[str, Any]) -> list[str]:
-    """Where transformers 4.57 is at odds with the reference on these inputs; empty when it is right."""
+    """Return where transformers 4.57 differs from the reference on these inputs; usually empty."""
     ids, mask = inputs.get("input_ids"), inputs.get("attention_mask")
     if not hasattr(model, "score") or ids is None:
         return []
@@ -129,7 +129,7 @@ def notes(model: Any, inputs: Mapping[str, Any]) -> list[str]:
 
 @contextmanager
 def replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
-    """Another value for an attribute, for a while."""
+    """Temporarily replace an attribute."""
     own = vars(owner)
     before = own[name] if isinstance(owner, type) else getattr(owner, name)  # a staticmethod stays one
     setattr(owner, name, value)
@@ -140,15 +140,15 @@ def replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
 
 
 def _unrounded_loss(logits: Any, labels: Any, vocab_size: int, **rest: Any) -> Any:
-    """transformers' loss of a language model, but for its first line, which rounds the logits to float32."""
+    """The language model loss of transformers without its first line, which rounds the logits to float32."""
     shifted = F.pad(labels, (0, 1), value=-100)[..., 1:]
     return F.cross_entropy(logits.reshape(-1, vocab_size), shifted.reshape(-1))
 
 
 def _recording_attention(model: Any, put: Put) -> Callable[..., Any]:
-    """transformers' eager attention, and its steps taken again to be recorded; that they are the same is checked.
+    """Wrap transformers' eager attention to record its steps, which are computed again and checked against it.
 
-    An attention function put in its place may tell its own steps: it is handed ``note(name, tensor)``.
+    A replacement of the attention function can report its own steps by calling the option ``note(name, tensor)``.
     """
     original = modeling.eager_attention_forward
     layers = getattr(model, "biogpt", model).layers
@@ -160,14 +160,14 @@ def _recording_attention(model: Any, put: Put) -> Callable[..., Any]:
         scores = torch.matmul(q, k.transpose(2, 3)) * scaling
         masked = scores if mask is None else scores + mask
         steps = {"q": q, "k": k, "v": v, "scores": scores, "scores_masked": masked, "probs": F.softmax(masked, dim=-1)}
-        told: Arrays = {}
+        reported: Arrays = {}
         output, weights = original(
-            module, q, k, v, mask, scaling=scaling, head_mask=head_mask, note=told.__setitem__, **rest
+            module, q, k, v, mask, scaling=scaling, head_mask=head_mask, note=reported.__setitem__, **rest
         )
         want = steps["probs"] if head_mask is None else steps["probs"] * head_mask.view(1, -1, 1, 1)
-        if not told and not torch.allclose(weights, want, rtol=0, atol=0, equal_nan=True):
-            raise RuntimeError("these steps of attention are not those of the installed transformers; 4.57 is needed")
-        steps |= told | {"weights": weights, "context": output.reshape(len(q), q.shape[2], -1)}
+        if not reported and not torch.allclose(weights, want, rtol=0, atol=0, equal_nan=True):
+            raise RuntimeError("these attention steps are not those of the installed transformers; 4.57 is needed")
+        steps |= reported | {"weights": weights, "context": output.reshape(len(q), q.shape[2], -1)}
         for name, x in steps.items():
             put(f"{paths[id(module)]}.{name}", x)
         return output, weights
@@ -176,12 +176,12 @@ def _recording_attention(model: Any, put: Put) -> Callable[..., Any]:
 
 
 def _hooks(base: Any, score: Any, put: Put) -> Iterator[Any]:
-    """A hook on every module that has a name; a layer's attn_residual is what its second norm is given."""
+    """Register a hook on every named module; the attn_residual of a layer is the input of its second norm."""
 
     def result(module: Any, name: str) -> Any:
         return module.register_forward_hook(lambda _, __, out: put(name, out[0] if isinstance(out, tuple) else out))
 
-    def given(module: Any, name: str) -> Any:
+    def first_input(module: Any, name: str) -> Any:
         return module.register_forward_pre_hook(lambda _, args: put(name, args[0]))
 
     def keyword(module: Any, option: str, name: str) -> Any:
@@ -194,9 +194,9 @@ def _hooks(base: Any, score: Any, put: Put) -> Iterator[Any]:
     yield keyword(base, "inputs_embeds", "embed_tokens")
     yield keyword(base.embed_positions, "position_ids", "position_ids")
     yield from (result(base.get_submodule(name), name) for name in ("embed_tokens", "embed_positions", "layer_norm"))
-    yield given(base.layers[0], "embeddings")
+    yield first_input(base.layers[0], "embeddings")
     for i, layer in enumerate(base.layers):
-        yield given(layer.final_layer_norm, f"layers.{i}.attn_residual")
+        yield first_input(layer.final_layer_norm, f"layers.{i}.attn_residual")
         yield result(layer, f"layers.{i}")
         parts = [f"self_attn.{part}" for part in ("q_proj", "k_proj", "v_proj", "out_proj")]
         parts += ["self_attn_layer_norm", "final_layer_norm", "fc1", "activation_fn", "fc2"]
@@ -206,7 +206,7 @@ def _hooks(base: Any, score: Any, put: Put) -> Iterator[Any]:
 
 
 def load(folder: Path, architecture: str | None, dtype: str, device: str) -> Any:
-    """The model of a folder, with the head that is asked for, or that its config names."""
+    """Load the model in a folder, with the requested head or the one named in its config."""
     config = transformers.BioGptConfig.from_pretrained(folder)
     name = architecture or next(iter(config.architectures or ()), "BioGptForCausalLM")
     kind = getattr(transformers, OLD_NAMES.get(name, name))
@@ -216,7 +216,7 @@ def load(folder: Path, architecture: str | None, dtype: str, device: str) -> Any
 
 @dataclass
 class Case:
-    """What to run: the head, the inputs by call, {"": {"input_ids": ...}} or by "step.{n}/", and what to keep of it."""
+    """What to run: the head, the inputs by call ({"": {"input_ids": ...}} or by "step.{n}/"), and the names to keep."""
 
     architecture: str | None
     calls: dict[str, dict[str, Any]]
@@ -224,32 +224,32 @@ class Case:
 
 
 def read_case(path: Path) -> Case:
-    """What a case file says."""
+    """Read a case file."""
     calls: dict[str, dict[str, Any]] = {}
     with safe_open(path, framework="pt") as file:
         about = file.metadata() or {}
-        for name in file.keys():  # noqa: SIM118 (it is no dict)
+        for name in file.keys():  # noqa: SIM118 (not a dict)
             step, inputs, last = name.rpartition("inputs/")
             if inputs:
                 calls.setdefault(step, {})[last] = file.get_tensor(name)
     if not calls:
-        raise ValueError(f"{path} holds no tensor named inputs/...: it is no case")
+        raise ValueError(f"{path} must contain tensors named inputs/...; found none, so it is not a case")
     in_order = dict(sorted(calls.items(), key=lambda call: int(call[0][5:-1] or 0)))
     names = [one["name"] for one in json.loads(about["arrays"])] if "arrays" in about else None
     return Case(about.get("architecture"), in_order, names)
 
 
 def record_case(model: Any, case: Case) -> Arrays:
-    """What the case keeps of its calls."""
+    """Run the calls of a case and return the arrays to keep."""
     calls = list(case.calls.values())
     arrays = record_steps(model, calls) if len(calls) > 1 else record(model, **calls[0])
     return arrays if case.names is None else {name: arrays[name] for name in case.names if name in arrays}
 
 
 def dump(model: Any, case: Case, path: Path) -> list[str]:
-    """Record a case and write what came out, and the integers among its inputs; returns the notes."""
+    """Record a case and write its arrays and its integer inputs; return the notes."""
     arrays, calls = record_case(model, case), case.calls
-    told = [f"{step}{note}" for step, inputs in calls.items() for note in notes(model, inputs)]
+    found = [f"{step}{note}" for step, inputs in calls.items() for note in notes(model, inputs)]
     for step, inputs in calls.items():
         tensors = {f"{step}inputs/{name}": torch.as_tensor(x) for name, x in inputs.items()}
         arrays |= {name: x for name, x in tensors.items() if not x.is_floating_point()}
@@ -257,25 +257,25 @@ def dump(model: Any, case: Case, path: Path) -> list[str]:
         "format": "pt",
         "made by": f"dump_torch, transformers {transformers.__version__}, torch {torch.__version__}",
     }
-    about |= {"architecture": type(model).__name__, "device": str(model.device), "notes": json.dumps(told)}
+    about |= {"architecture": type(model).__name__, "device": str(model.device), "notes": json.dumps(found)}
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:  # beside, and renamed: never half a file
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:  # write and rename, so that no partial file remains
         save_file(arrays, Path(folder) / "file", metadata=about)
         os.replace(Path(folder) / "file", path)
-    print(f"{path}: {len(arrays)} arrays", *(f"  note: {note}" for note in told), sep="\n")
-    return told
+    print(f"{path}: {len(arrays)} arrays", *(f"  note: {note}" for note in found), sep="\n")
+    return found
 
 
 def dump_kit(kit: Path, folder: Path, dtype: str, device: str) -> None:
-    """One file for each case of a kit, NAME.safetensors."""
-    for case in json.loads((kit / "manifest.json").read_text())["cases"]:
-        found = read_case(kit / case["file"])
-        model = load(kit / case["model"], found.architecture, dtype, device)
-        dump(model, found, folder / f"{case['name']}.safetensors")
+    """Dump each case of a kit to NAME.safetensors in a folder."""
+    for entry in json.loads((kit / "manifest.json").read_text())["cases"]:
+        case = read_case(kit / entry["file"])
+        model = load(kit / entry["model"], case.architecture, dtype, device)
+        dump(model, case, folder / f"{entry['name']}.safetensors")
 
 
-def typed(options: argparse.Namespace) -> Case:
-    """The inputs of --ids or --text, as one call."""
+def case_of(options: argparse.Namespace) -> Case:
+    """Return the inputs of --ids or --text as a case with one call."""
     if options.text:
         tokenizer = transformers.BioGptTokenizer.from_pretrained(options.model)
         return Case(None, {"": dict(tokenizer(options.text, padding=True, return_tensors="pt"))})
@@ -285,23 +285,23 @@ def typed(options: argparse.Namespace) -> Case:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--model", type=Path, help="a folder in Hugging Face's layout")
+    parser.add_argument("--model", type=Path, help="a folder in Hugging Face layout")
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--case", type=Path, help="a case file: its inputs, and its head")
+    what.add_argument("--case", type=Path, help="a case file: its inputs and its head")
     what.add_argument("--kit", type=Path, help="a kit: all its cases, with its own models")
-    what.add_argument("--ids", help='the tokens, "2 5 9" or "[[2, 5, 9], [2, 7, 1]]"')
-    what.add_argument("--text", action="append", help="a text; several make a batch, padded as the tokenizer does")
-    parser.add_argument("-o", "--output", type=Path, required=True, help="the file; with --kit, the folder")
+    what.add_argument("--ids", help='token ids, "2 5 9" or "[[2, 5, 9], [2, 7, 1]]"')
+    what.add_argument("--text", action="append", help="a text; repeat it for a batch, padded by the tokenizer")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="output file; with --kit, output folder")
     parser.add_argument("--dtype", choices=DTYPES, default="float32")
     parser.add_argument("--device", default="cpu", help="cpu (the default) or cuda")
     options = parser.parse_args(arguments)
     if (options.model is None) == (options.kit is None):
-        parser.error("--model is needed with --case, --ids and --text, and not with --kit")
+        parser.error("--model is required with --case, --ids and --text, and not allowed with --kit")
     try:
         if options.kit:
             dump_kit(options.kit, options.output, options.dtype, options.device)
             return 0
-        case = read_case(options.case) if options.case else typed(options)
+        case = read_case(options.case) if options.case else case_of(options)
         dump(load(options.model, case.architecture, options.dtype, options.device), case, options.output)
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         print(f"dump_torch: error: {str(error).splitlines()[0]}", file=sys.stderr)

@@ -1,13 +1,13 @@
 """Fit the coefficients in minibiogpt/backend/erf.py and print them: `python tools/fit_erf.py` (needs mpmath).
 
-float64: erf has two pieces, each a Chebyshev interpolant written as a polynomial in a variable u of [-1, 1]:
+float64: erf has two pieces, each a Chebyshev interpolant written as a polynomial in a variable u in [-1, 1]:
 
     |x| <= 1:       erf(x) = x P(u),                 u = 2 x^2 - 1
     1 < |x| <= 6:   erf(x) = 1 - exp(-x^2) Q(u),     u = (3/(3+x) - MIDDLE) / HALF,  a linear map of 3/(3+x)
 
-float32: erf(x) = tanh(x R(x^2)) for |x| <= LAST, where float32 has long reached 1. R approximates atanh(erf(x)) / x;
-its error counts less the flatter tanh is, x (1 - erf(x)^2) times, and the largest of those is made small by Lawson's
-iteration.
+float32: erf(x) = tanh(x R(x^2)) for |x| <= LAST; beyond LAST, erf(x) rounds to 1 in float32. R approximates
+atanh(erf(x)) / x. Because tanh gets flatter, an error of R changes the result x (1 - erf(x)^2) times as much; Lawson's
+iteration minimizes the largest error weighted in this way.
 """
 
 import math
@@ -38,20 +38,20 @@ def erf_over_x(w: mp.mpf) -> mp.mpf:
 
 
 def inside_tanh(degree: int, points: int = 1500, rounds: int = 3000) -> list[float]:
-    """The coefficients of R, lowest power first: least squares, weighted by what is left until no point stands out."""
+    """Return the coefficients of R, lowest power first: least squares, reweighted by the remaining error (Lawson)."""
     x = LAST * np.cos(np.linspace(0, np.pi / 2, points, endpoint=False))
     exact = [mp.erf(mp.mpf(v)) for v in x.tolist()]
-    wanted = np.array([float(mp.atanh(e) / mp.mpf(v)) for e, v in zip(exact, x.tolist(), strict=True)])
-    counts = np.maximum(x, 0.02) * np.array([float(1 - e * e) for e in exact])  # near 0 the relative error counts
+    target = np.array([float(mp.atanh(e) / mp.mpf(v)) for e, v in zip(exact, x.tolist(), strict=True)])
+    slope = np.maximum(x, 0.02) * np.array([float(1 - e * e) for e in exact])  # near 0 the relative error matters
     powers = np.polynomial.chebyshev.chebvander(2 * (x / LAST) ** 2 - 1, degree)
     weight, best, least = np.ones(points), None, math.inf
     for _ in range(rounds):
-        scale = counts * np.sqrt(weight)
-        found = np.linalg.lstsq(powers * scale[:, None], wanted * scale, rcond=None)[0]
-        left = np.abs(powers @ found - wanted) * counts
-        if left.max() < least:
-            best, least = found, left.max()
-        weight = weight * left
+        scale = slope * np.sqrt(weight)
+        found = np.linalg.lstsq(powers * scale[:, None], target * scale, rcond=None)[0]
+        error = np.abs(powers @ found - target) * slope
+        if error.max() < least:
+            best, least = found, error.max()
+        weight = weight * error
         weight = weight / weight.sum() + 1e-14
     assert best is not None
     fitted = np.polynomial.Chebyshev(best, domain=[0, LAST**2])

@@ -1,9 +1,9 @@
-"""Hostile input, thousandfold: `python tools/fuzz.py [--cases 10000] [--seed 0] [--target NAME] [--json]`
+"""Fuzz the package with hostile input: `python tools/fuzz.py [--cases 10000] [--seed 0] [--target NAME] [--json]`
 
-Each case is one spoilt file, text or command line, the same for the same seed, in a worker process with limits. In
-every case the package must succeed or raise one of its own errors, within 5 seconds and 2 GB, and leave no file
-half-written and none elsewhere. Whatever else happens is a finding: it is printed with how to run it again, and the
-exit code is 1. Needs Linux; the archives are written by torch.
+Each case is one corrupted file, text or command line, reproducible from the seed, in a worker process with limits. In
+every case the package must succeed or raise one of its own errors, within 5 seconds and 2 GB. It must not leave a
+half-written file, or write outside its folder. Everything else is a finding: it is printed with the command that
+reproduces it, and the exit code is 1. Needs Linux; the target `archive` also needs torch.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from tools.fuzzing import archives, checkpoints, commands, texts
 from tools.fuzzing.supervise import Finding, Tally, Target, keep, run_target
 
 TARGETS = {t.name: t for module in (checkpoints, archives, texts, commands) for t in module.TARGETS}
-SHOWN = 40  # lines of a finding's traceback that are printed
+SHOWN = 40  # printed lines of the traceback of a finding
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     first_line = (__doc__ or "").partition("\n")[0]
     parser = argparse.ArgumentParser(prog="tools/fuzz.py", description=first_line)
-    parser.add_argument("--cases", type=int, default=10_000, metavar="N", help="in all (default 10000)")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="another seed, other cases")
-    parser.add_argument("--target", choices=TARGETS, help="all cases to this one")
-    parser.add_argument("--case", type=int, metavar="N", help="only this one, of --target")
+    parser.add_argument("--cases", type=int, default=10_000, metavar="N", help="number of cases (default 10000)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the cases (default 0)")
+    parser.add_argument("--target", choices=TARGETS, help="run all cases on this target")
+    parser.add_argument("--case", type=int, metavar="N", help="run only this case of --target")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="save the files of every finding here")
-    parser.add_argument("--json", action="store_true", help="print JSON, for a program to read")
+    parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args(argv)
     if options.case is not None and options.target is None:
         parser.error("--case needs --target")
@@ -44,7 +44,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def numbers_of(options: argparse.Namespace) -> dict[str, range]:
-    """Which cases each target gets: by its share of a hundred, or all to one."""
+    """Return the case numbers of each target: split by ``Target.share``, or all for one target."""
     if options.case is not None:
         return {options.target: range(options.case, options.case + 1)}
     if options.target:
@@ -54,10 +54,10 @@ def numbers_of(options: argparse.Namespace) -> dict[str, range]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run, print, and say by the exit code whether anything was found: 0 nothing, 1 something."""
+    """Run the cases and print the result; return 0 without findings, 1 with findings."""
     options = parse(argv)
     if "archive" not in TARGETS:
-        print("left out: archive, whose files torch writes, which is not installed", file=sys.stderr)
+        print("left out: archive, because torch is not installed", file=sys.stderr)
     tallies = []
     for name, numbers in numbers_of(options).items():
         tally = run_target(TARGETS[name], options.seed, numbers)

@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# Everything that takes a GPU, in one go: the tests of the CuPy backend, the benches beside transformers, the targets.
+# Run everything that needs a GPU: the tests of the CuPy backend, the benchmarks against transformers, the targets.
 #
-#   bash tools/gpu_check.sh [FOLDER FOR RESULTS]      (gpu-results, where you stand)
+#   bash tools/gpu_check.sh [RESULTS FOLDER]      (default: gpu-results in the current folder)
 #
-# PYTHON=...    the interpreter (python3): numpy, safetensors, sacremoses, tqdm, cupy, ml_dtypes, pytest and hypothesis;
-#               for the benches also torch and transformers. Nothing has to be installed of this repository.
-# SIZE_LARGE=1  BioGPT-Large's size too: 6.3 GB of random weights, made in ~/.cache (or $XDG_CACHE_HOME) and kept.
+# PYTHON=...    the interpreter (python3). It needs numpy, safetensors, sacremoses, tqdm, cupy, ml_dtypes, pytest and
+#               hypothesis, and for the benchmarks also torch and transformers. This repository need not be installed.
+# SIZE_LARGE=1  also measure the size of BioGPT-Large: 6.3 GB of random weights, kept in ~/.cache (or $XDG_CACHE_HOME).
 # ROUNDS=3      measurements of each side.
 #
-# Ends with 0 when all tests pass and all targets are reached, 1 when not, 2 when nothing can be tested: no device, or a
-# package that is absent.
+# Exit codes: 0 all tests pass and all targets are reached, 1 otherwise, 2 nothing can be tested because there is no
+# device or a package is missing.
 set -euo pipefail
 
 case ${1:-} in -h | --help) sed -n '2,/^$/s/^# \{0,1\}//p' "$0"; exit 0 ;; esac
@@ -24,26 +24,26 @@ export PYTHONPATH="$folder${PYTHONPATH:+:$PYTHONPATH}"
 
 needed="numpy, safetensors, sacremoses, tqdm, ml_dtypes, pytest, hypothesis"
 if ! "$python" -c "import $needed" 2>/dev/null; then
-    echo "gpu_check needs an interpreter with $needed; found ${PYTHON:-python3}; install them, or set PYTHON" >&2
+    echo "gpu_check needs an interpreter with $needed; found ${PYTHON:-python3}; install the packages, or set PYTHON" >&2
     exit 2
 fi
 device=$("$python" -m tools.benching.device cupy) || exit 2
 mkdir -p "$results"
-rm -f "$results"/base-*.json "$results"/large-*.json # of an earlier run: they would be judged with this one's
+rm -f "$results"/base-*.json "$results"/large-*.json # of an earlier run; otherwise the targets would read them
 echo "$device" | tee "$results/device.txt"
 status=0
 
 peer=yes
 "$python" -c 'import torch, transformers' 2>/dev/null || peer=no
 echo
-echo "== tests" # what the libraries of a device warn of is no failure
+echo "== tests" # -W default: warnings of the GPU libraries are not failures
 tests=(tests/backend/test_cupy.py tests/backend/test_cupy_errors.py tests/generation/test_captured.py tests/backend/test_kernels.py)
 tests+=(tests/backend/test_kernels_inside.py tests/backend/test_cupy_names.py)
 "$python" -m pytest -q -rs -W default -p no:cacheprovider "${tests[@]}" 2>&1 | tee "$results/tests.txt" || status=1
 
 if [ $peer = no ]; then
     echo
-    echo "left out: the benches and the targets, for they need torch and transformers beside minibiogpt"
+    echo "left out: the benchmarks and the targets, because they need torch and transformers"
     exit $status
 fi
 

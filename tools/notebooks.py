@@ -1,12 +1,12 @@
-"""Run the notebooks, or check that they run and that what is committed is what they say.
+"""Run the notebooks, or check that they run and that their committed outputs are current.
 
-    python tools/notebooks.py run notebooks/04-*.ipynb      execute in a fresh kernel each, and write the outputs back
+    python tools/notebooks.py run notebooks/04-*.ipynb      execute each in a fresh kernel and write the outputs back
     python tools/notebooks.py check                         execute all with their solutions; write nothing
-    python tools/notebooks.py from FILE.py NAME.ipynb       a notebook from jupytext's percent format, not yet run
+    python tools/notebooks.py from FILE.py NAME.ipynb       convert jupytext's percent format; execute nothing
 
-Needs the extra `notebooks`; `from` needs jupytext too. What is written back holds no times, no counts of this machine
-and no state of widgets, so that a change shows only where something changed. A cell with the tag `varies` says other
-text at each run (times, say); everything else must say the same, numbers within what another processor may round.
+Needs the extra `notebooks`; `from` also needs jupytext. The outputs that are written contain no times, no counts of the
+kernel and no widget state, so that a diff shows only real changes. The output of a cell with the tag `varies` may
+change from run to run (times, for example). All other outputs must stay the same, up to the rounding of another CPU.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from nbformat import NotebookNode
 
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "notebooks"
-SECONDS = 300  # a cell that takes longer hangs
+SECONDS = 300  # timeout of a cell
 INSTALL = """\
 import importlib.util
 import pathlib
@@ -41,14 +41,14 @@ warnings.filterwarnings("ignore", module="ipykernel")
 def _offline(*args, **options):
     raise OSError("a notebook must not use the network")
 socket.getaddrinfo = socket.create_connection = _offline"""
-"""What is run before a notebook that is checked: warnings are errors, and there is no network."""
+"""Runs before a notebook is checked: warnings are errors, and there is no network."""
 NUMBER = re.compile(r"(?<![\w.])[-+]?(?:\d[\d,]*\.?\d*|\.\d+)(?:e[-+]?\d+)?")
 SOLUTION = re.compile(r"^<details>\s*<summary>[^\n]*[Ss]olution.*?</details>", re.S | re.M)
 FENCE = re.compile(r"^```python\n(.*?)^```", re.S | re.M)
 
 
 def paths() -> list[Path]:
-    """Every notebook, in order."""
+    """Return every notebook, in order."""
     return sorted(FOLDER.glob("*.ipynb"))
 
 
@@ -57,7 +57,7 @@ def read(path: Path) -> NotebookNode:
 
 
 def solutions(notebook: NotebookNode) -> list[str]:
-    """The code of the hidden solutions, in order."""
+    """Return the code of the hidden solutions, in order."""
     found = []
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
@@ -70,7 +70,7 @@ def execute(notebook: NotebookNode, strict: bool = False) -> NotebookNode:
     before = [nbformat.v4.new_code_cell(STRICT)] if strict else []
     notebook.cells[:0] = before
     environment = dict(os.environ, PYTHONPATH=os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
-    quiet = ["--log-level=ERROR"]  # or the kernel warns of what it says to this very machine
+    quiet = ["--log-level=ERROR"]  # otherwise the kernel prints warnings about its local connection
     client = NotebookClient(
         notebook, timeout=SECONDS, kernel_name="python3", record_timing=False, extra_arguments=quiet
     )
@@ -80,7 +80,7 @@ def execute(notebook: NotebookNode, strict: bool = False) -> NotebookNode:
 
 
 def cleaned(notebook: NotebookNode) -> NotebookNode:
-    """Without anything that another run or another editor would change for no reason."""
+    """Remove everything that another run or editor would change without need."""
     count = 0
     for i, cell in enumerate(notebook.cells):
         cell.id = f"cell-{i:02}"
@@ -104,7 +104,7 @@ def cleaned(notebook: NotebookNode) -> NotebookNode:
 
 
 def _merged(outputs: list[NotebookNode]) -> Iterator[NotebookNode]:
-    """Text that came in several pieces, as the kernel happened to send it, becomes one."""
+    """Merge consecutive outputs of one stream, which the kernel may split anywhere."""
     last = None
     for output in outputs:
         if last and output.output_type == last.output_type == "stream" and output.name == last.name:
@@ -114,8 +114,8 @@ def _merged(outputs: list[NotebookNode]) -> Iterator[NotebookNode]:
         yield output
 
 
-def said(cell: NotebookNode) -> str:
-    """All text that a code cell shows: what it prints, and how its values read."""
+def output_text(cell: NotebookNode) -> str:
+    """Return all text output of a code cell: what it prints, and the repr of its values."""
     parts = []
     for output in cell.get("outputs", []):
         if output.output_type == "stream":
@@ -126,7 +126,7 @@ def said(cell: NotebookNode) -> str:
 
 
 def same_text(committed: str, found: str) -> bool:
-    """Equal, but for numbers, which may be 2 % apart, or both are nearly 0.
+    """Return whether two texts are equal, except that numbers may differ by 2 % or by 1e-3.
 
     Examples
     --------
@@ -143,12 +143,13 @@ def same_text(committed: str, found: str) -> bool:
 
 
 def stale(committed: NotebookNode, executed: NotebookNode) -> list[str]:
-    """What the committed cells say that these do not."""
+    """Return the differences between the committed and the new outputs."""
     found = []
     for old, new in zip(committed.cells, executed.cells, strict=False):
         if old.cell_type == "code" and "varies" not in old.metadata.get("tags", []):
-            if not same_text(said(old), said(new)):
-                found.append(f"{old.id}: committed {said(old)[-300:]!r}, now {said(new)[-300:]!r}")
+            before, now = output_text(old), output_text(new)
+            if not same_text(before, now):
+                found.append(f"{old.id}: committed {before[-300:]!r}, now {now[-300:]!r}")
             kinds = [[kind for output in x.outputs for kind in sorted(output.get("data", {}))] for x in (old, new)]
             if kinds[0] != kinds[1]:
                 found.append(f"{old.id}: committed {kinds[0]}, now {kinds[1]}")
@@ -156,7 +157,7 @@ def stale(committed: NotebookNode, executed: NotebookNode) -> list[str]:
 
 
 def check(path: Path) -> list[str]:
-    """Execute a notebook and then its solutions, in one fresh kernel; what has become stale since it was committed.
+    """Execute a notebook and its solutions in one fresh kernel; return what differs from the committed outputs.
 
     Raises
     ------
@@ -169,19 +170,19 @@ def check(path: Path) -> list[str]:
 
 
 def unasserted(notebook: NotebookNode) -> list[str]:
-    """The numbers of the prose, hidden answers included, that stand in no assert of the notebook.
+    """Return the numbers in the prose, including hidden answers, that no assert of the notebook contains.
 
     Not counted: code, formulas, links to other notebooks, numbers within a word (float32, GPT-2), years of papers
     ("et al. 2017"), and the number in front of the title.
     """
     sources = [cell.source for cell in notebook.cells if cell.cell_type == "code"] + solutions(notebook)
-    held = {abs(x) for source in sources for x in _asserted(source)}
+    asserted = {abs(x) for source in sources for x in _asserted(source)}
     missing = []
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             for text in PROSE_NUMBER.findall(prose(cell.source)):
                 percent, x = text.endswith("%"), float(text.strip(" %").replace(",", ""))
-                if not any(abs(x - y) < 1e-12 for y in held) and not (percent and x / 100 in held):
+                if not any(abs(x - y) < 1e-12 for y in asserted) and not (percent and x / 100 in asserted):
                     missing.append(text.strip())
     return missing
 
@@ -194,14 +195,14 @@ NOT_PROSE = (
 
 
 def prose(source: str) -> str:
-    """A markdown cell without code, formulas, links and numbering."""
+    """Return the text of a markdown cell without code, formulas, links and numbering."""
     for pattern in NOT_PROSE:
         source = re.sub(pattern, " ", source, flags=re.S | re.M)
     return source
 
 
 def _asserted(source: str) -> Iterator[float]:
-    """Every number in an assert statement, or in a call of a function whose name begins with assert."""
+    """Yield every number in an assert statement, or in a call of a function whose name begins with assert."""
     lines = [line if not line.lstrip().startswith(("%", "!")) else "" for line in source.splitlines()]
     for node in ast.walk(ast.parse("\n".join(lines))):
         called = isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2].startswith("assert")
@@ -212,15 +213,15 @@ def _asserted(source: str) -> Iterator[float]:
 
 
 def write(path: Path, notebook: NotebookNode) -> None:
-    """Beside, then renamed."""
-    beside = path.with_name(f".{path.name}.part")
+    """Write to a temporary file and rename it."""
+    temporary = path.with_name(f".{path.name}.part")
     nbformat.validate(notebook)
-    beside.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
-    beside.replace(path)
+    temporary.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
+    temporary.replace(path)
 
 
 def from_percent(source: Path, path: Path) -> None:
-    """A notebook from a .py file with `# %%` cells."""
+    """Convert a .py file with `# %%` cells to a notebook."""
     import jupytext
 
     write(path, cleaned(jupytext.read(source, fmt="py:percent")))
@@ -238,7 +239,7 @@ def main() -> int:
     for path in options.files or paths():
         if options.command == "run":
             write(path, cleaned(execute(read(path))))
-        found = check(path) + [f"in no assert: {text}" for text in unasserted(read(path))]
+        found = check(path) + [f"not in any assert: {text}" for text in unasserted(read(path))]
         print(f"{path.name}: {'; '.join(found) or 'as committed'}", flush=True)
         failed += bool(found)
     return int(failed > 0)

@@ -1,10 +1,10 @@
-"""What a conformance kit catches: `python tools/sensitivity.py KIT [--variations] [--markdown docs/sensitivity.md]`
+"""Measure what a conformance kit catches: `python tools/sensitivity.py KIT [--variations] [--markdown FILE]`
 
-Every planted mistake (tests/reference/mistakes.py) is run on every case of the kit, by transformers in float64, float32
-and bfloat16, dumped, and checked as `minibiogpt golden check` does it. Which tensor *must* be named first is worked out
-without the kit: the first in the order of execution in which a float64 run with the mistake is not, bit for bit, the
-run without it (hidden scores by their effect). --variations also runs what is correct in other ways
-(tests/reference/variations.py): none of it may be called a difference. Exit code 1 if a promise below is broken.
+Runs every planted mistake (tests/reference/mistakes.py) on every case of the kit, with transformers in float64, float32
+and bfloat16, dumps the arrays and checks them like `minibiogpt golden check`. The tensor that *must* be named first is
+determined without the kit: the first one, in the order of execution, in which a float64 run with the mistake differs in
+any bit from the run without it (hidden scores are compared by their effect). --variations also runs correct variations
+(tests/reference/variations.py); none of them may be reported as a difference. Exit code 1 if a promise below is broken.
 """
 
 from __future__ import annotations
@@ -31,28 +31,28 @@ from tests.reference.kits import PRECISIONS, KitCase, Pair, Verdict, cases_of, p
 from tests.reference.mistakes import MISTAKES
 from tests.reference.ways import ways
 
-# What is promised: the share of pairs whose first tensor is named rightly (float64), and how many budgets each
-# mistake exceeds in the case that shows it best (float64 and float32).
+# The promises: the fraction of pairs whose first tensor is named correctly (float64), and the multiple of the budget
+# that each mistake reaches in the case that shows it best (float64 and float32).
 RIGHT, TIMES = 0.95, 10
 PROMISED = ("float64", "float32")
-MIXTURES = 75  # with all that is planted alone, over 100 variations, each in two precisions
+MIXTURES = 75  # random combinations of variations; with the single variations over 100, each in two precisions
 
 
 def best(pairs: Iterable[Pair], precision: str) -> tuple[float, str]:
-    """The most budgets by which a mistake shows, and in which case."""
+    """Return the largest multiple of the budget that a mistake reaches, and in which case."""
     found = [(p.verdicts[precision].times, p.case) for p in pairs if p.verdicts and p.verdicts[precision].code == 1]
     return max(found, default=(0.0, "none"))
 
 
 def share_right(pairs: Iterable[Pair], precision: str) -> tuple[int, int, int]:
-    """How many pairs can show their mistake, how many do, and how many by the right first tensor."""
+    """Return the number of pairs that differ, that are caught, and that are caught with the right first tensor."""
     shown = [pair for pair in pairs if pair.first is not None]
     caught = [pair for pair in shown if pair.verdicts[precision].code == 1]
     return len(shown), len(caught), len([pair for pair in caught if pair.right(precision)])
 
 
 def summary(pairs: list[Pair]) -> Iterator[str]:
-    """A table in Markdown: one row a precision."""
+    """Yield a Markdown table with one row per precision."""
     yield "| precision | pairs that differ | caught | first tensor right |"
     yield "|---|---|---|---|"
     for precision in PRECISIONS:
@@ -65,14 +65,14 @@ def _percent(part: int, whole: int) -> str:
 
 
 def of_each(pairs: list[Pair]) -> Iterator[str]:
-    """A table in Markdown: one row a mistake, with the best case of each precision."""
+    """Yield a Markdown table with one row per mistake, and its largest multiple of the budget in each precision."""
     yield "| mistake | shows in | caught | first right | best case | " + " | ".join(PRECISIONS) + " |"
     yield "|---|---|---|---|---|" + "---|" * len(PRECISIONS)
     for mistake in MISTAKES:
-        mine = [pair for pair in pairs if pair.mistake == mistake]
-        shown, caught, right = share_right(mine, "float64")
-        times = " | ".join(_times(best(mine, precision)[0]) for precision in PRECISIONS)
-        yield f"| {mistake} | {shown} | {caught} | {right} | {best(mine, 'float64')[1]} | {times} |"
+        own = [pair for pair in pairs if pair.mistake == mistake]
+        shown, caught, right = share_right(own, "float64")
+        times = " | ".join(_times(best(own, precision)[0]) for precision in PRECISIONS)
+        yield f"| {mistake} | {shown} | {caught} | {right} | {best(own, 'float64')[1]} | {times} |"
 
 
 def _times(times: float) -> str:
@@ -82,18 +82,18 @@ def _times(times: float) -> str:
 
 
 def matrix(pairs: list[Pair], cases: list[KitCase]) -> Iterator[str]:
-    """Mistake by case: X caught at its place, x caught elsewhere, o missed, - PyTorch refuses, . nothing to see."""
-    signs = {(pair.mistake, pair.case): pair.sign for pair in pairs}
+    """Yield a matrix: X right tensor named first, x another, o missed, - PyTorch refuses to run it, . no difference."""
+    symbols = {(pair.mistake, pair.case): pair.sign for pair in pairs}
     width = max(len(name) for name in MISTAKES)
     for number, case in enumerate(cases):
         yield f"{number:>3} {case.name}"
     yield " " * width + " " + "".join(f"{number:>3}" for number in range(len(cases)))
     for mistake in MISTAKES:
-        yield f"{mistake:{width}} " + "".join(f"{signs[mistake, case.name]:>3}" for case in cases)
+        yield f"{mistake:{width}} " + "".join(f"{symbols[mistake, case.name]:>3}" for case in cases)
 
 
 def broken(pairs: list[Pair]) -> Iterator[str]:
-    """The promises that do not hold."""
+    """Yield the promises that do not hold."""
     for precision in PROMISED:
         for mistake in MISTAKES:
             times, case = best([pair for pair in pairs if pair.mistake == mistake], precision)
@@ -107,13 +107,15 @@ def broken(pairs: list[Pair]) -> Iterator[str]:
 def wrongly_named(pairs: list[Pair], precision: str) -> Iterator[str]:
     for pair in pairs:
         if pair.first is not None and not pair.right(precision):
-            said = pair.verdicts[precision]
-            told = f"{said.first} ({_times(said.times)} budgets)" if said.first else f"nothing, code {said.code}"
-            yield f"{pair.mistake} in {pair.case}: {pair.first} must be named first; the check names {told}"
+            verdict = pair.verdicts[precision]
+            named = f"nothing, code {verdict.code}"
+            if verdict.first:
+                named = f"{verdict.first} ({_times(verdict.times)} budgets)"
+            yield f"{pair.mistake} in {pair.case}: {pair.first} must be named first; the check names {named}"
 
 
 def false_alarms(cases: list[KitCase], mixtures: int) -> tuple[int, int, list[str]]:
-    """Run all that is correct: how many variations (a way in one precision), how many runs, and every alarm."""
+    """Run all correct variations; return the numbers of variations (in one precision each) and runs, and all alarms."""
     variations, runs, alarms = 0, 0, []
     for name, way in ways(mixtures).items():
         for precision in PROMISED:
@@ -135,32 +137,34 @@ PAGE = """\
 Written on {date} by `{command}` ({versions}).
 
 {mistakes} mistakes that porters make are planted in transformers' BioGPT, one at a time, and run on the kit's {cases}
-cases. What comes out is dumped and checked by `minibiogpt golden check`. A pair of a mistake and a case counts when the
-mistaken run differs at all from the right one, bit for bit in float64 (hidden scores by their effect). The tensor that
-must be named first is worked out from those two runs alone, without the kit and without this package. transformers
-4.57 itself reads the class of a left-padded text at the wrong token; in these runs that is mended, and it is one of the
-mistakes.
+cases. The arrays are dumped and checked by `minibiogpt golden check`. A pair of a mistake and a case counts if the run
+with the mistake differs from the correct run in any bit, in float64 (hidden scores are compared by their effect). The
+tensor that must be named first is determined from those two runs alone, without the kit and without this package.
+transformers 4.57 itself reads the class of a left-padded text at the wrong token; these runs fix that, and it is one of
+the mistakes.
 
 {summary}
 
-bfloat16 is for information: what is within its rounding cannot be seen in it.
+bfloat16 is for information: it cannot show differences smaller than its rounding.
 
 ## Each mistake
 
-Shows in, caught, first right: numbers of cases, in float64. Then the case that shows it best, and its largest error
-there in budgets, in the tensor that is named first (∞: NaN, a mask that does not hide, or another shape).
+The columns "shows in", "caught" and "first right" count cases, in float64. "best case" is the case that shows the
+mistake best. The last columns give its largest error there, as a multiple of the budget, in the tensor that is named
+first (∞: NaN, a mask that does not hide, or another shape).
 
 {each}
 
 ## Mistake by case, in float64
 
-X caught and named at its place, x caught and named elsewhere, o missed, - PyTorch refuses to run it, . no bit differs.
+X caught, the right tensor named first; x caught, another tensor named first; o missed; - PyTorch refuses to run it;
+. no bit differs.
 
 ```text
 {matrix}
 ```
 
-Missed, or not named at their place, in float64:
+Missed, or another tensor named first, in float64:
 
 {wrong}
 """
@@ -175,7 +179,7 @@ and mixtures of these. Called a difference: {found}.
 
 
 def page(cases: list[KitCase], pairs: list[Pair], alarms: tuple[int, int, list[str]] | None, command: str) -> str:
-    """docs/sensitivity.md."""
+    """Return the text of docs/sensitivity.md."""
     versions = f"torch {torch.__version__}, transformers {transformers.__version__}, NumPy {np.__version__}; "
     wrong = [f"- {line}" for line in wrongly_named(pairs, "float64")] or ["- none"]
     parts = {"summary": summary(pairs), "each": of_each(pairs), "matrix": matrix(pairs, cases), "wrong": wrong}
@@ -196,11 +200,12 @@ def page(cases: list[KitCase], pairs: list[Pair], alarms: tuple[int, int, list[s
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("kit", type=Path, help="a folder that `minibiogpt golden kit` made")
-    parser.add_argument("--cases", nargs="+", metavar="NAME", help="these cases alone")
-    parser.add_argument("--variations", action="store_true", help="also look for false alarms")
-    parser.add_argument("--mixtures", type=int, default=MIXTURES, metavar="N", help=f"default {MIXTURES}")
-    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write what was found as a page")
+    parser.add_argument("kit", type=Path, help="a folder written by `minibiogpt golden kit`")
+    parser.add_argument("--cases", nargs="+", metavar="NAME", help="run only these cases")
+    parser.add_argument("--variations", action="store_true", help="also test correct variations for false alarms")
+    about = f"number of random combinations of variations (default {MIXTURES})"
+    parser.add_argument("--mixtures", type=int, default=MIXTURES, metavar="N", help=about)
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the results as a Markdown page")
     options = parser.parse_args(arguments)
     cases = cases_of(options.kit, options.cases)
     pairs = []
@@ -220,7 +225,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.markdown:
         command = "python tools/sensitivity.py KIT" + " --variations" * bool(options.variations)
         text = page(cases, pairs, alarms, command)
-        write_atomically(options.markdown, lambda beside: beside.write_text(text, encoding="utf-8"))
+        write_atomically(options.markdown, lambda temporary: temporary.write_text(text, encoding="utf-8"))
     return 1 if problems else 0
 
 

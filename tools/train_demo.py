@@ -1,12 +1,11 @@
-"""Make the demo checkpoint from a seed: corpus, vocabulary, weights. `python tools/train_demo.py --out minibiogpt/demo`
+"""Train the demo checkpoint: corpus, vocabulary, weights. `python tools/train_demo.py --out minibiogpt/demo --seed 0`
 
-Needs the packages of the extra `test` (PyTorch and transformers; tokenizers comes with them). The result depends on
-the seed, and in the last digits on the machine. Prints the loss on sentences that were never trained on, and what the
-best heads do.
+Needs the extra `test` (PyTorch and transformers, which installs tokenizers). The result depends on the seed, and in the
+last digits on the machine. Prints the loss on held-out sentences, and the best previous-token and induction heads.
 
-Two things make this little model grow the heads that notebooks show: some rows are random pieces said twice or three
-times, which nothing but copying can foretell; and one head of the first layer starts by looking one position back. From
-there on it is trained like everything else; the head that copies comes of itself.
+Two things make this small model learn the heads that the notebooks show. Some rows repeat random tokens two or three
+times, so that only copying can predict them. One head of the first layer is initialized to attend to the previous
+position and then trained like everything else. The induction head emerges by itself.
 """
 
 from __future__ import annotations
@@ -32,12 +31,12 @@ from transformers import BioGptConfig, BioGptForCausalLM, BioGptTokenizer
 SPECIAL = ["<s>", "<pad>", "</s>", "<unk>"]
 EXTRA = "αβγδκμω°±×≥≤µ–"
 VOCABULARY, N, BATCH, PEAK = 1874, 256, 16, 2e-3
-TWICE = 4  # rows of a batch in which random pieces are said again and again
-WAVES = 1.2  # how large the positions start; the table's other columns start at 0.02
+REPEATED = 4  # rows per batch that repeat random tokens
+WAVES = 1.2  # initial amplitude of the position waves; the other columns of the table start at 0.02
 
 
 def moses(texts: list[str]) -> list[str]:
-    """Moses tokens joined by blanks, as BioGPT's tokenizer makes them before its byte-pair merges."""
+    """Return Moses tokens joined by spaces, as BioGPT's tokenizer does before its byte-pair merges."""
     tokenizer = sacremoses.MosesTokenizer(lang="en")
     return [tokenizer.tokenize(text, aggressive_dash_splits=True, return_str=True, escape=True) for text in texts]
 
@@ -48,7 +47,7 @@ def learn_vocabulary(texts: list[str], folder: Path) -> None:
     alphabet = [form for c in characters for form in (c, f"{c}</w>")]
     tokenizer = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    # the trainer counts its own alphabet: more merges than fit, of which the first are taken
+    # the trainer has another alphabet and learns more merges than fit; only the first are kept
     trainer = trainers.BpeTrainer(vocab_size=VOCABULARY, end_of_word_suffix="</w>", show_progress=False)
     split = moses(texts)
     tokenizer.train_from_iterator(split, trainer)
@@ -64,7 +63,7 @@ def learn_vocabulary(texts: list[str], folder: Path) -> None:
 
 
 def count_merges(merges: list[tuple[str, str]], words: Counter[str]) -> list[int]:
-    """How often each merge joins its pair in the corpus, when the merges are made in this order."""
+    """Return how often each merge joins its pair in the corpus when merges are applied in this order."""
     split = {word: [*word[:-1], f"{word[-1]}</w>"] for word in words}
     counts = []
     for pair in merges:
@@ -81,14 +80,14 @@ def count_merges(merges: list[tuple[str, str]], words: Counter[str]) -> list[int
 
 
 def encode(tokenizer: BioGptTokenizer, texts: list[str]) -> list[list[int]]:
-    """Each text as `</s> tokens </s>`; nothing may be unknown."""
+    """Return the ids of each text as `</s> tokens </s>`, without unknown tokens."""
     rows = [[*tokenizer(text)["input_ids"], tokenizer.eos_token_id] for text in texts]
     assert not any(tokenizer.unk_token_id in row for row in rows), "the vocabulary must cover its own corpus"
     return rows
 
 
 def batches(rows: list[list[int]], rng: np.random.Generator) -> Iterator[torch.Tensor]:
-    """Endless (BATCH, N) ids: rows of whole documents in random order, and rows of repetitions."""
+    """Yield (BATCH, N) ids forever: rows of documents in random order, and rows of repeated tokens."""
     while True:
         row: list[int] = []
         batch: list[list[int]] = []
@@ -98,26 +97,26 @@ def batches(rows: list[list[int]], rng: np.random.Generator) -> Iterator[torch.T
             if len(row) >= N:
                 batch.append(row[:N])
                 row = []
-            if len(batch) == BATCH - TWICE:
-                yield torch.tensor(batch + [said_again(rng) for _ in range(TWICE)])
+            if len(batch) == BATCH - REPEATED:
+                yield torch.tensor(batch + [repeated(rng) for _ in range(REPEATED)])
                 batch = []
 
 
-def said_again(rng: np.random.Generator) -> list[int]:
-    """N ids: `</s>`, some random pieces two or three times, and so on until the row is full."""
+def repeated(rng: np.random.Generator) -> list[int]:
+    """Return N ids: `</s>`, some random tokens two or three times, and so on until the row is full."""
     row: list[int] = []
     while len(row) < N:
-        pieces = rng.integers(len(SPECIAL), VOCABULARY, int(rng.integers(4, 40))).tolist()
-        row += [SPECIAL.index("</s>"), *pieces * int(rng.integers(2, 4))]
+        tokens = rng.integers(len(SPECIAL), VOCABULARY, int(rng.integers(4, 40))).tolist()
+        row += [SPECIAL.index("</s>"), *tokens * int(rng.integers(2, 4))]
     return row[:N]
 
 
 @torch.no_grad()
 def start_positions(model: BioGptForCausalLM) -> None:
-    """Positions start as waves, and head 0 of layer 0 by looking one position back.
+    """Initialize the positions as waves, and head 0 of layer 0 to attend to the previous position.
 
-    The first Dh columns hold cosine and sine of Dh / 2 waves, as in Vaswani et al. 2017 but evenly spaced: turned by
-    one step, a position's waves fit those of the position before best.
+    The first Dh columns are cosine and sine of Dh / 2 waves, as in Vaswani et al. 2017 but with evenly spaced
+    frequencies. The query rotates the waves by one step, so that they match those of the previous position best.
     """
     table, attention = model.biogpt.embed_positions.weight, model.biogpt.layers[0].self_attn
     Dh = attention.head_dim
@@ -131,22 +130,22 @@ def start_positions(model: BioGptForCausalLM) -> None:
 
 @torch.no_grad()
 def head_scores(model: BioGptForCausalLM) -> None:
-    """Print the best previous-token and the best copying head, on random pieces said twice."""
+    """Print the best previous-token head and the best induction head, measured on random tokens repeated once."""
     rng, M = np.random.default_rng(1), 24
-    pieces = rng.integers(len(SPECIAL), VOCABULARY, (8, M))
-    ids = np.concatenate([np.full((8, 1), 2), pieces, pieces], axis=1)
+    tokens = rng.integers(len(SPECIAL), VOCABULARY, (8, M))
+    ids = np.concatenate([np.full((8, 1), 2), tokens, tokens], axis=1)
     model.eval().set_attn_implementation("eager")
-    looks = torch.stack(model(torch.tensor(ids), output_attentions=True).attentions).mean(dim=1)  # (L, H, T, T)
-    again = torch.arange(M + 1, 2 * M + 1)
-    for what, back in (("the token before", 1), ("what followed the same token", M - 1)):
-        found = looks[:, :, again, again - back].mean(dim=-1)
+    weights = torch.stack(model(torch.tensor(ids), output_attentions=True).attentions).mean(dim=1)  # (L, H, T, T)
+    second = torch.arange(M + 1, 2 * M + 1)
+    for what, back in (("the previous token", 1), ("the token that followed the same token before", M - 1)):
+        found = weights[:, :, second, second - back].mean(dim=-1)
         layer, head = divmod(int(found.argmax()), found.shape[1])
-        print(f"head {layer}.{head} looks at {what}: {float(found.max()):.2f}")
+        print(f"head {layer}.{head} attends to {what}: {float(found.max()):.2f}")
 
 
 @torch.no_grad()
 def held_out_loss(model: BioGptForCausalLM, rows: list[list[int]]) -> float:
-    """Nats per token over the held-out sentences, each read alone."""
+    """Return the loss in nats per token over the held-out sentences, one at a time."""
     model.eval()
     total, count = 0.0, 0
     for row in rows:
@@ -159,7 +158,7 @@ def held_out_loss(model: BioGptForCausalLM, rows: list[list[int]]) -> float:
 def train(
     model: BioGptForCausalLM, rows: list[list[int]], held_out: list[list[int]], steps: int, rng: np.random.Generator
 ) -> None:
-    """AdamW with warm-up and a cosine decay over ``steps``."""
+    """Train with AdamW, warm-up and cosine decay over ``steps``."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=PEAK, betas=(0.9, 0.98), weight_decay=0.01)
     start, source = time.time(), batches(rows, rng)
     for step in range(1, steps + 1):
@@ -173,17 +172,17 @@ def train(
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         if step % 100 == 0 or step == steps:
-            spent = (time.time() - start) / 60
+            minutes = (time.time() - start) / 60
             test = held_out_loss(model, held_out[:100])
-            print(f"step {step}/{steps}, {spent:.1f} min: training {loss:.3f}, held out {test:.3f} nats", flush=True)
+            print(f"step {step}/{steps}, {minutes:.1f} min: training {loss:.3f}, held out {test:.3f} nats", flush=True)
 
 
 def save(model: BioGptForCausalLM, folder: Path) -> None:
-    """The weights in float32, and a config with BioGPT's usual training values."""
+    """Save the weights in float32, and the config with BioGPT's usual dropout."""
     model.config.hidden_dropout_prob = model.config.attention_probs_dropout_prob = 0.1
     model.eval().save_pretrained(folder)
-    name = {"tokenizer_class": "BioGptTokenizer", "model_max_length": N, "padding_side": "left"}
-    (folder / "tokenizer_config.json").write_text(json.dumps(name, indent=2) + "\n", encoding="utf-8")
+    settings = {"tokenizer_class": "BioGptTokenizer", "model_max_length": N, "padding_side": "left"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
 
 
 def main() -> None:

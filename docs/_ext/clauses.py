@@ -1,6 +1,6 @@
-"""Clauses of the specification have ids that stay: ``specification.html#c5.4``, whatever the clause is called.
+"""Stable ids for the clauses of the specification: ``specification.html#c5.4``, whatever the heading says.
 
-Where the text of the specification names a clause by its number, it is a link.
+A clause number in the text of the specification becomes a link.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ CITED = re.compile(r"(?<![\w.])(\d+\.\d+)(?![\w]|\.\d)")
 NUMBERED = re.compile(r"(\d+(?:\.\d+)?)\.? ")
 
 
-def number(app: Any, doctree: nodes.document) -> None:
+def add_ids_and_links(app: Any, doctree: nodes.document) -> None:
+    """Give each clause its id, each list the CSS class "facts", and link the clause numbers in paragraphs."""
     if app.env.docname != "specification":
         return
     clauses = set()
@@ -31,7 +32,7 @@ def number(app: Any, doctree: nodes.document) -> None:
 
 
 def linked(text: str, clauses: set[str]) -> list[nodes.Node]:
-    """The text with a reference in the place of each number that is one of the clauses: "5.4", but not "4.57.6"."""
+    """Return the text as nodes, with a link for each number of a clause: "5.4", but not "4.57.6"."""
     parts = CITED.split(text)
     return [
         nodes.reference("", part, refid=f"c{part}", internal=True) if i % 2 and part in clauses else nodes.Text(part)
@@ -40,5 +41,5 @@ def linked(text: str, clauses: set[str]) -> list[nodes.Node]:
 
 
 def setup(app: Any) -> dict[str, Any]:
-    app.connect("doctree-read", number, priority=100)  # before the table of contents is made of the ids
+    app.connect("doctree-read", add_ids_and_links, priority=100)  # before the table of contents is built from the ids
     return {"parallel_read_safe": True, "parallel_write_safe": True}

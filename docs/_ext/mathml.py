@@ -1,7 +1,7 @@
-"""Formulas as MathML, which browsers draw by themselves: no script, no font, no network, and no LaTeX to build them.
+"""Formulas as MathML, which browsers render natively: no script, font, network or LaTeX installation is needed.
 
-The translation is that of docutils, which Sphinx brings; a formula that it does not know is a warning, and stands as it
-was written.
+docutils, which Sphinx installs, translates them. A formula that it cannot translate causes a warning and is shown as
+LaTeX source.
 """
 
 from __future__ import annotations
@@ -15,19 +15,20 @@ from docutils.utils.math import MathError
 from docutils.utils.math.latex2mathml import tex2mathml
 from sphinx.util import logging
 
-# Sizes of brackets and fractions, which MathML chooses by itself; (command, what stands for it)
+# Sizes of brackets and fractions, which MathML chooses itself: (command, replacement)
 PLAIN = [(re.compile(r"\\[bB]igg?[lrm]?(?![A-Za-z])"), ""), (re.compile(r"\\[td]frac(?![A-Za-z])"), r"\\frac")]
 
 
 def translated(tex: str, as_block: bool = False) -> str:
-    """MathML of one formula; a MathError if docutils does not know a command of it."""
+    """Return one formula as MathML. Raises MathError if docutils doesn't know one of its commands."""
     for command, plain in PLAIN:
         tex = command.sub(plain, tex)
     tex = re.sub(r"\\frac\s*(\d)\s*(\d)", r"\\frac{\1}{\2}", tex)
     return tex2mathml(tex, as_block=as_block)
 
 
-def _shown(node: nodes.Element, as_block: bool) -> str:
+def _html(node: nodes.Element, as_block: bool) -> str:
+    """Return the HTML of a formula: MathML, or its source if it cannot be translated."""
     try:
         return translated(node.astext(), as_block)
     except MathError as error:
@@ -36,13 +37,13 @@ def _shown(node: nodes.Element, as_block: bool) -> str:
 
 
 def inline(self: Any, node: nodes.Element) -> None:
-    self.body.append(f'<span class="math">{_shown(node, False)}</span>')
+    self.body.append(f'<span class="math">{_html(node, False)}</span>')
     raise nodes.SkipNode
 
 
 def block(self: Any, node: nodes.Element) -> None:
     label = f' id="{node["ids"][0]}"' if node["ids"] else ""
-    self.body.append(f'<div class="math"{label}>{_shown(node, True)}</div>\n')
+    self.body.append(f'<div class="math"{label}>{_html(node, True)}</div>\n')
     raise nodes.SkipNode
 
 

@@ -1,6 +1,6 @@
-"""Pages that are made before Sphinx reads: copies of the notebooks, and the reference of every module, room by room.
+"""Pages generated before Sphinx runs: copies of the notebooks, and the reference of every module.
 
-They lie in docs/notebooks and docs/api, which git ignores.
+They are written to docs/notebooks and docs/api, which git ignores.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import minibiogpt
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "minibiogpt"
-# In the order of the data: page, title, modules and packages, the latter with all that is in them.
-ROOMS: list[tuple[str, str, str]] = [
+# In the order of computation: page, title, and its modules and subpackages (with all their modules).
+SECTIONS: list[tuple[str, str, str]] = [
     ("model", "The forward pass", "config model"),
     ("text", "Text and ids", "tokenizer"),
     ("heads", "Heads, scores, labels", "heads"),
@@ -27,21 +27,21 @@ ROOMS: list[tuple[str, str, str]] = [
     ("checkpoint", "Checkpoints and files", "checkpoint files"),
     ("backends", "Backends and errors", "backend checks errors"),
     ("commands", "The command line", "cli"),
-    ("rest", "The rest", ""),  # what is new and has no room yet
+    ("rest", "The rest", ""),  # modules that are not in a section yet
 ]  # fmt: skip
 
 
 def modules() -> list[str]:
-    """Every module of the package, "attention", "golden.case"; a package by its own name; none that is run."""
+    """Return the names of all modules and subpackages but __main__, such as "model.attention" and "golden"."""
     paths = [path.relative_to(PACKAGE) for path in sorted(PACKAGE.rglob("*.py"))]
     names = [".".join(path.with_suffix("").parts).removesuffix("__init__").removesuffix(".") for path in paths]
     return [name for name in names if name and name != "__main__"]
 
 
-def rooms() -> dict[str, list[str]]:
-    """{page: modules}, each module in one page."""
+def sections() -> dict[str, list[str]]:
+    """Return {page: modules}; each module is on one page."""
     left, found = modules(), dict[str, list[str]]()
-    for page, _, names in ROOMS:
+    for page, _, names in SECTIONS:
         mine = [x for name in names.split() for x in left if x == name or x.startswith(f"{name}.")]
         found[page] = left if page == "rest" else mine
         left = [name for name in left if name not in found[page]]
@@ -49,19 +49,19 @@ def rooms() -> dict[str, list[str]]:
 
 
 def public() -> dict[str, str]:
-    """{public name: the module that has it}."""
+    """Return {public name: the module that defines it}."""
     return {name: getattr(minibiogpt, name).__module__ for name in minibiogpt.__all__}
 
 
 def about(module: str) -> str:
-    """The first line of a module's docstring."""
+    """Return the first line of a module's docstring."""
     path = PACKAGE.joinpath(*module.split("."))
     file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
     return (ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or "").partition("\n")[0].replace("``", "`")
 
 
 def page_of(title: str, names: list[str]) -> str:
-    """One room: a table of its modules, then each."""
+    """Return one page: a table of its modules, then each module."""
     lines = [f"# {title}", "", "| module | |", "|---|---|"]
     lines += [f"| [{name}](#minibiogpt.{name}) | {about(name).replace('|', chr(92) + '|')} |" for name in names]
     for name in names:
@@ -77,12 +77,12 @@ def page_of(title: str, names: list[str]) -> str:
 
 
 def front_page(found: dict[str, list[str]]) -> str:
-    """The public names, and the way to the rooms."""
-    titles = {page: title for page, title, _ in ROOMS}
+    """Return the first page: links to the others, then the public names."""
+    titles = {page: title for page, title, _ in SECTIONS}
     lines = [
         "# Reference",
         "",
-        "What `minibiogpt` itself has comes first; then every module, in the order of the data.",
+        "The modules, in the order of computation, then the public names of `minibiogpt`.",
         "",
     ]
     lines += ["```{toctree}", ":maxdepth: 1", "", *found, "```", "", "| | modules |", "|---|---|"]
@@ -100,19 +100,19 @@ def front_page(found: dict[str, list[str]]) -> str:
 
 
 def _is_called(name: str) -> bool:
-    """Whether what a call of an object does is written down."""
+    """Return whether calling an instance is documented."""
     call = vars(getattr(minibiogpt, name)).get("__call__")
     return bool(call and call.__doc__)
 
 
-def written(path: Path, text: str) -> None:
-    """Only when it changes, so that Sphinx reads again what is new alone."""
+def write_if_changed(path: Path, text: str) -> None:
+    """Write a file only if its text changes, so that Sphinx reads only what is new."""
     if not path.is_file() or path.read_text(encoding="utf-8") != text:
         path.write_text(text, encoding="utf-8")
 
 
-def only(folder: Path, names: set[str]) -> Path:
-    """The folder, without what an earlier build left in it."""
+def prepared(folder: Path, names: set[str]) -> Path:
+    """Create the folder, or delete everything in it but ``names``: what an earlier build left."""
     folder.mkdir(exist_ok=True)
     for path in folder.iterdir():
         if path.name not in names:
@@ -121,7 +121,7 @@ def only(folder: Path, names: set[str]) -> Path:
 
 
 def relinked(text: str) -> str:
-    """Links of a notebook as seen from docs/notebooks, where its copy lies: pages are nearer, the code is farther."""
+    """Rewrite the links of a notebook for its copy in docs/notebooks."""
     start = r"(\]\(|\]:\s*)\.\./"
     text = re.sub(rf"{start}docs/", r"\1../", text)
     text = re.sub(rf"{start}README\.md", r"\1../index.md", text)
@@ -130,7 +130,7 @@ def relinked(text: str) -> str:
 
 
 def copied(notebook: str) -> str:
-    """A notebook as the site shows it: the links of its text turned."""
+    """Return a notebook with the links in its text rewritten for the site."""
     data = json.loads(notebook)
     for cell in data["cells"]:
         if cell["cell_type"] == "markdown":
@@ -139,19 +139,20 @@ def copied(notebook: str) -> str:
 
 
 def make(app: Any, config: Any = None) -> None:
+    """Write docs/notebooks and docs/api."""
     docs, notebooks = Path(app.srcdir), sorted((ROOT / "notebooks").glob("*.ipynb"))
-    folder = only(docs / "notebooks", {*(path.name for path in notebooks), "index.md"})
+    folder = prepared(docs / "notebooks", {*(path.name for path in notebooks), "index.md"})
     for path in notebooks:
-        written(folder / path.name, copied(path.read_text(encoding="utf-8")))
+        write_if_changed(folder / path.name, copied(path.read_text(encoding="utf-8")))
     listed = [path.stem for path in notebooks]
     text = (docs / "_ext" / "notebooks.md").read_text(encoding="utf-8")
-    written(folder / "index.md", text + "\n```{toctree}\n:maxdepth: 1\n\n" + "\n".join(listed) + "\n```\n")
-    found = rooms()
-    folder = only(docs / "api", {"index.md", *(f"{page}.md" for page in found)})
-    written(folder / "index.md", front_page(found))
-    titles = {page: title for page, title, _ in ROOMS}
+    write_if_changed(folder / "index.md", text + "\n```{toctree}\n:maxdepth: 1\n\n" + "\n".join(listed) + "\n```\n")
+    found = sections()
+    folder = prepared(docs / "api", {"index.md", *(f"{page}.md" for page in found)})
+    write_if_changed(folder / "index.md", front_page(found))
+    titles = {page: title for page, title, _ in SECTIONS}
     for page, names in found.items():
-        written(folder / f"{page}.md", page_of(titles[page], names))
+        write_if_changed(folder / f"{page}.md", page_of(titles[page], names))
 
 
 def setup(app: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A link to ../minibiogpt/config.py leads to the module in colour, one to a notebook to its page: not to downloads."""
+"""Point links to modules at their highlighted source, and links to notebooks at their pages, not at downloads."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ COPIES = {
 
 
 def page_of(path: Path) -> str | None:
-    """The page of the site that shows a module's source; None for another file, or a module of constants alone."""
+    """Return the page of the site with a module's source; None for another file, or a module of constants only."""
     if path.suffix == ".py" and path.is_relative_to(PACKAGE) and _has_page(path):
         return f"_modules/{path.relative_to(PACKAGE.parent).with_suffix('')}".removesuffix("/__init__") + ".html"
     return None
 
 
 def _has_page(path: Path) -> bool:
-    """Sphinx makes a page of source for modules with functions or classes."""
+    """Return whether Sphinx makes a source page: it does for modules with functions or classes."""
     body = ast.parse(path.read_text(encoding="utf-8")).body
     return any(isinstance(node, ast.FunctionDef | ast.ClassDef) for node in body)
 
 
-def nearer(app: Any, docname: str, source: list[str]) -> None:
-    """Links of a page to what the site has a copy of: notebooks, the changelog, and for the README the first page."""
+def link_to_copies(app: Any, docname: str, source: list[str]) -> None:
+    """Rewrite links to files that the site has a copy of: notebooks, the changelog, the README."""
     if "/" not in docname:
         for there, here in COPIES.items():
             source[0] = source[0].replace(f"]({there}", f"]({here}")
@@ -52,6 +52,6 @@ class SourceLinks(SphinxTransform):
 
 
 def setup(app: Any) -> dict[str, Any]:
-    app.connect("source-read", nearer)
+    app.connect("source-read", link_to_copies)
     app.add_transform(SourceLinks)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,7 +1,7 @@
-"""Arrays: NumPy's in the computer's memory, or CuPy's on a GPU.
+"""Array backends: NumPy on the CPU, or CuPy on a GPU.
 
-``base`` says what a backend must offer, ``numpy`` and ``cupy`` offer it, and ``registry`` finds one by its name. This
-is the only wing that imports CuPy. It knows nothing of BioGPT.
+``base`` defines the interface, ``numpy`` and ``cupy`` implement it, and ``registry`` finds a backend by name. This is
+the only subpackage that imports CuPy. It knows nothing about BioGPT.
 """
 
 from minibiogpt.backend.base import HALVES, Array, Backend, ignore_overflow, report_full_memory

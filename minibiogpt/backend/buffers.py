@@ -1,7 +1,8 @@
-"""Large arrays in memory that earlier ones have left: fresh memory comes from the system page by page, each zeroed.
+"""A pool that reuses the memory of large arrays.
 
-A forward pass makes and drops the same few large arrays in each layer. The C library gives such memory back at once,
-and the system hands it out anew: at 512 tokens a tenth of the time (docs/performance.md).
+A forward pass allocates and frees the same few large arrays in each layer. The C library returns such memory to the
+system at once, and the system zeroes each page before it hands it out again. At 512 tokens this takes a tenth of the
+time (docs/performance.md). The pool keeps the memory and reuses it.
 """
 
 from __future__ import annotations
@@ -14,76 +15,77 @@ from typing import Any
 
 import numpy as np
 
-LEAST, MOST = 1 << 20, 1 << 28  # bytes; smaller arrays stay within the C library, larger ones are too much to keep
-BLOCK = 1 << 22  # bytes of a block at least: NumPy asks for large pages from here on
-KEPT = 1 << 29  # bytes in all: the logits of 1,000 tokens of base size, and the arrays of a layer
+# Bytes. Smaller arrays are left to the C library's own pool; larger ones are too big to keep.
+MIN_BYTES, MAX_BYTES = 1 << 20, 1 << 28
+MIN_BUFFER = 1 << 22  # bytes: from this size on, NumPy requests huge pages
+MAX_KEPT = 1 << 29  # bytes in all: the logits of 1,000 tokens at base size, and one layer's arrays
 
 
-def references(blocks: list[np.ndarray]) -> int:
-    """How many references Python counts to the first of the blocks: to one that no array uses, and within this loop."""
-    for block in blocks:
-        return sys.getrefcount(block)
-    raise ValueError("there must be a block; found none; hand one over")
+def reference_count(buffers: list[np.ndarray]) -> int:
+    """Return the reference count of the first buffer, as seen inside a loop over ``buffers``."""
+    for buffer in buffers:
+        return sys.getrefcount(buffer)
+    raise ValueError("there must be a buffer; found none; pass one")
 
 
-def count_of_a_free_block() -> int | None:
-    """What ``references`` gives for a block that no array uses; None where that does not tell.
+def free_buffer_count() -> int | None:
+    """Return what ``reference_count`` gives for a buffer that no array uses; None if it doesn't show that.
 
-    The number differs between versions of Python, so it is measured; other Pythons count no references, or count them
-    while other threads go on.
+    The count differs between versions of Python, so it is measured. Other Pythons have no reference counts, or change
+    them while other threads run (free-threaded builds).
     """
     if not hasattr(sys, "getrefcount") or not getattr(sys, "_is_gil_enabled", lambda: True)():
         return None
-    blocks = [np.empty(8, np.uint8)]
-    free = references(blocks)
-    views = [blocks[0][:4].view(np.float32).reshape(1, 1)]
-    used = references(blocks)
+    buffers = [np.empty(8, np.uint8)]
+    free = reference_count(buffers)
+    views = [buffers[0][:4].view(np.float32).reshape(1, 1)]
+    used = reference_count(buffers)
     del views
-    return free if used == free + 1 and references(blocks) == free else None
+    return free if used == free + 1 and reference_count(buffers) == free else None
 
 
 class BufferPool:
-    """Blocks of memory, each lent to one array at a time.
+    """A pool of memory buffers, each used by one array at a time.
 
-    Every array that looks at a block, and every view of it, holds a reference to it; when only ours are left, it is
-    free again. Nobody has to give anything back; up to KEPT bytes stay with the process.
+    An array, and every view of it, holds a reference to its buffer. When the last of these references is gone, the pool
+    reuses the buffer, so nothing has to be freed explicitly. The pool keeps up to MAX_KEPT bytes.
 
     Examples
     --------
-    >>> memory = BufferPool()
-    >>> a = memory.empty((1000, 1000), "float32")
-    >>> place, row = a.ctypes.data, a[5]
-    >>> del a  # its row still looks at the memory
-    >>> b = memory.empty((1000, 1000), "float32")
-    >>> b.ctypes.data == place
+    >>> pool = BufferPool()
+    >>> a = pool.empty((1000, 1000), "float32")
+    >>> address, row = a.ctypes.data, a[5]
+    >>> del a  # row is a view of the same buffer
+    >>> b = pool.empty((1000, 1000), "float32")
+    >>> b.ctypes.data == address
     False
     >>> del b, row
-    >>> pair = [memory.empty((1000, 1000), "float32") for _ in range(2)]
-    >>> pair[1].ctypes.data == place
+    >>> pair = [pool.empty((1000, 1000), "float32") for _ in range(2)]
+    >>> pair[1].ctypes.data == address
     True
     """
 
     def __init__(self) -> None:
-        self.blocks: list[np.ndarray] = []
-        self.free = count_of_a_free_block()
-        self.lock = threading.RLock()  # so that no two threads find the same block free
+        self.buffers: list[np.ndarray] = []
+        self.free_count = free_buffer_count()
+        self.lock = threading.RLock()  # so that two threads never take the same buffer
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-        """An array to be filled, contiguous; what it holds at first is no matter."""
+        """Return an uninitialized, C-contiguous array."""
         size = math.prod(shape) * np.dtype(dtype).itemsize
-        if self.free is None or not LEAST <= size <= MOST:
+        if self.free_count is None or not MIN_BYTES <= size <= MAX_BYTES:
             return np.empty(shape, dtype)
         with self.lock:
-            for block in self.blocks:
-                if size <= block.nbytes <= max(BLOCK, 2 * size) and sys.getrefcount(block) == self.free:
+            for buffer in self.buffers:
+                if size <= buffer.nbytes <= max(MIN_BUFFER, 2 * size) and sys.getrefcount(buffer) == self.free_count:
                     break
             else:
-                block = np.empty(max(BLOCK, size), np.uint8)
-            self._keep(block)
-            return block[:size].view(dtype).reshape(shape)
+                buffer = np.empty(max(MIN_BUFFER, size), np.uint8)
+            self._keep(buffer)
+            return buffer[:size].view(dtype).reshape(shape)
 
-    def _keep(self, block: np.ndarray) -> None:
-        """The block that was used last comes first; those at the end are forgotten when all come to more than KEPT."""
-        self.blocks = [block, *(one for one in self.blocks if one is not block)]
-        sizes = accumulate(one.nbytes for one in self.blocks)
-        self.blocks = [one for one, total in zip(self.blocks, sizes, strict=True) if total <= KEPT]
+    def _keep(self, buffer: np.ndarray) -> None:
+        """Move the buffer to the front (most recently used), and drop the last ones beyond MAX_KEPT bytes in all."""
+        self.buffers = [buffer, *(other for other in self.buffers if other is not buffer)]
+        sizes = accumulate(one.nbytes for one in self.buffers)
+        self.buffers = [one for one, total in zip(self.buffers, sizes, strict=True) if total <= MAX_KEPT]

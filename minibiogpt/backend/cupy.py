@@ -1,4 +1,4 @@
-"""CuPy as a backend: arrays on an NVIDIA device, its kernels, its memory, and steps recorded as CUDA graphs."""
+"""The CuPy backend: arrays on an NVIDIA GPU, CUDA kernels, memory errors, and steps captured as CUDA graphs."""
 
 from __future__ import annotations
 
@@ -18,58 +18,58 @@ from minibiogpt.backend.cublas import HeadProducts
 from minibiogpt.backend.kernels import Kernels
 from minibiogpt.errors import DeviceMemoryError, InputError
 
-FULL = (
+OUT_OF_MEMORY = (
     "cudaErrorMemoryAllocation",
     "CUDA_ERROR_OUT_OF_MEMORY",
     "CUBLAS_STATUS_ALLOC_FAILED",
-    "CUBLAS_STATUS_NOT_INITIALIZED",  # what cuBLAS says when there is no memory for itself
+    "CUBLAS_STATUS_NOT_INITIALIZED",  # cuBLAS reports this when it cannot allocate its own workspace
 )
 
-LEAST = 14  # of CuPy's versions
+MIN_CUPY = 14  # major version
 INSTALL = "pip install 'cupy-cuda13x[ctk]' ml_dtypes (cupy-cuda12x[ctk] if nvidia-smi says CUDA 12)"
 
 
 class CupyBackend(Backend):
-    """Arrays on an NVIDIA device.
+    """CuPy arrays, computed on an NVIDIA GPU.
 
     Attributes
     ----------
-    use_kernels : whether the equations that have a kernel (kernels.cu) are computed by it. Without, they are CuPy's own
-        operations one by one, as they are written in ops and attention, and no step is recorded.
-    use_graphs : whether decoding steps are recorded.
+    use_kernels : whether to compute equations by the kernels of kernels.cu where there is one. If False, CuPy runs
+        the operations of ops and attention one by one, and no step is captured.
+    use_graphs : whether to capture decoding steps as CUDA graphs.
 
     Raises
     ------
     InputError
-        If CuPy, CUDA's libraries or a device is absent, or no kernel can be compiled and run.
+        If CuPy, CUDA's libraries or a device is missing, or no kernel can be compiled and run.
     """
 
     name = "cupy"
-    block_elements = 1 << 25  # scores of blocked attention that live together: 64 MB in float16
-    tile = (1024, 1024)  # a launch takes longer than small tiles are worth
+    block_elements = 1 << 25  # scores that blocked attention holds at once: 64 MB in float16
+    tile = (1024, 1024)  # with smaller tiles, launch overhead dominates
 
     def __init__(self) -> None:
-        self.xp = cupy = imported()
+        self.xp = cupy = import_cupy()
         require_device(cupy)
-        library = cublas()
+        cublas = import_cublas()
         self.array_type = cupy.ndarray
-        halves = HALVES if "EE->E" in cupy.add.types else HALVES[:1]  # E, bfloat16: where ml_dtypes is installed
+        halves = HALVES if "EE->E" in cupy.add.types else HALVES[:1]  # E: bfloat16, if ml_dtypes is installed
         self.float_dtypes = ("float32", "float64", *halves)
         self.kernels, self.use_kernels, self.use_graphs = Kernels(cupy, self.lowest), True, True
-        self.products = HeadProducts(cupy, library)
-        self.pools: list[GraphPool] = []
-        self.spare: list[GraphPool] = []  # of the pools, those whose recording is gone
+        self.products = HeadProducts(cupy, cublas)
+        self.graph_pools: list[GraphPool] = []
+        self.free_graph_pools: list[GraphPool] = []  # those whose captured step is gone
         self.tf32 = os.environ.get("CUPY_TF32", "0") not in ("", "0")
-        self._try()
+        self._check_kernels()
 
-    def _try(self) -> None:
-        """Have one kernel compiled and run, so that what is missing is missed here."""
+    def _check_kernels(self) -> None:
+        """Compile and run one kernel, so that a missing library is an error here and not later."""
         try:
             self.kernels.softmax(self.asarray(np.ones((1, 1), np.float32)) * 2)
             self.synchronize()
         except Exception as error:
             must = "backend cupy must be able to compile a kernel and run it"
-            raise InputError(must, short(error), f"{INSTALL}, and check nvidia-smi") from error
+            raise InputError(must, one_line(error), f"{INSTALL}, and check nvidia-smi") from error
 
     def to_numpy(self, x: Array) -> np.ndarray:
         return self.xp.asnumpy(x)
@@ -81,27 +81,27 @@ class CupyBackend(Backend):
 
     def lowest(self, dtype: Any) -> float:
         if str(dtype) == "bfloat16":
-            return -float.fromhex("0x1.fep127")  # NumPy's finfo does not know it
+            return -float.fromhex("0x1.fep127")  # NumPy's finfo does not support bfloat16
         return float(self.xp.finfo(dtype).min)
 
     @property
     def tf32(self) -> bool:
-        """Whether products of float32 may round their factors to TF32 (10 bits instead of 23), which is faster.
+        """Whether float32 products may round their factors to TF32 (10 bits instead of 23), which is faster.
 
-        Off, unless CuPy's own variable CUPY_TF32 is 1. It holds for all of CuPy in this process, whatever was set there
-        before.
+        Off by default, unless CuPy's environment variable CUPY_TF32 is 1. Setting it overrides CuPy's own setting, for
+        all uses of CuPy in this process.
         """
         return self._tf32
 
     @tf32.setter
-    def tf32(self, wanted: bool) -> None:
+    def tf32(self, enabled: bool) -> None:
         products = self.xp._core._routines_linalg
-        kind = products.COMPUTE_TYPE_TF32 if wanted else products.COMPUTE_TYPE_FP32
-        products.set_compute_type(np.float32, kind)
-        self._tf32 = bool(wanted)
+        compute_type = products.COMPUTE_TYPE_TF32 if enabled else products.COMPUTE_TYPE_FP32
+        products.set_compute_type(np.float32, compute_type)
+        self._tf32 = bool(enabled)
 
     def product(self, rows: Array, weight: Array, bias: Array | None = None) -> Array:
-        """Few rows by a kernel, more by cuBLAS, which sums float16 in float32."""
+        """Return ``rows @ weight.T + bias``: a few rows by a kernel, more by cuBLAS, which sums float16 in float32."""
         kernel = self.kernel("product", rows, weight, bias)
         y = kernel(rows, weight, bias) if kernel else None
         return super().product(rows, weight, bias) if y is None else y
@@ -117,122 +117,127 @@ class CupyBackend(Backend):
         return self.products(a, b, transposed=transposed, scale=scale, out=out, tf32=self.tf32)
 
     def contiguous(self, x: Array) -> Array:
-        """x as it lies: kernels and cuBLAS take it so, and a copy is a launch."""
+        """Return x in its own layout: kernels and cuBLAS take strides, and a copy would be another launch."""
         return x
 
-    def capacity(self, positions: int) -> int:
-        """A multiple of 64, so that the memory of one text's cache fits that of the next."""
+    def cache_capacity(self, positions: int) -> int:
+        """Round up to a multiple of 64, so that the memory pool can reuse one cache's memory for the next."""
         return -(-positions // 64) * 64
 
     def can_capture(self, rows: int, capacity: int, head_size: int, dtype: str) -> bool:
-        """What would be cuBLAS's work cannot be recorded: CuPy does not let it."""
+        """Whether kernels can compute the whole step: CuPy cannot capture calls of cuBLAS."""
         fits = self.kernels.fits(capacity, head_size, self.dtype(dtype))
         return self.use_kernels and self.use_graphs and rows <= self.kernels.few_rows and fits
 
     def capture(self, step: Callable[[], None]) -> Callable[[], None] | None:
-        """As a CUDA graph. It keeps the memory that its arrays pass through for itself, as long as it lives.
+        """Run ``step`` once, capture it as a CUDA graph, and return a function that replays it.
 
-        CuPy records no call of cuBLAS, so the step must be made of kernels.
+        The captured step owns the memory of its intermediate arrays as long as it exists. CuPy cannot capture calls of
+        cuBLAS, so the step must consist of kernels.
         """
         try:
-            pool = self.spare.pop()
-        except IndexError:  # asked for so, and not before, for the sake of threads
-            pool = self._new_pool()
+            pool = self.free_graph_pools.pop()
+        except IndexError:  # pop instead of a check first: another thread may take the last one in between
+            pool = self._new_graph_pool()
         self.synchronize()
         try:
-            with self.xp.cuda.using_allocator(pool.pool.malloc), pool.stream:
-                self._once(step)  # compiles what is not compiled, and leaves in the pool all the memory a step takes
+            with self.xp.cuda.using_allocator(pool.memory.malloc), pool.stream:
+                self._warm_up(step)
                 pool.stream.synchronize()
-                graph = pool.recorded(step)
+                graph = pool.capture(step)
         except BaseException as error:
-            self.spare.append(pool)
+            self.free_graph_pools.append(pool)
             if not isinstance(error, CaptureError):
                 raise
-            warnings.warn(f"steps are launched kernel by kernel, as no graph can be recorded: {error}", stacklevel=2)
+            warnings.warn(f"steps are launched kernel by kernel, as no graph could be captured: {error}", stacklevel=2)
             return None
-        recording = CapturedStep(graph, self.xp.cuda.get_current_stream)
-        finalize(recording, self.spare.append, pool).atexit = False
-        return recording
+        captured = CapturedStep(graph, self.xp.cuda.get_current_stream)
+        finalize(captured, self.free_graph_pools.append, pool).atexit = False
+        return captured
 
-    def _new_pool(self) -> GraphPool:
+    def _new_graph_pool(self) -> GraphPool:
         pool = GraphPool(self.xp.cuda.MemoryPool(), self.xp.cuda.Stream(non_blocking=True))
-        self.pools.append(pool)
+        self.graph_pools.append(pool)
         return pool
 
-    def _once(self, step: Callable[[], None]) -> None:
-        """Run a step; once more if memory was wanting that the other pool only keeps."""
+    def _warm_up(self, step: Callable[[], None]) -> None:
+        """Run a step, which compiles its kernels and allocates all the memory it needs from the current pool.
+
+        If that fails for lack of memory, free the unused memory of the other pools and try again.
+        """
         try:
             step()
         except self.xp.cuda.memory.OutOfMemoryError:
-            self.release()
+            self.free_unused()
             step()
 
     @contextmanager
-    def memory(self) -> Iterator[None]:
+    def memory_errors(self) -> Iterator[None]:
         try:
             yield
         except (MemoryError, RuntimeError) as error:
-            full = isinstance(error, self.xp.cuda.memory.OutOfMemoryError) or any(sign in str(error) for sign in FULL)
-            if not full:
-                raise
             reason = str(error)
-            traceback.clear_frames(error.__traceback__)  # which hold the arrays that were under way
+            out_of_memory = isinstance(error, self.xp.cuda.memory.OutOfMemoryError)
+            if not out_of_memory and not any(code in reason for code in OUT_OF_MEMORY):
+                raise
+            traceback.clear_frames(error.__traceback__)  # the frames hold intermediate arrays
         else:
             return
-        self.release()
-        free, whole = self.xp.cuda.runtime.memGetInfo()
-        must = f"the device's memory, {whole / 1e9:.1f} GB, must take the model and its arrays"
+        self.free_unused()
+        free, total = self.xp.cuda.runtime.memGetInfo()
+        must = f"the device's memory, {total / 1e9:.1f} GB, must hold the model and its arrays"
         found = f"{free / 1e9:.1f} GB left ({reason})"
         raise DeviceMemoryError(must, found, "use fewer rows, shorter ones, or a narrower dtype") from None
 
     def synchronize(self) -> None:
         self.xp.cuda.get_current_stream().synchronize()
 
-    def reserved(self) -> int:
-        pools = [self.xp.get_default_memory_pool(), *(pool.pool for pool in self.pools)]
+    def reserved_bytes(self) -> int:
+        pools = [self.xp.get_default_memory_pool(), *(graph_pool.memory for graph_pool in self.graph_pools)]
         return sum(pool.total_bytes() for pool in pools)
 
-    def release(self) -> None:
-        for pool in (self.xp.get_default_memory_pool(), *(pool.pool for pool in self.spare)):
+    def free_unused(self) -> None:
+        pools = [self.xp.get_default_memory_pool(), *(graph_pool.memory for graph_pool in self.free_graph_pools)]
+        for pool in pools:
             pool.free_all_blocks()
 
-    def facts(self) -> dict[str, Any]:
+    def device_info(self) -> dict[str, Any]:
         runtime = self.xp.cuda.runtime
-        found = runtime.getDeviceProperties(runtime.getDevice())
-        name = found["name"]
+        properties = runtime.getDeviceProperties(runtime.getDevice())
+        name = properties["name"]
         return {
             "device": name.decode() if isinstance(name, bytes) else name,
-            "memory": int(found["totalGlobalMem"]),
-            "multiprocessors": int(found["multiProcessorCount"]),
+            "memory": int(properties["totalGlobalMem"]),
+            "multiprocessors": int(properties["multiProcessorCount"]),
             "cupy": self.xp.__version__,
-            "cuda": version(runtime.runtimeGetVersion()),
-            "driver_cuda": version(runtime.driverGetVersion()),
+            "cuda": cuda_version(runtime.runtimeGetVersion()),
+            "driver_cuda": cuda_version(runtime.driverGetVersion()),
         }
 
 
 class CaptureError(Exception):
-    """A step that does what no graph can hold."""
+    """Raised when a step does something that a CUDA graph cannot capture."""
 
 
 class GraphPool:
-    """A stream that records, and a pool for the memory that recorded arrays pass through: nobody else may have it."""
+    """A stream to capture a step on, and a memory pool for its intermediate arrays that nothing else allocates from."""
 
-    def __init__(self, pool: Any, stream: Any) -> None:
-        self.pool, self.stream = pool, stream
+    def __init__(self, memory: Any, stream: Any) -> None:
+        self.memory, self.stream = memory, stream
 
-    def recorded(self, step: Callable[[], None]) -> Any:
-        """CuPy's graph of a step, which is not run.
+    def capture(self, step: Callable[[], None]) -> Any:
+        """Return CuPy's graph of a step, which capture does not execute.
 
         Raises
         ------
         CaptureError
-            If it calls cuBLAS, asks the device for a number, or whatever else a graph cannot hold.
+            If the step calls cuBLAS, reads a value from the device, or does anything else a graph cannot capture.
         """
         self.stream.begin_capture()
         try:
             step()
         except Exception as error:
-            with suppress(Exception):  # the recording is invalid, which is known; the stream can be used again
+            with suppress(Exception):  # fails because the capture is invalid, but makes the stream usable again
                 self.stream.end_capture()
             raise CaptureError(error) from error
         try:
@@ -242,7 +247,7 @@ class GraphPool:
 
 
 class CapturedStep:
-    """A recorded step. Calling it launches the whole of it, on the same arrays, which are the caller's to keep."""
+    """A captured step. A call replays it on the same arrays, in one launch. The caller must keep these arrays alive."""
 
     def __init__(self, graph: Any, stream: Callable[[], Any]) -> None:
         self.graph, self.stream = graph, stream
@@ -251,48 +256,48 @@ class CapturedStep:
         self.graph.launch(self.stream())
 
 
-def version(number: int) -> str:
-    """CUDA's way to write a version.
+def cuda_version(number: int) -> str:
+    """Format CUDA's version number.
 
     Examples
     --------
-    >>> version(13020)
+    >>> cuda_version(13020)
     '13.2'
     """
     return f"{number // 1000}.{number % 1000 // 10}"
 
 
-def imported() -> ModuleType | Any:
-    """CuPy; without it, an InputError that says which extra installs it."""
+def import_cupy() -> ModuleType | Any:
+    """Import CuPy. If it is missing or too old, the InputError says how to install it."""
     try:
         import cupy
     except ImportError as error:
-        raise InputError("backend cupy needs the package cupy", short(error), INSTALL) from None
-    if int(cupy.__version__.partition(".")[0]) < LEAST:
-        raise InputError(f"backend cupy needs CuPy {LEAST} or later", cupy.__version__, INSTALL)
+        raise InputError("backend cupy needs the package cupy", one_line(error), INSTALL) from None
+    if int(cupy.__version__.partition(".")[0]) < MIN_CUPY:
+        raise InputError(f"backend cupy needs CuPy {MIN_CUPY} or later", cupy.__version__, INSTALL)
     return cupy
 
 
-def cublas() -> ModuleType | Any:
-    """CuPy's module of cuBLAS; without the library, an InputError that says which extra installs it."""
+def import_cublas() -> ModuleType | Any:
+    """Import CuPy's module of cuBLAS. If the library is missing, the InputError says how to install it."""
     try:
         from cupy_backends.cuda.libs import cublas
     except ImportError as error:
-        raise InputError("backend cupy needs CUDA's libraries", short(error), INSTALL) from None
+        raise InputError("backend cupy needs CUDA's libraries", one_line(error), INSTALL) from None
     return cublas
 
 
 def require_device(cupy: ModuleType | Any) -> None:
-    """An InputError where CuPy sees no device."""
+    """Raise an InputError if CuPy finds no device."""
     try:
-        devices, why = cupy.cuda.runtime.getDeviceCount(), ""
+        devices, reason = cupy.cuda.runtime.getDeviceCount(), ""
     except cupy.cuda.runtime.CUDARuntimeError as error:
-        devices, why = 0, f" ({error})"
+        devices, reason = 0, f" ({error})"
     if not devices:
-        remedy = "check nvidia-smi (its CUDA must be that of the CuPy installed, 12 or 13), or use backend numpy"
-        raise InputError("backend cupy needs a CUDA device", f"none{why}", remedy)
+        remedy = "check nvidia-smi (its CUDA version must be the installed CuPy's, 12 or 13), or use backend numpy"
+        raise InputError("backend cupy needs a CUDA device", f"none{reason}", remedy)
 
 
-def short(error: BaseException) -> str:
-    """What an error says, on one line."""
+def one_line(error: BaseException) -> str:
+    """Return an error's message on one line, truncated to 200 characters."""
     return " ".join((str(error) or type(error).__name__).split())[:200]

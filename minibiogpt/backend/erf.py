@@ -1,10 +1,12 @@
-"""The error function for NumPy, which has none; the coefficients are fitted by tools/fit_erf.py.
+"""The error function, which NumPy lacks. tools/fit_erf.py fits the coefficients.
 
-erf(x) = 2/sqrt(pi) times the integral of exp(-t^2) from 0 to x. Measured against ``math.erf`` in
-tests/backend/test_erf.py (absolute, all x):
-float64 within 2.3e-16: up to 1 x times a polynomial in x^2; then 1 - exp(-x^2) times one in 3 / (3 + x); 1 beyond 6.
-float32 within 9.3e-8: tanh of x times a polynomial in x^2, for tanh is quick and forgives what is wrong in large x. The
-"tanh approximation" of GELU is this with two coefficients.
+erf(x) = 2/sqrt(pi) times the integral of exp(-t^2) from 0 to x. Maximum absolute error over all x, measured against
+``math.erf`` in tests/backend/test_erf.py:
+
+- float64, 2.3e-16. For x <= 1, x times a polynomial in x^2; up to 6, 1 - exp(-x^2) times a polynomial in 3 / (3 + x);
+  beyond 6, it is 1.
+- float32, 9.3e-8. tanh of (x times a polynomial in x^2). tanh is fast, and hides the polynomial's error at large x.
+  The "tanh approximation" of GELU is the same formula with two coefficients.
 """
 
 from __future__ import annotations
@@ -58,20 +60,20 @@ INSIDE_TANH = (  # lowest power first
     -7.420081065e-9,
     1.539030348e-10,
 )
-LAST = 4.2  # where float32 has long reached 1
-MIDDLE, HALF = 13 / 24, 5 / 24  # 3 / (3 + x) runs over MIDDLE -+ HALF for x in [1, 6]
+LAST = 4.2  # beyond it, erf is 1 in float32
+MIDDLE, HALF = 13 / 24, 5 / 24  # 3 / (3 + x) is in MIDDLE -+ HALF for x in [1, 6]
 
 
 def erf(x: np.ndarray) -> np.ndarray:
-    """The error function, elementwise.
+    """Return the error function of x, elementwise.
 
     Parameters
     ----------
-    x : float32 or float64, any shape; infinities give -1 and 1, NaN stays NaN.
+    x : float32 or float64, any shape. Infinities give -1 and 1; NaN gives NaN.
 
     Returns
     -------
-    In x's shape and dtype, within [-1, 1].
+    An array of x's shape and dtype, within [-1, 1].
 
     Examples
     --------
@@ -80,15 +82,15 @@ def erf(x: np.ndarray) -> np.ndarray:
     """
     if x.dtype not in (np.float32, np.float64):
         raise TypeError(f"erf takes float32 or float64; found {x.dtype}; convert with x.astype first")
-    return _by_tanh(x) if x.dtype == np.float32 else _in_two_pieces(x)
+    return _erf_float32(x) if x.dtype == np.float32 else _erf_float64(x)
 
 
-def _by_tanh(x: np.ndarray) -> np.ndarray:
+def _erf_float32(x: np.ndarray) -> np.ndarray:
     x = np.clip(x, -LAST, LAST)
     return np.tanh(x * _polynomial(x * x, INSIDE_TANH))
 
 
-def _in_two_pieces(x: np.ndarray) -> np.ndarray:
+def _erf_float64(x: np.ndarray) -> np.ndarray:
     z = np.minimum(np.abs(x), 6)
     centre = z * _polynomial(2 * np.minimum(z, 1) ** 2 - 1, CENTRE)
     u = (3 / (3 + np.maximum(z, 1)) - MIDDLE) / HALF
@@ -97,7 +99,7 @@ def _in_two_pieces(x: np.ndarray) -> np.ndarray:
 
 
 def _polynomial(x: np.ndarray, coefficients: Sequence[float]) -> np.ndarray:
-    """Horner's scheme in place, coefficients lowest power first; Python floats, so x keeps its dtype."""
+    """Evaluate by Horner's method, in place. Coefficients, lowest power first, are Python floats, to keep x's dtype."""
     total = x * coefficients[-1]
     for c in coefficients[-2:0:-1]:
         total += c

@@ -1,8 +1,8 @@
-// The equations of ops.py and attention.py that are worth a kernel of their own on a device.
+// CUDA kernels for those equations of ops.py and attention.py that are worth a kernel of their own.
 //
-// T is the type of the arrays: float, double, __half or __nv_bfloat16. A is the type that sums, norms and exponentials
-// are made in: float or double. The compiler is told both. Arrays are C-contiguous unless strides are handed over;
-// strides count numbers, not bytes. A block has a whole number of warps (32 threads).
+// T is the type of the arrays: float, double, __half or __nv_bfloat16. A is the accumulator type, in which sums, norms
+// and exponentials are computed: float or double. Both are set by compiler options. Arrays are C-contiguous unless a
+// kernel takes strides. Strides are in elements, not bytes. The block size is a multiple of the warp size (32 threads).
 
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
@@ -11,7 +11,7 @@ typedef ARRAYS T;
 typedef SUMS A;
 typedef long long Int;
 
-const int PACK = 16 / sizeof(T);  // numbers that one load fetches
+const int PACK = 16 / sizeof(T);  // elements per load (16 bytes)
 struct alignas(16) Pack {
     T x[PACK];
 };
@@ -24,19 +24,19 @@ __device__ float root(float x) { return sqrtf(x); }
 __device__ double root(double x) { return sqrt(x); }
 __device__ float error_function(float x) { return erff(x); }
 __device__ double error_function(double x) { return erf(x); }
-__device__ A larger(A x, A y) { return x > y ? x : y; }  // of a NaN nothing need come: it makes every sum a NaN
+__device__ A larger(A x, A y) { return x > y ? x : y; }  // may drop a NaN: the sum of exponentials is NaN anyway
 
-// The sum over the warp, told to each of its threads.
+// The sum over the warp, returned in every thread.
 __device__ A warp_sum(A x) {
     for (int apart = 16; apart; apart /= 2) x += __shfl_xor_sync(0xffffffffu, x, apart);
     return x;
 }
 
-// The sum over the block, told to each of its threads: the warps' sums, added in the same order by all.
+// The sum over the block, returned in every thread. All threads add the warps' sums in the same order.
 __device__ A block_sum(A x) {
     __shared__ A parts[32];
     x = warp_sum(x);
-    __syncthreads();  // parts may still be read for the sum before
+    __syncthreads();  // other threads may still read parts of the previous sum
     if (threadIdx.x % 32 == 0) parts[threadIdx.x / 32] = x;
     __syncthreads();
     A sum = 0;
@@ -55,7 +55,7 @@ __device__ A block_max(A x) {
     return largest;
 }
 
-// y = (x - mean) / sqrt(variance + eps) * g + b, each row of D numbers by one block; ops.layer_norm.
+// y = (x - mean) / sqrt(variance + eps) * weight + bias; one block per row of D elements. ops.layer_norm.
 extern "C" __global__ void layer_norm(const T* x, const T* weight, const T* bias, T* y, Int D, double eps) {
     x += blockIdx.x * D;
     y += blockIdx.x * D;
@@ -72,7 +72,7 @@ extern "C" __global__ void layer_norm(const T* x, const T* weight, const T* bias
         y[i] = narrow((wide(x[i]) - mean) / deviation * wide(weight[i]) + wide(bias[i]));
 }
 
-// y = x (1 + erf(x / sqrt 2)) / 2, each number by one thread; ops.gelu.
+// y = x (1 + erf(x / sqrt 2)) / 2; one thread per element. ops.gelu.
 extern "C" __global__ void gelu(const T* x, T* y, Int size) {
     Int i = (Int)blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= size) return;
@@ -80,7 +80,7 @@ extern "C" __global__ void gelu(const T* x, T* y, Int size) {
     y[i] = narrow((A)0.5 * value * (1 + error_function(value * (A)0.70710678118654752440)));
 }
 
-// The score that counts: a hidden one is the lowest finite number, as in attention.attend_eager.
+// The score, or the lowest finite value where it is masked, as in attention.attend_eager.
 __device__ A masked(const T* scores, const bool* visible, Int s, A lowest) {
     return visible == nullptr || visible[s] ? wide(scores[s]) : lowest;
 }
@@ -97,13 +97,13 @@ __device__ void softmax_row(const T* scores, T* probs, const bool* visible, Int 
         probs[s] = narrow(exponential(masked(scores, visible, s, lowest) - largest) / sum);
 }
 
-// Each row of S numbers by one block; ops.softmax.
+// Softmax; one block per row of S elements. ops.softmax.
 extern "C" __global__ void softmax(const T* x, T* y, Int S) {
     softmax_row(x + blockIdx.x * S, y + blockIdx.x * S, nullptr, S, 0);
 }
 
-// The same in place on scores (B, H, queries, S), of which only the visible ones count. `visible` is (B, 1, queries, S)
-// with the strides per_row and per_query; either may be 0.
+// Softmax of scores (B, H, queries, S), in place, over the visible keys only. `visible` is (B, 1, queries, S) with
+// strides per_row and per_query; either may be 0.
 extern "C" __global__ void masked_softmax(
     T* scores, const bool* visible, Int heads, Int queries, Int S, Int per_row, Int per_query, double lowest
 ) {
@@ -112,9 +112,9 @@ extern "C" __global__ void masked_softmax(
     softmax_row(scores, scores, visible + row * per_row + query * per_query, S, (A)lowest);
 }
 
-// y (M, N) = x (M, K) times weight (N, K) transposed, plus bias (N) if there is one; ops.linear of a few rows.
-// A warp makes one column of y for up to ROWS rows: it reads the column's weights once. `packed`: rows begin where
-// packs do. Blocks that differ only in their rows come one after the other, and find the weights in the cache.
+// y (M, N) = x (M, K) times weight (N, K) transposed, plus bias (N), which may be null. ops.linear for a few rows.
+// A warp computes one column of y for up to ROWS rows, and reads the column's weights once. `packed`: rows are aligned
+// to packs. Consecutive blocks differ only in their rows, so they find the weights in the cache.
 template <int ROWS>
 __device__ void product(
     const T* x, const T* weight, const T* bias, T* y, Int M, Int N, Int K, Int packed
@@ -166,10 +166,10 @@ extern "C" __global__ void product_8(
     product<8>(x, weight, bias, y, M, N, K, packed);
 }
 
-// softmax(q k^T scale, masked) v for one query of one head of one row by one block; attention.attend_blocked.
-// q (B, H, queries, width); k and v with the strides per_batch, per_head and per_key; mixed (B, queries, H, width).
-// A hidden key is never read, and its value only where its probability is above 0 (a row that sees nothing): the cache
-// may be empty there. The shared memory holds the query (width), the scores (S), and a pack for each thread.
+// softmax(q k^T scale, masked) v; one block per query, head and batch row. attention.attend_blocked.
+// q (B, H, queries, width); k and v with strides per_batch, per_head and per_key; mixed (B, queries, H, width).
+// A masked key is never read, because the cache may be uninitialized there. Its value is read only if its probability
+// is above 0 (a row with every key masked). Shared memory: the query (width), the scores (S), and a pack per thread.
 extern "C" __global__ void attend(
     const T* q, const T* k, const T* v, const bool* visible, T* mixed, Int heads, Int queries, Int S, Int width,
     Int per_batch, Int per_head, Int per_key, Int per_row, Int per_query, double scale, double lowest, Int packed
@@ -206,9 +206,9 @@ extern "C" __global__ void attend(
         scores[s] = exponential(scores[s] - largest);
         sum += scores[s];
     }
-    sum = block_sum(sum);  // after it, every thread sees all scores
+    sum = block_sum(sum);  // its barrier makes all scores visible to every thread
 
-    // Each thread takes `each` numbers of every groups-th value; then the groups' parts are added in the same order.
+    // Each thread sums `each` elements over every groups-th key; then the groups' sums are added in a fixed order.
     Int each = packed ? PACK : 1, across = (width + each - 1) / each;
     Int lanes = across < blockDim.x ? across : blockDim.x, groups = blockDim.x / lanes, group = threadIdx.x / lanes;
     for (Int first = 0; first < across; first += lanes) {
@@ -238,8 +238,8 @@ extern "C" __global__ void attend(
     }
 }
 
-// The newest key and value of each row and head, (B, H, 1, width), to their place in (B, H, capacity, width), which a
-// number on the device tells; cache.PlacedCache. A place beyond the end is passed over.
+// Writes the newest key and value of each row and head, (B, H, 1, width), to position *place of (B, H, capacity,
+// width); `place` is in device memory. A position out of range is ignored. cache.StaticCache.
 extern "C" __global__ void append(
     const T* k, const T* v, T* keys, T* values, const Int* place, Int size, Int width, Int capacity
 ) {

@@ -1,4 +1,4 @@
-"""The backends by name: NumPy's, and CuPy's, which is imported when it is asked for."""
+"""Registers the NumPy and CuPy backends. CuPy is imported only when its backend is requested."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from minibiogpt.backend.numpy import NumpyBackend
 __all__ = ["NumpyBackend", "backend_of", "get_backend", "register_backend"]
 
 
-def _cupy() -> Backend:
+def _make_cupy() -> Backend:
     from minibiogpt.backend.cupy import CupyBackend
 
     return CupyBackend()
 
 
 register_backend("numpy", NumpyBackend)
-register_backend("cupy", _cupy)
+register_backend("cupy", _make_cupy)

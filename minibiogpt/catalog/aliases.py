@@ -1,11 +1,11 @@
-"""Aliases: what other tools call the arrays of a trace: transformers 4.57, and TransformerLens 2's HookedTransformer.
+"""Aliases: the names of a trace's arrays in transformers 4.57 and in TransformerLens 2 (HookedTransformer).
 
-Each was compared number by number: those of transformers with forward hooks and outputs of 4.57.6, those of
-TransformerLens with the hooks of 2.18.0 (tests/catalog/test_aliases.py). A name that may hold another tensor is
-refused, with what to dump instead; a name that nobody is known to use gives None.
+Every alias was compared element by element: those of transformers with forward hooks and outputs of 4.57.6, those of
+TransformerLens with the hooks of 2.18.0 (tests/catalog/test_aliases.py). A name that may hold a different tensor is
+refused, and the refusal says what to dump instead. An unknown name gives None.
 
 TransformerLens changes weights when it loads a model (fold_ln, center_writing_weights, center_unembed,
-fold_value_biases): an array by the same name is then another one. Compare a model that was loaded without processing.
+fold_value_biases), so an array of the same name is then a different one. Load the model without processing to compare.
 """
 
 from __future__ import annotations
@@ -13,38 +13,40 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
-from minibiogpt.catalog.descriptions import HOOKS, MODULES, NOTES, WHAT
+from minibiogpt.catalog.descriptions import HOOKS, MODULES, NOTES, SUMMARIES
 from minibiogpt.catalog.names import STEP, template_of
 from minibiogpt.catalog.steps import axes_of
 from minibiogpt.errors import InputError
 
-NUMBER = re.compile(r"(hidden_states|attentions)(?:\.(\d+)|\[(\d+)\])")
+INDEXED_OUTPUT = re.compile(r"(hidden_states|attentions)(?:\.(\d+)|\[(\d+)\])")
 BLOCK = re.compile(r"blocks\.(\d+)\.(.+)")
-BELOW_THE_HEAD = tuple(name for name in WHAT if name not in ("score", "logits", "loss") and "processors" not in name)
+BELOW_THE_HEAD = tuple(
+    name for name in SUMMARIES if name not in ("score", "logits", "loss") and "processors" not in name
+)
 NORMALIZED = (
-    "hook_normalized holds the norm before its gain and bias when norms were folded into the next weights, which "
-    "TransformerLens does by default, and after them otherwise: dump gain and bias included, as {name}"
+    "hook_normalized holds the norm before its gain and bias if they were folded into the next weights (the default of "
+    "TransformerLens), and after them otherwise: dump the norm with gain and bias, as {name}"
 )
 REFUSED = {
     "ln1.hook_normalized": NORMALIZED.replace("{name}", "layers.{l}.self_attn_layer_norm"),
     "ln2.hook_normalized": NORMALIZED.replace("{name}", "layers.{l}.final_layer_norm"),
     "ln_final.hook_normalized": NORMALIZED.replace("{name}", "layer_norm"),
-    "hook_scale": "hook_scale is what a norm divides by, which has no name here: dump the norm's output",
-    "unembed.hook_out": "TransformerLens 2 has no such hook: dump what the model returns, as logits",
+    "hook_scale": "hook_scale is the divisor of a norm, which a trace does not hold: dump the norm's output",
+    "unembed.hook_out": "TransformerLens 2 has no such hook: dump the output of the model, as logits",
 }
 
 
 @dataclass(frozen=True)
 class Alias:
-    """What a name of another tool means.
+    """The array of a trace that a name of another tool refers to.
 
     Attributes
     ----------
-    name : ours, with the same ``step.{n}/`` in front; "" when the name is refused.
-    axes : the letters of the other tool's layout. Other than ours, it is to be transposed by its letters; "B T H Dh"
-        for ours "B T D": then heads and their widths are to be joined.
-    refusal : why no array of ours can be compared with it, and what to dump instead; "" when one can.
-    note : what to know of it; "".
+    name : our name, with the same ``step.{n}/`` prefix; "" if the name is refused.
+    axes : the letters of the other tool's layout. If they differ from ours, transpose by the letters; for "B T H Dh"
+        where ours is "B T D", merge the last two axes.
+    refusal : why none of our arrays is comparable, and what to dump instead; "" if one is.
+    note : a caveat; "" if there is none.
     """
 
     name: str
@@ -54,7 +56,7 @@ class Alias:
 
 
 def alias_of(name: str) -> Alias | None:
-    """What ``name`` means here: one of our names, of transformers' or of TransformerLens'; None if nobody's.
+    """Return the alias of a name of ours, of transformers or of TransformerLens; None if the name is unknown.
 
     Examples
     --------
@@ -71,7 +73,7 @@ def alias_of(name: str) -> Alias | None:
 
 
 def resolve_alias(name: str) -> str:
-    """Our name for one of another tool's, if it is one; any other name as it is.
+    """Return our name for a name of another tool; any other name is returned unchanged.
 
     Raises
     ------
@@ -80,39 +82,39 @@ def resolve_alias(name: str) -> str:
     """
     alias = alias_of(name)
     if alias is not None and alias.refusal:
-        raise InputError("a name must be of an array that is here too", repr(name[:80]), alias.refusal)
+        raise InputError("name must have a counterpart in a trace", repr(name[:80]), alias.refusal)
     return name if alias is None else alias.name
 
 
 def _module(name: str) -> Alias | None:
-    """A module of transformers, or one of our own names, with or without ``biogpt.``."""
+    """The alias of a module of transformers or of one of our own names, with or without ``biogpt.``."""
     ours = name.removeprefix("biogpt.")
     if name in ("output_projection", "classifier"):
         return Alias("logits", axes_of("logits", "causal" if name == "output_projection" else "token"))
     if re.fullmatch(r"layers\.\d+\.self_attn", ours):
-        return Alias(f"{ours}.out_proj", "B T D", note="the module's output is a tuple; this is its first part")
+        return Alias(f"{ours}.out_proj", "B T D", note="the module returns a tuple; this is its first element")
     template = template_of(ours)
-    if template not in WHAT or (ours != name and template not in BELOW_THE_HEAD):
+    if template not in SUMMARIES or (ours != name and template not in BELOW_THE_HEAD):
         return None
     return Alias(ours, axes_of(ours, "sequence" if ours == "score" else "causal"))
 
 
 def _output(name: str) -> Alias | None:
-    """A field of transformers' output."""
+    """The alias of an output of transformers."""
     if name == "last_hidden_state":
         return Alias("layer_norm", "B T D")
-    found = NUMBER.fullmatch(name)
+    found = INDEXED_OUTPUT.fullmatch(name)
     if not found:
         return None
     i = int(found[2] or found[3])
     if found[1] == "attentions":
         return Alias(f"layers.{i}.self_attn.weights", "B H T S")
-    note = "counted as in transformers 4.x, where the last is before the final norm; in 5.x it is layer_norm"
+    note = "indexed as in transformers 4.x, where the last one is before the final norm; in 5.x it is layer_norm"
     return Alias(f"layers.{i - 1}" if i else "embeddings", "B T D", note=note)
 
 
 def _hook(name: str) -> Alias | None:
-    """A hook of TransformerLens."""
+    """The alias of a hook of TransformerLens."""
     block = BLOCK.fullmatch(name)
     layer, inner = (int(block[1]), block[2]) if block else (0, name)
     if inner.endswith(".hook_scale"):
@@ -130,5 +132,5 @@ def _hook(name: str) -> Alias | None:
 
 
 _BY_HOOK = {hook: (ours, axes) for ours, (hook, axes) in HOOKS.items()}
-THEIRS = [*MODULES.values(), *_BY_HOOK]
-"""Every name of another tool that is known, ``{l}`` for a layer."""
+OTHER_NAMES = [*MODULES.values(), *_BY_HOOK]
+"""All known names of other tools, with ``{l}`` for the layer."""

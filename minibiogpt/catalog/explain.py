@@ -1,4 +1,4 @@
-"""Explain: what one array of a trace is, how it was made and from what, on which line, and what other tools call it."""
+"""Explain one array of a trace: shape, equation, sources, the line that computes it, and its names in other tools."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from minibiogpt.catalog import parameters
 from minibiogpt.catalog.aliases import resolve_alias
-from minibiogpt.catalog.equations import WORDS
+from minibiogpt.catalog.equations import EQUATION_FUNCTIONS
 from minibiogpt.catalog.names import STEP, kind_of_source
 from minibiogpt.catalog.steps import GENERATION_ARRAYS, Step, axes_of, step_of
 from minibiogpt.config import BioGptConfig
@@ -33,22 +33,22 @@ SHAPES = {
     "causal": parameters.causal_lm_shapes,
     "generate": parameters.causal_lm_shapes,
 }
-PLACES = {
+HEAD_SOURCES = {
     "causal": ("heads/causal_lm.py", "BioGptForCausalLM"),
     "sequence": ("heads/sequence_classification.py", "BioGptForSequenceClassification"),
     "token": ("heads/token_classification.py", "BioGptForTokenClassification"),
     "generate": ("generation/state.py", "DecodingState"),
 }
-"""Where a head's own arrays are named: the file and the class."""
+"""{head: (file, class)}, where the arrays of a head are tapped."""
 
 
 @dataclass(frozen=True)
 class CallFacts:
-    """What explains the arrays of one model call; ``Trace.facts`` makes it.
+    """What ``explain`` needs to know about one model call; ``Trace.facts`` makes it.
 
     Attributes
     ----------
-    config, head, inputs, letters : of the call, as in Trace.
+    config, head, inputs, letters : as in Trace.
     shapes, dtypes : {name: shape} and {name: dtype} of the arrays that the trace holds, in order.
     """
 
@@ -61,33 +61,34 @@ class CallFacts:
 
 
 def explain(facts: CallFacts, name: str) -> str:
-    """The text of ``Trace.explain``, with the sizes of that call.
+    """Return the text of ``Trace.explain``, with the sizes of that call.
 
     Parameters
     ----------
-    name : of an array of such a call, whether or not the trace holds it; or what transformers or TransformerLens
-        calls one (see ``minibiogpt.catalog.aliases``).
+    name : the name of an array of such a call, whether or not the trace holds it, or its name in transformers or
+        TransformerLens (see ``minibiogpt.catalog.aliases``).
 
     Raises
     ------
     InputError
-        If nothing has that name.
+        If the name is unknown.
     """
     step = step_of(resolve_alias(name), facts.config, facts.head, facts.inputs)
     sizes = sizes_of(facts, step.name)
-    rows = [("shape", _shape(step, facts, sizes)), ("equation", step.equation or "what the options say")]
+    equation = step.equation or "depends on the options of the generation"
+    rows = [("shape", _shape(step, facts, sizes)), ("equation", equation)]
     rows += [(f"  {symbol}", text) for symbol, text in step.terms.items()]
     rows += [(f"  {symbol}", source_of(source, facts, sizes)) for symbol, source in step.where.items()]
-    letters, words = vocabulary(step, sizes)
-    rows += [("  letters", letters), *((f"  {word}", WORDS[word]) for word in words)]
-    rows += [("our line", "none: it is worked out on request" if step.derived else line_of(step, facts))]
+    letters, functions = vocabulary(step, sizes)
+    rows += [("  letters", letters), *((f"  {name}", EQUATION_FUNCTIONS[name]) for name in functions)]
+    rows += [("source line", "none: computed on request" if step.derived else line_of(step, facts))]
     rows += [("transformers", step.transformers or "no module or output has it")]
-    rows += [("TransformerLens", lens_of(step)), ("mind", step.note)]
+    rows += [("TransformerLens", lens_of(step)), ("note", step.note)]
     return "\n".join([f"{step.name}: {step.what}", *(line for row in rows if row[1] for line in _wrapped(*row))])
 
 
 def sizes_of(facts: CallFacts, name: str) -> dict[str, int]:
-    """The sizes by their letters, those of the same step of a generation."""
+    """Return {letter: size}, within a generation those of the same step."""
     found = STEP.match(name)
     prefix = found[0] if found else ""
     sizes = dict(facts.letters)
@@ -98,36 +99,37 @@ def sizes_of(facts: CallFacts, name: str) -> dict[str, int]:
 
 
 def line_of(step: Step, facts: CallFacts) -> str:
-    """Where the package names the array: "attention.py:80: scores = tap(...)", looked up in the source as it is."""
-    for file, scope in _places(step, facts):
-        number = _taps(file, scope).get(_own_name(step))
-        if number is not None:
-            text = (PACKAGE / file).read_text(encoding="utf-8").splitlines()[number - 1]
-            return f"minibiogpt/{file}:{number}: {text.strip()}"
-    return "not found: the package is here without its source"
+    """Return the source line that taps the array: "minibiogpt/model/attention.py:86: scores = tap(...)"."""
+    for file, scope in _locations(step, facts):
+        line = _taps(file, scope).get(_tap_name(step))
+        if line is not None:
+            text = (PACKAGE / file).read_text(encoding="utf-8").splitlines()[line - 1]
+            return f"minibiogpt/{file}:{line}: {text.strip()}"
+    return "not found: the package is installed without its source"
 
 
 def _generated(name: str) -> bool:
+    """Whether a generation step computes the array after its forward pass."""
     plain = STEP.sub("", name, count=1)
     return plain.startswith("processors.") or plain in GENERATION_ARRAYS
 
 
-def _own_name(step: Step) -> str:
-    """What the line itself calls the array: the path before it is known by the module."""
+def _tap_name(step: Step) -> str:
+    """Return the name in the source line, without the path of the module."""
     if step.template.startswith("processors."):
         return step.template.rpartition(".")[2]
     return step.template.removeprefix("layers.{l}").removeprefix(".").removeprefix("self_attn.")
 
 
-def _places(step: Step, facts: CallFacts) -> list[tuple[str, str]]:
-    """The files and the class or function in which the array may be named."""
+def _locations(step: Step, facts: CallFacts) -> list[tuple[str, str]]:
+    """Return the (file, class or function) pairs in which the array may be tapped."""
     template = step.template
     if template.startswith("layers.{l}.self_attn."):
         return [("model/layers.py", "SelfAttention"), ("model/attention.py", "attend_eager")]
     if template.startswith("layers.{l}"):
         return [("model/layers.py", "DecoderLayer")]
     if template in ("score", "logits", "loss"):
-        return [PLACES[facts.head]]
+        return [HEAD_SOURCES[facts.head]]
     if template.startswith("processors."):
         return [("generation/processors.py", "apply")]
     if template in GENERATION_ARRAYS:
@@ -138,20 +140,20 @@ def _places(step: Step, facts: CallFacts) -> list[tuple[str, str]]:
 
 @cache
 def _taps(file: str, scope: str) -> dict[str, int]:
-    """{name: line} of the calls ``tap("name", ...)`` in one class or function of the package's source."""
+    """Return {name: line} of the calls ``tap("name", ...)`` in one class or function of the package."""
     path = PACKAGE / file
     tree = ast.parse(path.read_text(encoding="utf-8")) if path.is_file() else ast.Module([], [])
     parts = [part for part in tree.body if getattr(part, "name", None) == scope]
     calls = [node for part in parts for node in ast.walk(part) if isinstance(node, ast.Call) and len(node.args) == 2]
-    named = [(call.args[0], call.lineno) for call in calls if TAPS.search(ast.unparse(call.func))]
+    named = [(call.args[0], call.lineno) for call in calls if TAP_CALL.search(ast.unparse(call.func))]
     return {str(first.value): line for first, line in named if isinstance(first, ast.Constant)}
 
 
-TAPS = re.compile(r"(^|\.)(tap|step|rule)(\.note)?$")  # what taps are called in the source
+TAP_CALL = re.compile(r"(^|\.)(tap|step|rule)(\.record)?$")  # the variables that hold a tap, and the method
 
 
 def _shape(step: Step, facts: CallFacts, sizes: dict[str, int]) -> str:
-    """Letters and sizes, and the dtype when the trace holds the array."""
+    """Return letters and sizes, and the dtype if the trace holds the array."""
     if step.name in facts.shapes:
         found = dict(zip(step.axes.split(), facts.shapes[step.name], strict=False))
         return f"{lettered(step.axes, found)}, {facts.dtypes[step.name]}"
@@ -159,14 +161,15 @@ def _shape(step: Step, facts: CallFacts, sizes: dict[str, int]) -> str:
 
 
 def lettered(axes: str, sizes: dict[str, int]) -> str:
+    """Return the axes with their sizes: "(B 1, T 3)"."""
     return f"({', '.join(f'{letter} {sizes[letter]}' if letter in sizes else letter for letter in axes.split())})"
 
 
 def source_of(source: str, facts: CallFacts, sizes: dict[str, int]) -> str:
-    """Where a symbol comes from, and its shape."""
+    """Return the source of a symbol and its shape, as text."""
     kind = kind_of_source(source)
     if kind == "parameter":
-        return f"{source}, a parameter {SHAPES[facts.head](facts.config)[source]}"
+        return f"{source}, parameter {SHAPES[facts.head](facts.config)[source]}"
     if kind == "array":
         shape = facts.shapes.get(source, ())
         found = dict(zip(axes_of(source, facts.head).split(), shape, strict=False))
@@ -174,30 +177,32 @@ def source_of(source: str, facts: CallFacts, sizes: dict[str, int]) -> str:
     name = source.rpartition("inputs/")[2]
     if name.startswith("past_key_values"):
         letter = name.rpartition(".")[2]
-        return f"the cache's {letter} of the positions before (B, H, S - T, Dh)"
+        return f"{letter} of the cached positions (B, H, S - T, Dh)"
     axes = INPUT_AXES.get(name)
-    return f"{name}, as the call was given it{' ' + lettered(axes, sizes) if axes else ''}"
+    return f"{name}, input of the call{' ' + lettered(axes, sizes) if axes else ''}"
 
 
 def vocabulary(step: Step, sizes: dict[str, int]) -> tuple[str, list[str]]:
-    """The letters with their sizes, and the words, that the equation and its terms use."""
+    """Return the letters with their sizes, and the EQUATION_FUNCTIONS, that the equation and its terms use."""
     texts = [text for text in (step.equation, *step.terms.values()) if text]
     nodes = [node for text in texts for node in ast.walk(ast.parse(text, mode="eval"))]
     used = dict.fromkeys(node.id for node in nodes if isinstance(node, ast.Name))
     free = [name for name in used if name not in step.where and name not in step.terms]
-    return ", ".join(f"{x} {sizes[x]}" for x in free if x in sizes), [name for name in free if name in WORDS]
+    functions = [name for name in free if name in EQUATION_FUNCTIONS]
+    return ", ".join(f"{x} {sizes[x]}" for x in free if x in sizes), functions
 
 
 def lens_of(step: Step) -> str:
+    """Return the hook of TransformerLens, with its axes if they differ from ours."""
     hook, axes = step.transformer_lens
     if not hook:
-        return "no hook of version 2 sees it"
-    return hook if axes == step.axes else f"{hook}, laid out ({axes.replace(' ', ', ')})"
+        return "no hook in version 2 has it"
+    return hook if axes == step.axes else f"{hook}, shape ({axes.replace(' ', ', ')})"
 
 
 def _wrapped(label: str, text: str) -> list[str]:
-    """One row: a label and a text that goes on below itself."""
-    if label in ("equation", "our line") or label.startswith("  "):
+    """Return the lines of one row: a label, and a text wrapped beside it."""
+    if label in ("equation", "source line") or label.startswith("  "):
         return [f"{label:17}{text}"]
     lines = textwrap.wrap(text, WIDTH - 17, break_on_hyphens=False, break_long_words=False)
     return [f"{label if i == 0 else '':17}{line}" for i, line in enumerate(lines)]

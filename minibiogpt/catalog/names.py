@@ -1,4 +1,4 @@
-"""How the names of arrays are built: ``step.{n}/`` of a generation, ``layers.{l}``, and what a source's name says."""
+"""How array names are built: ``step.{n}/`` of a generation, ``layers.{l}``, and the kinds of sources."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ LAYER = re.compile(r"layers\.(\d+)(?=\.|$)")
 
 
 def template_of(name: str) -> str:
-    """``layers.{l}`` for any layer's number, and no ``step.{n}/`` in front.
+    """Return the name without its ``step.{n}/`` prefix, with ``{l}`` in place of the layer index.
 
     Examples
     --------
@@ -21,7 +21,7 @@ def template_of(name: str) -> str:
 
 
 def kind_of_source(source: str) -> str:
-    """What a ``where`` points to: "input", "parameter" or "array".
+    """Return the kind of an entry of ``where``: "input", "parameter" or "array".
 
     Examples
     --------

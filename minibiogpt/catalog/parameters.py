@@ -1,4 +1,4 @@
-"""Parameters: name and shape of every weight and bias, as a checkpoint has them less the leading ``biogpt.``."""
+"""Names and shapes of all parameters, named as in a checkpoint without the leading ``biogpt.``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ HEAD, EMBEDDING = "output_projection.weight", "embed_tokens.weight"
 
 
 def base_shapes(config: BioGptConfig) -> Shapes:
-    """{name: shape} of every tensor of the base model, names less the leading ``biogpt.``."""
+    """Return {name: shape} of every parameter of the base model, without the leading ``biogpt.``."""
     D, F = config.hidden_size, config.intermediate_size
     norm: Shapes = {"weight": (D,), "bias": (D,)}
     square: Shapes = {"weight": (D, D), "bias": (D,)}
@@ -29,24 +29,24 @@ def base_shapes(config: BioGptConfig) -> Shapes:
 
 
 def causal_lm_shapes(config: BioGptConfig) -> Shapes:
-    """The same with the language-modelling head, when it is not the embedding itself."""
+    """Return the shapes of the base model and of the language modeling head, unless it is tied to the embedding."""
     head = {} if config.tie_word_embeddings else {HEAD: (config.vocab_size, config.hidden_size)}
     return base_shapes(config) | head
 
 
 def sequence_classification_shapes(config: BioGptConfig) -> Shapes:
-    """The base model's, and one row of ``score`` for each class."""
+    """Return the shapes of the base model and of ``score``, one row per class."""
     return base_shapes(config) | {"score.weight": (config.num_labels, config.hidden_size)}
 
 
 def token_classification_shapes(config: BioGptConfig) -> Shapes:
-    """The base model's, and one row and one bias of ``classifier`` for each class."""
+    """Return the shapes of the base model and of ``classifier``, one row and one bias per class."""
     head: Shapes = {"weight": (config.num_labels, config.hidden_size), "bias": (config.num_labels,)}
     return base_shapes(config) | {f"classifier.{name}": shape for name, shape in head.items()}
 
 
 def stored_shapes(config: BioGptConfig, names: Collection[str]) -> Shapes:
-    """{name: shape} of the model whose head is among ``names``: a classifier's, or else the language model's."""
+    """Return the shapes of the model whose head is among ``names``: a classifier, otherwise the language model."""
     short = {name.removeprefix("biogpt.") for name in names}
     heads = {"score.weight": sequence_classification_shapes, "classifier.weight": token_classification_shapes}
     found = [shapes_of for name, shapes_of in heads.items() if name in short]

@@ -1,10 +1,10 @@
-"""Steps: every name of a trace in the order of execution, its shape, its equation, and where its symbols come from.
+"""Steps: every name of a trace in the order of execution, with its shape, its equation and the sources of its symbols.
 
-This is one table and a graph: each step names the arrays, parameters and inputs that it is made of, so that any array
-can be computed again from those before it. What each part of a ``where`` may be:
+This is a table and a graph: each step names the arrays, parameters and inputs that it is computed from, so you can
+recompute any array from those before it. Each value of ``where`` is one of these:
 
-- ``inputs/NAME``: what the call was given (``inputs/past_key_values.{l}.k`` is the cache's k of layer l);
-- a name that ends in ``.weight`` or ``.bias``: a parameter, by its checkpoint name less the leading ``biogpt.``;
+- ``inputs/NAME``: an input of the call (``inputs/past_key_values.{l}.k`` is the cached k of layer l);
+- a name that ends in ``.weight`` or ``.bias``: a parameter, with its checkpoint name without the leading ``biogpt.``;
 - any other name: an array of the same call.
 """
 
@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 
 from minibiogpt.catalog import equations
-from minibiogpt.catalog.descriptions import HOOKS, MODULES, NOTES, WHAT
+from minibiogpt.catalog.descriptions import HOOKS, MODULES, NOTES, SUMMARIES
 from minibiogpt.catalog.equations import Equation, equation, linear, norm
 from minibiogpt.catalog.names import LAYER, STEP, kind_of_source, template_of
 from minibiogpt.config import BioGptConfig
@@ -28,7 +28,7 @@ HEADS = {
     "BioGptForSequenceClassification": "sequence",
     "BioGptForTokenClassification": "token",
 }
-"""The heads by the names of their architectures; "generate" is one step of ``generate``."""
+"""{architecture: head}. There is also the head "generate": one step of ``generate``."""
 IDS = {"input_ids": "int64"}
 
 
@@ -38,16 +38,16 @@ class Step:
 
     Attributes
     ----------
-    name : in the trace; of a table with ``{l}`` for the layer.
-    axes : the letters of its shape, with blanks between them: "B H T S"; "" of a scalar.
-    equation : the array, as a Python expression of the symbols in ``where`` and ``terms``, of the letters, of NumPy's
-        functions and of ``equations.WORDS``. "" when the options of a generation decide what is done.
-    where : {symbol: what it is}; how each is written, ``minibiogpt.catalog.steps`` says.
-    terms : {symbol: expression}, parts of the equation that are worked out first, in order.
-    what : what it is, in a line. note : where people go wrong.
-    transformers : the module or output that has it, in transformers 4.57; "" if none has.
-    transformer_lens : the hook that sees it, in TransformerLens 2, and its layout there; two "" if none does.
-    derived : in no trace, but can be worked out by the equation.
+    name : in the trace; in the templates of this module, with ``{l}`` for the layer.
+    axes : the letters of its shape, separated by spaces: "B H T S"; "" for a scalar.
+    equation : the array as a Python expression of the symbols in ``where`` and ``terms``, the letters, NumPy's
+        functions and ``equations.EQUATION_FUNCTIONS``; "" if it depends on the options of a generation.
+    where : {symbol: source}; the docstring of this module lists the kinds of sources.
+    terms : {symbol: expression}, parts of the equation that are evaluated first, in order.
+    what : one-line description. note : common mistakes and differences from other tools.
+    transformers : the module or output of transformers 4.57 that has this array; "" if none has.
+    transformer_lens : the hook of TransformerLens 2 that has this array, and its axes there; ("", "") if none has.
+    derived : whether the array is in no trace and must be computed from the equation.
     """
 
     name: str
@@ -59,12 +59,12 @@ class Step:
 
     @property
     def template(self) -> str:
-        """The name with ``{l}`` for the layer, and without the step of a generation."""
+        """The name with ``{l}`` for the layer, without the ``step.{n}/`` of a generation."""
         return template_of(self.name)
 
     @property
     def what(self) -> str:
-        return WHAT[self.template]
+        return SUMMARIES[self.template]
 
     @property
     def note(self) -> str:
@@ -86,20 +86,20 @@ class Step:
 
     @property
     def sources(self) -> list[str]:
-        """The names of the arrays of the call that this one is made of."""
+        """Names of the arrays of the call that this one is computed from."""
         return [source for source in self.where.values() if kind_of_source(source) == "array"]
 
 
-def steps(config: BioGptConfig, head: str = "causal", given: Mapping[str, str] = IDS) -> list[Step]:
-    """The names of a call's trace, in order, for attention in its "eager" form.
+def steps(config: BioGptConfig, head: str = "causal", inputs: Mapping[str, str] = IDS) -> list[Step]:
+    """Return the steps of a call's trace, in order, for "eager" attention.
 
     Parameters
     ----------
-    head : "base", "causal", "sequence", "token", the name of an architecture, or "generate" (a step of it, without
-        what the options decide: see GENERATION_ARRAYS).
-    given : {input: dtype} of the call. Which there are decides between equations, and whether there is a loss; the
-        dtype matters for the labels of a sequence classifier alone. "past_key_values" is there when the cache holds
-        positions already.
+    head : "base", "causal", "sequence", "token", the name of an architecture, or "generate": one step of a generation,
+        without the arrays that depend on its options (see GENERATION_ARRAYS).
+    inputs : {input: dtype} of the call. The inputs present select the equations and decide whether there is a loss;
+        the dtype matters only for the labels of a sequence classifier. Include "past_key_values" if the cache already
+        holds positions.
 
     Examples
     --------
@@ -110,47 +110,48 @@ def steps(config: BioGptConfig, head: str = "causal", given: Mapping[str, str] =
     ['layers.0']
     """
     layers = [
-        _of_layer(step, layer) for layer in range(config.num_hidden_layers) for step in steps_in_layer(config, given)
+        _for_layer(step, layer) for layer in range(config.num_hidden_layers) for step in steps_in_layer(config, inputs)
     ]
-    return [*before_layers(config, given), *layers, *after_layers(config, _head(head), given)]
+    return [*before_layers(config, inputs), *layers, *after_layers(config, _head(head), inputs)]
 
 
 def derived_steps(config: BioGptConfig) -> list[Step]:
-    """Arrays that no trace holds, but that follow from it by their equations."""
-    return [_of_layer(HEAD_OUT, layer) for layer in range(config.num_hidden_layers)]
+    """Return the steps of the arrays that no trace holds but that can be computed from one."""
+    return [_for_layer(HEAD_OUT, layer) for layer in range(config.num_hidden_layers)]
 
 
-def step_of(name: str, config: BioGptConfig, head: str = "causal", given: Mapping[str, str] | None = None) -> Step:
-    """The step of one name; of ``step.{n}/...`` too, whose sources then have the same in front.
+def step_of(name: str, config: BioGptConfig, head: str = "causal", inputs: Mapping[str, str] | None = None) -> Step:
+    """Return the step of one name. If the name starts with ``step.{n}/``, so do the step's sources.
 
-    ``step.{n}/`` with another head than "generate" is the n-th of several calls through one cache: what is past are
-    the k and v of the call before.
+    With a head other than "generate", ``step.{n}/`` is the n-th of several calls that share a cache: the past is the k
+    and v of the call before.
 
     Parameters
     ----------
-    given : as in ``steps``; by default the ids, and the past when n is above 0.
+    inputs : as in ``steps``; by default input_ids, and past_key_values if n > 0.
 
     Raises
     ------
     InputError
-        If nothing has that name; with the nearest.
+        If the name is unknown; the message suggests the closest names.
     """
-    prefix, n = _step(name)
-    given = dict(IDS if given is None else given) | ({"past_key_values": "cache"} if given is None and n else {})
+    prefix, n = _step_prefix(name)
+    default = inputs is None
+    inputs = dict(IDS if inputs is None else inputs) | ({"past_key_values": "cache"} if default and n else {})
     if n == 0:
-        given.pop("past_key_values", None)
-    known = {step.name: step for step in [*steps(config, head, given), *derived_steps(config)]}
+        inputs.pop("past_key_values", None)
+    known = {step.name: step for step in [*steps(config, head, inputs), *derived_steps(config)]}
     plain = name[len(prefix) :]
     if _head(head) == "generate" and template_of(plain) in GENERATION_ARRAYS:
         return replace(GENERATION_ARRAYS[template_of(plain)], name=name)
     if plain not in known:
-        must, near = "a name must be one of a trace of this model", ", ".join(nearest(plain, known))
+        must, near = "name must be an array in a trace of this model", ", ".join(nearest(plain, known))
         raise InputError(must, repr(name[:80]), f"nearest: {near or 'none'}; see docs/trace.md for all names")
-    return _in_step(known[plain], prefix, n, _head(head))
+    return _with_prefix(known[plain], prefix, n, _head(head))
 
 
 def axes_of(name: str, head: str = "causal") -> str:
-    """The letters of an array's shape, whatever the layer and the step.
+    """Return the letters of an array's shape, for any layer and step.
 
     Examples
     --------
@@ -160,7 +161,7 @@ def axes_of(name: str, head: str = "causal") -> str:
     known = _axes(head)
     if template_of(name) not in known:
         near = ", ".join(nearest(template_of(name), known))
-        raise InputError("a name must be one of a trace", repr(name[:80]), f"nearest: {near or 'none'}")
+        raise InputError("name must be an array in a trace", repr(name[:80]), f"nearest: {near or 'none'}")
     return known[template_of(name)]
 
 
@@ -170,8 +171,8 @@ def _axes(head: str) -> dict[str, str]:
     return {step.template: step.axes for step in [*one_layer, HEAD_OUT, *GENERATION_ARRAYS.values()]}
 
 
-def _step(name: str) -> tuple[str, int | None]:
-    """What stands in front, and its number."""
+def _step_prefix(name: str) -> tuple[str, int | None]:
+    """Return the prefix ``step.{n}/`` and n; ("", None) if there is none."""
     found = STEP.match(name)
     return (found[0], int(found[1])) if found else ("", None)
 
@@ -184,10 +185,10 @@ def _head(head: str) -> str:
     return head
 
 
-def _in_step(step: Step, prefix: str, n: int | None, head: str) -> Step:
-    """The same with ``step.{n}/`` in front of its name and of its arrays and inputs."""
+def _with_prefix(step: Step, prefix: str, n: int | None, head: str) -> Step:
+    """Prepend ``step.{n}/`` to the step's name, its arrays and its inputs."""
 
-    def placed(source: str) -> str:
+    def prefixed(source: str) -> str:
         if kind_of_source(source) == "parameter":
             return source
         past = re.fullmatch(r"inputs/past_key_values\.(\d+)\.(k|v)", source)
@@ -195,11 +196,11 @@ def _in_step(step: Step, prefix: str, n: int | None, head: str) -> Step:
             return f"step.{n - 1}/layers.{past[1]}.self_attn.{past[2]}"
         return prefix + source
 
-    return replace(step, name=prefix + step.name, where={symbol: placed(x) for symbol, x in step.where.items()})
+    return replace(step, name=prefix + step.name, where={symbol: prefixed(x) for symbol, x in step.where.items()})
 
 
-def _of_layer(step: Step, layer: int) -> Step:
-    """The step of one layer, whose input is what the layer before made."""
+def _for_layer(step: Step, layer: int) -> Step:
+    """Fill in the layer index, and the output of the layer before as ``{x}``."""
     before = f"layers.{layer - 1}" if layer else "embeddings"
 
     def filled(text: str) -> str:
@@ -209,78 +210,78 @@ def _of_layer(step: Step, layer: int) -> Step:
     return replace(step, name=filled(step.name), equation=filled(step.equation), where=where)
 
 
-def _made(name: str, axes: str, by: Equation) -> Step:
-    return Step(name, axes, by.text, by.where, by.terms)
+def _make_step(name: str, axes: str, equation: Equation) -> Step:
+    return Step(name, axes, equation.text, equation.where, equation.terms)
 
 
-def before_layers(config: BioGptConfig, given: Mapping[str, str]) -> list[Step]:
-    """From ids to the first layer."""
+def before_layers(config: BioGptConfig, inputs: Mapping[str, str]) -> list[Step]:
+    """The steps from the ids to the input of the first layer."""
     rows = equation("P[position_ids + 2]", {"P": "embed_positions.weight", "position_ids": "position_ids"})
     return [
-        _made("position_ids", "B T", equations.position_ids(given)),
-        _made("embed_tokens", "B T D", equations.embed_tokens(config, given)),
-        _made("embed_positions", "B T D", rows),
-        _made("embeddings", "B T D", equation("x + p", {"x": "embed_tokens", "p": "embed_positions"})),
+        _make_step("position_ids", "B T", equations.position_ids(inputs)),
+        _make_step("embed_tokens", "B T D", equations.embed_tokens(config, inputs)),
+        _make_step("embed_positions", "B T D", rows),
+        _make_step("embeddings", "B T D", equation("x + p", {"x": "embed_tokens", "p": "embed_positions"})),
     ]
 
 
-def steps_in_layer(config: BioGptConfig, given: Mapping[str, str]) -> list[Step]:
-    """One layer: attention, then feed-forward; ``{x}`` is what goes in."""
+def steps_in_layer(config: BioGptConfig, inputs: Mapping[str, str]) -> list[Step]:
+    """The steps of one layer: attention, then the feed-forward network; ``{x}`` is the input of the layer."""
     path = "layers.{l}"
     activation = equation(equations.ACTIVATION[config.hidden_act], {"x": f"{path}.fc1"})
     residual = equation("x + a", {"x": "{x}", "a": f"{path}.self_attn.out_proj"})
     return [
-        _made(f"{path}.self_attn_layer_norm", "B T D", norm("{x}", f"{path}.self_attn_layer_norm")),
-        *_attention(f"{path}.self_attn", given),
-        _made(f"{path}.attn_residual", "B T D", residual),
-        _made(f"{path}.final_layer_norm", "B T D", norm(f"{path}.attn_residual", f"{path}.final_layer_norm")),
-        _made(f"{path}.fc1", "B T F", linear(f"{path}.final_layer_norm", f"{path}.fc1")),
-        _made(f"{path}.activation_fn", "B T F", activation),
-        _made(f"{path}.fc2", "B T D", linear(f"{path}.activation_fn", f"{path}.fc2")),
-        _made(path, "B T D", equation("x + f", {"x": f"{path}.attn_residual", "f": f"{path}.fc2"})),
+        _make_step(f"{path}.self_attn_layer_norm", "B T D", norm("{x}", f"{path}.self_attn_layer_norm")),
+        *_attention(f"{path}.self_attn", inputs),
+        _make_step(f"{path}.attn_residual", "B T D", residual),
+        _make_step(f"{path}.final_layer_norm", "B T D", norm(f"{path}.attn_residual", f"{path}.final_layer_norm")),
+        _make_step(f"{path}.fc1", "B T F", linear(f"{path}.final_layer_norm", f"{path}.fc1")),
+        _make_step(f"{path}.activation_fn", "B T F", activation),
+        _make_step(f"{path}.fc2", "B T D", linear(f"{path}.activation_fn", f"{path}.fc2")),
+        _make_step(path, "B T D", equation("x + f", {"x": f"{path}.attn_residual", "f": f"{path}.fc2"})),
     ]
 
 
-def _attention(path: str, given: Mapping[str, str]) -> list[Step]:
-    """Project, split into heads, attend, merge, project."""
+def _attention(path: str, inputs: Mapping[str, str]) -> list[Step]:
+    """Project, split into heads, attend, merge the heads, project."""
     h = "layers.{l}.self_attn_layer_norm"
     scores = equation("q @ k.swapaxes(-1, -2) / sqrt(Dh)", {"q": f"{path}.q", "k": f"{path}.k"})
     mixed = "(weights @ v).swapaxes(1, 2).reshape(B, T, D)"
     return [
-        *(_made(f"{path}.{x}_proj", "B T D", linear(h, f"{path}.{x}_proj")) for x in "qkv"),
-        _made(f"{path}.q", "B H T Dh", equation(equations.SPLIT, {"x": f"{path}.q_proj"})),
-        _made(f"{path}.k", "B H S Dh", equations.heads_of("k", given)),
-        _made(f"{path}.v", "B H S Dh", equations.heads_of("v", given)),
-        _made(f"{path}.scores", "B H T S", scores),
-        _made(f"{path}.scores_masked", "B H T S", equations.scores_masked(given)),
-        _made(f"{path}.probs", "B H T S", equations.SOFTMAX),
-        _made(f"{path}.weights", "B H T S", equations.weights(given)),
-        _made(f"{path}.context", "B T D", equation(mixed, {"weights": f"{path}.weights", "v": f"{path}.v"})),
-        _made(f"{path}.out_proj", "B T D", linear(f"{path}.context", f"{path}.out_proj")),
+        *(_make_step(f"{path}.{x}_proj", "B T D", linear(h, f"{path}.{x}_proj")) for x in "qkv"),
+        _make_step(f"{path}.q", "B H T Dh", equation(equations.SPLIT, {"x": f"{path}.q_proj"})),
+        _make_step(f"{path}.k", "B H S Dh", equations.heads_of("k", inputs)),
+        _make_step(f"{path}.v", "B H S Dh", equations.heads_of("v", inputs)),
+        _make_step(f"{path}.scores", "B H T S", scores),
+        _make_step(f"{path}.scores_masked", "B H T S", equations.scores_masked(inputs)),
+        _make_step(f"{path}.probs", "B H T S", equations.SOFTMAX),
+        _make_step(f"{path}.weights", "B H T S", equations.weights(inputs)),
+        _make_step(f"{path}.context", "B T D", equation(mixed, {"weights": f"{path}.weights", "v": f"{path}.v"})),
+        _make_step(f"{path}.out_proj", "B T D", linear(f"{path}.context", f"{path}.out_proj")),
     ]
 
 
-def after_layers(config: BioGptConfig, head: str, given: Mapping[str, str]) -> list[Step]:
-    """The final norm, the head and its loss."""
-    found = [_made("layer_norm", "B T D", norm(f"layers.{config.num_hidden_layers - 1}", "layer_norm"))]
+def after_layers(config: BioGptConfig, head: str, inputs: Mapping[str, str]) -> list[Step]:
+    """The steps of the final norm, the head and its loss."""
+    found = [_make_step("layer_norm", "B T D", norm(f"layers.{config.num_hidden_layers - 1}", "layer_norm"))]
     if head == "causal":
-        found.append(_made("logits", "B T V", equations.causal_logits(config)))
+        found.append(_make_step("logits", "B T V", equations.causal_logits(config)))
     elif head == "generate":
-        found.append(_made("logits", "B V", equations.causal_logits(config, "[:, -1]")))
+        found.append(_make_step("logits", "B V", equations.causal_logits(config, "[:, -1]")))
     elif head == "token":
-        found.append(_made("logits", "B T labels", linear("layer_norm", "classifier")))
+        found.append(_make_step("logits", "B T labels", linear("layer_norm", "classifier")))
     elif head == "sequence":
-        found.append(_made("score", "B T labels", equation("h @ W.T", {"h": "layer_norm", "W": "score.weight"})))
-        found.append(_made("logits", "B labels", equations.pooled_logits(config, given)))
-    if "labels" in given and head in LOSSES:
-        found.append(_made("loss", "", LOSSES[head](config, given)))
+        found.append(_make_step("score", "B T labels", equation("h @ W.T", {"h": "layer_norm", "W": "score.weight"})))
+        found.append(_make_step("logits", "B labels", equations.pooled_logits(config, inputs)))
+    if "labels" in inputs and head in LOSSES:
+        found.append(_make_step("loss", "", LOSSES[head](config, inputs)))
     return found
 
 
 LOSSES: dict[str, Callable[[BioGptConfig, Mapping[str, str]], Equation]] = {
-    "causal": lambda config, given: equations.causal_loss(),
-    "token": lambda config, given: equations.token_loss(given),
-    "sequence": lambda config, given: equations.sequence_loss(config, given["labels"]),
+    "causal": lambda config, inputs: equations.causal_loss(),
+    "token": lambda config, inputs: equations.token_loss(inputs),
+    "sequence": lambda config, inputs: equations.sequence_loss(config, inputs["labels"]),
 }
 HEAD_OUT = Step(
     "layers.{l}.self_attn.head_out",
@@ -298,4 +299,4 @@ GENERATION_ARRAYS = {
         "tokens": "B",
     }.items()
 }
-"""What a step of ``generate`` makes besides its forward pass, in order: which there are, its options decide."""
+"""The arrays of a generation step after its forward pass, in order. Its options decide which of them exist."""

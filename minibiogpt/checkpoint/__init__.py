@@ -1,6 +1,6 @@
-"""Checkpoints: weights in and out, and pickled checkpoints converted to safetensors.
+"""Checkpoints: load and save weights, and convert pickled checkpoints to safetensors.
 
-``weights`` loads, checks and saves. ``convert`` reads what others published (``published``, ``fairseq``) from the files
-of ``torch.save`` (``torch_archive``) as data, running nothing in them (``unpickle``). This wing knows names and shapes.
-It knows no layer.
+``weights`` loads, checks and saves. ``convert`` reads published checkpoints (``published``, ``fairseq``) from files of
+``torch.save`` (``torch_archive``) as data, without running any code in them (``unpickle``). This subpackage knows the
+names and shapes of tensors, but no layers.
 """

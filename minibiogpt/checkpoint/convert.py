@@ -1,6 +1,6 @@
-"""A folder in Hugging Face layout, with safetensors, from a pickled checkpoint: transformers' or fairseq's.
+"""Convert a pickled checkpoint of transformers or fairseq into a Hugging Face folder with safetensors.
 
-The pickle is read as data (see ``unpickle``), the tensors are mapped, and written one by one.
+The pickle is read as data (see ``unpickle``). The tensors are memory-mapped and written one by one.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from minibiogpt.checkpoint.published import Original, config_values, is_tied, li
 from minibiogpt.checkpoint.torch_archive import PickledTensor
 from minibiogpt.config import BioGptConfig
 from minibiogpt.errors import CheckpointError, InputError
-from minibiogpt.files.hub import SMALL
-from minibiogpt.files.reading import MOST_TEXT, check_regular, sha256
+from minibiogpt.files.hub import TEXT_FILES
+from minibiogpt.files.reading import MAX_TEXT_BYTES, check_regular, sha256
 from minibiogpt.files.safetensors import (
     FLOATS,
     StoredTensor,
@@ -43,9 +43,9 @@ from minibiogpt.tokenizer import BioGptTokenizer
 
 DTYPES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16", "float64": "F64"}
 NAMES = {code: name for name, code in DTYPES.items()}
-TOKENIZER = (*(name for name in SMALL if name != "config.json"), "added_tokens.json")
-HEADS = (HEAD, "score.weight", "classifier.weight", "classifier.bias")  # no "biogpt." in front
-# The official files by their sha256, and the sizes (V, D, L) of their models.
+TOKENIZER_FILES = (*(name for name in TEXT_FILES if name != "config.json"), "added_tokens.json")
+HEADS = (HEAD, "score.weight", "classifier.weight", "classifier.bias")  # stored without the prefix "biogpt."
+# The official files by sha256, and the official models by size (V, D, L).
 KNOWN = {
     "11b9d608003652a84595aecee376d5c09156779228639b0ecb147cafb43cd409": "microsoft/biogpt",
     "d1753ea5af6449aaf63a105a59a619632b78cbfc2c294ba78f3164156af8c8bf": "microsoft/BioGPT-Large",
@@ -66,53 +66,53 @@ def convert(
     dictionary: str | os.PathLike[str] | None = None,
     bpecodes: str | os.PathLike[str] | None = None,
 ) -> dict[str, Any]:
-    """Make TARGET, a new or empty folder, from a pickled checkpoint; it appears whole, or not at all.
+    """Convert a pickled checkpoint into TARGET, a new or empty folder, which appears complete or not at all.
 
     Parameters
     ----------
-    source : a folder with pytorch_model.bin (or its shards and their index) or with fairseq's checkpoint.pt; or one of
-        these files. A config.json beside it is used; without one the config is derived from the tensors' shapes and
+    source : a folder with pytorch_model.bin (or its shards and index) or with fairseq's checkpoint.pt, or one of
+        these files. A config.json beside it is used; without one, the config is derived from the tensor shapes and
         fairseq's settings.
-    dtype : "float32", "float16", "bfloat16" or "float64"; by default each tensor's own.
-    dictionary, bpecodes : fairseq's dict.txt and bpecodes, where they are not beside the checkpoint.
+    dtype : "float32", "float16", "bfloat16" or "float64"; by default each tensor keeps its own.
+    dictionary, bpecodes : fairseq's dict.txt and bpecodes, if they are not beside the checkpoint.
 
     Returns
     -------
-    What was done, as ``minibiogpt convert --json`` prints it.
+    A report of the conversion, as ``minibiogpt convert --json`` prints it.
 
     Raises
     ------
     InputError
-        If TARGET holds something, or the disk refuses it.
+        If TARGET is not empty or cannot be written.
     CheckpointError
         If the checkpoint is broken, holds more than data, or is not a BioGPT.
     """
     if dtype is not None and dtype not in DTYPES:
         raise InputError(f"dtype must be one of {', '.join(DTYPES)}", repr(dtype), "choose one of these")
-    with atomic_folder(Path(target)) as part:
+    with atomic_folder(Path(target)) as folder:
         original = read_original(Path(source))
         values, assumed = config_values(original)
         config = BioGptConfig.from_dict(values)
         left_out = _leave_out(original, config)
         _check_shapes(original.tensors, config, original.folder)
         _check_size(original)
-        facts = _origin(original, config) | {"folder": os.fspath(target), "assumed": assumed, "left_out": left_out}
-        outgoing = {_full_name(name): _outgoing(name, x, dtype) for name, x in original.tensors.items()}
-        codes = sorted({tensor.dtype for tensor in outgoing.values()})
-        _write_config(part, values, codes)
-        _write_tokenizer(part, original, config, dictionary, bpecodes)
-        write_tensors(part / "model.safetensors", outgoing)
-        _load_back(part, outgoing)
-        facts |= {"dtypes": [NAMES[code] for code in codes], "tensors": len(outgoing)}
-        facts |= {"bytes": {path.name: path.stat().st_size for path in sorted(part.iterdir())}}
-    return facts
+        report = _origin(original, config) | {"folder": os.fspath(target), "assumed": assumed, "left_out": left_out}
+        tensors = {_full_name(name): _to_write(name, x, dtype) for name, x in original.tensors.items()}
+        codes = sorted({tensor.dtype for tensor in tensors.values()})
+        _write_config(folder, values, codes)
+        _write_tokenizer(folder, original, config, dictionary, bpecodes)
+        write_tensors(folder / "model.safetensors", tensors)
+        _check_written(folder, tensors)
+        report |= {"dtypes": [NAMES[code] for code in codes], "tensors": len(tensors)}
+        report |= {"bytes": {path.name: path.stat().st_size for path in sorted(folder.iterdir())}}
+    return report
 
 
 def _leave_out(original: Original, config: BioGptConfig) -> list[str]:
-    """Take away what the model does not have, and a tied head, which is the embedding.
+    """Remove tensors that the model does not have, and a tied head. Return the names of the former.
 
-    From transformers' files that is buffers of the past; in fairseq's it is another architecture. A head that differs
-    although the config ties it stays: loading says that it is not used.
+    In transformers' files they are buffers of older versions; in fairseq's they mean another architecture. A head that
+    differs from the embedding although the config ties them is kept: loading warns that it is not used.
     """
     tensors, known = original.tensors, {*base_shapes(config), *HEADS}
     if config.tie_word_embeddings and HEAD in tensors and is_tied(tensors):
@@ -125,12 +125,12 @@ def _leave_out(original: Original, config: BioGptConfig) -> list[str]:
     for name in unknown:
         del tensors[name]
     if unknown:
-        warnings.warn(f"left out, for this model has no such tensors: {listed(unknown)}", stacklevel=3)
+        warnings.warn(f"left out tensors that the model does not have: {listed(unknown)}", stacklevel=3)
     return unknown
 
 
 def _check_shapes(tensors: Mapping[str, PickledTensor | StoredTensor], config: BioGptConfig, where: Path) -> None:
-    """Every tensor that the config asks for must be there, of the right shape and of a floating-point dtype."""
+    """Raise unless every tensor that the config requires is there, with its shape and a floating-point dtype."""
     shapes = base_shapes(config)
     if not config.tie_word_embeddings and (HEAD in tensors or "LM" in str(config.extra.get("architectures"))):
         shapes[HEAD] = (config.vocab_size, config.hidden_size)
@@ -146,18 +146,19 @@ def _check_shapes(tensors: Mapping[str, PickledTensor | StoredTensor], config: B
 
 
 def _check_size(original: Original) -> None:
-    """Tensors may share their numbers, as a tied head does, but a small file must not fill the disk."""
+    """Tensors may share memory, as a tied head does, but a small file must not expand to fill the disk."""
     written, read = sum(x.bytes for x in original.tensors.values()), sum(f.stat().st_size for f in original.files)
     if written > 2 * read:
         must = f"the tensors of {original.folder} must not be views of one another"
-        raise CheckpointError(must, f"{written} bytes of them in {read}", "save copies of them with torch.save")
+        found = f"{written} bytes of tensors in {read} bytes of files"
+        raise CheckpointError(must, found, "save copies of them with torch.save")
 
 
 def _full_name(name: str) -> str:
     return name if name in HEADS else f"biogpt.{name}"
 
 
-def _outgoing(name: str, tensor: PickledTensor, dtype: str | None) -> TensorToWrite:
+def _to_write(name: str, tensor: PickledTensor, dtype: str | None) -> TensorToWrite:
     code = DTYPES[dtype] if dtype else tensor.dtype
 
     def blocks() -> Iterator[np.ndarray]:
@@ -171,62 +172,62 @@ def _outgoing(name: str, tensor: PickledTensor, dtype: str | None) -> TensorToWr
     return TensorToWrite(code, tensor.shape, blocks)
 
 
-def _write_config(part: Path, values: dict[str, Any], codes: list[str]) -> None:
-    """The config as it was, but for the dtype, which is told when there is one."""
+def _write_config(folder: Path, values: dict[str, Any], codes: list[str]) -> None:
+    """Write the config, unchanged except for the dtype, which is set if all tensors have the same one."""
     kept = {key: value for key, value in values.items() if key not in ("dtype", "torch_dtype")}
-    told = {"dtype": NAMES[codes[0]]} if len(codes) == 1 else {}
-    text = json.dumps({"model_type": "biogpt"} | kept | told, indent=2, sort_keys=True) + "\n"
-    (part / "config.json").write_text(text, encoding="utf-8")
+    dtype = {"dtype": NAMES[codes[0]]} if len(codes) == 1 else {}
+    text = json.dumps({"model_type": "biogpt"} | kept | dtype, indent=2, sort_keys=True) + "\n"
+    (folder / "config.json").write_text(text, encoding="utf-8")
 
 
 def _write_tokenizer(
-    part: Path,
+    folder: Path,
     original: Original,
     config: BioGptConfig,
     dictionary: str | os.PathLike[str] | None,
     bpecodes: str | os.PathLike[str] | None,
 ) -> None:
-    """vocab.json, merges.txt and what else belongs to the tokenizer: copied, or made from fairseq's; then tried."""
+    """Copy vocab.json, merges.txt and the other tokenizer files, or make them from fairseq's; then load them."""
     if original.layout == "fairseq" or dictionary or bpecodes:
         vocab = fairseq.read_dictionary(Path(dictionary or original.folder / "dict.txt"))
         merges = fairseq.read_codes(Path(bpecodes or original.folder / "bpecodes"))
         settings = {"tokenizer_class": "BioGptTokenizer", "model_max_length": config.max_position_embeddings}
-        (part / "vocab.json").write_text(json.dumps(vocab, ensure_ascii=False, indent=0) + "\n", encoding="utf-8")
-        (part / "merges.txt").write_text(merges, encoding="utf-8", newline="\n")
-        (part / "tokenizer_config.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+        (folder / "vocab.json").write_text(json.dumps(vocab, ensure_ascii=False, indent=0) + "\n", encoding="utf-8")
+        (folder / "merges.txt").write_text(merges, encoding="utf-8", newline="\n")
+        (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
     else:
-        for name in TOKENIZER:
+        for name in TOKENIZER_FILES:
             if (original.folder / name).is_file():
-                check_regular(original.folder / name, MOST_TEXT)
-                shutil.copyfile(original.folder / name, part / name)
-    if missing := [name for name in ("vocab.json", "merges.txt") if not (part / name).is_file()]:
+                check_regular(original.folder / name, MAX_TEXT_BYTES)
+                shutil.copyfile(original.folder / name, folder / name)
+    if missing := [name for name in ("vocab.json", "merges.txt") if not (folder / name).is_file()]:
         warnings.warn(f"no {' and no '.join(missing)} beside the checkpoint: the model has no tokenizer", stacklevel=3)
     else:
-        BioGptTokenizer.from_pretrained(part)
+        BioGptTokenizer.from_pretrained(folder)
 
 
-def _load_back(part: Path, outgoing: Mapping[str, TensorToWrite]) -> None:
-    """What a reader will see must be what was meant, and belong to the config."""
-    stored = stored_tensors(part)
-    seen = {name: (tensor.dtype, tensor.shape) for name, tensor in stored.items()}
-    if seen != {name: (tensor.dtype, tensor.shape) for name, tensor in outgoing.items()}:
+def _check_written(folder: Path, tensors: Mapping[str, TensorToWrite]) -> None:
+    """Raise unless a reader of the folder sees the tensors that were to be written, and they match the config."""
+    stored = stored_tensors(folder)
+    found = {name: (tensor.dtype, tensor.shape) for name, tensor in stored.items()}
+    if found != {name: (tensor.dtype, tensor.shape) for name, tensor in tensors.items()}:
         raise CheckpointError("model.safetensors must hold what was written", "something else", "check the disk")
     short = {name.removeprefix("biogpt."): tensor for name, tensor in stored.items()}
-    _check_shapes(short, BioGptConfig.from_pretrained(part), part)
+    _check_shapes(short, BioGptConfig.from_pretrained(folder), folder)
 
 
 def _origin(original: Original, config: BioGptConfig) -> dict[str, Any]:
-    """Whose file it is; a warning when it has the name and the sizes of an official one, but not its numbers."""
+    """Report where the file comes from; warn if it has an official file's name and sizes, but another sha256."""
     hashes = {file.name: sha256(file) for file in original.files}
     known_as = KNOWN.get(next(iter(hashes.values()))) if len(hashes) == 1 else None
-    resembles = SIZES.get((config.vocab_size, config.hidden_size, config.num_hidden_layers))
-    if known_as is None and resembles and list(hashes) == ["pytorch_model.bin"]:
+    official = SIZES.get((config.vocab_size, config.hidden_size, config.num_hidden_layers))
+    if known_as is None and official and list(hashes) == ["pytorch_model.bin"]:
         warnings.warn(
-            f"{original.files[0]} has the name and the sizes of {resembles}'s file, but another sha256: it is a "
-            "fine-tuned, re-saved or altered copy; use it if you trust where it comes from",
+            f"{original.files[0]} has the name and sizes of {official}'s file, but another sha256: it is a "
+            "fine-tuned, re-saved or modified copy; use it only if you trust its source",
             stacklevel=3,
         )
-    facts = {"source": [str(file) for file in original.files], "layout": original.layout}
-    commands = {"score.weight": "classify", "classifier.weight": "tag"}  # what one would do with the model
-    facts["command"] = next((commands[name] for name in commands if name in original.tensors), "generate")
-    return facts | {"sha256": hashes, "known_as": known_as}
+    report = {"source": [str(file) for file in original.files], "layout": original.layout}
+    commands = {"score.weight": "classify", "classifier.weight": "tag"}  # the command for each head
+    report["command"] = next((commands[name] for name in commands if name in original.tensors), "generate")
+    return report | {"sha256": hashes, "known_as": known_as}

@@ -1,4 +1,4 @@
-"""Checkpoints as they were published: which pickles to read, their tensors by our names, and the config they imply."""
+"""Published checkpoints: find the pickles, rename their tensors, and derive the config that they imply."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from minibiogpt.files.reading import read_json
 from minibiogpt.files.safetensors import shard_table
 
 SINGLE, INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
-# What no shape tells; where the checkpoint does not tell it either, BioGptConfig's defaults are assumed.
-UNTOLD = (
+# Settings that no shape shows. If the checkpoint does not hold them either, BioGptConfig's defaults are assumed.
+NOT_IN_SHAPES = (
     "num_attention_heads", "hidden_act", "scale_embedding", "hidden_dropout_prob", "attention_probs_dropout_prob",
     "activation_dropout", "layerdrop",
 )  # fmt: skip
-HEAD_SIZE = 64  # of every published BioGPT
-RUN_TIME = ("output_attentions", "output_hidden_states", "return_dict")  # a caller's choice, not the model's
+HEAD_SIZE = 64  # in every published BioGPT
+RUN_TIME = ("output_attentions", "output_hidden_states", "return_dict")  # chosen by the caller, not by the model
 
 Tensors = dict[str, PickledTensor]
 
 
 @dataclass
 class Original:
-    """A checkpoint that was found and read; its tensors by their names less the leading ``biogpt.``."""
+    """A checkpoint as read from its files; tensor names lack the prefix ``biogpt.``."""
 
     files: list[Path]
     tensors: Tensors
@@ -45,26 +45,26 @@ class Original:
 
 
 def read_original(source: Path) -> Original:
-    """Find and read a folder's pickles, or one file. ``.pt`` may hold objects, which stay inert; ``.bin`` must not.
+    """Find and read a folder's pickles, or one file. ``.pt`` may hold objects, read as inert data; ``.bin`` must not.
 
     Raises
     ------
     InputError
         If there is no such file or folder.
     CheckpointError
-        If it holds no checkpoint, or one that is broken or holds more than data.
+        If it is not a checkpoint, is broken or holds more than data.
     """
     files = _files(source)
     contents = [read_pickled(file, strict=file.suffix not in (".pt", ".pth")) for file in files]
     first = contents[0]
     if isinstance(first, dict) and isinstance(first.get("model"), dict):
-        return Original(files, _fairseq_names(first["model"], files[0]), fairseq.settings_of(first))
+        return Original(files, _fairseq_names(first["model"], files[0]), fairseq.model_settings(first))
     tensors: Tensors = {}
     for file, content in zip(files, contents, strict=True):
         for name, tensor in _state_dict(content, file).items():
-            short = name.removeprefix("module.").removeprefix("biogpt.")  # module.: torch.nn.DataParallel's
+            short = name.removeprefix("module.").removeprefix("biogpt.")  # module. is from torch.nn.DataParallel
             if short in tensors:
-                must = "a tensor must be stored under one name, once, with or without 'biogpt.'"
+                must = "a tensor must be stored only once, with or without the prefix 'biogpt.'"
                 raise CheckpointError(must, f"{short} twice", "remove one of the two")
             tensors[short] = tensor
     return Original(files, tensors)
@@ -88,7 +88,7 @@ def _files(source: Path) -> list[Path]:
     if not candidates and any(source.glob("*.safetensors")):
         found = "safetensors, which need no conversion"
     must = f"{source} must hold {SINGLE}, its index, or fairseq's checkpoint.pt"
-    raise CheckpointError(must, found, "name the file itself")
+    raise CheckpointError(must, found, "pass the file itself")
 
 
 def _shards(index: Path) -> list[Path]:
@@ -96,54 +96,54 @@ def _shards(index: Path) -> list[Path]:
 
 
 def _fairseq_names(content: dict[Any, Any], file: Path) -> Tensors:
-    tensors = {n: x for n, x in _state_dict(content, file).items() if n not in fairseq.PASSED_OVER}
+    tensors = {n: x for n, x in _state_dict(content, file).items() if n not in fairseq.IGNORED_TENSORS}
     if foreign := [name for name in tensors if not name.startswith("decoder.")]:
-        must = f"{file} must hold nothing but fairseq's decoder below 'model'"
+        must = f"{file} must hold nothing but fairseq's decoder under 'model'"
         raise CheckpointError(must, listed(foreign), "convert a BioGPT checkpoint")
-    return {fairseq.our_name(name): tensor for name, tensor in tensors.items()}
+    return {fairseq.hf_name(name): tensor for name, tensor in tensors.items()}
 
 
 def _state_dict(content: Any, file: Path) -> Tensors:
-    """The tensors of a state dict; what is none is passed over."""
+    """Return the tensors of a state dict; other entries are ignored."""
     entries = content if isinstance(content, dict) else {}
     tensors = {name: x for name, x in entries.items() if isinstance(x, PickledTensor)}
     if not tensors:
         keys = [ascii(key) for key in entries if isinstance(key, str)]
         found = f"no tensors, only {listed(keys)}" if isinstance(content, dict) else "a whole object, such as a model"
-        must = f"{file} must hold a state dict: tensors by their names"
+        must = f"{file} must hold a state dict, {{name: tensor}}"
         raise CheckpointError(must, found, "save model.state_dict() alone, and convert that")
     for name in tensors:
         if not isinstance(name, str) or not name.isascii() or not name.isprintable():
-            must, found = f"{file} must name its tensors in plain letters", "another name"
-            raise CheckpointError(must, found, "take it from where you trust it")
+            must, found = f"{file} must name its tensors in printable ASCII", "another name"
+            raise CheckpointError(must, found, "download it from a source you trust")
     return tensors
 
 
-def listed(names: list[str], many: int = 20) -> str:
-    """The first of some names, each cut, and how many more there are."""
-    more = [f"and {len(names) - many} more"] if len(names) > many else []
-    return ", ".join([name[:100] for name in names[:many]] + more) or "nothing"
+def listed(names: list[str], limit: int = 20) -> str:
+    """Join the first names, each truncated, and say how many more there are."""
+    more = [f"and {len(names) - limit} more"] if len(names) > limit else []
+    return ", ".join([name[:100] for name in names[:limit]] + more) or "nothing"
 
 
 def config_values(original: Original) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The keys of config.json, from a config.json beside or derived; and those that had to be assumed.
+    """Return the keys of config.json, read from one beside the checkpoint or derived, and those that were assumed.
 
     Raises
     ------
     CheckpointError
-        If they contradict BioGPT's architecture, or the number of heads can be neither known nor assumed.
+        If they contradict BioGPT's architecture, or the number of heads is unknown and cannot be assumed.
     """
     if (original.folder / "config.json").is_file():
-        BioGptConfig.from_pretrained(original.folder)  # says what is wrong with it
+        BioGptConfig.from_pretrained(original.folder)  # raises if it is invalid
         return read_json(original.folder / "config.json", "config.json must be readable"), {}
-    told = {} if original.settings is None else fairseq.config_fields(original.settings, original.files[0])
+    known = {} if original.settings is None else fairseq.config_fields(original.settings, original.files[0])
     sizes = _sizes(original)
-    assumed = {name: getattr(BioGptConfig(), name) for name in UNTOLD if name not in told}
+    assumed = {name: getattr(BioGptConfig(), name) for name in NOT_IN_SHAPES if name not in known}
     if "num_attention_heads" in assumed:
         assumed["num_attention_heads"] = _usual_heads(sizes["hidden_size"], original.files[0])
     fixed = _head(original.tensors) | {"tie_word_embeddings": is_tied(original.tensors)}
     try:
-        config = BioGptConfig.from_dict(fixed | assumed | sizes | told)
+        config = BioGptConfig.from_dict(fixed | assumed | sizes | known)
     except InputError as error:
         remedy = f"put the right config.json beside {original.files[0]}"
         raise CheckpointError(error.must, error.found, remedy) from None
@@ -151,7 +151,7 @@ def config_values(original: Original) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _head(tensors: Tensors) -> dict[str, Any]:
-    """What the head is, and how many classes it has: a classifier's weight is (labels, D)."""
+    """Return the architecture and its number of classes: a classifier's weight is (labels, D)."""
     for name, kind in {"score.weight": "SequenceClassification", "classifier.weight": "TokenClassification"}.items():
         if name in tensors and tensors[name].shape:
             return {"architectures": [f"BioGptFor{kind}"], "num_labels": tensors[name].shape[0]}
@@ -160,13 +160,13 @@ def _head(tensors: Tensors) -> dict[str, Any]:
 
 def _usual_heads(width: int, file: Path) -> int:
     if width % HEAD_SIZE:
-        found = f"none told, and a hidden size of {width}, which is no multiple of {HEAD_SIZE}"
+        found = f"no setting for it, and a hidden size of {width}, which is not a multiple of {HEAD_SIZE}"
         raise CheckpointError("the number of attention heads must be known", found, f"put a config.json beside {file}")
     return width // HEAD_SIZE
 
 
 def _sizes(original: Original) -> dict[str, int]:
-    """The sizes that the shapes tell."""
+    """Return the sizes that the tensor shapes show."""
     tensors = original.tensors
     names = (
         HEAD if EMBEDDING not in tensors and HEAD in tensors else EMBEDDING,
@@ -183,7 +183,7 @@ def _sizes(original: Original) -> dict[str, int]:
 
 
 def is_tied(tensors: Tensors) -> bool:
-    """Whether the head is the embedding, number for number, or one of the two is absent."""
+    """Whether the head equals the embedding element by element, or one of the two is missing."""
     if HEAD not in tensors or EMBEDDING not in tensors:
         return True
-    return tensors[HEAD].same_numbers(tensors[EMBEDDING])
+    return tensors[HEAD].same_values(tensors[EMBEDDING])

@@ -1,7 +1,7 @@
-"""Tensors in the files of torch.save, without PyTorch: found by reading the pickle as data, then mapped one by one.
+"""Tensors in files of torch.save, without PyTorch: the pickle is read as data, and each tensor is memory-mapped.
 
-A file is a zip archive whose members are stored, not compressed: NAME/data.pkl tells the tensors, NAME/data/KEY are the
-raw numbers of one storage. Files from before PyTorch 1.6 are pickles in a row, and then the storages.
+A file is a zip archive of uncompressed members: NAME/data.pkl describes the tensors, and NAME/data/KEY holds the raw
+values of one storage. Files from before PyTorch 1.6 are several pickles in a row, followed by the storages.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from minibiogpt.checkpoint.unpickle import Inert, Name, NotData, Unpickler
 from minibiogpt.errors import CheckpointError
 from minibiogpt.files.reading import check_regular
 
-# A storage's class in torch, and the dtype's name in safetensors.
+# torch's storage classes, and safetensors' names of their dtypes.
 STORAGES = {
     "torch.DoubleStorage": "F64",
     "torch.FloatStorage": "F32",
@@ -34,19 +34,19 @@ STORAGES = {
     "torch.ByteStorage": "U8",
     "torch.BoolStorage": "BOOL",
 }
-RAW = {
+RAW = {  # the NumPy dtype of the stored values
     "F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1",
     "U8": "u1", "BOOL": "?",
 }  # fmt: skip
-LARGEST_PICKLE = 8 << 20  # bytes of data.pkl: ten times what BioGPT-Large with its optimizer's state needs
-BLOCK = 1 << 22  # numbers handed on in one go
-LARGEST = 1 << 40  # of a size, a step, a count: no file holds as many numbers
-LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # torch's magic number, a pickle of its own
+MAX_PICKLE_BYTES = 8 << 20  # bytes of data.pkl: ten times what BioGPT-Large needs with its optimizer state
+BLOCK = 1 << 22  # elements per block
+MAX_SIZE = 1 << 40  # of a size, stride or count: no file holds more elements
+LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # torch's magic number, itself a pickle
 
 
 @dataclass(eq=False)
 class Storage:
-    """A stretch of numbers in a file; ``begin`` is its first byte."""
+    """A contiguous range of values in a file; ``begin`` is the offset of its first byte."""
 
     path: Path
     dtype: str
@@ -60,7 +60,7 @@ class Storage:
 
 @dataclass(frozen=True)
 class PickledTensor:
-    """A view of a storage: from number ``offset`` on, ``strides`` numbers from one entry to the next."""
+    """A view of a storage; ``offset`` and ``strides`` count elements, as in PyTorch."""
 
     storage: Storage
     offset: int
@@ -69,32 +69,32 @@ class PickledTensor:
 
     @property
     def dtype(self) -> str:
-        """As safetensors names it: "F32", "BF16", "I64" ..."""
+        """The dtype as safetensors names it: "F32", "BF16", "I64" ..."""
         return self.storage.dtype
 
     @property
     def bytes(self) -> int:
-        """How many bytes its numbers take, written out."""
+        """The size of the tensor in bytes, stored contiguously."""
         return math.prod(self.shape) * np.dtype(RAW[self.dtype]).itemsize
 
     def mapped(self) -> np.ndarray:
-        """The raw numbers, mapped, read when touched; bfloat16 as 16-bit integers."""
+        """Return the raw values, memory-mapped and read on access; bfloat16 as 16-bit integers."""
         raw = np.dtype(RAW[self.dtype])
         if 0 in self.shape:
             return np.empty(self.shape, raw)
         begin = self.storage.begin + self.offset * raw.itemsize
         size = (_reach(self.shape, self.strides) + 1) * raw.itemsize
         flat = np.memmap(self.storage.path, dtype=np.uint8, mode="r", offset=begin, shape=(size,))
-        strides = [step * raw.itemsize if d > 1 else 0 for d, step in zip(self.shape, self.strides, strict=True)]
+        strides = [stride * raw.itemsize if d > 1 else 0 for d, stride in zip(self.shape, self.strides, strict=True)]
         return np.lib.stride_tricks.as_strided(np.asarray(flat).view(raw), self.shape, strides)
 
     def blocks(self) -> Iterator[np.ndarray]:
-        """The raw numbers in row order, some at a time; of a view that is not contiguous one copy is made."""
+        """Yield the raw values in row-major order, in blocks; a view that is not contiguous is copied once."""
         flat = self.mapped().reshape(-1)
         yield from (flat[i : i + BLOCK] for i in range(0, flat.size, BLOCK))
 
-    def same_numbers(self, other: PickledTensor) -> bool:
-        """Whether both hold the same raw numbers; two views of one storage are not read."""
+    def same_values(self, other: PickledTensor) -> bool:
+        """Whether both hold the same raw values; equal views of one storage are not read."""
         if (self.shape, self.dtype) != (other.shape, other.dtype):
             return False
         if self == other:
@@ -103,17 +103,17 @@ class PickledTensor:
 
 
 def read_pickled(path: Path, *, strict: bool = True) -> Any:
-    """What torch.save put into a file: dicts, lists, tuples, numbers, texts, and a PickledTensor for each tensor.
+    """Return what torch.save wrote: dicts, lists, tuples, numbers, strings, and a PickledTensor for each tensor.
 
     Parameters
     ----------
-    strict : refuse a file that names anything but tensors and dicts; otherwise such things become ``Inert``.
+    strict : reject a file that names anything but tensors and dicts; otherwise such objects become ``Inert``.
 
     Raises
     ------
     CheckpointError
-        If the file is not what torch.save writes, is broken or truncated, has tensors that leave their storage, or
-        (``strict``) names anything else, which is told.
+        If the file is not what torch.save writes, is broken or truncated, has tensors outside their storage, or
+        (``strict``) names anything else. The message shows that name.
     """
     try:
         check_regular(path)
@@ -124,10 +124,10 @@ def read_pickled(path: Path, *, strict: bool = True) -> Any:
             _require_zip(start)
             return _read_zip(path, file, strict)
     except FileNotFoundError:
-        raise CheckpointError("every file of the model must be there", f"no {path}", "fetch it again") from None
+        raise CheckpointError("every file of the model must exist", f"no {path}", "fetch it again") from None
     except NotData as error:
-        must = f"{path} must hold tensors as torch.save writes them, and nothing that runs"
-        remedy = "do not load it with anything that runs pickles; take it from where you trust it"
+        must = f"{path} must hold tensors as torch.save writes them, and nothing that runs code"
+        remedy = "do not unpickle it; download it from a source you trust"
         raise CheckpointError(must, str(error), remedy) from None
     except OSError as error:
         found = error.strerror or str(error)
@@ -136,9 +136,9 @@ def read_pickled(path: Path, *, strict: bool = True) -> Any:
 
 def _require_zip(start: bytes) -> None:
     if start.startswith(b"version https://git-lfs"):
-        raise NotData("a pointer of git-lfs, not the file it points to (git lfs pull fetches it)")
+        raise NotData("a git-lfs pointer, not the file it points to (git lfs pull fetches it)")
     if not start.startswith(b"PK"):
-        raise NotData("neither a zip archive nor torch's older format")
+        raise NotData("neither a zip archive nor torch's legacy format")
 
 
 def _read_zip(path: Path, file: BinaryIO, strict: bool) -> Any:
@@ -150,13 +150,13 @@ def _read_zip(path: Path, file: BinaryIO, strict: bool) -> Any:
     if f"{root}byteorder" in members:
         order = _content(file, members[f"{root}byteorder"])
         if order != b"little":
-            raise NotData(f"numbers in byte order {order[:20]!r}, not little")
+            raise NotData(f"values in byte order {order[:20]!r}, not little")
     storages: dict[str, Storage] = {}
 
     def storage(dtype: str, key: str, count: int) -> Storage:
         if f"{root}data/{key}" not in members:
             raise NotData(f"no member for storage {key[:80]!a}")
-        begin, size = _place(file, members[f"{root}data/{key}"])
+        begin, size = _data_range(file, members[f"{root}data/{key}"])
         found = storages.setdefault(key, Storage(path, dtype, count, begin))
         if (found.dtype, found.count) != (dtype, count) or count < 0 or found.bytes > size:
             raise NotData(f"storage {key[:80]!a} of {count} {dtype} in {size} bytes")
@@ -167,7 +167,7 @@ def _read_zip(path: Path, file: BinaryIO, strict: bool) -> Any:
 
 
 def _members(file: BinaryIO) -> dict[str, zipfile.ZipInfo]:
-    """The archive's directory; names must differ and nothing may be compressed or encrypted."""
+    """Return the archive's directory. Names must differ, and no member may be compressed or encrypted."""
     try:
         with zipfile.ZipFile(file) as archive:
             infos = archive.infolist()
@@ -175,15 +175,15 @@ def _members(file: BinaryIO) -> dict[str, zipfile.ZipInfo]:
         raise NotData(f"a broken or truncated zip archive ({error})") from None
     members = {info.filename: info for info in infos}
     if len(members) < len(infos):
-        raise NotData("two members of one name")
+        raise NotData("two members with the same name")
     for info in infos:
         if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1:
             raise NotData(f"the compressed or encrypted member {info.filename[:80]!a}")
     return members
 
 
-def _place(file: BinaryIO, info: zipfile.ZipInfo) -> tuple[int, int]:
-    """The first byte and the size of a member, from its own header; both within the file."""
+def _data_range(file: BinaryIO, info: zipfile.ZipInfo) -> tuple[int, int]:
+    """Return the offset and size of a member's data, read from its header and checked against the file."""
     end = file.seek(0, io.SEEK_END)
     if not 0 <= info.header_offset <= end:
         raise NotData(f"member {info.filename[:80]!a} outside the file")
@@ -198,17 +198,17 @@ def _place(file: BinaryIO, info: zipfile.ZipInfo) -> tuple[int, int]:
 
 
 def _content(file: BinaryIO, info: zipfile.ZipInfo) -> bytes:
-    begin, size = _place(file, info)
-    if size > LARGEST_PICKLE:
-        raise NotData(f"{size} bytes of {info.filename[:80]!a}, more than {LARGEST_PICKLE}")
+    begin, size = _data_range(file, info)
+    if size > MAX_PICKLE_BYTES:
+        raise NotData(f"{size} bytes of {info.filename[:80]!a}, more than {MAX_PICKLE_BYTES}")
     file.seek(begin)
     return file.read(size)
 
 
 def _read_legacy(path: Path, file: BinaryIO, strict: bool) -> Any:
-    """Magic number, version, facts about the machine, the object, the keys of the storages; then count and numbers."""
+    """Read magic number, version, machine facts, object and storage keys; then the count and values of each storage."""
     file.seek(len(LEGACY))
-    stream = io.BytesIO(file.read(LARGEST_PICKLE))
+    stream = io.BytesIO(file.read(MAX_PICKLE_BYTES))
     storages: dict[str, Storage] = {}
 
     def storage(dtype: str, key: str, count: int) -> Storage:
@@ -217,21 +217,21 @@ def _read_legacy(path: Path, file: BinaryIO, strict: bool) -> Any:
     reader = _unpickler(storage, strict)
     version, machine, content, keys = (reader.load(stream) for _ in range(4))
     if version != 1001 or not isinstance(machine, dict) or machine.get("little_endian") is not True:
-        raise NotData("another version than 1001, or another byte order than little")
+        raise NotData("a version other than 1001, or a byte order other than little")
     if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys) or sorted(keys) != sorted(storages):
         raise NotData("storages that are not those of the tensors")
-    end, at = file.seek(0, io.SEEK_END), len(LEGACY) + stream.tell()
+    end, offset = file.seek(0, io.SEEK_END), len(LEGACY) + stream.tell()
     for found in (storages[key] for key in keys):
-        file.seek(at)
-        if file.read(8) != struct.pack("<q", found.count) or at + 8 + found.bytes > end:
+        file.seek(offset)
+        if file.read(8) != struct.pack("<q", found.count) or offset + 8 + found.bytes > end:
             raise NotData("a truncated file, or a storage of another size")
-        found.begin = at + 8
-        at = found.begin + found.bytes
+        found.begin = offset + 8
+        offset = found.begin + found.bytes
     return content
 
 
 def _unpickler(storage: Callable[[str, str, int], Storage], strict: bool) -> Unpickler:
-    """A reader that knows dicts, tensors and storages."""
+    """Return an unpickler that knows dicts, tensors and storages."""
 
     def unknown(what: str, args: Any) -> Inert:
         if strict:
@@ -240,18 +240,18 @@ def _unpickler(storage: Callable[[str, str, int], Storage], strict: bool) -> Unp
 
     def persistent(value: Any) -> Any:
         match value:
-            case ("storage", Name(kind), str(key), str(), int(count)) if kind in STORAGES and 0 <= count < LARGEST:
+            case ("storage", Name(kind), str(key), str(), int(count)) if kind in STORAGES and 0 <= count < MAX_SIZE:
                 return storage(STORAGES[kind], key, count)
             case ("storage", Name(kind), str(key), str(), int(count), None) if (
-                kind in STORAGES and 0 <= count < LARGEST
+                kind in STORAGES and 0 <= count < MAX_SIZE
             ):
                 return storage(STORAGES[kind], key, count)
         return unknown("storage", value)
 
     def tensor(args: Any) -> Any:
         match args:
-            case (Storage() as numbers, int(offset), tuple(shape), tuple(strides), *_):
-                return _checked(PickledTensor(numbers, offset, shape, strides))
+            case (Storage() as values, int(offset), tuple(shape), tuple(strides), *_):
+                return _checked(PickledTensor(values, offset, shape, strides))
         return unknown("tensor", args)
 
     def parameter(args: Any) -> Any:
@@ -274,20 +274,23 @@ def _unpickler(storage: Callable[[str, str, int], Storage], strict: bool) -> Unp
 
 
 def _checked(tensor: PickledTensor) -> PickledTensor:
-    """Sizes and steps must be whole numbers that stay in the storage; no number may stand for many."""
+    """Return the tensor if its sizes and strides are valid.
+
+    It must lie within its storage and have no more elements than that: a stride of 0 must not make it larger.
+    """
     shape, strides, count = tensor.shape, tensor.strides, tensor.storage.count
-    whole = all(type(n) is int and 0 <= n < LARGEST for n in (tensor.offset, *shape, *strides))
-    if not whole or len(shape) != len(strides) or len(shape) > 32:
-        raise NotData("a tensor whose shape, strides or offset are no sizes")
+    valid = all(type(n) is int and 0 <= n < MAX_SIZE for n in (tensor.offset, *shape, *strides))
+    if not valid or len(shape) != len(strides) or len(shape) > 32:
+        raise NotData("a tensor whose shape, strides or offset are invalid")
     if 0 in shape:
-        fits = math.prod(max(d, 1) for d in shape) <= LARGEST
+        fits = math.prod(max(d, 1) for d in shape) <= MAX_SIZE
     else:
         fits = tensor.offset + _reach(shape, strides) < count and math.prod(shape) <= count
     if not fits:
-        raise NotData(f"a tensor of shape {shape} that leaves its storage of {count} numbers")
+        raise NotData(f"a tensor of shape {shape} that exceeds its storage of {count} elements")
     return tensor
 
 
 def _reach(shape: tuple[int, ...], strides: tuple[int, ...]) -> int:
-    """How many numbers the last entry stands behind the first."""
-    return sum((d - 1) * step for d, step in zip(shape, strides, strict=True))
+    """Return the distance from the first element to the last, in elements."""
+    return sum((d - 1) * stride for d, stride in zip(shape, strides, strict=True))

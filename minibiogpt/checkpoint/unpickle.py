@@ -1,8 +1,8 @@
-"""A pickle read as data: its opcodes are carried out here, on dicts, lists and tuples; nothing is imported or called.
+"""Read a pickle as data: its opcodes are executed here, on dicts, lists and tuples; nothing is imported or called.
 
-Python's own Unpickler calls what a file names. Guarding its ``find_class`` would not be enough: before asking it, it
-takes 32 GB for a memo index of 2**31, and it hashes any key, a nested tuple for ever. The opcodes that checkpoints are
-made of are few, so they are written out.
+Python's own Unpickler calls what a file names. Overriding ``find_class`` would not be enough: the Unpickler allocates
+32 GB for a memo index of 2**31, and it hashes any key, which takes forever for a nested tuple. Checkpoints use few
+opcodes, so they are implemented here.
 """
 
 from __future__ import annotations
@@ -12,23 +12,23 @@ from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-KEYS = (str, bytes, int, float, type(None))  # what is hashed in a time that the file's size bounds
+KEYS = (str, bytes, int, float, type(None))  # the file's size bounds the time to hash these
 
 
 class NotData(Exception):
-    """A pickle that is broken, or asks for more than data; the text says what was found."""
+    """Raised for a pickle that is broken or holds more than data; the message says what was found."""
 
 
 @dataclass(frozen=True)
 class Name:
-    """A class or function that the pickle names; only its name is known here."""
+    """A class or function that the pickle names; only the name is kept."""
 
     full: str
 
 
 @dataclass(eq=False, repr=False)
 class Inert:
-    """What an unknown class or function would have made: its name, and the data that it was given."""
+    """A placeholder for the result of an unknown class or function: its name and the data passed to it."""
 
     name: str
     args: Any = ()
@@ -36,14 +36,14 @@ class Inert:
 
 
 class Unpickler:
-    """The stack machine of pickle, less everything that runs.
+    """Pickle's stack machine, without the parts that run code.
 
     Parameters
     ----------
-    calls : {full name: what stands for a call of it}, given the tuple of arguments.
-    names : the further names that may appear.
-    persistent : what a persistent id stands for.
-    strict : refuse every other name; otherwise it, and what is done with it, becomes an ``Inert``.
+    calls : {full name: function that replaces a call of it}, taking the tuple of arguments.
+    names : further names that may appear.
+    persistent : function that resolves a persistent id.
+    strict : reject every other name; otherwise a call of it returns an ``Inert``.
 
     Examples
     --------
@@ -69,12 +69,12 @@ class Unpickler:
         self.memo: dict[int, Any] = {}
 
     def load(self, stream: BinaryIO) -> Any:
-        """The object of the next pickle in ``stream``, which is left where that ends.
+        """Return the object of the next pickle in ``stream``, and leave ``stream`` at the pickle's end.
 
         Raises
         ------
         NotData
-            If it is broken, or holds an opcode or a name that is not for data.
+            If the pickle is broken, or holds an opcode or a name that is not data.
         """
         self.stack, self.marks, self.memo = [], [], {}
         try:
@@ -86,12 +86,12 @@ class Unpickler:
                     raise NotData(f"the opcode {opcode.name}")
                 operation(argument)
         except (IndexError, KeyError):
-            raise NotData("a broken pickle: it takes what it did not store") from None
+            raise NotData("a broken pickle: it reads what it did not store") from None
         except (ValueError, OverflowError) as error:
             raise NotData(f"a broken pickle: {ascii(str(error)[:120])[1:-1]}") from None
         raise NotData("a broken pickle: no end")
 
-    # What stands for itself.
+    # Literals.
 
     def op_int(self, argument: Any) -> None:
         self.stack.append(argument)
@@ -217,7 +217,7 @@ class Unpickler:
             else:
                 self._inert_only("a key that is", key)
 
-    # Names, and what a pickle would have done with them.
+    # Names, and the calls that a pickle would have made.
 
     def op_global(self, name: str) -> None:
         self._name(name.replace(" ", ".", 1))
@@ -225,7 +225,7 @@ class Unpickler:
     def op_stack_global(self, _: None) -> None:
         name, module = self.stack.pop(), self.stack.pop()
         if not (isinstance(name, str) and isinstance(module, str)):
-            raise NotData("a name that is no text")
+            raise NotData("a name that is not a string")
         self._name(f"{module}.{name}")
 
     def _name(self, full: str) -> None:
@@ -244,23 +244,23 @@ class Unpickler:
             self._inert_only("a call of", function)
             self.stack.append(Inert(_named(function), args))
 
-    op_newobj = op_reduce  # a class, called: by another opcode the same for us
+    op_newobj = op_reduce  # the call of a class; no different here
 
     def op_newobj_ex(self, _: None) -> None:
         self.stack.pop()  # the keywords
         self.op_reduce(None)
 
     def op_build(self, _: None) -> None:
-        """Attributes: an ``Inert`` keeps them; those of a dict (a state_dict's ``_metadata``) are passed over."""
+        """Set attributes: an ``Inert`` keeps them; those of a dict (a state_dict's ``_metadata``) are ignored."""
         state, target = self.stack.pop(), self.stack[-1]
         if isinstance(target, Inert):
             target.state = state
         elif not isinstance(target, dict):
             self._inert_only("attributes for", target)
 
-    def _inert_only(self, deed: str, target: Any) -> None:
+    def _inert_only(self, action: str, target: Any) -> None:
         if self.strict:
-            raise NotData(f"{deed} {_short(_named(target))}")
+            raise NotData(f"{action} {_short(_named(target))}")
 
 
 def _named(value: Any) -> str:
@@ -270,5 +270,5 @@ def _named(value: Any) -> str:
 
 
 def _short(text: str, limit: int = 80) -> str:
-    """Escaped, because it comes from a file that may mean harm to a terminal, and cut."""
+    """Return the text truncated and escaped: a hostile file may hold terminal control sequences."""
     return ascii(text if len(text) <= limit else text[:limit] + "...")

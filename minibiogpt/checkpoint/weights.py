@@ -1,4 +1,4 @@
-"""Weights in and out: one report of all that is wrong, loading, drawing at random, saving."""
+"""Load, initialize and save weights, with one report of everything that is wrong."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from minibiogpt.files.hub import find_model
 from minibiogpt.files.safetensors import FLOATS, StoredTensor, stored_tensors
 from minibiogpt.files.writing import write_atomically
 
-BLOCK = 1 << 22  # numbers looked at in one go, so that no check doubles the memory
+BLOCK = 1 << 22  # elements checked at a time, so that no check doubles the memory
 
 
 def _by_model_name(stored: dict[str, StoredTensor]) -> dict[str, StoredTensor]:
-    """Names less the leading ``biogpt.``, which some files have and some lack; the two must not meet."""
+    """Return the tensors by name without the prefix ``biogpt.``, which only some files have; names must not collide."""
     short = {name.removeprefix("biogpt."): tensor for name, tensor in stored.items()}
     if len(short) < len(stored):
         twice = sorted(name for name in stored if f"biogpt.{name}" in stored)
-        must = "a tensor must be stored under one name, with or without 'biogpt.'"
-        raise CheckpointError(must, f"both for {', '.join(twice)}", "remove one of the two")
+        must = "a tensor must be stored only once, with or without the prefix 'biogpt.'"
+        raise CheckpointError(must, f"both names for {', '.join(twice)}", "remove one of the two")
     return short
 
 
-def _settle_head(tensors: dict[str, StoredTensor], shapes: Shapes, tied: bool) -> None:
-    """A tied head is the embedding: a copy of it is passed over, a different one too, with a warning."""
+def _drop_unused_head(tensors: dict[str, StoredTensor], shapes: Shapes, tied: bool) -> None:
+    """Drop a head that the model does not use. A tied head replaces a missing embedding; warn if they differ."""
     if HEAD in shapes or HEAD not in tensors:
         return
     head = tensors.pop(HEAD)
@@ -58,19 +58,19 @@ def _equal(a: StoredTensor, b: StoredTensor) -> bool:
 
 
 def _report(folder: Path, tensors: dict[str, StoredTensor], shapes: Shapes) -> None:
-    """One error for all that is missing or misshapen; a warning when there is merely more than is needed."""
+    """Raise one error for all that is missing or misshapen; warn if there are only unexpected tensors."""
     missing = [name for name in shapes if name not in tensors]
     unexpected = sorted(name for name in tensors if name not in shapes)
     common = [(name, tensors[name]) for name in shapes if name in tensors]
     misshapen = [f"{name} {t.shape}, not {shapes[name]}" for name, t in common if t.shape != shapes[name]]
     misshapen += [f"{name} of dtype {t.dtype}" for name, t in common if t.dtype not in FLOATS]
     lists = {"missing": missing, "misshapen": misshapen, "unexpected": unexpected}
-    told = "; ".join(f"{len(names)} {what}: {', '.join(names)}" for what, names in lists.items() if names)
+    details = "; ".join(f"{len(names)} {what}: {', '.join(names)}" for what, names in lists.items() if names)
     if missing or misshapen:
-        must = f"{folder} must hold every tensor that its config.json asks for, {len(shapes)} in all"
-        raise CheckpointError(must, told, "check that config.json and the weights belong together")
+        must = f"{folder} must hold every tensor that its config.json requires, {len(shapes)} in all"
+        raise CheckpointError(must, details, "check that config.json and the weights belong together")
     if unexpected:
-        warnings.warn(f"{folder}: passed over {told}", stacklevel=5)
+        warnings.warn(f"{folder}: ignored {details}", stacklevel=5)
 
 
 def load_weights(
@@ -83,15 +83,16 @@ def load_weights(
     seed: int | None = None,
     **changes: Any,
 ) -> tuple[BioGptConfig, dict[str, Array]]:
-    """The config and the weights of a model that is called "demo", or is a folder, or a hub id.
+    """Return the config and the weights of "demo", a folder or a hub id.
 
-    Tensors come one by one, so that no more than one is held twice. They must all be finite.
+    Tensors are read one by one, so that no more than one is held twice. All values must be finite.
 
     Parameters
     ----------
-    head : the tensors that a checkpoint of the base model lacks; they are then drawn from ``seed``, with a warning.
-        None: that is an error.
-    changes : fields of the config that shall be other than in the file.
+    head : names of the tensors that a checkpoint of the base model lacks; they are then drawn from ``seed``, with a
+        warning.
+    seed : None makes a missing head an error.
+    changes : fields of the config that override those in the file.
     """
     backend = get_backend(backend)
     dtype = str(backend.dtype(dtype))
@@ -99,17 +100,17 @@ def load_weights(
     config = BioGptConfig.from_pretrained(folder).changed(**changes)
     shapes = shapes_of(config)
     tensors = _by_model_name(stored_tensors(folder))
-    _settle_head(tensors, shapes, config.tie_word_embeddings)
+    _drop_unused_head(tensors, shapes, config.tie_word_embeddings)
     absent = bool(head) and not any(key in tensors for key in head)
     if absent and seed is None:
-        must = f"{folder} must hold the head that is asked for, {', '.join(head)}"
+        must = f"{folder} must hold the requested head, {', '.join(head)}"
         raise CheckpointError(must, "another head, or none", "choose a model that was trained for it")
     new = {key: shapes.pop(key) for key in head} if absent else {}
     _report(folder, tensors, shapes)
     weights = _read(folder, tensors, shapes, backend, dtype)
     if new and seed is not None:
-        drawn = f"drawn from N(0, {config.initializer_range}) with seed {seed}"
-        warnings.warn(f"{folder} has no {', '.join(new)}: new, {drawn}; train the head before use", stacklevel=4)
+        drawn = f"initialized from N(0, {config.initializer_range}) with seed {seed}"
+        warnings.warn(f"{folder} has no {', '.join(new)}: {drawn}; train the head before use", stacklevel=4)
         weights |= random_weights(config, new, seed, backend, dtype)
     return config, weights
 
@@ -117,16 +118,16 @@ def load_weights(
 def _read(
     folder: Path, tensors: dict[str, StoredTensor], shapes: Shapes, backend: Backend, dtype: str
 ) -> dict[str, Array]:
-    weights, spoilt = {}, []
+    weights, not_finite = {}, []
     for name, host in backend.allocate(shapes, dtype):
         tensors[name].read_into(host)
         if not _finite(host):
-            spoilt.append(name)
-        with backend.memory():
+            not_finite.append(name)
+        with backend.memory_errors():
             weights[name] = backend.asarray(host)
-    if spoilt:
+    if not_finite:
         must = f"every weight in {folder} must be a finite number in {dtype}"
-        raise CheckpointError(must, f"NaN or infinity in {', '.join(spoilt)}", "fetch the file again")
+        raise CheckpointError(must, f"NaN or infinity in {', '.join(not_finite)}", "fetch the file again")
     return weights
 
 
@@ -138,7 +139,7 @@ def _finite(x: np.ndarray) -> bool:
 def random_weights(
     config: BioGptConfig, shapes: Shapes, seed: int, backend: str | Backend, dtype: str
 ) -> dict[str, Array]:
-    """Untrained weights: N(0, initializer_range) for matrices, 0 for biases, 1 for the norms' gains."""
+    """Return untrained weights: N(0, initializer_range) for matrices, 0 for biases, 1 for the norms' weights."""
     backend = get_backend(backend)
     dtype = str(backend.dtype(dtype))
     rng = np.random.default_rng(seed)
@@ -150,7 +151,7 @@ def random_weights(
             return drawn.astype(dtype, copy=False)
         return np.full(shape, 0 if name.endswith("bias") else 1, dtype=dtype)
 
-    with backend.memory():
+    with backend.memory_errors():
         return {name: backend.asarray(draw(name, shape)) for name, shape in shapes.items()}
 
 
@@ -161,13 +162,14 @@ def save_weights(
     backend: Backend,
     architecture: str,
 ) -> None:
-    """Write config.json and model.safetensors as transformers reads them, each beside and renamed."""
+    """Write config.json and model.safetensors as transformers reads them, each atomically."""
     host = {name: np.ascontiguousarray(backend.to_numpy(x)) for name, x in weights.items()}
     dtypes = sorted({str(x.dtype) for x in host.values()})
     if len(dtypes) > 1:
-        raise InputError("all weights must be of one dtype", ", ".join(dtypes), "convert them: x.astype(model.dtype)")
+        remedy = "convert them: x.astype(model.dtype)"
+        raise InputError("all weights must have the same dtype", ", ".join(dtypes), remedy)
     extra = {"architectures": [architecture], "dtype": dtypes[0]}
     kept = {key: value for key, value in config.extra.items() if key != "torch_dtype"}
     target = Path(folder) / "model.safetensors"
-    write_atomically(target, lambda beside: save_file(host, beside, metadata={"format": "pt"}))
+    write_atomically(target, lambda temporary: save_file(host, temporary, metadata={"format": "pt"}))
     dataclasses.replace(config, extra=kept | extra).save_pretrained(folder)

@@ -1,6 +1,6 @@
 """The command line: `minibiogpt COMMAND ...`.
 
-Exit codes: 0 done, 1 a check that found a difference, 2 the input is unusable, 130 interrupted.
+Exit codes: 0 success, 1 a check found a difference, 2 the input is unusable, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from minibiogpt import __version__
 from minibiogpt.cli import classify, convert, download, embed, generate, golden, info, score, tag, tokenize, trace, view
 from minibiogpt.errors import InputError
 
-LONGEST = 2000  # characters of an error or a warning; who needs more looks at what was typed
+MAX_CHARACTERS = 2000  # of an error or a warning
 COMMANDS = (generate, tokenize, score, embed, classify, tag, info, trace, view, golden, download, convert)
 
 
 def parser() -> argparse.ArgumentParser:
-    """The commands and their options, each from its own module."""
+    """Return the parser of all commands. Each command's module adds its own options."""
     top = argparse.ArgumentParser(prog="minibiogpt", description="BioGPT in explicit NumPy or CuPy operations.")
     top.add_argument("--version", action="version", version=f"minibiogpt {__version__}")
     _add_commands(top, COMMANDS)
@@ -30,7 +30,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _add_commands(parser: argparse.ArgumentParser, modules: Sequence[ModuleType]) -> None:
-    """Each module is a command; a package of commands is a command that has commands of its own."""
+    """Add one command per module. A package with COMMANDS becomes a command with subcommands."""
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for module in modules:
         name = module.__name__.rpartition(".")[2]
@@ -44,7 +44,7 @@ def _add_commands(parser: argparse.ArgumentParser, modules: Sequence[ModuleType]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; unusable input is one line on standard error and exit code 2."""
+    """Run one command and return its exit code. Unusable input prints one line to standard error and returns 2."""
     _prepare_streams()
     options = parser().parse_args(argv)
     with warnings.catch_warnings():
@@ -58,26 +58,26 @@ def _run(options: argparse.Namespace) -> int:
         sys.stdout.flush()
         return code or 0
     except InputError as error:
-        _say("error", error)
+        _print_message("error", error)
         return 2
     except MemoryError:
-        _say("error", "the model must fit into memory; see minibiogpt info")
+        _print_message("error", "the model must fit into memory; see minibiogpt info")
         return 2
     except KeyboardInterrupt:
         print("minibiogpt: interrupted", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # whoever reads has had enough
+    except BrokenPipeError:  # the reader, such as head, closed the pipe
         _abandon_output()
         return 0
     except OSError as error:
         must = "files must be readable, and the output writable"
-        _say("error", f"{must}; found {error}; check the path, its permissions and the disk")
+        _print_message("error", f"{must}; found {error}; check the path, its permissions and the disk")
         _abandon_output()
         return 2
 
 
 def _prepare_streams() -> None:
-    """A closed output takes nothing without a word; a terminal that cannot show a sign shows "?"."""
+    """Discard what is written to a closed stream, and print "?" for characters that the terminal cannot encode."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
@@ -86,19 +86,19 @@ def _prepare_streams() -> None:
 
 
 def _abandon_output() -> None:
-    """Nothing more can be written: let what Python still flushes on its way out go nowhere."""
+    """Redirect standard output to the null device, so that Python's final flush does not fail."""
     with contextlib.suppress(OSError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _warn(message: Warning | str, *place: object) -> None:
-    """One line, without the place in our code that a reader cannot use."""
-    _say("warning", message)
+def _warn(message: Warning | str, *location: object) -> None:
+    """Print a warning as one line, without its source location, which is of no use to a user."""
+    _print_message("warning", message)
 
 
-def _say(what: str, message: object) -> None:
-    """One line; signs that a terminal would obey (a name in a file may hold them) are written as escapes."""
+def _print_message(level: str, message: object) -> None:
+    """Print one line to standard error. Escape unprintable characters, which names from files may contain."""
     line = " ".join(str(message).split())
-    cut = line if len(line) <= LONGEST else f"{line[:LONGEST]} ..."  # a path alone may have 4,096 characters
-    shown = "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in cut)
-    print(f"minibiogpt: {what}: {shown}", file=sys.stderr)
+    cut = line if len(line) <= MAX_CHARACTERS else f"{line[:MAX_CHARACTERS]} ..."  # a path can have 4,096 characters
+    escaped = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in cut)
+    print(f"minibiogpt: {level}: {escaped}", file=sys.stderr)

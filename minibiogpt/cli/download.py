@@ -1,4 +1,4 @@
-"""minibiogpt download: fetch a checkpoint's safetensors revision from the hub into a new folder."""
+"""minibiogpt download: download a checkpoint's safetensors revision from the Hugging Face hub into a new folder."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import argparse
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("repository", help="a hub id, such as microsoft/biogpt")
-    parser.add_argument("folder", help="where to; must be new or empty")
-    parser.add_argument("--revision", help="a branch, tag or commit (default: where the safetensors are)")
+    parser.add_argument("repository", help="a hub id such as microsoft/biogpt")
+    parser.add_argument("folder", help="folder to write, which must be new or empty")
+    parser.add_argument("--revision", help="branch, tag or commit (default: the one with safetensors)")
 
 
 def run(options: argparse.Namespace) -> None:
-    """Fetch, check, rename, say where it is."""
+    """Download the checkpoint and print its folder."""
     from minibiogpt.files.hub import download
 
     folder = download(options.repository, options.folder, revision=options.revision)

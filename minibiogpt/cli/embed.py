@@ -1,7 +1,7 @@
-"""minibiogpt embed: one vector for each text, to a .npy or .safetensors file.
+"""minibiogpt embed: write one vector per text to a .npy or .safetensors file.
 
-The rows stand in the order of the input, float32 (n, D), in a safetensors file under the name "embeddings". A killed
-run goes on where it stopped when the same command is given again.
+The file holds a float32 array (n, D) whose rows are in input order, named "embeddings" in a safetensors file. Repeating
+the same command resumes a killed run where it stopped.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 
 from minibiogpt.checks import checked_integer
-from minibiogpt.cli.batch.loop import Job, add_output, work
+from minibiogpt.cli.batch.loop import Job, add_output, run_chunks
 from minibiogpt.cli.batch.records import add_input
 from minibiogpt.cli.options import add_model
 from minibiogpt.errors import InputError
@@ -34,19 +34,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--pooling",
         default="last",
         choices=POOLINGS,
-        help="the last token's state, which sees up to N tokens (default), or a mean over all",
+        help="last (default): hidden state of the last token, which sees up to N tokens; mean: mean over all tokens",
     )
     parser.add_argument(
-        "--layer", type=int, metavar="K", help="hidden_states[K], 0 to L (default: after the final norm)"
+        "--layer",
+        type=int,
+        metavar="K",
+        help="pool hidden_states[K], K from 0 to L (default: the output of the final norm)",
     )
-    add_output(parser, "FILE.npy or FILE.safetensors; FILE.part and FILE.state lie beside it until all is done")
+    add_output(parser, "a .npy or .safetensors file; FILE.part and FILE.state exist until the run is complete")
 
 
 def run(options: argparse.Namespace) -> None:
-    """Read, check, compute chunk by chunk, append the rows, put the header in front."""
+    """Check the input, append the vectors chunk by chunk, then write the header and the rows to the output file."""
     if options.output is None or Path(options.output).suffix not in HEADERS:
         must = f"--output must name a file that ends in {' or '.join(HEADERS)}"
-        raise InputError(must, repr(options.output), "name one")
+        raise InputError(must, repr(options.output), "choose a name such as vectors.npy")
     job = Job.of(options)
     from minibiogpt import BioGptModel
 
@@ -55,25 +58,25 @@ def run(options: argparse.Namespace) -> None:
         checked_integer("--layer", options.layer, 0, model.config.num_hidden_layers)
     D = model.config.hidden_size
     with job.output(part=True, pooling=options.pooling, layer=options.layer) as output:
-        for chunk in work(job, output.done, lambda rows: _vectors(model, rows, options)):
+        for chunk in run_chunks(job, output.progress, lambda rows: _vectors(model, rows, options)):
             output.append(b"".join(chunk.results), chunk.read, chunk.digest)
-        n = output.done.records
+        n = output.progress.records
         output.finish(lambda rows, new: _write(rows, new, Path(options.output).suffix, n, D))
-    print(f"{n:,} text{'s' * (n != 1)}, {D} numbers each: {options.output}", file=sys.stderr)
+    print(f"{n:,} text{'s' * (n != 1)}, {D} values each: {options.output}", file=sys.stderr)
 
 
 def _vectors(model: BioGptModel, rows: list[list[Piece]], options: argparse.Namespace) -> list[bytes]:
-    """Each text's vector as little-endian float32."""
+    """Return the vector of each text as little-endian float32 bytes."""
     ids = [[piece.id for piece in row] for row in rows]
-    chosen = {"pooling": options.pooling, "layer": options.layer, "batch_tokens": options.batch_tokens}
-    found = model.backend.to_numpy(model.embed(ids, **chosen)).astype("<f4")
-    if not np.isfinite(found).all():
+    settings = {"pooling": options.pooling, "layer": options.layer, "batch_tokens": options.batch_tokens}
+    vectors = model.backend.to_numpy(model.embed(ids, **settings)).astype("<f4")
+    if not np.isfinite(vectors).all():
         raise InputError("hidden states must be finite", "NaN or infinity", "check the weights: minibiogpt info")
-    return [row.tobytes() for row in found]
+    return [row.tobytes() for row in vectors]
 
 
 def _write(rows: Path, new: Path, suffix: str, n: int, D: int) -> None:
-    """The header and the rows, which are copied, not read into memory."""
+    """Write the header, then copy the rows without reading them all into memory."""
     with new.open("wb") as file, rows.open("rb") as raw:
         HEADERS[suffix](file, n, D)
         shutil.copyfileobj(raw, file)
@@ -84,7 +87,7 @@ def _npy_header(file: BinaryIO, n: int, D: int) -> None:
 
 
 def _safetensors_header(file: BinaryIO, n: int, D: int) -> None:
-    """The length of the header in 8 bytes, and the header, padded with blanks to a multiple of 8 bytes."""
+    """Write the length of the header in 8 bytes, then the header, padded with spaces to a multiple of 8 bytes."""
     tensor = {"dtype": "F32", "shape": [n, D], "data_offsets": [0, 4 * n * D]}
     header = json.dumps({"embeddings": tensor}, separators=(",", ":")).encode()
     header += b" " * (-len(header) % 8)

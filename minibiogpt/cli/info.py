@@ -1,4 +1,4 @@
-"""minibiogpt info: a model's config, parameters, dtype and memory, without loading its weights."""
+"""minibiogpt info: show a model's config, parameter count, dtype and memory use without loading its weights."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Print what the config and the headers of the files say."""
+    """Print what the config and the headers of the weight files say."""
     facts = collect(options.model, options.backend, options.dtype)
     if options.json:
         print_json(facts)
         return
     config = facts.pop("config")
     for name, value in facts.items():
-        print(f"{name.replace('_', ' '):24}{_shown(name, value)}")
+        print(f"{name.replace('_', ' '):24}{_formatted(name, value)}")
     print("config")
     for name, value in config.items():
         print(f"  {name:30}{value}")
 
 
 def collect(model: str, backend: str, dtype: str) -> dict[str, Any]:
-    """Names and values; memory in bytes."""
+    """Return the facts to print, by name. Memory is in bytes."""
     from minibiogpt import BioGptConfig, get_backend
     from minibiogpt.catalog.parameters import stored_shapes
     from minibiogpt.files.hub import find_model
@@ -56,7 +56,7 @@ def collect(model: str, backend: str, dtype: str) -> dict[str, Any]:
     }
 
 
-def _shown(name: str, value: Any) -> str:
+def _formatted(name: str, value: Any) -> str:
     if "bytes" in name:
         return f"{value:,} ({value / 1e6:,.2f} MB)"
     if isinstance(value, list):

@@ -1,7 +1,7 @@
-"""minibiogpt score: log-probability and perplexity of texts, and of each token.
+"""minibiogpt score: compute the log-probability and perplexity of texts, optionally token by token.
 
-Texts that are typed get a table; a file, a stream, --json and --output get JSON lines, and the sum over all texts on
-standard error. With --output a killed run goes on where it stopped when the same command is given again.
+Texts on the command line give a table. A file, standard input, --json and --output give JSON Lines, and the totals over
+all texts go to standard error. With --output, repeating the same command resumes a killed run where it stopped.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from minibiogpt.cli.batch.loop import Chunk, Job, add_output, work
+from minibiogpt.cli.batch.loop import Chunk, Job, add_output, run_chunks
 from minibiogpt.cli.batch.records import add_input
-from minibiogpt.cli.batch.resume import Done
+from minibiogpt.cli.batch.resume import Progress
 from minibiogpt.cli.options import add_model
 from minibiogpt.errors import InputError
 from minibiogpt.model.batching import window_sizes
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from minibiogpt.heads import BioGptForCausalLM
 
 TOTALS = ("total", "tokens", "perplexity")
-EACH = ("pieces", "ids", "offsets", "log_probs")
+TOKEN_FIELDS = ("pieces", "ids", "offsets", "log_probs")
 
 
 class Scored(NamedTuple):
-    """A text's pieces without the ``</s>`` in front, and the natural-log probability of each."""
+    """The pieces of a text without its leading ``</s>``, and the natural-log probability of each."""
 
     pieces: list[Piece]
     log_probs: list[float]
@@ -43,35 +43,44 @@ class Scored(NamedTuple):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_input(parser)
     add_model(parser, runs=True)
-    parser.add_argument("--tokens", action="store_true", help="also each token, its place and its log-probability")
     parser.add_argument(
-        "--window", type=int, metavar="N", help="tokens looked at together (default: all the model can)"
+        "--tokens", action="store_true", help="include each token, with its offsets and log-probability"
     )
-    parser.add_argument("--stride", type=int, metavar="N", help="for longer texts: from window to window (half of one)")
-    parser.add_argument("--json", action="store_true", help="print JSON lines, for a program to read")
-    add_output(parser, "write JSON lines to FILE; FILE.state lies beside it until all is done")
+    parser.add_argument(
+        "--window", type=int, metavar="N", help="context window in tokens (default: the model's maximum)"
+    )
+    parser.add_argument(
+        "--stride",
+        type=int,
+        metavar="N",
+        help="tokens from one window to the next, for longer texts (default: half a window)",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON Lines")
+    add_output(parser, "write JSON Lines to FILE; FILE.state exists until the run is complete")
 
 
 def run(options: argparse.Namespace) -> None:
-    """Read, check, compute chunk by chunk, write in the order of the input, sum up."""
-    job = Job.of(options, reserved=TOTALS + (EACH if options.tokens else ()))
+    """Check the input, score it chunk by chunk, write the results in input order, and print the totals."""
+    job = Job.of(options, reserved=TOTALS + (TOKEN_FIELDS if options.tokens else ()))
     from minibiogpt import BioGptForCausalLM
 
     model = BioGptForCausalLM.from_pretrained(job.folder, backend=options.backend, dtype=options.dtype)
     window, stride = window_sizes(model.config, options.window, options.stride)
     if options.output is None:
-        _print(job, _chunks(job, model, Done(), window, stride))
+        _print(job, _chunks(job, model, Progress(), window, stride))
         return
     with job.output(tokens=options.tokens, window=window, stride=stride) as output:
-        for chunk in _chunks(job, model, output.done, window, stride):
+        for chunk in _chunks(job, model, output.progress, window, stride):
             data = "".join(_lines(job, chunk)).encode("utf-8")
             output.append(data, chunk.read, chunk.digest, **_sums(chunk))
         output.finish()
-    print(_summary(output.done.records, output.done.sums), file=sys.stderr)
+    print(_summary(output.progress.records, output.progress.sums), file=sys.stderr)
 
 
-def _chunks(job: Job, model: BioGptForCausalLM, done: Done, window: int, stride: int) -> Iterator[Chunk[Scored]]:
-    """The scores of each chunk."""
+def _chunks(
+    job: Job, model: BioGptForCausalLM, progress: Progress, window: int, stride: int
+) -> Iterator[Chunk[Scored]]:
+    """Yield each chunk with its scores."""
 
     def compute(rows: list[list[Piece]]) -> list[Scored]:
         ids = [[piece.id for piece in row] for row in rows]
@@ -79,23 +88,23 @@ def _chunks(job: Job, model: BioGptForCausalLM, done: Done, window: int, stride:
         totals = model.backend.to_numpy(scores.total).tolist()
         if not all(map(math.isfinite, totals)):
             raise InputError("log-probabilities must be finite", "NaN", "check the weights: minibiogpt info")
-        each = [model.backend.to_numpy(scores.row(b)).tolist() for b in range(len(rows))]
-        return [Scored(row[1:], *found) for row, *found in zip(rows, each, totals, strict=True)]
+        log_probs = [model.backend.to_numpy(scores.row(b)).tolist() for b in range(len(rows))]
+        return [Scored(row[1:], *values) for row, *values in zip(rows, log_probs, totals, strict=True)]
 
-    return work(job, done, compute)
+    return run_chunks(job, progress, compute)
 
 
 def _print(job: Job, chunks: Iterator[Chunk[Scored]]) -> None:
-    """To standard output, as it comes."""
+    """Print each chunk to standard output as soon as it is scored."""
     options = job.options
-    table = job.source.typed and not options.json
+    table = job.source.from_arguments and not options.json
     texts, sums = 0, {"total": 0.0, "tokens": 0}
     if table and not options.tokens:
         print(f"{'total':>12}  {'tokens':>6}  {'perplexity':>12}  text")
     for chunk in chunks:
         for line in _rows(job, chunk) if table else _lines(job, chunk):
             sys.stdout.write(line)
-        sys.stdout.flush()  # whoever feeds a stream sees each chunk when it is done
+        sys.stdout.flush()  # a program that feeds standard input sees each chunk at once
         texts += len(chunk.records)
         sums = {name: sums[name] + value for name, value in _sums(chunk).items()}
     if not table:
@@ -105,20 +114,20 @@ def _print(job: Job, chunks: Iterator[Chunk[Scored]]) -> None:
 
 
 def _lines(job: Job, chunk: Chunk[Scored]) -> Iterator[str]:
-    """A JSON object for each text: its fields, then what was found."""
+    """Yield a JSON object per text: its input fields, then its scores."""
     for record, scored in zip(chunk.records, chunk.results, strict=True):
         values = (scored.total, len(scored.pieces), scored.perplexity)
         fields: dict[str, Any] = record.fields | dict(zip(TOTALS, values, strict=True))
         if job.options.tokens:
             ids = [piece.id for piece in scored.pieces]
             spans = [piece.span for piece in scored.pieces]
-            each = (job.tokenizer.convert_ids_to_tokens(ids), ids, spans, scored.log_probs)
-            fields |= dict(zip(EACH, each, strict=True))
+            token_values = (job.tokenizer.convert_ids_to_tokens(ids), ids, spans, scored.log_probs)
+            fields |= dict(zip(TOKEN_FIELDS, token_values, strict=True))
         yield json.dumps(fields, ensure_ascii=False) + "\n"
 
 
 def _rows(job: Job, chunk: Chunk[Scored]) -> Iterator[str]:
-    """The same for a reader: a line a text, or with --tokens a table a text."""
+    """Yield the lines of the table: one per text, or with --tokens a table per text."""
     for record, scored in zip(chunk.records, chunk.results, strict=True):
         if job.options.tokens:
             pieces = job.tokenizer.convert_ids_to_tokens([piece.id for piece in scored.pieces])
@@ -129,8 +138,8 @@ def _rows(job: Job, chunk: Chunk[Scored]) -> Iterator[str]:
                 yield f"{name:{width}}  {start:5}  {end:5}  {log_p:10.4f}  {record.text[start:end]}\n"
             yield _summary(1, {"total": scored.total, "tokens": len(scored.pieces)}) + "\n"
         else:
-            figures = f"{scored.total:12.4f}  {len(scored.pieces):6}  {_shown(scored.perplexity):>12}"
-            yield f"{figures}  {' '.join(record.text.split())}\n"
+            columns = f"{scored.total:12.4f}  {len(scored.pieces):6}  {_formatted(scored.perplexity):>12}"
+            yield f"{columns}  {' '.join(record.text.split())}\n"
 
 
 def _sums(chunk: Chunk[Scored]) -> dict[str, float]:
@@ -141,19 +150,19 @@ def _sums(chunk: Chunk[Scored]) -> dict[str, float]:
 
 
 def _summary(texts: int, sums: dict[str, float]) -> str:
-    """The corpus in one line; its perplexity is that of a token, so that long texts count for more."""
+    """Return the totals as one line. The perplexity is per token, so long texts weigh more."""
     total, tokens = sums.get("total", 0.0), int(sums.get("tokens", 0))
     counted = f"{texts:,} text{'s' * (texts != 1)}, {tokens:,} tokens"
-    return f"{counted}: log-probability {total:.4f}, perplexity {_shown(_perplexity(total, tokens))}"
+    return f"{counted}: log-probability {total:.4f}, perplexity {_formatted(_perplexity(total, tokens))}"
 
 
 def _perplexity(total: float, tokens: int) -> float | None:
-    """exp(-total / tokens); None of no token, and where it exceeds every float."""
+    """exp(-total / tokens), or None without tokens or on overflow."""
     try:
         return math.exp(-total / tokens) if tokens else None
     except OverflowError:
         return None
 
 
-def _shown(perplexity: float | None) -> str:
+def _formatted(perplexity: float | None) -> str:
     return "-" if perplexity is None else f"{perplexity:.4f}"

@@ -1,7 +1,7 @@
-"""minibiogpt tag: labelled stretches of each text, with their places in it, by a model with a tagging head.
+"""minibiogpt tag: find the labelled entities of each text, with offsets, using a token classification model.
 
-Texts that are typed get a table; a file, a stream, --json and --output get JSON lines. With --output a killed run goes
-on where it stopped when the same command is given again.
+Texts on the command line give a table. A file, standard input, --json and --output give JSON Lines. With --output,
+repeating the same command resumes a killed run where it stopped.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from minibiogpt.cli.batch.labelled import Said, add_labelled, finite, fitting, run_labelled
+from minibiogpt.cli.batch.labelled import Prediction, add_labelled, checked_finite, fit_length, run_labelled
 from minibiogpt.cli.batch.loop import Job
 from minibiogpt.heads.tagging import STRATEGIES, Tagged, entities
 from minibiogpt.model.batching import padded
@@ -22,8 +22,8 @@ from minibiogpt.tokenizer.bpe import END_OF_WORD
 if TYPE_CHECKING:
     from minibiogpt.heads import BioGptForTokenClassification
 
-RESULTS = ("entities", "tokens")
-TOKEN = ("piece", "start", "end", "label", "score")
+RESULT_FIELDS = ("entities", "tokens")
+TOKEN_FIELDS = ("piece", "start", "end", "label", "score")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,56 +32,60 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--strategy",
         default="first",
         choices=STRATEGIES,
-        help="a word has its first piece's label (first), or each piece its own",
+        help="first (default): label a word by its first piece; simple: label each piece on its own",
     )
-    parser.add_argument("--tokens", action="store_true", help="also each token, its place, its label and probability")
+    parser.add_argument(
+        "--tokens", action="store_true", help="include each token, with its offsets, label and probability"
+    )
 
 
 def run(options: argparse.Namespace) -> None:
-    """Read, check, compute chunk by chunk, write in the order of the input."""
-    job = Job.of(options, reserved=RESULTS)
+    """Check the input, tag it chunk by chunk, and write the results in input order."""
+    job = Job.of(options, reserved=RESULT_FIELDS)
     from minibiogpt import BioGptForTokenClassification
 
     model = BioGptForTokenClassification.from_pretrained(
         job.folder, backend=options.backend, dtype=options.dtype, seed=None
     )
-    run_labelled(job, lambda rows: _tagged(job, model, rows), _lines, strategy=options.strategy, tokens=options.tokens)
+    run_labelled(job, lambda rows: _tag(job, model, rows), _lines, strategy=options.strategy, tokens=options.tokens)
 
 
-def _tagged(job: Job, model: BioGptForTokenClassification, rows: list[list[Piece]]) -> list[Said]:
-    """A batch, padded on the right: causality hides the pads."""
-    rows = fitting(rows, model.config, job.options.truncate)
+def _tag(job: Job, model: BioGptForTokenClassification, rows: list[list[Piece]]) -> list[Prediction]:
+    """Tag one batch, padded on the right. The causal mask hides the padding."""
+    rows = fit_length(rows, model.config, job.options.truncate)
     ids = padded([_ids(row) for row in rows])
     logits = model.backend.to_numpy(model(ids, use_cache=False, return_dict=True).logits)
-    probs = softmax(finite(logits).astype("float64"))
-    return [_record(job, model.config.id2label, row[1:], p[1:]) for row, p in zip(rows, probs, strict=True)]
+    probs = softmax(checked_finite(logits).astype("float64"))
+    return [_prediction(job, model.config.id2label, row[1:], p[1:]) for row, p in zip(rows, probs, strict=True)]
 
 
 def _ids(row: list[Piece]) -> np.ndarray:
     return np.array([piece.id for piece in row], dtype=np.int64)
 
 
-def _record(job: Job, names: dict[int, str], row: list[Piece], p: np.ndarray) -> Said:
-    """What is said of one text: row without the ``</s>`` in front, and p (T, labels), of which there may be more."""
+def _prediction(job: Job, names: dict[int, str], row: list[Piece], p: np.ndarray) -> Prediction:
+    """Return the result for one text. ``row`` has no leading ``</s>``; ``p`` (T, labels) may include padding."""
     tok, best = job.tokenizer, p.argmax(axis=-1)
     tagged = []
     for t, piece in enumerate(row):
         ends = piece.piece.endswith(END_OF_WORD) or piece.id in tok.all_special_ids
         tagged.append(Tagged(piece.span, names[int(best[t])], float(p[t, best[t]]), ends))
-    said: Said = {"entities": [entity._asdict() for entity in entities(tagged, job.options.strategy)]}
+    prediction: Prediction = {"entities": [entity._asdict() for entity in entities(tagged, job.options.strategy)]}
     if job.options.tokens:
         pieces = tok.convert_ids_to_tokens([piece.id for piece in row])
         rows = zip(pieces, tagged, strict=True)
-        said["tokens"] = [dict(zip(TOKEN, (piece, *t.span, t.label, t.score), strict=True)) for piece, t in rows]
-    return said
+        prediction["tokens"] = [
+            dict(zip(TOKEN_FIELDS, (piece, *t.span, t.label, t.score), strict=True)) for piece, t in rows
+        ]
+    return prediction
 
 
-def _lines(text: str, said: Said) -> str:
-    """For a reader: a table for each text."""
-    told = [f"{' '.join(text.split())}\n"]
-    for one in said.get("tokens", ()):
-        told.append(f"  {one['piece']:20}  {one['start']:5}  {one['end']:5}  {one['score']:.3f}  {one['label']}\n")
-    for one in said["entities"]:
-        words = " ".join(text[one["start"] : one["end"]].split())
-        told.append(f"  {one['label']:20}  {one['start']:5}  {one['end']:5}  {one['score']:.3f}  {words}\n")
-    return "".join(told)
+def _lines(text: str, prediction: Prediction) -> str:
+    """Return the table for one text."""
+    lines = [f"{' '.join(text.split())}\n"]
+    for t in prediction.get("tokens", ()):
+        lines.append(f"  {t['piece']:20}  {t['start']:5}  {t['end']:5}  {t['score']:.3f}  {t['label']}\n")
+    for e in prediction["entities"]:
+        words = " ".join(text[e["start"] : e["end"]].split())
+        lines.append(f"  {e['label']:20}  {e['start']:5}  {e['end']:5}  {e['score']:.3f}  {words}\n")
+    return "".join(lines)

@@ -1,4 +1,4 @@
-"""minibiogpt tokenize: the pieces of a text, their ids, and where each stands in it."""
+"""minibiogpt tokenize: show the pieces of a text, with their ids and offsets."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ from minibiogpt.cli.options import add_json, add_model, print_json, texts_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("text", nargs="*", help="what to tokenize; none or - reads standard input")
+    parser.add_argument("text", nargs="*", help="text to tokenize; none or - reads standard input")
     add_model(parser)
-    parser.add_argument("--no-special", action="store_true", help="treat </s> and the like in the text as text")
+    parser.add_argument(
+        "--no-special", action="store_true", help="treat </s> and other special tokens in the text as plain text"
+    )
     add_json(parser)
 
 
 def run(options: argparse.Namespace) -> None:
-    """A table for each text, or a list of records."""
+    """Print a table for each text, or a JSON list with a record for each."""
     texts = texts_of(options.text)
     from minibiogpt import BioGptTokenizer
 

@@ -1,4 +1,4 @@
-"""minibiogpt trace: every array on a text's way through the model: shape, dtype, mean, largest; or one explained."""
+"""minibiogpt trace: list every array of a forward pass: shape, dtype, mean and largest magnitude; or explain one."""
 
 from __future__ import annotations
 
@@ -14,37 +14,45 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("text", nargs="*", help="one or several, padded; none or - reads standard input")
-    add_model(parser, runs=True)
-    parser.add_argument("--ids", metavar="2,5,9", help="token ids in place of a text")
     parser.add_argument(
-        "--names", action="append", metavar="PATTERN", help='only these, such as "layers.{0..3}.*.probs"; repeatable'
+        "text", nargs="*", help="one or more texts, run as one padded batch; none or - reads standard input"
     )
-    parser.add_argument("--explain", metavar="NAME", help="what one array is, how it is made, what others call it")
+    add_model(parser, runs=True)
+    parser.add_argument("--ids", metavar="2,5,9", help="token ids to run instead of a text")
+    parser.add_argument(
+        "--names",
+        action="append",
+        metavar="PATTERN",
+        help='only arrays that match, such as "layers.{0..3}.*.probs"; repeatable',
+    )
+    parser.add_argument(
+        "--explain", metavar="NAME", help="explain one array: what it is, its equation, and its name in other tools"
+    )
     parser.add_argument("--save", metavar="FILE", help="write the arrays to a safetensors file")
     add_json(parser)
 
 
 def run(options: argparse.Namespace) -> None:
-    """Run the model once, and print what it made."""
+    """Run the model once, and print or save the arrays that it computed."""
     if options.explain is not None and options.json:
         raise InputError("the output must be an explanation or JSON", "--explain and --json", "leave one out")
     from minibiogpt.catalog.explain import explain
 
-    trace = _traced(options, _given(options))
-    told = None if options.explain is None else explain(trace.facts(), options.explain)  # an unknown name saves nothing
+    trace = _traced(options, _inputs(options))
+    # Explain before saving: an unknown name is an error and saves nothing.
+    explanation = None if options.explain is None else explain(trace.facts(), options.explain)
     if options.save is not None:
         trace.save(options.save)
-    if told is not None:
-        print(told)
+    if explanation is not None:
+        print(explanation)
     elif options.json:
         print_json(_records(trace))
     else:
         trace.summary()
 
 
-def _given(options: argparse.Namespace) -> dict[str, Any]:
-    """input_ids, and the attention_mask where there is padding."""
+def _inputs(options: argparse.Namespace) -> dict[str, Any]:
+    """Return input_ids and, if there is padding, attention_mask."""
     if options.ids is not None:
         if options.text:
             raise InputError("there must be a text or --ids", "both", "leave one out")
@@ -52,39 +60,39 @@ def _given(options: argparse.Namespace) -> dict[str, Any]:
     texts = texts_of(options.text)
     from minibiogpt import BioGptTokenizer
 
-    given = dict(BioGptTokenizer.from_pretrained(options.model)(texts, padding=True))
-    return given if not given["attention_mask"].all() else {"input_ids": given["input_ids"]}
+    inputs = dict(BioGptTokenizer.from_pretrained(options.model)(texts, padding=True))
+    return inputs if not inputs["attention_mask"].all() else {"input_ids": inputs["input_ids"]}
 
 
 def _id(part: str) -> int:
     try:
         return int(part)
     except ValueError:
-        must, remedy = "--ids must be whole numbers with commas between them", "write 2,5,9"
+        must, remedy = "--ids must be integers separated by commas", "write 2,5,9"
         raise InputError(must, repr(part[:80]), remedy) from None
 
 
-def _traced(options: argparse.Namespace, given: dict[str, Any]) -> Trace:
+def _traced(options: argparse.Namespace, inputs: dict[str, Any]) -> Trace:
     from minibiogpt import BioGptForCausalLM, Trace
 
     trace = Trace(names=options.names)
     model = BioGptForCausalLM.from_pretrained(options.model, backend=options.backend, dtype=options.dtype)
-    model(**given, trace=trace)
+    model(**inputs, trace=trace)
     return trace
 
 
 def _records(trace: Trace) -> list[dict[str, Any]]:
-    """A line of the table each."""
+    """Return the lines of the table as records."""
     from minibiogpt.trace import mean_and_largest
 
     records = []
     for name, x in trace.items():
         mean, largest = mean_and_largest(x)
-        numbers = {"mean": _number(mean), "largest": _number(largest)}
-        records.append({"name": name, "shape": x.shape, "dtype": str(x.dtype)} | numbers)
+        values = {"mean": _finite(mean), "largest": _finite(largest)}
+        records.append({"name": name, "shape": x.shape, "dtype": str(x.dtype)} | values)
     return records
 
 
-def _number(x: float) -> float | None:
-    """JSON has no NaN and no infinity."""
+def _finite(x: float) -> float | None:
+    """Return x, or None for NaN and infinity, which JSON does not have."""
     return x if math.isfinite(x) else None

@@ -1,4 +1,4 @@
-"""minibiogpt view: one layer, step by step, as a page that a browser shows without a network."""
+"""minibiogpt view: write one layer, step by step, as an HTML page that works offline."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from minibiogpt.errors import InputError
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("text", nargs="*", help="one text; none or - reads standard input")
     add_model(parser, runs=True)
-    parser.add_argument("--layer", type=int, default=0, metavar="N", help="which layer, counted from 0 (default)")
-    parser.add_argument("--output", metavar="FILE", help="the page to write (default: layer-N.html)")
-    parser.add_argument("--open", action="store_true", help="show it in the browser")
+    parser.add_argument("--layer", type=int, default=0, metavar="N", help="index of the layer (default: 0)")
+    parser.add_argument("--output", metavar="FILE", help="HTML file to write (default: layer-N.html)")
+    parser.add_argument("--open", action="store_true", help="open the page in the web browser")
     parser.add_argument(
-        "--theme", default="auto", metavar="T", help="auto (default: as the system is set), light or dark"
+        "--theme", default="auto", metavar="T", help="auto (default: follow the system setting), light or dark"
     )
     parser.add_argument(
-        "--max-megabytes", type=float, default=30, metavar="M", help="the largest page that is written (default 30)"
+        "--max-megabytes", type=float, default=30, metavar="M", help="size limit of the page in megabytes (default: 30)"
     )
 
 
 def run(options: argparse.Namespace) -> None:
-    """Run the model once, and write the page."""
+    """Run the model once and write the page."""
     texts = texts_of(options.text)
     if len(texts) != 1:
-        raise InputError("a page must be of one text", f"{len(texts)}", "put the text in quotes")
+        raise InputError("a page must show exactly one text", f"{len(texts)}", "put the text in quotes")
     from minibiogpt import BioGptForCausalLM, BioGptTokenizer
     from minibiogpt.view import Stepper
 
@@ -45,4 +45,4 @@ def run(options: argparse.Namespace) -> None:
     file = stepper.save(Path(options.output or f"layer-{options.layer}.html"))
     print(file)
     if options.open and not webbrowser.open(file.resolve().as_uri()):
-        raise InputError("a browser must be there to open the page", "none", f"open {file} yourself")
+        raise InputError("a web browser must be available to open the page", "none", f"open {file} yourself")

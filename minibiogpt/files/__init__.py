@@ -1,4 +1,4 @@
-"""Files: text and JSON, safetensors, atomic writes, and the folder that a model's name stands for.
+"""File access: text and JSON, safetensors, atomic writes, and finding a model's folder by name.
 
-This wing knows file formats and the Hugging Face hub. It does not know what is in a model.
+This subpackage knows file formats and the Hugging Face hub. It does not know what a model contains.
 """

@@ -1,4 +1,4 @@
-"""Reading text and JSON, with one clear error."""
+"""Read text and JSON files. Whatever is wrong with a file is one CheckpointError."""
 
 from __future__ import annotations
 
@@ -10,37 +10,38 @@ from typing import Any
 
 from minibiogpt.errors import CheckpointError
 
-MOST_TEXT = 32 << 20  # bytes; parsed, they may take thirty times as many. The largest published vocabulary has 1.3 MB
-MOST_LEVELS = 100  # of JSON within JSON: far below what Python can still print
+MAX_TEXT_BYTES = 32 << 20  # parsed JSON can take thirty times as much. The largest published vocabulary has 1.3 MB
+MAX_JSON_DEPTH = 100  # far below the depth that Python can still print
 
 
-def check_regular(path: Path, most: int | None = None) -> None:
-    """A pipe would be waited for, and a device may have no end.
+def check_regular(path: Path, max_bytes: int | None = None) -> None:
+    """Check that ``path`` is a regular file. Reading a pipe could block, and reading a device might never end.
 
     Raises
     ------
     CheckpointError
-        If it is anything but a file, or has more than ``most`` bytes. An OSError (it is absent, say) or a ValueError
-        (no path can be called so) passes.
+        If it is not a regular file, or has more than ``max_bytes`` bytes. An OSError (such as FileNotFoundError) or a
+        ValueError (an invalid path) is not caught.
     """
-    facts = path.stat()
-    if not stat.S_ISREG(facts.st_mode):
-        kind = "a folder" if stat.S_ISDIR(facts.st_mode) else "a pipe or a device"
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe or a device"
         raise CheckpointError(f"{path} must be a file", kind, "fetch the file again")
-    if most is not None and facts.st_size > most:
-        raise CheckpointError(f"{path} must have at most {most} bytes", str(facts.st_size), "fetch the file again")
+    if max_bytes is not None and status.st_size > max_bytes:
+        must = f"{path} must have at most {max_bytes} bytes"
+        raise CheckpointError(must, str(status.st_size), "fetch the file again")
 
 
 def read_text(path: Path, must: str) -> str:
-    """The content of a UTF-8 file; ``must`` says why it has to be there.
+    """Return the content of a UTF-8 file. ``must`` is the error's first part if the file is missing.
 
     Raises
     ------
     CheckpointError
-        If the file is absent, unreadable, not UTF-8, or larger than ``MOST_TEXT``.
+        If the file is missing, unreadable, not UTF-8, or larger than ``MAX_TEXT_BYTES``.
     """
     try:
-        check_regular(path, MOST_TEXT)
+        check_regular(path, MAX_TEXT_BYTES)
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise CheckpointError(must, f"no file {path}", "name a folder in Hugging Face layout") from None
@@ -49,34 +50,34 @@ def read_text(path: Path, must: str) -> str:
 
 
 def read_json(path: Path, must: str) -> Any:
-    """Parse a UTF-8 JSON file; ``must`` says why it has to be there.
+    """Parse a UTF-8 JSON file. ``must`` is the error's first part if the file is missing.
 
     Raises
     ------
     CheckpointError
-        As ``read_text`` does; if it is not JSON, or nested more than ``MOST_LEVELS`` deep.
+        If ``read_text`` does, if the file is not JSON, or if it is nested more than ``MAX_JSON_DEPTH`` deep.
     """
     text = read_text(path, must)
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} must hold JSON", f"{error}", "fetch the file again") from None
-    if _too_deep(value):
-        must = f"{path} must be nested at most {MOST_LEVELS} levels deep"
+    if _is_too_deep(value):
+        must = f"{path} must be nested at most {MAX_JSON_DEPTH} levels deep"
         raise CheckpointError(must, "more", "fetch the file again")
     return value
 
 
-def _too_deep(value: Any) -> bool:
-    """Whether something is left inside the lists and objects of the last level that there may be."""
-    row = [value]
-    for _ in range(MOST_LEVELS):
-        holders = [x for x in row if isinstance(x, dict | list)]
-        row = [inner for holder in holders for inner in (holder.values() if isinstance(holder, dict) else holder)]
-    return bool(row)
+def _is_too_deep(value: Any) -> bool:
+    """Whether ``value`` still has elements below ``MAX_JSON_DEPTH`` levels of lists and objects."""
+    level = [value]
+    for _ in range(MAX_JSON_DEPTH):
+        containers = [x for x in level if isinstance(x, dict | list)]
+        level = [x for one in containers for x in (one.values() if isinstance(one, dict) else one)]
+    return bool(level)
 
 
 def sha256(path: Path) -> str:
-    """The digest of a file's content, in hexadecimal."""
+    """Return the SHA-256 digest of a file, in hexadecimal."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""Tensors in safetensors files, single or sharded: checked by the library, mapped, read and written one by one."""
+"""Read and write safetensors files, single or sharded. Files are validated by the library, tensors memory-mapped."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from minibiogpt.errors import CheckpointError
-from minibiogpt.files.reading import MOST_TEXT, check_regular, read_json
+from minibiogpt.files.reading import MAX_TEXT_BYTES, check_regular, read_json
 
 FLOATS = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}  # bfloat16 is the upper half of a float32
 INTEGERS = {"I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "<i1", "BOOL": "?"}
 INTEGERS |= {"U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "<u1"}
-DTYPES = FLOATS | INTEGERS  # those that can be read; weights must be FLOATS
+DTYPES = FLOATS | INTEGERS  # all that can be read; weights must be FLOATS
 
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """Where a tensor lies: a file, the dtype's name in it, the shape, and the first and last byte."""
+    """The location of a tensor: file, dtype (safetensors' name), shape, and byte range ``begin`` to ``end``."""
 
     path: Path
     dtype: str
@@ -32,41 +32,42 @@ class StoredTensor:
     end: int
 
     def mapped(self) -> np.ndarray:
-        """The raw numbers, mapped copy-on-write: read when touched, never written to the file."""
+        """Return the raw values, memory-mapped copy-on-write: read when accessed, never written to the file."""
         if self.begin == self.end:
             return np.empty(self.shape, DTYPES[self.dtype])
         raw = np.memmap(self.path, dtype=np.uint8, mode="c", offset=self.begin, shape=(self.end - self.begin,))
         return np.asarray(raw).view(DTYPES[self.dtype]).reshape(self.shape)
 
-    def read_into(self, room: np.ndarray) -> None:
-        """Fill ``room``, contiguous and of this shape, converted to its dtype. What is no number there is infinite.
+    def read_into(self, out: np.ndarray) -> None:
+        """Read into ``out``, C-contiguous and of the same shape, converted to its dtype. Overflow gives inf.
 
         Raises
         ------
         CheckpointError
             If the file ends before the tensor does.
         """
-        if room.dtype != np.dtype(DTYPES[self.dtype]) or self.dtype == "BF16":
+        if out.dtype != np.dtype(DTYPES[self.dtype]) or self.dtype == "BF16":
             with np.errstate(over="ignore", invalid="ignore"):
-                room[...] = widened(self.mapped(), self.dtype)
+                out[...] = widened(self.mapped(), self.dtype)
             return
-        left = room.reshape(-1).view(np.uint8).data
+        remaining = out.reshape(-1).view(np.uint8).data
         with self.path.open("rb", buffering=0) as file:
             file.seek(self.begin)
-            while left:
-                got = file.readinto(left)
-                if not got:
-                    raise CheckpointError(f"{self.path} must be whole", "less than its header says", "fetch it again")
-                left = left[got:]
+            while remaining:
+                count = file.readinto(remaining)
+                if not count:
+                    must = f"{self.path} must be complete"
+                    raise CheckpointError(must, "fewer bytes than its header lists", "fetch it again")
+                remaining = remaining[count:]
 
 
 def stored_tensors(folder: Path) -> dict[str, StoredTensor]:
-    """Every tensor in the folder's safetensors files, single or sharded, by its name in the file.
+    """Return {name: tensor} of the folder's safetensors files, single or sharded.
 
     Raises
     ------
     CheckpointError
-        If there is no such file, or one is truncated, corrupt or missing, or the index names a file elsewhere.
+        If there is no such file, one is truncated, corrupt or missing, or the index names a file in another folder.
     """
     index = folder / "model.safetensors.index.json"
     if (folder / "model.safetensors").is_file():
@@ -77,14 +78,14 @@ def stored_tensors(folder: Path) -> dict[str, StoredTensor]:
         if pickled:
             found, remedy = (
                 "only a pickle",
-                f"have it read as data, running nothing: minibiogpt convert {folder} FOLDER",
+                f"convert it without running its code: minibiogpt convert {folder} FOLDER",
             )
         raise CheckpointError(f"{folder} must hold model.safetensors or its index", found, remedy)
     return _read_shards(folder, index)
 
 
 def widened(raw: np.ndarray, dtype: str) -> np.ndarray:
-    """The numbers that ``raw`` stands for: bfloat16, which NumPy lacks, becomes float32; others are as they are."""
+    """Return the values of a raw array: bfloat16, which NumPy lacks, as float32; other dtypes unchanged."""
     if dtype != "BF16":
         return raw
     wide = raw.astype(np.uint32)
@@ -92,8 +93,8 @@ def widened(raw: np.ndarray, dtype: str) -> np.ndarray:
     return wide.view(np.float32)
 
 
-def convert_dtype(raw: np.ndarray, dtype: str, wanted: str) -> np.ndarray:
-    """Raw numbers of one dtype as those of another, rounded to the nearest, of two equally near ones to the even one.
+def convert_dtype(raw: np.ndarray, dtype: str, target: str) -> np.ndarray:
+    """Convert raw values from one dtype to another, rounding to nearest, ties to even.
 
     Examples
     --------
@@ -101,11 +102,11 @@ def convert_dtype(raw: np.ndarray, dtype: str, wanted: str) -> np.ndarray:
     >>> widened(bits, "BF16").tolist()
     [1.0, 1.0, 1.015625]
     """
-    if dtype == wanted:
+    if dtype == target:
         return raw
     with np.errstate(over="ignore", invalid="ignore"):
-        if wanted != "BF16":
-            return widened(raw, dtype).astype(FLOATS[wanted])
+        if target != "BF16":
+            return widened(raw, dtype).astype(FLOATS[target])
         bits = widened(raw, dtype).astype("<f4").view(np.uint32)
     return ((bits + (0x7FFF + ((bits >> 16) & 1))) >> 16).astype(np.uint16)
 
@@ -117,12 +118,12 @@ def _read_shards(folder: Path, index: Path) -> dict[str, StoredTensor]:
 
 
 def shard_table(index: Path, suffix: str) -> dict[str, str]:
-    """{name of a tensor: file} as an index tells it; the files have this suffix and lie in the index's own folder.
+    """Return {tensor name: file name} from an index. The files must have this suffix and be in the index's folder.
 
     Raises
     ------
     CheckpointError
-        If it tells no such thing.
+        If the index has no such table.
     """
     content = read_json(index, "a sharded model needs its index")
     table = content.get("weight_map") if isinstance(content, dict) else None
@@ -137,28 +138,28 @@ def shard_table(index: Path, suffix: str) -> dict[str, str]:
 
 
 def read_header(path: Path) -> tuple[dict[str, str], dict[str, StoredTensor]]:
-    """The metadata of a safetensors file and its tensors, none of them read yet.
+    """Return the metadata of a safetensors file, and its tensors without reading them.
 
-    The library checks the file; then the places of the tensors are taken from the header.
+    The library validates the file; the tensors' byte ranges are taken from the header.
 
     Raises
     ------
     CheckpointError
-        If the file is absent, truncated or corrupt.
+        If the file is missing, truncated or corrupt.
     """
     try:
         check_regular(path)
         with path.open("rb") as file:
             size = int.from_bytes(file.read(8), "little")
-            if size > MOST_TEXT:
-                raise ValueError(f"a header of {size} bytes, more than {MOST_TEXT}")
+            if size > MAX_TEXT_BYTES:
+                raise ValueError(f"a header of {size} bytes, more than {MAX_TEXT_BYTES}")
             with safe_open(path, framework="np"):
                 pass
             header = json.loads(file.read(size))
     except FileNotFoundError:
-        raise CheckpointError(f"{path} must be there", "no such file", "check the path, or fetch it again") from None
+        raise CheckpointError(f"{path} must exist", "no such file", "check the path, or fetch it again") from None
     except (SafetensorError, OSError, ValueError) as error:
-        must = f"{path} must be a whole safetensors file"
+        must = f"{path} must be a complete safetensors file"
         raise CheckpointError(must, str(error), "fetch it again: it is truncated or corrupt") from None
     tensors = {}
     for name, entry in header.items():
@@ -170,7 +171,7 @@ def read_header(path: Path) -> tuple[dict[str, str], dict[str, StoredTensor]]:
 
 @dataclass(frozen=True)
 class TensorToWrite:
-    """A tensor to be written: the dtype's name in the file, the shape, and its raw numbers, block by block."""
+    """A tensor to write: dtype (safetensors' name), shape, and a function that yields its raw values in blocks."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -178,15 +179,15 @@ class TensorToWrite:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, TensorToWrite]) -> None:
-    """Write a safetensors file of which no more than one block is in memory.
+    """Write a safetensors file with no more than one block in memory at a time.
 
-    The wider dtypes come first, so that every number lies at a multiple of its size.
+    Wider dtypes are written first, so that every value is aligned to its size.
     """
     header: dict[str, object] = {"__metadata__": {"format": "pt"}}
-    ordered = sorted(tensors.items(), key=lambda item: -_width(item[1].dtype))
+    ordered = sorted(tensors.items(), key=lambda item: -_itemsize(item[1].dtype))
     end = 0
     for name, tensor in ordered:
-        begin, end = end, end + math.prod(tensor.shape) * _width(tensor.dtype)
+        begin, end = end, end + math.prod(tensor.shape) * _itemsize(tensor.dtype)
         header[name] = {"dtype": tensor.dtype, "shape": list(tensor.shape), "data_offsets": [begin, end]}
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
@@ -197,5 +198,5 @@ def write_tensors(path: Path, tensors: Mapping[str, TensorToWrite]) -> None:
                 file.write(np.ascontiguousarray(block, FLOATS[tensor.dtype]).data)
 
 
-def _width(dtype: str) -> int:
+def _itemsize(dtype: str) -> int:
     return np.dtype(FLOATS[dtype]).itemsize

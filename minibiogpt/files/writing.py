@@ -1,4 +1,4 @@
-"""Writing beside and renaming: nothing is half-written."""
+"""Atomic writes: write to a temporary file or folder, then rename it, so that nothing is ever half-written."""
 
 from __future__ import annotations
 
@@ -14,72 +14,74 @@ from minibiogpt.errors import InputError
 
 
 def is_new_folder(path: Path) -> bool:
-    """Whether nothing is there but, at most, an empty folder in which nobody stands.
+    """Whether ``path`` does not exist, or is an empty folder other than the current one.
 
-    An OSError (nobody may look there, say) or a ValueError (no path can be called so) passes.
+    An OSError (such as PermissionError) or a ValueError (an invalid path) is not caught.
     """
     try:
         path.lstat()
-    except (FileNotFoundError, NotADirectoryError):  # below a file there is nothing either, as writing will find out
+    except (FileNotFoundError, NotADirectoryError):  # a path below a file is new, too: writing will fail
         return True
     return path.is_dir() and not path.samefile(".") and not any(path.iterdir())
 
 
 def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
-    """Let ``write`` fill a new file beside ``path``, then rename it: readers see the old file or the whole new one.
+    """Call ``write`` on a temporary file beside ``path``, then rename it: readers see the old or the complete new file.
 
     Raises
     ------
     InputError
-        If the folder cannot be made or written, or ``path`` is a device or a pipe; it is then as it was.
+        If the folder cannot be created or written, or ``path`` is a device or a pipe. ``path`` is then unchanged.
     """
-    beside = None
+    temporary = None
     try:
         if path.exists() and not path.is_file():
             raise InputError(f"{path} must be a file, or new", "something else", "choose another name")
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         os.close(handle)
-        beside = Path(name)
-        write(beside)
-        beside.chmod(0o666 & ~_umask())
-        os.replace(beside, path)
-    except UnicodeEncodeError as error:  # a lone surrogate, which JSON can bring
-        raise InputError(f"what is written to {path} must be text", str(error), "remove such signs") from None
+        temporary = Path(name)
+        write(temporary)
+        temporary.chmod(0o666 & ~_umask())
+        os.replace(temporary, path)
+    except UnicodeEncodeError as error:  # a lone surrogate, which JSON can contain
+        raise InputError(
+            f"the text written to {path} must be valid Unicode", str(error), "remove such characters"
+        ) from None
     except OSError as error:
         must = f"{path} must be writable"
         raise InputError(must, f"{error.strerror or error}", "choose another folder or free some space") from None
     finally:
-        if beside is not None:
-            beside.unlink(missing_ok=True)
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
 
 
 @contextmanager
 def atomic_folder(target: Path) -> Iterator[Path]:
-    """A new folder beside ``target`` to be filled; left without an error it is renamed, otherwise it is removed.
+    """Context manager for a temporary folder beside ``target``: renamed on success, removed on an error.
 
     Raises
     ------
     InputError
-        If ``target`` is there and is not an empty folder, or the disk refuses something.
+        If ``target`` exists and is not an empty folder, or cannot be written.
     """
-    beside = None
+    temporary = None
     try:
         if not is_new_folder(target):
             raise InputError("the folder to write must be new or empty", str(target), "choose a new folder")
         target.parent.mkdir(parents=True, exist_ok=True)
-        beside = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
-        yield beside
-        beside.chmod(0o777 & ~_umask())
+        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
+        yield temporary
+        temporary.chmod(0o777 & ~_umask())
         if target.exists():
             target.rmdir()
-        beside.rename(target)
+        temporary.rename(target)
     except OSError as error:
         found = f"{error.strerror or error} ({error.filename or target})"
         raise InputError(f"{target} must be writable", found, "choose another folder or free some space") from None
     finally:
-        if beside is not None:
-            shutil.rmtree(beside, ignore_errors=True)
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _umask() -> int:

@@ -1,8 +1,8 @@
 """Logits to text: greedy decoding, sampling and beam search, logits processors, stopping, streaming.
 
 Read ``decode`` first (``generate``, and greedy decoding and sampling), then ``beam``. ``processors``, ``sampling`` and
-``rules`` change logits, ``stopping`` ends a row, ``state`` feeds the model. This wing knows a model only as the
-protocol in ``protocols``, not the heads.
+``rules`` change logits, ``stopping`` ends rows, ``state`` runs the model on the newest tokens. This subpackage uses
+models through the protocol in ``protocols`` and doesn't import the heads.
 """
 
 from minibiogpt.generation.config import GENERATION_CONFIG, GenerationConfig

@@ -1,9 +1,8 @@
-"""One decoding step on memory that stays where it is, so that a device can run it again without being told anew.
+"""One decoding step in fixed buffers, captured as a CUDA graph and replayed for every token.
 
-What bounds a single token on a device is not arithmetic but that each kernel is launched by itself. A recorded step
-(a CUDA graph) is one launch. It is the model's own forward pass: only what changes from step to step, the ids, their
-positions and the length of the cache, are numbers on the device, and the cache is attended to in its full capacity,
-what is not yet filled being hidden.
+On a device the time per token is bound by kernel launches, not by arithmetic. Replaying a captured step is one launch.
+The step is the model's own forward pass. Everything that changes between steps (the ids, their positions, the length of
+the cache) is stored on the device. Attention runs over the cache's full capacity; the mask hides unused positions.
 """
 
 from __future__ import annotations
@@ -14,55 +13,56 @@ from minibiogpt.backend import HALVES, Array
 from minibiogpt.generation.protocols import LanguageModel
 from minibiogpt.model.attention import AttentionMask
 from minibiogpt.model.cache import KVCache
-from minibiogpt.model.inputs import positions_of
+from minibiogpt.model.inputs import position_ids_from_mask
 from minibiogpt.model.layers import ForwardContext
 from minibiogpt.trace import Tap
 
-WORTH = 4  # steps still to come: recording costs about two
+MIN_STEPS_LEFT = 4  # a step is captured only if more than these are left: capturing costs about two
 
 
 class CapturedDecodingStep:
-    """The model on one more id for each row.
+    """A callable that runs the model on one more id for each row.
 
     Parameters
     ----------
-    cache : what was read so far, with room for all that comes; every call extends it by one position, in place.
-    mask : (B, all that will be) int64, 1 where there is a real token or will be; None when nothing is padding.
+    cache : of all earlier positions, with enough capacity for the coming ones. Each call extends it in place by one.
+    mask : (B, final length) int64, 1 = a real token, now or later; None when nothing is padding.
     """
 
     def __init__(self, model: LanguageModel, cache: KVCache, mask: Array | None) -> None:
         backend, xp, B = model.backend, model.backend.xp, cache.batch_size
         self.model = model
-        self.begun = False
-        self.run: Callable[[], None] | None = None  # what was recorded
-        self.place = xp.full((1,), cache.seq_length, dtype="int64")
-        self.cache = cache.placed(self.place)
+        self.started = False
+        self.replay: Callable[[], None] | None = None  # launches the captured graph; None if it could not be captured
+        self.position = xp.full((1,), cache.seq_length, dtype="int64")  # index in the cache, counting pads
+        self.cache = cache.placed(self.position)
         self.ids = xp.zeros((B, 1), dtype="int64")
         real = None if mask is None else mask[:, : cache.seq_length + 1].astype(bool)
-        self.positions = positions_of(real, B, cache.seq_length, 1, backend).copy()
-        self.columns = xp.arange(cache.capacity)[None, None, None, :]  # S is the capacity
-        self.real = xp.ones((B, 1, 1, cache.capacity), dtype=bool)
+        self.position_ids = position_ids_from_mask(real, B, cache.seq_length, 1, backend).copy()
+        self.key_positions = xp.arange(cache.capacity)[None, None, None, :]  # S is the capacity
+        self.real_keys = xp.ones((B, 1, 1, cache.capacity), dtype=bool)
         if mask is not None:
-            self.real[:, 0, 0, : mask.shape[1]] = mask.astype(bool)
+            self.real_keys[:, 0, 0, : mask.shape[1]] = mask.astype(bool)
         self.logits = xp.empty((B, model.config.vocab_size), dtype="float32" if model.dtype in HALVES else model.dtype)
 
     def __call__(self, ids: Array) -> Array:
-        """(B, 1) ids to logits (B, V), float32 for halves."""
+        """Return the logits (B, V) that follow ids (B, 1); float32 for float16 and bfloat16 models."""
         self.ids[...] = ids
-        if not self.begun:
-            self.begun, self.run = True, self.model.backend.capture(self.step)
-        elif self.run is not None:
-            self.run()
+        if not self.started:
+            self.started, self.replay = True, self.model.backend.capture(self.step)
+        elif self.replay is not None:
+            self.replay()
         else:
             self.step()
         return self.logits.copy()  # the next call overwrites them
 
     def step(self) -> None:
-        """Everything between the ids and the logits; nothing here may wait for the device, or ask it."""
+        """Compute ``logits`` from ``ids`` and advance by one position. Nothing here may wait for the device."""
         base = self.model.biogpt
-        visible = (self.columns <= self.place) & self.real
-        context = ForwardContext(AttentionMask(visible, padded=True, blind_rows=False), self.cache, blocked=True)
-        hidden = base.forward(base.embed_tokens(self.ids), self.positions, context, None, Tap())
+        visible = (self.key_positions <= self.position) & self.real_keys
+        mask = AttentionMask(visible, padded=True, fully_masked_rows=False)
+        context = ForwardContext(mask, self.cache, blocked=True)
+        hidden = base.forward(base.embed_tokens(self.ids), self.position_ids, context, None, Tap())
         self.logits[...] = self.model.output_projection(hidden[:, -1])
-        self.place += 1
-        self.positions += 1
+        self.position += 1
+        self.position_ids += 1

@@ -1,4 +1,4 @@
-"""What generation returns when more than the ids is asked for."""
+"""What generation returns with ``return_dict_in_generate=True``."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from minibiogpt.model.outputs import ModelOutput
 
 @dataclass
 class GenerateOutput(ModelOutput):
-    """With ``return_dict_in_generate=True``.
+    """Output of ``generate`` with ``return_dict_in_generate=True``.
 
     Attributes
     ----------
-    sequences : (rows, T + new) int64, the prompt included; rows = B num_return_sequences.
-    sequences_scores : (rows,) of beam search with ``output_scores``: summed log-probability in nats, divided by
+    sequences : (rows, T + new) int64, prompt included; rows = B num_return_sequences.
+    sequences_scores : (rows,) in beam search with ``output_scores``: the summed log-probability in nats, divided by
         length ** length_penalty.
-    scores : with ``output_scores``, for each step (rows, V): the logits after every rule; in beam search, for
-        rows = B num_beams, the log-probabilities after every rule.
-    logits : with ``output_logits``, for each step (rows, V): the logits before any rule.
-    beam_indices : (rows, new) of beam search: which row of ``scores`` each token was chosen in; -1 after the end.
+    scores : with ``output_scores``, for each step (rows, V): the logits after all logits processors; in beam search,
+        with rows = B num_beams, the log-probabilities after them.
+    logits : with ``output_logits``, for each step (rows, V): the logits before any logits processor.
+    beam_indices : (rows, new) in beam search: the row of ``scores`` in which each token was chosen; -1 after the end.
     past_key_values : the cache; None without one.
     """
 
@@ -39,13 +39,13 @@ class GenerateOutput(ModelOutput):
 def transition_scores(
     sequences: Array, scores: Sequence[Array], beam_indices: Array | None = None, normalize_logits: bool = False
 ) -> Array:
-    """What each new token scored when it was chosen: (rows, new) of ``output_scores``; 0 after a hypothesis' end.
+    """Return the score of each new token when it was chosen, (rows, new); 0 after the end of a hypothesis.
 
     Parameters
     ----------
-    sequences, scores, beam_indices : of a GenerateOutput; without beams a row was chosen in that very row.
-    normalize_logits : turn logits into log-probabilities first, as greedy and sampled scores want it; those of beam
-        search are log-probabilities already. The sum of a hypothesis' is its sequences_scores * length ** penalty.
+    sequences, scores, beam_indices : of a GenerateOutput. Without beam_indices each token was chosen in its own row.
+    normalize_logits : convert logits to log-probabilities first. Set it for greedy decoding and sampling; the scores of
+        beam search are log-probabilities already, and their sum is sequences_scores * length ** length_penalty.
 
     Source: compute_transition_scores in transformers 4.57.
     """
@@ -55,8 +55,8 @@ def transition_scores(
     if beam_indices is None:
         beam_indices = xp.repeat(xp.arange(sequences.shape[0])[:, None], len(scores), axis=1)
     new = beam_indices.shape[1]
-    found = xp.zeros((sequences.shape[0], new), dtype=scores[0].dtype)
+    result = xp.zeros((sequences.shape[0], new), dtype=scores[0].dtype)
     for step, (rows, tokens) in enumerate(zip(beam_indices.T, sequences[:, -new:].T, strict=True)):
-        told = log_softmax(scores[step]) if normalize_logits else scores[step]
-        found[:, step] = xp.where(rows >= 0, told[xp.maximum(rows, 0), tokens], 0)
-    return found
+        step_scores = log_softmax(scores[step]) if normalize_logits else scores[step]
+        result[:, step] = xp.where(rows >= 0, step_scores[xp.maximum(rows, 0), tokens], 0)
+    return result

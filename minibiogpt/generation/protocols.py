@@ -1,4 +1,4 @@
-"""What generation needs of a model, and of a streamer: it knows no class of either."""
+"""The interfaces that generation needs from a model and from a streamer."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from minibiogpt.model.biogpt import BioGptModel
 
 
 class LanguageModel(Protocol):
-    """A base model with a head that gives the next token's logits; ``BioGptForCausalLM`` is one.
+    """A base model with a head for next-token logits, such as ``BioGptForCausalLM``.
 
     Attributes
     ----------
     biogpt : the base model: ids (B, T) to hidden states (B, T, D).
     output_projection : the head: hidden states (..., D) to logits (..., V).
-    generation_config : what ``generate`` does when no option says otherwise.
+    generation_config : the default options of ``generate``.
     """
 
     generation_config: GenerationConfig
@@ -40,7 +40,7 @@ class LanguageModel(Protocol):
 
 
 class Streamer(Protocol):
-    """Receives the ids of one row as they come: first the prompt's, then one by one."""
+    """Receives the ids of one row during generation: first the prompt, then one id at a time."""
 
     def put(self, ids: list[int]) -> None: ...
 

@@ -1,4 +1,4 @@
-"""Chance: every draw is made of uniform numbers from the host, so that a seed gives the same text on every backend."""
+"""Random draws of tokens from uniform numbers made on the host, so that a seed gives the same text on every backend."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ class RandomDraws:
 
     def __init__(self, seed: Any) -> None:
         if seed is not None and not (is_integer(seed) and seed >= 0):
-            raise InputError("seed must be None or a whole number, 0 or more", repr(seed), "choose another seed")
+            raise InputError("seed must be None or an integer, 0 or more", repr(seed), "choose another seed")
         self.rng = np.random.default_rng(seed)
 
-    def one(self, logits: Array) -> Array:
-        """One token a row, (B, V) to (B,), by inverting the distribution function at a uniform number.
+    def sample(self, logits: Array) -> Array:
+        """Draw one token per row, (B, V) to (B,), by inverting the cumulative distribution at a uniform number u.
 
-        The token is the first whose cumulated probability exceeds u times the whole, among those that can be drawn at
-        all: a device that sums in parallel may round differently where nothing is added, and must not draw a token
-        there. u < 1, so that u times the largest sum is below it, in floating point too.
+        The result is the first token whose cumulative probability exceeds u times the total. Tokens of probability 0
+        are never drawn, even if a parallel sum on a device rounds the cumulative probability up there. Since u < 1, u
+        times the total is below the total in floating point too.
         """
         backend = backend_of(logits)
         xp = backend.xp
         p = softmax(logits.astype("float64"))  # (B, V)
-        reached = xp.where(p > 0, xp.cumsum(p, axis=-1), 0.0)  # (B, V)
+        cumulative = xp.where(p > 0, xp.cumsum(p, axis=-1), 0.0)  # (B, V)
         uniform = backend.asarray(self.rng.random((logits.shape[0], 1)))  # (B, 1)
-        return xp.argmax(reached > uniform * reached.max(axis=-1, keepdims=True), axis=-1)
+        return xp.argmax(cumulative > uniform * cumulative.max(axis=-1, keepdims=True), axis=-1)
 
-    def several(self, logits: Array, k: int) -> Array:
-        """k different tokens a row, (B, M) to (B, k), in the order drawn: one after the other without replacement.
+    def sample_without_replacement(self, logits: Array, k: int) -> Array:
+        """Draw k different tokens per row, (B, M) to (B, k), in the order drawn.
 
-        The k smallest of E / p, where each E is exponential, are such a draw (Efraimidis and Spirakis 2006); taken by
-        their logarithm, log p - log E, the largest. What has no probability comes last.
+        The k smallest of E / p, with an exponential E for each token, are such a draw (Efraimidis and Spirakis 2006).
+        This takes the k largest of log p - log E instead. Tokens of probability 0 come last.
         """
         backend = backend_of(logits)
         xp = backend.xp

@@ -1,7 +1,7 @@
-"""The rules that shape the distribution before a token is drawn from it; each is (ids, logits) -> logits.
+"""Logits processors that shape the distribution before a token is drawn from it. Dropped tokens get -inf.
 
-``keep`` is how many of the most probable tokens stay in any case: 1, and in beam search one more than there are end
-tokens, so that a hypothesis can go on.
+``keep`` is the number of most probable tokens that are always kept: 1, and in beam search one more than there are end
+tokens, so that a hypothesis can continue.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from minibiogpt.model.ops import log_softmax, softmax
 
 
 def _largest(x: Array, k: int) -> Array:
-    """Of each row, the k-th largest: (B, V) gives (B, 1)."""
+    """Return the k-th largest element of each row: (B, V) gives (B, 1)."""
     k = min(k, x.shape[-1])
     return backend_of(x).xp.sort(x, axis=-1)[:, -k:][:, :1]
 
 
 @dataclass(frozen=True)
 class Temperature:
-    """logits / temperature: below 1 sharpens, above 1 flattens.
+    """Return logits / temperature: a temperature below 1 sharpens the distribution, one above 1 flattens it.
 
     Examples
     --------
@@ -38,7 +38,7 @@ class Temperature:
 
 @dataclass(frozen=True)
 class TopK:
-    """Only the k largest logits stay, and all that equal the k-th; the others become -inf. Fan et al. 2018.
+    """Keep the k largest logits and all that equal the k-th; set the others to -inf. Fan et al. 2018.
 
     Examples
     --------
@@ -57,10 +57,10 @@ class TopK:
 
 @dataclass(frozen=True)
 class TopP:
-    """The smallest set of most probable tokens whose probabilities exceed p in all stays. Holtzman et al. 2020.
+    """Keep the smallest set of most probable tokens whose total probability exceeds p. Holtzman et al. 2020.
 
-    As in transformers: from the least probable on, tokens fall away while their sum is at most 1 - p; the most
-    probable one always stays.
+    As in transformers, tokens are dropped from the least probable up, while the dropped probability is at most 1 - p.
+    The most probable token is always kept.
 
     Examples
     --------
@@ -75,8 +75,8 @@ class TopP:
     def __call__(self, ids: Array, logits: Array) -> Array:
         xp = backend_of(logits).xp
         order = xp.argsort(logits, axis=-1, kind="stable")  # (B, V)
-        rising = xp.take_along_axis(logits, order, axis=-1)  # (B, V)
-        dropped = xp.cumsum(softmax(rising), axis=-1) <= 1 - self.p  # (B, V)
+        ascending = xp.take_along_axis(logits, order, axis=-1)  # (B, V)
+        dropped = xp.cumsum(softmax(ascending), axis=-1) <= 1 - self.p  # (B, V)
         dropped = dropped & (xp.arange(logits.shape[-1]) < logits.shape[-1] - self.keep)  # (B, V)
         ranks = xp.argsort(order, axis=-1, kind="stable")  # (B, V)
         return xp.where(xp.take_along_axis(dropped, ranks, axis=-1), -math.inf, logits)
@@ -84,7 +84,7 @@ class TopP:
 
 @dataclass(frozen=True)
 class MinP:
-    """Tokens less probable than p times the most probable one become -inf. Nguyen et al. 2024.
+    """Drop tokens less probable than p times the most probable one. Nguyen et al. 2024.
 
     Examples
     --------
@@ -105,9 +105,9 @@ class MinP:
 
 @dataclass(frozen=True)
 class TypicalP:
-    """The tokens whose information is nearest to the entropy stay, until their probabilities reach p. Meister 2023.
+    """Keep the tokens whose information is closest to the entropy, until their probabilities reach p.
 
-    Information is -log p(token), in nats; the entropy is its expectation.
+    Information is -log p(token), in nats; the entropy is its expectation. Source: Meister et al. 2023.
 
     Examples
     --------
@@ -133,7 +133,7 @@ class TypicalP:
 
 @dataclass(frozen=True)
 class EpsilonCutoff:
-    """Tokens less probable than epsilon become -inf. Hewitt et al. 2022."""
+    """Drop tokens less probable than epsilon. Hewitt et al. 2022."""
 
     epsilon: float
     keep: int = 1
@@ -145,7 +145,7 @@ class EpsilonCutoff:
 
 @dataclass(frozen=True)
 class EtaCutoff:
-    """Tokens less probable than min(epsilon, sqrt(epsilon) exp(-entropy)) become -inf. Hewitt et al. 2022."""
+    """Drop tokens less probable than min(epsilon, sqrt(epsilon) exp(-entropy)). Hewitt et al. 2022."""
 
     epsilon: float
     keep: int = 1
@@ -158,7 +158,7 @@ class EtaCutoff:
 
 
 def _entropy(logits: Array) -> Array:
-    """-sum p log p in nats, (B, V) to (B, 1); what has no probability adds nothing."""
+    """Return -sum p log p in nats, (B, V) to (B, 1); tokens of probability 0 add nothing."""
     xp = backend_of(logits).xp
     log_p = log_softmax(logits)  # (B, V)
     p = xp.exp(log_p)  # (B, V)

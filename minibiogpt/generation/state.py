@@ -1,4 +1,4 @@
-"""What both ways of decoding share: the request, and the model that is fed with ids."""
+"""What greedy decoding, sampling and beam search share: the checked request, and the model with its cache."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from minibiogpt.backend import Array, backend_of
 from minibiogpt.errors import InputError
-from minibiogpt.generation.captured import WORTH, CapturedDecodingStep
+from minibiogpt.generation.captured import MIN_STEPS_LEFT, CapturedDecodingStep
 from minibiogpt.generation.config import GenerationConfig
 from minibiogpt.generation.processors import LogitsProcessor
 from minibiogpt.generation.protocols import LanguageModel, Streamer
@@ -22,79 +22,85 @@ from minibiogpt.trace import Tap
 
 @dataclass
 class GenerationRequest:
-    """One call of generate: what is asked for, settled and checked, and what it has to report.
+    """One call of generate: its options, resolved and checked, and the scores and logits it collects.
 
     Attributes
     ----------
-    prompt : (B, T) ids. mask : (B, T) booleans, or None when nothing is padding. new : how many new tokens at most.
-    pad : the id that stands where a row has ended.
-    scores, logits : of each step so far, if they were asked for.
+    prompt : (B, T) ids. attention_mask : (B, T) booleans, or None when nothing is padding.
+    pad_token_id : the id that fills a row after its end.
+    scores, logits : of each step so far, if requested; else None.
     """
 
     prompt: Array
-    mask: Array | None
+    attention_mask: Array | None
     config: GenerationConfig
     processors: Sequence[LogitsProcessor]
-    stops: Sequence[StoppingCriterion]
-    new: int
-    pad: int
-    draw: RandomDraws
+    stopping_criteria: Sequence[StoppingCriterion]
+    max_new_tokens: int
+    pad_token_id: int
+    draws: RandomDraws
     streamer: Streamer | None
-    bar: Any
+    progress_bar: Any
     scores: tuple[Array, ...] | None = field(default=None, init=False)
     logits: tuple[Array, ...] | None = field(default=None, init=False)
 
     def record_logits(self, logits: Array) -> None:
-        """One step more: its logits, a copy that no rule can change."""
+        """Record the logits of one more step, if requested: a copy that no processor can modify."""
         if self.config.output_logits:
             self.logits = (*(self.logits or ()), logits.copy())
-        self.bar.update()
+        self.progress_bar.update()
 
     def record_scores(self, scores: Array) -> Array:
-        """What the rules made of them, which is handed back."""
+        """Record the processed logits, if requested, and return them."""
         if self.config.output_scores:
             self.scores = (*(self.scores or ()), scores)
         return scores
 
     def stream(self, ids: Array) -> None:
-        """Let the streamer know the first row's newest ids."""
+        """Pass the first row's newest ids to the streamer, if there is one."""
         if self.streamer:
             self.streamer.put(backend_of(ids).to_numpy(ids[0]).tolist())
 
 
 class DecodingState:
-    """A model that is fed with growing rows of ids; it remembers how far it has read."""
+    """The model, its KV cache and its attention mask while rows of ids grow.
+
+    Attributes
+    ----------
+    step : the tap of the current step.
+    hidden : the last hidden states of the newest forward pass.
+    """
 
     def __init__(self, model: LanguageModel, request: GenerationRequest, tap: Tap) -> None:
-        xp, longest = model.backend.xp, request.prompt.shape[1] + request.new
+        xp, max_length = model.backend.xp, request.prompt.shape[1] + request.max_new_tokens
         B, T = request.prompt.shape
         self.model, self.use_cache, self.mask = model, request.config.use_cache, None
-        self.tap, self.steps, self.prompt_length = tap, 0, T
-        if request.mask is not None:
-            self.mask = xp.ones((B, longest), dtype="int64")
-            self.mask[:, :T] = request.mask
-        self.longest = longest
-        self.cache = KVCache.empty(model.config, B, longest, model.backend, model.dtype) if self.use_cache else None
-        self.recorded: CapturedDecodingStep | None = None
+        self.tap, self.num_steps, self.prompt_length = tap, 0, T
+        if request.attention_mask is not None:
+            self.mask = xp.ones((B, max_length), dtype="int64")
+            self.mask[:, :T] = request.attention_mask
+        self.max_length = max_length
+        self.cache = KVCache.empty(model.config, B, max_length, model.backend, model.dtype) if self.use_cache else None
+        self.captured: CapturedDecodingStep | None = None
 
-    def logits(self, ids: Array) -> Array:
-        """(rows, S) to the logits after the last position, (rows, V): only there is the head asked.
+    def next_logits(self, ids: Array) -> Array:
+        """Return the logits of the next token, (rows, V), after ids (rows, S). The head runs on the last position only.
 
-        With a cache only the positions not yet seen are computed. Halves are widened to float32.
+        With a cache only the new positions are computed. float16 and bfloat16 logits are widened to float32.
         """
-        self.step, self.steps = self.tap.step(self.steps), self.steps + 1
-        logits = self._again(ids) if self._can_record(ids) else self._read(ids)
+        self.step, self.num_steps = self.tap.step(self.num_steps), self.num_steps + 1
+        logits = self._run_captured(ids) if self._can_capture(ids) else self._forward(ids)
         if not bool(self.model.backend.xp.isfinite(logits).all()):
             found = f"NaN or infinity after {ids.shape[1]} tokens, computed in {self.model.dtype}"
             remedy = "load the model with dtype='float64'"
-            raise InputError("logits must be finite to choose a token by", found, remedy)
+            raise InputError("logits must be finite to choose a token", found, remedy)
         return logits
 
-    def _read(self, ids: Array) -> Array:
-        """The model on what it has not seen."""
-        seen = 0 if self.cache is None else self.cache.seq_length
+    def _forward(self, ids: Array) -> Array:
+        """Call the model on the ids that are not in the cache yet."""
+        cached = 0 if self.cache is None else self.cache.seq_length
         output = self.model.biogpt(
-            ids[:, seen:],
+            ids[:, cached:],
             None if self.mask is None else self.mask[:, : ids.shape[1]],
             past_key_values=self.cache,
             use_cache=self.use_cache,
@@ -107,47 +113,48 @@ class DecodingState:
         self.step.describe_call("generate")
         return self.step("logits", self.head(self.hidden[:, -1]))  # (B, V)
 
-    def _can_record(self, ids: Array) -> bool:
-        """Whether this step is one of many alike: one id a row, no recorder."""
+    def _can_capture(self, ids: Array) -> bool:
+        """Return whether this step can be captured and replayed: one new id per row, and nothing traced or edited."""
         cache = self.cache
-        if cache is None or not cache.seq_length:  # the prompt, be it one id: its rows may become several each
+        if cache is None or not cache.seq_length:  # the prompt, even of one id: its rows may be repeated afterwards
             return False
         if self.tap.recorder is not None or ids.shape[1] != cache.seq_length + 1:
             return False
-        if self.recorded is not None:
+        if self.captured is not None:
             return True
         model = self.model.biogpt
-        here = model.backend.can_capture(ids.shape[0], cache.capacity, model.config.head_size, model.dtype)
-        return here and model.attn_implementation != "eager" and self.longest - cache.seq_length > WORTH
+        supported = model.backend.can_capture(ids.shape[0], cache.capacity, model.config.head_size, model.dtype)
+        steps_left = self.max_length - cache.seq_length
+        return supported and model.attn_implementation != "eager" and steps_left > MIN_STEPS_LEFT
 
-    def _again(self, ids: Array) -> Array:
-        """The same step as before on one more id a row."""
+    def _run_captured(self, ids: Array) -> Array:
+        """Run the captured step on the newest id of each row."""
         assert self.cache is not None
-        if self.recorded is None:
-            self.recorded = CapturedDecodingStep(self.model, self.cache, self.mask)
-        logits = self.recorded(ids[:, -1:])
+        if self.captured is None:
+            self.captured = CapturedDecodingStep(self.model, self.cache, self.mask)
+        logits = self.captured(ids[:, -1:])
         self.cache = self.cache.extended(1)
         return logits
 
     def head(self, hidden: Array) -> Array:
-        """(rows, D) to logits (rows, V)."""
+        """Return the logits (rows, V) of hidden states (rows, D), at least float32."""
         logits = self.model.output_projection(hidden)
         return widened(logits)
 
-    def chosen(self, tokens: Array) -> Array:
-        """The newest tokens, (rows,), as the trace gets them; an edit may put other ids in their place."""
-        told = self.step("tokens", tokens)
-        if told is not tokens:
-            inputs.as_integers("edited tokens", told[:, None], self.model.backend, 0, self.model.config.vocab_size)
-        return told
+    def record_tokens(self, tokens: Array) -> Array:
+        """Pass the newest tokens, (rows,), to the trace; return them, or what an edit replaced them with."""
+        recorded = self.step("tokens", tokens)
+        if recorded is not tokens:
+            inputs.as_integers("edited tokens", recorded[:, None], self.model.backend, 0, self.model.config.vocab_size)
+        return recorded
 
-    def exchange(self, rows: Array) -> None:
-        """From now on row i continues what was row ``rows[i]``, of the same prompt."""
+    def reorder(self, rows: Array) -> None:
+        """Let row i continue what was row ``rows[i]``, of the same prompt."""
         if self.cache is not None and not bool((rows == self.model.backend.xp.arange(rows.shape[0])).all()):
             self.cache.exchange(rows, self.prompt_length)
 
-    def repeated(self, logits: Array, times: int) -> Array:
-        """Each row of the prompt ``times`` times, one after the other, in the cache and in ``logits``."""
+    def repeat_rows(self, logits: Array, times: int) -> Array:
+        """Repeat each row of the prompt ``times`` times, consecutively, in the cache, the mask and ``logits``."""
         if times == 1:
             return logits
         rows = self.model.backend.xp.repeat(self.model.backend.xp.arange(logits.shape[0]), times)

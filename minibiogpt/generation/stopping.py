@@ -1,4 +1,4 @@
-"""When a row ends: each criterion is one question, (ids, scores) -> a truth for each row."""
+"""Stopping criteria: (ids, scores) -> one boolean per row, True when the row has ended."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from minibiogpt.tokenizer import BioGptTokenizer
 
 StoppingCriterion = Callable[[Array, Any], Array]
-"""Takes the ids so far, (rows, S) int64, and the steps' scores (or None); returns (rows,) booleans."""
+"""Takes the ids so far, (rows, S) int64, and the scores of all steps (or None); returns (rows,) booleans."""
 
 
 @dataclass(frozen=True)
 class EndToken:
-    """The newest token is one of these.
+    """Ends a row when its newest token is one of ``eos_token_ids``.
 
     Examples
     --------
@@ -30,56 +30,56 @@ class EndToken:
     eos_token_ids: Sequence[int]
 
     def __call__(self, ids: Array, scores: Any = None) -> Array:
-        return is_any_of(ids[:, -1], self.eos_token_ids)
+        return isin(ids[:, -1], self.eos_token_ids)
 
 
 class StopStrings:
-    """The text of the row, special tokens left out, holds one of these strings, beyond what the prompt held.
+    """Ends a row when its text, without special tokens, contains one of the strings outside the prompt.
 
-    A text is looked at as it would be decoded: what stands in a single piece counts before its word is finished, and
-    a string may begin in the prompt and end in what is new. (transformers 4.57 matches piece by piece, and takes
-    BioGPT's pieces for words; where a string is a whole word in the middle of a text, both stop at the same token.)
+    The text is searched as it would be decoded, so a match inside a token counts before the word is complete. A string
+    may start in the prompt and end in the new text. (transformers 4.57 matches token by token, and treats BioGPT's
+    tokens as words. If a string is a whole word in the middle of a text, both stop at the same token.)
     """
 
     def __init__(self, strings: str | Sequence[str], tokenizer: BioGptTokenizer | None, prompt: Array) -> None:
         if tokenizer is None:
             must = "generate needs the tokenizer to find stop_strings"
-            raise InputError(must, "none", "hand over tokenizer=BioGptTokenizer.from_pretrained(...)")
+            raise InputError(must, "none", "pass tokenizer=BioGptTokenizer.from_pretrained(...)")
         self.strings = [strings] if isinstance(strings, str) else list(strings)
         self.tokenizer = tokenizer
         self.prompts = [self._text(row) for row in backend_of(prompt).to_numpy(prompt)]
 
     def __call__(self, ids: Array, scores: Any = None) -> Array:
         backend = backend_of(ids)
-        times = ids.shape[0] // len(self.prompts)  # rows of one prompt follow each other
+        per_prompt = ids.shape[0] // len(self.prompts)  # the rows of one prompt are consecutive
         rows = enumerate(backend.to_numpy(ids))
-        return backend.asarray([self._found(self.prompts[i // times], self._text(row)) for i, row in rows])
+        return backend.asarray([self._matches(self.prompts[i // per_prompt], self._text(row)) for i, row in rows])
 
     def _text(self, row: Any) -> str:
         return self.tokenizer.decode(row, skip_special_tokens=True)
 
-    def _found(self, prompt: str, text: str) -> bool:
-        same = next((i for i, (a, b) in enumerate(zip(prompt, text, strict=False)) if a != b), len(prompt))
-        return any(text.find(s, max(same - len(s) + 1, 0)) >= 0 for s in self.strings)
+    def _matches(self, prompt: str, text: str) -> bool:
+        common = next((i for i, (a, b) in enumerate(zip(prompt, text, strict=False)) if a != b), len(prompt))
+        return any(text.find(s, max(common - len(s) + 1, 0)) >= 0 for s in self.strings)
 
 
-def is_any_of(tokens: Array, ids: Sequence[int]) -> Array:
-    """Elementwise: whether a token is one of ``ids``."""
+def isin(tokens: Array, ids: Sequence[int]) -> Array:
+    """Return elementwise whether a token is one of ``ids``, like numpy.isin."""
     found = tokens != tokens
-    for one in ids:
-        found = found | (tokens == one)
+    for token in ids:
+        found = found | (tokens == token)
     return found
 
 
-def any_of(criteria: Sequence[StoppingCriterion], ids: Array, scores: Any) -> Array:
-    """(rows,) whether a row meets one of the criteria; a user's own may answer with one truth for all rows."""
+def any_criterion_met(criteria: Sequence[StoppingCriterion], ids: Array, scores: Any) -> Array:
+    """Return (rows,) whether each row meets any criterion. A criterion may return one boolean for all rows."""
     backend = backend_of(ids)
     rows = ids.shape[0]
     met = backend.xp.zeros((rows,), dtype=bool)
     for criterion in criteria:
-        answer = backend.asarray(criterion(ids, scores))
-        if answer.shape not in ((), (rows,)):
+        result = backend.asarray(criterion(ids, scores))
+        if result.shape not in ((), (rows,)):
             must = f"a stopping criterion must return ({rows},) booleans, one for each row"
-            raise InputError(must, f"shape {answer.shape}", "return ids[:, -1] == token, or the like")
-        met = met | answer.astype(bool)
+            raise InputError(must, f"shape {result.shape}", "return ids[:, -1] == token, or similar")
+        met = met | result.astype(bool)
     return met

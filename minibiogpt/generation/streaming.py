@@ -1,4 +1,4 @@
-"""Text as it comes: each word is written as soon as nothing that follows can change it."""
+"""Streaming: write each word as soon as later tokens can no longer change it."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ if TYPE_CHECKING:
 
 
 class TextStreamer:
-    """Writes the text of one row while it is generated; what was written in the end is the row decoded.
+    """Writes the text of one row while it is generated. In total it writes exactly the decoded row.
 
-    Moses sets the blanks, and joins punctuation to the word before it, so the last word is held back until the next
-    one begins. A word that may yet become a dash (``@-@``) would also join the word before it to the one after, and
-    change how that one stands ("." alone is set close, the token ".-b" is not): until it is whole, nothing is written.
+    The Moses detokenizer sets the spaces and attaches punctuation to the word before it, so the last word is held back
+    until the next one starts. A word that may become a dash (``@-@``) joins the words around it and can change the
+    spacing of the word before ("." alone is attached, the token ".-b" is not), so nothing is written until that word is
+    complete.
 
     Parameters
     ----------
-    skip_prompt : whether to begin with the first new token.
+    skip_prompt : whether to leave out the prompt.
     stream : where to write; standard output by default.
     """
 
@@ -29,7 +30,7 @@ class TextStreamer:
         self.written = ""
 
     def put(self, ids: list[int]) -> None:
-        """Take the ids that have come: first the prompt's, then one by one."""
+        """Receive new ids: first the prompt's, then one at a time."""
         if not self.skipped:
             self.skipped = True
             return
@@ -39,14 +40,14 @@ class TextStreamer:
             self._write(text[: max(text.rfind(" "), 0)])
 
     def end(self) -> None:
-        """Write what was held back, and a newline."""
+        """Write the text held back so far, and a newline."""
         self._write(self._text())
         self.stream.write("\n")
         self.stream.flush()
         self.ids, self.written, self.skipped = [], "", not self.skip_prompt
 
     def _unfinished(self) -> str:
-        """The pieces of a last word that has not ended yet."""
+        """Return the characters of an incomplete last word."""
         special = set(self.tokenizer.all_special_ids)
         pieces = self.tokenizer.convert_ids_to_tokens([i for i in self.ids if i not in special])
         return "".join(pieces).rpartition("</w>")[2]

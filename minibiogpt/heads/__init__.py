@@ -1,6 +1,6 @@
-"""What sits on the base model: the language-modelling head and two classification heads, with their losses.
+"""The heads on top of the base model: language modelling and two kinds of classification, with their losses.
 
-``scoring`` and ``tagging`` turn their output into scores of texts and labelled spans of text.
+``scoring`` computes log-probabilities and perplexity of texts, ``tagging`` turns token labels into labelled spans.
 """
 
 from minibiogpt.heads.causal_lm import BioGptForCausalLM

@@ -1,4 +1,4 @@
-"""ModelWithHead: what the three heads share, the base model below them."""
+"""ModelWithHead: the common base class of the three heads."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from minibiogpt.trace.edits import make_tap
 
 
 class ModelWithHead(Pretrained):
-    """What the three heads share: the base model below them."""
+    """A base model with a head on top."""
 
     def __init__(
         self,
@@ -31,20 +31,20 @@ class ModelWithHead(Pretrained):
 
     @abstractmethod
     def _make_head(self, weights: Weights) -> None:
-        """Take what belongs to the head from the weights."""
+        """Create the head from its weights."""
 
     @property
     def dtype(self) -> str:
         return self.biogpt.dtype
 
     def named_parameters(self) -> Iterator[tuple[str, Array]]:
-        """The base model's, each by its name with ``biogpt.`` in front."""
+        """Yield the base model's parameters, with ``biogpt.`` in front of their names."""
         return ((f"biogpt.{name}", x) for name, x in self.biogpt.named_parameters())
 
-    def _watched(self, trace: Trace | None, options: dict[str, Any]) -> tuple[Tap, dict[str, Any]]:
-        """The tap of this call, and the options that are left for the base model."""
-        asked = {name: options.pop(name) for name in ("edits", "ablate", "patch_from") if name in options}
-        return options.pop("tap", None) or make_tap(self.config, self.backend, trace, **asked), options
+    def _make_tap(self, trace: Trace | None, options: dict[str, Any]) -> tuple[Tap, dict[str, Any]]:
+        """Return the tap of this call and the remaining options, which go to the base model."""
+        edits = {name: options.pop(name) for name in ("edits", "ablate", "patch_from") if name in options}
+        return options.pop("tap", None) or make_tap(self.config, self.backend, trace, **edits), options
 
-    def _returned(self, output: Any, return_dict: bool | None) -> Any:
+    def _dict_or_tuple(self, output: Any, return_dict: bool | None) -> Any:
         return output if (self.config.return_dict if return_dict is None else return_dict) else output.to_tuple()

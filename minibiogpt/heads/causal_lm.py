@@ -1,4 +1,4 @@
-"""BioGptForCausalLM: the language model: logits of the next token, their loss, generation and scores."""
+"""BioGptForCausalLM: BioGPT as a language model, with next-token logits, loss, generation and scoring."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from minibiogpt.files.hub import find_model
 from minibiogpt.generation import GenerationConfig
 from minibiogpt.heads import scoring
 from minibiogpt.heads.base import ModelWithHead
-from minibiogpt.heads.losses import class_labels, cross_entropy
+from minibiogpt.heads.losses import checked_class_labels, cross_entropy
 from minibiogpt.model import inputs
 from minibiogpt.model.layers import Linear, Weights
 from minibiogpt.model.outputs import CausalLMOutput
@@ -21,13 +21,13 @@ from minibiogpt.trace import Trace
 
 
 class BioGptForCausalLM(ModelWithHead):
-    """BioGPT as a language model: logits of the next token at each position, their loss, and text generation.
+    """BioGPT as a language model: next-token logits at each position, their loss, and text generation.
 
     Attributes
     ----------
     biogpt : the BioGptModel.
-    output_projection : the head, a Linear without bias; tied, it holds the very array of the token embedding.
-    generation_config : what ``generate`` does when it is not told otherwise: the folder's generation_config.json.
+    output_projection : the head, a Linear without bias. If tied, its weight is the same array as the token embedding.
+    generation_config : the default options of ``generate``, from the folder's generation_config.json.
 
     Source: BioGptForCausalLM in transformers 4.57.
     """
@@ -51,35 +51,37 @@ class BioGptForCausalLM(ModelWithHead):
         trace: Trace | None = None,
         **options: Any,
     ) -> Any:
-        """Run the model; every option of BioGptModel is taken, and nothing that is handed over is changed.
+        """Run the model. All options of BioGptModel are accepted, and no argument is modified.
 
         Parameters
         ----------
-        labels : (B, T) integers, ids or -100 (ignored). They are shifted here: hand over input_ids themselves.
-            The loss is the mean over the labels that count, in nats; NaN when none does, as in PyTorch.
+        labels : (B, T) integers, ids or -100 (ignored). They are shifted here, so pass input_ids unshifted.
+            The loss is the mean over the labels that are not ignored, in nats; NaN if all are, as in PyTorch.
 
         Returns
         -------
         CausalLMOutput, or a tuple of its fields that are not None.
         """
-        tap, options = self._watched(trace, options)
-        base = self.biogpt(input_ids, attention_mask, return_dict=True, tap=tap.part(), **options)
+        tap, options = self._make_tap(trace, options)
+        base = self.biogpt(input_ids, attention_mask, return_dict=True, tap=tap.nested(), **options)
         tap.describe_call("causal", labels=labels)
         logits = tap("logits", self.output_projection(base.last_hidden_state))  # (B, T, V)
         loss = None if labels is None else tap("loss", self.backend.asarray(self._loss(logits, labels)))
         output = CausalLMOutput(loss, logits, base.past_key_values, base.hidden_states, base.attentions)
         tap.finish()
-        return self._returned(output, return_dict)
+        return self._dict_or_tuple(output, return_dict)
 
     def _loss(self, logits: Array, labels: Any) -> Array:
-        """Position t predicts label t + 1: (B, T, V) and (B, T) give ()."""
+        """Return the loss (), from logits (B, T, V) and labels (B, T): position t predicts label t + 1."""
         B, T, V = logits.shape
-        labels = class_labels(inputs.as_array("labels", labels, self.backend, "ids"), (B, T), V, self.backend)
+        labels = checked_class_labels(
+            inputs.as_backend_array("labels", labels, self.backend, "ids"), (B, T), V, self.backend
+        )
         return cross_entropy(logits[:, :-1].reshape(-1, V), labels.reshape(B, T)[:, 1:].reshape(-1))
 
     @classmethod
     def from_pretrained(cls, name: str | os.PathLike[str], *args: Any, **options: Any) -> Self:
-        """As every model; and the folder's generation_config.json, if there is one."""
+        """Load as every model does, and also the folder's generation_config.json, if there is one."""
         folder = find_model(name)
         model = super().from_pretrained(folder, *args, **options)
         if (folder / generation.GENERATION_CONFIG).is_file():
@@ -87,7 +89,7 @@ class BioGptForCausalLM(ModelWithHead):
         return model
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
-        """As every model; and generation_config.json."""
+        """Save as every model does, and also generation_config.json."""
         super().save_pretrained(folder)
         self.generation_config.save_pretrained(folder)
 
@@ -97,13 +99,13 @@ class BioGptForCausalLM(ModelWithHead):
         """Continue each row of ``input_ids``; see ``minibiogpt.generation.generate`` for the options."""
         return generation.generate(self, input_ids, **options)
 
-    def compute_transition_scores(self, sequences: Array, scores: Any, *given: Any, **options: Any) -> Array:
-        """What each new token scored when it was chosen; see ``minibiogpt.generation.transition_scores``."""
-        return generation.transition_scores(sequences, scores, *given, **options)
+    def compute_transition_scores(self, sequences: Array, scores: Any, *args: Any, **options: Any) -> Array:
+        """Return the score of each generated token; see ``minibiogpt.generation.transition_scores``."""
+        return generation.transition_scores(sequences, scores, *args, **options)
 
     @report_full_memory
     def score(self, input_ids: Any, attention_mask: Any = None, **options: Any) -> scoring.Scores:
-        """ln p of each token given those before it; see ``minibiogpt.heads.scoring.score`` for the options."""
+        """Return ln p of each token given those before it; see ``minibiogpt.heads.scoring.score`` for the options."""
         return scoring.score(self, input_ids, attention_mask, **options)
 
     def named_parameters(self) -> Iterator[tuple[str, Array]]:

@@ -1,4 +1,4 @@
-"""The losses of the heads, each an equation, and the checks of their labels."""
+"""The loss functions of the heads, and the validation of labels."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from minibiogpt.model.ops import log_softmax, widened
 
 
 def cross_entropy(logits: Array, labels: Array, ignore: int = -100) -> Array:
-    """The mean of -log p(label) in nats over the labels that are not ``ignore``: (M, V) and (M,) give ().
+    """Return the mean of -log p(label) in nats over the labels that are not ``ignore``: (M, V) and (M,) give ().
 
-    When every label is ignored the mean is over nothing: NaN, as in PyTorch. The loss of halves is float32.
+    If every label is ignored, the result is NaN, as in PyTorch. For float16 and bfloat16 logits it is float32.
 
     Examples
     --------
@@ -24,18 +24,18 @@ def cross_entropy(logits: Array, labels: Array, ignore: int = -100) -> Array:
     """
     xp = backend_of(logits, labels).xp
     counted = labels != ignore
-    chosen = xp.where(counted, labels, 0)
+    targets = xp.where(counted, labels, 0)
     logits = widened(logits)
-    log_p = xp.take_along_axis(log_softmax(logits), chosen[:, None], axis=-1)[:, 0]
+    log_p = xp.take_along_axis(log_softmax(logits), targets[:, None], axis=-1)[:, 0]
     count = int(counted.sum())
     total = xp.where(counted, -log_p, 0).sum()
     return (total / count if count else total * math.nan).astype(logits.dtype, copy=False)
 
 
 def binary_cross_entropy(logits: Array, targets: Array) -> Array:
-    """The mean of -(y log p + (1 - y) log(1 - p)) in nats, p = 1 / (1 + exp(-x)), over all elements; gives ().
+    """Return the mean of -(y log p + (1 - y) log(1 - p)) in nats over all elements, where p = 1 / (1 + exp(-x)).
 
-    Written as max(x, 0) - x y + log(1 + exp(-|x|)), in which nothing overflows. Shapes: both (..., labels).
+    Computed as max(x, 0) - x y + log(1 + exp(-|x|)), which cannot overflow. Both arguments are (..., labels).
 
     Examples
     --------
@@ -50,7 +50,7 @@ def binary_cross_entropy(logits: Array, targets: Array) -> Array:
 
 
 def mean_squared_error(x: Array, targets: Array) -> Array:
-    """The mean of (x - y)^2 over all elements; gives ().
+    """Return the mean of (x - y)^2 over all elements.
 
     Examples
     --------
@@ -63,19 +63,20 @@ def mean_squared_error(x: Array, targets: Array) -> Array:
     return (difference * difference).mean()
 
 
-def problem_type_of(classes: int, labels: Array) -> str:
-    """As transformers chooses it: int64 and int32 are single labels, every other dtype is several."""
+def infer_problem_type(classes: int, labels: Array) -> str:
+    """Choose the problem type as transformers does: int64 and int32 are single labels, other dtypes multiple labels."""
     if classes == 1:
         return "regression"
     return "single_label_classification" if str(labels.dtype) in ("int64", "int32") else "multi_label_classification"
 
 
-def class_labels(labels: Array, shape: tuple[int, ...], classes: int, backend: Backend) -> Array:
-    """One class or -100 for each of ``shape``, in one row of int64."""
+def checked_class_labels(labels: Array, shape: tuple[int, ...], classes: int, backend: Backend) -> Array:
+    """Check labels of the given shape, each a class or -100 (ignored); return them flattened, as int64."""
     if labels.shape != shape:
         must = f"labels must have the shape {'of the tokens, ' if len(shape) == 2 else ''}{shape}"
-        raise InputError(must, f"shape {labels.shape}", "give one number each, -100 where none is learned")
+        raise InputError(must, f"shape {labels.shape}", "give one integer each, -100 to ignore a label")
     labels = inputs.as_integers("labels", labels.reshape(1, -1), backend, -100, classes)[0]
     if bool(((labels < 0) & (labels != -100)).any()):
-        raise InputError(f"labels must be -100 or in [0, {classes})", "others below 0", "use -100 to ignore a label")
+        must = f"labels must be -100 or in [0, {classes})"
+        raise InputError(must, "other negative values", "use -100 to ignore a label")
     return labels

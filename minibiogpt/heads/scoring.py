@@ -1,6 +1,6 @@
-"""How probable a text is: the log-probability of each token given those before it, totals, perplexity.
+"""Scores of texts: the log-probability of each token given those before it, totals, perplexity.
 
-A text begins with ``</s>``, which is given and not scored; so every token of the text itself is.
+A text starts with ``</s>``, which is not scored, so every token of the text itself is.
 """
 
 from __future__ import annotations
@@ -12,21 +12,21 @@ import numpy as np
 
 from minibiogpt.backend import HALVES, Array, backend_of
 from minibiogpt.generation.protocols import LanguageModel
-from minibiogpt.model.batching import BATCH_TOKENS, batches, padded, rows_of, window_sizes, windows
+from minibiogpt.model.batching import BATCH_TOKENS, batches, padded, unpadded_rows, window_sizes, windows
 from minibiogpt.model.ops import log_softmax, widened
 
-BLOCK = 1 << 22  # logits made at once: 99 positions of the base model, 17 MB in float32, and log_softmax's copies
+LOGITS_BLOCK = 1 << 22  # logits computed at once: 99 positions of the base model, 17 MB in float32, plus temporaries
 
 
 @dataclass(frozen=True)
 class Scores:
-    """Of a batch of B rows, the longest of T tokens.
+    """Scores of B rows, padded to the longest (T tokens).
 
     Attributes
     ----------
-    log_probs : (B, T) ln p(token t | the real tokens before it in its row), in nats, at or below 0; 0 where
-        ``scored`` is False. In the model's dtype (float32 for halves).
-    scored : (B, T) bool: every real token but the first of its row.
+    log_probs : (B, T) ln p(token t | the real tokens before it in its row), in nats, at most 0; exactly 0 where
+        ``scored`` is False. In the model's dtype (float32 for float16 and bfloat16).
+    scored : (B, T) bool: every real token except the first of its row.
     """
 
     log_probs: Array
@@ -34,17 +34,17 @@ class Scores:
 
     @property
     def total(self) -> Array:
-        """(B,) float64: the sum of each row's log-probabilities, that is ln p(row | its first token)."""
+        """(B,) float64: the sum of each row's log-probabilities, which is ln p(row | its first token)."""
         return self.log_probs.astype("float64").sum(axis=1)
 
     @property
     def tokens(self) -> Array:
-        """(B,) int64: how many tokens of each row are scored."""
+        """(B,) int64: the number of scored tokens of each row."""
         return self.scored.astype("int64").sum(axis=1)
 
     @property
     def perplexity(self) -> Array:
-        """(B,) float64: exp(-total / tokens); NaN for a row of which nothing is scored."""
+        """(B,) float64: exp(-total / tokens); NaN for a row without scored tokens."""
         xp = backend_of(self.log_probs).xp
         tokens = self.tokens
         mean = -self.total / xp.maximum(tokens, 1)
@@ -52,16 +52,16 @@ class Scores:
 
     @property
     def loss(self) -> float:
-        """The mean of -ln p over all scored tokens of the batch; NaN when there is none.
+        """The mean of -ln p over all scored tokens of the batch; NaN if there are none.
 
-        It is transformers' loss for labels=input_ids with -100 at the pads and, where padding stands on the left,
-        at each row's first token too: transformers would score that one, given a pad.
+        This is transformers' loss for labels=input_ids with -100 at the pads. With padding on the left, the first token
+        of each row needs -100 too, because transformers would score it given a pad.
         """
         count = int(self.tokens.sum())
         return -float(self.total.sum()) / count if count else float("nan")
 
     def row(self, b: int) -> Array:
-        """(tokens,): the log-probabilities of what is scored in row b, in order."""
+        """Return the log-probabilities of the scored tokens of row b, (tokens,), in order."""
         return self.log_probs[b][self.scored[b]]
 
 
@@ -74,16 +74,16 @@ def score(
     stride: int | None = None,
     batch_tokens: int = BATCH_TOKENS,
 ) -> Scores:
-    """ln p of every token but the first of its row, given the real tokens before it.
+    """Return ln p of every token except the first of its row, given the real tokens before it.
 
     Parameters
     ----------
     input_ids : (B, T) integers, or a list of rows of unequal length.
-    attention_mask : (B, T), 1 = real, padding on either side; default all ones. Pads are dropped before anything is
-        computed, so that it makes no difference on which side they stood.
-    window : the most tokens that are looked at together; N by default, and at most.
-    stride : how far each window of a longer row begins after the one before; window // 2 by default.
-    batch_tokens : rows, or windows, of similar length are computed together, padding included at most so many.
+    attention_mask : (B, T), 1 = real, padding on either side; default all ones. Pads are removed before anything is
+        computed, so their side makes no difference.
+    window : the largest number of tokens in one forward pass of a row, at most N (the default).
+    stride : the distance between the starts of two windows of a longer row; window // 2 by default.
+    batch_tokens : the largest size of a batch of windows of similar length, in tokens, including padding.
 
     Returns
     -------
@@ -92,49 +92,49 @@ def score(
     Raises
     ------
     InputError
-        If ids or mask cannot be, a row holds no real token, or window or stride does not fit N.
+        If ids or mask are invalid, a row has no real token, or window or stride does not fit N.
 
     Notes
     -----
-    A row of n > window tokens is seen through the windows [k stride, k stride + window), the last one cut at n. They
-    are plain slices of the row: only the first begins with ``</s>``. A token is scored once, in the first window
-    that holds it: those of the first window given all before them, every later one given at least window - stride
-    and at most window - 1 tokens right before it.
+    A row of n > window tokens is split into the windows [k stride, k stride + window), the last one cut at n. They are
+    plain slices of the row: only the first one starts with ``</s>``. Each token is scored once, in the first window
+    that contains it. Tokens of the first window are conditioned on all tokens before them, later ones on at least
+    window - stride and at most window - 1 tokens right before them.
 
-    The head and the softmax go over positions in blocks: the logits of a whole batch would be (B, T, V), for 2048
-    tokens of the base model 347 MB, and that three times over in the softmax. What scores nothing gets no logits.
+    The head and the softmax process positions in blocks. The logits of a whole batch, (B, T, V), would take 347 MB for
+    2048 tokens of the base model, and three times that in the softmax. Positions that are not scored get no logits.
     """
     config, backend = model.config, model.backend
     window, stride = window_sizes(config, window, stride)
-    rows, real = rows_of(input_ids, attention_mask, config.vocab_size)
-    found = [np.zeros(len(row), dtype="float32" if model.dtype in HALVES else model.dtype) for row in rows]
-    pieces = [
-        _Piece(row[w.begin : w.end], max(w.new, 1) - w.begin, result[max(w.new, 1) : w.end])
-        for row, result in zip(rows, found, strict=True)
+    rows, real = unpadded_rows(input_ids, attention_mask, config.vocab_size)
+    results = [np.zeros(len(row), dtype="float32" if model.dtype in HALVES else model.dtype) for row in rows]
+    all_windows = [
+        _ScoredWindow(row[w.begin : w.end], max(w.new, 1) - w.begin, result[max(w.new, 1) : w.end])
+        for row, result in zip(rows, results, strict=True)
         for w in windows(len(row), window, stride)
         if len(row) > 1
     ]
-    for batch in batches([len(piece.ids) for piece in pieces], batch_tokens):
-        _fill(model, [pieces[i] for i in batch])
+    for batch in batches([len(w.ids) for w in all_windows], batch_tokens):
+        _score_batch(model, [all_windows[i] for i in batch])
 
-    log_probs = np.zeros(real.shape, dtype=found[0].dtype)  # (B, T)
-    log_probs[real] = np.concatenate(found)
+    log_probs = np.zeros(real.shape, dtype=results[0].dtype)  # (B, T)
+    log_probs[real] = np.concatenate(results)
     scored = real.copy()
     scored[np.arange(len(rows)), real.argmax(axis=1)] = False
     return Scores(backend.asarray(log_probs), backend.asarray(scored))
 
 
-class _Piece(NamedTuple):
-    """What one window asks for: its ids, from which of them on they are scored, and where the results go."""
+class _ScoredWindow(NamedTuple):
+    """One window: its ids, the index of the first one to score, and a view to write their scores to."""
 
     ids: np.ndarray
     first: int
     result: np.ndarray
 
 
-def _fill(model: LanguageModel, pieces: list[_Piece]) -> None:
-    """Run one batch and write each piece's results to their place."""
-    ids = padded([piece.ids for piece in pieces])
+def _score_batch(model: LanguageModel, batch: list[_ScoredWindow]) -> None:
+    """Run the model on one batch of windows and write their scores to ``result``."""
+    ids = padded([w.ids for w in batch])
     options: dict[str, Any] = {
         "use_cache": False,
         "output_attentions": False,
@@ -143,25 +143,25 @@ def _fill(model: LanguageModel, pieces: list[_Piece]) -> None:
     }
     hidden = model.biogpt(ids, **options).last_hidden_state  # (B, T, D)
     T = ids.shape[1]
-    # The state at t - 1 predicts token t; rows lie one after the other.
-    at = np.concatenate([b * T + np.arange(p.first, len(p.ids)) - 1 for b, p in enumerate(pieces)])
-    targets = np.concatenate([piece.ids[piece.first :] for piece in pieces])
-    log_probs = _log_probs(model, hidden.reshape(-1, hidden.shape[-1]), at, targets)
-    ends = np.cumsum([len(piece.result) for piece in pieces])
-    for piece, part in zip(pieces, np.split(log_probs, ends[:-1]), strict=True):
-        piece.result[:] = part
+    # The state at t - 1 predicts token t. Indices are into the flattened (B T, D) states.
+    indices = np.concatenate([b * T + np.arange(w.first, len(w.ids)) - 1 for b, w in enumerate(batch)])
+    targets = np.concatenate([w.ids[w.first :] for w in batch])
+    log_probs = _log_probs(model, hidden.reshape(-1, hidden.shape[-1]), indices, targets)
+    ends = np.cumsum([len(w.result) for w in batch])
+    for w, scores in zip(batch, np.split(log_probs, ends[:-1]), strict=True):
+        w.result[:] = scores
 
 
-def _log_probs(model: LanguageModel, states: Array, at: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """ln p(targets[m] | states[at[m]]): states (B T, D), at and targets (M,) give (M,), a block of M at a time."""
+def _log_probs(model: LanguageModel, states: Array, indices: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Return ln p(targets[m] | states[indices[m]]), (M,), computed in blocks; states are (B T, D)."""
     backend = model.backend
-    rows = max(1, BLOCK // model.config.vocab_size)
-    found = []
-    for start in range(0, len(at), rows):
+    rows = max(1, LOGITS_BLOCK // model.config.vocab_size)
+    blocks = []
+    for start in range(0, len(indices), rows):
         block = slice(start, start + rows)
-        logits = model.output_projection(states[backend.asarray(at[block])])
+        logits = model.output_projection(states[backend.asarray(indices[block])])
         logits = widened(logits)
-        chosen = backend.asarray(targets[block])[:, None]
-        log_probs = backend.xp.take_along_axis(log_softmax(logits), chosen, axis=-1)
-        found.append(backend.to_numpy(log_probs)[:, 0])
-    return np.concatenate(found)
+        columns = backend.asarray(targets[block])[:, None]
+        log_probs = backend.xp.take_along_axis(log_softmax(logits), columns, axis=-1)
+        blocks.append(backend.to_numpy(log_probs)[:, 0])
+    return np.concatenate(blocks)

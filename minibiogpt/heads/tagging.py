@@ -1,4 +1,4 @@
-"""Labels of tokens to labelled spans of text: which pieces belong together, and where they stand."""
+"""Named entities: turn the labels of tokens into labelled spans of the text."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 OUTSIDE = "O"
 STRATEGIES = ("first", "simple")
-BEGIN, INSIDE, LAST, ALONE = "B", "I", "EL", "SU"  # of the schemes IOB2, BIOES and BILOU
+BEGIN, INSIDE, LAST, SINGLE = "B", "I", "EL", "SU"  # prefixes of the schemes IOB2, BIOES and BILOU
 
 
 class Tagged(NamedTuple):
-    """One piece: [start, end) in the original text, its label, how probable that is, and whether it ends its word."""
+    """One token: its span [start, end) in the original text, label, probability, and whether it ends its word."""
 
     span: tuple[int, int]
     label: str
@@ -20,7 +20,7 @@ class Tagged(NamedTuple):
 
 
 class Entity(NamedTuple):
-    """A stretch [start, end) of the original text, what it is, and the mean probability of its pieces' labels."""
+    """A labelled span [start, end) of the original text, with the mean probability of its tokens' labels."""
 
     label: str
     start: int
@@ -29,12 +29,12 @@ class Entity(NamedTuple):
 
 
 def entities(tagged: Sequence[Tagged], strategy: str = "first") -> list[Entity]:
-    """Join neighbouring pieces of one label, prefixes B- I- E- L- S- U- understood; what is "O" belongs to nothing.
+    """Join adjacent tokens of one label into entities. Prefixes B- I- E- L- S- U- are understood; "O" is no entity.
 
     Parameters
     ----------
-    strategy : "first": a word has the label of its first piece, as models are trained that have no label for the
-        others; "simple": each piece has its own.
+    strategy : "first": a word has the label of its first token, for models trained to label only that one;
+        "simple": each token has its own label.
 
     Examples
     --------
@@ -43,49 +43,49 @@ def entities(tagged: Sequence[Tagged], strategy: str = "first") -> list[Entity]:
     [Entity(label='DRUG', start=0, end=9, score=0.9)]
     """
     groups: list[list[Tagged]] = []
-    before = OUTSIDE
-    for word in _words(tagged) if strategy == "first" else [[one] for one in tagged]:
+    previous = OUTSIDE
+    for word in _words(tagged) if strategy == "first" else [[token] for token in tagged]:
         label = word[0].label
-        if _continues(before, label):
+        if _same_entity(previous, label):
             groups[-1] += word
         elif label != OUTSIDE:
             groups.append(list(word))
-        before = label
+        previous = label
     return [_entity(group) for group in groups]
 
 
-def _continues(before: str, label: str) -> bool:
-    """Whether a piece of this label belongs to the same entity as the piece before it."""
-    (ended, kind), (begun, same) = _parted(before), _parted(label)
+def _same_entity(previous: str, label: str) -> bool:
+    """Return whether a token of this label belongs to the same entity as the token before it."""
+    (previous_prefix, previous_type), (prefix, entity_type) = _split_prefix(previous), _split_prefix(label)
     return (
-        OUTSIDE not in (before, label)
-        and kind == same
-        and begun in ("", INSIDE, *LAST)
-        and ended not in (*LAST, *ALONE)
+        OUTSIDE not in (previous, label)
+        and previous_type == entity_type
+        and prefix in ("", INSIDE, *LAST)
+        and previous_prefix not in (*LAST, *SINGLE)
     )
 
 
 def _words(tagged: Sequence[Tagged]) -> list[list[Tagged]]:
-    """The pieces of each word, each with the label and the score of the word's first."""
+    """Group tokens into words; every token gets the label and the score of the word's first token."""
     words: list[list[Tagged]] = []
     open_word = False
-    for one in tagged:
+    for token in tagged:
         if open_word:
             first = words[-1][0]
-            words[-1].append(one._replace(label=first.label, score=first.score))
+            words[-1].append(token._replace(label=first.label, score=first.score))
         else:
-            words.append([one])
-        open_word = not one.ends_word
+            words.append([token])
+        open_word = not token.ends_word
     return words
 
 
-def _parted(label: str) -> tuple[str, str]:
-    """Prefix and kind: of "B-DRUG" these are B and DRUG, of "DRUG" none and DRUG."""
-    prefix, dash, kind = label.partition("-")
-    known = dash and prefix in (BEGIN, INSIDE, *LAST, *ALONE)
-    return (prefix, kind) if known else ("", label)
+def _split_prefix(label: str) -> tuple[str, str]:
+    """Split a label into prefix and entity type: "B-DRUG" into "B" and "DRUG", "DRUG" into "" and "DRUG"."""
+    prefix, dash, entity_type = label.partition("-")
+    known = dash and prefix in (BEGIN, INSIDE, *LAST, *SINGLE)
+    return (prefix, entity_type) if known else ("", label)
 
 
 def _entity(group: list[Tagged]) -> Entity:
-    score = sum(one.score for one in group) / len(group)
-    return Entity(_parted(group[0].label)[1], group[0].span[0], group[-1].span[1], score)
+    score = sum(token.score for token in group) / len(group)
+    return Entity(_split_prefix(group[0].label)[1], group[0].span[0], group[-1].span[1], score)

@@ -1,4 +1,4 @@
-"""BioGptForTokenClassification: one score a class at each position."""
+"""BioGptForTokenClassification: one score per class at each position."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 from minibiogpt.backend import Array, ignore_overflow, report_full_memory
 from minibiogpt.catalog.parameters import token_classification_shapes
 from minibiogpt.heads.base import ModelWithHead
-from minibiogpt.heads.losses import class_labels, cross_entropy
+from minibiogpt.heads.losses import checked_class_labels, cross_entropy
 from minibiogpt.model import inputs
-from minibiogpt.model.layers import Linear, Weights, below
+from minibiogpt.model.layers import Linear, Weights, weights_under
 from minibiogpt.model.outputs import TokenClassifierOutput
 from minibiogpt.trace import Trace
 
 
 class BioGptForTokenClassification(ModelWithHead):
-    """BioGPT as a classifier of tokens (named entities): one score a class at each position.
+    """BioGPT as a token classifier (named entities): one score per class at each position.
 
     Attributes
     ----------
@@ -29,7 +29,7 @@ class BioGptForTokenClassification(ModelWithHead):
     head = ("classifier.weight", "classifier.bias")
 
     def _make_head(self, weights: Weights) -> None:
-        self.classifier = Linear(**below(weights, "classifier"))
+        self.classifier = Linear(**weights_under(weights, "classifier"))
 
     shapes_of = staticmethod(token_classification_shapes)
 
@@ -45,31 +45,33 @@ class BioGptForTokenClassification(ModelWithHead):
         trace: Trace | None = None,
         **options: Any,
     ) -> Any:
-        """Run the model; every option of BioGptModel is taken, and nothing that is handed over is changed.
+        """Run the model. All options of BioGptModel are accepted, and no argument is modified.
 
         Parameters
         ----------
-        labels : (B, T) classes, or -100 (ignored); what the attention_mask calls padding is ignored too. The loss is
-            the mean over the labels that count, in nats; NaN when none does, as in PyTorch.
+        labels : (B, T) classes, or -100 (ignored); positions that attention_mask marks as padding are ignored too.
+            The loss is the mean over the other labels, in nats; NaN if there are none, as in PyTorch.
 
         Returns
         -------
         TokenClassifierOutput, or a tuple of its fields that are not None.
         """
-        options = {"use_cache": False} | options  # no output carries it
-        tap, options = self._watched(trace, options)
-        base = self.biogpt(input_ids, attention_mask, return_dict=True, tap=tap.part(), **options)
+        options = {"use_cache": False} | options  # the output has no field for a cache
+        tap, options = self._make_tap(trace, options)
+        base = self.biogpt(input_ids, attention_mask, return_dict=True, tap=tap.nested(), **options)
         tap.describe_call("token", {"labels": self.config.num_labels}, labels=labels)
         logits = tap("logits", self.classifier(base.last_hidden_state))  # (B, T, labels)
         loss = None if labels is None else tap("loss", self.backend.asarray(self._loss(logits, labels, attention_mask)))
         output = TokenClassifierOutput(loss, logits, base.hidden_states, base.attentions)
         tap.finish()
-        return self._returned(output, return_dict)
+        return self._dict_or_tuple(output, return_dict)
 
     def _loss(self, logits: Array, labels: Any, attention_mask: Any) -> Array:
-        """(B, T, labels) and (B, T) give ()."""
+        """Return the loss (), from logits (B, T, labels) and labels (B, T)."""
         B, T, classes = logits.shape
-        labels = class_labels(inputs.as_array("labels", labels, self.backend, "classes"), (B, T), classes, self.backend)
+        labels = checked_class_labels(
+            inputs.as_backend_array("labels", labels, self.backend, "classes"), (B, T), classes, self.backend
+        )
         if attention_mask is not None:
             real = self.backend.asarray(attention_mask)[:, -T:] != 0  # (B, T)
             labels = self.backend.xp.where(real.reshape(-1), labels, -100)

@@ -1,13 +1,13 @@
-"""BioGPT itself, and nothing else. Read the files in this order:
+"""The BioGPT base model. Read the files in this order:
 
 1. ``ops``: the equations, one function each: linear, layer norm, softmax, GELU.
-2. ``attention``: the mask, the heads, and attention in its eager and its blocked form.
-3. ``layers``: the parts that hold weights, and one decoder layer.
-4. ``biogpt``: BioGptModel, the whole way from ids to hidden states.
-5. ``cache``: keys and values of earlier positions, so that each is computed once.
-6. ``inputs``, ``outputs``: what a call accepts, checked; what it returns.
-7. ``pretrained``: made from files or at random, counted, saved.
-8. ``batching``, ``pooling``: many texts at once, and one vector for each.
+2. ``attention``: the mask, the heads, and eager and blocked attention.
+3. ``layers``: the modules that hold weights, and the decoder layer.
+4. ``biogpt``: BioGptModel, from token ids to hidden states.
+5. ``cache``: the KV cache.
+6. ``inputs``, ``outputs``: validation of a call's inputs; what a call returns.
+7. ``pretrained``: loading, random initialisation, saving.
+8. ``batching``, ``pooling``: batches of rows of unequal length; text embeddings.
 
 How the data flows (``x`` is the residual stream)::
 
@@ -39,7 +39,7 @@ How the data flows (``x`` is the residual stream)::
                         |
                      a head  (minibiogpt.heads)                       logits
 
-This wing knows neither generation nor heads, nor what looks at its arrays.
+This subpackage imports neither generation nor heads, nor the code that inspects its arrays.
 """
 
 from minibiogpt.model.biogpt import BioGptModel

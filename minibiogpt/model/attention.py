@@ -1,4 +1,4 @@
-"""Masks, heads, and who attends to whom: "eager" (every array visible) and "blocked" (streaming softmax)."""
+"""The attention mask, the heads, and attention: "eager" (computes every array) and "blocked" (streaming softmax)."""
 
 from __future__ import annotations
 
@@ -13,43 +13,43 @@ from minibiogpt.trace import Tap
 
 @dataclass(frozen=True)
 class AttentionMask:
-    """Which positions each query may attend to.
+    """Which keys each query may attend to.
 
     Attributes
     ----------
-    visible : (B or 1, 1, T, S) bool, True = may attend; the head axis is 1, as all heads see the same.
-    padded : whether some position is padding; without it, all up to a query's own position are visible to it.
-    blind_rows : whether some query may see nothing at all (a left pad). Its probabilities are uniform over all S
-        positions, the hidden ones too, as in transformers: never NaN.
+    visible : (B or 1, 1, T, S) bool, True = may attend. The head axis is 1 because all heads share the mask.
+    padded : whether any position is padding. If not, the mask is purely causal.
+    fully_masked_rows : whether some query may attend to nothing (a pad on the left). Its probabilities are uniform over
+        all S positions, masked ones included, as in transformers: never NaN.
     """
 
     visible: Array
     padded: bool
-    blind_rows: bool
+    fully_masked_rows: bool
 
 
 def make_mask(backend: Backend, T: int, S: int, attention_mask: Array | None) -> AttentionMask:
-    """Causal, and real: query t (at position S - T + t) sees key s if s is not later and not padding.
+    """Return the causal and padding mask: query t (position S - T + t) sees key s if s is not later and not padding.
 
     Parameters
     ----------
-    attention_mask : (B, S) bool, True = a real token; None when all are.
+    attention_mask : (B, S) bool, True = a real token; None when there is no padding.
     """
     xp = backend.xp
     keys = xp.arange(S)  # (S)
     queries = xp.arange(S - T, S)  # (T)
     causal = keys[None, :] <= queries[:, None]  # (T, S)
     if attention_mask is None:
-        return AttentionMask(causal[None, None], padded=False, blind_rows=False)
+        return AttentionMask(causal[None, None], padded=False, fully_masked_rows=False)
     visible = causal[None, None] & attention_mask[:, None, None, :]  # (B, 1, T, S)
-    # Every query sees position 0 unless that is padding: only then can a row be left with nothing.
-    return AttentionMask(visible, padded=True, blind_rows=not bool(attention_mask[:, 0].all()))
+    # Every query sees position 0 unless it is padding. Only then can a query have nothing to attend to.
+    return AttentionMask(visible, padded=True, fully_masked_rows=not bool(attention_mask[:, 0].all()))
 
 
 def split_heads(x: Array, heads: int) -> Array:
-    """(B, T, D) to (B, H, T, Dh): head h takes columns h Dh to (h + 1) Dh.
+    """Reshape (B, T, D) to (B, H, T, Dh): head h takes columns h Dh to (h + 1) Dh.
 
-    Each head lies in one piece of memory: products are half as fast where its rows are D numbers apart.
+    Each head is contiguous in memory. Matrix products are half as fast when the rows of a head are D elements apart.
     """
     B, T, D = x.shape
     x = x.reshape(B, T, heads, D // heads)  # (B, T, H, Dh)
@@ -57,7 +57,7 @@ def split_heads(x: Array, heads: int) -> Array:
 
 
 def merge_heads(x: Array) -> Array:
-    """(B, H, T, Dh) back to (B, T, D)."""
+    """Reshape (B, H, T, Dh) back to (B, T, D)."""
     B, H, T, Dh = x.shape
     x = x.transpose(0, 2, 1, 3)  # (B, T, H, Dh)
     return x.reshape(B, T, H * Dh)
@@ -66,10 +66,10 @@ def merge_heads(x: Array) -> Array:
 def attend_eager(
     q: Array, k: Array, v: Array, mask: AttentionMask, head_mask: Array | None, tap: Tap
 ) -> tuple[Array, Array]:
-    """softmax(q k^T / sqrt(Dh), masked) v, with every array on the way named.
+    """Return softmax(masked q k^T / sqrt(Dh)) v, with a tap on every intermediate array.
 
-    Hidden scores are replaced by the dtype's lowest finite number (not added to: a huge hidden score cannot shine
-    through), so a row that sees nothing comes out uniform without being a special case.
+    Masked scores are replaced by the dtype's lowest finite value. Nothing is added to them, so a huge masked score
+    cannot leak through, and a fully masked row comes out uniform without a special case.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ def attend_eager(
 
     Returns
     -------
-    The mixed values (B, H, T, Dh) and the weights (B, H, T, S), the probabilities after the head mask.
+    The weighted sums of the values, (B, H, T, Dh), and the weights, (B, H, T, S): probabilities times head mask.
 
     Source: Vaswani et al. 2017, equation 1; eager_attention_forward in transformers 4.57.
     """
@@ -101,42 +101,52 @@ def attend_blocked(
     rows: int | None = None,
     columns: int | None = None,
 ) -> Array:
-    """The same mixed values (B, H, T, Dh) without ever holding a (B, H, T, S) array.
+    """Return the same weighted sums, (B, H, T, Dh), without ever allocating a (B, H, T, S) array.
 
-    Queries go in blocks of ``rows``; each block streams over the keys in blocks of ``columns`` (both as the backend
-    prefers it), and keys that causality hides from the whole block are not visited. So many heads go together as the
-    backend takes at once. A few queries are one kernel's work, where there is one.
+    Queries are processed in blocks of ``rows``. Each block streams over the keys in blocks of ``columns`` and skips
+    the keys that causality hides from all of its queries. The backend chooses both sizes by default, and how many heads
+    are processed together. If the backend has a kernel for a few queries, that kernel does all of it.
     """
     backend = backend_of(q, k, v)
     kernel = backend.kernel("attend", q, k, v) if rows is None and columns is None else None
-    mixed = kernel(q, k, v, mask.visible) if kernel else None
-    if mixed is None:
+    output = kernel(q, k, v, mask.visible) if kernel else None
+    if output is None:
         tile = backend.tile
-        mixed = _attend_by_tiles(backend, q, k, v, mask, rows or tile[0], columns or tile[1])
-    return mixed if head_mask is None else mixed * head_mask[:, None, None]
+        output = _attend_in_tiles(backend, q, k, v, mask, rows or tile[0], columns or tile[1])
+    return output if head_mask is None else output * head_mask[:, None, None]
 
 
-def _attend_by_tiles(
+def _attend_in_tiles(
     backend: Backend, q: Array, k: Array, v: Array, mask: AttentionMask, rows: int, columns: int
 ) -> Array:
+    """Loop over blocks of batch rows, heads and queries; each block streams over its visible keys."""
     (B, H, T, Dh), S = q.shape, k.shape[2]
-    mixed = backend.empty((B, T, H, Dh), q.dtype)  # (B, T, H, Dh)
-    mixed = mixed.transpose(0, 2, 1, 3)  # (B, H, T, Dh)
-    scores = min(rows, T) * min(columns, S)  # of a block, in one head
-    pairs = max(1, backend.block_elements // scores)
+    output = backend.empty((B, T, H, Dh), q.dtype)  # (B, T, H, Dh)
+    output = output.transpose(0, 2, 1, 3)  # (B, H, T, Dh)
+    tile_scores = min(rows, T) * min(columns, S)  # in one head of one row
+    pairs = max(1, backend.block_elements // tile_scores)  # (row, head) pairs processed together
     heads, batch = min(H, pairs), min(B, max(1, pairs // H))
-    room = backend.xp.empty((batch * heads * scores,), dtype=q.dtype)  # used again and again: fresh memory is slow
+    buffer = backend.xp.empty((batch * heads * tile_scores,), dtype=q.dtype)  # reused: fresh memory is slow
     for b, h, t in product(range(0, B, batch), range(0, H, heads), range(0, T, rows)):
-        block = slice(b, b + batch), slice(h, h + heads), slice(t, min(t + rows, T))
-        seen = *block[:2], slice(S if mask.blind_rows else S - T + block[2].stop)
-        visible = mask.visible[block[0] if mask.padded else slice(None), :, block[2], seen[2]]
-        open_to = 0 if mask.padded else S - T + t + 1  # before it, nothing is hidden from any of these queries
-        _stream(q[block], k[seen], v[seen], visible, open_to, columns, room, mixed[block])
-    return mixed
+        queries = slice(b, b + batch), slice(h, h + heads), slice(t, min(t + rows, T))
+        keys = *queries[:2], slice(S if mask.fully_masked_rows else S - T + queries[2].stop)
+        visible = mask.visible[queries[0] if mask.padded else slice(None), :, queries[2], keys[2]]
+        unmasked = 0 if mask.padded else S - T + t + 1  # all of these queries see the first ``unmasked`` keys
+        _streaming_softmax(q[queries], k[keys], v[keys], visible, unmasked, columns, buffer, output[queries])
+    return output
 
 
-def _stream(q: Array, k: Array, v: Array, visible: Array, open_to: int, columns: int, room: Array, out: Array) -> None:
-    """Streaming softmax, into ``out``: what has been summed is rescaled whenever a larger score turns up.
+def _streaming_softmax(
+    q: Array, k: Array, v: Array, visible: Array, unmasked: int, columns: int, buffer: Array, out: Array
+) -> None:
+    """Write softmax(masked q k^T / sqrt(Dh)) v to ``out``, one block of ``columns`` keys at a time.
+
+    The running sums are rescaled whenever a larger score appears.
+
+    Parameters
+    ----------
+    visible : the mask of these queries and keys. unmasked : the number of leading keys that need no mask.
+    buffer : 1-D, reused for the scores of each block.
 
     Source: Milakov and Gimelshein 2018, algorithm 3; Dao et al. 2022.
     """
@@ -144,20 +154,20 @@ def _stream(q: Array, k: Array, v: Array, visible: Array, open_to: int, columns:
     xp, scale = backend.xp, 1 / math.sqrt(q.shape[-1])
     largest: Array = None
     total: Array = None
-    mixed: Array = None
+    weighted: Array = None
     for start in range(0, k.shape[2], columns):
         block = slice(start, start + columns)
         keys = k[:, :, block]
         shape = (*q.shape[:3], keys.shape[2])
-        scores = room[: math.prod(shape)].reshape(shape)
+        scores = buffer[: math.prod(shape)].reshape(shape)
         backend.head_products(q, keys, transposed=True, scale=scale, out=scores)
         kernel = backend.kernel("masked_softmax", scores) if keys.shape[2] == k.shape[2] else None
         if kernel:
             backend.head_products(kernel(scores, visible), v, out=out)
             return
-        if start + shape[3] > open_to:
-            edge = slice(max(0, open_to - start), None)
-            scores[..., edge] = xp.where(visible[..., block][..., edge], scores[..., edge], _lowest(scores))
+        if start + shape[3] > unmasked:
+            tail = slice(max(0, unmasked - start), None)
+            scores[..., tail] = xp.where(visible[..., block][..., tail], scores[..., tail], _lowest(scores))
         e = widened(scores)
         new_largest = e.max(axis=-1, keepdims=True)
         if largest is not None:
@@ -165,14 +175,14 @@ def _stream(q: Array, k: Array, v: Array, visible: Array, open_to: int, columns:
         e -= new_largest
         xp.exp(e, out=e)
         new_total = e.sum(axis=-1, keepdims=True)
-        new_mixed = backend.head_products(e, v[:, :, block].astype(e.dtype, copy=False))
+        new_weighted = backend.head_products(e, v[:, :, block].astype(e.dtype, copy=False))
         if largest is not None:
-            shrink = xp.exp(largest - new_largest)
-            new_total, new_mixed = new_total + total * shrink, new_mixed + mixed * shrink
-        largest, total, mixed = new_largest, new_total, new_mixed
-    out[...] = mixed / total
+            rescale = xp.exp(largest - new_largest)
+            new_total, new_weighted = new_total + total * rescale, new_weighted + weighted * rescale
+        largest, total, weighted = new_largest, new_total, new_weighted
+    out[...] = weighted / total
 
 
 def _lowest(x: Array) -> float:
-    """The lowest finite number of x's dtype."""
+    """Return the lowest finite value of x's dtype."""
     return backend_of(x).lowest(x.dtype)

@@ -1,4 +1,4 @@
-"""Rows of unequal length: read from a caller, cut into windows, sorted into batches, padded."""
+"""Rows of unequal length: unpad them, cut them into windows, sort them into batches, pad them again."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from minibiogpt.config import BioGptConfig
 from minibiogpt.errors import InputError
 from minibiogpt.model import inputs
 
-# Padding included. More saves nothing on a processor: arrays leave its caches, and lengths within a batch differ more.
-# Three layers of base size, 4,352 tokens: 12.4 s by 512, 14.0 s by 1024, 18.8 s by 2048 (one core, 2026-11-21).
+# Including padding. Larger batches are slower on a CPU: arrays exceed its caches, and lengths in a batch vary more.
+# Three layers of base size, 4,352 tokens: 12.4 s with 512, 14.0 s with 1024, 18.8 s with 2048 (one core, 2026-11-21).
 BATCH_TOKENS = 512
 
 
 class Window(NamedTuple):
-    """The positions [begin, end) of a row; those in [new, end) have been in no window before."""
+    """The positions [begin, end) of a row. Those in [new, end) are in no earlier window."""
 
     begin: int
     end: int
@@ -27,7 +27,7 @@ class Window(NamedTuple):
 
 
 def windows(n: int, size: int, stride: int) -> list[Window]:
-    """Windows of ``size`` positions over a row of n, each ``stride`` after the one before, the last one cut at n.
+    """Return the windows of ``size`` positions over a row of n; they start ``stride`` apart, and the last is cut at n.
 
     Source: the strided evaluation of perplexity in transformers' documentation.
 
@@ -44,12 +44,12 @@ def windows(n: int, size: int, stride: int) -> list[Window]:
 
 
 def window_sizes(config: BioGptConfig, window: int | None, stride: int | None) -> tuple[int, int]:
-    """The window and the stride, by default N and half the window.
+    """Return the window size and the stride, by default N and half the window.
 
     Raises
     ------
     InputError
-        If the window exceeds N, or the stride leaves the first new token of a window without any context.
+        If the window exceeds N, or the stride leaves the first new token of a window without context.
     """
     N = config.max_position_embeddings
     window = checked_integer("window", N if window is None else window, 2, N)
@@ -57,9 +57,9 @@ def window_sizes(config: BioGptConfig, window: int | None, stride: int | None) -
 
 
 def batches(lengths: Sequence[int], batch_tokens: int = BATCH_TOKENS) -> list[list[int]]:
-    """Indices of rows in batches of similar length, the longest first, that follow from the lengths alone.
+    """Group the indices of rows into batches of similar length, longest first. Depends on the lengths only.
 
-    A batch, padded to its longest row, has at most ``batch_tokens`` positions; a longer row is a batch of its own.
+    A batch, padded to its longest row, has at most ``batch_tokens`` positions. A longer row is a batch of its own.
 
     Examples
     --------
@@ -76,18 +76,18 @@ def batches(lengths: Sequence[int], batch_tokens: int = BATCH_TOKENS) -> list[li
     return found
 
 
-def rows_of(input_ids: Any, attention_mask: Any, vocab_size: int) -> tuple[list[np.ndarray], np.ndarray]:
-    """The real ids of each row, and where they stand: (n,) int64 each, and (B, T) bool; all in NumPy.
+def unpadded_rows(input_ids: Any, attention_mask: Any, vocab_size: int) -> tuple[list[np.ndarray], np.ndarray]:
+    """Return the ids of each row without its padding, (n,) int64 each, and where they are, (B, T) bool; all NumPy.
 
     Parameters
     ----------
-    input_ids : (B, T) integers, or a list of rows of unequal length, which then stand as if padded on the right.
+    input_ids : (B, T) integers, or a list of rows of unequal length, which count as padded on the right.
     attention_mask : (B, T), 1 = real; default all ones, as in a model call.
 
     Raises
     ------
     InputError
-        If the ids or the mask cannot be, or a row holds no real token.
+        If the ids or the mask are invalid, or a row has no real token.
     """
     host = get_backend("numpy")
     if attention_mask is None and isinstance(input_ids, list | tuple) and input_ids:
@@ -100,11 +100,11 @@ def rows_of(input_ids: Any, attention_mask: Any, vocab_size: int) -> tuple[list[
     real = np.ones((B, T), dtype=bool) if mask is None else mask
     if not real.any(axis=1).all():
         raise InputError("each row must hold a real token", "a row of pads", "leave the row out")
-    return [row[here] for row, here in zip(ids, real, strict=True)], real
+    return [row[row_real] for row, row_real in zip(ids, real, strict=True)], real
 
 
 def padded(rows: Sequence[np.ndarray]) -> np.ndarray:
-    """ids (B, T) int64, padded on the right: no mask is needed, for causality hides the pads from every real token."""
+    """Pad rows on the right to ids (B, T), int64. No mask is needed: causality hides the pads from all real tokens."""
     ids = np.zeros((len(rows), max(len(row) for row in rows)), dtype=np.int64)
     for b, row in enumerate(rows):
         ids[b, : len(row)] = row

@@ -1,4 +1,4 @@
-"""BioGptModel: the whole architecture on two screens."""
+"""BioGptModel: the whole architecture, from token ids to the last hidden state."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ from minibiogpt.model.layers import (
     LearnedPositions,
     ScaledEmbedding,
     Weights,
-    below,
     named_parameters,
+    weights_under,
 )
 from minibiogpt.model.outputs import BaseModelOutput
 from minibiogpt.model.pretrained import Pretrained
 from minibiogpt.trace import Edit, Tap, Trace
 from minibiogpt.trace.edits import make_tap
 
-ATTENTION = ("auto", "eager", "blocked")
-INSIDE = ("scores", "scores_masked", "probs", "weights")  # what only eager attention makes
+ATTN_IMPLEMENTATIONS = ("auto", "eager", "blocked")
+EAGER_ONLY = ("scores", "scores_masked", "probs", "weights")  # arrays that only eager attention computes
 
 
 class BioGptModel(Pretrained):
-    """Tokens and their positions in, one hidden state for each position out.
+    """The base model: token ids and positions in, one hidden state for each position out.
 
     Parameters
     ----------
     config : the sizes.
-    weights : {name: array} with the checkpoint's names less the leading ``biogpt.``, all of one backend and dtype.
-    attn_implementation : "eager" makes every array of attention, "blocked" streams over them; "auto" takes eager
-        when something looks inside (a trace, output_attentions). All agree to rounding.
+    weights : {name: array} with the checkpoint's names without the leading ``biogpt.``, all of one backend and dtype.
+    attn_implementation : "eager" computes every array of attention; "blocked" streams over the keys; "auto" uses eager
+        only when an array inside attention is requested (trace, edits, output_attentions). They agree up to rounding.
 
     Source: Luo et al. 2022 (BioGPT); BioGptModel in transformers 4.57, in evaluation mode.
     """
@@ -51,15 +51,15 @@ class BioGptModel(Pretrained):
         backend: str | Backend = "numpy",
         attn_implementation: str = "auto",
     ) -> None:
-        if attn_implementation not in ATTENTION:
-            must = f"attn_implementation must be one of {', '.join(ATTENTION)}"
+        if attn_implementation not in ATTN_IMPLEMENTATIONS:
+            must = f"attn_implementation must be one of {', '.join(ATTN_IMPLEMENTATIONS)}"
             raise InputError(must, repr(attn_implementation), "choose one of these")
         self.config, self.backend, self.attn_implementation = config, get_backend(backend), attn_implementation
         self.embed_tokens = ScaledEmbedding(weights["embed_tokens.weight"], config.embed_scale)
         self.embed_positions = LearnedPositions(weights["embed_positions.weight"])
         layers = range(config.num_hidden_layers)
-        self.layers = [DecoderLayer(config, below(weights, f"layers.{layer}")) for layer in layers]
-        self.layer_norm = LayerNorm(**below(weights, "layer_norm"))
+        self.layers = [DecoderLayer(config, weights_under(weights, f"layers.{layer}")) for layer in layers]
+        self.layer_norm = LayerNorm(**weights_under(weights, "layer_norm"))
 
     shapes_of = staticmethod(base_shapes)
 
@@ -91,7 +91,7 @@ class BioGptModel(Pretrained):
         patch_from: Mapping[str, Any] | None = None,
         tap: Tap | None = None,
     ) -> Any:
-        """Run the model; nothing that is handed over is changed.
+        """Run the model. No argument is modified.
 
         Parameters
         ----------
@@ -99,16 +99,16 @@ class BioGptModel(Pretrained):
         attention_mask : (B, S), 1 = real, 0 = padding on the left or the right; default all ones. S is past + T.
         head_mask : (H,) for every layer or (L, H), multiplied into the probabilities after the softmax.
         position_ids : (B, T) from 0, -1 for pads; default cumsum(mask) * mask - 1.
-        inputs_embeds : (B, T, D) in place of input_ids, already scaled.
-        past_key_values : the cache of the positions before these.
+        inputs_embeds : (B, T, D) instead of input_ids, already scaled.
+        past_key_values : the cache of earlier positions.
         use_cache, output_attentions, output_hidden_states, return_dict : default from the config.
-        trace : a Trace that is emptied and then filled with every named array that it wants.
-        edits : {name: function}; each named array is replaced by what its function makes of it, of the same shape and
-            dtype. Patterns are allowed, as in Trace. The cache keeps k_proj and v_proj, edited; an edit of k or v holds
-            for this call alone.
-        ablate : (layer, head) pairs whose part of the context becomes 0.
-        patch_from : {name: array} that takes the place of this call's: the trace of another one, or a selection of it.
-        tap : of the larger call that this one is a part of; it then records and edits.
+        trace : a Trace, cleared and then filled with every named array that it selects.
+        edits : {name: function}; each named array is replaced by its function's result, of the same shape and dtype.
+            Patterns are allowed, as in Trace. Edits of k_proj and v_proj also change the cache; edits of k and v apply
+            to this call only.
+        ablate : (layer, head) pairs; their part of the context is set to 0.
+        patch_from : {name: array}, such as a Trace of another call or part of it; these arrays replace this call's.
+        tap : of the enclosing call if this is part of a larger one; it then records and edits.
 
         Returns
         -------
@@ -117,10 +117,11 @@ class BioGptModel(Pretrained):
         Raises
         ------
         InputError
-            If an input cannot be, or an edit was never reached: what must hold, what was found and what to do.
+            If an input is invalid, or an edit was never reached.
         """
         config, backend = self.config, self.backend
-        look_inside, keep = _chosen(output_attentions, config.output_attentions), _chosen(use_cache, config.use_cache)
+        output_attentions = _option(output_attentions, config.output_attentions)
+        use_cache = _option(use_cache, config.use_cache)
         tap = tap or make_tap(config, backend, trace, edits, ablate, patch_from)
 
         x = self._token_embeddings(input_ids, inputs_embeds)  # (B, T, D)
@@ -142,25 +143,26 @@ class BioGptModel(Pretrained):
             past_key_values=past[0][0] if past and P else None,
         )
 
-        states: list[Array] | None = [] if _chosen(output_hidden_states, config.output_hidden_states) else None
-        attentions: list[Array] | None = [] if look_inside else None
-        told, positions = positions, tap("position_ids", positions)  # (B, T)
-        if real is None and position_ids is None and positions is told:
+        hidden_states: list[Array] | None = [] if _option(output_hidden_states, config.output_hidden_states) else None
+        attentions: list[Array] | None = [] if output_attentions else None
+        unedited, positions = positions, tap("position_ids", positions)  # (B, T)
+        if real is None and position_ids is None and positions is unedited:
             inputs.check_largest_position(P + T - 1, config)
         else:
-            inputs.check_positions(positions, config)
-        # The mask has T times S cells: it is made once the positions are known to be no more than N.
-        cache = self._extended(past, B, T, keep)
-        context = ForwardContext(make_mask(backend, T, P + T, real), cache, self._blocked(look_inside, tap))
-        x = self.forward(x, positions, context, heads, tap, states, attentions)
+            inputs.check_position_ids(positions, config)
+        # The mask has T * S elements, so it is built only after the positions are known to be at most N.
+        cache = self._extended_cache(past, B, T, use_cache)
+        mask = make_mask(backend, T, P + T, real)
+        context = ForwardContext(mask, cache, self._use_blocked_attention(output_attentions, tap))
+        x = self.forward(x, positions, context, heads, tap, hidden_states, attentions)
         tap.finish()
         output = BaseModelOutput(
             x,
-            cache if keep else None,
-            None if states is None else tuple(states),
+            cache if use_cache else None,
+            None if hidden_states is None else tuple(hidden_states),
             None if attentions is None else tuple(attentions),
         )
-        return output if _chosen(return_dict, config.return_dict) else output.to_tuple()
+        return output if _option(return_dict, config.return_dict) else output.to_tuple()
 
     def forward(
         self,
@@ -169,40 +171,44 @@ class BioGptModel(Pretrained):
         context: ForwardContext,
         head_mask: Array | None,
         tap: Tap,
-        states: list[Array] | None = None,
+        hidden_states: list[Array] | None = None,
         attentions: list[Array] | None = None,
     ) -> Array:
-        """The drawing: token + position, L layers, norm. Each x and the attention weights go into the lists, if any.
+        """Add the position embeddings, apply the L layers, then the final norm.
 
-        From embedded tokens (B, T, D) and checked positions (B, T): nothing here waits for a device.
+        Parameters
+        ----------
+        x : (B, T, D) token embeddings. position_ids : (B, T), already checked; nothing here waits for the device.
+        hidden_states, attentions : lists that collect each x and the attention weights; None to collect nothing.
         """
         x = tap("embed_tokens", x)
         x = tap("embeddings", x + tap("embed_positions", self.embed_positions(position_ids)))  # (B, T, D)
-        _keep(states, x)
+        _append(hidden_states, x)
         for i, layer in enumerate(self.layers):
-            head = None if head_mask is None else head_mask[i]
-            x, weights = layer(x, i, context, head, tap.under(f"layers.{i}"))
-            _keep(states, x)
-            _keep(attentions, weights)
+            layer_head_mask = None if head_mask is None else head_mask[i]
+            x, weights = layer(x, i, context, layer_head_mask, tap.under(f"layers.{i}"))
+            _append(hidden_states, x)
+            _append(attentions, weights)
         return tap("layer_norm", self.layer_norm(x))  # (B, T, D)
 
     @report_full_memory
     def embed(self, input_ids: Any, attention_mask: Any = None, **options: Any) -> Array:
-        """One vector for each row, (B, D); see ``minibiogpt.model.pooling.embed`` for the options."""
+        """Return one vector for each row, (B, D); see ``minibiogpt.model.pooling.embed`` for the options."""
         return pooling.embed(self, input_ids, attention_mask, **options)
 
     def _token_embeddings(self, input_ids: Any, inputs_embeds: Any) -> Array:
-        """(B, T, D) from exactly one of the two."""
+        """Return the token embeddings (B, T, D) from exactly one of the two inputs."""
         if (input_ids is None) == (inputs_embeds is None):
             found = "neither" if input_ids is None else "both"
-            raise InputError("exactly one of input_ids and inputs_embeds must be given", found, "hand over one")
+            raise InputError("exactly one of input_ids and inputs_embeds must be given", found, "pass one of them")
         if inputs_embeds is not None:
             return inputs.as_embeddings(inputs_embeds, self.config, self.backend, self.dtype)
         return self.embed_tokens(inputs.as_integers("input_ids", input_ids, self.backend, 0, self.config.vocab_size))
 
     def _positions(self, position_ids: Any, real: Array | None, B: int, P: int, T: int) -> Array:
+        """Return the position ids (B, T): the caller's, or derived from the attention mask."""
         if position_ids is None:
-            position_ids = inputs.positions_of(real, B, P, T, self.backend)
+            position_ids = inputs.position_ids_from_mask(real, B, P, T, self.backend)
         else:
             high = self.config.max_position_embeddings
             position_ids = inputs.as_integers("position_ids", position_ids, self.backend, -1, high)
@@ -212,18 +218,18 @@ class BioGptModel(Pretrained):
             position_ids = self.backend.xp.broadcast_to(position_ids, (B, T))
         return position_ids
 
-    def _extended(self, past: KVCache | None, B: int, T: int, keep: bool) -> KVCache | None:
-        """The cache this pass writes to: needed to keep anything, and to attend to what is past."""
-        if past is None and keep:
+    def _extended_cache(self, past: KVCache | None, B: int, T: int, use_cache: bool) -> KVCache | None:
+        """Return the cache that this pass writes to, T positions longer than ``past``; None if there is no cache."""
+        if past is None and use_cache:
             past = KVCache.empty(self.config, B, T, self.backend, self.dtype)
         return None if past is None else past.extended(T)
 
-    def _blocked(self, output_attentions: bool, tap: Tap) -> bool:
-        """Whether attention streams: it does unless an array within it is asked for."""
+    def _use_blocked_attention(self, output_attentions: bool, tap: Tap) -> bool:
+        """Return whether attention streams. With "auto" it does, unless an array inside attention is requested."""
         if self.attn_implementation == "auto":
             layers = range(self.config.num_hidden_layers)
-            inside = (f"layers.{layer}.self_attn.{name}" for layer in layers for name in INSIDE)
-            return not output_attentions and not tap.asks(inside)
+            names = (f"layers.{layer}.self_attn.{name}" for layer in layers for name in EAGER_ONLY)
+            return not output_attentions and not tap.wants(names)
         if self.attn_implementation == "blocked" and output_attentions:
             raise InputError(
                 "output_attentions needs the whole attention matrix",
@@ -233,10 +239,11 @@ class BioGptModel(Pretrained):
         return self.attn_implementation == "blocked"
 
 
-def _keep(kept: list[Array] | None, x: Array) -> None:
-    if kept is not None:
-        kept.append(x)
+def _append(collected: list[Array] | None, x: Array) -> None:
+    if collected is not None:
+        collected.append(x)
 
 
-def _chosen(asked: bool | None, default: bool) -> bool:
-    return default if asked is None else bool(asked)
+def _option(value: bool | None, default: bool) -> bool:
+    """Return an option of the call, or the config's value when the call leaves it out."""
+    return default if value is None else bool(value)

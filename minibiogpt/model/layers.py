@@ -1,6 +1,6 @@
-"""The parts of BioGPT that hold weights, and the order of the steps within them.
+"""The modules of BioGPT that hold weights, and the order of operations in a decoder layer.
 
-Weights keep the checkpoint's names and shapes: ``layer.self_attn.q_proj.weight`` is (out, in), as in PyTorch.
+Weights keep the names and shapes of the checkpoint: ``layer.self_attn.q_proj.weight`` is (out, in), as in PyTorch.
 """
 
 from __future__ import annotations
@@ -12,30 +12,30 @@ from typing import Any
 from minibiogpt.backend import Array
 from minibiogpt.config import LAYER_NORM_EPS, POSITION_OFFSET, BioGptConfig
 from minibiogpt.model.attention import AttentionMask, attend_blocked, attend_eager, merge_heads, split_heads
-from minibiogpt.model.cache import KVCache, PlacedCache
+from minibiogpt.model.cache import KVCache, StaticCache
 from minibiogpt.model.ops import ACTIVATION_FUNCTIONS, embedding, layer_norm, linear
 from minibiogpt.trace import Tap
 
 Weights = dict[str, Array]
 
 
-def below(weights: Weights, path: str) -> Weights:
-    """The weights whose names start with ``path.``, without it."""
+def weights_under(weights: Weights, path: str) -> Weights:
+    """Return the weights whose names start with ``path.``, with that prefix removed."""
     return {name[len(path) + 1 :]: x for name, x in weights.items() if name.startswith(f"{path}.")}
 
 
 def named_parameters(module: Any, path: str = "") -> Iterator[tuple[str, Array]]:
-    """Every weight and bias in a module and the modules within it, by its checkpoint name."""
-    for name, part in vars(module).items():
-        full = f"{path}.{name}" if path else name
+    """Yield (checkpoint name, array) of every weight and bias of a module and its submodules."""
+    for name, value in vars(module).items():
+        full_name = f"{path}.{name}" if path else name
         if name in ("weight", "bias"):
-            if part is not None:
-                yield full, part
-        elif isinstance(part, list):
-            for i, one in enumerate(part):
-                yield from named_parameters(one, f"{full}.{i}")
-        elif type(part) in _PARTS:
-            yield from named_parameters(part, full)
+            if value is not None:
+                yield full_name, value
+        elif isinstance(value, list):
+            for i, submodule in enumerate(value):
+                yield from named_parameters(submodule, f"{full_name}.{i}")
+        elif type(value) in _MODULE_TYPES:
+            yield from named_parameters(value, full_name)
 
 
 @dataclass
@@ -51,7 +51,7 @@ class Linear:
 
 @dataclass
 class LayerNorm:
-    """LN(x) g + b with eps 1e-5 whatever the config says; weight and bias (D,)."""
+    """``ops.layer_norm`` with eps = 1e-5, whatever config.json says; weight and bias (D,)."""
 
     weight: Array
     bias: Array
@@ -62,7 +62,7 @@ class LayerNorm:
 
 @dataclass
 class ScaledEmbedding:
-    """E[ids] * scale, the scale sqrt(D); weight (V, D). The LM head uses the same matrix unscaled."""
+    """E[ids] * scale, where scale is sqrt(D); weight (V, D). The LM head uses the same matrix unscaled."""
 
     weight: Array
     scale: float
@@ -74,7 +74,7 @@ class ScaledEmbedding:
 
 @dataclass
 class LearnedPositions:
-    """P[position + 2]; weight (N + 2, D). Row 1, position -1, belongs to pads; row 0 to nobody."""
+    """P[position + 2]; weight (N + 2, D). Row 1 (position -1) is for pads, row 0 is unused."""
 
     weight: Array
 
@@ -84,27 +84,27 @@ class LearnedPositions:
 
 @dataclass
 class ForwardContext:
-    """What every layer of one forward pass is told besides x."""
+    """What every layer of one forward pass needs besides x."""
 
     mask: AttentionMask
-    cache: KVCache | PlacedCache | None  # already extended by T; None when nothing is kept
-    blocked: bool
+    cache: KVCache | StaticCache | None  # already extended by T; None without a cache
+    blocked: bool  # blocked attention instead of eager
 
 
 class SelfAttention:
-    """Project, split into heads, attend, merge, project."""
+    """Multi-head attention: project to q, k and v, split into heads, attend, merge, project."""
 
     def __init__(self, config: BioGptConfig, weights: Weights) -> None:
         self.heads = config.num_attention_heads
-        self.k_proj = Linear(**below(weights, "k_proj"))
-        self.v_proj = Linear(**below(weights, "v_proj"))
-        self.q_proj = Linear(**below(weights, "q_proj"))
-        self.out_proj = Linear(**below(weights, "out_proj"))
+        self.k_proj = Linear(**weights_under(weights, "k_proj"))
+        self.v_proj = Linear(**weights_under(weights, "v_proj"))
+        self.q_proj = Linear(**weights_under(weights, "q_proj"))
+        self.out_proj = Linear(**weights_under(weights, "out_proj"))
 
     def __call__(
         self, x: Array, layer: int, context: ForwardContext, head_mask: Array | None, tap: Tap
     ) -> tuple[Array, Array | None]:
-        """x (B, T, D) to (B, T, D), and the attention weights (B, H, T, S), or None from the blocked form."""
+        """Return the output (B, T, D) and the attention weights (B, H, T, S); None for them in blocked attention."""
         q = tap("q_proj", self.q_proj(x))  # (B, T, D)
         k = tap("k_proj", self.k_proj(x))  # (B, T, D)
         v = tap("v_proj", self.v_proj(x))  # (B, T, D)
@@ -117,10 +117,10 @@ class SelfAttention:
         v = tap("v", v)  # (B, H, S, Dh)
         weights = None
         if context.blocked:
-            mixed = attend_blocked(q, k, v, context.mask, head_mask)  # (B, H, T, Dh)
+            heads = attend_blocked(q, k, v, context.mask, head_mask)  # (B, H, T, Dh)
         else:
-            mixed, weights = attend_eager(q, k, v, context.mask, head_mask, tap)
-        x = tap("context", merge_heads(mixed))  # (B, T, D)
+            heads, weights = attend_eager(q, k, v, context.mask, head_mask, tap)
+        x = tap("context", merge_heads(heads))  # (B, T, D)
         return tap("out_proj", self.out_proj(x)), weights
 
 
@@ -128,17 +128,17 @@ class DecoderLayer:
     """Pre-norm: x + attention(norm(x)), then x + feed-forward(norm(x))."""
 
     def __init__(self, config: BioGptConfig, weights: Weights) -> None:
-        self.self_attn = SelfAttention(config, below(weights, "self_attn"))
+        self.self_attn = SelfAttention(config, weights_under(weights, "self_attn"))
         self.activation_fn = ACTIVATION_FUNCTIONS[config.hidden_act]
-        self.self_attn_layer_norm = LayerNorm(**below(weights, "self_attn_layer_norm"))
-        self.fc1 = Linear(**below(weights, "fc1"))
-        self.fc2 = Linear(**below(weights, "fc2"))
-        self.final_layer_norm = LayerNorm(**below(weights, "final_layer_norm"))  # before the feed-forward
+        self.self_attn_layer_norm = LayerNorm(**weights_under(weights, "self_attn_layer_norm"))
+        self.fc1 = Linear(**weights_under(weights, "fc1"))
+        self.fc2 = Linear(**weights_under(weights, "fc2"))
+        self.final_layer_norm = LayerNorm(**weights_under(weights, "final_layer_norm"))  # before the feed-forward
 
     def __call__(
         self, x: Array, layer: int, context: ForwardContext, head_mask: Array | None, tap: Tap
     ) -> tuple[Array, Array | None]:
-        """x (B, T, D) to (B, T, D), and the attention weights as self-attention returns them."""
+        """Return the new x, (B, T, D), and the attention weights as self-attention returns them."""
         h = tap("self_attn_layer_norm", self.self_attn_layer_norm(x))  # (B, T, D)
         h, weights = self.self_attn(h, layer, context, head_mask, tap.under("self_attn"))
         x = tap("attn_residual", x + h)  # (B, T, D)
@@ -149,4 +149,4 @@ class DecoderLayer:
         return tap("", x + h), weights
 
 
-_PARTS = (Linear, LayerNorm, ScaledEmbedding, LearnedPositions, SelfAttention, DecoderLayer)
+_MODULE_TYPES = (Linear, LayerNorm, ScaledEmbedding, LearnedPositions, SelfAttention, DecoderLayer)

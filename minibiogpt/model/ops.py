@@ -1,9 +1,8 @@
-"""The equations of BioGPT: one equation, one function, on NumPy or CuPy arrays alike.
+"""The equations of BioGPT: one function per equation, for NumPy and CuPy arrays.
 
-Each function returns the dtype it is given, but for losses of halves, which are float32. float16 and bfloat16 (CuPy)
-are widened to float32 inside norms, softmax and activations, where sums and exponentials would lose them, and narrowed
-again. On a device some have a kernel that does the whole equation at once (kernels.cu); what it computes is what is
-written here.
+Each function returns the dtype of its input. Norms, softmax and activations compute float16 and bfloat16 (CuPy) in
+float32, because sums and exponentials need the precision, and round the result back. On a device some functions run
+as a single fused kernel (kernels.cu), which computes the equation written here.
 """
 
 from __future__ import annotations
@@ -16,12 +15,12 @@ from minibiogpt.backend import Array, backend_of
 
 
 def widened(x: Array) -> Array:
-    """A half (float16, bfloat16) as float32; anything else as it is."""
+    """Return float16 and bfloat16 arrays as float32, others unchanged."""
     return x.astype("float32") if x.dtype.itemsize == 2 else x
 
 
 def rowwise(equation: Callable[[Array], Array]) -> Callable[[Array], Array]:
-    """The same equation of one array, each row of the last axis by itself, as the backend is quickest with it."""
+    """Let the backend evaluate an equation with independent rows (last axis) in blocks of rows, or by a kernel."""
 
     @wraps(equation)
     def map_rows(x: Array) -> Array:
@@ -33,7 +32,7 @@ def rowwise(equation: Callable[[Array], Array]) -> Callable[[Array], Array]:
 
 
 def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
-    """y = x W^T + b.
+    """Return y = x W^T + b.
 
     Parameters
     ----------
@@ -56,13 +55,13 @@ def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
 
 
 def embedding(ids: Array, table: Array) -> Array:
-    """Row ids[...] of the table: (...) integers and (rows, D) give (..., D)."""
+    """Return table[ids]: integers (...) and a table (rows, D) give (..., D)."""
     backend_of(ids, table)
     return table[ids]
 
 
 def layer_norm(x: Array, weight: Array, bias: Array, eps: float) -> Array:
-    """LN(x) = (x - mean) / sqrt(variance + eps) * g + b, over the last axis; the variance divides by D.
+    """Return LN(x) = (x - mean) / sqrt(variance + eps) * g + b over the last axis; the variance divides by D.
 
     Shapes: x (..., D), weight and bias (D,). Source: Ba et al. 2016, equation 4; torch.nn.LayerNorm.
 
@@ -89,7 +88,7 @@ def layer_norm(x: Array, weight: Array, bias: Array, eps: float) -> Array:
 
 @rowwise
 def softmax(x: Array) -> Array:
-    """exp(x_i) / sum_j exp(x_j) over the last axis; the largest x is subtracted first, so nothing overflows.
+    """Return exp(x_i) / sum_j exp(x_j) over the last axis. The largest x is subtracted first, so nothing overflows.
 
     Examples
     --------
@@ -105,7 +104,7 @@ def softmax(x: Array) -> Array:
 
 @rowwise
 def log_softmax(x: Array) -> Array:
-    """x_i - log sum_j exp(x_j) over the last axis: natural-log probabilities.
+    """Return x_i - log sum_j exp(x_j) over the last axis: log-probabilities in nats.
 
     Examples
     --------
@@ -120,9 +119,9 @@ def log_softmax(x: Array) -> Array:
 
 
 def top_k(x: Array, k: int) -> tuple[Array, Array]:
-    """The k largest of each row, the largest first, of equal ones the first: (B, M) gives values and places, (B, k).
+    """Return values and indices, (B, k) each, of the k largest elements of each row of x (B, M), in descending order.
 
-    Only what is as large as the k-th largest is sorted.
+    Among equal elements the first comes first. Only elements at least as large as the k-th largest are sorted.
 
     Examples
     --------
@@ -132,17 +131,17 @@ def top_k(x: Array, k: int) -> tuple[Array, Array]:
     """
     xp = backend_of(x).xp
     B, M = x.shape
-    places = xp.empty((B, k), dtype="int64")
+    indices = xp.empty((B, k), dtype="int64")
     kth = xp.partition(x, M - k, axis=-1)[:, M - k]  # (B)
     for row in range(B):
-        large = xp.nonzero(x[row] >= kth[row])[0]
-        places[row] = large[xp.argsort(-x[row][large], kind="stable")[:k]]
-    return xp.take_along_axis(x, places, axis=-1), places
+        candidates = xp.nonzero(x[row] >= kth[row])[0]
+        indices[row] = candidates[xp.argsort(-x[row][candidates], kind="stable")[:k]]
+    return xp.take_along_axis(x, indices, axis=-1), indices
 
 
 @rowwise
 def gelu(x: Array) -> Array:
-    """x Phi(x), Phi the standard normal distribution function: x (1 + erf(x / sqrt 2)) / 2. BioGPT's own.
+    """Return x Phi(x) = x (1 + erf(x / sqrt 2)) / 2, where Phi is the standard normal CDF. BioGPT's activation.
 
     Source: Hendrycks and Gimpel 2016, the exact form, not the tanh approximation.
 
@@ -158,7 +157,7 @@ def gelu(x: Array) -> Array:
 
 @rowwise
 def gelu_new(x: Array) -> Array:
-    """The tanh approximation of GELU: x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) / 2.
+    """Return the tanh approximation of GELU, x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) / 2.
 
     Source: Hendrycks and Gimpel 2016, section 2; "gelu_new" in transformers.
     """
@@ -169,13 +168,13 @@ def gelu_new(x: Array) -> Array:
 
 
 def relu(x: Array) -> Array:
-    """max(x, 0)."""
+    """Return max(x, 0)."""
     return backend_of(x).xp.maximum(x, 0).astype(x.dtype, copy=False)
 
 
 @rowwise
 def selu(x: Array) -> Array:
-    """scale (x for x > 0, alpha (exp(x) - 1) otherwise). Source: Klambauer et al. 2017, equation 2 and appendix A.
+    """Return scale * (x if x > 0 else alpha (exp(x) - 1)). Source: Klambauer et al. 2017, equation 2 and appendix A.
 
     Examples
     --------

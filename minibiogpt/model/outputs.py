@@ -1,4 +1,4 @@
-"""What a model call returns: named fields, or with ``return_dict=False`` the same as a tuple."""
+"""What a model call returns: named fields, or a tuple of them with ``return_dict=False``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from minibiogpt.model.cache import KVCache
 
 
 class ModelOutput:
-    """ModelOutput by name, by key, or by their place among those that are not None, as in transformers."""
+    """Fields accessed by attribute, by key, or by index among those that are not None, as in transformers."""
 
     def to_tuple(self) -> tuple:
         """The fields that are not None, in order."""
@@ -31,14 +31,14 @@ class ModelOutput:
 
 @dataclass
 class BaseModelOutput(ModelOutput):
-    """Of the base model.
+    """Output of the base model.
 
     Attributes
     ----------
     last_hidden_state : (B, T, D), after the final norm.
     past_key_values : the cache, longer by T; None with ``use_cache=False``.
-    hidden_states : L + 1 arrays (B, T, D): the embeddings, then each layer's output. The last is **before** the final
-        norm, as in transformers 4.57 (after it in 5.x, where it equals ``last_hidden_state``).
+    hidden_states : L + 1 arrays (B, T, D): the embeddings, then each layer's output. The last one is taken **before**
+        the final norm, as in transformers 4.57 (5.x takes it after the norm, equal to ``last_hidden_state``).
     attentions : L arrays (B, H, T, S), after softmax and head mask.
     """
 
@@ -50,12 +50,12 @@ class BaseModelOutput(ModelOutput):
 
 @dataclass
 class CausalLMOutput(ModelOutput):
-    """Of the language model.
+    """Output of the language model.
 
     Attributes
     ----------
-    loss : () mean of -log p in nats over the labels that count, when labels were given.
-    logits : (B, T, V) unnormalised natural-log scores of the next token.
+    loss : () mean of -log p in nats over the labels that are not ignored; None without labels.
+    logits : (B, T, V) unnormalised log-probabilities of the next token, in nats.
     past_key_values, hidden_states, attentions : as in BaseModelOutput.
     """
 
@@ -68,12 +68,12 @@ class CausalLMOutput(ModelOutput):
 
 @dataclass
 class SequenceClassifierOutput(ModelOutput):
-    """Of the sequence classifier.
+    """Output of the sequence classifier.
 
     Attributes
     ----------
-    loss : () when labels were given: mean squared error, or cross entropy in nats.
-    logits : (B, labels) scores at each row's last real token: unnormalised, or the value itself in a regression.
+    loss : () mean squared error, or cross entropy in nats; None without labels.
+    logits : (B, labels) scores at each row's last real token: unnormalised, or in a regression the values themselves.
     past_key_values, hidden_states, attentions : as in BaseModelOutput.
     """
 
@@ -86,12 +86,12 @@ class SequenceClassifierOutput(ModelOutput):
 
 @dataclass
 class TokenClassifierOutput(ModelOutput):
-    """Of the token classifier.
+    """Output of the token classifier.
 
     Attributes
     ----------
-    loss : () mean cross entropy in nats over the real tokens whose label counts, when labels were given.
-    logits : (B, T, labels) unnormalised natural-log scores of each token's classes.
+    loss : () mean cross entropy in nats over the real tokens whose label is not ignored; None without labels.
+    logits : (B, T, labels) unnormalised log-probabilities of each token's classes, in nats.
     hidden_states, attentions : as in BaseModelOutput.
     """
 

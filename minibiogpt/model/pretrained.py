@@ -1,4 +1,4 @@
-"""What every model class has in common: made from files or at random, counted, saved, shown."""
+"""The base class of all models: load from files, initialise at random, count parameters, save."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from minibiogpt.model.layers import Weights
 
 
 class Pretrained(ABC):
-    """A config, a backend, and weights that have names."""
+    """A model with a config, a backend, and named weights."""
 
     config: BioGptConfig
     backend: Backend
-    name_or_path: str = ""  # what from_pretrained was given, as in transformers: the tokenizer lies there too
-    head: tuple[str, ...] = ()  # the tensors that a checkpoint of another head lacks, and that can be new
+    name_or_path: str = ""  # the argument of from_pretrained, as in transformers; the tokenizer is there too
+    head: tuple[str, ...] = ()  # tensors that are initialised at random if the checkpoint lacks them
 
     @abstractmethod
     def __init__(
@@ -34,16 +34,16 @@ class Pretrained(ABC):
     @staticmethod
     @abstractmethod
     def shapes_of(config: BioGptConfig) -> Shapes:
-        """{name: shape} of every tensor that the model is made of, less the leading ``biogpt.``."""
+        """Return {name: shape} of every tensor of the model, without the leading ``biogpt.``."""
 
     @abstractmethod
     def named_parameters(self) -> Iterator[tuple[str, Array]]:
-        """(name, array) of every weight, by its name in a checkpoint; a tied head is not named again."""
+        """Yield (name in a checkpoint, array) of every weight. A tied head is not listed twice."""
 
     @property
     @abstractmethod
     def dtype(self) -> str:
-        """What everything is computed in: "float32", "float64", "float16" or "bfloat16"."""
+        """The dtype of weights and computation: "float32", "float64", "float16" or "bfloat16"."""
 
     @classmethod
     def from_pretrained(
@@ -58,19 +58,19 @@ class Pretrained(ABC):
     ) -> Self:
         """Load "demo", a folder in Hugging Face layout, or a hub id.
 
-        Tensors are read one by one, straight to where they stay, and seen to be numbers; float16 and bfloat16 are
-        widened to ``dtype``. No more than one tensor is ever held twice.
+        Tensors are read one by one, directly into their final buffer, and checked for NaN and infinity; float16 and
+        bfloat16 are widened to ``dtype``. At most one tensor is in memory twice.
 
         Parameters
         ----------
-        seed : of the weights of a classification head that the checkpoint lacks, drawn as the config's
-            ``initializer_range`` says; a warning names them. None: such a checkpoint is an error.
+        seed : for the weights of a classification head that the checkpoint lacks, drawn with the config's
+            ``initializer_range``; a warning names them. None: such a checkpoint is an error.
         changes : fields of the config to change, such as ``num_labels=3`` or ``id2label={0: "no", 1: "yes"}``.
 
         Raises
         ------
         CheckpointError
-            Listing every tensor that is missing or misshapen, or naming what is wrong with a file.
+            If tensors are missing or have the wrong shape (all are listed), or a file is invalid.
         """
         config, weights = load_weights(name, cls.shapes_of, backend, dtype, head=cls.head, seed=seed, **changes)
         model = cls(config, weights, backend, attn_implementation)
@@ -86,21 +86,21 @@ class Pretrained(ABC):
         dtype: str = "float32",
         attn_implementation: str = "auto",
     ) -> Self:
-        """A model of these sizes with random weights drawn from ``seed``, untrained."""
+        """Return an untrained model of these sizes, with random weights drawn from ``seed``."""
         weights = random_weights(config, cls.shapes_of(config), seed, backend, dtype)
         return cls(config, weights, backend, attn_implementation)
 
     def num_parameters(self) -> int:
-        """How many numbers the model learned."""
+        """Return the number of learned parameters."""
         return sum(x.size for _, x in self.named_parameters())
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
-        """Write config.json and model.safetensors into FOLDER as transformers reads them, each beside and renamed."""
+        """Write config.json and model.safetensors to ``folder`` as transformers reads them, each file atomically."""
         save_weights(folder, self.config, dict(self.named_parameters()), self.backend, type(self).__name__)
 
     def __repr__(self) -> str:
         c = self.config
         sizes = f"L={c.num_hidden_layers}, D={c.hidden_size}, H={c.num_attention_heads}, F={c.intermediate_size}"
         sizes += f", V={c.vocab_size}, N={c.max_position_embeddings}"
-        counted = f"{self.num_parameters():,} parameters, {self.dtype}, {self.backend.name}"
-        return f"<{type(self).__name__} {sizes}; {counted}>"
+        details = f"{self.num_parameters():,} parameters, {self.dtype}, {self.backend.name}"
+        return f"<{type(self).__name__} {sizes}; {details}>"

@@ -1,7 +1,7 @@
 """Text to ids and back: Moses, then byte-pair encoding.
 
-Read ``tokenizer`` first; ``moses``, ``bpe`` and ``vocabulary`` are its parts, ``encoding`` makes the arrays,
-``offsets`` finds each piece in the text. This wing knows no model.
+Read ``tokenizer`` first. It uses ``moses``, ``bpe`` and ``vocabulary``. ``encoding`` builds the arrays, and ``offsets``
+finds each piece in the text. This subpackage does not know the model.
 """
 
 from minibiogpt.tokenizer.encoding import Piece

@@ -1,4 +1,4 @@
-"""Byte-pair merges of one word, and the words that were merged before."""
+"""Byte-pair merges of a word, and a cache of merged words."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ import sys
 from typing import NamedTuple
 
 END_OF_WORD = "</w>"
-MOST_WORDS = 1 << 16  # are kept with their pieces and ids: about 24 MB of usual words,
-LONGEST = 64  # and 72 MB if all had this length; longer ones are not kept
+MAX_WORDS = 1 << 16  # cached with their pieces and ids: about 24 MB for ordinary words,
+MAX_WORD_LENGTH = 64  # or 72 MB if all had this length; longer words are not cached
 
 
 class Word(NamedTuple):
-    """The pieces of a word, and the id of each."""
+    """The pieces of a word and their ids."""
 
     pieces: tuple[str, ...]
     ids: tuple[int, ...]
 
 
 class Words(dict[str, Word]):
-    """{word: its pieces and ids}, merged when first asked for.
+    """A cache {word: its pieces and ids}; a word is merged on its first access.
 
-    A piece that the vocabulary lacks has the id ``unknown``. When there are MOST_WORDS, all are forgotten: the
-    frequent ones are soon back.
+    A piece that is not in the vocabulary has the id ``unknown``. When the cache holds MAX_WORDS, it is cleared;
+    frequent words are soon back.
 
     Examples
     --------
@@ -36,19 +36,19 @@ class Words(dict[str, Word]):
         self.ranks, self.vocab, self.unknown = ranks, vocab, unknown
 
     def __missing__(self, word: str) -> Word:
-        pieces = tuple(map(sys.intern, merge_word(word, self.ranks))) if word else ()  # interned: kept once for all
+        pieces = tuple(map(sys.intern, merge_word(word, self.ranks))) if word else ()  # interned: one copy each
         found = Word(pieces, tuple(self.vocab.get(piece, self.unknown) for piece in pieces))
-        if len(word) <= LONGEST:
-            if len(self) >= MOST_WORDS:
+        if len(word) <= MAX_WORD_LENGTH:
+            if len(self) >= MAX_WORDS:
                 self.clear()
             self[word] = found
         return found
 
 
 def merge_word(word: str, ranks: dict[tuple[str, str], int]) -> list[str]:
-    """Split a word into pieces: the pair of lowest rank is merged everywhere, until no pair has a rank.
+    """Split a word into pieces: merge all occurrences of the pair of lowest rank, until no pair has a rank.
 
-    The pairs wait in a heap and the symbols in a linked list, so a word of n characters costs n log n steps, not n^2.
+    Pairs are in a heap and symbols in a linked list, so a word of n characters takes O(n log n) steps, not O(n^2).
 
     Examples
     --------
@@ -57,8 +57,8 @@ def merge_word(word: str, ranks: dict[tuple[str, str], int]) -> list[str]:
     (['er', 'r', 's</w>'], ['err</w>'])
     """
     symbols: list[str | None] = [*word[:-1], word[-1] + END_OF_WORD]  # None: merged into its left neighbour
-    after = list(range(1, len(symbols) + 1))
-    before = list(range(-1, len(symbols) - 1))
+    after = list(range(1, len(symbols) + 1))  # linked list: the index of the next symbol
+    before = list(range(-1, len(symbols) - 1))  # and of the previous one
     heap: list[tuple[int, int, str, str]] = []
 
     def push(i: int) -> None:
@@ -74,11 +74,11 @@ def merge_word(word: str, ranks: dict[tuple[str, str], int]) -> list[str]:
     while heap:
         rank = heap[0][0]
         touched = []
-        while heap and heap[0][0] == rank:  # one round: every place of this pair, from the left
+        while heap and heap[0][0] == rank:  # one round: all occurrences of this pair, from the left
             _, i, left, right = heapq.heappop(heap)
             j = after[i]
             if symbols[i] != left or j >= len(symbols) or symbols[j] != right:
-                continue  # something here was merged since
+                continue  # outdated: one of the two was merged meanwhile
             symbols[i], symbols[j] = left + right, None
             after[i] = after[j]
             if after[i] < len(symbols):

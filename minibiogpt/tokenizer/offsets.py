@@ -1,4 +1,4 @@
-"""Where each character of a Moses token stands in the original text."""
+"""The position of each character of a Moses token in the original text."""
 
 from __future__ import annotations
 
@@ -17,103 +17,103 @@ ESCAPES = {
     "&#93;": "]",
 }
 SPLIT_DASH = "@-@"  # what Moses writes for a dash between two letters or digits
-_WRITTEN = re.compile("|".join(map(re.escape, ESCAPES)) + "|.", re.DOTALL)
-# sacremoses marks k dots by DOT ... DOTMULTI, and takes that word in a text for its own mark
-_MARKED_OR_SHOWN = re.compile(r"(?:DOT)+MULTI|\S")
+_ESCAPE_OR_CHARACTER = re.compile("|".join(map(re.escape, ESCAPES)) + "|.", re.DOTALL)
+# sacremoses marks k dots as DOT ... DOTMULTI, and mistakes that word in a text for its own mark
+_DOT_MARK_OR_CHARACTER = re.compile(r"(?:DOT)+MULTI|\S")
 
 Span = tuple[int, int]  # [start, end) in the original text
 
 
 def align(tokens: Sequence[str], text: str) -> list[list[Span]]:
-    """For every character of every Moses token, its [start, end) in the text that Moses was given.
+    """Return, for every character of every Moses token, its [start, end) in the text that Moses was given.
 
-    Moses drops blanks and ASCII control characters, writes ``@-@`` for a dash within a word and ``&apos;`` and the
-    like for & < > ' " | [ ], and turns the word DOTMULTI in a text into a dot. All characters of such a rewriting
-    stand for the original character (or word). Everything else it leaves as it is, so what both sides have left is
-    the same string. Should it ever not be (another sacremoses), what differs gets one span, the smallest that leaves
-    the equal beginning and end in their places.
+    Moses drops spaces and ASCII control characters, writes ``@-@`` for a dash within a word and escapes such as
+    ``&apos;`` for & < > ' " | [ ], and turns the word DOTMULTI in a text into a dot. All characters of such a
+    replacement have the span of the original character (or word). Moses leaves everything else unchanged: with these
+    replacements undone, tokens and text are the same string. If they ever differ (another sacremoses), the part that
+    differs has one span, the smallest between the equal beginning and the equal end.
 
     Examples
     --------
     >>> align(["a", "@-@", "b"], "a-b")
     [[(0, 1)], [(1, 2), (1, 2), (1, 2)], [(2, 3)]]
     """
-    found = _walked(tokens, text)
-    return _compared(tokens, text) if found is None else found
+    spans = _scan(tokens, text)
+    return _compare(tokens, text) if spans is None else spans
 
 
-def _walked(tokens: Sequence[str], text: str) -> list[list[Span]] | None:
-    """The spans of ordinary text, found in one walk through it; None where the tokens do not follow each other there.
+def _scan(tokens: Sequence[str], text: str) -> list[list[Span]] | None:
+    """Return the spans of ordinary text, found in one pass; None if the text is not just the tokens in order.
 
-    They do not where Moses dropped a control character within a word or met the word DOTMULTI.
+    This happens if Moses dropped a control character within a word or found the word DOTMULTI.
     """
     found: list[list[Span]] = []
-    at = 0
+    start = 0
     for token in tokens:
-        at = _skipped(text, at)
+        start = _next_kept(text, start)
         characters = _characters(token) if "&" in token or token == SPLIT_DASH else None
-        end = at + len(characters or token)
-        if text[at:end] != ("".join(c for c, _ in characters) if characters else token):
+        end = start + len(characters or token)
+        if text[start:end] != ("".join(c for c, _ in characters) if characters else token):
             return None
-        spans = list(zip(range(at, end), range(at + 1, end + 1), strict=True))
+        spans = list(zip(range(start, end), range(start + 1, end + 1), strict=True))
         if characters:
             spans = [span for span, (_, width) in zip(spans, characters, strict=True) for span in [span] * width]
         found.append(spans)
-        at = end
-    return found if _skipped(text, at) == len(text) else None
+        start = end
+    return found if _next_kept(text, start) == len(text) else None
 
 
-def _skipped(text: str, at: int) -> int:
-    """The next place, from ``at``, of a character that Moses keeps."""
-    while at < len(text) and (text[at] <= " " or text[at].isspace()):
-        at += 1
-    return at
+def _next_kept(text: str, start: int) -> int:
+    """Return the index of the first character, from ``start`` on, that Moses keeps."""
+    while start < len(text) and (text[start] <= " " or text[start].isspace()):
+        start += 1
+    return start
 
 
-def _compared(tokens: Sequence[str], text: str) -> list[list[Span]]:
-    """The spans of any text: all that Moses wrote is compared with all that it can have seen."""
+def _compare(tokens: Sequence[str], text: str) -> list[list[Span]]:
+    """Return the spans of any text, from a comparison of Moses' whole output with all the text that it kept."""
     written = [_characters(token) for token in tokens]
-    spans = iter(_matched("".join(character for token in written for character, _ in token), _shown(text)))
+    spans = iter(_match("".join(character for token in written for character, _ in token), _kept(text)))
     return [[span for _, width in token for span in [next(spans)] * width] for token in written]
 
 
 def _characters(token: str) -> list[tuple[str, int]]:
-    """The original characters of a Moses token, each with how many characters of the token it became."""
+    """Return the original characters of a Moses token, each with the number of characters that it became."""
     if token == SPLIT_DASH:
         return [("-", len(token))]
     if "&" not in token:
         return [(character, 1) for character in token]
-    return [(ESCAPES.get(part, part), len(part)) for part in _WRITTEN.findall(token)]
+    return [(ESCAPES.get(part, part), len(part)) for part in _ESCAPE_OR_CHARACTER.findall(token)]
 
 
-def _shown(text: str) -> list[tuple[str, Span]]:
-    """The characters that Moses keeps, in order, and their spans."""
+def _kept(text: str) -> list[tuple[str, Span]]:
+    """Return the characters that Moses keeps, in order, with their spans."""
     if "MULTI" not in (kept := "".join(c for c in text if c.isspace() or c >= " ")):
         return [(c, (i, i + 1)) for i, c in enumerate(text) if not c.isspace() and c >= " "]
-    places = [i for i, c in enumerate(text) if c.isspace() or c >= " "]
-    shown = []
-    for found in _MARKED_OR_SHOWN.finditer(kept):
-        span = places[found.start()], places[found.end() - 1] + 1
-        dots = (found.end() - found.start() - len("MULTI")) // len("DOT")
-        shown += [(".", span)] * dots if dots > 0 else [(found[0], span)]
-    return shown
+    indices = [i for i, c in enumerate(text) if c.isspace() or c >= " "]
+    found = []
+    for match in _DOT_MARK_OR_CHARACTER.finditer(kept):
+        span = indices[match.start()], indices[match.end() - 1] + 1
+        dots = (match.end() - match.start() - len("MULTI")) // len("DOT")
+        found += [(".", span)] * dots if dots > 0 else [(match[0], span)]
+    return found
 
 
-def _matched(written: str, shown: list[tuple[str, Span]]) -> list[Span]:
-    """The span of each character that Moses wrote."""
-    original = "".join(character for character, _ in shown)
+def _match(written: str, kept: list[tuple[str, Span]]) -> list[Span]:
+    """Return the span of each character that Moses wrote."""
+    original = "".join(character for character, _ in kept)
     if written == original:
-        return [span for _, span in shown]
+        return [span for _, span in kept]
     short = min(len(written), len(original))
-    head = _common(written, original)
-    tail = min(_common(written[::-1], original[::-1]), short - head)
-    between = [span for _, span in shown[head : len(shown) - tail]]
-    before, after = [span for _, span in shown[:head]], [span for _, span in shown[len(shown) - tail :]]
-    place = before[-1][1] if before else 0
-    region = (between[0][0], between[-1][1]) if between else (place, place)
+    head = _common_prefix(written, original)
+    tail = min(_common_prefix(written[::-1], original[::-1]), short - head)
+    between = [span for _, span in kept[head : len(kept) - tail]]
+    before, after = [span for _, span in kept[:head]], [span for _, span in kept[len(kept) - tail :]]
+    end = before[-1][1] if before else 0
+    region = (between[0][0], between[-1][1]) if between else (end, end)
     return before + [region] * (len(written) - head - tail) + after
 
 
-def _common(one: str, other: str) -> int:
-    """How many first characters are equal."""
-    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
+def _common_prefix(a: str, b: str) -> int:
+    """Return the length of the common prefix."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(a, b, strict=False)))

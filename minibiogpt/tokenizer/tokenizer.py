@@ -1,6 +1,6 @@
 """BioGptTokenizer: Moses, then byte-pair encoding, and back.
 
-Source: BioGptTokenizer in transformers 4.57, whose ids and text these are; the character offsets are ours.
+Source: BioGptTokenizer in transformers 4.57, which gives the same ids and text; the character offsets are ours.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from minibiogpt.tokenizer.encoding import (
     as_arrays,
     checked_batch,
     checked_flag,
-    checked_known_length,
     checked_length,
+    checked_model_length,
     checked_side,
     checked_strings,
     checked_text,
     checked_truncation,
-    cleaned,
+    clean_up,
     common_width,
-    joined,
+    join_parts,
 )
 from minibiogpt.tokenizer.offsets import align
 from minibiogpt.tokenizer.vocabulary import (
@@ -51,19 +51,19 @@ from minibiogpt.tokenizer.vocabulary import (
 class BioGptTokenizer:
     """Text to ids and back.
 
-    ``</s>`` stands in front of every text (and of the second of a pair), nothing at the end. A word's last piece ends
-    in ``</w>``. Decoding is lossy by design: Moses cannot know which blanks there were.
+    ``</s>`` precedes every text (and the second text of a pair); nothing follows. A word's last piece ends in ``</w>``.
+    Decoding is lossy by design: Moses cannot know which spaces the text had.
 
     Parameters
     ----------
     vocab : {piece: id}, in any order. merges : pairs of pieces, the most frequent first.
-    padding_side : "right" as in transformers, unless tokenizer_config.json says "left", as generation wants it.
-    model_max_length : what ``truncation`` cuts to when no max_length is given; unknown by default.
+    padding_side : "right" as in transformers, unless tokenizer_config.json says "left", which generation needs.
+    model_max_length : the length to which ``truncation`` cuts by default; unknown if not given.
     clean_up_tokenization_spaces : the default of ``decode``.
     soft_prompt : how many embeddings the model has beyond the pieces: trained prompts of fine-tuned models. No text
-        is encoded to them; ``soft_prompt_ids`` are their ids, and they are decoded as "learned1", "learned2" ...
-    special : other ``bos_token``, ``pad_token``, ``eos_token``, ``unk_token`` or ``sep_token`` (which stands in
-        front), ``cls_token``, ``mask_token``, ``additional_special_tokens`` (a list). Each must be a piece of the
+        is encoded to them. ``soft_prompt_ids`` are their ids, and they are decoded as "learned1", "learned2" ...
+    special : other ``bos_token``, ``pad_token``, ``eos_token``, ``unk_token`` or ``sep_token`` (which precedes each
+        text), ``cls_token``, ``mask_token``, ``additional_special_tokens`` (a list). Each must be a piece of the
         vocabulary (transformers would give it a new id, for which the model has no embedding).
 
     Examples
@@ -90,7 +90,7 @@ class BioGptTokenizer:
         self.ranks = {pair: rank for rank, pair in enumerate(checked_merges(merges))}
         self.pieces = {i: piece for piece, i in self.vocab.items()}
         self.soft_prompt_ids = range(max(self.pieces) + 1, max(self.pieces) + 1 + soft_prompt)
-        self.padding_side, self.model_max_length = checked_side(padding_side), checked_known_length(model_max_length)
+        self.padding_side, self.model_max_length = checked_side(padding_side), checked_model_length(model_max_length)
         self.clean_up_tokenization_spaces = checked_flag("clean_up_tokenization_spaces", clean_up_tokenization_spaces)
         self.special_tokens, self.additional_special_tokens = checked_special(special, self.vocab)
         self.all_special_tokens = list(dict.fromkeys([*self.special_tokens.values(), *self.additional_special_tokens]))
@@ -104,7 +104,7 @@ class BioGptTokenizer:
         longest_first = sorted(self.all_special_tokens, key=len, reverse=True)
         self._special = re.compile("(" + "|".join(map(re.escape, longest_first)) + ")")
         self._words = Words(self.ranks, self.vocab, self.unk_token_id)
-        from minibiogpt.tokenizer import moses  # not at the head: takes longer than all the rest
+        from minibiogpt.tokenizer import moses  # imported here: it takes longer than all the rest
 
         self._split, self._unsplit = moses.splitter(), moses.joiner()
 
@@ -115,7 +115,7 @@ class BioGptTokenizer:
         Raises
         ------
         CheckpointError
-            If a file is absent or senseless, a special or added token is not in the vocabulary, or the vocabulary has
+            If a file is missing or invalid, a special or added token is not in the vocabulary, or the vocabulary has
             more pieces than the model has embeddings.
         """
         folder = find_model(name)
@@ -147,17 +147,17 @@ class BioGptTokenizer:
         Parameters
         ----------
         text, text_pair : a string (a batch of 1) or a list of strings.
-        padding : False, True or "longest" (to the longest here), or "max_length".
+        padding : False, True or "longest" (to the longest of the batch), or "max_length".
         truncation : False or "do_not_truncate"; True or "longest_first" cuts each row to ``max_length`` (default: the
-            model's; when that is unknown, nothing is cut, as in transformers), from the right; of a pair the longer
-            first; ``</s>`` stays. As in transformers, a single text of which nothing would be left is not cut at all.
-            Without truncation max_length cuts nothing.
+            model's; if that is unknown, nothing is cut, as in transformers), from the right, the longer text of a pair
+            first. ``</s>`` is kept. As in transformers, a single text of which nothing would be left is not cut at all.
+            Without truncation, max_length cuts nothing.
         parse_special : whether ``</s>`` and the like in the text are special tokens (as in transformers) or text.
-        return_offsets : also "offsets" (B, T, 2): token t is text[start:end], [start, end) in the original text
-            (of a pair, in its own); (0, 0) for what is added here. Exact where Moses only splits. Where it rewrites,
-            each piece has all of the original: of an escape (``&apos;``) or a split dash (``@-@``) the one character;
-            of the word DOTMULTI, which sacremoses takes for its own mark, the word. A control character, which Moses
-            drops, is inside a span only when both its neighbours are.
+        return_offsets : also return "offsets" (B, T, 2): token t is text[start:end], [start, end) in the original text
+            (for a pair, in its own text), and (0, 0) for added tokens and padding. Offsets are exact where Moses only
+            splits. Where it rewrites, each piece has the span of the whole original: the one character of an escape
+            (``&apos;``) or a split dash (``@-@``), or the word DOTMULTI, which sacremoses mistakes for its own mark. A
+            control character, which Moses drops, is inside a span only if both its neighbors are.
 
         Returns
         -------
@@ -166,7 +166,7 @@ class BioGptTokenizer:
         Raises
         ------
         InputError
-            For anything but strings, no text at all, texts of unequal length without padding, or a senseless option.
+            For anything but strings, no text at all, texts of unequal length without padding, or an invalid option.
 
         Examples
         --------
@@ -180,49 +180,49 @@ class BioGptTokenizer:
         texts, pairs = checked_batch(text, "text"), None if text_pair is None else checked_batch(text_pair, "text_pair")
         if pairs is not None and len(pairs) != len(texts):
             found = f"{len(texts)} texts and {len(pairs)} pairs"
-            raise InputError("text and text_pair must be equally many", found, "give each text one pair")
+            raise InputError("text and text_pair must have the same length", found, "pass one pair per text")
         length = checked_length(max_length, self.model_max_length)
         limit = length if checked_truncation(truncation) else NO_LIMIT
         side = checked_side(self.padding_side if padding_side is None else padding_side)
         opening = Piece(self.sep_token, self.sep_token_id, (0, 0))
-        find, first = (self.analyse, opening) if return_offsets else (self._ids, opening.id)
+        encode, first = (self.analyse, opening) if return_offsets else (self._ids, opening.id)
         rows = []
         for parts in zip(texts, strict=True) if pairs is None else zip(texts, pairs, strict=True):
-            encoded = [find(part, parse_special=parse_special) for part in parts]
-            rows.append(joined(encoded, [first] if add_special_tokens else [], limit))
+            encoded = [encode(part, parse_special=parse_special) for part in parts]
+            rows.append(join_parts(encoded, [first] if add_special_tokens else [], limit))
         width = common_width([len(row) for row in rows], padding, length)
         return as_arrays(rows, width, self.pad_token_id, side, return_offsets)
 
     def analyse(self, text: str, *, parse_special: bool = True) -> list[Piece]:
-        """The pieces of a text, each with its id and its place; nothing is added."""
+        """Return the pieces of a text, each with its id and its span; nothing is added."""
         found: list[Piece] = []
         start = 0
         for part, special in self._parts(text, parse_special):
             if special:
                 found.append(Piece(part, self.vocab[part], (start, start + len(part))))
             else:
-                found += self._placed(part, start)
+                found += self._plain_pieces(part, start)
             start += len(part)
         return found
 
-    def _placed(self, text: str, start: int) -> list[Piece]:
-        """The pieces of a stretch of ordinary text that begins at ``start``."""
+    def _plain_pieces(self, text: str, start: int) -> list[Piece]:
+        """Return the pieces of a part without special tokens that begins at ``start``."""
         words = self._split(text)
         found = []
         for word, spans in zip(words, align(words, text), strict=True):
-            at = 0
+            begin = 0
             for piece, i in zip(*self._words[word], strict=True):
-                end = at + len(piece.removesuffix(END_OF_WORD))
-                found.append(Piece(piece, i, (start + spans[at][0], start + spans[end - 1][1])))
-                at = end
+                end = begin + len(piece.removesuffix(END_OF_WORD))
+                found.append(Piece(piece, i, (start + spans[begin][0], start + spans[end - 1][1])))
+                begin = end
         return found
 
     def _ids(self, text: str, *, parse_special: bool = True) -> list[int]:
-        """The ids that ``analyse`` finds, without the work for places."""
-        return [i for word in self._merged(text, parse_special) for i in word.ids]
+        """Return the ids that ``analyse`` finds, without computing the spans."""
+        return [i for word in self._merged_words(text, parse_special) for i in word.ids]
 
-    def _merged(self, text: str, parse_special: bool) -> Iterator[Word]:
-        """The words of a text in pieces; a special token is a word of one piece."""
+    def _merged_words(self, text: str, parse_special: bool) -> Iterator[Word]:
+        """Yield the words of a text, split into pieces; a special token is a word of one piece."""
         for part, special in self._parts(text, parse_special):
             if special:
                 yield Word((part,), (self.vocab[part],))
@@ -230,48 +230,48 @@ class BioGptTokenizer:
                 yield from map(self._words.__getitem__, self._split(part))
 
     def _parts(self, text: str, parse_special: bool) -> list[tuple[str, bool]]:
-        """The stretches of a text, and whether each is a special token."""
+        """Split a text at its special tokens; return each part and whether it is a special token."""
         if not parse_special:
             return [(checked_text(text), False)]
         return [(part, i % 2 == 1) for i, part in enumerate(self._special.split(checked_text(text))) if part]
 
     def encode(self, text: str, text_pair: str | None = None, **options: Any) -> list[int]:
-        """The ids of one text (or one pair) as a list; the options are those of a call."""
+        """Return the ids of one text (or one pair) as a list; the options are those of a call."""
         pair = None if text_pair is None else checked_text(text_pair, "text_pair")
         return self(checked_text(text), pair, **options)["input_ids"][0].tolist()
 
     def tokenize(self, text: str, *, parse_special: bool = True) -> list[str]:
-        """The pieces of a text, without the ``</s>`` in front."""
-        return [piece for word in self._merged(text, parse_special) for piece in word.pieces]
+        """Return the pieces of a text, without the leading ``</s>``."""
+        return [piece for word in self._merged_words(text, parse_special) for piece in word.pieces]
 
     def decode(
         self, ids: Any, skip_special_tokens: bool = False, clean_up_tokenization_spaces: bool | None = None
     ) -> str:
-        """The text of some ids: (T,) integers, or one.
+        """Return the text of ids: (T,) integers, or a single one.
 
         Raises
         ------
         InputError
-            For an id that is not in the vocabulary (transformers takes it for ``<unk>``).
+            For an id that is not in the vocabulary (transformers decodes it as ``<unk>``).
         """
         pieces = self.convert_ids_to_tokens(ids, skip_special_tokens)
         text = self.convert_tokens_to_string([pieces] if isinstance(pieces, str) else pieces)
         clean = clean_up_tokenization_spaces
-        return cleaned(text) if (self.clean_up_tokenization_spaces if clean is None else clean) else text
+        return clean_up(text) if (self.clean_up_tokenization_spaces if clean is None else clean) else text
 
     def batch_decode(self, rows: Iterable[Any], **options: Any) -> list[str]:
-        """The text of each row of ids; the options are those of ``decode``."""
+        """Return the text of each row of ids; the options are those of ``decode``."""
         if not isinstance(rows, Iterable):
             raise InputError("rows must be a list of rows of ids", type(rows).__name__, "decode one row with decode")
         return [self.decode(row, **options) for row in rows]
 
     def convert_ids_to_tokens(self, ids: Any, skip_special_tokens: bool = False) -> list[str] | str:
-        """The piece of each id; of a single id, its piece (special or not)."""
+        """Return the piece of each id; for a single id, its piece (special or not)."""
         plain = ids.tolist() if hasattr(ids, "tolist") else ids
         if isinstance(plain, int):
             return self._piece(plain)
         if not isinstance(plain, Iterable):
-            raise InputError("ids must be whole numbers", type(ids).__name__, "give a row of ids")
+            raise InputError("ids must be integers", type(ids).__name__, "pass a row of ids")
         skipped = set(self.all_special_ids) if skip_special_tokens else set()
         pieces = [(self._piece(i), i) for i in plain]
         return [piece for piece, i in pieces if i not in skipped]
@@ -280,40 +280,40 @@ class BioGptTokenizer:
         if i in self.soft_prompt_ids:
             return f"learned{i - self.soft_prompt_ids.start + 1}{END_OF_WORD}"
         if isinstance(i, bool) or not isinstance(i, int | np.integer) or int(i) not in self.pieces:
-            must = f"an id must be a whole number of the vocabulary, 0 to {max(self.pieces)}"
+            must = f"an id must be an integer in the vocabulary, 0 to {max(self.pieces)}"
             raise InputError(must, repr(i), "decode one row of ids that this tokenizer's model made")
         return self.pieces[int(i)]
 
     def convert_tokens_to_ids(self, pieces: str | Iterable[str]) -> list[int] | int:
-        """The id of each piece (of a single string, its id); a piece that the vocabulary lacks is ``<unk>``."""
+        """Return the id of each piece (for a single string, its id); unknown pieces have the id of ``<unk>``."""
         if isinstance(pieces, str):
             return self.vocab.get(pieces, self.unk_token_id)
         return [self.vocab.get(piece, self.unk_token_id) for piece in checked_strings(pieces)]
 
     def convert_tokens_to_string(self, pieces: Iterable[str]) -> str:
-        """Pieces to text: join them, part them where a word ends, and let Moses set blanks and unescape."""
-        joined_up = "".join(piece.replace(" ", "").replace(END_OF_WORD, " ") for piece in checked_strings(pieces))
-        return self._unsplit(joined_up.split())
+        """Turn pieces into text: join them, split at the ends of words, and let Moses set spaces and unescape."""
+        words = "".join(piece.replace(" ", "").replace(END_OF_WORD, " ") for piece in checked_strings(pieces))
+        return self._unsplit(words.split())
 
     def save_vocabulary(self, folder: str | os.PathLike[str]) -> tuple[Path, Path]:
-        """Write vocab.json and merges.txt as transformers reads them, each beside and renamed."""
+        """Write vocab.json and merges.txt as transformers reads them, each atomically."""
         return write_vocabulary(Path(folder), self.vocab, self.ranks)
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
-        """Write vocab.json, merges.txt and tokenizer_config.json as transformers reads them, each beside, renamed."""
+        """Write vocab.json, merges.txt and tokenizer_config.json as transformers reads them, each atomically."""
         self.save_vocabulary(folder)
         write_settings(Path(folder), {key: x for key, x in self._options().items() if key != "soft_prompt"})
 
     @property
     def vocab_size(self) -> int:
-        """How many pieces there are."""
+        """The number of pieces."""
         return len(self.vocab)
 
     def __len__(self) -> int:
         return len(self.vocab)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickled as what it was made from (the words that it keeps stay behind)."""
+        """Pickle the constructor's arguments, without the cached words."""
         return partial(type(self), **self._options()), (self.vocab, sorted(self.ranks, key=self.ranks.__getitem__))
 
     def _options(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Interventions: what a call's edits, ablate and patch_from ask for, as edits of named arrays."""
+"""Interventions: the options edits, ablate and patch_from of a call, as edits of named arrays."""
 
 from __future__ import annotations
 
@@ -21,38 +21,38 @@ def make_tap(
     ablate: Iterable[tuple[int, int]] | None = None,
     patch_from: Mapping[str, Any] | None = None,
 ) -> Tap:
-    """The tap of one model call; one that does nothing when nothing is asked for.
+    """Return the tap of one model call; it does nothing if there is no trace and no intervention.
 
     Parameters
     ----------
-    trace : emptied, then filled.
-    edits : {name or pattern: function of the array, which returns one of the same shape and dtype}.
-    ablate : (layer, head) pairs: the head's part of that layer's context becomes 0, as a head mask of 0 makes it.
-    patch_from : {name: array}, such as the trace of another call: each array takes the place of this call's.
-        They come first, then the ablations, then the edits.
+    trace : is emptied, then filled.
+    edits : {name or pattern: function of the array that returns an array of the same shape and dtype}.
+    ablate : (layer, head) pairs. The head's part of that layer's context is set to 0, as with a head mask of 0.
+    patch_from : {name: array}, such as the trace of another call. Each array replaces this call's array.
+        Patches are applied first, then ablations, then edits.
 
     Raises
     ------
     InputError
-        If one of them cannot be; at the end of the call, if one was never reached.
+        If one of them is invalid; at the end of the call, if one matched no array.
     """
     if trace is not None and not isinstance(trace, Trace):
-        raise InputError("trace must be a Trace", type(trace).__name__, "make one: trace = Trace()")
+        raise InputError("trace must be a Trace", type(trace).__name__, "create one: trace = Trace()")
     chosen = [*_patches(patch_from, backend), *_ablations(ablate, config), *_functions(edits)]
-    return Tap(Recorder(trace, chosen), whole=True) if chosen or trace is not None else Tap()
+    return Tap(Recorder(trace, chosen), outermost=True) if chosen or trace is not None else Tap()
 
 
 def _functions(edits: Any) -> list[tuple[str, Edit]]:
     if not isinstance(edits, Mapping | None) or not all(map(callable, (edits or {}).values())):
         must = "edits must be {name: function}"
-        raise InputError(must, _on_one_line(edits), 'give functions: {"layers.0.fc1": lambda x: 0 * x}')
+        raise InputError(must, _on_one_line(edits), 'pass functions: {"layers.0.fc1": lambda x: 0 * x}')
     return list((edits or {}).items())
 
 
 def _ablations(pairs: Any, config: BioGptConfig) -> list[tuple[str, Edit]]:
     L, H = config.num_hidden_layers, config.num_attention_heads
     must = f"ablate must be pairs (layer, head), layers in [0, {L}) and heads in [0, {H})"
-    remedy = "give a list of pairs: [(0, 1)]"
+    remedy = "pass a list of pairs: [(0, 1)]"
     try:
         pairs = [] if pairs is None else [tuple(pair) for pair in pairs]
     except TypeError:
@@ -60,39 +60,39 @@ def _ablations(pairs: Any, config: BioGptConfig) -> list[tuple[str, Edit]]:
     for pair in pairs:
         if len(pair) != 2 or not all(map(is_integer, pair)) or not (0 <= pair[0] < L and 0 <= pair[1] < H):
             raise InputError(must, _on_one_line(pair), remedy)
-    return [(f"layers.{layer}.self_attn.context", _without(head, config.head_size)) for layer, head in pairs]
+    return [(f"layers.{layer}.self_attn.context", _zero_head(head, config.head_size)) for layer, head in pairs]
 
 
-def _without(head: int, width: int) -> Callable[[Array], Array]:
-    """Sets to 0 what one head has mixed."""
+def _zero_head(head: int, width: int) -> Callable[[Array], Array]:
+    """Return an edit that sets one head's part of the context to 0."""
 
-    def ablated(context: Array) -> Array:
-        context[..., head * width : (head + 1) * width] = 0  # context (B, T, D), heads side by side
+    def zero(context: Array) -> Array:
+        context[..., head * width : (head + 1) * width] = 0  # context (B, T, D), heads concatenated
         return context
 
-    return ablated
+    return zero
 
 
 def _patches(arrays: Any, backend: Backend) -> list[tuple[str, Edit]]:
     if not isinstance(arrays, Mapping | None) or not all(hasattr(x, "dtype") for x in (arrays or {}).values()):
         must = "patch_from must be a Trace, or {name: array}"
-        raise InputError(must, _on_one_line(arrays), "fill one: trace=Trace()")
+        raise InputError(must, _on_one_line(arrays), "record one: trace=Trace()")
     if isinstance(arrays, Trace) and not arrays:
         raise InputError("patch_from must be a trace that a call has filled", "an empty one", "run that call first")
-    here = {name: backend.asarray(x) for name, x in (arrays or {}).items()}
-    return [(name, _put(name, x)) for name, x in here.items()]
+    patches = {name: backend.asarray(x) for name, x in (arrays or {}).items()}
+    return [(name, _replace_with(name, x)) for name, x in patches.items()]
 
 
-def _put(name: str, array: Array) -> Callable[[Array], Array]:
-    """Puts this array, of which ``edited`` makes a copy, in the place of whatever comes."""
+def _replace_with(name: str, array: Array) -> Callable[[Array], Array]:
+    """Return an edit that replaces any array with this one; ``apply_edit`` copies it."""
 
-    def put(x: Array) -> Array:
+    def replace(x: Array) -> Array:
         if (array.shape, array.dtype) != (x.shape, x.dtype):
-            must = f"patch_from must hold {name} as this call makes it, shape {x.shape}, {x.dtype}"
+            must = f"patch_from must hold {name} with the shape and dtype of this call, {x.shape}, {x.dtype}"
             raise InputError(must, f"shape {array.shape}, {array.dtype}", "trace inputs of the same shape and dtype")
         return array
 
-    return put
+    return replace
 
 
 def _on_one_line(value: object) -> str:

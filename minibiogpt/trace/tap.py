@@ -1,4 +1,4 @@
-"""The tap: ``x = tap("scores", x)`` hands an array on, recorded or replaced where a call is watched."""
+"""The tap: ``x = tap("scores", x)`` returns x; with a recorder it also records x or replaces it."""
 
 from __future__ import annotations
 
@@ -14,133 +14,138 @@ from minibiogpt.errors import InputError
 from minibiogpt.trace.patterns import Pattern, check_all_matched, patterns_of
 from minibiogpt.trace.trace import Trace
 
-NOTHING: Mapping[str, Any] = MappingProxyType({})
+EMPTY: Mapping[str, Any] = MappingProxyType({})
 Edit = Callable[[Array], Array]
-"""Takes an array on its way, a copy that it may change, and returns one of the same shape and dtype."""
+"""Takes a copy of an array, which it may change, and returns an array of the same shape and dtype."""
 
 
 class Recorder:
-    """What one call is to record and to replace, and what it has met so far; shared by all its taps.
+    """The trace and the edits of one call, and the names seen so far; all taps of the call share it.
 
     Parameters
     ----------
-    trace : what is filled; None when only edits are made.
-    edits : (pattern, function), in the order in which they are made.
+    trace : the trace to fill; None to apply edits only.
+    edits : (pattern, function) pairs, in the order in which they are applied.
     """
 
     def __init__(self, trace: Trace | None, edits: Iterable[tuple[str, Edit]] = ()) -> None:
         self.trace = trace
         self.edits = [(Pattern(text), edit) for text, edit in edits]
-        self.kept = None if trace is None or trace.names is None else patterns_of(trace.names)
-        self.seen: dict[str, bool] = {}  # whether an edit could have replaced it
+        self.patterns = None if trace is None or trace.names is None else patterns_of(trace.names)
+        self.seen: dict[str, bool] = {}  # {name: whether an edit could have replaced it}
         if trace is not None:
-            trace._forget()
+            trace._reset()
 
-    def see(self, name: str, x: Array) -> Array:
-        """Replace x as the edits say, record it if it is wanted, and hand it on."""
+    def intercept(self, name: str, x: Array) -> Array:
+        """Apply the edits to x, record it if requested, and return it."""
         for pattern, edit in self.edits:
             if pattern.matches(name):
-                x = edited(name, x, edit)
-        self.note(name, x, replaceable=True)
+                x = apply_edit(name, x, edit)
+        self.record(name, x, replaceable=True)
         return x
 
-    def note(self, name: str, x: Array, replaceable: bool = False) -> None:
-        """Record x if it is wanted."""
+    def record(self, name: str, x: Array, replaceable: bool = False) -> None:
+        """Record x if the trace requests it."""
         self.seen[name] = replaceable
-        if self.trace is not None and self._keeps(name):
+        if self.trace is not None and self._is_wanted(name):
             self.trace[name] = x.copy()
 
-    def asks(self, names: Iterable[str]) -> bool:
-        """Whether any of these is to be recorded or replaced; the caller then makes it, so that it counts as met."""
-        patterns = [*(pattern for pattern, _ in self.edits), *(self.kept or ())]
-        everything = self.trace is not None and self.kept is None
+    def wants(self, names: Iterable[str]) -> bool:
+        """Whether any of these names is to be recorded or edited.
+
+        A pattern that matches one counts as matched, so the caller must then compute the array.
+        """
+        patterns = [*(pattern for pattern, _ in self.edits), *(self.patterns or ())]
+        everything = self.trace is not None and self.patterns is None
         return everything or any(pattern.matches(name) for name in names for pattern in patterns)
 
     def finish(self) -> None:
-        """The call is over: every edit must have been reached, and every name of the trace must have occurred."""
-        why = "; arrays inside attention need attn_implementation 'auto' or 'eager', the loss needs labels"
+        """Check, at the end of the call, that every edit and every name of the trace has matched an array."""
+        hint = "; arrays inside attention need attn_implementation 'auto' or 'eager', the loss needs labels"
         replaceable = [name for name, can_be in self.seen.items() if can_be]
-        check_all_matched((pattern for pattern, _ in self.edits), replaceable, "an edit must be reached", why)
-        check_all_matched(self.kept or (), self.seen, "a name of the trace must occur in the call", why)
+        check_all_matched(
+            (pattern for pattern, _ in self.edits), replaceable, "every edit must match an editable array", hint
+        )
+        check_all_matched(self.patterns or (), self.seen, "every name of the trace must match an array", hint)
 
-    def _keeps(self, name: str) -> bool:
-        return self.kept is None or any([pattern.matches(name) for pattern in self.kept])
+    def _is_wanted(self, name: str) -> bool:
+        return self.patterns is None or any([pattern.matches(name) for pattern in self.patterns])
 
 
-def edited(name: str, x: Array, edit: Edit) -> Array:
-    """What ``edit`` makes of a copy of x, with the same shape, dtype and backend."""
+def apply_edit(name: str, x: Array, edit: Edit) -> Array:
+    """Return ``edit`` of a copy of x, checked for the same shape, dtype and backend."""
     backend = backend_of(x)
     new: Array = edit(x.copy())
-    if x.ndim == 0 and isinstance(new, np.generic):  # NumPy's arithmetic turns 0 axes into a number
+    if x.ndim == 0 and isinstance(new, np.generic):  # NumPy's arithmetic turns 0-d arrays into scalars
         new = backend.asarray(new)
     is_array = isinstance(new, backend.array_type)
     found = f"shape {new.shape}, {new.dtype}" if is_array else type(new).__name__
     if found != f"shape {x.shape}, {x.dtype}":
         must = f"an edit of {name} must return an array of {backend.name}, shape {x.shape}, {x.dtype}"
-        raise InputError(must, found, "return the array that was handed over, changed")
-    return new.copy()  # the function's own array stays its own
+        raise InputError(must, found, "modify and return the array that is passed in")
+    return new.copy()  # the edit may keep a reference to its array
 
 
 class Tap:
-    """``x = tap("scores", x)``: hands x on, recorded or replaced if somebody watches.
+    """``x = tap("scores", x)``: returns x, recorded or replaced if there is a recorder.
 
     Parameters
     ----------
-    watch : of this call; None when nobody looks.
+    recorder : of this call; None if there is no trace and no edit.
     path : of the module that the tap belongs to; names start with it.
-    whole : whether the call that holds it is the whole of what is watched; ``finish`` then asks whether all was met.
+    outermost : whether the tap belongs to the outermost call; ``finish`` then checks that every pattern has matched.
     """
 
-    def __init__(self, recorder: Recorder | None = None, path: str = "", *, whole: bool = False) -> None:
-        self.recorder, self.path, self.whole = recorder, path, whole
+    def __init__(self, recorder: Recorder | None = None, path: str = "", *, outermost: bool = False) -> None:
+        self.recorder, self.path, self.outermost = recorder, path, outermost
 
     def __call__(self, name: str, x: Array) -> Array:
-        """x as ``path.name`` (as ``path`` itself when the name is empty), or what an edit puts in its place."""
-        return x if self.recorder is None else self.recorder.see(self._full(name), x)
+        """Return x, or what an edit replaces it with, under the name ``path.name`` (``path`` if the name is empty)."""
+        return x if self.recorder is None else self.recorder.intercept(self._full_name(name), x)
 
-    def note(self, name: str, x: Array) -> None:
-        """Record what no edit can replace."""
+    def record(self, name: str, x: Array) -> None:
+        """Record an array that no edit can replace."""
         if self.recorder is not None:
-            self.recorder.note(self._full(name), x)
+            self.recorder.record(self._full_name(name), x)
 
     def under(self, path: str) -> Tap:
-        """The tap of a module within this one; without a watch, this very tap."""
-        return self if self.recorder is None else Tap(self.recorder, self._full(path))
+        """Return the tap of a submodule; without a recorder, this tap itself."""
+        return self if self.recorder is None else Tap(self.recorder, self._full_name(path))
 
     def step(self, n: int) -> Tap:
-        """The tap of one step of a generation: its names start with ``step.{n}/``."""
+        """Return the tap of one step of a generation, whose names start with ``step.{n}/``."""
         return self if self.recorder is None else Tap(self.recorder, f"step.{n}/")
 
-    def asks(self, names: Iterable[str]) -> bool:
-        """Whether any of these names, below this tap's path, is to be recorded or replaced."""
-        return self.recorder is not None and self.recorder.asks(self._full(name) for name in names)
+    def wants(self, names: Iterable[str]) -> bool:
+        """Whether any of these names, relative to this tap's path, is to be recorded or edited."""
+        return self.recorder is not None and self.recorder.wants(self._full_name(name) for name in names)
 
     def describe_call(
-        self, head: str, sizes: Mapping[str, int] = NOTHING, config: BioGptConfig | None = None, **given: Any
+        self, head: str, sizes: Mapping[str, int] = EMPTY, config: BioGptConfig | None = None, **inputs: Any
     ) -> None:
-        """Let the trace know what ``explain`` needs: head, sizes by their letters, config, and the inputs given.
+        """Store in the trace what ``explain`` needs: head, {letter: size}, config, and the inputs of the call.
 
-        A model with a head tells it after the base model, and has the last word.
+        A model with a head calls this after its base model and overwrites the head.
         """
         trace = None if self.recorder is None else self.recorder.trace
         if trace is not None:
             trace.head, trace.config = head, config or trace.config
-            trace.letters |= {**sizes, **(config.letters if config else NOTHING)}
-            trace.inputs |= {name: _dtype(x) for name, x in given.items() if x is not None}
+            trace.letters |= {**sizes, **(config.letters if config else EMPTY)}
+            trace.inputs |= {name: _dtype(x) for name, x in inputs.items() if x is not None}
 
-    def part(self) -> Tap:
-        """The same for a call within the call: what it does not reach may still be reached."""
+    def nested(self) -> Tap:
+        """Return the tap for a call inside this call, at whose end patterns may still be unmatched."""
         return self.under("")
 
     def finish(self) -> None:
-        """The call is over; see Recorder.finish."""
-        if self.recorder is not None and self.whole:
+        """End the call; see Recorder.finish."""
+        if self.recorder is not None and self.outermost:
             self.recorder.finish()
 
-    def _full(self, name: str) -> str:
+    def _full_name(self, name: str) -> str:
         return f"{self.path}.{name}" if name and self.path and not self.path.endswith("/") else self.path + name
 
 
 def _dtype(x: Any) -> str:
-    """Of an array or of a list."""
+    """The dtype of an array or of a list."""
     return str(getattr(x, "dtype", None) or np.asarray(x).dtype)

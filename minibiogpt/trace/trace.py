@@ -1,4 +1,4 @@
-"""Trace: every named array of a forward pass, in the order it was made."""
+"""Trace: every named array of a forward pass, in the order of computation."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ SAVED = {np.dtype(dtype).str for name, dtype in DTYPES.items() if name != "BF16"
 class Trace(dict[str, Array]):
     """An ordered {name: array} that a model call fills: ``model(ids, trace=trace)``.
 
-    The arrays are copies: changing one changes no number of the model, and a later step does not change them.
-    Each call starts the trace anew. The names are those of the module paths in transformers (see ``explain``);
-    when an array inside attention is wanted, attention runs in its "eager" form.
+    The arrays are copies: changing one changes nothing in the model, and later calls don't change them. Each call
+    empties the trace first. The names follow the module paths in transformers (see ``explain``). If you request an
+    array inside attention, attention runs in its "eager" form.
 
     Parameters
     ----------
-    names : which arrays to keep; all by default. Names, or patterns: ``*`` is any run of signs, ``{0..3}`` a range,
-        ``{q,k}`` a list. One that nothing is called by is an InputError at the end of the call.
+    names : which arrays to keep; all by default. Names or patterns: ``*`` matches any run of characters, ``{0..3}``
+        is a range, ``{q,k}`` a list. A name that matches no array raises an InputError at the end of the call.
 
     Attributes
     ----------
-    letters : the sizes of the last call by their letters: {"B": 1, "T": 3, ...}; see ``minibiogpt.config``.
-    config, head, inputs : the model's config, its head ("base", "causal", "sequence", "token" or "generate"), and what
-        the call was given, {name: dtype}: all that decides by which equations the arrays were made.
+    letters : the sizes of the last call by letter: {"B": 1, "T": 3, ...}; see ``minibiogpt.config``.
+    config, head, inputs : the model's config, its head ("base", "causal", "sequence", "token" or "generate"), and the
+        inputs of the call, {name: dtype}. Together they determine the equations of the arrays.
 
     Examples
     --------
@@ -61,10 +61,10 @@ class Trace(dict[str, Array]):
     def __init__(self, names: str | Iterable[str] | None = None) -> None:
         super().__init__()
         self.names = None if names is None else [pattern.text for pattern in patterns_of(names)]
-        self._forget()
+        self._reset()
 
-    def _forget(self) -> None:
-        """Empty, and of no call."""
+    def _reset(self) -> None:
+        """Clear the arrays and everything about the last call."""
         self.clear()
         self.letters: dict[str, int] = {}
         self.config: BioGptConfig | None = None
@@ -72,18 +72,18 @@ class Trace(dict[str, Array]):
         self.inputs: dict[str, str] = {}
 
     def select(self, *names: str) -> Trace:
-        """A trace of those arrays alone whose names match; the arrays themselves, not copies."""
+        """Return a trace of the arrays whose names match. The arrays are not copied."""
         patterns, found = patterns_of(names), Trace()
         found.letters, found.inputs = dict(self.letters), dict(self.inputs)
         found.config, found.head = self.config, self.head
         for name, x in self.items():
             if any([pattern.matches(name) for pattern in patterns]):
                 found[name] = x
-        check_all_matched(patterns, self, "a trace can be asked for the arrays it holds")
+        check_all_matched(patterns, self, "select must name arrays that the trace holds")
         return found
 
     def summary(self) -> None:
-        """Print a line for each array: name, shape, dtype, mean, and the largest absolute value."""
+        """Print one line per array: name, shape, dtype, mean and largest absolute value."""
         width = max(map(len, [*self, "name"]))
         print(f"{'name':{width}}  {'shape':18} {'dtype':8} {'mean':>11} {'largest':>11}")
         for name, x in self.items():
@@ -91,7 +91,7 @@ class Trace(dict[str, Array]):
             print(f"{name:{width}}  {x.shape!s:18} {x.dtype!s:8} {mean:11.4g} {largest:11.4g}")
 
     def explain(self, name: str) -> None:
-        """Print what one array is, how it was made, from what, on which line, and what other tools call it.
+        """Print what one array is, its equation and sources, the line that computes it, and its names in other tools.
 
         Examples
         --------
@@ -99,7 +99,7 @@ class Trace(dict[str, Array]):
         >>> model, trace = BioGptForCausalLM.from_pretrained("demo"), Trace()
         >>> output = model([[2, 5, 9]], trace=trace)
         >>> trace.explain("layers.0.self_attn.scores")  # doctest: +ELLIPSIS
-        layers.0.self_attn.scores: how well each query fits each key
+        layers.0.self_attn.scores: attention scores before the mask: scaled dot products of queries and keys
         shape            (B 1, H 4, T 3, S 3), float32
         equation         q @ k.swapaxes(-1, -2) / sqrt(Dh)
         ...
@@ -109,7 +109,7 @@ class Trace(dict[str, Array]):
         print(explain(self.facts(), name))
 
     def facts(self) -> CallFacts:
-        """What ``minibiogpt.catalog.explain`` needs to know of the call.
+        """Return what ``minibiogpt.catalog.explain`` needs to know about the call.
 
         Raises
         ------
@@ -119,64 +119,65 @@ class Trace(dict[str, Array]):
         from minibiogpt.catalog.explain import CallFacts
 
         if self.config is None:
-            must = "a trace must be filled before it can explain"
-            raise InputError(must, "one of no call", "hand it to a model: model(ids, trace=trace)")
+            must = "a trace must be filled by a call before it can explain"
+            raise InputError(must, "a trace without a call", "pass it to a model: model(ids, trace=trace)")
         shapes = {name: x.shape for name, x in self.items()}
         dtypes = {name: str(x.dtype) for name, x in self.items()}
         return CallFacts(self.config, self.head, dict(self.inputs), dict(self.letters), shapes, dtypes)
 
     def save(self, file: str | os.PathLike[str]) -> None:
-        """Write a safetensors file, beside and renamed; names, their order and the letters are in its metadata.
+        """Write a safetensors file atomically; its metadata holds the names in order, the letters and the call.
 
-        Arrays come from a device only now. bfloat16 is stored as such, and read back as float32, for NumPy lacks it.
+        Arrays are copied from the device only now. bfloat16 is stored as such and read back as float32, since NumPy
+        lacks it.
 
         Raises
         ------
         InputError
-            If it cannot be written there, or an array that was added is of a dtype that ``load`` does not read.
+            If the file cannot be written, or an array that you added has a dtype that ``load`` does not read.
         """
         arrays = {name: np.array(backend_of(x).to_numpy(x), order="C") for name, x in self.items()}
         for name, x in arrays.items():
             if x.dtype.str not in SAVED and x.dtype.name != "bfloat16":
                 must = "the arrays of a trace must be floats, integers or booleans"
                 raise InputError(must, f"{name} of {x.dtype}", "convert it with .astype")
-        about = {"format": FORMAT, "version": VERSION, "names": json.dumps(list(self))}
-        about["letters"] = json.dumps(self.letters)
-        about["config"] = json.dumps(None if self.config is None else self.config.to_dict())
-        about["head"], about["inputs"] = self.head, json.dumps(self.inputs)
-        write_atomically(Path(file), lambda beside: save_file(arrays, beside, metadata=about))
+        metadata = {"format": FORMAT, "version": VERSION, "names": json.dumps(list(self))}
+        metadata["letters"] = json.dumps(self.letters)
+        metadata["config"] = json.dumps(None if self.config is None else self.config.to_dict())
+        metadata["head"], metadata["inputs"] = self.head, json.dumps(self.inputs)
+        write_atomically(Path(file), lambda temporary: save_file(arrays, temporary, metadata=metadata))
 
     @classmethod
     def load(cls, file: str | os.PathLike[str]) -> Self:
-        """Read what ``save`` wrote, as NumPy arrays, in order.
+        """Read a file written by ``save``, as NumPy arrays, in order.
 
         Raises
         ------
         InputError
-            If it is no such file.
+            If the file is missing, or ``save`` did not write it.
         """
         path, trace = Path(file), cls()
         if not path.exists():
-            raise InputError("a trace must be read from its file", f"no {path}", "write one with Trace.save")
-        about, tensors = read_header(path)
+            raise InputError("the file of a trace must exist", f"no {path}", "write one with Trace.save")
+        metadata, tensors = read_header(path)
         try:
-            names, letters = json.loads(about["names"]), json.loads(about["letters"])
-            if (about["format"], about["version"], sorted(names)) != (FORMAT, VERSION, sorted(tensors)):
-                raise ValueError("another format, or other names")
+            names, letters = json.loads(metadata["names"]), json.loads(metadata["letters"])
+            if (metadata["format"], metadata["version"], sorted(names)) != (FORMAT, VERSION, sorted(tensors)):
+                raise ValueError("different format or names")
             trace.letters = {str(letter): int(size) for letter, size in letters.items()}
-            trace._remember(about)
+            trace._read_call(metadata)
             trace.update((name, widened(tensors[name].mapped(), tensors[name].dtype).copy()) for name in names)
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError):
-            must = f"{path} must be a trace that Trace.save wrote"
+            must = f"{path} must be a trace written by Trace.save"
             raise InputError(must, "another safetensors file", "read it with safetensors.numpy.load_file") from None
         return trace
 
-    def _remember(self, about: Mapping[str, str]) -> None:
-        """What a file says of the call; a file without it is of nobody's call."""
-        config = json.loads(about.get("config", "null"))
+    def _read_call(self, metadata: Mapping[str, str]) -> None:
+        """Read the config, head and inputs of the call; older files lack them."""
+        config = json.loads(metadata.get("config", "null"))
         self.config = None if config is None else BioGptConfig.from_dict(config)
-        self.head = about.get("head", "")
-        self.inputs = {str(name): str(dtype) for name, dtype in json.loads(about.get("inputs", "{}")).items()}
+        self.head = metadata.get("head", "")
+        self.inputs = {str(name): str(dtype) for name, dtype in json.loads(metadata.get("inputs", "{}")).items()}
 
     def __repr__(self) -> str:
         size = sum(x.nbytes for x in self.values())
@@ -186,9 +187,9 @@ class Trace(dict[str, Array]):
 
 @ignore_overflow
 def mean_and_largest(x: Array) -> tuple[float, float]:
-    """The mean and the largest absolute value, in float64, without the marks of hidden scores (finfo.min, -inf)."""
+    """Return the mean and the largest absolute value in float64, ignoring masked scores (finfo.min, -inf)."""
     backend = backend_of(x)
     host = backend.to_numpy(x).astype("float64")
     if x.dtype.kind not in "biu":
-        host = host[~(host <= backend.lowest(x.dtype))]  # NaN stays: it is to be seen
+        host = host[~(host <= backend.lowest(x.dtype))]  # NaN stays visible
     return (float(host.mean()), float(abs(host).max())) if host.size else (0.0, 0.0)

@@ -1,7 +1,7 @@
-"""View: the arrays of a trace as self-contained pages, which a notebook shows in a frame.
+"""View: the arrays of a trace as self-contained HTML pages, which notebooks show in a frame.
 
-``Stepper`` walks through one layer; ``Sampler`` through one row of logits. Neither needs anything that is not installed
-with the package. ``minibiogpt.view.plots`` draws with matplotlib, and is imported by itself.
+``Stepper`` walks through one layer, ``Sampler`` through one row of logits. Both need only what the package installs.
+``minibiogpt.view.plots`` draws with matplotlib; import it separately.
 """
 
 from minibiogpt.view.page import Page

@@ -1,4 +1,4 @@
-"""Controls: a text box and a slider above a stepper's page, for a notebook that runs; a thin layer over that page."""
+"""Controls: a text box and a layer slider above a stepper's page, for a running notebook."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from minibiogpt.errors import InputError
 
 
 class Adjustable(Protocol):
-    """A page of one text and one layer that makes itself again with others; ``Stepper`` is one."""
+    """A page of one text and one layer that can be rebuilt with others, such as ``Stepper``."""
 
     layer: int
     model: Any
@@ -23,12 +23,12 @@ class Adjustable(Protocol):
 
 
 def controls(stepper: Adjustable) -> Any:
-    """An ipywidgets VBox; whatever cannot be shown is said in place of the page.
+    """Return an ipywidgets VBox; an input error appears in place of the page.
 
     Raises
     ------
     InputError
-        If ipywidgets is absent.
+        If ipywidgets is not installed.
     """
     try:
         import ipywidgets as widgets
@@ -44,9 +44,9 @@ def controls(stepper: Adjustable) -> Any:
     text.disabled = stepper.tokenizer is None
 
     def rebuild(_: Any) -> None:
-        typed = {"text": text.value} if text.value != shown else {}  # unless it is, ids stay ids
+        changed = {"text": text.value} if text.value != shown else {}  # if unchanged, ids stay ids
         try:
-            frame.value = stepper.with_(layer=layer.value, **typed)._repr_html_()
+            frame.value = stepper.with_(layer=layer.value, **changed)._repr_html_()
         except InputError as error:
             frame.value = f"<p>{html.escape(str(error))}</p>"
 

@@ -1,4 +1,4 @@
-"""Layer: what a page is told of one layer's steps, taken from ``steps`` and ``explain``; and of the tokens."""
+"""Layer: page data about the steps of one layer, taken from ``steps`` and ``explain``, and the labels of tokens."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from minibiogpt.catalog.equations import WORDS
+from minibiogpt.catalog.equations import EQUATION_FUNCTIONS
 from minibiogpt.catalog.explain import CallFacts, lens_of, lettered, line_of, sizes_of, source_of, vocabulary
 from minibiogpt.catalog.names import kind_of_source
 from minibiogpt.catalog.steps import Step, steps
@@ -33,12 +33,12 @@ KINDS = {
     "fc2": "linear",
     "": "sum",
 }
-"""How the numbers of each step come about: which of static/origins.js takes them apart."""
-GOES_ON = "·"  # behind a piece that does not end its word
+"""How each step is computed: the function in static/origins.js that breaks down its values."""
+CONTINUES = "·"  # appended to a token that does not end its word
 
 
-def steps_of_layer(config: BioGptConfig, layer: int, given: Mapping[str, str]) -> list[Step]:
-    """What goes into a layer, and then each of its steps.
+def steps_of_layer(config: BioGptConfig, layer: int, inputs: Mapping[str, str]) -> list[Step]:
+    """Return the step that computes the input of a layer, then every step of the layer.
 
     Examples
     --------
@@ -51,31 +51,31 @@ def steps_of_layer(config: BioGptConfig, layer: int, given: Mapping[str, str]) -
     InputError
         If there is no such layer.
     """
-    whole = isinstance(layer, int | np.integer) and not isinstance(layer, bool)
-    if not whole or not 0 <= layer < config.num_hidden_layers:
-        must = f"layer must be a whole number, 0 to {config.num_hidden_layers - 1}"
+    integer = isinstance(layer, int | np.integer) and not isinstance(layer, bool)
+    if not integer or not 0 <= layer < config.num_hidden_layers:
+        must = f"layer must be an integer from 0 to {config.num_hidden_layers - 1}"
         raise InputError(must, repr(layer), "count the layers from 0")
-    found = steps(config, "base", given)
+    found = steps(config, "base", inputs)
     names = [step.name for step in found]
     return found[names.index(f"layers.{layer}.self_attn_layer_norm") - 1 : names.index(f"layers.{layer}") + 1]
 
 
 def kind_of(step: Step) -> str:
-    """One of KINDS' values."""
+    """Return the kind of a step, one of the values of KINDS."""
     return KINDS[step.template.removeprefix("layers.{l}").removeprefix(".")]
 
 
 def step_data(step: Step, facts: CallFacts) -> dict[str, Any]:
-    """One step for the page: all of it text, but for the letters of its axes."""
+    """Return the page data of one step: text, and its axes as a list of letters."""
     sizes = sizes_of(facts, step.name)
     letters, words = vocabulary(step, sizes)
     hook = lens_of(step)
-    names = {"transformers": step.transformers or "no module or output has it", "TransformerLens": hook}
+    names = {"transformers": step.transformers or "no module or output", "TransformerLens": hook}
     symbols = [{"symbol": symbol, "text": text, "step": ""} for symbol, text in step.terms.items()]
     for symbol, source in step.where.items():
         array = source if kind_of_source(source) == "array" else ""
         symbols.append({"symbol": symbol, "text": source_of(source, facts, sizes), "step": array})
-    symbols += [{"symbol": word, "text": WORDS[word], "step": ""} for word in words]
+    symbols += [{"symbol": word, "text": EQUATION_FUNCTIONS[word], "step": ""} for word in words]
     return {
         "name": step.name,
         "kind": kind_of(step),
@@ -93,7 +93,7 @@ def step_data(step: Step, facts: CallFacts) -> dict[str, Any]:
 
 
 def facts_of(config: BioGptConfig, layer: int, dtype: str, lowest: float) -> dict[str, Any]:
-    """What the page computes with."""
+    """Return the constants that the page computes with."""
     return {
         "layer": int(layer),
         "heads": config.num_attention_heads,
@@ -106,7 +106,7 @@ def facts_of(config: BioGptConfig, layer: int, dtype: str, lowest: float) -> dic
 
 
 def labels_of(ids: Iterable[int], tokenizer: Any) -> list[str]:
-    """What stands beside a row: the piece, or its id when nothing can tell its piece.
+    """Return the labels of token ids: the token as text, or "id N" without a tokenizer.
 
     Examples
     --------
@@ -119,10 +119,10 @@ def labels_of(ids: Iterable[int], tokenizer: Any) -> list[str]:
     if tokenizer is None:
         return [f"id {i}" for i in ids]
     specials = set(tokenizer.all_special_ids)
-    pieces = zip(ids, tokenizer.convert_ids_to_tokens(ids), strict=True)
-    return [piece if i in specials else _readable(piece) for i, piece in pieces]
+    tokens = zip(ids, tokenizer.convert_ids_to_tokens(ids), strict=True)
+    return [token if i in specials else _readable(token) for i, token in tokens]
 
 
-def _readable(piece: str) -> str:
-    """A piece that ends its word as it stands there; one that does not, marked."""
-    return piece.removesuffix(END_OF_WORD) if piece.endswith(END_OF_WORD) else piece + GOES_ON
+def _readable(token: str) -> str:
+    """Return a token without its end-of-word suffix, or with CONTINUES if it does not end its word."""
+    return token.removesuffix(END_OF_WORD) if token.endswith(END_OF_WORD) else token + CONTINUES

@@ -1,7 +1,7 @@
-"""Page: one self-contained HTML document from a title, a body, data, styles and scripts; saved, or framed.
+"""Page: one self-contained HTML document of a title, a body, data, styles and scripts, saved or shown in a frame.
 
-It asks nothing of any network: what it needs is in it, and a policy in its head forbids the rest. Arrays travel as
-base64, in their own precision; static/arrays.js reads them. Other pages can be made of the same files.
+It makes no network request: it contains everything it needs, and a content security policy forbids the rest. Arrays are
+stored as base64 in their own precision; static/arrays.js decodes them. The static files can be used for other pages.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ POLICY = (
     "base-uri 'none'; form-action 'none'"
 )
 MEGABYTE = 1_000_000
-UNSHOWN = re.compile("[\ud800-\udfff\0]")
-NO_FRAME = "A page belongs here, but frames are not shown: run this cell, or trust the notebook."
+UNENCODABLE = re.compile("[\ud800-\udfff\0]")
+NO_FRAME = "There is a page here, but its frame is blocked: run this cell, or trust the notebook."
 
 
 @dataclass(frozen=True)
 class Page:
-    """What a page is made of.
+    """The parts of one HTML document.
 
     Attributes
     ----------
-    title : plain text. body : HTML, escaped by whoever made it.
-    data : what the scripts read, as JSON: strings of any content, numbers, lists, and packed arrays.
+    title : plain text. body : HTML; the caller escapes its text.
+    data : what the scripts read, as JSON: any strings, numbers, lists, and packed arrays.
     scripts, styles : files in ``static``, in order; the scripts share one scope.
-    theme : "auto" (as the reader's system is set), "light" or "dark".
+    theme : "auto" (follow the system), "light" or "dark".
 
     Examples
     --------
@@ -78,21 +78,21 @@ class Page:
         )
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the document, beside and renamed; returns where.
+        """Write the document to a temporary file and rename it; return its path.
 
         Raises
         ------
         InputError
-            If it cannot be written there.
+            If the file cannot be written.
         """
         file = Path(path)
-        write_atomically(file, lambda beside: beside.write_text(self.html, encoding="utf-8"))
+        write_atomically(file, lambda temporary: temporary.write_text(self.html, encoding="utf-8"))
         return file
 
     def iframe(self, height: int) -> str:
-        """The document within a frame of so many pixels, as HTML: scripts run, and reach nothing outside it.
+        """Return HTML for the document in a sandboxed frame ``height`` pixels high; its scripts cannot reach outside.
 
-        Where frames are taken out, as from a notebook that is not trusted, the words within it are left.
+        Where frames are removed, as in an untrusted notebook, the fallback text in it remains.
         """
         return (
             f'<iframe title="{safe(self.title)}" srcdoc="{html.escape(self.html)}" sandbox="allow-scripts" '
@@ -102,7 +102,7 @@ class Page:
 
 
 class OnePage(ABC):
-    """What is shown as one page: saved, or in a notebook's frame."""
+    """Base class of objects that are saved as one page, or shown as one in a notebook."""
 
     height = 900  # pixels of the frame
 
@@ -117,7 +117,7 @@ class OnePage(ABC):
         return self.page.html
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the page as one file, beside and renamed; returns where."""
+        """Write the page to one file and return its path."""
         return self.page.save(path)
 
     def _repr_html_(self) -> str:
@@ -125,30 +125,30 @@ class OnePage(ABC):
 
 
 def check_theme(theme: Any) -> None:
-    """Refuse a theme that no page has."""
+    """Raise InputError unless ``theme`` is one of THEMES."""
     if theme not in THEMES:
         raise InputError(f"theme must be one of {', '.join(THEMES)}", repr(theme), "choose one of these")
 
 
 @cache
 def static(name: str) -> str:
-    """A style or a script that comes with the package."""
+    """Return the text of a stylesheet or script of the package."""
     return (STATIC / name).read_text(encoding="utf-8")
 
 
 def safe(text: object) -> str:
-    """Text as HTML shows it. Half a surrogate pair, which no file can hold, and NUL become U+FFFD.
+    """Escape text for HTML. NUL and lone surrogates, which UTF-8 cannot encode, become U+FFFD.
 
     Examples
     --------
     >>> safe("<b> & '")
     '&lt;b&gt; &amp; &#x27;'
     """
-    return html.escape(UNSHOWN.sub("\ufffd", str(text)))
+    return html.escape(UNENCODABLE.sub("\ufffd", str(text)))
 
 
 def as_json(value: Any) -> str:
-    """JSON in ASCII that cannot end, nor open, any element of the page it stands in.
+    """Return ASCII JSON that can neither close nor open an HTML element.
 
     Examples
     --------
@@ -156,13 +156,13 @@ def as_json(value: Any) -> str:
     True
     """
     text = json.dumps(value, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
-    for sign in "<>&":
-        text = text.replace(sign, f"\\u{ord(sign):04x}")
+    for character in "<>&":
+        text = text.replace(character, f"\\u{ord(character):04x}")
     return text
 
 
 def packed(x: Array) -> dict[str, Any]:
-    """An array of any backend, for arrays.js: shape, dtype, and little-endian base64; halves are widened to float32.
+    """Encode an array of any backend for arrays.js: shape, dtype, little-endian base64; 16-bit floats become float32.
 
     Examples
     --------
@@ -179,18 +179,18 @@ def _widened(x: np.ndarray) -> np.ndarray:
 
 
 def megabytes_of(arrays: Iterable[Array]) -> float:
-    """What arrays take in a page, packed."""
+    """Return the size of packed arrays in megabytes."""
     return sum(x.size * max(4, x.dtype.itemsize) * 4 / 3 for x in arrays) / MEGABYTE
 
 
 def check_size(megabytes: float, allowed: float, what: str) -> None:
-    """A page beyond ``allowed`` would keep a browser busy for long.
+    """Refuse a page that would slow down a browser.
 
     Raises
     ------
     InputError
-        Naming how many megabytes are needed.
+        If ``megabytes`` is above ``allowed``.
     """
     if not megabytes <= allowed:
         must = f"a page must have at most {allowed:g} megabytes"
-        raise InputError(must, f"{megabytes:.1f} for {what}", "give a shorter text, or a larger max_megabytes")
+        raise InputError(must, f"{megabytes:.1f} for {what}", "pass a shorter text, or a larger max_megabytes")

@@ -1,9 +1,9 @@
-"""Pictures of arrays and traces, drawn by matplotlib: each function draws into one Axes and returns it.
+"""Plots of arrays and traces with matplotlib: each function draws into one Axes and returns it.
 
-Every function takes plain arrays, of NumPy or of a device, so that anything can feed it; those named after a part of
-the model also take a trace and say which array of it they show. ``ax=None`` makes a new figure. Axes are numbered from
-0 and show the letters of ``minibiogpt.config``; probabilities go from dark to bright (cividis), signed numbers from
-orange through white, which is 0, to purple (PuOr): both can be told apart by readers who see few colours.
+The functions take plain arrays of any backend. Those named after a part of the model also take a trace; their
+docstrings name the array they show. ``ax=None`` creates a new figure. Indices count from 0, and shapes use the letters
+of ``minibiogpt.config``. Probabilities go from dark to bright (cividis); signed numbers go from orange through white
+(0) to purple (PuOr). Both colormaps are readable with color blindness.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 from minibiogpt.checks import is_integer
 from minibiogpt.errors import InputError
 from minibiogpt.model.ops import softmax
-from minibiogpt.view.plot_inputs import at, filled, host, labelled, matrix, missing, of_head, plain, shaped
+from minibiogpt.view.plot_inputs import at, boolean, head_weights, host, labelled, matrix, missing, nonempty, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 SEQUENTIAL, DIVERGING = "cividis", "PuOr"
 INK, ACCENT, FAINT = "#33415c", "#b35806", "#9aa3b2"
-WRITTEN = 12  # a picture with at most so many rows and columns has its numbers written into it
+ANNOTATED = 12  # heat maps with at most this many rows and columns show their values
 
 
 def heat_map(
@@ -41,20 +41,21 @@ def heat_map(
     numbers: bool | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """A matrix as coloured cells, the first row on top.
+    """Draw a matrix as colored cells, the first row on top.
 
     Parameters
     ----------
-    x : (M, M'), numbers. rows, columns : a label for each; by default their numbers.
-    hidden : bool, of x's shape: cells that are not coloured, such as what a mask hides; hatched, unless x has more
-        than 4,096 cells.
-    signed : whether 0 is the middle of the colours; by default when x has numbers below 0.
-    axes : what the rows and the columns are. numbers : whether each cell says its number; by default when they are few.
+    x : (M, M'), numbers. rows, columns : one label for each; by default their indices.
+    hidden : bool, same shape as x: cells without color, such as masked scores; hatched unless x has more than 4,096
+        cells.
+    signed : whether 0 is the middle of the colormap; by default if x has values below 0.
+    axes : labels of the vertical and the horizontal axis. numbers : whether to write the value into each cell; by
+        default if x has at most 12 rows and columns.
 
     Raises
     ------
     InputError
-        If x has not two axes, or the labels are not as many as the cells.
+        If x is not two-dimensional, or the number of labels is wrong.
 
     Examples
     --------
@@ -63,19 +64,19 @@ def heat_map(
     'two rows'
     """
     x = matrix(x, 2, "x must be a matrix, (rows, columns)")
-    shade = np.zeros(x.shape, bool) if hidden is None else shaped("hidden", hidden, x.shape)
-    given = (("rows", rows, x.shape[0]), ("columns", columns, x.shape[1]))
-    labels = [labelled(what, range(count) if names is None else names, count) for what, names, count in given]
-    unseen = shade | ~np.isfinite(x)
-    seen = np.ma.masked_array(np.where(unseen, 0, x), unseen)  # a hidden score may be too large to be drawn
-    signed = bool((seen < 0).any()) if signed is None else signed
-    top = (float(abs(seen).max()) if seen.count() else 0.0) or 1.0
-    limits: Any = {"vmin": -top, "vmax": top} if signed else {"vmin": min(0.0, float(seen.min() or 0)), "vmax": top}
+    hatched = np.zeros(x.shape, bool) if hidden is None else boolean("hidden", hidden, x.shape)
+    sides = (("rows", rows, x.shape[0]), ("columns", columns, x.shape[1]))
+    labels = [labelled(what, range(count) if names is None else names, count) for what, names, count in sides]
+    masked = hatched | ~np.isfinite(x)
+    shown = np.ma.masked_array(np.where(masked, 0, x), masked)  # a hidden score can be too large to draw
+    signed = bool((shown < 0).any()) if signed is None else signed
+    top = (float(abs(shown).max()) if shown.count() else 0.0) or 1.0
+    limits: Any = {"vmin": -top, "vmax": top} if signed else {"vmin": min(0.0, float(shown.min() or 0)), "vmax": top}
     ax = _axes(ax, (1.8 + 0.42 * min(x.shape[1], 24), 1.2 + 0.34 * min(x.shape[0], 24)))
-    image = ax.imshow(seen, cmap=DIVERGING if signed else SEQUENTIAL, aspect="auto", interpolation="nearest", **limits)
-    _hatch(ax, shade)
-    if numbers or (numbers is None and max(x.shape) <= WRITTEN):
-        _write(ax, image, seen)
+    image = ax.imshow(shown, cmap=DIVERGING if signed else SEQUENTIAL, aspect="auto", interpolation="nearest", **limits)
+    _hatch(ax, hatched)
+    if numbers or (numbers is None and max(x.shape) <= ANNOTATED):
+        _annotate(ax, image, shown)
     _ticks(ax, *labels)
     ax.set(title=title, ylabel=axes[0], xlabel=axes[1])
     ax.figure.colorbar(image, ax=ax, fraction=0.04, pad=0.02)
@@ -85,30 +86,30 @@ def heat_map(
 def attention(
     weights: Any, tokens: Sequence[str], *, layer: int = 0, head: int = 0, row: int = 0, ax: Axes | None = None
 ) -> Axes:
-    """Who looks at whom in one head: a row for each query, a column for each key; what lies in the future is hatched.
+    """Draw the attention weights of one head, a row per query and a column per key; future keys are hatched.
 
     Parameters
     ----------
-    weights : a trace that holds ``layers.{layer}.self_attn.probs``, or an array (T, S), (H, T, S) or (B, H, T, S).
-    tokens : the S pieces of the keys; the queries are the last T of them. head, row : which, of H and B.
+    weights : a trace that contains ``layers.{layer}.self_attn.probs``, or an array (T, S), (H, T, S) or (B, H, T, S).
+    tokens : the S tokens of the keys; the queries are the last T of them. head, row : indices on the axes H and B.
 
     Raises
     ------
     InputError
-        If the trace lacks the array, there is no such head or row, or the tokens are not S.
+        If the trace lacks the array, there is no such head or row, or the number of tokens is not S.
     """
-    x = of_head(weights, layer, head, row)
+    x = head_weights(weights, layer, head, row)
     T, S = x.shape
     labelled("tokens", tokens, S)
-    later = np.arange(S)[None] > np.arange(S - T, S)[:, None]
+    future = np.arange(S)[None] > np.arange(S - T, S)[:, None]
     title = f"head {layer}.{head}" if isinstance(weights, Mapping) else f"head {head}"
     return heat_map(
-        x, tokens[S - T :], tokens, hidden=later & (x == 0), signed=False, title=title, axes=("query", "key"), ax=ax
+        x, tokens[S - T :], tokens, hidden=future & (x == 0), signed=False, title=title, axes=("query", "key"), ax=ax
     )
 
 
 def attention_heads(trace: Mapping[str, Any], tokens: Sequence[str], *, row: int = 0) -> np.ndarray:
-    """All heads of all layers that a trace holds, one small picture each: an array of Axes, (layers, H)."""
+    """Draw every head of every traced layer in a small picture; return an array of Axes, (layers, H)."""
     plt = _pyplot()
     layers = [int(name.split(".")[1]) for name in trace if name.endswith(".self_attn.probs")]
     if not layers:
@@ -119,7 +120,7 @@ def attention_heads(trace: Mapping[str, Any], tokens: Sequence[str], *, row: int
     )
     for axes, layer in zip(grid, layers, strict=True):
         for head, ax in enumerate(axes):
-            x = of_head(trace, layer, head, row)
+            x = head_weights(trace, layer, head, row)
             labelled("tokens", tokens, x.shape[1])
             image = ax.imshow(x, cmap=SEQUENTIAL, vmin=0, vmax=1, aspect="auto", interpolation="nearest")
             ax.set_title(f"{layer}.{head}", fontsize=9)
@@ -131,7 +132,7 @@ def attention_heads(trace: Mapping[str, Any], tokens: Sequence[str], *, row: int
 
 
 def head_table(table: Any, *, title: str = "", ax: Axes | None = None) -> Axes:
-    """One number for each head, (L, H), as ``lens.ablation_table`` makes them: layers downwards."""
+    """Draw one number per head, (L, H), such as the result of ``lens.ablation_table``; layers are rows."""
     x = matrix(table, 2, "the table must be (L, H)")
     return heat_map(x, title=title, axes=("layer", "head"), numbers=True, ax=ax)
 
@@ -139,22 +140,22 @@ def head_table(table: Any, *, title: str = "", ax: Axes | None = None) -> Axes:
 def top_tokens(
     logits: Any, tokenizer: BioGptTokenizer, *, k: int = 10, kept: Any = None, title: str = "", ax: Axes | None = None
 ) -> Axes:
-    """The k most probable next tokens and their probabilities, softmax(logits); -inf is a token that is forbidden.
+    """Draw the k most probable next tokens and their probabilities, softmax(logits); a logit of -inf has probability 0.
 
     Parameters
     ----------
-    logits : (V,), unnormalised natural-log scores. kept : (V,) bool: the others are hatched.
+    logits : (V,), unnormalized log probabilities (natural log). kept : (V,) bool: bars of the other tokens are hatched.
     """
     x = matrix(logits, 1, "logits must be one row, (V,)")
     if not is_integer(k) or not 1 <= k <= len(x):
-        raise InputError(f"k must be a whole number from 1 to V = {len(x)}", repr(k), "ask for fewer tokens")
+        raise InputError(f"k must be an integer from 1 to V = {len(x)}", repr(k), "request fewer tokens")
     p = softmax(x[None])[0]
     best = np.argsort(-p, kind="stable")[:k]
     ax = _axes(ax, (6, 0.6 + 0.32 * k))
-    bars = ax.barh(range(k), p[best], color=INK)  # by place: two pieces may read alike, and are two all the same
+    bars = ax.barh(range(k), p[best], color=INK)  # by index, because two tokens can decode to the same text
     ax.set_yticks(range(k), [plain(tokenizer.decode([i]) or repr(i)) for i in map(int, best)])
     for bar, i in zip(bars, best, strict=True):
-        if kept is not None and not shaped("kept", kept, x.shape)[i]:
+        if kept is not None and not boolean("kept", kept, x.shape)[i]:
             bar.set(facecolor="white", edgecolor=FAINT, hatch="///")
     ax.bar_label(bars, [f"{x:.3f}" for x in p[best]], padding=3, fontsize=8)
     ax.invert_yaxis()
@@ -165,13 +166,13 @@ def top_tokens(
 def logit_lens(
     lens: Mapping[str, Any], tokenizer: BioGptTokenizer, tokens: Sequence[str], *, row: int = 0, ax: Axes | None = None
 ) -> Axes:
-    """What each layer would say next at each position: the most probable token, coloured by its probability.
+    """Draw the most probable next token after each layer at each position, colored by its probability.
 
     Parameters
     ----------
-    lens : {name: (B, T, V)}, as ``lens.logit_lens(model, trace, position=None)`` makes it. tokens : the T pieces.
+    lens : {name: (B, T, V)}, the result of ``lens.logit_lens(model, trace, position=None)``. tokens : the T tokens.
     """
-    names, must = list(filled("the lens", lens)), "the lens must be of all positions, (B, T, V)"
+    names, must = list(nonempty("the lens", lens)), "the lens must cover all positions, (B, T, V)"
     probs = [softmax(at(matrix(lens[name], 3, must), "row", row)) for name in names]
     best = np.array([p.max(axis=-1) for p in probs])
     labelled("tokens", tokens, best.shape[1])
@@ -189,13 +190,13 @@ def logit_lens(
 def attribution(
     parts: Mapping[str, Any], *, row: int = 0, k: int = 12, title: str = "", ax: Axes | None = None
 ) -> Axes:
-    """What each part adds to a token's logit, the k largest by size and the sum of all others.
+    """Draw what each part adds to a token's logit: the k largest in magnitude, and the sum of the others.
 
     Parameters
     ----------
-    parts : {name: (B,)}, as ``lens.logit_attribution`` makes it.
+    parts : {name: (B,)}, the result of ``lens.logit_attribution``.
     """
-    values = {name: float(at(np.ravel(host(x)), "row", row)) for name, x in filled("the parts", parts).items()}
+    values = {name: float(at(np.ravel(host(x)), "row", row)) for name, x in nonempty("the parts", parts).items()}
     ordered = sorted(values, key=lambda name: -abs(values[name]))
     shown = {name: values[name] for name in ordered[:k]}
     if len(ordered) > k:
@@ -211,25 +212,26 @@ def attribution(
 
 
 def stream(trace: Mapping[str, Any], tokens: Sequence[str], *, row: int = 0, ax: Axes | None = None) -> Axes:
-    """How long the residual stream's vectors are: a row for the embeddings and each layer, a column for each token."""
-    stages = [name for name in filled("the trace", trace) if name.startswith("layers.") and name.count(".") == 1]
+    """Draw the norm of the residual stream: a row for the embeddings and each layer, a column per token."""
+    stages = [name for name in nonempty("the trace", trace) if name.startswith("layers.") and name.count(".") == 1]
     names = [name for name in ("embeddings", *stages) if name in trace]
     if not names:
         missing("embeddings and layers.{l}")
     norms = [np.linalg.norm(at(host(trace[name]), "row", row).astype(float), axis=-1) for name in names]
-    return heat_map(norms, names, tokens, signed=False, title="length of the residual stream's vectors", ax=ax)
+    return heat_map(norms, names, tokens, signed=False, title="norm of the residual stream", ax=ax)
 
 
 def drifts(found: Mapping[str, float], *, budget: float | None = None, title: str = "", ax: Axes | None = None) -> Axes:
-    """How far each named array is off, in the order of execution, on a logarithmic scale; 0 is drawn at the bottom.
+    """Draw the error of each named array in the order of execution, on a logarithmic scale; 0 is at the bottom.
 
-    NaN and infinity differ whatever the budget is, and stand above all others.
+    NaN and infinity are above every budget and are drawn above all other errors.
 
     Parameters
     ----------
-    found : {name: error}, at least 0. budget : the most that rounding explains: a line; what is above it is marked.
+    found : {name: error}, not negative. budget : the largest error that rounding explains, drawn as a line; larger
+        errors have another marker.
     """
-    names = list(filled("the errors", found))
+    names = list(nonempty("the errors", found))
     values = matrix(list(found.values()), 1, "the errors must be numbers")
     large = ~np.isfinite(values)
     floor = min([*values[(values > 0) & ~large], *([budget] if budget else [])], default=1e-16) / 3
@@ -262,12 +264,12 @@ def _pyplot() -> Any:
 
 
 def _ticks(ax: Axes, rows: list[str], columns: list[str]) -> None:
-    """All labels where they fit, otherwise every so many."""
-    for axis, labels, turn in ((ax.yaxis, rows, 0), (ax.xaxis, columns, 60)):
-        places = range(0, len(labels), max(1, len(labels) // 24))
-        short = max((len(labels[i]) for i in places), default=0) <= 2
-        right: Any = {"rotation": turn, "ha": "right", "rotation_mode": "anchor"} if turn and not short else {}
-        axis.set_ticks(places, [labels[i] for i in places], fontsize=8, **right)
+    """Label every row and column, or every n-th if they would not fit."""
+    for axis, labels, angle in ((ax.yaxis, rows, 0), (ax.xaxis, columns, 60)):
+        positions = range(0, len(labels), max(1, len(labels) // 24))
+        short = max((len(labels[i]) for i in positions), default=0) <= 2
+        rotated: Any = {"rotation": angle, "ha": "right", "rotation_mode": "anchor"} if angle and not short else {}
+        axis.set_ticks(positions, [labels[i] for i in positions], fontsize=8, **rotated)
 
 
 def _hatch(ax: Axes, hidden: np.ndarray) -> None:
@@ -277,12 +279,12 @@ def _hatch(ax: Axes, hidden: np.ndarray) -> None:
         ax.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, hatch="////", fill=False, edgecolor=FAINT, linewidth=0))
 
 
-def _write(ax: Axes, image: Any, x: Any) -> None:
-    """Each number in its cell, black on bright colours and white on dark ones; the largest has 3 digits."""
+def _annotate(ax: Axes, image: Any, x: Any) -> None:
+    """Write each value into its cell, black on bright colors and white on dark ones, 3 digits for the largest."""
     top = float(abs(x).max()) if x.count() else 0.0
-    usual = 1e-3 <= top < 1e5 or not top
-    form = f".{max(0, 2 - math.floor(math.log10(top or 1)))}f" if usual else ".1e"
+    fixed = 1e-3 <= top < 1e5 or not top
+    spec = f".{max(0, 2 - math.floor(math.log10(top or 1)))}f" if fixed else ".1e"
     for i, j in np.argwhere(~np.ma.getmaskarray(x)):
         red, green, blue, _ = image.cmap(image.norm(x[i, j]))
         ink = "black" if 0.3 * red + 0.59 * green + 0.11 * blue > 0.5 else "white"
-        ax.text(j, i, format(x[i, j], form), ha="center", va="center", fontsize=7, color=ink)
+        ax.text(j, i, format(x[i, j], spec), ha="center", va="center", fontsize=7, color=ink)

@@ -1,4 +1,4 @@
-"""Sampler: from one row of logits to a token, with temperature, top-k and top-p to be moved, as one page."""
+"""Sampler: from one row of logits to a token, as one page with sliders for temperature, top-k and top-p."""
 
 from __future__ import annotations
 
@@ -18,16 +18,18 @@ SCRIPTS = ("base.js", "arrays.js", "sampling.js", "sampler.js")
 
 
 class Sampler(OnePage):
-    """How logits become a token: probabilities under the three rules, what they cut, and draws.
+    """How logits become a token: the probabilities after temperature, top-k and top-p, what they remove, and draws.
 
-    The page computes in float64, in the order and by the rules of ``minibiogpt.generation``: temperature, top-k, top-p.
-    Its draws come from a generator of its own: the same seed gives the same draws there, and others in ``generate``.
+    The page computes in float64 and applies the logits processors of ``minibiogpt.generation`` in their order:
+    temperature, top-k, top-p. It has its own random generator: a seed always gives the same draws in the page, but not
+    those of ``generate``.
 
     Parameters
     ----------
-    logits : (V,) or (1, V), of any backend: unnormalised natural-log scores of the next token; -inf is never drawn.
-    tokenizer : tells the pieces; None shows ids.
-    top : how many tokens have a bar of their own. theme : "auto", "light" or "dark". seed : of the draws.
+    logits : (V,) or (1, V), any backend: unnormalized log probabilities (natural log) of the next token; a token with
+        -inf is never drawn.
+    tokenizer : gives the text of each token; None shows ids.
+    top : number of tokens with a bar of their own. theme : "auto", "light" or "dark". seed : of the draws.
 
     Attributes
     ----------
@@ -36,7 +38,7 @@ class Sampler(OnePage):
     Raises
     ------
     InputError
-        If it is not one row of numbers, or the tokenizer is of another vocabulary.
+        If logits is not one row of numbers, or the vocabulary of the tokenizer has another size.
 
     Examples
     --------
@@ -53,25 +55,25 @@ class Sampler(OnePage):
         self.logits = _row(logits)
         check_theme(theme)
         if not is_integer(top) or top < 1:
-            raise InputError("top must be a whole number, 1 or more", repr(top), "choose another")
+            raise InputError("top must be an integer, 1 or more", repr(top), "choose another")
         if not is_integer(seed) or not 0 <= seed < 2**32:
-            raise InputError("seed must be a whole number, 0 to 2**32 - 1", repr(seed), "choose another")
+            raise InputError("seed must be an integer from 0 to 2**32 - 1", repr(seed), "choose another")
         self.top, self.theme, self.seed, self.text = min(int(top), self.logits.size), theme, int(seed), text
         if tokenizer is not None and len(tokenizer) != self.logits.size:
-            must = f"the tokenizer must be of the logits' vocabulary, V = {self.logits.size}"
-            raise InputError(must, f"one of {len(tokenizer)} tokens", "take the one of the model's own folder")
+            must = f"the tokenizer must have as many tokens as the logits, V = {self.logits.size}"
+            raise InputError(must, f"{len(tokenizer)} tokens", "load the tokenizer from the folder of the model")
         self.pieces = labels_of(range(self.logits.size), tokenizer)
 
     @cached_property
     def page(self) -> Page:
-        """The page, made when it is first asked for."""
+        """The page, built on first access."""
         text = f'<p class="text" dir="auto">{safe(self.text)}</p>' if self.text else ""
         body = (
-            f'<header><h1>From logits to a token</h1>{text}<p class="soft">{self.logits.size} tokens to choose from; '
-            'all is computed here, in float64</p></header><main id="sampler"><noscript>This page shows its pictures '
-            "with the script that is inside it: let scripts run.</noscript></main>"
+            f'<header><h1>From logits to a token</h1>{text}<p class="soft">vocabulary of {self.logits.size} tokens; '
+            'computed in this page, in float64</p></header><main id="sampler"><noscript>This page needs JavaScript. '
+            "It loads nothing from the network.</noscript></main>"
         )
-        data = {"pieces": self.pieces, "logits": packed(self.logits), "top": self.top, "seed": self.seed}
+        data = {"tokens": self.pieces, "logits": packed(self.logits), "top": self.top, "seed": self.seed}
         data |= {"colors": PALETTES}
         return Page("From logits to a token", body, data, SCRIPTS, ("page.css", "sampler.css"), self.theme)
 
@@ -80,8 +82,8 @@ class Sampler(OnePage):
 
 
 def _row(logits: Any) -> np.ndarray:
-    """One row of numbers, in their own precision."""
-    must, remedy = "logits must be one row of numbers, (V,)", "give out.logits[0, -1]"
+    """Return the logits as one row, in float64 if they have that dtype, otherwise in float32."""
+    must, remedy = "logits must be one row of numbers, (V,)", "pass out.logits[0, -1]"
     try:
         host = backend_of(logits).to_numpy(logits)
     except TypeError:
@@ -91,5 +93,5 @@ def _row(logits: Any) -> np.ndarray:
     row = host.reshape(-1)
     row = row if row.dtype == np.float64 else row.astype(np.float32)
     if np.isnan(row).any() or not np.isfinite(row.max()):
-        raise InputError("logits must have a largest number, and no NaN", "NaN, infinity, or only -inf", remedy)
+        raise InputError("logits must have a finite maximum and no NaN", "NaN, infinity, or only -inf", remedy)
     return row

@@ -1,4 +1,4 @@
-"""Stepper: one layer, forward and back through its named steps, as one page that needs nothing else."""
+"""Stepper: one layer as one self-contained page, to step forward and back through its named arrays."""
 
 from __future__ import annotations
 
@@ -20,25 +20,24 @@ from minibiogpt.view.layer import facts_of, labels_of, step_data, steps_of_layer
 from minibiogpt.view.page import MEGABYTE, OnePage, Page, check_size, check_theme, megabytes_of, packed, safe
 
 SCRIPTS = ("base.js", "arrays.js", "heatmap.js", "origins.js", "origin.js", "stepper.js")
-WEIGHTS_MEGABYTES = 6  # matrices of a layer beyond this are not in its page
+WEIGHTS_MEGABYTES = 6  # larger weight matrices are left out of the page
 
 
 class Stepper(OnePage):
-    """Walk through one layer of a model, step by step: every number, and where it comes from.
+    """Walk through one layer of a model, step by step: every value, and how it is computed.
 
-    The model runs once. What a notebook shows, and ``save`` writes, is one page without any network: each step with its
-    equation, its code, and its array as a picture; every number can be taken apart, in float64, from the arrays that
-    it is made of.
+    The model runs once. A notebook shows, and ``save`` writes, one page that works offline. Each step has its equation,
+    its code, and its array as a heat map. The page recomputes any value you point at in float64 from its inputs.
 
     Parameters
     ----------
     model : any of the four classes, any backend and dtype.
     text : a string, or the ids of one sequence, (T,) or (1, T).
-    tokenizer : of the text; by default the one of the folder that the model was read from.
-    layer : from 0.
-    theme : "auto" (as the reader's system is set), "light" or "dark"; the page has a button for it too.
+    tokenizer : by default the tokenizer in the folder that the model was loaded from.
+    layer : index from 0.
+    theme : "auto" (follow the system), "light" or "dark"; the page also has a button for it.
     attention_mask : (1, T), 1 = real, 0 = padding. head_mask : (H,) or (L, H). Both as in a call of the model.
-    max_megabytes : the largest page that is made.
+    max_megabytes : the largest page size allowed.
 
     Attributes
     ----------
@@ -47,8 +46,8 @@ class Stepper(OnePage):
     Raises
     ------
     InputError
-        If there is no tokenizer for a text, more than one sequence, no such layer, an argument of another kind, or the
-        page would be too large.
+        If a text has no tokenizer, there is more than one sequence, there is no such layer, an argument has the wrong
+        type, or the page would be too large.
 
     Examples
     --------
@@ -72,40 +71,40 @@ class Stepper(OnePage):
         head_mask: Any = None,
         max_megabytes: float = 30,
     ) -> None:
-        _check_kinds(model, tokenizer, max_megabytes)
+        _check_types(model, tokenizer, max_megabytes)
         check_theme(theme)
         self.model, self.text, self.layer, self.theme = model, text, layer, theme
         self.tokenizer = tokenizer or _tokenizer_of(model, isinstance(text, str))
         self.max_megabytes = max_megabytes
-        given = {"attention_mask": attention_mask, "head_mask": head_mask}
-        self._given = {name: x for name, x in given.items() if x is not None}
+        masks = {"attention_mask": attention_mask, "head_mask": head_mask}
+        self._masks = {name: x for name, x in masks.items() if x is not None}
         ids = self.tokenizer(text)["input_ids"] if isinstance(text, str) and self.tokenizer else _one_row(text)
-        self.steps = steps_of_layer(model.config, layer, dict.fromkeys(["input_ids", *self._given], "int64"))
+        self.steps = steps_of_layer(model.config, layer, dict.fromkeys(["input_ids", *self._masks], "int64"))
         self.trace = Trace(list(dict.fromkeys(name for step in self.steps for name in [*step.sources, step.name])))
-        model(ids, use_cache=False, trace=self.trace, **self._given)
-        self.ids = [int(i) for i in model.backend.to_numpy(model.backend.asarray(ids))[0]]  # the model has judged them
+        model(ids, use_cache=False, trace=self.trace, **self._masks)
+        self.ids = [int(i) for i in model.backend.to_numpy(model.backend.asarray(ids))[0]]  # validated by the model
         self._check_size()
 
     @cached_property
     def page(self) -> Page:
-        """The page, made when it is first asked for."""
+        """The page, built on first access."""
         T, shown = len(self.ids), self.shown_text()
         title = f"Layer {self.layer} of BioGPT, step by step"
         body = (
             f'<header><h1>{safe(title)}</h1><p class="text" dir="auto">{safe(shown)}</p>'
             f'<p class="soft">{type(self.model).__name__}, {self.model.dtype}, {T} tokens</p></header>'
-            '<main id="stepper"><noscript>This page shows its pictures with the script that is inside it: '
-            "let scripts run.</noscript></main>"
+            '<main id="stepper"><noscript>This page needs JavaScript. It loads nothing from the network.'
+            "</noscript></main>"
         )
         return Page(title, body, self._data(), SCRIPTS, ("page.css", "stepper.css"), self.theme)
 
     def controls(self) -> Any:
-        """The same page below a text box and a slider for the layer, as an ipywidgets VBox."""
+        """Return an ipywidgets VBox: a text box and a layer slider above the page."""
         return controls(self)
 
     def with_(self, **changes: Any) -> Stepper:
-        """Another stepper of the same model, with another text, layer or theme; another text has no padding."""
-        same = {"tokenizer": self.tokenizer, "layer": self.layer, "theme": self.theme, **self._given}
+        """Return a stepper of the same model with another text, layer or theme; a new text drops the attention mask."""
+        same = {"tokenizer": self.tokenizer, "layer": self.layer, "theme": self.theme, **self._masks}
         if "text" in changes:
             same.pop("attention_mask", None)
         text = changes.pop("text", self.text)
@@ -115,16 +114,16 @@ class Stepper(OnePage):
         return f"<Stepper of layer {self.layer}: {len(self.steps)} steps, {self.shown_text()!r}>"
 
     def shown_text(self) -> str:
-        """The text that was given, or the text of the ids that were."""
+        """Return the text that was passed, or the decoded ids."""
         if isinstance(self.text, str):
             return self.text
         return self.tokenizer.decode(self.ids) if self.tokenizer else " ".join(map(str, self.ids))
 
     def _data(self) -> dict[str, Any]:
-        """All that the page's scripts read."""
+        """Return the data for the scripts of the page."""
         vectors, matrices = self._parameters()
         config, backend = self.model.config, self.model.backend
-        called = self.trace.facts()
+        call = self.trace.facts()
         facts = facts_of(config, self.layer, self.model.dtype, backend.lowest(self.trace[self.steps[0].name].dtype))
         labels = labels_of(self.ids, self.tokenizer)
         return {
@@ -132,16 +131,16 @@ class Stepper(OnePage):
             "tokens": [{"label": label, "id": i} for label, i in zip(labels, self.ids, strict=True)],
             "padding": self._padding(),
             "headMask": self._head_mask(),
-            "steps": [step_data(step, called) for step in self.steps],
+            "steps": [step_data(step, call) for step in self.steps],
             "arrays": {name: packed(x) for name, x in self.trace.items()},
             "parameters": {name: packed(x) for name, x in {**vectors, **self._kept(matrices)}.items()},
             "masked": f"layers.{self.layer}.self_attn.scores_masked",
-            "left_out": "" if self._kept(matrices) else _left_out(matrices),
+            "left_out": "" if self._kept(matrices) else _why_left_out(matrices),
             "colors": PALETTES,
         }
 
     def _parameters(self) -> tuple[dict[str, Array], dict[str, Array]]:
-        """The layer's own: gains and biases, and matrices."""
+        """Return the parameters of the layer: vectors (gains and biases), and weight matrices."""
         named = {name.removeprefix("biogpt."): x for name, x in self.model.named_parameters()}
         needed = {x for step in self.steps[1:] for x in step.where.values() if kind_of_source(x) == "parameter"}
         found = {name: x for name, x in named.items() if name in needed}
@@ -149,7 +148,7 @@ class Stepper(OnePage):
         return vectors, {name: x for name, x in found.items() if x.ndim > 1}
 
     def _kept(self, matrices: Mapping[str, Array]) -> Mapping[str, Array]:
-        """The matrices that go into the page: all, or none."""
+        """Return the matrices that the page contains: all or none."""
         return matrices if megabytes_of(matrices.values()) <= WEIGHTS_MEGABYTES else {}
 
     def _check_size(self) -> None:
@@ -158,16 +157,16 @@ class Stepper(OnePage):
         check_size(megabytes_of(arrays), self.max_megabytes, f"{len(self.ids)} tokens")
 
     def _padding(self) -> list[bool]:
-        """Of each position, whether it is padding."""
-        mask = self._given.get("attention_mask")
+        """Return whether each position is padding."""
+        mask = self._masks.get("attention_mask")
         if mask is None:
             return [False] * len(self.ids)
         host = self.model.backend.to_numpy(self.model.backend.asarray(mask))
         return [not real for real in host.reshape(-1).tolist()]
 
     def _head_mask(self) -> dict[str, Any] | None:
-        """Of each head of this layer; any numbers, which JSON alone could not hold."""
-        mask = self._given.get("head_mask")
+        """Return the head mask of this layer, packed because JSON has no infinity or NaN."""
+        mask = self._masks.get("head_mask")
         if mask is None:
             return None
         host = self.model.backend.to_numpy(self.model.backend.asarray(mask))
@@ -176,24 +175,25 @@ class Stepper(OnePage):
         return packed(np.broadcast_to(host, shape).astype(float)[self.layer])
 
 
-def _check_kinds(model: Any, tokenizer: Any, max_megabytes: Any) -> None:
-    """What would otherwise end in an error that does not name it."""
+def _check_types(model: Any, tokenizer: Any, max_megabytes: Any) -> None:
+    """Check the arguments whose later errors would not name them."""
     if not isinstance(model, Pretrained):
-        raise InputError("model must be a loaded one", type(model).__name__, "BioGptForCausalLM.from_pretrained(...)")
+        must, remedy = "model must be a BioGPT model", "pass BioGptForCausalLM.from_pretrained(...)"
+        raise InputError(must, type(model).__name__, remedy)
     if not isinstance(tokenizer, BioGptTokenizer | None):
-        must, remedy = "tokenizer must be a loaded one, or None", "BioGptTokenizer.from_pretrained(...)"
+        must, remedy = "tokenizer must be a BioGptTokenizer or None", "pass BioGptTokenizer.from_pretrained(...)"
         raise InputError(must, type(tokenizer).__name__, remedy)
     if isinstance(max_megabytes, bool) or not isinstance(max_megabytes, int | float) or not max_megabytes > 0:
         raise InputError("max_megabytes must be a number above 0", repr(max_megabytes), "choose another")
 
 
 def _tokenizer_of(model: Any, needed: bool) -> BioGptTokenizer | None:
-    """That of the folder the model was read from; None if there is none and ids were given."""
+    """Load the tokenizer from the folder of the model; without one, return None if only ids were passed."""
     name = getattr(model, "name_or_path", "")
     try:
         if not name:
-            must, found = "a text needs a tokenizer", "a model that was read from no folder"
-            raise CheckpointError(must, found, "hand one over: tokenizer=BioGptTokenizer.from_pretrained(...)")
+            must, found = "a text needs a tokenizer", "a model that was not loaded from a folder"
+            raise CheckpointError(must, found, "pass tokenizer=BioGptTokenizer.from_pretrained(...)")
         return BioGptTokenizer.from_pretrained(name)
     except CheckpointError:
         if needed:
@@ -202,7 +202,7 @@ def _tokenizer_of(model: Any, needed: bool) -> BioGptTokenizer | None:
 
 
 def _one_row(ids: Any) -> Any:
-    """Ids as (1, T)."""
+    """Return ids as (1, T)."""
     if isinstance(ids, list | tuple) and ids and not isinstance(ids[0], list | tuple):
         return [list(ids)]
     shape = getattr(ids, "shape", None)
@@ -211,11 +211,11 @@ def _one_row(ids: Any) -> Any:
     rows = len(ids) if shape is None and isinstance(ids, list | tuple) else shape[0] if shape else 0
     if rows != 1 or (shape is not None and len(shape) != 2):
         found = f"shape {tuple(shape)}" if shape is not None else f"{rows} rows" if rows else type(ids).__name__
-        raise InputError("text must be a string, or the ids of one sequence", found, "give one row, (1, T)")
+        raise InputError("text must be a string, or the ids of one sequence", found, "pass one row, (1, T)")
     return ids
 
 
-def _left_out(matrices: Mapping[str, Array]) -> str:
-    """Why the products with the weights are not shown."""
+def _why_left_out(matrices: Mapping[str, Array]) -> str:
+    """Return the message shown in place of the products with the weights."""
     size = sum(x.size * max(4, x.dtype.itemsize) for x in matrices.values()) / MEGABYTE
-    return f"The matrices of this layer take {size:.0f} MB, too much for a page, so the products are not listed here."
+    return f"The weights of this layer ({size:.0f} MB) are too large for the page, so their products are not listed."

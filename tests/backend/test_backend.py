@@ -1,4 +1,4 @@
-"""One code path for NumPy and CuPy: shown with a stand-in that refuses whatever CuPy would refuse."""
+"""One code path for NumPy and CuPy, tested with a stand-in that refuses whatever CuPy would refuse."""
 
 import subprocess
 import sys
@@ -26,6 +26,7 @@ def load(backend: str, attention: str = "auto") -> BioGptForCausalLM:
 
 
 def plain(x: object) -> np.ndarray:
+    """Return a result as a NumPy array, after checking that it is on the backend."""
     assert isinstance(x, StrictArray), f"a result left the backend: {type(x)}"
     return get_backend("strict").to_numpy(x)
 
@@ -137,7 +138,7 @@ import sys
 class Refuse:
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in ("cupy", "cupyx", "torch", "transformers", "scipy", "huggingface_hub"):
-            raise ImportError(f"{name} is not there")
+            raise ImportError(f"{name} is blocked")
 sys.meta_path.insert(0, Refuse())
 import minibiogpt
 model = minibiogpt.BioGptForCausalLM.from_pretrained("demo")

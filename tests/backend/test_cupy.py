@@ -1,6 +1,6 @@
-"""The CuPy backend: every array within its budget of NumPy's float64, the same texts, nothing that leaves the device.
+"""The CuPy backend: every array within its budget of NumPy's float64, the same texts, and no array leaves the device.
 
-Each test runs on the stand-in (emulated.py), and on a device where there is one.
+Each test runs on the stand-in (emulated.py), and on a device if there is one.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ INPUTS: dict[str, dict[str, Any]] = {
 
 
 def test_on_a_device() -> None:
-    """Skipped where there is none: then every test of this file ran on the stand-in alone."""
+    """Skipped without a device: then all tests of this file ran on the stand-in only."""
     reason = absent("cupy")
     if reason:
         pytest.skip(reason)
@@ -46,8 +46,8 @@ def test_on_a_device() -> None:
     assert get_backend("cupy").to_numpy(x * 2).tolist() == [2.0, 4.0]
 
 
-def marked(got: np.ndarray, want: np.ndarray, dtype: Any, backend: Any) -> np.ndarray:
-    """Hidden scores as the reference marks them; they must hold this dtype's own mark."""
+def replace_masked(got: np.ndarray, want: np.ndarray, dtype: Any, backend: Any) -> np.ndarray:
+    """Replace masked scores, which must be the dtype's lowest value, by those of the reference."""
     hidden = want <= HIDDEN
     if not hidden.any():
         return got
@@ -56,14 +56,14 @@ def marked(got: np.ndarray, want: np.ndarray, dtype: Any, backend: Any) -> np.nd
 
 
 @pytest.mark.parametrize("kernels", [True, False], ids=["kernels", "equations"])
-@pytest.mark.parametrize("given", INPUTS.values(), ids=INPUTS)
-def test_lane_c(backend: CupyBackend, dtype: str, given: dict[str, Any], kernels: bool) -> None:
-    """Every traced array of the demo model, by kernels and by CuPy's own operations."""
+@pytest.mark.parametrize("inputs", INPUTS.values(), ids=INPUTS)
+def test_lane_c(backend: CupyBackend, dtype: str, inputs: dict[str, Any], kernels: bool) -> None:
+    """Every traced array of the demo model, computed by kernels and by CuPy's own operations."""
     want, got = Trace(), Trace()
-    demo("numpy", "float64")(**given, trace=want)
+    demo("numpy", "float64")(**inputs, trace=want)
     backend.use_kernels = kernels
     try:
-        demo(backend.name, dtype)(**given, trace=got)
+        demo(backend.name, dtype)(**inputs, trace=got)
     finally:
         backend.use_kernels = True
     assert list(got) == list(want)
@@ -71,11 +71,11 @@ def test_lane_c(backend: CupyBackend, dtype: str, given: dict[str, Any], kernels
         assert type(x) is backend.array_type
         wide = name == "loss" and dtype in HALVES
         assert str(x.dtype) in (dtype, "int64", *(["float32"] if wide else [])), f"{name} is {x.dtype}"
-        assert_close(name, marked(host(x), want[name], x.dtype, backend), want[name], lane_c(dtype, name))
+        assert_close(name, replace_masked(host(x), want[name], x.dtype, backend), want[name], lane_c(dtype, name))
 
 
 def test_lane_c_at_base_size() -> None:
-    """On a device alone: the stand-in takes minutes (it was run once, for the budgets)."""
+    """Only on a device: the stand-in takes minutes (it was run once, to measure the budgets)."""
     reason = absent("cupy")
     if reason:
         pytest.skip(reason)
@@ -89,13 +89,15 @@ def test_lane_c_at_base_size() -> None:
         got = Trace()
         BioGptForCausalLM.from_config(BioGptConfig(), seed=0, dtype=dtype, backend=backend)(ids, mask, trace=got)
         for name, x in got.items():
-            assert_close(name, marked(host(x), want[name], x.dtype, backend), want[name], lane_c_base(dtype, name))
+            assert_close(
+                name, replace_masked(host(x), want[name], x.dtype, backend), want[name], lane_c_base(dtype, name)
+            )
 
 
-@pytest.mark.parametrize("given", INPUTS.values(), ids=INPUTS)
-def test_blocked_attention_gives_the_same_logits(backend: CupyBackend, dtype: str, given: dict[str, Any]) -> None:
-    want = demo("numpy", "float64")(**given).logits
-    got = demo(backend.name, dtype, "blocked")(**given).logits
+@pytest.mark.parametrize("inputs", INPUTS.values(), ids=INPUTS)
+def test_blocked_attention_gives_the_same_logits(backend: CupyBackend, dtype: str, inputs: dict[str, Any]) -> None:
+    want = demo("numpy", "float64")(**inputs).logits
+    got = demo(backend.name, dtype, "blocked")(**inputs).logits
     assert_close("logits", host(got), want, lane_c(dtype, "logits"))
 
 
@@ -120,7 +122,7 @@ def test_the_other_jobs_stay_on_the_device(backend: CupyBackend, dtype: str) -> 
 
 
 def test_the_readme_runs_on_a_device(backend: CupyBackend, capsys: pytest.CaptureFixture[str]) -> None:
-    """Every block but the last, which converts a checkpoint of the user's."""
+    """Run every block except the last, which converts a checkpoint of the user's."""
     page = (ROOT / "README.md").read_text(encoding="utf-8")
     names: dict[str, Any] = {}
     for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL)[:-1]:
@@ -138,7 +140,7 @@ def test_attribution(backend: CupyBackend, dtype: str) -> None:
     model, reference = demo(backend.name, dtype), demo("numpy", "float64")
     logits = model(PROMPTS, trace=got).logits
     reference(PROMPTS, trace=want)
-    token = logits.argmax(axis=-1)[0, -1]  # a number that lies on the device
+    token = logits.argmax(axis=-1)[0, -1]  # a 0-d array on the device
     parts = logit_attribution(model, got, token=token)
     expected = logit_attribution(reference, want, token=int(token))
     assert list(parts) == list(expected)
@@ -147,7 +149,7 @@ def test_attribution(backend: CupyBackend, dtype: str) -> None:
 
 
 def test_the_largest_score_is_no_mark(backend: CupyBackend, dtype: str) -> None:
-    """What summary shows of scores passes over the hidden ones, whichever number the dtype hides them by."""
+    """A summary ignores masked scores, whatever value masks them in the dtype."""
     trace, name = Trace("layers.0.self_attn.scores*"), "layers.0.self_attn.scores"
     small(backend.name, dtype)(SHORT, attention_mask=MASK, trace=trace)
     assert mean_and_largest(trace[f"{name}_masked"])[1] <= mean_and_largest(trace[name])[1]
@@ -155,9 +157,9 @@ def test_the_largest_score_is_no_mark(backend: CupyBackend, dtype: str) -> None:
 
 def test_embeddings_are_taken_in_the_models_dtype(backend: CupyBackend, dtype: str) -> None:
     model = small(backend.name, dtype)
-    given = model.biogpt.embed_tokens(backend.asarray([[2, 5, 9]]))
-    assert str(given.dtype) == dtype
-    assert np.array_equal(host(model(inputs_embeds=given).logits), host(model([[2, 5, 9]]).logits))
+    embeddings = model.biogpt.embed_tokens(backend.asarray([[2, 5, 9]]))
+    assert str(embeddings.dtype) == dtype
+    assert np.array_equal(host(model(inputs_embeds=embeddings).logits), host(model([[2, 5, 9]]).logits))
 
 
 def test_edits_and_ablations(backend: CupyBackend) -> None:
@@ -170,7 +172,7 @@ def test_edits_and_ablations(backend: CupyBackend) -> None:
 def test_a_trace_is_saved_and_agrees_with_golden_values(
     backend: CupyBackend, dtype: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What a porter does: values from NumPy, the trace of a run on the device, the check of the one by the other."""
+    """Check a trace from the device against golden values from NumPy, as for any port."""
     case, theirs, trace = tmp_path / "case.safetensors", tmp_path / "theirs.safetensors", Trace()
     call = {"input_ids": np.array(SHORT), "attention_mask": np.array(MASK)}
     record(small("numpy", "float64"), [call], case, name="case")
@@ -178,9 +180,9 @@ def test_a_trace_is_saved_and_agrees_with_golden_values(
     trace.save(theirs)
     assert check(Case.read(case), theirs).code == 0
     trace.summary()
-    told = capsys.readouterr().out
-    assert told.count(dtype) == len(trace) - 1  # positions are whole numbers
-    assert "nan" not in told
+    printed = capsys.readouterr().out
+    assert printed.count(dtype) == len(trace) - 1  # position_ids are integers
+    assert "nan" not in printed
     again = Trace.load(theirs)
     assert list(again) == list(trace)
     for name, x in trace.items():

@@ -1,6 +1,6 @@
-"""The CuPy backend: what is missing, what is full, and what can be set.
+"""The CuPy backend: missing software or devices, full memory, settings, and the memory of captured steps.
 
-Each test runs on the stand-in (emulated.py), and on a device where there is one.
+Each test runs on the stand-in (emulated.py), and on a device if there is one.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from minibiogpt import BioGptConfig, BioGptForCausalLM, DeviceMemoryError, InputError, get_backend
-from minibiogpt.backend.cupy import CupyBackend, imported, require_device, version
+from minibiogpt.backend.cupy import CupyBackend, cuda_version, import_cupy, require_device
 from tests.backend.test_cupy import PROMPTS
 from tests.support import emulated
 from tests.support.device import demo, device, host
@@ -28,7 +28,7 @@ def test_a_full_memory_is_one_error_and_everything_goes_on(backend: CupyBackend)
         model([list(range(2, 202))] * 64)
     message = str(caught.value)
     assert message.startswith("the device's memory, ")
-    assert "must take the model and its arrays; found " in message
+    assert "must hold the model and its arrays; found " in message
     assert message.endswith("use fewer rows, shorter ones, or a narrower dtype")
     assert "\n" not in message
     assert caught.value.__suppress_context__
@@ -36,19 +36,19 @@ def test_a_full_memory_is_one_error_and_everything_goes_on(backend: CupyBackend)
 
 
 def test_what_was_under_way_is_given_up_with_the_error(backend: CupyBackend) -> None:
-    """The frames of the error would keep their arrays, and with them the memory, as long as somebody has the error."""
+    """The error's traceback must not keep the arrays in its frames, and their memory, alive."""
     held = []
 
-    def under_way() -> None:
+    def step() -> None:
         x = backend.asarray(np.ones(4))
         held.append(weakref.ref(x))
-        raise MemoryError(cupy_says())
+        raise MemoryError(message())
 
-    def cupy_says() -> str:
+    def message() -> str:
         return "CUDA_ERROR_OUT_OF_MEMORY"
 
-    with pytest.raises(DeviceMemoryError) as caught, backend.memory():
-        under_way()
+    with pytest.raises(DeviceMemoryError) as caught, backend.memory_errors():
+        step()
     assert held[0]() is None
     del caught
 
@@ -60,12 +60,12 @@ def test_a_model_that_does_not_fit_is_the_same_error(backend: CupyBackend) -> No
 
 
 def full(backend: CupyBackend) -> Any:
-    """While it is entered, there is little memory left."""
+    """Context manager in which little memory is left."""
     return emulated.little_memory() if backend.name == "emulated" else Limited(backend)
 
 
 class Limited:
-    """A memory pool of a device that may take 8 MB more than it uses."""
+    """Limits the memory pool of a device to 8 MB more than it uses."""
 
     def __init__(self, backend: CupyBackend) -> None:
         self.pool = backend.xp.get_default_memory_pool()
@@ -80,49 +80,49 @@ class Limited:
 
 
 def test_other_errors_are_left_as_they_are(backend: CupyBackend) -> None:
-    with pytest.raises(RuntimeError, match="something else"), backend.memory():
+    with pytest.raises(RuntimeError, match="something else"), backend.memory_errors():
         raise RuntimeError("something else")
-    for sign in ("cudaErrorMemoryAllocation", "CUBLAS_STATUS_ALLOC_FAILED", "CUBLAS_STATUS_NOT_INITIALIZED"):
-        with pytest.raises(DeviceMemoryError, match=sign), backend.memory():
-            raise RuntimeError(f"{sign}: what a library says")
-    with pytest.raises(MemoryError, match="the computer's own"), backend.memory():
+    for code in ("cudaErrorMemoryAllocation", "CUBLAS_STATUS_ALLOC_FAILED", "CUBLAS_STATUS_NOT_INITIALIZED"):
+        with pytest.raises(DeviceMemoryError, match=code), backend.memory_errors():
+            raise RuntimeError(f"{code}: a library's message")
+    with pytest.raises(MemoryError, match="the computer's own"), backend.memory_errors():
         raise MemoryError("the computer's own")
 
 
 def test_tf32_is_off_until_it_is_asked_for(backend: CupyBackend, monkeypatch: pytest.MonkeyPatch) -> None:
     products = backend.xp._core._routines_linalg
-    kinds = products.COMPUTE_TYPE_FP32, products.COMPUTE_TYPE_TF32
+    compute_types = products.COMPUTE_TYPE_FP32, products.COMPUTE_TYPE_TF32
     assert not backend.tf32
-    for wanted in (True, False):
-        backend.tf32 = wanted
+    for enabled in (True, False):
+        backend.tf32 = enabled
         found = (
             backend.xp.compute_types[np.float32]
             if backend.name == "emulated"
             else products.get_compute_type(np.float32)
         )
-        assert backend.tf32 == wanted
-        assert found == kinds[wanted]
-    for value, wanted in (("1", True), ("0", False), ("", False)):
+        assert backend.tf32 == enabled
+        assert found == compute_types[enabled]
+    for value, enabled in (("1", True), ("0", False), ("", False)):
         monkeypatch.setenv("CUPY_TF32", value)
-        assert emulated.make().tf32 == wanted
+        assert emulated.make().tf32 == enabled
 
 
 def test_facts_and_memory(backend: CupyBackend) -> None:
-    facts = backend.facts()
-    assert isinstance(facts["device"], str)
-    assert facts["memory"] > 0
-    assert version(12040) == "12.4"
+    info = backend.device_info()
+    assert isinstance(info["device"], str)
+    assert info["memory"] > 0
+    assert cuda_version(12040) == "12.4"
     held = backend.asarray(np.ones(1 << 20))
-    backend.release()
-    assert backend.reserved() >= 0
+    backend.free_unused()
+    assert backend.reserved_bytes() >= 0
     if backend.name == "cupy":
-        assert backend.reserved() >= held.nbytes
-    assert get_backend("numpy").facts() == {}
-    assert get_backend("numpy").reserved() == 0
+        assert backend.reserved_bytes() >= held.nbytes
+    assert get_backend("numpy").device_info() == {}
+    assert get_backend("numpy").reserved_bytes() == 0
 
 
 class NoDevice:
-    """CuPy where there is none: its own error, or a count of 0."""
+    """CuPy without a device: it raises its own error, or counts 0 devices."""
 
     def __init__(self, error: str | None) -> None:
         self.error, self.cuda = error, self
@@ -139,13 +139,13 @@ def test_an_older_cupy_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     old.__version__ = "13.6.0"  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "cupy", old)
     with pytest.raises(InputError, match="backend cupy needs CuPy 14 or later; found 13.6.0; pip install"):
-        imported()
+        import_cupy()
 
 
 def test_what_is_missing_to_compile_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     device("emulated")
 
-    def fail(*given: Any) -> None:
+    def fail(*args: Any) -> None:
         raise RuntimeError("catastrophic error:\n cannot open source file cuda_bf16.h")
 
     monkeypatch.setattr(emulated.RawModule, "get_function", fail)
@@ -170,7 +170,7 @@ def test_halves_need_this_backend() -> None:
 
 
 def test_a_step_is_run_again_when_the_other_pool_had_the_memory() -> None:
-    """What is kept for use is given back first; a step that fails again, or otherwise, fails."""
+    """Unused memory is freed before the second try. A step that fails otherwise is not retried."""
     backend, runs = device("emulated"), []
     freed = backend.xp.pool.freed
 
@@ -180,41 +180,41 @@ def test_a_step_is_run_again_when_the_other_pool_had_the_memory() -> None:
             raise emulated.OutOfMemoryError("Out of memory")
 
     backend.capture(once)
-    assert len(runs) == 3  # failed, done, recorded
+    assert len(runs) == 3  # failed, run, captured
     assert backend.xp.pool.freed == freed + 1
-    places = len(backend.spare)
+    count = len(backend.free_graph_pools)
     with pytest.raises(ZeroDivisionError):
         backend.capture(lambda: 1 // 0)
-    assert len(backend.spare) == places
+    assert len(backend.free_graph_pools) == count
 
 
-def test_what_is_reserved_counts_the_pools_of_recordings(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_reserved_counts_the_pools_of_captured_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     backend = device("emulated")
     kept = backend.capture(lambda: None)
     monkeypatch.setattr(emulated.Pool, "total_bytes", lambda self: 100)
-    assert backend.reserved() == 100 * (1 + len(backend.pools)) > 100
+    assert backend.reserved_bytes() == 100 * (1 + len(backend.graph_pools)) > 100
     assert kept is not None
 
 
-def test_a_recording_has_a_stream_and_a_pool_of_its_own() -> None:
+def test_a_captured_step_has_a_stream_and_a_pool_of_its_own() -> None:
     backend, seen = device("emulated"), []
     stream, default = backend.xp.stream, backend.xp.pool
-    waited = stream.waited
+    synchronized = stream.synchronized
 
     def step() -> None:
-        seen.append((emulated.entered_pool(), emulated.entered_stream()))
+        seen.append((emulated.current_pool(), emulated.current_stream()))
 
     kept = backend.capture(step)
     assert kept is not None
-    assert stream.waited > waited  # for what was asked for before
+    assert stream.synchronized > synchronized  # waited for the work queued before
     stream.launched.clear()
     kept()
-    assert stream.launched == [kept.graph]  # in turn with everything else
-    (place,) = [place for place in backend.pools if seen[0] == (place.pool, place.stream)]
+    assert stream.launched == [kept.graph]  # replayed on the current stream, in order with other work
+    (pool,) = [pool for pool in backend.graph_pools if seen[0] == (pool.memory, pool.stream)]
     assert seen == [seen[0]] * 2
-    assert place.pool is not default
-    assert place.stream.waited > 0
-    assert place not in backend.spare
+    assert pool.memory is not default
+    assert pool.stream.synchronized > 0
+    assert pool not in backend.free_graph_pools
     other = backend.capture(step)
     assert other is not None
     assert seen[2] != seen[0]  # the first is still in use
@@ -228,15 +228,15 @@ def test_what_is_only_kept_is_given_back_and_what_is_in_use_is_not() -> None:
     assert second is not None
     del first
 
-    def given_back() -> list[int]:
-        before = [place.pool.freed for place in backend.pools]
-        backend.release()
-        return [place.pool.freed - old for place, old in zip(backend.pools, before, strict=True)]
+    def freed_pools() -> list[int]:
+        before = [pool.memory.freed for pool in backend.graph_pools]
+        backend.free_unused()
+        return [pool.memory.freed - old for pool, old in zip(backend.graph_pools, before, strict=True)]
 
-    assert given_back() == [int(place in backend.spare) for place in backend.pools]
-    assert 0 < len(backend.spare) < len(backend.pools)
+    assert freed_pools() == [int(pool in backend.free_graph_pools) for pool in backend.graph_pools]
+    assert 0 < len(backend.free_graph_pools) < len(backend.graph_pools)
     freed = backend.xp.pool.freed
-    with pytest.raises(DeviceMemoryError), backend.memory():
+    with pytest.raises(DeviceMemoryError), backend.memory_errors():
         raise RuntimeError("CUDA_ERROR_OUT_OF_MEMORY")
     assert backend.xp.pool.freed == freed + 1
 

@@ -1,4 +1,4 @@
-"""erf against math.erf: the error that is claimed is the error that is measured."""
+"""erf against math.erf: the measured error is within the claimed one."""
 
 import math
 
@@ -27,7 +27,7 @@ def test_erf_is_within_its_stated_error(dtype: str, budget: float) -> None:
     assert np.abs(got).max() <= 1
     worst = np.abs(got.astype("float64") - exact).max()
     assert worst <= budget
-    assert worst > 0, "a difference of exactly nothing means that nothing was compared"
+    assert worst > 0, "an error of exactly zero means that nothing was compared"
 
 
 def test_special_values() -> None:

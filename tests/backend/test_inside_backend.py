@@ -1,4 +1,4 @@
-"""Looking inside and editing on another backend: shown with the stand-in that refuses what CuPy refuses."""
+"""Traces, edits and the lens on another backend, tested with the stand-in that refuses what CuPy refuses."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from tests.support.small import same
 from tests.support.strict import StrictArray, StrictBackend
 
 register_backend("strict", StrictBackend)
-GIVEN: dict[str, Any] = {"attention_mask": MASK, "labels": PROMPTS}
+INPUTS: dict[str, Any] = {"attention_mask": MASK, "labels": PROMPTS}
 
 
 def call(backend: str, trace: Trace | None = None, **options: Any) -> tuple[Any, Trace]:
     trace = Trace() if trace is None else trace
-    return load(backend)(PROMPTS, trace=trace, **GIVEN, **options), trace
+    return load(backend)(PROMPTS, trace=trace, **INPUTS, **options), trace
 
 
 def assert_same(got: Trace, want: Trace) -> None:
@@ -113,13 +113,13 @@ def as_numpy(x: Any) -> np.ndarray:
 def test_the_lens_stays_on_the_backend() -> None:
     (_, got), (_, want) = call("strict"), call("numpy")
     one, other = load("strict"), load("numpy")
-    for given in (got, want):  # NumPy arrays, such as a saved trace's, are brought over
+    for trace in (got, want):  # NumPy arrays, such as a saved trace's, are moved to the backend
         pairs = [
-            (logit_lens(one, given), logit_lens(other, want)),
-            (logit_lens(one, given, None), logit_lens(other, want, None)),
-            (logit_attribution(one, given, 7), logit_attribution(other, want, 7)),
-            (logit_attribution(one, given, [7, 9], 2, 3), logit_attribution(other, want, [7, 9], 2, 3)),
-            ({"0": head_out(one, given, 0)}, {"0": head_out(other, want, 0)}),
+            (logit_lens(one, trace), logit_lens(other, want)),
+            (logit_lens(one, trace, None), logit_lens(other, want, None)),
+            (logit_attribution(one, trace, 7), logit_attribution(other, want, 7)),
+            (logit_attribution(one, trace, [7, 9], 2, 3), logit_attribution(other, want, [7, 9], 2, 3)),
+            ({"0": head_out(one, trace, 0)}, {"0": head_out(other, want, 0)}),
         ]
         for mine, theirs in pairs:
             assert list(mine) == list(theirs)
@@ -128,6 +128,6 @@ def test_the_lens_stays_on_the_backend() -> None:
 
 def test_an_ablation_table_is_of_the_models_backend() -> None:
     def table(model: BioGptForCausalLM) -> Any:
-        return ablation_table(model, PROMPTS, lambda output: output.loss, **GIVEN)
+        return ablation_table(model, PROMPTS, lambda output: output.loss, **INPUTS)
 
     assert np.array_equal(as_numpy(table(load("strict"))), table(load("numpy")))

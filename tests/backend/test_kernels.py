@@ -1,6 +1,6 @@
-"""The CUDA kernels: each against the equation it stands for, on this processor and on a device, in every dtype.
+"""Each CUDA kernel against its equation in NumPy, on the CPU and on a device, in every dtype.
 
-On this processor the threads of a block run in turn, in several orders: a barrier that is missing shows.
+On the CPU the threads of a block run in turn, in several orders, so that a missing barrier shows.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ ORDERS = (0, 1, 7)  # forwards, backwards, shuffled
 
 @pytest.fixture(params=ORDERS)
 def order(request: pytest.FixtureRequest) -> Iterator[int]:
-    """A device runs its threads as it likes, and runs each test several times."""
+    """The order of threads on the CPU. A device chooses its own; there each test just runs several times."""
     Function.order = request.param
     yield request.param
     Function.order = 0
 
 
 def numbers(backend: Any, dtype: str, *shape: int, seed: int = 0, size: float = 1.0) -> Any:
-    """Random numbers in this dtype, on the backend."""
+    """Return normal random values in this dtype, on the backend."""
     return backend.asarray(np.random.default_rng([seed, *shape]).normal(0, size, shape)).astype(dtype)
 
 
@@ -81,7 +81,7 @@ def test_softmax_of_what_is_not_finite_is_numpys(backend: Any, order: int, value
         assert_near(backend.kernels.softmax(x), ops.softmax(wide(x)), "float32")
 
 
-def a_mask(backend: Any, B: int, T: int, S: int, padded: str) -> AttentionMask:
+def mask_of(backend: Any, B: int, T: int, S: int, padded: str) -> AttentionMask:
     if padded == "none":
         return make_mask(backend, T, S, None)
     real = np.ones((B, S), bool)
@@ -92,14 +92,14 @@ def a_mask(backend: Any, B: int, T: int, S: int, padded: str) -> AttentionMask:
 
 
 def by_equation(q: Any, k: Any, v: Any, mask: AttentionMask) -> np.ndarray:
-    visible = AttentionMask(host(mask.visible), mask.padded, mask.blind_rows)
+    visible = AttentionMask(host(mask.visible), mask.padded, mask.fully_masked_rows)
     return attend_eager(wide(q), wide(k), wide(v), visible, None, Tap())[0]
 
 
 @pytest.mark.parametrize("padded", ["none", "left", "right"])
 @pytest.mark.parametrize(("B", "H", "T", "S"), [(1, 1, 1, 1), (2, 3, 4, 4), (2, 2, 3, 70), (1, 2, 8, 300)])
 def test_masked_softmax(backend: Any, dtype: str, order: int, padded: str, B: int, H: int, T: int, S: int) -> None:
-    mask = a_mask(backend, B, T, S, padded)
+    mask = mask_of(backend, B, T, S, padded)
     scores = numbers(backend, dtype, B, H, T, S, size=4)
     hidden = np.where(host(mask.visible), wide(scores), backend.lowest(scores.dtype))
     got = backend.kernels.masked_softmax(scores, mask.visible)
@@ -113,14 +113,14 @@ def test_masked_softmax(backend: Any, dtype: str, order: int, padded: str, B: in
     [(1, 1, 1, 1, 1), (2, 3, 1, 5, 8), (2, 2, 3, 70, 32), (1, 2, 8, 300, 64), (1, 1, 1, 3, 7), (1, 2, 2, 40, 301)],
 )
 def test_attend(backend: Any, dtype: str, order: int, padded: str, B: int, H: int, T: int, S: int, Dh: int) -> None:
-    mask = a_mask(backend, B, T, S, padded)
+    mask = mask_of(backend, B, T, S, padded)
     q, k, v = (numbers(backend, dtype, B, H, n, Dh, seed=i) for i, n in enumerate((T, S, S)))
     got = backend.kernels.attend(q, k, v, mask.visible)
     assert_near(got, by_equation(q, k, v, mask), dtype)
 
 
 def test_attend_never_reads_what_is_hidden(backend: Any, dtype: str) -> None:
-    """The rest of a cache may hold anything."""
+    """The unused part of a cache may hold any values."""
     q = numbers(backend, dtype, 1, 2, 1, 16)
     k, v = numbers(backend, dtype, 1, 2, 9, 16, seed=1), numbers(backend, dtype, 1, 2, 9, 16, seed=2)
     seen = backend.asarray(np.arange(9)[None, None, None] < 6)
@@ -129,10 +129,10 @@ def test_attend_never_reads_what_is_hidden(backend: Any, dtype: str) -> None:
     assert_near(backend.kernels.attend(q, k, v, seen), want, dtype)
 
 
-def test_attend_takes_part_of_a_cache_as_it_lies(backend: Any, dtype: str) -> None:
+def test_attend_takes_part_of_a_cache_in_its_own_layout(backend: Any, dtype: str) -> None:
     store = numbers(backend, dtype, 2, 2, 3, 40, 24)
     k, v = store[0][:, :, :17], store[1][:, :, :17]
-    q, mask = numbers(backend, dtype, 2, 3, 2, 24, seed=1), a_mask(backend, 2, 2, 17, "none")
+    q, mask = numbers(backend, dtype, 2, 3, 2, 24, seed=1), mask_of(backend, 2, 2, 17, "none")
     assert_near(backend.kernels.attend(q, k, v, mask.visible), by_equation(q, k, v, mask), dtype)
 
 
@@ -143,7 +143,7 @@ def test_attend_leaves_what_it_cannot_do(backend: Any) -> None:
     assert backend.kernels.attend(many, k, k, seen[..., :9]) is None
     assert backend.kernels.attend(few, long, long, seen[:, :, :1]) is None
     assert backend.kernels.attend(few, k, k[:, :, ::-1], seen[:, :, :1, :9]) is None
-    mask = AttentionMask(seen[:, :, :1], padded=False, blind_rows=False)
+    mask = AttentionMask(seen[:, :, :1], padded=False, fully_masked_rows=False)
     assert_near(attend_blocked(few, long, long, mask, None), by_equation(few, long, long, mask), "float32")
 
 
@@ -170,44 +170,44 @@ HEADS = [(1, 1, 1, 1, 1), (2, 3, 4, 5, 6), (1, 3, 7, 2, 9), (2, 2, 1, 8, 3), (3,
 @pytest.mark.parametrize("transposed", [True, False])
 @pytest.mark.parametrize(("B", "H", "M", "N", "K"), HEADS)
 def test_head_products(backend: Any, dtype: str, transposed: bool, B: int, H: int, M: int, N: int, K: int) -> None:
-    """Whichever way the arrays lie: in one piece, heads side by side as a projection makes them, part of a cache."""
+    """In any layout: contiguous, (B, T, H, Dh) transposed as a projection returns it, part of a cache, reversed."""
     a, store = (
         numbers(backend, dtype, B, H, M, K),
         numbers(backend, dtype, B, H, (N if transposed else K) + 3, 11, seed=1),
     )
     b = store[:, :, : N if transposed else K, : K if transposed else N]
     want = 0.5 * wide(a) @ (wide(b).swapaxes(2, 3) if transposed else wide(b))
-    beside = backend.xp.empty((B, M, H, K), dtype=dtype).transpose(0, 2, 1, 3)
-    beside[...] = a
-    backwards = store[:, :, ::-1][:, :, 3:, : b.shape[3]]
-    turned = 0.5 * wide(a) @ (wide(backwards).swapaxes(2, 3) if transposed else wide(backwards))
-    for left, right, product in ((a, b, want), (beside, b, want), (a, backwards, turned)):
+    projected = backend.xp.empty((B, M, H, K), dtype=dtype).transpose(0, 2, 1, 3)
+    projected[...] = a
+    reversed_rows = store[:, :, ::-1][:, :, 3:, : b.shape[3]]
+    want_reversed = 0.5 * wide(a) @ (wide(reversed_rows).swapaxes(2, 3) if transposed else wide(reversed_rows))
+    for left, right, product in ((a, b, want), (projected, b, want), (a, reversed_rows, want_reversed)):
         got = backend.head_products(left, right, transposed=transposed, scale=0.5)
         assert str(got.dtype) == dtype
         assert_near(got, product, dtype)
-        room = backend.xp.empty((B, M, H, N), dtype=dtype).transpose(0, 2, 1, 3)
-        assert backend.head_products(left, right, transposed=transposed, scale=0.5, out=room) is room
-        assert_near(room, product, dtype)
+        out = backend.xp.empty((B, M, H, N), dtype=dtype).transpose(0, 2, 1, 3)
+        assert backend.head_products(left, right, transposed=transposed, scale=0.5, out=out) is out
+        assert_near(out, product, dtype)
 
 
 @pytest.mark.parametrize(("B", "H", "Dh", "capacity"), [(1, 1, 1, 1), (2, 3, 8, 5), (3, 2, 100, 4)])
 def test_append(backend: Any, dtype: str, order: int, B: int, H: int, Dh: int, capacity: int) -> None:
     keys, values = (numbers(backend, dtype, B, H, capacity, Dh, seed=i) for i in (1, 2))
     k, v = (numbers(backend, dtype, B, H, 1, Dh, seed=i) for i in (3, 4))
-    for place in (0, capacity - 1):
+    for position in (0, capacity - 1):
         want_keys, want_values = host(keys).copy(), host(values).copy()
-        want_keys[:, :, place], want_values[:, :, place] = host(k)[:, :, 0], host(v)[:, :, 0]
-        backend.kernels.append(k, v, keys, values, backend.asarray([place]))
+        want_keys[:, :, position], want_values[:, :, position] = host(k)[:, :, 0], host(v)[:, :, 0]
+        backend.kernels.append(k, v, keys, values, backend.asarray([position]))
         assert np.array_equal(host(keys), want_keys)
         assert np.array_equal(host(values), want_values)
-    for beyond in (-1, capacity):
-        backend.kernels.append(v, k, keys, values, backend.asarray([beyond]))
+    for out_of_range in (-1, capacity):
+        backend.kernels.append(v, k, keys, values, backend.asarray([out_of_range]))
         assert np.array_equal(host(keys), want_keys)
 
 
 @given(st.integers(1, 8), st.integers(1, 40), st.integers(1, 300), st.integers(0, 9), st.integers(0, 5))
 def test_any_sizes_and_values(M: int, N: int, K: int, seed: int, power: int) -> None:
-    """What holds for every size: products, norms and softmax are NumPy's, for small numbers as for large ones."""
+    """Products, norms and softmax equal NumPy's for every size, and for small and large values."""
     backend = device("emulated")
     x = numbers(backend, "float32", M, K, seed=seed, size=10.0 ** (power - 2))
     w, g = numbers(backend, "float32", N, K, seed=seed + 1), numbers(backend, "float32", K, seed=seed + 2)
@@ -225,15 +225,15 @@ def test_equations_give_the_dtype_they_are_given(backend: Any, dtype: str, name:
 
 
 def test_float16_attention_does_not_overflow(backend: Any) -> None:
-    """q k^T is beyond float16 here, q k^T / sqrt(Dh) is not: eager, by tiles and in one kernel."""
+    """q k^T overflows float16 here, but q k^T / sqrt(Dh) does not: eager, by tiles and in one kernel."""
     q = backend.asarray(np.full((1, 1, 9, 64), 40, "float16"))
     v = numbers(backend, "float16", 1, 1, 9, 64)
-    mask = a_mask(backend, 1, 9, 9, "none")
+    mask = mask_of(backend, 1, 9, 9, "none")
     want = by_equation(q, q, v, mask)
     assert_near(attend_eager(q, q, v, mask, None, Tap())[0], want, "float16")
     assert_near(attend_blocked(q, q, v, mask, None), want, "float16")
     assert_near(attend_blocked(q, q, v, mask, None, rows=4, columns=4), want, "float16")
-    last = AttentionMask(mask.visible[:, :, 8:], padded=False, blind_rows=False)
+    last = AttentionMask(mask.visible[:, :, 8:], padded=False, fully_masked_rows=False)
     assert_near(attend_blocked(q[:, :, 8:], q, v, last, None), want[:, :, 8:], "float16")
 
 
@@ -256,13 +256,13 @@ def test_the_emulated_launch_refuses_what_a_device_would_take_for_something_else
         launch((1,), (32,), (x, x, 4.0))
     with pytest.raises(AssertionError, match="expects an array of float32; found float64"):
         launch((1,), (32,), (x, x.astype("float64"), 8))
-    with pytest.raises(RuntimeError, match="no such grid"):
+    with pytest.raises(RuntimeError, match="an invalid grid"):
         launch((0,), (32,), (x, x, 8))
 
 
 FAULTS = {
-    "a barrier that some pass by": "if (threadIdx.x < 32) __syncthreads();",
-    "shared memory": "extern __shared__ double room[]; room[0] = 1;",
+    "a barrier that some threads skip": "if (threadIdx.x < 32) __syncthreads();",
+    "shared memory": "extern __shared__ double shared[]; shared[0] = 1;",
 }
 
 
@@ -277,7 +277,7 @@ def test_the_emulator_finds_what_is_wrong(planted: str) -> None:
 
 
 def test_a_missing_barrier_is_seen_in_some_order() -> None:
-    """A right kernel gives the same in each order; without its barriers block_sum does not."""
+    """A correct kernel gives the same result in each order; without its barriers, block_sum does not."""
     if not COMPILER:
         pytest.skip(MISSING)
     source = kernels.SOURCE.read_text(encoding="utf-8")
@@ -302,16 +302,16 @@ def test_a_devices_compiler_takes_the_source(dtype: str, architecture: str, tmp_
     if not nvcc:
         pytest.skip("nvcc is not installed")
     arrays, sums, _ = kernels.TYPES[dtype]
-    given = [f"-DARRAYS={arrays}", f"-DSUMS={sums}", f"-arch={architecture}", "-std=c++17", "-Werror=all-warnings"]
-    line = [nvcc, "-cubin", "-Xptxas=-v", *given, "-o", str(tmp_path / "kernels.cubin"), str(kernels.SOURCE)]
+    options = [f"-DARRAYS={arrays}", f"-DSUMS={sums}", f"-arch={architecture}", "-std=c++17", "-Werror=all-warnings"]
+    line = [nvcc, "-cubin", "-Xptxas=-v", *options, "-o", str(tmp_path / "kernels.cubin"), str(kernels.SOURCE)]
     done = subprocess.run(line, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    told = re.findall(r"(\d+) bytes (?:stack frame|spill stores|spill loads)", done.stderr)
-    assert set(told) == {"0"}, done.stderr
+    sizes = re.findall(r"(\d+) bytes (?:stack frame|spill stores|spill loads)", done.stderr)
+    assert set(sizes) == {"0"}, done.stderr
 
 
 def test_packs_are_sixteen_bytes() -> None:
     for dtype, (_, _, pack) in kernels.TYPES.items():
-        device("emulated")  # which teaches NumPy the name bfloat16
+        device("emulated")  # registers the dtype name bfloat16 with NumPy
         assert pack * np.dtype(dtype).itemsize == 16
     assert kernels.THREADS % kernels.WARP == 0

@@ -1,4 +1,4 @@
-"""What of the CUDA kernels no tolerance shows: sums of halves, arrays that lie otherwise, loads of sixteen bytes."""
+"""Properties of the CUDA kernels that no tolerance shows: float32 accumulation, array layouts, 16-byte loads."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from minibiogpt.model import ops
 from minibiogpt.model.attention import make_mask
 from tests.backend.test_kernels import assert_near, by_equation, numbers, wide
 from tests.support import emulated
-from tests.support.device import computes, demo, device, host
+from tests.support.device import demo, device, host, require_dtype
 
-LONG = 256 * 4096  # 4,096 numbers for each thread: a float16 that counts ones stays at 2,048
+LONG = 256 * 4096  # 4,096 elements per thread: a float16 sum of ones stops at 2,048
 
 
 @pytest.fixture(params=["float16", "bfloat16"])
 def half(request: pytest.FixtureRequest, backend: Any) -> str:
-    computes(backend, request.param)
+    require_dtype(backend, request.param)
     return request.param
 
 
@@ -48,7 +48,7 @@ def test_the_sum_of_a_product_is_float32(backend: Any, half: str, K: int) -> Non
 
 
 def test_the_sum_of_an_attention_is_float32(backend: Any, half: str) -> None:
-    """Each thread's first key has score 0, its 29 others -8: 0.01 of the weight, in parts too small for a float16."""
+    """Each thread's first key has score 0, its 29 others -8: 0.01 of the weight, in steps too small for float16."""
     k = np.zeros((1, 1, 7680, 8))
     k[0, 0, 256:, 0] = -8 * np.sqrt(8)
     q, v = np.eye(1, 8)[None, None], np.ones((1, 1, 7680, 8))
@@ -58,53 +58,53 @@ def test_the_sum_of_an_attention_is_float32(backend: Any, half: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
-def test_arrays_may_lie_otherwise(backend: Any, dtype: str) -> None:
+def test_arrays_may_have_any_layout(backend: Any, dtype: str) -> None:
     x, w = numbers(backend, dtype, 40, 8), numbers(backend, dtype, 40, 40, seed=1)
-    for turned in (x.T, x[::-1], numbers(backend, dtype, 8, 80)[:, ::2]):
-        straight = backend.asarray(host(turned)).astype(dtype)
+    for strided in (x.T, x[::-1], numbers(backend, dtype, 8, 80)[:, ::2]):
+        contiguous = backend.asarray(host(strided)).astype(dtype)
         for name in ("gelu", "softmax"):
             kernel = getattr(backend.kernels, name)
-            assert np.array_equal(host(kernel(turned)), host(kernel(straight)))
+            assert np.array_equal(host(kernel(strided)), host(kernel(contiguous)))
     assert_near(backend.kernels.product(x.T, w, None), wide(x).T @ wide(w).T, dtype)
-    beside = numbers(backend, dtype, 2, 3, 4, 16).transpose(0, 2, 1, 3)  # (B, H, T, Dh) as a projection leaves it
+    heads = numbers(backend, dtype, 2, 3, 4, 16).transpose(0, 2, 1, 3)  # (B, H, T, Dh), as a projection returns it
     mask = make_mask(backend, 3, 3, None)
-    assert_near(backend.kernels.attend(beside, beside, beside, mask.visible), by_equation(*[beside] * 3, mask), dtype)
+    assert_near(backend.kernels.attend(heads, heads, heads, mask.visible), by_equation(*[heads] * 3, mask), dtype)
     keys, values = numbers(backend, dtype, 2, 4, 5, 16), numbers(backend, dtype, 2, 4, 5, 16, seed=1)
-    backend.kernels.append(beside[:, :, 1:2], beside[:, :, 2:3], keys, values, backend.asarray([4]))
-    assert np.array_equal(host(keys)[:, :, 4], host(beside)[:, :, 1])
-    assert np.array_equal(host(values)[:, :, 4], host(beside)[:, :, 2])
+    backend.kernels.append(heads[:, :, 1:2], heads[:, :, 2:3], keys, values, backend.asarray([4]))
+    assert np.array_equal(host(keys)[:, :, 4], host(heads)[:, :, 1])
+    assert np.array_equal(host(values)[:, :, 4], host(heads)[:, :, 2])
 
 
-def test_gains_and_biases_may_lie_otherwise(backend: Any) -> None:
+def test_gains_and_biases_may_have_any_layout(backend: Any) -> None:
     x, w = numbers(backend, "float32", 3, 8), numbers(backend, "float32", 8, 8, seed=1)
     g, b = numbers(backend, "float32", 16, seed=2)[::2], numbers(backend, "float32", 16, seed=3)[::-2]
     assert_near(ops.layer_norm(x, g, b, 1e-5), ops.layer_norm(wide(x), wide(g), wide(b), 1e-5), "float32")
     assert_near(ops.linear(x, w, b), wide(x) @ wide(w).T + wide(b), "float32")
 
 
-def test_masks_may_lie_otherwise(backend: Any) -> None:
+def test_masks_may_have_any_layout(backend: Any) -> None:
     q, k = numbers(backend, "float32", 2, 2, 3, 8), numbers(backend, "float32", 2, 2, 5, 8, seed=1)
-    every = np.random.default_rng(0).random((1, 1, 3, 10)) < 0.6
-    every[..., :2] = True
-    store = backend.asarray(every)
-    one = backend.asarray(every[..., ::2].copy())  # one row for both, in one piece
-    for visible in (store[..., ::2], one, backend.xp.broadcast_to(one, (2, 1, 3, 5))):
-        mask = type(make_mask(backend, 3, 5, None))(visible, padded=True, blind_rows=False)
+    values = np.random.default_rng(0).random((1, 1, 3, 10)) < 0.6
+    values[..., :2] = True
+    strided = backend.asarray(values)[..., ::2]
+    contiguous = backend.asarray(values[..., ::2].copy())  # one mask for both rows
+    for visible in (strided, contiguous, backend.xp.broadcast_to(contiguous, (2, 1, 3, 5))):
+        mask = type(make_mask(backend, 3, 5, None))(visible, padded=True, fully_masked_rows=False)
         assert_near(backend.kernels.attend(q, k, k, visible), by_equation(q, k, k, mask), "float32")
 
 
 def packed_of(backend: Any, monkeypatch: pytest.MonkeyPatch, call: Any) -> int:
-    """The last argument of the one launch of a call."""
-    given: list[Any] = []
+    """Return the argument ``packed``, the last one, of the single launch of a call."""
+    found: list[Any] = []
     with monkeypatch.context() as patch:
-        patch.setattr(backend.kernels, "_launch", lambda *args, **options: given.append(args[-1]))
+        patch.setattr(backend.kernels, "_launch", lambda *args, **options: found.append(args[-1]))
         call()
-    (packed,) = given
+    (packed,) = found
     return packed
 
 
 def test_packs_are_loaded_only_where_they_begin(backend: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A device cannot load sixteen bytes from anywhere; this processor can, so what is asked for is looked at."""
+    """A device can load 16 bytes only from aligned addresses. A CPU loads from any, so the test reads the argument."""
     shape = (2, 8)
     flat = numbers(backend, "float32", 64)
     aligned, shifted = flat[:16].reshape(shape), flat[1:17].reshape(shape)
@@ -116,7 +116,7 @@ def test_packs_are_loaded_only_where_they_begin(backend: Any, monkeypatch: pytes
     seen = make_mask(backend, 1, 2, None).visible
     heads, moved = aligned.reshape(1, 1, 2, 8), shifted.reshape(1, 1, 2, 8)
     gaps, narrow = odd.reshape(1, 1, 2, 9)[..., :8], flat[:12].reshape(1, 1, 2, 6)
-    wider = flat[:32].reshape(1, 1, 2, 16)[..., :6]  # rows begin where packs do, and end within one
+    wider = flat[:32].reshape(1, 1, 2, 16)[..., :6]  # rows start aligned, but end within a pack
     cases = ((heads, heads, 1), (moved, heads, 0), (heads, moved, 0), (gaps, gaps, 0), (narrow, narrow, 0))
     cases += ((wider, wider, 0),)
     for k, v, packed in cases:
@@ -126,17 +126,17 @@ def test_packs_are_loaded_only_where_they_begin(backend: Any, monkeypatch: pytes
 
 
 def test_tf32_reaches_the_products_of_heads() -> None:
-    backend, asked = device("emulated"), emulated.Cublas.asked
+    backend, compute_types = device("emulated"), emulated.Cublas.compute_types
     cases = (("float32", False, 68), ("float32", True, 77), ("float16", True, 68), ("float64", True, 70))
     for dtype, tf32, want in cases:
         x = numbers(backend, dtype, 1, 1, 2, 3)
-        asked.clear()
+        compute_types.clear()
         backend.tf32 = tf32
         try:
             backend.head_products(x, x, transposed=True)
         finally:
             backend.tf32 = False
-        assert asked == [want]
+        assert compute_types == [want]
 
 
 def test_what_is_switched_off_is_not_launched(backend: Any) -> None:

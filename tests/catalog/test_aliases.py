@@ -1,4 +1,4 @@
-"""Names of transformers and TransformerLens, each compared number by number with the array that it is said to be."""
+"""Names of transformers and TransformerLens, each compared element by element with the array that it is an alias of."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from minibiogpt import (
     BioGptForTokenClassification,
     Trace,
 )
-from minibiogpt.catalog.aliases import THEIRS, Alias, alias_of
+from minibiogpt.catalog.aliases import OTHER_NAMES, Alias, alias_of
 from minibiogpt.catalog.descriptions import HOOKS, MODULES
 from minibiogpt.catalog.steps import axes_of, derived_steps, steps
 from minibiogpt.errors import InputError
@@ -38,12 +38,12 @@ IDS = np.random.default_rng(3).integers(3, 67, (2, 11))
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Any:
     @cache
-    def made(head: str) -> tuple[Any, Any]:
+    def load(head: str) -> tuple[Any, Any]:
         theirs = build(head=head, **(HEADS | {"CausalLM": CONFIGS["gelu"]})[head])
         path = save(theirs, tmp_path_factory.mktemp("model"))
         return theirs, KINDS[head].from_pretrained(path, dtype="float64")
 
-    return made
+    return load
 
 
 def traced(model: Any, **inputs: Any) -> Trace:
@@ -53,15 +53,15 @@ def traced(model: Any, **inputs: Any) -> Trace:
 
 
 def laid_out(x: np.ndarray, theirs: str, ours: str) -> np.ndarray:
-    """Their array in our layout, by the letters alone."""
-    letters, wanted = theirs.split(), ours.split()
-    if "D" in wanted and letters[-2:] == ["H", "Dh"]:
+    """Return their array in our layout, using only the letters."""
+    letters, target = theirs.split(), ours.split()
+    if "D" in target and letters[-2:] == ["H", "Dh"]:
         return x.reshape(*x.shape[:-2], -1)
-    return x.transpose([letters.index(letter) for letter in wanted])
+    return x.transpose([letters.index(letter) for letter in target])
 
 
 def same(theirs: str, x: np.ndarray, trace: Any, head: str = "causal") -> str:
-    """Compare what they call ``theirs`` with what the table says it is; our name."""
+    """Compare their array with the array that the alias names; return our name."""
     alias = alias_of(theirs)
     assert alias is not None, theirs
     assert not alias.refusal, theirs
@@ -73,11 +73,11 @@ def same(theirs: str, x: np.ndarray, trace: Any, head: str = "causal") -> str:
 
 
 def hooked(model: Any, **inputs: Any) -> tuple[dict[str, np.ndarray], Any]:
-    """What every module of theirs that has an output of its own hands on: {module path: array}."""
+    """{module path: output} of every module of transformers that returns a tensor."""
     found: dict[str, np.ndarray] = {}
 
     def record(name: str) -> Any:
-        def hook(module: Any, given: Any, output: Any) -> None:
+        def hook(module: Any, inputs: Any, output: Any) -> None:
             first = output[0] if isinstance(output, tuple) else output
             if isinstance(first, torch.Tensor):
                 found[name] = first.detach().numpy().copy()
@@ -102,25 +102,25 @@ def test_every_module_of_transformers_is_what_its_name_says(folder: Any, head: s
     theirs, ours = folder(head)
     mask = np.ones_like(IDS)
     mask[0, :4] = 0
-    given = {"input_ids": IDS, "attention_mask": mask}
-    trace = traced(ours, **given)
-    found, output = hooked(theirs, **{name: torch.tensor(x) for name, x in given.items()})
-    met = set()
+    inputs = {"input_ids": IDS, "attention_mask": mask}
+    trace = traced(ours, **inputs)
+    found, output = hooked(theirs, **{name: torch.tensor(x) for name, x in inputs.items()})
+    compared = set()
     for name, x in found.items():
-        if name == "dropout":  # a classifier's; it hands on what it is given, and is no step of ours
+        if name == "dropout":  # of a classifier: the identity in evaluation, and not one of our steps
             assert alias_of(name) is None
-        elif name != "biogpt":  # its output is a record of several arrays
-            met.add(same(name, x, trace, HEAD[head]))
+        elif name != "biogpt":  # its output holds several arrays
+            compared.add(same(name, x, trace, HEAD[head]))
             if name.startswith("biogpt."):
                 assert alias_of(name.removeprefix("biogpt.")) == alias_of(name)
     for i, x in enumerate(output.hidden_states):
-        met.add(same(f"hidden_states.{i}", x.numpy(), trace))
+        compared.add(same(f"hidden_states.{i}", x.numpy(), trace))
         assert alias_of(f"hidden_states[{i}]") == alias_of(f"hidden_states.{i}")
     for i, x in enumerate(output.attentions):
-        met.add(same(f"attentions.{i}", x.numpy(), trace))
+        compared.add(same(f"attentions.{i}", x.numpy(), trace))
         assert alias_of(f"attentions[{i}]") == alias_of(f"attentions.{i}")
-    told = {step.name for step in steps(ours.config, HEAD[head]) if step.transformers}
-    assert told <= met, "every name that the table gives was met"
+    listed = {step.name for step in steps(ours.config, HEAD[head]) if step.transformers}
+    assert listed <= compared, "every name in the table was compared"
     for step in steps(ours.config, HEAD[head]):
         if step.transformers:
             assert alias_of(step.transformers).name == step.name  # type: ignore[union-attr]
@@ -134,7 +134,7 @@ def test_the_base_models_output_is_after_the_final_norm(folder: Any) -> None:
 
 
 def test_a_wrong_alias_is_noticed(folder: Any) -> None:
-    """The comparison itself can fail: another layer, another layout, another array."""
+    """The comparison fails for another layer and for another layout."""
     theirs, ours = folder("CausalLM")
     trace = traced(ours, input_ids=IDS)
     found, _ = hooked(theirs, input_ids=torch.tensor(IDS))
@@ -149,11 +149,11 @@ def test_a_wrong_alias_is_noticed(folder: Any) -> None:
 # --- TransformerLens ---------------------------------------------------------------------------------------------
 
 LENS = importlib.util.find_spec("transformer_lens") is not None
-needs_lens = pytest.mark.skipif(not LENS, reason="transformer_lens 2 is not installed: its hooks are not run here")
+needs_lens = pytest.mark.skipif(not LENS, reason="transformer_lens 2 is not installed")
 
 
 def hooked_transformer(theirs: Any, normalization: str = "LN") -> Any:
-    """TransformerLens' own model with the weights of transformers' BioGPT: scaled embedding, positions from row 2."""
+    """A HookedTransformer with the weights of transformers' BioGPT: scaled embedding, positions from row 2."""
     from transformer_lens import HookedTransformer, HookedTransformerConfig
 
     config = theirs.config
@@ -195,7 +195,7 @@ def hooked_transformer(theirs: Any, normalization: str = "LN") -> Any:
 
 @pytest.fixture(scope="module")
 def lens(folder: Any) -> Any:
-    """Their cache, their model, our trace with what each head adds."""
+    """Their cache, their model, and our trace with head_out added."""
     theirs, ours = folder("CausalLM")
     model = hooked_transformer(theirs)
     with torch.no_grad():
@@ -213,7 +213,7 @@ def lens(folder: Any) -> Any:
 @pytest.mark.filterwarnings("default")
 def test_every_hook_of_transformer_lens_is_what_its_name_says(lens: Any) -> None:
     found, _, arrays = lens
-    met, refused = set(), set()
+    compared, refused = set(), set()
     for name, x in found.items():
         alias = alias_of(name)
         assert alias is not None, name
@@ -221,9 +221,9 @@ def test_every_hook_of_transformer_lens_is_what_its_name_says(lens: Any) -> None
             refused.add(re.sub(r"blocks\.\d+", "blocks.{l}", name))
         else:
             same(name, x, arrays)
-            met.add(re.sub(r"blocks\.\d+", "blocks.{l}", name))
+            compared.add(re.sub(r"blocks\.\d+", "blocks.{l}", name))
     hooks = {hook.replace("blocks.0", "blocks.{l}") for hook, _ in HOOKS.values()}
-    assert met == hooks | {"blocks.{l}.hook_resid_pre", "logits"}
+    assert compared == hooks | {"blocks.{l}.hook_resid_pre", "logits"}
     assert refused == {
         *(f"blocks.{{l}}.{norm}.{hook}" for norm in ("ln1", "ln2") for hook in ("hook_scale", "hook_normalized")),
         "ln_final.hook_scale",
@@ -235,7 +235,7 @@ def test_every_hook_of_transformer_lens_is_what_its_name_says(lens: Any) -> None
 @needs_lens
 @pytest.mark.filterwarnings("default")
 def test_why_hook_normalized_is_refused(lens: Any, folder: Any) -> None:
-    """The same name, before gain and bias or after them, as the model's weights were folded or not."""
+    """The hook holds the norm before gain and bias if the weights were folded, and after them otherwise."""
     found, _, arrays = lens
     want = np.asarray(arrays["layers.0.self_attn_layer_norm"])
     assert_close("after", found["blocks.0.ln1.hook_normalized"], want, LANE_A)
@@ -248,7 +248,7 @@ def test_why_hook_normalized_is_refused(lens: Any, folder: Any) -> None:
         assert_close("before", before, want, LANE_A)
 
 
-# --- names alone -------------------------------------------------------------------------------------------------
+# --- names only -------------------------------------------------------------------------------------------------
 
 
 def test_every_name_of_the_tables_leads_back_to_ours() -> None:
@@ -256,7 +256,7 @@ def test_every_name_of_the_tables_leads_back_to_ours() -> None:
         alias = alias_of(hook.replace("{l}", "7"))
         assert alias is not None
         assert alias.name == ours.partition(" ")[0].replace("{l}", "7")
-    assert len(THEIRS) == len(HOOKS) + len(MODULES)
+    assert len(OTHER_NAMES) == len(HOOKS) + len(MODULES)
 
 
 @pytest.mark.parametrize(
@@ -311,6 +311,6 @@ def test_explain_takes_their_names_and_says_why_it_refuses_one(capsys: pytest.Ca
     trace = Trace()
     BioGptForCausalLM.from_pretrained("demo")([[2, 5]], trace=trace)
     trace.explain("blocks.1.attn.hook_z")
-    assert capsys.readouterr().out.startswith("layers.1.self_attn.context: the mixed values")
+    assert capsys.readouterr().out.startswith("layers.1.self_attn.context: weighted sums of the values")
     with pytest.raises(InputError, match="hook_normalized holds the norm before"):
         trace.explain("ln_final.hook_normalized")

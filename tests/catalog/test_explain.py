@@ -1,4 +1,4 @@
-"""What a trace says of its arrays: true sizes, the line that ran, the run's own equation; and what it remembers."""
+"""Trace.explain: actual sizes, the line that ran, the equation of the run; and what a trace stores about its call."""
 
 from __future__ import annotations
 
@@ -34,20 +34,20 @@ def row(text: str, label: str) -> str:
 
 @pytest.fixture
 def lines(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """{name: "file:line"} of the code that really handed each array to a tap."""
+    """{name: "file:line"} of the code that passed each array to a tap."""
     found: dict[str, str] = {}
 
-    def watched(method: Callable[..., Any]) -> Callable[..., Any]:
+    def spied(method: Callable[..., Any]) -> Callable[..., Any]:
         def call(self: Tap, name: str, x: Any) -> Any:
             frame = sys._getframe(1)
-            place = Path(frame.f_code.co_filename)
-            found[self._full(name)] = f"minibiogpt/{place.relative_to(PACKAGE)}:{frame.f_lineno}"
+            path = Path(frame.f_code.co_filename)
+            found[self._full_name(name)] = f"minibiogpt/{path.relative_to(PACKAGE)}:{frame.f_lineno}"
             return method(self, name, x)
 
         return call
 
-    monkeypatch.setattr(Tap, "__call__", watched(Tap.__call__))
-    monkeypatch.setattr(Tap, "note", watched(Tap.note))
+    monkeypatch.setattr(Tap, "__call__", spied(Tap.__call__))
+    monkeypatch.setattr(Tap, "record", spied(Tap.record))
     return found
 
 
@@ -57,15 +57,15 @@ def lines(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 )
 def test_every_name_is_explained_with_the_line_that_ran(lines: dict[str, str], name: str, head: str) -> None:
     run = Run(name, head, "labels")
-    lines_of_run = {x: place for x, place in lines.items() if x in run.trace}
+    lines_of_run = {x: line for x, line in lines.items() if x in run.trace}
     assert len(lines_of_run) == len(run.trace) > 40
     for step in run.steps:
         text = explain(run.trace.facts(), step.name)
         assert text.startswith(f"{step.name}: {step.what}\n")
         assert row(text, "equation") == step.equation
-        place, _, code = row(text, "our line").partition(": ")
-        assert place == lines_of_run[step.name]
-        file, _, number = place.partition(":")
+        line, _, code = row(text, "source line").partition(": ")
+        assert line == lines_of_run[step.name]
+        file, _, number = line.partition(":")
         assert (PACKAGE.parent / file).read_text().splitlines()[int(number) - 1].strip() == code
         assert "tap(" in code
         sizes = dict(zip(step.axes.split(), run.trace[step.name].shape, strict=True))
@@ -75,10 +75,10 @@ def test_every_name_is_explained_with_the_line_that_ran(lines: dict[str, str], n
         )
         for symbol, source in step.where.items():
             shape = run.source(source).shape
-            said = row(text, f"  {symbol}")
-            assert said.startswith(source.removeprefix("inputs/"))
+            source_text = row(text, f"  {symbol}")
+            assert source_text.startswith(source.removeprefix("inputs/"))
             if source != "inputs/labels":
-                assert tuple(map(int, re.findall(r"\d+", said.partition("(")[2]))) == shape
+                assert tuple(map(int, re.findall(r"\d+", source_text.partition("(")[2]))) == shape
 
 
 @pytest.mark.parametrize("options", [{"min_length": 6}, {"num_beams": 2}])
@@ -87,7 +87,7 @@ def test_every_name_of_a_generation_is_explained(lines: dict[str, str], options:
     model("gelu", "causal").generate([[2, 5, 9], [7, 8, 9]], max_new_tokens=3, trace=trace, **options)
     for name, x in trace.items():
         text = explain(trace.facts(), name)
-        assert row(text, "our line").partition(": ")[0] == lines[name], name
+        assert row(text, "source line").partition(": ")[0] == lines[name], name
         assert tuple(map(int, re.findall(r" (\d+)", row(text, "shape")))) == x.shape, name
     assert "concatenate" in explain(trace.facts(), "step.2/layers.0.self_attn.k")
     assert "concatenate" not in explain(trace.facts(), "step.0/layers.0.self_attn.k")
@@ -100,23 +100,23 @@ def test_every_name_of_a_generation_is_explained(lines: dict[str, str], options:
 def test_the_page_of_one_array() -> None:
     trace = demo_trace(attention_mask=[[0, 1, 1]])
     assert explain(trace.facts(), "layers.1.self_attn.scores_masked").splitlines()[:8] == [
-        "layers.1.self_attn.scores_masked: the scores, with the lowest number where a query may not look",
+        "layers.1.self_attn.scores_masked: attention scores after the mask; masked entries are finfo(dtype).min",
         "shape            (B 1, H 4, T 3, S 3), float32",
         "equation         where(visible, scores, lowest)",
         "  visible        (arange(S) <= arange(S - T, S)[:, newaxis]) & (mask[:, newaxis, newaxis, :] == 1)",
         "  lowest         finfo(scores.dtype).min",
         "  scores         layers.1.self_attn.scores (B 1, H 4, T 3, S 3)",
-        "  mask           attention_mask, as the call was given it (B 1, S 3)",
+        "  mask           attention_mask, input of the call (B 1, S 3)",
         "  letters        S 3, T 3",
     ]
     text = explain(trace.facts(), "layers.0.final_layer_norm")
-    assert "  g              layers.0.final_layer_norm.weight, a parameter (128,)" in text
+    assert "  g              layers.0.final_layer_norm.weight, parameter (128,)" in text
     assert "BEFORE the feed-forward" in " ".join(text.split())
     assert "1e-5" in row(text, "equation")
     assert row(text, "transformers") == "biogpt.layers.0.final_layer_norm"
     assert max(map(len, text.splitlines())) <= 130
     q = explain(trace.facts(), "layers.3.self_attn.q")
-    assert row(q, "TransformerLens") == "blocks.3.attn.hook_q, laid out (B, T, H, Dh)"
+    assert row(q, "TransformerLens") == "blocks.3.attn.hook_q, shape (B, T, H, Dh)"
     assert "Unscaled" in q
     assert row(explain(trace.facts(), "embed_tokens"), "TransformerLens") == "hook_embed"
 
@@ -137,9 +137,9 @@ def test_the_equations_are_those_of_the_run() -> None:
         "output_projection.weight"
     )
     assert row(explain(Run("gelu", "causal", "past").trace.facts(), "layers.0.self_attn.k"), "  past").startswith(
-        "the cache's k"
+        "k of the cached positions"
     )
-    masked = Run("gelu", "causal", "one number a head").trace
+    masked = Run("gelu", "causal", "one value per head").trace
     assert row(explain(masked.facts(), "layers.1.self_attn.weights"), "equation").endswith("[1, :, newaxis, newaxis]")
 
 
@@ -149,7 +149,7 @@ def test_what_a_trace_does_not_hold_is_explained_too() -> None:
     text = explain(trace.facts(), "layers.0.self_attn.probs")
     assert row(text, "shape") == "(B 1, H 4, T 3, S 3), not in this trace"
     text = explain(trace.facts(), "layers.0.self_attn.head_out")
-    assert row(text, "our line") == "none: it is worked out on request"
+    assert row(text, "source line") == "none: computed on request"
     assert row(text, "shape") == "(B 1, T 3, H 4, D 128), not in this trace"
 
 
@@ -158,7 +158,7 @@ def test_unknown_names_and_empty_traces_are_refused() -> None:
     near = "layers.0.self_attn.probs, layers.1.self_attn.probs, layers.2.self_attn.probs"
     with pytest.raises(InputError, match=f"found 'layers.0.self_attn.probz'; nearest: {near}"):
         trace.explain("layers.0.self_attn.probz")
-    with pytest.raises(InputError, match="must be filled before it can explain"):
+    with pytest.raises(InputError, match="must be filled by a call before it can explain"):
         Trace().explain("logits")
 
 
@@ -174,24 +174,24 @@ def test_a_trace_remembers_its_call_saved_and_selected(tmp_path: Path) -> None:
         assert other.config.to_dict() == trace.config.to_dict()
         for name in trace:
             assert explain(other.facts(), name) == explain(trace.facts(), name)
-    model("gelu", "base")([[2, 3]], trace=trace)  # another call forgets the first
+    model("gelu", "base")([[2, 3]], trace=trace)  # another call replaces the first
     assert (trace.head, trace.inputs) == ("base", {"input_ids": "int64"})
     model("gelu", "base")([[2, 3]], np.array([[False, True]]), trace=trace)
     assert trace.inputs == {"input_ids": "int64", "attention_mask": "bool"}
 
 
-def test_a_file_that_says_nothing_of_its_call_is_read_and_a_false_one_refused(tmp_path: Path) -> None:
+def test_a_file_without_a_call_is_read_and_an_invalid_one_refused(tmp_path: Path) -> None:
     trace, file = demo_trace(), tmp_path / "trace.safetensors"
     trace.save(file)
-    about = read_header(file)[0]
+    metadata = read_header(file)[0]
     arrays = {name: np.ascontiguousarray(x) for name, x in trace.items()}
-    older = {key: value for key, value in about.items() if key not in ("config", "head", "inputs")}
+    older = {key: value for key, value in metadata.items() if key not in ("config", "head", "inputs")}
     save_file(arrays, file, metadata=older)
     assert Trace.load(file).config is None
     for key, value in (("config", "[]"), ("config", '{"hidden_size": 0}'), ("inputs", "7"), ("config", "x")):
-        save_file(arrays, file, metadata=about | {key: value})
-        with pytest.raises(InputError, match="must be a trace that Trace.save wrote"):
+        save_file(arrays, file, metadata=metadata | {key: value})
+        with pytest.raises(InputError, match="must be a trace written by Trace.save"):
             Trace.load(file)
-    save_file(arrays, file, metadata=about | {"head": "another"})
+    save_file(arrays, file, metadata=metadata | {"head": "another"})
     with pytest.raises(InputError, match="head must be one of"):
         Trace.load(file).explain("logits")

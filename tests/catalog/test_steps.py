@@ -1,4 +1,4 @@
-"""The table of steps: its names are those of real traces, and its equations, read as NumPy, make the very arrays."""
+"""The table of steps: its names match real traces, and its equations, run as NumPy, compute exactly these arrays."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from minibiogpt import (
     BioGptModel,
     Trace,
 )
-from minibiogpt.catalog.equations import WORDS
+from minibiogpt.catalog.equations import EQUATION_FUNCTIONS
 from minibiogpt.catalog.names import kind_of_source, template_of
 from minibiogpt.catalog.steps import GENERATION_ARRAYS, Step, axes_of, derived_steps, step_of, steps
 from minibiogpt.catalog.table import table
@@ -48,17 +48,17 @@ SIZES = CONFIGS | {
 
 @cache
 def model(name: str, head: str) -> Any:
-    """Random weights; norms and biases too, so that no symbol of an equation is 1 or 0 by luck."""
-    made = KINDS[head].from_config(BioGptConfig(**SIZES[name]), dtype="float64")
+    """Random weights, for norms and biases too, so that no symbol of an equation happens to be 1 or 0."""
+    built = KINDS[head].from_config(BioGptConfig(**SIZES[name]), dtype="float64")
     rng = np.random.default_rng(5)
-    for parameter in {id(x): x for _, x in made.named_parameters()}.values():
+    for parameter in {id(x): x for _, x in built.named_parameters()}.values():
         scale = 0.3 if parameter.ndim == 1 else 1 / math.sqrt(parameter.shape[-1])
         parameter[:] = rng.normal(size=parameter.shape) * scale + (parameter.ndim == 1)
-    return made
+    return built
 
 
 def mask(width: int = T) -> np.ndarray:
-    """Left padding with rows that see nothing, and right padding."""
+    """Left padding, with fully masked rows, and right padding."""
     m = np.ones((B, width), dtype=np.int64)
     m[0, :4] = 0
     m[1, -2:] = 0
@@ -80,22 +80,22 @@ def call_of(case: str, name: str, head: str) -> dict[str, Any]:
         "plain": {},
         "labels": {"labels": labels.get(head)},
         "padding": {"attention_mask": mask(), "labels": labels.get(head)},
-        "one number a head": {"head_mask": rng.random(H), "attention_mask": mask()},
-        "a head mask of each layer": {"head_mask": rng.random((L, H))},
+        "one value per head": {"head_mask": rng.random(H), "attention_mask": mask()},
+        "one head mask per layer": {"head_mask": rng.random((L, H))},
         "positions": {"position_ids": rng.integers(-1, 29, (1, T))},
         "inputs_embeds": {"input_ids": None, "inputs_embeds": rng.normal(size=(B, T, D))},
         "past": {"attention_mask": mask(T + 3), "past": rng.integers(3, V, (B, 3))},
     }
-    given = {"input_ids": ids} | cases[case]
-    return {name: x for name, x in given.items() if x is not None}
+    inputs = {"input_ids": ids} | cases[case]
+    return {name: x for name, x in inputs.items() if x is not None}
 
 
 CASES = [
     "plain",
     "labels",
     "padding",
-    "one number a head",
-    "a head mask of each layer",
+    "one value per head",
+    "one head mask per layer",
     "positions",
     "inputs_embeds",
     "past",
@@ -107,23 +107,23 @@ MODELS = [(name, "causal") for name in CONFIGS] + [
 
 
 class Run:
-    """One traced call: its arrays, inputs, parameters, and the steps that the table says it has."""
+    """One traced call: its arrays, inputs and parameters, and its steps according to the table."""
 
     def __init__(self, name: str, head: str, case: str) -> None:
-        made, call = model(name, head), call_of(case, name, head)
+        lm, call = model(name, head), call_of(case, name, head)
         past = call.pop("past", None)
         if past is not None:
-            base = getattr(made, "biogpt", made)
+            base = getattr(lm, "biogpt", lm)
             call["past_key_values"] = base(past, call["attention_mask"][:, : past.shape[1]]).past_key_values
         if head == "base":
             call.pop("labels", None)
-        self.trace, self.config = Trace(), made.config
-        made(**call, trace=self.trace)
+        self.trace, self.config = Trace(), lm.config
+        lm(**call, trace=self.trace)
         self.inputs = {name: x for name, x in call.items() if name != "past_key_values"}
         for layer, pair in enumerate(call.get("past_key_values") or ()):
             self.inputs |= {f"past_key_values.{layer}.{x}": array for x, array in zip("kv", pair, strict=True)}
-        self.parameters = {name.removeprefix("biogpt."): x for name, x in made.named_parameters()}
-        self.steps = steps(made.config, head, self.trace.inputs)
+        self.parameters = {name.removeprefix("biogpt."): x for name, x in lm.named_parameters()}
+        self.steps = steps(lm.config, head, self.trace.inputs)
         self.head = head
 
     def source(self, source: str) -> np.ndarray:
@@ -133,7 +133,7 @@ class Run:
         return self.parameters[source] if kind == "parameter" else self.trace[source]
 
     def value(self, step: Step) -> Any:
-        """What the text of the equation gives."""
+        """Evaluate the text of the equation."""
         symbols = {symbol: self.source(source) for symbol, source in step.where.items()}
         return evaluated(step, symbols, self.trace.letters)
 
@@ -149,7 +149,7 @@ OURS: dict[str, Callable[..., Any]] = {
 
 
 def evaluated(step: Step, symbols: dict[str, Any], letters: dict[str, int]) -> Any:
-    """The equation's own text, with NumPy's functions, the words of the table, and nothing else."""
+    """Evaluate the equation with NumPy's functions and those of the table, and nothing else."""
     scope: dict[str, Any] = {"__builtins__": {}} | vars(np) | OURS | letters | symbols
     for term, text in step.terms.items():
         scope[term] = eval(text, scope)
@@ -168,13 +168,13 @@ def check(run: Run, step: Step) -> float:
 @pytest.mark.parametrize(("name", "head"), MODELS)
 def test_each_equation_makes_the_array_of_its_name(name: str, head: str, case: str) -> None:
     run = Run(name, head, case)
-    assert [step.name for step in run.steps] == list(run.trace), "the table holds the names in their order"
+    assert [step.name for step in run.steps] == list(run.trace), "the table lists the names in order"
     assert ("loss" in run.trace) is ("labels" in run.trace.inputs)
-    made: set[str] = set()
+    computed: set[str] = set()
     for step in run.steps:
         check(run, step)
-        assert set(step.sources) <= made, "each is made of what was there before"
-        made.add(step.name)
+        assert set(step.sources) <= computed, "each is computed from the arrays before it"
+        computed.add(step.name)
         sizes = {**run.trace.letters, "1": 1}
         assert run.trace[step.name].shape == tuple(sizes[x] for x in step.axes.split()), step.name
         assert axes_of(step.name, head) == step.axes
@@ -182,7 +182,7 @@ def test_each_equation_makes_the_array_of_its_name(name: str, head: str, case: s
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_what_each_head_adds_sums_to_what_attention_adds(name: str) -> None:
-    run = Run(name, "causal", "a head mask of each layer")
+    run = Run(name, "causal", "one head mask per layer")
     for step in derived_steps(run.config):
         assert step.derived
         assert step.name not in run.trace
@@ -236,32 +236,32 @@ def test_a_wrong_source_and_a_wrong_mask_are_noticed() -> None:
 
 
 def test_the_equations_say_no_more_than_they_explain() -> None:
-    """Each name is a symbol, a term, a letter, a word of the table, or NumPy's; no symbol is idle."""
+    """Each name is a symbol, a term, a letter, a function of the table or of NumPy; every symbol is used."""
     for name, head in MODELS:
         for case in CASES:
             config = BioGptConfig(**SIZES[name])
             call = [{"past": "past_key_values"}.get(x, x) for x in call_of(case, name, head)]
-            given = dict.fromkeys(call, "int64")
-            for step in [*steps(config, head, given), *derived_steps(config)]:
+            inputs = dict.fromkeys(call, "int64")
+            for step in [*steps(config, head, inputs), *derived_steps(config)]:
                 nodes = [n for text in (step.equation, *step.terms.values()) for n in ast.walk(ast.parse(text))]
                 used = {node.id for node in nodes if isinstance(node, ast.Name)}
-                told = set(step.where) | set(step.terms)
+                defined = set(step.where) | set(step.terms)
                 letters = {*config.letters, "B", "T", "S"}
-                assert told <= used, step.name
-                assert used - told <= letters | set(WORDS) | set(vars(np)), step.name
-                assert not told & (letters | set(WORDS)), step.name
+                assert defined <= used, step.name
+                assert used - defined <= letters | set(EQUATION_FUNCTIONS) | set(vars(np)), step.name
+                assert not defined & (letters | set(EQUATION_FUNCTIONS)), step.name
                 assert step.what, step.name
-    assert set(OURS) == set(WORDS)
+    assert set(OURS) == set(EQUATION_FUNCTIONS)
 
 
 @pytest.mark.parametrize(
     "options", [{}, {"num_beams": 2, "min_length": 5}, {"do_sample": True, "top_k": 3, "use_cache": False}]
 )
 def test_a_generation_has_the_names_of_its_steps(options: dict[str, Any]) -> None:
-    trace, made = Trace(), model("gelu", "causal")
-    made.generate([[1, 1, 5, 9], [5, 6, 7, 8]], max_new_tokens=3, trace=trace, seed=0, **options)
+    trace, lm = Trace(), model("gelu", "causal")
+    lm.generate([[1, 1, 5, 9], [5, 6, 7, 8]], max_new_tokens=3, trace=trace, seed=0, **options)
     assert trace.head == "generate"
-    forward = [step.name for step in steps(made.config, "generate")]
+    forward = [step.name for step in steps(lm.config, "generate")]
     for n in range(3):
         here = [name for name in trace if name.startswith(f"step.{n}/")]
         plain = [name.partition("/")[2] for name in here]
@@ -273,7 +273,7 @@ def test_a_generation_has_the_names_of_its_steps(options: dict[str, Any]) -> Non
         assert set(templates) <= set(GENERATION_ARRAYS)
         for name in here:
             assert len(axes_of(name, "generate").split()) == trace[name].ndim, name
-            assert step_of(name, made.config, "generate").name == name
+            assert step_of(name, lm.config, "generate").name == name
 
 
 def test_a_step_of_several_calls_goes_on_from_the_call_before() -> None:
@@ -289,8 +289,8 @@ def test_a_step_of_several_calls_goes_on_from_the_call_before() -> None:
     assert (
         step_of("step.1/layers.0.self_attn.v", config, "generate").where["past"] == "step.1/inputs/past_key_values.0.v"
     )
-    given = {"input_ids": "int64", "attention_mask": "int64"}
-    masked = step_of("step.1/layers.0.self_attn.scores_masked", config, given=given)
+    inputs = {"input_ids": "int64", "attention_mask": "int64"}
+    masked = step_of("step.1/layers.0.self_attn.scores_masked", config, inputs=inputs)
     assert masked.where["mask"] == "step.1/inputs/attention_mask"
 
 
@@ -321,7 +321,7 @@ PAGE = (ROOT / "docs" / "trace.md").read_text(encoding="utf-8")
 def test_the_page_has_the_table() -> None:
     (shown,) = re.findall(r"<!-- names: .* -->\n(.*)\n<!-- end -->", PAGE, re.S)
     command = 'python -c "from minibiogpt.catalog.table import table; print(table())"'
-    assert shown == table(), f"the page lags behind: {command}"
+    assert shown == table(), f"the page is out of date: {command}"
     config = BioGptConfig(**CONFIGS["gelu"])
     for head in ("causal", "sequence", "token"):
         for step in [*steps(config, head, {"input_ids": "int64", "labels": "int64"}), *derived_steps(config)]:
@@ -335,7 +335,7 @@ def test_the_python_of_the_page_runs(capsys: pytest.CaptureFixture[str]) -> None
     scope: dict[str, Any] = {}
     for block in blocks:
         exec(compile(block, "docs/trace.md", "exec"), scope)
-    assert "layers.0.self_attn.context: the mixed values" in capsys.readouterr().out
+    assert "layers.0.self_attn.context: weighted sums of the values" in capsys.readouterr().out
     assert scope["trace"].letters["T"] == 9, "as the page says"
 
 

@@ -1,4 +1,4 @@
-"""Pickled checkpoints, transformers' and fairseq's, become folders that load here and there with equal logits."""
+"""Converted checkpoints of transformers and fairseq load here and in transformers, with equal logits."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def model() -> transformers.BioGptForCausalLM:
 
 
 def with_tokenizer(folder: Path) -> Path:
-    """The demo's tokenizer files; its vocabulary cut to the small models'."""
+    """Write the demo's tokenizer files, with the vocabulary cut to the small models' size."""
     pieces = json.loads((DEMO / "vocab.json").read_text(encoding="utf-8"))
     folder.mkdir(exist_ok=True)
     small = {piece: i for piece, i in pieces.items() if i < SMALL["vocab_size"]}
@@ -52,7 +52,7 @@ def with_tokenizer(folder: Path) -> Path:
 
 
 def pickled(model: transformers.BioGptForCausalLM, folder: Path, **options: Any) -> Path:
-    """The folder as transformers saved models before safetensors."""
+    """Save the model as transformers did before safetensors; return the folder."""
     model.float().save_pretrained(folder, safe_serialization=False, **options)
     return with_tokenizer(folder)
 
@@ -77,8 +77,8 @@ def test_a_pickle_of_transformers(tmp_path: Path, model: transformers.BioGptForC
     file = {"file": "pytorch_model.bin", "index": "pytorch_model.bin.index.json"}.get(way, "")
     facts = convert(source / file, tmp_path / "new")
     assert_loads(tmp_path / "new", model)
-    wanted = "config.json generation_config.json merges.txt model.safetensors tokenizer_config.json vocab.json"
-    assert names(tmp_path / "new") == wanted.split()
+    want = "config.json generation_config.json merges.txt model.safetensors tokenizer_config.json vocab.json"
+    assert names(tmp_path / "new") == want.split()
     for copied in ("vocab.json", "merges.txt", "tokenizer_config.json", "generation_config.json"):
         assert (tmp_path / "new" / copied).read_bytes() == (source / copied).read_bytes()
     assert json.loads((tmp_path / "new/config.json").read_text()) == json.loads((source / "config.json").read_text())
@@ -102,7 +102,7 @@ def test_the_dtype_of_the_file_is_kept(tmp_path: Path, model: transformers.BioGp
 
 
 def test_each_tensor_of_several_dtypes_keeps_its_own(tmp_path: Path, model: transformers.BioGptForCausalLM) -> None:
-    """The wider come first, so that every number lies at a multiple of its size, as other readers may expect."""
+    """Wider dtypes are stored first, so that every value is aligned to its size, as other readers may expect."""
     model.half()
     for layer in model.biogpt.layers:
         layer.fc1.weight.data = layer.fc1.weight.data.float()
@@ -129,7 +129,7 @@ def test_another_dtype_is_rounded_as_torch_rounds(
     assert json.loads((tmp_path / "new" / "config.json").read_text())["dtype"] == dtype
 
 
-def test_numbers_that_a_dtype_has_not_are_refused(tmp_path: Path, model: transformers.BioGptForCausalLM) -> None:
+def test_values_that_a_dtype_cannot_hold_are_refused(tmp_path: Path, model: transformers.BioGptForCausalLM) -> None:
     with torch.no_grad():
         model.biogpt.layers[1].fc2.bias[3] = 70000
     source = pickled(model, tmp_path / "old")
@@ -155,13 +155,13 @@ def resave(source: Path, change: Any) -> Path:
 def test_heads_and_buffers(tmp_path: Path, model: transformers.BioGptForCausalLM) -> None:
     source = pickled(model, tmp_path / "old")
     head, embedding = "output_projection.weight", "biogpt.embed_tokens.weight"
-    resave(source, lambda s: s.update({head: s[embedding].clone()}))  # the same numbers in another storage
+    resave(source, lambda s: s.update({head: s[embedding].clone()}))  # the same values in another storage
     assert convert(source, tmp_path / "copied")["tensors"] == 36
     resave(source, lambda s: s.pop(embedding))
     assert convert(source, tmp_path / "single")["tensors"] == 36
     assert_loads(tmp_path / "single", model)
     resave(source, lambda s: s.update({"biogpt.embed_positions.position_ids": torch.arange(31), "x": torch.ones(2)}))
-    with pytest.warns(UserWarning, match="left out, .* no such tensors: embed_positions.position_ids, x"):
+    with pytest.warns(UserWarning, match="left out tensors .* does not have: embed_positions.position_ids, x"):
         facts = convert(source, tmp_path / "buffers")
     assert (facts["tensors"], facts["left_out"]) == (36, ["embed_positions.position_ids", "x"])
     resave(source, lambda s: (s.pop("x"), s.pop("biogpt.embed_positions.position_ids")))
@@ -197,7 +197,7 @@ def test_an_untied_head_is_kept_and_needed_by_a_language_model_only(tmp_path: Pa
 
 def test_a_long_list_of_names_is_cut(tmp_path: Path, model: transformers.BioGptForCausalLM) -> None:
     source = resave(pickled(model, tmp_path / "old"), lambda s: s.update({f"x{i}": torch.ones(1) for i in range(99)}))
-    with pytest.warns(UserWarning, match="such tensors: x0, x1, .*, x19, and 79 more$"):
+    with pytest.warns(UserWarning, match="does not have: x0, x1, .*, x19, and 79 more$"):
         assert len(convert(source, tmp_path / "new")["left_out"]) == 99
 
 
@@ -216,7 +216,7 @@ def test_without_a_config_it_is_derived_and_says_what_was_assumed(tmp_path: Path
     }  # fmt: skip
     narrow = pickled(reference.build(**SMALL), tmp_path / "narrow")
     (narrow / "config.json").unlink()
-    with pytest.raises(CheckpointError, match="heads must be known; found none told, and a hidden size of 21"):
+    with pytest.raises(CheckpointError, match="heads must be known; found no setting for it, and a hidden size of 21"):
         convert(narrow, tmp_path / "no")
 
 
@@ -252,12 +252,12 @@ def test_whose_file_it_is(
     assert f"pytorch_model.bin: an unknown file, sha256 {digest}\n" in capsys.readouterr().out
     monkeypatch.setitem(SIZES, (67, 21, 2), "some/body")
     assert main(["convert", str(source), str(tmp_path / "b")]) == 0
-    assert "warning: " in (said := capsys.readouterr()).err
-    assert "has the name and the sizes of some/body's file, but another sha256" in said.err
+    assert "warning: " in (captured := capsys.readouterr()).err
+    assert "has the name and sizes of some/body's file, but another sha256" in captured.err
     monkeypatch.setitem(KNOWN, digest, "some/body")
     assert main(["convert", str(source), str(tmp_path / "c")]) == 0
-    assert f"pytorch_model.bin: this is some/body's file, sha256 {digest}\n" in (said := capsys.readouterr()).out
-    assert said.err == ""
+    assert f"pytorch_model.bin: this is some/body's file, sha256 {digest}\n" in (captured := capsys.readouterr()).out
+    assert captured.err == ""
     assert set(KNOWN.values()) == set(SIZES.values())
 
 
@@ -265,7 +265,7 @@ def test_whose_file_it_is(
 
 
 def dict_text(vocab: dict[str, int]) -> str:
-    """The dict.txt that a vocab.json was made of."""
+    """Return the dict.txt from which a vocab.json was made."""
     pieces = sorted(vocab, key=lambda piece: vocab[piece])
     assert pieces[:4] == ["<s>", "<pad>", "</s>", "<unk>"]
     symbols = [piece.removesuffix("</w>") if piece.endswith("</w>") else piece + "@@" for piece in pieces[4:]]
@@ -273,7 +273,7 @@ def dict_text(vocab: dict[str, int]) -> str:
 
 
 class DictConfig:
-    """Pickled as omegaconf's class of this name: attributes, with the content below _content, and a way up."""
+    """Pickled like omegaconf's class of this name: attributes, the content in _content, and a link to the parent."""
 
     def __init__(self, content: dict[str, Any]) -> None:
         self._content = {key: AnyNode(value, self) for key, value in content.items()}
@@ -295,7 +295,7 @@ def fairseq_settings(model: transformers.BioGptForCausalLM) -> dict[str, Any]:
 
 
 def settings_forms(settings: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """How fairseq's versions have stored them."""
+    """Return the forms in which versions of fairseq have stored the settings."""
     namespace = argparse.Namespace(**settings)
     return {
         "dict": {"args": None, "cfg": {"model": settings, "task": {}}},
@@ -312,7 +312,7 @@ def fairseq_state(model: transformers.BioGptForCausalLM) -> dict[str, torch.Tens
 
 
 def fairseq_folder(model: transformers.BioGptForCausalLM, folder: Path, **more: Any) -> Path:
-    """checkpoint.pt, dict.txt and bpecodes, with what else fairseq puts there."""
+    """Write checkpoint.pt, with the other entries of fairseq, dict.txt and bpecodes; return the folder."""
     folder.mkdir()
     optimizer = {"state": {0: {"step": 7, "exp_avg": torch.ones(3)}}, "param_groups": [{"betas": (0.9, 0.98)}]}
     content = {"model": fairseq_state(model), "last_optimizer_state": optimizer, "optimizer_history": [more], **more}
@@ -334,12 +334,12 @@ def test_a_checkpoint_of_fairseq(tmp_path: Path, form: str, activation: str) -> 
     facts = convert(source, tmp_path / "new")
     assert_loads(tmp_path / "new", model)
     assert (facts["layout"], facts["tensors"], facts["assumed"]) == ("fairseq", 36, {})
-    wanted = "config.json merges.txt model.safetensors tokenizer_config.json vocab.json"
-    assert names(tmp_path / "new") == wanted.split()
+    want = "config.json merges.txt model.safetensors tokenizer_config.json vocab.json"
+    assert names(tmp_path / "new") == want.split()
     made = json.loads((tmp_path / "new" / "config.json").read_text())
-    wanted = {**SMALL, "hidden_act": activation, "scale_embedding": activation == "gelu", "tie_word_embeddings": True}
-    wanted |= {"hidden_dropout_prob": 0.2, "attention_probs_dropout_prob": 0.3, "activation_dropout": 0.25}
-    assert {name: made[name] for name in [*wanted, "layerdrop"]} == wanted | {"layerdrop": 0.125}
+    want = {**SMALL, "hidden_act": activation, "scale_embedding": activation == "gelu", "tie_word_embeddings": True}
+    want |= {"hidden_dropout_prob": 0.2, "attention_probs_dropout_prob": 0.3, "activation_dropout": 0.25}
+    assert {name: made[name] for name in [*want, "layerdrop"]} == want | {"layerdrop": 0.125}
     theirs = transformers.BioGptTokenizer.from_pretrained(str(tmp_path / "new"))
     assert theirs.model_max_length == 31
     assert BioGptTokenizer.from_pretrained(tmp_path / "new").encode("a cat") == theirs("a cat")["input_ids"]
@@ -358,7 +358,7 @@ def test_a_checkpoint_of_fairseq_without_settings_or_with_a_head_of_its_own(tmp_
 
 
 def test_half_precision_and_soft_prompts_of_fairseq(tmp_path: Path) -> None:
-    """Nine learned rows after the dictionary's: they load, and no text has their ids."""
+    """Nine learned rows follow the dictionary's: they load, and no text is encoded to their ids."""
     model = reference.build(seed=7, **SMALL | {"vocab_size": 76})
     source = fairseq_folder(model.half().double(), tmp_path / "old", args=argparse.Namespace(**fairseq_settings(model)))
     content = torch.load(source / "checkpoint.pt", weights_only=False)
@@ -395,8 +395,8 @@ def test_the_tokenizer_from_fairseqs_files_is_the_one_from_vocab_and_merges(tmp_
         ("a 1\n\nb 2\n", "no count in line 2, ''"),
         ("a 1\nb x\n", "no count in line 2, 'b x'"),
         ("a\n", "no count in line 1, 'a'"),
-        ("a 1\na 2\n", "a piece that was there before in line 2, 'a 2'"),
-        ("<s>@@ 1\n", "a piece that was there before in line 1"),
+        ("a 1\na 2\n", "a repeated piece in line 2, 'a 2'"),
+        ("<s>@@ 1\n", "a repeated piece in line 1"),
         ("", "no count in line 1"),
     ],
 )
@@ -435,10 +435,10 @@ def test_a_hostile_checkpoint_is_named_and_does_not_run(
     state = torch.load(source / "pytorch_model.bin", weights_only=True)
     torch.save(state | {"harm": Touch(marker)}, source / "pytorch_model.bin")
     assert main(["convert", str(source), str(tmp_path / "new")]) == 2
-    said = capsys.readouterr()
-    assert said.out == ""
+    captured = capsys.readouterr()
+    assert captured.out == ""
     assert re.fullmatch(
-        r"minibiogpt: error: .*pytorch_model.bin must hold tensors .* found the name 'posix.mkdir'; .*\n", said.err
+        r"minibiogpt: error: .*pytorch_model.bin must hold tensors .* found the name 'posix.mkdir'; .*\n", captured.err
     )
     assert names(tmp_path) == ["old"]
     fairseq = fairseq_folder(
@@ -447,12 +447,12 @@ def test_a_hostile_checkpoint_is_named_and_does_not_run(
     convert(fairseq, tmp_path / "new")
     assert_loads(tmp_path / "new", model)
     assert not marker.exists()
-    with pytest.raises(Exception):  # noqa: B017, PT011 - it is one that runs: twice, and the second mkdir fails
+    with pytest.raises(Exception):  # noqa: B017, PT011 - the pickle runs: loaded twice, its second mkdir fails
         [torch.load(fairseq / "checkpoint.pt", weights_only=False) for _ in range(2)]
     assert marker.exists()
 
 
-def spoilt(folder: Path, **changes: Any) -> Path:
+def with_changes(folder: Path, **changes: Any) -> Path:
     content = torch.load(folder / "checkpoint.pt", weights_only=False)
     content["model"].update(changes.pop("tensors", {}))
     torch.save(content | changes, folder / "checkpoint.pt")
@@ -465,7 +465,7 @@ def test_other_architectures_are_refused(tmp_path: Path, model: transformers.Bio
 
     def refused(message: str, **changes: Any) -> None:
         with pytest.raises(CheckpointError, match=message):
-            convert(spoilt(source, **changes), tmp_path / "new")
+            convert(with_changes(source, **changes), tmp_path / "new")
         assert names(tmp_path) == ["old"]
 
     refused(
@@ -477,16 +477,16 @@ def test_other_architectures_are_refused(tmp_path: Path, model: transformers.Bio
         args=argparse.Namespace(**fairseq_settings(model) | {"decoder_attention_heads": 2}),
     )
     refused("one of the activations .*; found list", args=argparse.Namespace(activation_fn=[]))
-    refused("heads must be known; found none told", args=argparse.Namespace(decoder_attention_heads=10**5000))
+    refused("heads must be known; found no setting for it", args=argparse.Namespace(decoder_attention_heads=10**5000))
     refused("must have BioGPT's architecture; found also layernorm_embedding.weight", args=args,
             tensors={"decoder.layernorm_embedding.weight": torch.ones(21)})  # fmt: skip
-    refused("nothing but fairseq's decoder below 'model'; found encoder.version",
+    refused("nothing but fairseq's decoder under 'model'; found encoder.version",
             tensors={"encoder.version": torch.ones(1)})  # fmt: skip
     refused("must hold BioGPT's matrices embed_tokens.weight", model={"decoder.layers.0.fc1.weight": torch.ones(2, 2)})
-    refused("must name its tensors in plain letters", model={"decoder.\x1b[2J": torch.ones(1)})
-    refused("must name its tensors in plain letters", model={10**5000: torch.ones(1)})
-    refused("must hold a state dict: tensors by their names; found no tensors, only nothing", model={10**5000: 1})
-    refused("must hold a state dict: tensors by their names; found no tensors, only 'decoder.version'",
+    refused("must name its tensors in printable ASCII", model={"decoder.\x1b[2J": torch.ones(1)})
+    refused("must name its tensors in printable ASCII", model={10**5000: torch.ones(1)})
+    refused("must hold a state dict, {name: tensor}; found no tensors, only nothing", model={10**5000: 1})
+    refused("must hold a state dict, {name: tensor}; found no tensors, only 'decoder.version'",
             model={"decoder.version": 3})  # fmt: skip
 
 
@@ -495,31 +495,31 @@ def test_wrong_shapes_are_one_report_and_nothing_is_written(
 ) -> None:
     source = pickled(model, tmp_path / "old")
 
-    def spoil(state: dict) -> None:
+    def corrupt(state: dict) -> None:
         del state["biogpt.layers.0.fc1.bias"]
         state["biogpt.layers.1.fc2.weight"] = state["biogpt.layers.1.fc2.weight"].T
         state["biogpt.layer_norm.bias"] = torch.arange(21)
 
-    resave(source, spoil)
+    resave(source, corrupt)
     wrong = r"no layers.0.fc1.bias, layers.1.fc2.weight \(37, 21\), not \(21, 37\), layer_norm.bias of dtype I64"
     with pytest.raises(CheckpointError, match=f"every tensor of its config, 36 in all; found {wrong}"):
         convert(source, tmp_path / "new")
     resave(source, lambda state: state.update({"layer_norm.weight": torch.ones(21)}))
-    with pytest.raises(CheckpointError, match="under one name, .*; found layer_norm.weight twice"):
+    with pytest.raises(CheckpointError, match="stored only once, .*; found layer_norm.weight twice"):
         convert(source, tmp_path / "new")
     resave(source, lambda state: state.pop("layer_norm.weight"))
     (source / "config.json").write_text('{"hidden_size": 0}')
-    with pytest.raises(CheckpointError, match="hidden_size must be a whole number"):
+    with pytest.raises(CheckpointError, match="hidden_size must be an integer"):
         convert(source, tmp_path / "new")
     assert names(tmp_path) == ["old"]
 
 
 def test_a_small_file_does_not_fill_the_disk(tmp_path: Path) -> None:
-    """Every matrix a view of one storage: some megabytes in the file, many times that written out."""
+    """Every matrix is a view of one storage: small in the file, many times larger written out."""
     model = reference.build(**SMALL | {"num_hidden_layers": 12, "intermediate_size": 21})
     source = pickled(model, tmp_path / "old")
-    numbers = torch.ones(67 * 21)
-    resave(source, lambda s: s.update({name: numbers[: x.numel()].view(x.shape) for name, x in s.items()}))
+    values = torch.ones(67 * 21)
+    resave(source, lambda s: s.update({name: values[: x.numel()].view(x.shape) for name, x in s.items()}))
     with pytest.raises(CheckpointError, match="must not be views of one another"):
         convert(source, tmp_path / "new")
 
@@ -543,7 +543,7 @@ def test_targets_and_sources_that_cannot_be(
         convert(DEMO, tmp_path / "new")
     for name in ("checkpoint_best.pt", "checkpoint_last.pt"):
         (full / name).write_bytes(b"")
-    with pytest.raises(CheckpointError, match="found checkpoint_best.pt, checkpoint_last.pt; name the file itself"):
+    with pytest.raises(CheckpointError, match="found checkpoint_best.pt, checkpoint_last.pt; pass the file itself"):
         convert(full, tmp_path / "new")
     (source / "vocab.json").write_text("[]")
     with pytest.raises(CheckpointError, match="a vocabulary must map pieces"):
@@ -564,7 +564,7 @@ def test_targets_and_sources_that_cannot_be(
     assert names(full) == ["checkpoint_best.pt", "checkpoint_last.pt", "mine"]
     (tmp_path / "new").mkdir()
     with pytest.warns(UserWarning, match="the model has no tokenizer"):
-        convert(source, tmp_path / "new")  # an empty one is taken
+        convert(source, tmp_path / "new")  # an empty folder is accepted
     assert (tmp_path / "new").stat().st_mode & 0o777 == full.stat().st_mode & 0o777
 
 
@@ -575,10 +575,10 @@ def test_what_was_written_is_read_again(
 
     source, write = pickled(model, tmp_path / "old"), module.write_tensors
 
-    def careless(path: Path, tensors: dict) -> None:
+    def incomplete(path: Path, tensors: dict) -> None:
         write(path, {name: x for name, x in tensors.items() if name != "biogpt.layer_norm.bias"})
 
-    monkeypatch.setattr(module, "write_tensors", careless)
+    monkeypatch.setattr(module, "write_tensors", incomplete)
     with pytest.raises(CheckpointError, match="must hold what was written"):
         convert(source, tmp_path / "new")
     assert names(tmp_path) == ["old"]
@@ -594,8 +594,8 @@ def test_the_command_says_all_in_json(
         (source / name).rename(elsewhere / name)
     line = ["convert", str(source), str(tmp_path / "new")]
     assert main(line) == 2
-    assert "found no " in (said := capsys.readouterr().err)
-    assert "dict.txt; name them with --dict and --bpecodes" in said
+    assert "found no " in (error := capsys.readouterr().err)
+    assert "dict.txt; give their paths with --dict and --bpecodes" in error
     line += ["--dict", str(elsewhere / "dict.txt"), "--bpecodes", str(elsewhere / "bpecodes"), "--dtype", "float16"]
     assert main([*line, "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)

@@ -1,4 +1,4 @@
-"""The reader of torch.save's files: the same numbers as torch.load, and nothing in a file ever runs."""
+"""The reader of torch.save's files returns the same values as torch.load, and never runs code from a file."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minibiogpt import CheckpointError
-from minibiogpt.checkpoint.torch_archive import LARGEST_PICKLE, PickledTensor, read_pickled
+from minibiogpt.checkpoint.torch_archive import MAX_PICKLE_BYTES, PickledTensor, read_pickled
 from minibiogpt.checkpoint.unpickle import Inert, Unpickler
 
 DTYPES = ["float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool"]
@@ -38,7 +38,7 @@ FORMATS: dict[str, dict[str, Any]] = {
 
 
 def raw(tensor: torch.Tensor) -> np.ndarray:
-    """The numbers as they lie in the file: bfloat16 as 16-bit integers."""
+    """Return the values as stored in the file: bfloat16 as 16-bit integers."""
     tensor = tensor.detach()
     return tensor.view(torch.uint16).numpy() if tensor.dtype == torch.bfloat16 else tensor.numpy()
 
@@ -52,10 +52,10 @@ def assert_same(got: PickledTensor, want: torch.Tensor) -> None:
 
 @st.composite
 def views(draw: Any) -> dict[str, torch.Tensor]:
-    """Views of one storage: slices with steps, dimensions in another order, rows alone, sizes of 0 and 1."""
+    """Views of one storage: slices with steps, permuted dimensions, single rows, sizes of 0 and 1."""
     shape = draw(st.lists(st.integers(0, 5), max_size=4))
-    numbers = torch.arange(int(np.prod(shape, dtype=int))) * 3 % 11
-    base = numbers.to(getattr(torch, draw(st.sampled_from(DTYPES)))).reshape(shape)
+    values = torch.arange(int(np.prod(shape, dtype=int))) * 3 % 11
+    base = values.to(getattr(torch, draw(st.sampled_from(DTYPES)))).reshape(shape)
     found = {"base": base}
     for i in range(draw(st.integers(0, 4))):
         cuts = [slice(draw(st.integers(0, d)), None, draw(st.integers(1, 3))) for d in shape]
@@ -92,7 +92,7 @@ def test_what_models_are_saved_as(tmp_path: Path, form: str) -> None:
     assert got["plain"][:6] == both["plain"][:6]
     assert got["plain"][7:11] == both["plain"][7:11]
     assert got[7] == {"a": {}}
-    del both["plain"][11], both["plain"][6]  # and bytes
+    del both["plain"][11], both["plain"][6]  # and so are bytes
     torch.save(both, tmp_path / "y.bin", **FORMATS[form])
     assert read_pickled(tmp_path / "y.bin")["plain"] == both["plain"]
 
@@ -105,11 +105,11 @@ def test_numbers_are_mapped_and_read_only(tmp_path: Path) -> None:
         mapped[0] = 2
 
 
-# Pickles that mean harm.
+# Malicious pickles.
 
 
 def archive(path: Path, data: bytes, **members: bytes) -> Path:
-    """A file such as torch.save writes, with this data.pkl."""
+    """Write an archive such as torch.save writes, with this data.pkl; return its path."""
     with zipfile.ZipFile(path, "w") as file:
         file.writestr("m/data.pkl", data)
         for name, content in members.items():
@@ -125,7 +125,7 @@ def legacy(path: Path, data: bytes) -> Path:
 
 
 class Calls:
-    """Pickled as a call of a function."""
+    """Pickles to a call of a function."""
 
     def __init__(self, function: Any, *args: Any, state: Any = None) -> None:
         self.parts = (function, args, state) if state is not None else (function, args)
@@ -134,11 +134,11 @@ class Calls:
         return self.parts
 
     def __call__(self) -> None:
-        """Never called: only what is callable is pickled as a function."""
+        """Never called; pickle requires a callable as the function."""
 
 
 class Attack:
-    """The ways to have a command run when a pickle is read the usual way."""
+    """Objects whose pickles run a command when they are loaded the usual way."""
 
     def __init__(self, marker: Path) -> None:
         system, text = Calls(os.system, f"touch {marker}"), str(marker)
@@ -163,7 +163,7 @@ class Attack:
 
 
 class Writes:
-    """Making one, even without ``__init__``, leaves a folder."""
+    """Creating an instance, even without ``__init__``, makes a folder."""
 
     def __new__(cls, path: str) -> Writes:
         os.mkdir(path)
@@ -190,14 +190,14 @@ def test_nothing_runs_and_what_would_have_is_named(tmp_path: Path, way: str, pro
     name, content = Attack(marker).objects[way]
     data = pickle.dumps(content, protocol)
     path = pack(tmp_path / "x.bin", data)
-    must = "must hold tensors .* and nothing that runs"
+    must = "must hold tensors .* and nothing that runs code"
     with pytest.raises(CheckpointError, match=f"{must}; found the name '({name})"):
         read_pickled(path)
     read_pickled(path, strict=False)
     assert not marker.exists()
-    with contextlib.suppress(TypeError, AttributeError, RuntimeError):  # of what stands around the call
+    with contextlib.suppress(TypeError, AttributeError, RuntimeError):  # raised by what surrounds the call
         pickle.loads(data)
-    assert marker.exists(), "the pickle must be one that runs, or the lines above prove nothing"
+    assert marker.exists(), "the pickle must run code, or the lines above prove nothing"
 
 
 def test_unknown_things_stay_inert_and_keep_their_data(tmp_path: Path) -> None:
@@ -246,7 +246,7 @@ def test_opcodes_that_no_checkpoint_needs_are_refused_by_name(tmp_path: Path, na
 
 
 def nested_key() -> bytes:
-    """{t: None} where t is a pair of pairs of ... 60 deep: hashing it takes 2**60 steps."""
+    """{t: None}, where t is a pair of pairs, 60 levels deep: hashing it takes 2**60 steps."""
     return b"}K\x01" + b"2\x86" * 60 + b"Ns."
 
 
@@ -259,27 +259,27 @@ BOMBS = {
     "bytes of 4 EB": (b"\x8e" + b"\xff" * 7 + b"\x3f.", "a broken pickle: expected .* bytes"),
     "a text of 2 GB": (b"X\xff\xff\xff\x7fabc.", "a broken pickle: expected .* bytes"),
     "a long of 2 GB": (b"\x8b\xff\xff\xff\x7fabc.", "a broken pickle: not enough data"),
-    "a key that is hashed for ever": (nested_key(), "a key that is 'tuple'"),
+    "a key that takes forever to hash": (nested_key(), "a key that is 'tuple'"),
     "lists in lists": (b"]" * 100_000 + b"a" * 99_999 + b".", None),
     "a list in itself": (b"]q\x00h\x00a.", None),
     "a dict in itself": (b"}q\x00K\x01h\x00s.", None),
     "a tuple in itself": (pickle.dumps(TWISTED, 2), None),
     "a longer tuple in itself": (pickle.dumps(LONG_TWISTED, 2), None),
-    "a mark taken back": (b"](0.", None),
-    "a number taken back": (b"]K\x010.", None),
-    "an empty stack": (b"a.", "a broken pickle: it takes what it did not store"),
-    "a memo that was not stored": (b"h\x07.", "a broken pickle: it takes what it did not store"),
-    "no mark": (b"]e.", "a broken pickle: it takes what it did not store"),
+    "a mark popped": (b"](0.", None),
+    "a number popped": (b"]K\x010.", None),
+    "an empty stack": (b"a.", "a broken pickle: it reads what it did not store"),
+    "a memo that was not stored": (b"h\x07.", "a broken pickle: it reads what it did not store"),
+    "no mark": (b"]e.", "a broken pickle: it reads what it did not store"),
     "odd entries": (b"}(K\x01u.", "a broken pickle: "),
     "no end": (b"]", "a broken pickle: "),
     "nothing": (b"", "a broken pickle: "),
-    "a number of a million letters": (b"I" + b"x" * 1_000_000 + b"\n.", "a broken pickle: .{,140}; do not"),
+    "a number of a million characters": (b"I" + b"x" * 1_000_000 + b"\n.", "a broken pickle: .{,140}; do not"),
     "an unknown opcode": (b"\xff.", "a broken pickle: "),
     "entries for a number": (b"K\x01K\x02K\x03s.", "entries for 'int'"),
     "items for a number": (b"K\x01K\x02a.", "items for 'int'"),
     "attributes for a list": (b"]}b.", "attributes for 'list'"),
     "a call of a number": (b"K\x01)R.", "a call of 'int'"),
-    "a name that is none": (b"K\x01K\x02\x93.", "a name that is no text"),
+    "a name that is no string": (b"K\x01K\x02\x93.", "a name that is not a string"),
     "an endless name": (b"c" + b"x" * 5000 + b"\ny\n.", r"the name 'x{80}\.\.\.'"),
     "a name that moves the cursor": (b"cos\x1b[2J\ny\n.", r"the name 'os\\x1b\[2J.y'"),
 }
@@ -297,7 +297,7 @@ def test_bombs_and_nonsense(tmp_path: Path, what: str) -> None:
 
 
 def tensor_pickle(shape: tuple, strides: tuple, offset: Any = 0, count: Any = 6, kind: str = "FloatStorage") -> bytes:
-    """data.pkl of {"a": a tensor}, written by hand."""
+    """Return the data.pkl of {"a": a tensor}, written by hand."""
     pid = b"((X\x07\x00\x00\x00storagectorch\n" + kind.encode() + b"\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpu"
     values = [pickle.dumps(x, 2)[2:-1] for x in (count, offset, shape, strides)]
     view = b"tQ" + values[1] + values[2] + values[3] + b"\x89ccollections\nOrderedDict\n)RtR"
@@ -320,13 +320,13 @@ VIEWS = {
     "a stride beyond": ((2, 2), (5, 1)),
     "a stride below": ((2,), (-1,), 3),
     "sizes below": ((-2, -3), (3, 1)),
-    "one number for many": ((1000, 1000), (0, 0)),
-    "sizes that no address has": ((HUGE, HUGE), (1, 1)),
-    "nothing, of sizes that no address has": ((0, HUGE, HUGE), (1, 1, 1)),
-    "numbers of a million digits": ((1 << 4_000_000,), (1,)),
+    "one element for many": ((1000, 1000), (0, 0)),
+    "sizes beyond any address": ((HUGE, HUGE), (1, 1)),
+    "no elements, but sizes beyond any address": ((0, HUGE, HUGE), (1, 1, 1)),
+    "a size of a million digits": ((1 << 4_000_000,), (1,)),
     "fewer strides": ((2, 3), (3,)),
     "33 dimensions": ((1,) * 33, (1,) * 33),
-    "texts": (("2",), (1,)),
+    "a string": (("2",), (1,)),
     "a fraction": ((2.0,), (1,)),
 }
 
@@ -335,7 +335,7 @@ VIEWS = {
 def test_tensors_that_leave_their_storage_are_refused(tmp_path: Path, what: str) -> None:
     path = archive(tmp_path / "x.bin", tensor_pickle(*VIEWS[what]), data__0=SIX)
     for strict in (True, False):
-        with pytest.raises(CheckpointError, match="found a tensor (of shape .* that leaves|whose shape)"):
+        with pytest.raises(CheckpointError, match="found a tensor (of shape .* that exceeds|whose shape)"):
             read_pickled(path, strict=strict)
 
 
@@ -376,16 +376,16 @@ def test_archives_that_are_none_are_refused(tmp_path: Path) -> None:
     refused("the compressed or encrypted member 'm/data.pkl'")
     archive(path, data, data__pkl=data)
     path.write_bytes(path.read_bytes().replace(b"m/data/pkl", b"m/data.pkl"))
-    refused("two members of one name")
+    refused("two members with the same name")
     with zipfile.ZipFile(path, "w") as file:
         file.writestr("m/data.pkl", data)
         file.writestr("n/data.pkl", data)
     refused("2 members called NAME/data.pkl")
-    archive(path, bytes(LARGEST_PICKLE + 1))
-    refused(f"{LARGEST_PICKLE + 1} bytes of 'm/data.pkl', more than")
+    archive(path, bytes(MAX_PICKLE_BYTES + 1))
+    refused(f"{MAX_PICKLE_BYTES + 1} bytes of 'm/data.pkl', more than")
     archive(path, data, data__0=SIX)
     whole = path.read_bytes()
-    at = whole.rindex(b"PK\x01\x02")  # the directory's entry of data/0: let it be 2 GB
+    at = whole.rindex(b"PK\x01\x02")  # the directory entry of data/0: set its size to 2 GB
     path.write_bytes(whole[: at + 20] + struct.pack("<II", 1 << 31, 1 << 31) + whole[at + 28 :])
     refused("member 'm/data/0' outside the file")
     path.write_bytes(whole[: at + 8] + b"\x01" + whole[at + 9 :])
@@ -396,9 +396,9 @@ def test_archives_that_are_none_are_refused(tmp_path: Path) -> None:
     refused("a broken or truncated zip archive")
     for content in (b"", b"<html>", pickle.dumps({"a": 1}), pickle.dumps({"a": 1}, 2)):
         path.write_bytes(content)
-        refused("neither a zip archive nor torch's older format")
+        refused("neither a zip archive nor torch's legacy format")
     path.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n")
-    refused("a pointer of git-lfs")
+    refused("a git-lfs pointer")
     path.unlink()
     refused("found no .*x.bin")
     path.mkdir()
@@ -418,16 +418,16 @@ def test_a_truncated_file_of_the_older_format_is_refused_wherever_it_ends(tmp_pa
     with pytest.raises(CheckpointError, match="a storage of another size"):
         read_pickled(path)
     path.write_bytes(whole.replace(b"little_endianq\x02\x88", b"little_endianq\x02\x89"))
-    with pytest.raises(CheckpointError, match="another byte order"):
+    with pytest.raises(CheckpointError, match="a byte order other than little"):
         read_pickled(path)
 
 
 @given(seed=st.integers(0, 1 << 32), form=st.sampled_from(["zip", "legacy", "protocol 4"]), strict=st.booleans())
 @settings(max_examples=300)
-def test_a_spoilt_file_is_one_clear_error_or_stays_in_its_bounds(
+def test_a_corrupted_file_is_one_clear_error_or_stays_in_its_bounds(
     tmp_path_factory: pytest.TempPathFactory, seed: int, form: str, strict: bool
 ) -> None:
-    path, rng = tmp_path_factory.getbasetemp() / "spoilt.bin", random.Random(seed)
+    path, rng = tmp_path_factory.getbasetemp() / "corrupted.bin", random.Random(seed)
     torch.save({"a": torch.ones(3, 4).T, "b": torch.arange(5), "c": argparse.Namespace(x=1)}, path, **FORMATS[form])
     content = bytearray(path.read_bytes())
     for _ in range(rng.randint(1, 4)):
@@ -443,7 +443,7 @@ def test_a_spoilt_file_is_one_clear_error_or_stays_in_its_bounds(
 
 
 def test_the_reader_knows_every_opcode_that_torch_writes() -> None:
-    """Should a later torch write another one, this says which."""
+    """If a later torch writes another one, this test shows which."""
     content = {"a": torch.nn.Linear(3, 2).state_dict(), "b": torch.ones(3, dtype=torch.bfloat16), "c": [True, False]}
     for form, options in FORMATS.items():
         stream = io.BytesIO()

@@ -1,4 +1,4 @@
-"""safetensors in and out: every form in which people have them, and one clear error for each that is broken."""
+"""Load and save safetensors: every form in use loads, and every broken file is one clear error."""
 
 import json
 import struct
@@ -33,7 +33,7 @@ def logits(folder: Path, **options: str) -> np.ndarray:
 
 
 def rewrite(folder: Path, change: object) -> None:
-    """Let ``change`` edit the tensors of a saved model, {name: array}, in place."""
+    """Let ``change`` edit the tensors {name: array} of a saved model in place."""
     tensors = {name: x.copy() for name, x in load_file(folder / "model.safetensors").items()}
     change(tensors)  # type: ignore[operator]
     save_file(tensors, folder / "model.safetensors")
@@ -42,7 +42,7 @@ def rewrite(folder: Path, change: object) -> None:
 def test_weights_of_several_dtypes_are_not_saved_as_one(tmp_path: Path) -> None:
     model = BioGptForCausalLM.from_config(BioGptConfig(**CONFIGS["gelu"]))
     model.biogpt.layer_norm.bias = model.biogpt.layer_norm.bias.astype("float64")
-    with pytest.raises(InputError, match="all weights must be of one dtype; found float32, float64"):
+    with pytest.raises(InputError, match="all weights must have the same dtype; found float32, float64"):
         model.save_pretrained(tmp_path)
     assert not any(tmp_path.iterdir())
 
@@ -98,7 +98,7 @@ def test_names_with_and_without_prefix_and_a_stored_tied_head(folder: Path) -> N
     rewrite(folder, lambda t: t.pop("embed_tokens.weight"))
     assert np.array_equal(logits(folder), want), "a single tied tensor under the head's name"
     rewrite(folder, lambda t: t.update({"biogpt.layer_norm.bias": t["layer_norm.bias"].copy()}))
-    with pytest.raises(CheckpointError, match="one name.*both for layer_norm.bias"):
+    with pytest.raises(CheckpointError, match="stored only once.*both names for layer_norm.bias"):
         logits(folder)
 
 
@@ -133,13 +133,13 @@ def test_a_saved_config_names_the_dtype_that_is_saved(folder: Path) -> None:
 
 
 def test_one_report_lists_all_that_is_wrong(folder: Path) -> None:
-    def spoil(tensors: dict) -> None:
+    def corrupt(tensors: dict) -> None:
         del tensors["biogpt.layers.0.fc1.bias"], tensors["biogpt.layer_norm.weight"]
         tensors["biogpt.layers.1.fc2.weight"] = tensors["biogpt.layers.1.fc2.weight"].T.copy()
         tensors["biogpt.layers.0.fc2.bias"] = np.zeros(21, dtype=np.int32)
         tensors["biogpt.version"] = np.zeros(1, dtype=np.float32)
 
-    rewrite(folder, spoil)
+    rewrite(folder, corrupt)
     with pytest.raises(CheckpointError) as caught:
         logits(folder)
     for part in (
@@ -154,19 +154,19 @@ def test_one_report_lists_all_that_is_wrong(folder: Path) -> None:
         assert part in str(caught.value)
 
 
-def test_unknown_tensors_are_passed_over_with_a_warning(folder: Path) -> None:
+def test_unknown_tensors_are_ignored_with_a_warning(folder: Path) -> None:
     want = logits(folder)
     rewrite(folder, lambda t: t.update({"biogpt.layers.0.self_attn.extra": np.zeros(3, dtype=np.int64)}))
-    with pytest.warns(UserWarning, match="passed over 1 unexpected: layers.0.self_attn.extra"):
+    with pytest.warns(UserWarning, match="ignored 1 unexpected: layers.0.self_attn.extra"):
         assert np.array_equal(logits(folder), want)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_numbers_that_are_none_are_refused_by_name(folder: Path, bad: float) -> None:
-    def spoil(tensors: dict) -> None:
+def test_values_that_are_not_finite_are_refused_by_name(folder: Path, bad: float) -> None:
+    def corrupt(tensors: dict) -> None:
         tensors["biogpt.layers.1.fc1.weight"][3, 4] = bad
 
-    rewrite(folder, spoil)
+    rewrite(folder, corrupt)
     with pytest.raises(CheckpointError, match="finite number in float32; found NaN or infinity in layers.1.fc1.weight"):
         logits(folder)
 
@@ -178,13 +178,13 @@ def test_broken_files_are_one_clear_error(folder: Path) -> None:
     for content in (b"", whole[:5], whole[:300], whole[:-1], whole + b"x", b"\xff" * 64, header, b"PK\x03\x04" * 9):
         file.write_bytes(content)
         with pytest.raises(
-            CheckpointError, match=r"model.safetensors must be a whole safetensors file; found .*; fetch"
+            CheckpointError, match=r"model.safetensors must be a complete safetensors file; found .*; fetch"
         ):
             logits(folder)
 
 
 def shard(folder: Path) -> Path:
-    """Split a saved model in two, with an index; returns the index."""
+    """Split a saved model into two shards with an index; return the index."""
     tensors = load_file(folder / "model.safetensors")
     names = sorted(tensors)
     halves = {"model-1.safetensors": names[::2], "model-2.safetensors": names[1::2]}
@@ -217,7 +217,7 @@ def test_a_shard_or_an_index_that_is_missing_or_senseless(folder: Path) -> None:
             logits(folder)
     index.write_text(whole)
     (folder / "model-2.safetensors").unlink()
-    with pytest.raises(CheckpointError, match="model-2.* must be there; found no such file"):
+    with pytest.raises(CheckpointError, match="model-2.* must exist; found no such file"):
         logits(folder)
 
 
@@ -273,7 +273,7 @@ def test_the_base_model_alone_is_saved_as_transformers_saves_it(folder: Path) ->
 
 
 def test_a_signalling_nan_is_a_nan_like_any_other(tmp_path: Path) -> None:
-    """NumPy warns when it narrows one; the user is told which tensor it is in."""
+    """NumPy warns when it narrows one; the error names its tensor instead."""
     model = BioGptForCausalLM.from_config(BioGptConfig(**CONFIGS["gelu"]), dtype="float64")
     model.biogpt.layer_norm.bias.view(np.uint64)[0] = 0x7FF0000000000001
     model.save_pretrained(tmp_path)

@@ -1,7 +1,7 @@
-"""Folders as people have published them: each oddity loads here, with the logits that transformers gives.
+"""Folders in forms found in published models: each one loads here, with the logits of transformers.
 
-Elsewhere: exact widening of each dtype, names, heads and shards by our own hand (test_checkpoint); a vocab.json sorted
-by key and merges with two columns (test_tokenizer; the demo's and the base vocabulary's have three); pickles
+Tested elsewhere: exact widening of each dtype, names, heads and hand-made shards (test_weights); a vocab.json sorted by
+key and merges with two columns (test_tokenizer; those of the demo and the base model have three); pickles
 (test_convert).
 """
 
@@ -32,8 +32,8 @@ Tensors = dict[str, torch.Tensor]
 HEAD, EMBEDDING = "output_projection.weight", "biogpt.embed_tokens.weight"
 
 
-def retold(folder: Path, **changes: Any) -> None:
-    """Other values in config.json; None takes a key away."""
+def set_keys(folder: Path, **changes: Any) -> None:
+    """Change values in config.json; None removes a key."""
     config = json.loads((folder / "config.json").read_text()) | changes
     kept = {key: value for key, value in config.items() if value is not None}
     (folder / "config.json").write_text(json.dumps(kept))
@@ -58,10 +58,10 @@ def bfloat(model: Model, folder: Path) -> None:
     model.bfloat16().save_pretrained(folder)
 
 
-def half_of_long_ago(model: Model, folder: Path) -> None:
+def half_torch_dtype(model: Model, folder: Path) -> None:
     """transformers up to 4.55 called the key torch_dtype."""
     half(model, folder)
-    retold(folder, dtype=None, torch_dtype="float16")
+    set_keys(folder, dtype=None, torch_dtype="float16")
 
 
 def norms_in_float32(model: Model, folder: Path) -> None:
@@ -83,7 +83,7 @@ def sharded_halves(model: Model, folder: Path) -> None:
 
 
 def both_stored(model: Model, folder: Path) -> None:
-    """As the official safetensors of the base model."""
+    """Like the official safetensors of the base model."""
     changed(saved(model, folder), lambda t: t.update({HEAD: t[EMBEDDING].clone()}))
 
 
@@ -106,24 +106,24 @@ def unknown_buffers(model: Model, folder: Path) -> None:
 
 def unknown_keys(model: Model, folder: Path) -> None:
     keys = {"is_decoder": True, "type_vocab_size": 2, "add_cross_attention": False, "gradient_checkpointing": None}
-    retold(saved(model, folder), **keys, position_embedding_type="absolute", _name_or_path="/home/me", dtype=None)
+    set_keys(saved(model, folder), **keys, position_embedding_type="absolute", _name_or_path="/home/me", dtype=None)
 
 
 def an_old_architecture(model: Model, folder: Path) -> None:
-    retold(saved(model, folder), architectures=["BioGptLMHeadModel"], transformers_version="4.25.1")
+    set_keys(saved(model, folder), architectures=["BioGptLMHeadModel"], transformers_version="4.25.1")
 
 
 def no_architecture(model: Model, folder: Path) -> None:
-    retold(saved(model, folder), architectures=None, transformers_version=None, dtype=None)
+    set_keys(saved(model, folder), architectures=None, transformers_version=None, dtype=None)
 
 
-def labels_of_somebody(model: Model, folder: Path) -> None:
-    retold(saved(model, folder), id2label={"0": "NEG", "1": "POS"}, label2id={"NEG": 0, "POS": 1}, problem_type=None)
+def custom_labels(model: Model, folder: Path) -> None:
+    set_keys(saved(model, folder), id2label={"0": "NEG", "1": "POS"}, label2id={"NEG": 0, "POS": 1}, problem_type=None)
 
 
 BIG = PRIMES | {"vocab_size": 5003, "hidden_size": 62, "num_attention_heads": 2, "intermediate_size": 2503}
-ODDITIES = (half, bfloat, half_of_long_ago, norms_in_float32, both_stored, no_prefix, as_a_base_model, unknown_keys)
-ODDITIES += (an_old_architecture, no_architecture, labels_of_somebody, sharded_at_1_mb, sharded_halves)
+ODDITIES = (half, bfloat, half_torch_dtype, norms_in_float32, both_stored, no_prefix, as_a_base_model, unknown_keys)
+ODDITIES += (an_old_architecture, no_architecture, custom_labels, sharded_at_1_mb, sharded_halves)
 
 
 @pytest.mark.parametrize("oddity", ODDITIES, ids=lambda oddity: oddity.__name__)
@@ -136,12 +136,12 @@ def test_an_oddity_loads_as_in_transformers(tmp_path: Path, oddity: Callable[[Mo
 def test_unknown_buffers_load_with_a_warning(tmp_path: Path) -> None:
     model = reference.build(seed=11, **PRIMES)
     unknown_buffers(model, tmp_path / "model")
-    with pytest.warns(UserWarning, match="passed over 2 unexpected: embed_positions.position_ids, version"):
+    with pytest.warns(UserWarning, match="ignored 2 unexpected: embed_positions.position_ids, version"):
         assert_loads(tmp_path / "model", model)
 
 
 def test_a_single_tied_tensor_under_the_heads_name(tmp_path: Path) -> None:
-    """transformers 4.57 leaves the embedding without numbers here, and fails when it is used; we take the head."""
+    """transformers 4.57 leaves the embedding on the meta device, and fails when it is used; we use the head."""
     model = reference.build(seed=11, **PRIMES)
     changed(saved(model, tmp_path / "model"), lambda t: t.update({HEAD: t.pop(EMBEDDING)}))
     ours = BioGptForCausalLM.from_pretrained(tmp_path / "model", dtype="float64")(IDS).logits
@@ -161,7 +161,7 @@ def test_unknown_keys_are_written_back(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("rows", [1, 9])
 def test_rows_of_a_soft_prompt_load_and_can_be_given_as_ids(tmp_path: Path, rows: int) -> None:
-    """Fine-tuned models have learned rows behind those of the pieces: 42393 and 57726 rows are 9 more."""
+    """Fine-tuned models have learned rows after those of the pieces: 42393 and 57726 rows are 9 more."""
     pieces = len(BioGptTokenizer.from_pretrained("demo"))
     model = reference.build(seed=13, **PRIMES | {"vocab_size": pieces + rows})
     folder = saved(model, tmp_path / "model")
@@ -179,7 +179,7 @@ def test_rows_of_a_soft_prompt_load_and_can_be_given_as_ids(tmp_path: Path, rows
     assert mine.tolist() == other.tolist()
     with pytest.raises(InputError, match="ids"):
         ours([[pieces + rows]])
-    retold(folder, vocab_size=pieces - 1)
+    set_keys(folder, vocab_size=pieces - 1)
     with pytest.raises(CheckpointError, match="not have more pieces than embeddings"):
         BioGptTokenizer.from_pretrained(folder)
 

@@ -1,4 +1,4 @@
-"""The commands as they are typed: what they print, their exit codes, and nonsense."""
+"""The commands run from the command line: output, exit codes and invalid input."""
 
 from __future__ import annotations
 
@@ -29,24 +29,24 @@ from tests.support.configs import CONFIGS
 TEXT = "Ibuprofen is best used for"
 
 
-def typed(*words: str, **options: object) -> subprocess.CompletedProcess[str]:
+def run_process(*words: str, **options: object) -> subprocess.CompletedProcess[str]:
     line = [sys.executable, "-m", "minibiogpt", *words]
     return subprocess.run(line, capture_output=True, text=True, timeout=60, **options)  # type: ignore[call-overload]
 
 
-def said(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+def output_of(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     assert main(list(words)) == 0
     return capsys.readouterr().out
 
 
 def test_generate_continues_the_sentence() -> None:
-    run = typed("generate", TEXT)
+    run = run_process("generate", TEXT)
     assert (run.returncode, run.stderr) == (0, "")
     assert run.stdout == "Ibuprofen is best used for pain and inflammation.\n"
 
 
-def test_generate_takes_a_batch_and_says_it_in_json(capsys: pytest.CaptureFixture[str]) -> None:
-    records = json.loads(said(capsys, "generate", TEXT, "Metformin acts", "--json"))
+def test_generate_takes_a_batch_and_prints_it_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    records = json.loads(output_of(capsys, "generate", TEXT, "Metformin acts", "--json"))
     assert [record["prompt"] for record in records] == [TEXT, "Metformin acts"]
     tok = BioGptTokenizer.from_pretrained("demo")
     for record in records:
@@ -54,7 +54,7 @@ def test_generate_takes_a_batch_and_says_it_in_json(capsys: pytest.CaptureFixtur
         assert record["text"] == tok.decode(record["prompt_ids"] + record["new_ids"], skip_special_tokens=True)
         assert record["continuation"] == tok.decode(record["new_ids"], skip_special_tokens=True)
         assert record["text"].endswith(f" {record['continuation']}")
-    assert said(capsys, "generate", TEXT, "Metformin acts") == "".join(record["text"] + "\n" for record in records)
+    assert output_of(capsys, "generate", TEXT, "Metformin acts") == "".join(record["text"] + "\n" for record in records)
 
 
 def test_generate_options_reach_the_model(capsys: pytest.CaptureFixture[str]) -> None:
@@ -66,14 +66,14 @@ def test_generate_options_reach_the_model(capsys: pytest.CaptureFixture[str]) ->
     line = (
         "--sample --temperature 2 --top-k 90 --top-p 0.95 --seed 7 --max-new-tokens 9 --min-length 12 --dtype float64"
     )
-    got = said(capsys, "generate", TEXT, *line.split(), "--no-cache")
+    got = output_of(capsys, "generate", TEXT, *line.split(), "--no-cache")
     assert got == tok.decode(want[0], skip_special_tokens=True) + "\n"
-    assert got != said(capsys, "generate", TEXT, *line.replace("--seed 7", "--seed 8").split())
+    assert got != output_of(capsys, "generate", TEXT, *line.replace("--seed 7", "--seed 8").split())
 
 
 @pytest.mark.parametrize("words", [("generate",), ("generate", "-")])
 def test_text_may_be_piped_in(words: tuple[str, ...]) -> None:
-    assert typed(*words, input=TEXT + "\n").stdout == "Ibuprofen is best used for pain and inflammation.\n"
+    assert run_process(*words, input=TEXT + "\n").stdout == "Ibuprofen is best used for pain and inflammation.\n"
 
 
 def test_a_terminal_sees_the_text_grow() -> None:
@@ -81,36 +81,36 @@ def test_a_terminal_sees_the_text_grow() -> None:
     line = [sys.executable, "-m", "minibiogpt", "generate", TEXT]
     with subprocess.Popen(line, stdout=terminal, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL) as process:
         os.close(terminal)
-        pieces = []
+        chunks = []
         while True:
             try:
-                piece = os.read(controller, 4096)
+                chunk = os.read(controller, 4096)
             except OSError:
                 break
-            if not piece:
+            if not chunk:
                 break
-            pieces.append(piece)
+            chunks.append(chunk)
     os.close(controller)
-    assert b"".join(pieces).decode().strip() == "Ibuprofen is best used for pain and inflammation."
+    assert b"".join(chunks).decode().strip() == "Ibuprofen is best used for pain and inflammation."
     assert process.returncode == 0
-    assert typed("generate", TEXT, "--stream").stdout == "Ibuprofen is best used for pain and inflammation.\n"
+    assert run_process("generate", TEXT, "--stream").stdout == "Ibuprofen is best used for pain and inflammation.\n"
 
 
-def test_tokenize_shows_pieces_ids_and_places(capsys: pytest.CaptureFixture[str]) -> None:
+def test_tokenize_shows_pieces_ids_and_offsets(capsys: pytest.CaptureFixture[str]) -> None:
     text = "A β-blocker</s>"
-    (record,) = json.loads(said(capsys, "tokenize", text, "--json"))
+    (record,) = json.loads(output_of(capsys, "tokenize", text, "--json"))
     assert record["ids"] == BioGptTokenizer.from_pretrained("demo").encode(text)
     assert [text[a:b] for a, b in record["offsets"]][-1] == "</s>"
-    table = said(capsys, "tokenize", text).splitlines()
+    table = output_of(capsys, "tokenize", text).splitlines()
     assert table[0].split() == ["piece", "id", "start", "end", "text"]
     assert len(table) == len(record["ids"]) + 2
     assert table[-1] == f"{len(record['ids'])} tokens"
-    (plain,) = json.loads(said(capsys, "tokenize", text, "--json", "--no-special"))
+    (plain,) = json.loads(output_of(capsys, "tokenize", text, "--json", "--no-special"))
     assert len(plain["ids"]) > len(record["ids"])
 
 
 def test_info_counts_what_is_there(capsys: pytest.CaptureFixture[str]) -> None:
-    facts = json.loads(said(capsys, "info", "--json", "--dtype", "float64"))
+    facts = json.loads(output_of(capsys, "info", "--json", "--dtype", "float64"))
     model = BioGptForCausalLM.from_pretrained("demo")
     assert facts["parameters"] == model.num_parameters() == 1_066_240
     assert facts["weights_bytes"] == 8 * facts["parameters"]
@@ -118,21 +118,21 @@ def test_info_counts_what_is_there(capsys: pytest.CaptureFixture[str]) -> None:
     assert facts["dtypes_in_file"] == ["F32"]
     assert facts["cache_bytes_per_token"] == 2 * 4 * 128 * 8
     assert facts["config"]["hidden_size"] == 128
-    assert "1,066,240" in said(capsys, "info")
+    assert "1,066,240" in output_of(capsys, "info")
 
 
 def test_info_counts_the_head_that_is_there(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     for kind in (BioGptForSequenceClassification, BioGptForTokenClassification):
         model = kind.from_config(BioGptConfig(**CONFIGS["gelu"], num_labels=5))
         model.save_pretrained(tmp_path)
-        facts = json.loads(said(capsys, "info", "--json", "--model", str(tmp_path)))
+        facts = json.loads(output_of(capsys, "info", "--json", "--model", str(tmp_path)))
         assert facts["parameters"] == model.num_parameters()
 
 
 def test_version_and_help_are_there(capsys: pytest.CaptureFixture[str]) -> None:
-    assert typed("--version").stdout == f"minibiogpt {__version__}\n"
+    assert run_process("--version").stdout == f"minibiogpt {__version__}\n"
     for command in ("generate", "tokenize", "score", "embed", "info", "download"):
-        assert "usage: minibiogpt" in typed(command, "--help").stdout
+        assert "usage: minibiogpt" in run_process(command, "--help").stdout
 
 
 @pytest.mark.parametrize(
@@ -141,19 +141,19 @@ def test_version_and_help_are_there(capsys: pytest.CaptureFixture[str]) -> None:
         (["generate", "x", "--model", "/nowhere"], "must be 'demo', a folder, or a hub id"),
         (["generate", "x", "--model", "EMPTY"], "a tokenizer needs vocab.json; found no file"),
         (["info", "--model", "EMPTY"], "a model folder must hold config.json"),
-        (["generate", ""], "a text must hold a word to continue; found ''"),
-        (["generate", "x", " \t"], "a text must hold a word to continue"),
+        (["generate", ""], "a text to continue must contain a word; found ''"),
+        (["generate", "x", " \t"], "a text to continue must contain a word"),
         (["generate", "x", "--dtype", "float16"], "use backend cupy for float16"),
         (["generate", "x", "--dtype", "int3"], "dtype must be one of float32, float64"),
         (["generate", "x", "--backend", "jax"], "backend must be one of numpy, cupy"),
-        (["generate", "x", "--max-new-tokens", "300"], "ask for at most"),
+        (["generate", "x", "--max-new-tokens", "300"], "request at most"),
         (["generate", "drug " * 300], "a prompt must have at most N = 256 tokens"),
-        (["generate", "x", "--max-new-tokens", "0"], "max_new_tokens must be a whole number"),
+        (["generate", "x", "--max-new-tokens", "0"], "max_new_tokens must be an integer"),
         (["generate", "x", "--sample", "--top-p", "7"], "top_p must be a number in (0, 1]"),
         (["generate", "x", "--sample", "--temperature", "nan"], "temperature must be a number in"),
         (["generate", "x", "--sample", "--temperature", "1e-300"], "temperature must be a number in"),
         (["generate", "x", "--stream", "--json"], "must be a stream or JSON; found --stream and --json"),
-        (["generate", "x", "y", "--stream"], "a streamer takes a batch of 1"),
+        (["generate", "x", "y", "--stream"], "a streamer needs a batch of 1"),
         (["generate", "x", "--max-new-tokens", "many"], "invalid int value"),
         (["generate", "x", "--nonsense"], "unrecognized arguments"),
         (["dance"], "invalid choice"),
@@ -161,7 +161,7 @@ def test_version_and_help_are_there(capsys: pytest.CaptureFixture[str]) -> None:
     ],
 )
 def test_nonsense_is_one_line_and_exit_code_2(tmp_path: Path, words: list[str], message: str) -> None:
-    run = typed(*[str(tmp_path) if word == "EMPTY" else word for word in words])
+    run = run_process(*[str(tmp_path) if word == "EMPTY" else word for word in words])
     assert run.returncode == 2
     assert run.stdout == ""
     assert "Traceback" not in run.stderr
@@ -169,10 +169,10 @@ def test_nonsense_is_one_line_and_exit_code_2(tmp_path: Path, words: list[str], 
 
 
 @pytest.mark.filterwarnings("default")
-def test_no_name_reaches_the_terminal_as_more_than_signs(
+def test_no_name_reaches_the_terminal_as_more_than_text(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A name in a file or a path may hold what a terminal obeys, or lines of its own."""
+    """A path, or a name in a file, may contain terminal control sequences or newlines."""
     monkeypatch.chdir(tmp_path)
     Path("\x1b[2J\nred\u202e").mkdir()
     assert main(["info", "--model", "\x1b[2J\nred\u202e"]) == 2
@@ -186,7 +186,7 @@ def test_no_name_reaches_the_terminal_as_more_than_signs(
         Path("model", file).write_bytes((DEMO / file).read_bytes())
     assert main(["generate", "a", "--max-new-tokens", "1", "--model", "model"]) == 0
     (warning,) = capsys.readouterr().err.splitlines()
-    assert "passed over 1 unexpected: \\x1b[2J minibiogpt: error" in warning
+    assert "ignored 1 unexpected: \\x1b[2J minibiogpt: error" in warning
 
 
 def test_bytes_that_are_no_text() -> None:
@@ -201,24 +201,24 @@ def test_a_reader_who_leaves_and_a_terminal_that_knows_ascii_only() -> None:
     run = subprocess.run(["bash", "-c", line], capture_output=True, text=True)
     assert run.stdout.startswith("piece")
     assert run.stderr == ""
-    plain = typed("tokenize", "β", env=os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"})
+    plain = run_process("tokenize", "β", env=os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"})
     assert plain.returncode == 0
     assert "?" in plain.stdout
 
 
 def test_a_text_on_a_terminal_comes_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the pseudo-terminal cannot show: that it was written while it grew, and a batch or JSON at once."""
+    """A pseudo-terminal cannot show whether a text is written as it grows, and a batch or JSON all at once."""
 
     class Terminal(io.StringIO):
         def __init__(self) -> None:
             super().__init__()
-            self.pieces: list[str] = []
+            self.writes: list[str] = []
 
         def isatty(self) -> bool:
             return True
 
         def write(self, text: str) -> int:
-            self.pieces.append(text)
+            self.writes.append(text)
             return super().write(text)
 
     written = {}
@@ -227,10 +227,10 @@ def test_a_text_on_a_terminal_comes_in_pieces(monkeypatch: pytest.MonkeyPatch) -
         terminal = Terminal()
         monkeypatch.setattr(sys, "stdout", terminal)
         assert main(["generate", *words]) == 0
-        written[words] = terminal.pieces
+        written[words] = terminal.writes
     assert len(written[(TEXT,)]) > 4
     assert "".join(written[(TEXT,)]) == "Ibuprofen is best used for pain and inflammation.\n"
-    assert all(len(pieces) <= 2 for words, pieces in written.items() if len(words) > 1)
+    assert all(len(writes) <= 2 for words, writes in written.items() if len(words) > 1)
 
 
 @pytest.mark.parametrize("command", ["tokenize x", "generate x", "generate x --stream"])
@@ -242,7 +242,7 @@ def test_a_closed_output_is_no_error(command: str, closed: str) -> None:
     assert bool(run.stdout) is (closed != ">&-")
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here, the disk that is always full")
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full, the device that is always full")
 @pytest.mark.parametrize("command", ["tokenize x", "generate x --stream", "info --json"])
 def test_a_full_disk_is_one_line_and_exit_code_2(command: str) -> None:
     line = f"{sys.executable} -m minibiogpt {command} > /dev/full"
@@ -255,7 +255,7 @@ def test_a_full_disk_is_one_line_and_exit_code_2(command: str) -> None:
 def test_cupy_that_is_not_installed_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "cupy.py").write_text("raise ImportError('No module named cupy')\n")
     path = os.pathsep.join([str(tmp_path), str(DEMO.parent.parent)])
-    run = typed("generate", "x", "--backend", "cupy", env=os.environ | {"PYTHONPATH": path})
+    run = run_process("generate", "x", "--backend", "cupy", env=os.environ | {"PYTHONPATH": path})
     assert run.returncode == 2
     (message,) = run.stderr.splitlines()
     assert "backend cupy needs the package cupy" in message

@@ -1,4 +1,4 @@
-"""`minibiogpt generate` with beams, rules and soft prompts, typed as a user types them."""
+"""`minibiogpt generate` from the command line: beams, logits processors and soft prompts."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ TEXT = "Ibuprofen is best used for"
 def run(capsys: pytest.CaptureFixture[str], *words: str, code: int = 0) -> str:
     capsys.readouterr()
     assert main(["generate", *words]) == code
-    told = capsys.readouterr()
-    return told.err if code else told.out
+    printed = capsys.readouterr()
+    return printed.err if code else printed.out
 
 
 @pytest.mark.parametrize(
@@ -53,36 +53,36 @@ def run(capsys: pytest.CaptureFixture[str], *words: str, code: int = 0) -> str:
     ],
 )
 def test_options_are_those_of_generate(words: str, options: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
-    said = run(capsys, TEXT, "Metformin acts by", *words.split())
+    printed = run(capsys, TEXT, "Metformin acts by", *words.split())
     prompt = tokenizer()([TEXT, "Metformin acts by"], padding=True, padding_side="left")
     want = tokenizer().batch_decode(ours().generate(**prompt, **options), skip_special_tokens=True)
-    assert said.splitlines() == want
+    assert printed.splitlines() == want
     records = json.loads(run(capsys, TEXT, "Metformin acts by", *words.split(), "--json"))
     assert [record["text"] for record in records] == want
-    times = len(want) // 2
-    assert [record["prompt"] for record in records] == [TEXT] * times + ["Metformin acts by"] * times
+    per_prompt = len(want) // 2
+    assert [record["prompt"] for record in records] == [TEXT] * per_prompt + ["Metformin acts by"] * per_prompt
 
 
 def test_options_that_change_no_text_reach_the_model_too(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given: list[dict[str, Any]] = []
+    calls: list[dict[str, Any]] = []
     generate = BioGptForCausalLM.generate
 
-    def noted(self: BioGptForCausalLM, **options: Any) -> Any:
-        given.append(options)
+    def recorded(self: BioGptForCausalLM, **options: Any) -> Any:
+        calls.append(options)
         return generate(self, **options)
 
-    monkeypatch.setattr(BioGptForCausalLM, "generate", noted)
+    monkeypatch.setattr(BioGptForCausalLM, "generate", recorded)
     assert run(capsys, TEXT) == run(capsys, TEXT, "--no-cache")
-    assert "use_cache" not in given[0], "the model's own holds"
-    assert given[1]["use_cache"] is False
+    assert "use_cache" not in calls[0], "the model's own setting applies"
+    assert calls[1]["use_cache"] is False
     for word, value in (("true", True), ("false", False), ("never", "never")):
         run(capsys, TEXT, "--num-beams", "2", "--early-stopping", word)
-        assert given[-1]["early_stopping"] == value
+        assert calls[-1]["early_stopping"] == value
 
 
-def test_special_tokens_in_a_text_are_text_when_told_so(capsys: pytest.CaptureFixture[str]) -> None:
+def test_special_tokens_in_a_text_are_text_when_requested(capsys: pytest.CaptureFixture[str]) -> None:
     (special,) = json.loads(run(capsys, "pain</s>", "--json", "--max-new-tokens", "1"))
     (plain,) = json.loads(run(capsys, "pain</s>", "--json", "--max-new-tokens", "1", "--no-special"))
     assert special["prompt_ids"] == tokenizer().encode("pain</s>")
@@ -98,7 +98,7 @@ def test_stop_texts_and_bad_words(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.fixture(scope="module")
 def prompted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The demo with nine rows more than pieces, as fine-tuned models for relation extraction have them."""
+    """The demo with nine embeddings beyond its vocabulary, like the models fine-tuned for relation extraction."""
     folder = tmp_path_factory.mktemp("prompted") / "model"
     shutil.copytree(find_model("demo"), folder)
     model = BioGptForCausalLM.from_pretrained("demo")
@@ -106,13 +106,13 @@ def prompted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     weights = {name.removeprefix("biogpt."): x for name, x in model.named_parameters()}
     extra = np.random.default_rng(0).normal(0, 0.1, (9, config.hidden_size)).astype(np.float32)
     likely = int(model.generate(tokenizer()(TEXT)["input_ids"], max_new_tokens=1)[0, -1])
-    extra[4] = 30 * weights["embed_tokens.weight"][likely]  # more probable still, where that piece would come
+    extra[4] = 30 * weights["embed_tokens.weight"][likely]  # more probable than that piece wherever it would come
     weights["embed_tokens.weight"] = np.concatenate([weights["embed_tokens.weight"], extra])
     BioGptForCausalLM(config, weights).save_pretrained(folder)
     return folder
 
 
-def test_a_soft_prompt_stands_behind_the_text(prompted: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_soft_prompt_follows_the_text(prompted: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tok, first = BioGptTokenizer.from_pretrained(prompted), len(tokenizer())
     assert list(tok.soft_prompt_ids) == list(range(first, first + 9))
     (record,) = json.loads(run(capsys, TEXT, "--model", str(prompted), "--soft-prompt", "9", "--json"))
@@ -123,22 +123,22 @@ def test_a_soft_prompt_stands_behind_the_text(prompted: Path, capsys: pytest.Cap
     assert record["new_ids"] == want.tolist()
     two = json.loads(run(capsys, TEXT, "Insulin", "--model", str(prompted), "--soft-prompt", "2", "--json"))
     assert [one["prompt_ids"][-2:] for one in two] == [[first, first + 1]] * 2
-    told = run(capsys, TEXT, "--model", str(prompted), "--soft-prompt", "10", code=2)
-    assert "--soft-prompt must be at most the model's embeddings beyond its vocabulary, 9; found 10" in told
+    error = run(capsys, TEXT, "--model", str(prompted), "--soft-prompt", "10", code=2)
+    assert "--soft-prompt must be at most the number of embeddings beyond the vocabulary, 9; found 10" in error
     assert "found 1;" in run(capsys, TEXT, "--soft-prompt", "1", code=2)
 
 
 def test_learned_tokens_that_come_out_are_shown(prompted: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "learned5" in run(capsys, TEXT, "--model", str(prompted), "--max-new-tokens", "3")
     tok = BioGptTokenizer.from_pretrained(prompted)
-    assert tok.encode("learned5") == tokenizer().encode("learned5"), "no text is encoded to them"
+    assert tok.encode("learned5") == tokenizer().encode("learned5"), "no text encodes to the learned tokens"
     assert tok.decode([*tok.encode("pain"), 1882]) == tok.decode(tok.encode("pain")) + " learned9"
     assert pickle.loads(pickle.dumps(tok)).soft_prompt_ids == tok.soft_prompt_ids
-    with pytest.raises(InputError, match="an id must be a whole number of the vocabulary"):
+    with pytest.raises(InputError, match="an id must be an integer in the vocabulary"):
         tok.decode([1883])
 
 
-def test_what_is_not_said_follows_the_models_own_options(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_not_given_follows_the_models_own_options(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.copytree(find_model("demo"), tmp_path / "model")
     GenerationConfig(max_new_tokens=2, eos_token_id=2, pad_token_id=1).save_pretrained(tmp_path / "model")
     words = [TEXT, "--model", str(tmp_path / "model"), "--json"]
@@ -149,29 +149,29 @@ def test_what_is_not_said_follows_the_models_own_options(tmp_path: Path, capsys:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--num-beams", "0"], "num_beams must be a whole number, 1 or more; found 0"),
-        (["--num-beams", "2", "--stream"], "a streamer takes a batch of 1 without beams; found 1 rows, num_beams 2"),
+        (["--num-beams", "0"], "num_beams must be an integer, 1 or more; found 0"),
+        (["--num-beams", "2", "--stream"], "a streamer needs a batch of 1 without beams; found 1 rows, num_beams 2"),
         (["--num-return-sequences", "2"], "num_return_sequences must be 1 in greedy decoding"),
-        (["--scoring", "fairseq"], "scoring 'fairseq' is a way of beam search"),
-        (["--stop", ""], "stop_strings must be a text or a list of texts, none of them empty"),
+        (["--scoring", "fairseq"], "scoring 'fairseq' needs beam search"),
+        (["--stop", ""], "stop_strings must be a string or a list of strings, none of them empty"),
         (["--bad-word", ""], "bad_words_ids must be a list of lists of one or more ids"),
         (["--soft-prompt", "-1"], "--soft-prompt must be at most"),
     ],
 )
 def test_nonsense_is_one_line(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
-    told = run(capsys, TEXT, *words, code=2)
-    assert message in told
-    assert told.count("\n") == 1
+    error = run(capsys, TEXT, *words, code=2)
+    assert message in error
+    assert error.count("\n") == 1
 
 
 @pytest.mark.parametrize("own", [{"num_beams": 3}, {"do_sample": True, "num_return_sequences": 2}])
 def test_on_a_terminal_a_model_whose_own_options_give_no_stream_writes_at_once(
     own: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """There a single text is written word by word, but beam search has no words before its end."""
+    """A terminal gets a single text word by word, but beam search has no words before it ends."""
     shutil.copytree(find_model("demo"), tmp_path / "model")
-    said = own | {"eos_token_id": 2, "pad_token_id": 1, "return_dict_in_generate": True}
-    (tmp_path / "model" / "generation_config.json").write_text(json.dumps(said))
+    options = own | {"eos_token_id": 2, "pad_token_id": 1, "return_dict_in_generate": True}
+    (tmp_path / "model" / "generation_config.json").write_text(json.dumps(options))
     piped = run(capsys, TEXT, "--model", str(tmp_path / "model"))
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     assert run(capsys, TEXT, "--model", str(tmp_path / "model")) == piped
@@ -192,9 +192,9 @@ def test_many_texts_go_in_batches_and_a_file_line_by_line(capsys: pytest.Capture
     in_twos = run(capsys, *texts, "--num-beams", "3", "--num-return-sequences", "2", "--batch-size", "2")
     assert in_twos == several
     drawn = run(capsys, *["Patients with"] * 4, "--sample", "--batch-size", "2", "--temperature", "2")
-    assert len(set(drawn.splitlines())) > 2, "another batch has other draws"
+    assert len(set(drawn.splitlines())) > 2, "each batch draws differently"
     assert "leave one out" in run(capsys, TEXT, "--file", str(tmp_path / "texts"), code=2)
     assert "no file" in run(capsys, "--file", str(tmp_path / "absent"), code=2)
     (tmp_path / "texts").write_text("")
     assert "there must be a text to continue; found none in" in run(capsys, "--file", str(tmp_path / "texts"), code=2)
-    assert "--batch-size must be a whole number, 1 or more" in run(capsys, TEXT, "--batch-size", "0", code=2)
+    assert "--batch-size must be an integer, 1 or more" in run(capsys, TEXT, "--batch-size", "0", code=2)

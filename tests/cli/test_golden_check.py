@@ -1,4 +1,4 @@
-"""golden check as it is typed: files, kits, maps, pages, JSON, exit codes, and nonsense."""
+"""golden check from the command line: files, kits, maps, pages, JSON, exit codes and invalid input."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ def case(tmp_path: Path) -> Case:
     return small(tmp_path / "case.safetensors")
 
 
-def typed(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:
+def run_check(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:
     code = main(["golden", "check", *map(str, words)])
-    said = capsys.readouterr()
-    return code, said.out, said.err
+    printed = capsys.readouterr()
+    return code, printed.out, printed.err
 
 
 def test_agrees_differs_and_incomplete(case: Case, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arrays = arrays_of(case)
-    code, out, err = typed(capsys, case.path, written(tmp_path / "a", arrays))
+    code, out, err = run_check(capsys, case.path, written(tmp_path / "a", arrays))
     assert (code, err) == (0, "")
     assert out.splitlines()[-1].startswith("agrees: 8 of 8 arrays")
-    code, out, err = typed(capsys, case.path, written(tmp_path / "b", arrays | {"logits": arrays["logits"] + 1}))
+    code, out, err = run_check(capsys, case.path, written(tmp_path / "b", arrays | {"logits": arrays["logits"] + 1}))
     assert (code, err) == (1, "")
     assert out.splitlines()[-1].startswith("differs: 1 of 8 arrays, first at logits; next: minibiogpt golden check ")
     del arrays["logits"]
     theirs = written(tmp_path / "c", arrays)
-    assert typed(capsys, case.path, theirs)[0] == 1
-    assert typed(capsys, case.path, theirs, "--subset")[0] == 0
+    assert run_check(capsys, case.path, theirs)[0] == 1
+    assert run_check(capsys, case.path, theirs, "--subset")[0] == 0
 
 
 def test_the_next_command_can_be_typed(case: Case, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -48,7 +48,7 @@ def test_the_next_command_can_be_typed(case: Case, tmp_path: Path, capsys: pytes
     wide = {n: x.astype("f4").astype("f8") for n, x in arrays.items() if x.dtype.kind == "f" and "masked" not in n}
     for changed in (wrong, wide, {"layers.0": None}):
         theirs = {name: x for name, x in {**arrays, **changed}.items() if x is not None}
-        code, out, _ = typed(capsys, case.path, written(tmp_path / "theirs", theirs))
+        code, out, _ = run_check(capsys, case.path, written(tmp_path / "theirs", theirs))
         assert code == 1
         command = out.rstrip().rpartition("next: minibiogpt ")[2].split()
         assert main(command) == 0
@@ -64,11 +64,11 @@ def test_the_installed_command(case: Case, tmp_path: Path) -> None:
 
 def test_json(case: Case, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     theirs = written(tmp_path / "theirs", arrays_of(case) | {"layers.0": np.full((2, 5, 21), np.nan)})
-    code, out, err = typed(capsys, case.path, theirs, "--json", "--all")
-    told = json.loads(out)
+    code, out, err = run_check(capsys, case.path, theirs, "--json", "--all")
+    report = json.loads(out)
     assert (code, err) == (1, "")
-    assert (told["exit_code"], told["first_difference"]) == (1, "layers.0")
-    code, out, err = typed(capsys, case.path, written(tmp_path / "none", {"x": np.zeros(1)}), "--json")
+    assert (report["exit_code"], report["first_difference"]) == (1, "layers.0")
+    code, out, err = run_check(capsys, case.path, written(tmp_path / "none", {"x": np.zeros(1)}), "--json")
     assert (code, json.loads(out)["exit_code"]) == (2, 2)
     assert err.startswith("minibiogpt: error: at least one array must be compared; found none of 8 (x: ")
 
@@ -77,14 +77,14 @@ def test_names_a_map_and_accepted_layouts(case: Case, tmp_path: Path, capsys: py
     arrays = arrays_of(case)
     arrays["q"] = np.ascontiguousarray(arrays.pop("layers.0.self_attn.q").swapaxes(1, 2))
     theirs = written(tmp_path / "theirs", arrays)
-    assert typed(capsys, case.path, theirs)[0] == 1
+    assert run_check(capsys, case.path, theirs)[0] == 1
     names = tmp_path / "map.json"
     names.write_text('{"layers.0.self_attn.q": "q"}')
-    assert typed(capsys, case.path, theirs, "--map", names)[0] == 1
-    assert typed(capsys, case.path, theirs, "--map", names, "--accept-layouts")[0] == 0
+    assert run_check(capsys, case.path, theirs, "--map", names)[0] == 1
+    assert run_check(capsys, case.path, theirs, "--map", names, "--accept-layouts")[0] == 0
     names.write_text('{"layers.0.self_attn.q": {"name": "q", "axes": "B T H Dh"}}')
-    assert typed(capsys, case.path, theirs, "--map", names)[0] == 0
-    code, out, _ = typed(capsys, case.path, theirs, "--names", "layers.0", "--names", "log*", "--all")
+    assert run_check(capsys, case.path, theirs, "--map", names)[0] == 0
+    code, out, _ = run_check(capsys, case.path, theirs, "--names", "layers.0", "--names", "log*", "--all")
     assert (code, out.count("\nok  ")) == (0, 2)
 
 
@@ -93,19 +93,19 @@ def test_precision_and_padding(case: Case, tmp_path: Path, capsys: pytest.Captur
     arrays["layers.0"] = arrays["layers.0"] + 1e-6
     arrays["layers.0"][0, 0, 0] = np.nan
     theirs = written(tmp_path / "theirs", arrays)
-    assert typed(capsys, case.path, theirs, "--precision", "float32")[0] == 1
-    code, out, _ = typed(capsys, case.path, theirs, "--precision", "float32", "--real-only")
+    assert run_check(capsys, case.path, theirs, "--precision", "float32")[0] == 1
+    code, out, _ = run_check(capsys, case.path, theirs, "--precision", "float32", "--real-only")
     assert code == 0
     assert "left out (--real-only)" in out
     with pytest.raises(SystemExit):
-        typed(capsys, case.path, theirs, "--precision", "int8")
+        run_check(capsys, case.path, theirs, "--precision", "int8")
 
 
 def test_a_page(case: Case, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     theirs, page = written(tmp_path / "theirs", arrays_of(case)), tmp_path / "page.html"
-    assert typed(capsys, case.path, theirs, "--html", page)[0] == 0
+    assert run_check(capsys, case.path, theirs, "--html", page)[0] == 0
     assert page.read_text().startswith("<!doctype html>")
-    code, _, err = typed(capsys, case.path, theirs, "--html", tmp_path)
+    code, _, err = run_check(capsys, case.path, theirs, "--html", tmp_path)
     assert code == 2
     assert err.startswith("minibiogpt: error: ")
 
@@ -114,17 +114,17 @@ def test_a_page(case: Case, tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     ("case_name", "theirs", "options", "message"),
     [
         ("none", "theirs", [], "CASE must be a case file or the folder of a kit; found no "),
-        ("text", "theirs", [], "must be a whole safetensors file"),
+        ("text", "theirs", [], "must be a complete safetensors file"),
         ("theirs", "case.safetensors", [], "must be a golden case"),
         ("case.safetensors", "none", [], "the candidate must be a file or a folder; found no "),
-        ("case.safetensors", "text", [], "must be a whole safetensors or npz file, or a folder of npy"),
+        ("case.safetensors", "text", [], "must be a complete safetensors or npz file, or a folder of npy"),
         ("case.safetensors", "case.safetensors", [], "must be another file than the reference"),
-        ("case.safetensors", "empty", [], "must hold npy files; found none"),
+        ("case.safetensors", "empty", [], "must contain npy files; found none"),
         ("case.safetensors", "theirs", ["--names", "nothing"], "--names must name an array of the case"),
         ("case.safetensors", "theirs", ["--names", ""], "--names must name an array of the case"),
         ("case.safetensors", "theirs", ["--map", "none"], "--map must name a file"),
         ("case.safetensors", "theirs", ["--map", "text"], "must hold JSON"),
-        ("empty", "empty", [], "must be a whole kit; found no manifest.json"),
+        ("empty", "empty", [], "must be a complete kit; found no manifest.json"),
     ],
 )
 def test_nonsense_is_one_line_and_exit_code_2(
@@ -135,7 +135,7 @@ def test_nonsense_is_one_line_and_exit_code_2(
     written(tmp_path / "theirs", arrays_of(case))
     Path("text").write_text("golden")
     Path("empty").mkdir()
-    code, out, err = typed(capsys, case_name, theirs, *options)
+    code, out, err = run_check(capsys, case_name, theirs, *options)
     assert (code, out) == (2, "")
     assert len(err.splitlines()) == 1
     assert message in err
@@ -163,7 +163,7 @@ def kit_of(folder: Path, names: tuple[str, ...] = ("first", "second", "third")) 
 
 
 def theirs_of(kit: Path, folder: Path) -> Path:
-    """One candidate in each of the three forms."""
+    """Write one candidate in each of the three forms."""
     folder.mkdir()
     cases = [arrays_of(Case.read(path)) for path in sorted((kit / "cases").iterdir())]
     save_file(cases[0], folder / "first.safetensors")
@@ -177,7 +177,7 @@ def theirs_of(kit: Path, folder: Path) -> Path:
 def test_a_kit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     kit = kit_of(tmp_path / "kit")
     theirs = theirs_of(kit, tmp_path / "theirs")
-    code, out, err = typed(capsys, kit, theirs)
+    code, out, err = run_check(capsys, kit, theirs)
     assert (code, err) == (0, "")
     assert [line.split()[:2] for line in out.splitlines()[:3]] == [["ok", "first"], ["ok", "second"], ["ok", "third"]]
     assert out.splitlines()[-1] == "agrees: 3 of 3 cases; next: minibiogpt golden selftest"
@@ -196,30 +196,30 @@ def test_the_first_failing_case_of_a_kit_is_shown(tmp_path: Path, capsys: pytest
             (theirs / name).rmdir()
         save_file(arrays, theirs / f"{name}.safetensors")
     page = tmp_path / "page.html"
-    code, out, _ = typed(capsys, kit, theirs, "--html", page)
+    code, out, _ = run_check(capsys, kit, theirs, "--html", page)
     assert code == 1
     assert [line.split()[:2] for line in out.splitlines()[:3]] == [["ok", "first"], ["X", "second"], ["X", "third"]]
     assert "last good: layers.0" in out
     assert "3 cases compared, 1 agree, 0 without a candidate, 3 in all" in out
     assert out.splitlines()[-1].startswith("second differs: 1 of 2 arrays, first at logits; next: ")
     assert "case second" in page.read_text()
-    told = json.loads(typed(capsys, kit, theirs, "--json")[1])
-    assert (told["exit_code"], [one["result"]["exit_code"] for one in told["cases"]]) == (1, [0, 1, 1])
+    report = json.loads(run_check(capsys, kit, theirs, "--json")[1])
+    assert (report["exit_code"], [one["result"]["exit_code"] for one in report["cases"]]) == (1, [0, 1, 1])
 
 
 def test_a_case_without_a_candidate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     kit = kit_of(tmp_path / "kit")
     theirs = theirs_of(kit, tmp_path / "theirs")
     (theirs / "second.npz").unlink()
-    code, out, _ = typed(capsys, kit, theirs)
+    code, out, _ = run_check(capsys, kit, theirs)
     assert code == 1
     assert "?   second  not comparable: no candidate" in out
     assert out.splitlines()[-1].startswith("incomplete: 1 of 3 cases have no candidate; next: ")
-    code, out, _ = typed(capsys, kit, theirs, "--subset")
+    code, out, _ = run_check(capsys, kit, theirs, "--subset")
     assert (code, out.splitlines()[-1]) == (0, "agrees: 2 of 3 cases; next: minibiogpt golden selftest")
-    (tmp_path / "nobody").mkdir()
+    (tmp_path / "nothing").mkdir()
     for options in ([], ["--subset"], ["--json"]):
-        code, out, err = typed(capsys, kit, tmp_path / "nobody", *options)
+        code, out, err = run_check(capsys, kit, tmp_path / "nothing", *options)
         assert code == 2
         assert "at least one case must have a candidate; found none in " in err
 
@@ -231,21 +231,21 @@ def test_a_candidate_that_can_be_compared_in_nothing_fails_the_kit(
     theirs = theirs_of(kit, tmp_path / "theirs")
     save_file({"layers.0": np.zeros((9, 9))}, theirs / "first.safetensors")
     for options in ([], ["--subset"]):
-        code, out, _ = typed(capsys, kit, theirs, *options)
+        code, out, _ = run_check(capsys, kit, theirs, *options)
         assert code == 1
         assert out.startswith("?   first   nothing was compared, so nothing agrees")
 
 
-def test_files_that_no_case_has_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_files_that_no_case_has_are_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     kit = kit_of(tmp_path / "kit")
     theirs = theirs_of(kit, tmp_path / "theirs")
     (theirs / "fist.safetensors").write_bytes(b"")
     (theirs / "tokenizer.json").write_text("[]")
-    out = typed(capsys, kit, theirs)[1]
-    assert "not looked at: fist.safetensors, tokenizer.json" in out
+    out = run_check(capsys, kit, theirs)[1]
+    assert "ignored: fist.safetensors, tokenizer.json" in out
 
 
-def spoil(kit: Path, theirs: Path, what: str) -> None:
+def corrupt(kit: Path, theirs: Path, what: str) -> None:
     manifest = kit / "manifest.json"
     content = json.loads(manifest.read_text())
     if what == "two candidates":
@@ -255,7 +255,7 @@ def spoil(kit: Path, theirs: Path, what: str) -> None:
         path.write_bytes(path.read_bytes()[:-1] + b"\x01")
     elif what == "a missing case":
         (kit / "cases" / "second.safetensors").unlink()
-    elif what == "a spoilt candidate":
+    elif what == "a corrupted candidate":
         (theirs / "first.safetensors").write_bytes(b"x")
     elif what == "a case elsewhere":
         content["cases"][0]["file"] = "../theirs/first.safetensors"
@@ -284,24 +284,24 @@ def spoil(kit: Path, theirs: Path, what: str) -> None:
         ("two candidates", "the case first must have one candidate in "),
         ("a changed case", "second.safetensors, changed since the kit was made"),
         ("a missing case", "second.safetensors; make it again"),
-        ("a spoilt candidate", "first.safetensors must be a whole safetensors or npz file"),
-        ("a case elsewhere", "must be a whole kit; found no "),
-        ("no cases", "must be a whole kit; found no cases"),
-        ("a list", "must be a whole kit; found a manifest.json that is none"),
-        ("a case of words", "must be a whole kit; found a manifest.json that is none"),
+        ("a corrupted candidate", "first.safetensors must be a complete safetensors or npz file"),
+        ("a case elsewhere", "must be a complete kit; found no "),
+        ("no cases", "must be a complete kit; found no cases"),
+        ("a list", "must be a complete kit; found an invalid manifest.json"),
+        ("a case of words", "must be a complete kit; found an invalid manifest.json"),
         ("a later version", "version '1'; found version '2'"),
-        ("two of one name", "must be a whole kit; found no cases, two of one name, or a name"),
+        ("two of one name", "must be a complete kit; found no cases, two cases of the same name, or a name"),
         ("a changed tokenizer", "tokenizer.json, changed since the kit was made"),
-        ("a name that is a path", "must be a whole kit; found no cases, two of one name, or a name"),
-        ("no digest", "must be a whole kit; found a manifest.json that is none"),
+        ("a name that is a path", "must be a complete kit; found no cases, two cases of the same name, or a name"),
+        ("no digest", "must be a complete kit; found an invalid manifest.json"),
         ("no JSON", "manifest.json must hold JSON"),
     ],
 )
-def test_a_spoilt_kit(tmp_path: Path, capsys: pytest.CaptureFixture[str], what: str, message: str) -> None:
+def test_a_corrupted_kit(tmp_path: Path, capsys: pytest.CaptureFixture[str], what: str, message: str) -> None:
     kit = kit_of(tmp_path / "kit")
     theirs = theirs_of(kit, tmp_path / "theirs")
-    spoil(kit, theirs, what)
-    code, out, err = typed(capsys, kit, theirs)
+    corrupt(kit, theirs, what)
+    code, out, err = run_check(capsys, kit, theirs)
     assert (code, out) == (2, "")
     assert message in err
 
@@ -309,7 +309,7 @@ def test_a_spoilt_kit(tmp_path: Path, capsys: pytest.CaptureFixture[str], what: 
 def test_the_candidates_of_a_kit_are_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     kit = kit_of(tmp_path / "kit")
     for theirs in (kit / "manifest.json", tmp_path / "none"):
-        code, _, err = typed(capsys, kit, theirs)
+        code, _, err = run_check(capsys, kit, theirs)
         assert code == 2
         assert "the candidates of a kit must be a folder; found " in err
 
@@ -320,29 +320,29 @@ def test_the_tokenizer_of_a_kit(tmp_path: Path, capsys: pytest.CaptureFixture[st
     reference.write_text(json.dumps([case | {"decoded": "a b"}]))
     for ids, code in (([2, 5, 6], 0), ([2, 5, 7], 1)):
         theirs.write_text(json.dumps([ids]))
-        found, out, _ = typed(capsys, reference, theirs)
+        found, out, _ = run_check(capsys, reference, theirs)
         assert (found, len(out.splitlines()) >= 2) == (code, True)
-        found, out, _ = typed(capsys, reference, theirs, "--json")
+        found, out, _ = run_check(capsys, reference, theirs, "--json")
         assert (found, json.loads(out)["exit_code"]) == (code, code)
-    assert typed(capsys, reference, tmp_path / "none.json")[0] == 2
+    assert run_check(capsys, reference, tmp_path / "none.json")[0] == 2
 
 
-def test_the_page_never_takes_the_place_of_what_is_compared(
+def test_the_page_never_overwrites_what_is_compared(
     case: Case, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     theirs = written(tmp_path / "theirs.safetensors", arrays_of(case))
     before = case.path.read_bytes(), Path(theirs).read_bytes()
     for page in (case.path, theirs):
-        code, out, err = typed(capsys, case.path, theirs, "--html", str(page))
+        code, out, err = run_check(capsys, case.path, theirs, "--html", str(page))
         assert (code, out) == (2, "")
-        assert "the page must be another file" in err
+        assert "the page must not overwrite a file that is compared" in err
     assert (case.path.read_bytes(), Path(theirs).read_bytes()) == before
 
 
 def test_names_choose_the_cases_of_a_kit_that_have_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     kit = kit_of(tmp_path / "kit")
     theirs = theirs_of(kit, tmp_path / "theirs")
-    assert "agrees: 3 of 3 cases" in typed(capsys, kit, theirs, "--names", "layers.*", "--subset")[1]
-    code, _, err = typed(capsys, kit, theirs, "--names", "layer")
+    assert "agrees: 3 of 3 cases" in run_check(capsys, kit, theirs, "--names", "layers.*", "--subset")[1]
+    code, _, err = run_check(capsys, kit, theirs, "--names", "layer")
     assert code == 2
     assert "--names must name an array of a case" in err

@@ -1,4 +1,4 @@
-"""`minibiogpt classify` and `minibiogpt tag`, typed as a user types them, on heads made here."""
+"""`minibiogpt classify` and `minibiogpt tag` from the command line, with heads created here."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from transformers.pipelines.token_classification import TokenClassificationPipel
 
 from minibiogpt import BioGptForSequenceClassification, BioGptForTokenClassification, BioGptTokenizer
 from minibiogpt.cli import main, tag
-from minibiogpt.cli.batch.resume import Resumable
+from minibiogpt.cli.batch.resume import ResumableFile
 from minibiogpt.heads.tagging import Tagged, entities
 from tests.budgets import LANE_A
 
 TEXTS = ["Ibuprofen is best used for pain.", "Insulin", "BRCA1 mutations cause hereditary breast cancer (rare)."]
-NO_LABEL = "What is"  # of which no class is above one half
+NO_LABEL = "What is"  # no class has a probability above 0.5
 DRUGS = {0: "O", 1: "B-DRUG", 2: "I-DRUG", 3: "B-GENE", 4: "I-GENE"}
 
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The demo's body with random heads, large enough that the classes differ from text to text."""
+    """The demo with random heads, large enough that the classes differ from text to text."""
     kinds: dict[str, tuple[Any, dict[str, Any]]] = {
         "single": (BioGptForSequenceClassification, {"id2label": {0: "no", 1: "yes", 2: "maybe"}}),
         "several": (
@@ -42,7 +42,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folders = {}
     for name, (kind, changes) in kinds.items():
         folders[name] = tmp_path_factory.mktemp(name)
-        seed = 4 if name == "several" else 3  # with which the texts differ in their classes
+        seed = 4 if name == "several" else 3  # seeds for which the texts differ in their classes
         with pytest.warns(UserWarning, match="train the head before use"):
             model = kind.from_pretrained("demo", initializer_range=0.2, seed=seed, **changes)
         model.save_pretrained(folders[name])
@@ -53,8 +53,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def run(capsys: pytest.CaptureFixture[str], *words: str, code: int = 0) -> str:
     capsys.readouterr()
     assert main(words) == code
-    told = capsys.readouterr()
-    return told.err if code else told.out
+    printed = capsys.readouterr()
+    return printed.err if code else printed.out
 
 
 def lines(text: str) -> list[dict[str, Any]]:
@@ -70,24 +70,24 @@ def their_logits(folder: Path, kind: str, text: str) -> np.ndarray:
         return theirs(**ids).logits[0].softmax(-1).numpy()
 
 
-def test_classify_says_what_transformers_says(models: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    said = lines(run(capsys, "classify", *TEXTS, "--model", str(models["single"]), "--json", "--dtype", "float64"))
-    assert [one["text"] for one in said] == TEXTS
-    for one in said:
+def test_classify_returns_what_transformers_returns(models: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    results = lines(run(capsys, "classify", *TEXTS, "--model", str(models["single"]), "--json", "--dtype", "float64"))
+    assert [one["text"] for one in results] == TEXTS
+    for one in results:
         want = their_logits(models["single"], "SequenceClassification", one["text"])
         assert one["label"] == ["no", "yes", "maybe"][want.argmax()]
         assert list(one["scores"]) == ["no", "yes", "maybe"]
         assert np.abs(np.array(list(one["scores"].values())) - want).max() < LANE_A
         assert one["score"] == max(one["scores"].values())
-    assert len({one["label"] for one in said}) > 1, "the case is too easy"
+    assert len({one["label"] for one in results}) > 1, "the case is too easy"
     table = run(capsys, "classify", *TEXTS, "Insulin \n  pump", "--model", str(models["single"])).splitlines()
-    assert table[0] == f"{said[0]['label']} {said[0]['score']:.3f}  {TEXTS[0]}"
+    assert table[0] == f"{results[0]['label']} {results[0]['score']:.3f}  {TEXTS[0]}"
     assert table[3].endswith("  Insulin pump"), "one line for each text"
     (plain,) = lines(run(capsys, "classify", TEXTS[0], "--model", str(models["single"]), "--json"))
-    assert abs(sum(plain["scores"].values()) - 1) < 1e-12, "probabilities in float64, whatever the model is"
+    assert abs(sum(plain["scores"].values()) - 1) < 1e-12, "probabilities are in float64, whatever the model's dtype"
 
 
-def test_classify_several_labels_and_numbers(models: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_classify_several_labels_and_values(models: Any, capsys: pytest.CaptureFixture[str]) -> None:
     for one in lines(run(capsys, "classify", *TEXTS, "--model", str(models["several"]), "--json")):
         assert one["labels"] == [name for name, p in one["scores"].items() if p > 0.5]
         assert set(one["scores"]) == {f"LABEL_{i}" for i in range(4)}
@@ -96,57 +96,61 @@ def test_classify_several_labels_and_numbers(models: Any, capsys: pytest.Capture
         ids = BioGptTokenizer.from_pretrained("demo")(one["text"])["input_ids"]
         assert abs(one["value"] - model(ids).logits[0, 0]) < 1e-5
     texts = [*TEXTS, NO_LABEL]
-    said = lines(run(capsys, "classify", *texts, "--model", str(models["several"]), "--json"))
+    results = lines(run(capsys, "classify", *texts, "--model", str(models["several"]), "--json"))
     found = run(capsys, "classify", *texts, "--model", str(models["several"])).splitlines()
-    for one, line in zip(said, found, strict=True):
-        told = ", ".join(f"{name} {one['scores'][name]:.3f}" for name in one["labels"]) or "-"
-        assert line == f"{told}  {one['text']}"
+    for one, line in zip(results, found, strict=True):
+        labels = ", ".join(f"{name} {one['scores'][name]:.3f}" for name in one["labels"]) or "-"
+        assert line == f"{labels}  {one['text']}"
     assert found[3] == f"-  {NO_LABEL}"
-    assert any(len(one["labels"]) > 1 for one in said)
+    assert any(len(one["labels"]) > 1 for one in results)
     float(run(capsys, "classify", TEXTS[1], "--model", str(models["regression"])).split()[0])
 
 
-def test_classify_says_each_number_of_a_regression_of_several(models: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_classify_returns_each_value_of_a_regression_of_several(
+    models: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     model = BioGptForSequenceClassification.from_pretrained(models["numbers"], dtype="float64")
     logits = model(BioGptTokenizer.from_pretrained("demo")("Insulin")["input_ids"]).logits[0]
     words = ("classify", "Insulin", "--model", str(models["numbers"]), "--dtype", "float64")
-    (said,) = lines(run(capsys, *words, "--json"))
-    assert said == {"text": "Insulin", "values": {"age": logits[0], "dose": logits[1]}}
+    (result,) = lines(run(capsys, *words, "--json"))
+    assert result == {"text": "Insulin", "values": {"age": logits[0], "dose": logits[1]}}
     assert run(capsys, *words) == f"age {logits[0]:.4f}  dose {logits[1]:.4f}  Insulin\n"
 
 
-def test_tags_stand_where_transformers_has_them(models: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    said = lines(run(capsys, "tag", *TEXTS, "--model", str(models["tags"]), "--json", "--tokens", "--dtype", "float64"))
-    for one in said:
+def test_tags_are_where_transformers_has_them(models: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    results = lines(
+        run(capsys, "tag", *TEXTS, "--model", str(models["tags"]), "--json", "--tokens", "--dtype", "float64")
+    )
+    for one in results:
         want = their_logits(models["tags"], "TokenClassification", one["text"])[1:]
         assert [token["label"] for token in one["tokens"]] == [DRUGS[i] for i in want.argmax(axis=-1)]
         assert np.abs(np.array([token["score"] for token in one["tokens"]]) - want.max(axis=-1)).max() < LANE_A
         assert "".join(one["text"][t["start"] : t["end"]] for t in one["tokens"]) == one["text"].replace(" ", "")
         for entity in one["entities"]:
             assert one["text"][entity["start"] : entity["end"]].strip()
-    assert any(one["entities"] for one in said)
+    assert any(one["entities"] for one in results)
     table = run(capsys, "tag", *TEXTS, "--model", str(models["tags"]))
-    first = next(one for one in said if one["entities"])
+    first = next(one for one in results if one["entities"])
     entity = first["entities"][0]
     words = first["text"][entity["start"] : entity["end"]]
     line = f"  {entity['label']:20}  {entity['start']:5}  {entity['end']:5}  {entity['score']:.3f}  {words}"
     assert line in table.splitlines()
     texts = ["Ibuprofen is\n best used for pain."]
-    said = lines(run(capsys, "tag", *texts, "--model", str(models["tags"]), "--json"))
-    assert all(set(one) == {"text", "entities"} for one in said), "tokens only when asked for"
+    results = lines(run(capsys, "tag", *texts, "--model", str(models["tags"]), "--json"))
+    assert all(set(one) == {"text", "entities"} for one in results), "tokens only on request"
     table = run(capsys, "tag", *texts, "--model", str(models["tags"]), "--tokens").splitlines()
     assert table[0] == "Ibuprofen is best used for pain."
     pieces = BioGptTokenizer.from_pretrained("demo").tokenize(texts[0])
     assert [row.split()[0] for row in table[1 : len(pieces) + 1]] == pieces
-    assert len(table) == 1 + len(pieces) + len(said[0]["entities"]), "a line for each token, and for each entity"
+    assert len(table) == 1 + len(pieces) + len(results[0]["entities"]), "a line for each token, and for each entity"
 
 
 def test_what_is_found_is_shown_on_one_line_and_written_as_it_is(
     models: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    said = {"entities": [{"label": "DISEASE", "start": 2, "end": 17, "score": 0.5}]}
-    shown = tag._lines("a type 2\n diabetes", said)
-    assert shown.splitlines()[1] == f"  {'DISEASE':20}  {2:5}  {17:5}  0.500  type 2 diabete"
+    prediction = {"entities": [{"label": "DISEASE", "start": 2, "end": 17, "score": 0.5}]}
+    table = tag._lines("a type 2\n diabetes", prediction)
+    assert table.splitlines()[1] == f"  {'DISEASE':20}  {2:5}  {17:5}  0.500  type 2 diabete"
     for command, model in (("classify", "single"), ("tag", "tags")):
         assert "β-blocker" in run(capsys, command, "β-blocker", "--model", str(models[model]), "--json")
 
@@ -165,7 +169,7 @@ def test_each_strategy_of_tag_is_that_of_entities(models: Any, capsys: pytest.Ca
     assert found["first"] != found["simple"], "the case is too easy"
 
 
-class Plain:
+class PlainTokenizer:
     def convert_tokens_to_string(self, tokens: list[str]) -> str:
         return " ".join(tokens)
 
@@ -173,16 +177,16 @@ class Plain:
 def test_entities_are_grouped_as_transformers_pipeline_does() -> None:
     rng = np.random.default_rng(0)
     theirs = TokenClassificationPipeline.__new__(TokenClassificationPipeline)
-    theirs.tokenizer = Plain()  # type: ignore[assignment]
+    theirs.tokenizer = PlainTokenizer()  # type: ignore[assignment]
     names = [*DRUGS.values(), "CELL"]
     for _ in range(300):
         labels = [names[i] for i in rng.integers(0, len(names), rng.integers(1, 9))]
         tagged = [Tagged((2 * i, 2 * i + 1), label, 0.25 * (i % 4)) for i, label in enumerate(labels)]
-        given = [
+        pieces = [
             {"entity": t.label, "score": t.score, "word": "x", "start": t.span[0], "end": t.span[1], "index": i}
             for i, t in enumerate(tagged)
         ]
-        groups = [group for group in theirs.group_entities(given) if group["entity_group"] != "O"]
+        groups = [group for group in theirs.group_entities(pieces) if group["entity_group"] != "O"]
         want = [(group["entity_group"], group["start"], group["end"], float(group["score"])) for group in groups]
         assert [tuple(entity) for entity in entities(tagged, "simple")] == want
 
@@ -200,12 +204,12 @@ def test_other_schemes_and_words_of_several_pieces() -> None:
     assert grouped("B-X I-X E-X I-X S-X S-X") == [("X", 0, 3), ("X", 3, 4), ("X", 4, 5), ("X", 5, 6)]
     assert grouped("B-X L-X U-Y O I-Y") == [("X", 0, 2), ("Y", 2, 3), ("Y", 4, 5)]
     assert grouped("X X Y O X") == [("X", 0, 2), ("Y", 2, 3), ("X", 4, 5)]
-    assert grouped("non-small non-small") == [("non-small", 0, 2)], "not every dash parts a prefix"
-    assert grouped("B B I O S S") == [("B", 0, 2), ("I", 2, 3), ("S", 4, 6)], "a prefix has a dash behind it"
-    assert grouped("B-X O I-X", "first", "..w") == [("X", 0, 3)], "a word is what its first piece is"
+    assert grouped("non-small non-small") == [("non-small", 0, 2)], "not every hyphen ends a prefix"
+    assert grouped("B B I O S S") == [("B", 0, 2), ("I", 2, 3), ("S", 4, 6)], "a prefix ends in a hyphen"
+    assert grouped("B-X O I-X", "first", "..w") == [("X", 0, 3)], "a word has the label of its first piece"
     assert grouped("B-X O I-X", "simple", "..w") == [("X", 0, 1), ("X", 2, 3)]
     assert grouped("O B-X B-X I-X", "first", ".wwx") == [("X", 2, 4)]
-    assert grouped("I-O O I-O") == [("O", 0, 1), ("O", 2, 3)], "a class may be called O, too"
+    assert grouped("I-O O I-O") == [("O", 0, 1), ("O", 2, 3)], "a class may also be called O"
 
 
 def test_files_in_and_out_and_batches(models: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -217,9 +221,9 @@ def test_files_in_and_out_and_batches(models: Any, capsys: pytest.CaptureFixture
         assert run(capsys, *words, "--chunk", "4", "--batch-tokens", "40", "--output", str(out)) == ""
         found = lines(out.read_text())
         printed = run(capsys, *words, "--chunk", "4", "--batch-tokens", "40")
-        assert printed == out.read_text(), "a file's results are JSON lines without --json too"
+        assert printed == out.read_text(), "a file gives JSON Lines even without --json"
         assert [one["id"] for one in found] == list(range(15))
-        assert sorted(path.name for path in tmp_path.glob(f"{command}*")) == [out.name], "nothing is left beside it"
+        assert sorted(path.name for path in tmp_path.glob(f"{command}*")) == [out.name], "no other file is left"
         alone = lines(run(capsys, command, *TEXTS, "--model", str(models[model]), "--json", "--batch-tokens", "1"))
         for one, other in zip(found[:3], alone, strict=True):
             if command == "classify":
@@ -230,73 +234,73 @@ def test_files_in_and_out_and_batches(models: Any, capsys: pytest.CaptureFixture
 
 
 @pytest.mark.parametrize(("command", "model"), [("classify", "single"), ("tag", "tags")])
-def test_a_killed_run_is_continued_only_by_the_same_command(
+def test_a_killed_run_is_resumed_only_by_the_same_command(
     models: Any, command: str, model: str, capsys: pytest.CaptureFixture[str], tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     (tmp_path / "in").write_text("\n".join(TEXTS * 3))
     words = [command, "--file", str(tmp_path / "in"), "--model", str(models[model]), "--chunk", "4"]
     run(capsys, *words, "--output", str(tmp_path / "whole"))
-    append = Resumable.append
+    append = ResumableFile.append
 
-    def killed(self: Resumable, *args: Any) -> None:
+    def killed(self: ResumableFile, *args: Any) -> None:
         append(self, *args)
         raise KeyboardInterrupt
 
     words += ["--output", str(tmp_path / "out")]
     with monkeypatch.context() as patch:
-        patch.setattr(Resumable, "append", killed)
+        patch.setattr(ResumableFile, "append", killed)
         run(capsys, *words, code=130)
     assert len((tmp_path / "out").read_text().splitlines()) == 4
     options = {"truncate": ["--truncate"]}
     if command == "tag":
         options |= {"strategy": ["--strategy", "simple"], "tokens": ["--tokens"]}
     for name, more in options.items():
-        told = run(capsys, *words, *more, code=2)
-        assert f"can only be continued by the command that began it; found another {name};" in told
+        error = run(capsys, *words, *more, code=2)
+        assert f"can only be resumed by the command that started it; found another {name};" in error
     run(capsys, *words)
     assert (tmp_path / "out").read_bytes() == (tmp_path / "whole").read_bytes()
 
 
 @pytest.mark.parametrize("command", ["classify", "tag"])
 def test_a_model_without_the_head_is_refused(command: str, capsys: pytest.CaptureFixture[str]) -> None:
-    told = run(capsys, command, "Insulin", code=2)
-    assert "the head that is asked for, score.weight" in told or "asked for, classifier.weight, classifier.bias" in told
-    assert told.count("\n") == 1
+    error = run(capsys, command, "Insulin", code=2)
+    assert "the requested head, score.weight" in error or "requested head, classifier.weight, classifier.bias" in error
+    assert error.count("\n") == 1
 
 
 @pytest.mark.filterwarnings("default:texts of up to")
 def test_texts_beyond_n_are_refused_or_cut(models: Any, capsys: pytest.CaptureFixture[str]) -> None:
     long = "pain " * 300
     for command, model in (("classify", "single"), ("tag", "tags")):
-        told = run(capsys, command, long, "--model", str(models[model]), code=2)
-        assert "a text must have at most 256 tokens; found 301; split it, or give --truncate" in told
+        error = run(capsys, command, long, "--model", str(models[model]), code=2)
+        assert "a text must have at most 256 tokens; found 301; split it, or use --truncate" in error
         assert main([command, long, "--model", str(models[model]), "--truncate", "--json"]) == 0
         out, err = capsys.readouterr()
-        assert "are cut to 256" in err
+        assert "are truncated to 256" in err
         (cut,) = lines(out)
         (fits,) = lines(run(capsys, command, "pain " * 255, "--model", str(models[model]), "--json"))
         assert cut.pop("text") == long
         assert fits.pop("text") == "pain " * 255
-        assert cut == fits, "of what is cut, all that fits is read"
+        assert cut == fits, "a truncated text keeps all tokens that fit"
 
 
-@pytest.mark.parametrize("sign", ["\u2603", "</s>"])
-def test_unknown_signs_and_special_tokens_end_their_words(
-    models: Any, capsys: pytest.CaptureFixture[str], sign: str
+@pytest.mark.parametrize("char", ["\u2603", "</s>"])
+def test_unknown_characters_and_special_tokens_end_their_words(
+    models: Any, capsys: pytest.CaptureFixture[str], char: str
 ) -> None:
-    """Were they open words, the word behind them would have their label."""
-    texts, pairs = [f"{sign} {word}" for word in ("aspirin", "Insulin", "pain", "BRCA1", "cancer", "the")], set()
-    for said in lines(run(capsys, "tag", *texts, "--model", str(models["tags"]), "--json", "--tokens")):
-        first = {token["start"]: token["label"] for token in said["tokens"]}
-        spans = [(0, len(sign)), (len(sign) + 1, len(said["text"]))]
+    """If they did not end their words, the next word would get their label."""
+    texts, pairs = [f"{char} {word}" for word in ("aspirin", "Insulin", "pain", "BRCA1", "cancer", "the")], set()
+    for result in lines(run(capsys, "tag", *texts, "--model", str(models["tags"]), "--json", "--tokens")):
+        first = {token["start"]: token["label"] for token in result["tokens"]}
+        spans = [(0, len(char)), (len(char) + 1, len(result["text"]))]
         want = entities([Tagged(span, first[span[0]], 1.0) for span in spans])
-        assert [(e["label"], e["start"], e["end"]) for e in said["entities"]] == [tuple(e[:3]) for e in want]
+        assert [(e["label"], e["start"], e["end"]) for e in result["entities"]] == [tuple(e[:3]) for e in want]
         pairs.add((first[spans[0][0]], first[spans[1][0]]))
     assert any(one != other for one, other in pairs), "the case is too easy"
 
 
-def test_logits_that_are_no_numbers_are_refused(
+def test_logits_that_are_not_finite_are_refused(
     models: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     from safetensors.numpy import load_file, save_file

@@ -1,4 +1,4 @@
-"""minibiogpt score and embed as they are typed: what they print, nonsense, and runs that are killed and resumed."""
+"""minibiogpt score and embed from the command line: output, invalid input, and runs that are killed and resumed."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ def model() -> BioGptForCausalLM:
     return BioGptForCausalLM.from_pretrained("demo")
 
 
-def said(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[str, str]:
+def output_of(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[str, str]:
     assert main([str(word) for word in words]) == 0
     out, err = capsys.readouterr()
     return out, err
 
 
-def refused(capsys: pytest.CaptureFixture[str], *words: object) -> str:
-    """The one line on standard error."""
+def error_of(capsys: pytest.CaptureFixture[str], *words: object) -> str:
+    """Return the one line on standard error."""
     capsys.readouterr()
     assert main([str(word) for word in words]) == 2
     out, err = capsys.readouterr()
@@ -64,13 +64,13 @@ def piped(data: str | bytes, *words: object) -> subprocess.CompletedProcess[byte
     return subprocess.run(line, input=data, capture_output=True, timeout=60)
 
 
-def many(count: int, seed: int = 0) -> list[str]:
-    """Sentences of many lengths, some empty, one longer than N."""
+def random_texts(count: int, seed: int = 0) -> list[str]:
+    """Return texts of many lengths, some empty, one longer than N."""
     rng = random.Random(seed)
     facts = read_facts()
-    written = [s for table in TEMPLATES for row in facts[table] for s in sentences(table, row)]
-    texts = [" ".join(rng.sample(written, rng.choice([0, 1, 1, 2, 4]))) for _ in range(count)]
-    return [*texts[:-1], " ".join(rng.sample(written, 40))]
+    pool = [s for table in TEMPLATES for row in facts[table] for s in sentences(table, row)]
+    texts = [" ".join(rng.sample(pool, rng.choice([0, 1, 1, 2, 4]))) for _ in range(count)]
+    return [*texts[:-1], " ".join(rng.sample(pool, 40))]
 
 
 def written(path: Path, lines: list[str]) -> Path:
@@ -79,7 +79,7 @@ def written(path: Path, lines: list[str]) -> Path:
 
 
 def test_a_table_of_typed_texts(capsys: pytest.CaptureFixture[str]) -> None:
-    out, err = said(capsys, "score", *TEXTS[:3])
+    out, err = output_of(capsys, "score", *TEXTS[:3])
     head, *rows, last = out.splitlines()
     assert head.split() == ["total", "tokens", "perplexity", "text"]
     scores = model().score([tokenizer().encode(text) for text in TEXTS[:3]])
@@ -94,17 +94,17 @@ def test_a_table_of_typed_texts(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_table_of_tokens(capsys: pytest.CaptureFixture[str]) -> None:
-    head, *rows, last = said(capsys, "score", "a β-blocker", "--tokens")[0].splitlines()
+    head, *rows, last = output_of(capsys, "score", "a β-blocker", "--tokens")[0].splitlines()
     assert head.split() == ["piece", "start", "end", "log", "p", "text"]
     assert [row.split()[1:3] for row in rows[:2]] == [["0", "1"], ["2", "3"]]
     assert last.startswith(f"1 text, {len(rows)} tokens: log-probability -")
-    assert said(capsys, "score", "", "--tokens")[0].splitlines()[1:] == [
+    assert output_of(capsys, "score", "", "--tokens")[0].splitlines()[1:] == [
         "1 text, 0 tokens: log-probability 0.0000, perplexity -"
     ]
 
 
-def test_json_lines_hold_what_the_model_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out, err = said(capsys, "score", "--file", written(tmp_path / "texts", TEXTS), "--tokens")
+def test_json_lines_hold_what_the_model_returns(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, err = output_of(capsys, "score", "--file", written(tmp_path / "texts", TEXTS), "--tokens")
     records = [json.loads(line) for line in out.splitlines()]
     assert [record["text"] for record in records] == TEXTS
     for record in records:
@@ -129,17 +129,17 @@ def test_json_lines_hold_what_the_model_says(tmp_path: Path, capsys: pytest.Capt
 
 def test_options_reach_the_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     line = ["--window", "9", "--stride", "2", "--dtype", "float64", "--no-special", "--batch-tokens", "30", "--json"]
-    record = json.loads(said(capsys, "score", "a</s>b " * 20, *line)[0])
+    record = json.loads(output_of(capsys, "score", "a</s>b " * 20, *line)[0])
     ids = tokenizer().encode("a</s>b " * 20, parse_special=False)
     want = BioGptForCausalLM.from_pretrained("demo", dtype="float64").score([ids], window=9, stride=2)
     assert record["total"] == pytest.approx(want.total[0], rel=LANE_A)
     assert record["tokens"] == len(ids) - 1
 
 
-def test_json_lines_in_carry_their_fields_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    given = ['{"pmid": 7, "abstract": "β acts", "text": [1, null]}', "", '{"abstract": "", "x": {"y": 1.50}}']
-    file = written(tmp_path / "in.jsonl", given)
-    out, _ = said(capsys, "score", "--file", file, "--jsonl", "--field", "abstract")
+def test_json_lines_in_keep_their_fields(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = ['{"pmid": 7, "abstract": "β acts", "text": [1, null]}', "", '{"abstract": "", "x": {"y": 1.50}}']
+    file = written(tmp_path / "in.jsonl", lines)
+    out, _ = output_of(capsys, "score", "--file", file, "--jsonl", "--field", "abstract")
     first, second = (json.loads(line) for line in out.splitlines())
     assert list(first) == ["pmid", "abstract", "text", "total", "tokens", "perplexity"]
     assert (first["pmid"], first["abstract"], first["text"]) == (7, "β acts", [1, None])
@@ -147,7 +147,7 @@ def test_json_lines_in_carry_their_fields_on(tmp_path: Path, capsys: pytest.Capt
 
 
 def test_lines_end_where_they_end(capsys: pytest.CaptureFixture[str]) -> None:
-    """A byte order mark, carriage returns, a form feed and U+2028 within a line, no line feed at the end."""
+    """The input has a byte order mark, carriage returns, form feed and U+2028 in a line, and no final line feed."""
     run = piped("\ufeffone\r\n\r\ntwo\x0c\u2028three\nfour", "score", "--chunk", 1)
     assert [json.loads(line)["text"] for line in run.stdout.splitlines()] == ["one", "", "two\x0c\u2028three", "four"]
     assert run.stderr.startswith(b"4 texts, ")
@@ -168,7 +168,7 @@ def test_a_stream_is_read_a_chunk_at_a_time() -> None:
             process.stdin.flush()
             if not select.select([process.stdout], [], [], 60)[0]:
                 process.kill()
-                pytest.fail("nothing comes before the input ends")
+                pytest.fail("no output before the input ends")
             got = [json.loads(process.stdout.readline())["text"] for _ in range(2)]  # before the input has ended
             assert got == ["one", "two"]
         process.stdin.close()
@@ -180,7 +180,7 @@ import os, pathlib, signal, sys
 from minibiogpt.cli import main
 from minibiogpt.cli.batch import resume
 where, count = sys.argv[1], int(sys.argv[2])
-append, finish = resume.Resumable.append, resume.Resumable.finish
+append, finish = resume.ResumableFile.append, resume.ResumableFile.finish
 left = [count]
 
 def die():
@@ -191,7 +191,7 @@ def killed_append(self, data, *rest, **sums):
     if left[0] == 0 and where == "before a chunk":
         die()
     if left[0] == 0 and where == "within a line":
-        self._cut()
+        self._truncate()
         self._file.write(data[: len(data) * 2 // 3 + 1])
         self._file.flush()
         die()
@@ -208,19 +208,19 @@ def killed_finish(self, make=None):
         pathlib.Path.unlink = lambda *_, **__: die()
     finish(self, make)
 
-resume.Resumable.append, resume.Resumable.finish = killed_append, killed_finish
+resume.ResumableFile.append, resume.ResumableFile.finish = killed_append, killed_finish
 sys.exit(main(sys.argv[3:]))
 """
 
 
 def killed(where: str, count: int, *words: object, data: bytes | None = None) -> None:
-    """Run the command in a process that kills itself at that place of its ``count``-th chunk."""
+    """Run the command in a process that kills itself at ``where`` in its ``count``-th chunk."""
     line = [sys.executable, "-c", KILLED, where, str(count), *map(str, words)]
     run = subprocess.run(line, input=data, capture_output=True, timeout=60)
     assert run.returncode == -signal.SIGKILL, run
 
 
-PLACES = [
+KILL_POINTS = [
     ("within a line", 1), ("before its state", 1), ("within a line", 2), ("before its state", 2), ("after a chunk", 2),
     ("before a chunk", 2),
 ]  # fmt: skip
@@ -231,31 +231,33 @@ def test_killed_wherever_it_may_be_and_resumed_it_writes_the_same_bytes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], command: tuple[str, ...]
 ) -> None:
     name = "out.jsonl" if command[0] == "score" else "out.npy"
-    line = [*command, "--file", written(tmp_path / "in", many(61)), "--chunk", 7, "--batch-tokens", 100]
+    line = [*command, "--file", written(tmp_path / "in", random_texts(61)), "--chunk", 7, "--batch-tokens", 100]
     (tmp_path / "whole").mkdir()
-    want = said(capsys, *line, "--output", tmp_path / "whole" / name)
+    want = output_of(capsys, *line, "--output", tmp_path / "whole" / name)
     if command[0] == "score":
-        assert said(capsys, *line) == ((tmp_path / "whole" / name).read_text(encoding="utf-8"), want[1])
+        assert output_of(capsys, *line) == ((tmp_path / "whole" / name).read_text(encoding="utf-8"), want[1])
     output = tmp_path / "killed" / name
-    for place, chunk in PLACES:
-        killed(place, chunk, *line, "--output", output)
+    for where, chunk in KILL_POINTS:
+        killed(where, chunk, *line, "--output", output)
         assert (tmp_path / "killed" / f"{name}.state").exists()
     killed("before the end", 100, *line, "--output", output)
-    assert "another dtype" in refused(capsys, *line, "--output", output, "--dtype", "float64")
+    assert "another dtype" in error_of(capsys, *line, "--output", output, "--dtype", "float64")
     killed("before the state goes", 100, *line, "--output", output)
-    assert said(capsys, *line, "--output", output)[1].replace(str(output.parent), str(tmp_path / "whole")) == want[1]
+    assert (
+        output_of(capsys, *line, "--output", output)[1].replace(str(output.parent), str(tmp_path / "whole")) == want[1]
+    )
     assert output.read_bytes() == (tmp_path / "whole" / name).read_bytes()
-    assert sorted(path.name for path in output.parent.iterdir()) == [name], "nothing is left lying about"
+    assert sorted(path.name for path in output.parent.iterdir()) == [name], "no other file is left"
 
 
 def test_killed_twice_at_random_and_resumed_it_writes_the_same_bytes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """From outside, at a moment nobody has chosen: after so many lines."""
+    """The process is killed from outside, after a random number of lines."""
     rng = random.Random(11)
-    source = written(tmp_path / "in", many(300, seed=1))
+    source = written(tmp_path / "in", random_texts(300, seed=1))
     line = ["score", "--file", source, "--chunk", 10, "--batch-tokens", 64]
-    said(capsys, *line, "--output", tmp_path / "whole")
+    output_of(capsys, *line, "--output", tmp_path / "whole")
     output = tmp_path / "killed"
     for low, high in ((1, 90), (91, 200)):
         lines = rng.randint(low, high)
@@ -263,10 +265,10 @@ def test_killed_twice_at_random_and_resumed_it_writes_the_same_bytes(
             while process.poll() is None and _lines_in(output) < lines:
                 time.sleep(0.002)
             process.kill()
-        assert process.returncode == -signal.SIGKILL, "it was done before it could be killed"
+        assert process.returncode == -signal.SIGKILL, "the run finished before it could be killed"
         assert lines <= _lines_in(output) < 300
     before = _lines_in(output)
-    said(capsys, *line, "--output", output)
+    output_of(capsys, *line, "--output", output)
     assert before < _lines_in(output) == 300
     assert output.read_bytes() == (tmp_path / "whole").read_bytes()
 
@@ -276,12 +278,12 @@ def _lines_in(path: Path) -> int:
 
 
 def test_a_stream_is_resumed_when_it_begins_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    texts, output = many(20), tmp_path / "out"
+    texts, output = random_texts(20), tmp_path / "out"
     data = "\n".join(texts).encode()
     killed("after a chunk", 3, "score", "--chunk", 4, "--output", output, data=data)
     done = output.read_bytes()
     other = piped(b"other\n" + data, "score", "--chunk", 4, "--output", output)
-    assert b"the input must begin with the 12 records" in other.stderr
+    assert b"the input must begin with the 12 records already in" in other.stderr
     short = piped("\n".join(texts[:5]), "score", "--chunk", 4, "--output", output)
     assert (other.returncode, short.returncode) == (2, 2)
     assert output.read_bytes() == done
@@ -290,14 +292,14 @@ def test_a_stream_is_resumed_when_it_begins_the_same(tmp_path: Path, capsys: pyt
 
 
 def unfinished(folder: Path) -> list[Any]:
-    """The command of a run that was killed after its second chunk."""
-    line = ["score", "--file", written(folder / "in", many(12)), "--chunk", 3, "--output", folder / "out"]
+    """Return the command of a run that was killed after its second chunk."""
+    line = ["score", "--file", written(folder / "in", random_texts(12)), "--chunk", 3, "--output", folder / "out"]
     killed("after a chunk", 2, *line)
     return line
 
 
 def another_model(folder: Path) -> Path:
-    """The demo model with one bit of its last number changed: same names, same sizes."""
+    """Return the demo model with one bit of its last value flipped: same names, same sizes."""
     shutil.copytree(DEMO, folder)
     weights = bytearray((folder / "model.safetensors").read_bytes())
     weights[-3] ^= 1
@@ -315,13 +317,13 @@ def test_only_the_same_run_continues(tmp_path: Path, capsys: pytest.CaptureFixtu
         (["--stride", 5, "--window", 20], "window, stride"),
         (["--model", another_model(tmp_path / "model")], "model"),
         (["--no-special", "--batch-tokens", 64], "no_special, batch_tokens"),
-        (["--file", written(tmp_path / "other", many(12)[::-1])], "input"),
+        (["--file", written(tmp_path / "other", random_texts(12)[::-1])], "input"),
     ]:
-        message = refused(capsys, *line, *words)
-        assert "can only be continued by the command that began it; found another " in message
+        message = error_of(capsys, *line, *words)
+        assert "can only be resumed by the command that started it; found another " in message
         assert set(message.partition("found another ")[2].partition(";")[0].split(", ")) == set(name.split(", "))
     assert (tmp_path / "out").read_bytes() == done
-    said(capsys, *line, "--tokens", "--overwrite")
+    output_of(capsys, *line, "--tokens", "--overwrite")
     assert "pieces" in json.loads((tmp_path / "out").read_text().splitlines()[11])
 
 
@@ -332,9 +334,9 @@ def test_what_is_damaged_or_busy_is_refused(tmp_path: Path, capsys: pytest.Captu
     with output.open("rb") as busy:
         fcntl = pytest.importorskip("fcntl")
         fcntl.flock(busy, fcntl.LOCK_EX)
-        assert "only one run at a time" in refused(capsys, *line)
+        assert "only one run at a time" in error_of(capsys, *line)
     output.write_bytes(content[:-1])
-    assert f"must hold the {len(content)} bytes that out.state counts" in refused(capsys, *line)
+    assert f"must hold the {len(content)} bytes that out.state counts" in error_of(capsys, *line)
     output.write_bytes(content)
     good = state.read_text()
     for bad in (
@@ -345,9 +347,9 @@ def test_what_is_damaged_or_busy_is_refused(tmp_path: Path, capsys: pytest.Captu
         good.replace('"records": 6', '"records": null'),
     ):
         state.write_text(bad)
-        assert "must be what a minibiogpt run left" in refused(capsys, *line)
+        assert "must be the state of a minibiogpt run" in error_of(capsys, *line)
     state.write_text(good)
-    said(capsys, *line)
+    output_of(capsys, *line)
     assert _lines_in(output) == 12
 
 
@@ -358,15 +360,15 @@ def test_a_finished_file_is_not_overwritten_unasked(
     output = tmp_path / "out.npy"
     precious = b"precious" * 1000
     output.write_bytes(precious)
-    assert "a finished file; choose another name, or give --overwrite" in refused(
+    assert "a finished file; choose another name, or use --overwrite" in error_of(
         capsys, command, "a text", "--output", output
     )
     late = [command, "a text", "--output", output, "--overwrite", "--dtype", "int3"]
-    assert "dtype must be one of" in refused(capsys, *late)
+    assert "dtype must be one of" in error_of(capsys, *late)
     assert output.read_bytes() == precious
     assert [path.name for path in tmp_path.iterdir()] == ["out.npy"]
     killed("within a line", 1, command, "a text", "--output", output, "--overwrite")
-    said(capsys, command, "a text", "--output", output, "--overwrite")
+    output_of(capsys, command, "a text", "--output", output, "--overwrite")
     assert b"precious" not in output.read_bytes()
     assert [path.name for path in tmp_path.iterdir()] == ["out.npy"]
 
@@ -382,25 +384,25 @@ def test_a_run_that_fails_at_its_first_text_leaves_nothing(tmp_path: Path) -> No
     assert [json.loads(line)["text"] for line in output.read_text().splitlines()] == ["a", "b"]
 
 
-def test_embed_writes_what_the_model_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_embed_writes_what_the_model_returns(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = written(tmp_path / "in", TEXTS)
-    _, err = said(capsys, "embed", "--file", source, "--output", tmp_path / "a.npy")
-    assert err == f"4 texts, 128 numbers each: {tmp_path / 'a.npy'}\n"
+    _, err = output_of(capsys, "embed", "--file", source, "--output", tmp_path / "a.npy")
+    assert err == f"4 texts, 128 values each: {tmp_path / 'a.npy'}\n"
     found = np.load(tmp_path / "a.npy", allow_pickle=False)
     ids = [tokenizer().encode(text) for text in TEXTS]
     base = BioGptModel.from_pretrained("demo")
     assert (found.dtype, found.shape) == (np.float32, (4, 128))
     assert_close("embeddings", found, base.embed(ids), lane_b("demo", "layer_norm"))
     line = ["--pooling", "mean", "--layer", 2, "--dtype", "float64"]
-    said(capsys, "embed", "--file", source, "--output", tmp_path / "a.safetensors", *line)
+    output_of(capsys, "embed", "--file", source, "--output", tmp_path / "a.safetensors", *line)
     tensors = safetensors.numpy.load_file(tmp_path / "a.safetensors")
     want = BioGptModel.from_pretrained("demo", dtype="float64").embed(ids, pooling="mean", layer=2)
     assert list(tensors) == ["embeddings"]
-    assert int.from_bytes((tmp_path / "a.safetensors").read_bytes()[:8], "little") % 8 == 0, "the numbers are aligned"
+    assert int.from_bytes((tmp_path / "a.safetensors").read_bytes()[:8], "little") % 8 == 0, "the array is aligned"
     assert_close("embeddings", tensors["embeddings"].astype(np.float64), want, NARROWED)
     written(tmp_path / "in", [])
     for name in ("b.npy", "b.safetensors"):
-        said(capsys, "embed", "--file", source, "--output", tmp_path / name)
+        output_of(capsys, "embed", "--file", source, "--output", tmp_path / name)
     assert np.load(tmp_path / "b.npy").shape == (0, 128)
     assert safetensors.numpy.load_file(tmp_path / "b.safetensors")["embeddings"].shape == (0, 128)
 
@@ -408,9 +410,9 @@ def test_embed_writes_what_the_model_says(tmp_path: Path, capsys: pytest.Capture
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["score", "x", "--file", "IN"], "the texts must come from one place; found --file and 'x'"),
-        (["score", "--file", "NOWHERE"], "--file must be a file that can be read"),
-        (["score", "--file", "FOLDER"], "--file must be a file that can be read"),
+        (["score", "x", "--file", "IN"], "the texts must come from one source; found --file and 'x'"),
+        (["score", "--file", "NOWHERE"], "--file must be a readable file"),
+        (["score", "--file", "FOLDER"], "--file must be a readable file"),
         (["score", "x", "--jsonl"], "--jsonl reads --file or standard input"),
         (["score", "--file", "IN", "--jsonl"], "line 1 of IN must be a JSON object"),
         (
@@ -418,23 +420,23 @@ def test_embed_writes_what_the_model_says(tmp_path: Path, capsys: pytest.Capture
             "line 2 of LIST must be a JSON object whose 'text' is a string; found",
         ),
         (["score", "--file", "LIST", "--jsonl", "--field", "n"], "line 1 of LIST must be a JSON object whose 'n'"),
-        (["score", "--file", "TAKEN", "--jsonl"], "line 1 of TAKEN must leave the names of the results free; found"),
+        (["score", "--file", "TAKEN", "--jsonl"], "line 1 of TAKEN must have no field named like a result; found"),
         (["score", "--file", "HALF", "--jsonl"], "line 1 of HALF must be a JSON object; found 'utf-8' codec can't"),
         (["score", "--file", "BYTES"], "line 2 of BYTES must be UTF-8"),
         (["score", "x\udcff"], "a text must be UTF-8"),
-        (["score", "x", "--window", "257"], "window must be a whole number, 2 to 256"),
-        (["score", "x", "--stride", "256"], "stride must be a whole number, 1 to 255"),
-        (["score", "x", "--chunk", "0"], "--chunk must be a whole number, 1 or more"),
-        (["score", "x", "--batch-tokens", "-1"], "--batch-tokens must be a whole number, 1 or more"),
+        (["score", "x", "--window", "257"], "window must be an integer, 2 to 256"),
+        (["score", "x", "--stride", "256"], "stride must be an integer, 1 to 255"),
+        (["score", "x", "--chunk", "0"], "--chunk must be an integer, 1 or more"),
+        (["score", "x", "--batch-tokens", "-1"], "--batch-tokens must be an integer, 1 or more"),
         (["score", "x", "--output", "FOLDER"], "--output must name a file"),
         (["score", "x", "--output", "/dev/null"], "--output must name a file"),
         (["score", "x", "--output", "IN/out"], "must be writable"),
-        (["score", "--file", "IN", "--output", "IN", "--overwrite"], "--output must not be the file that is read"),
+        (["score", "--file", "IN", "--output", "IN", "--overwrite"], "--output must not be the input file"),
         (["score", "x", "--overwrite"], "--overwrite needs an --output"),
         (["score", "x", "--model", "/nowhere"], "must be 'demo', a folder, or a hub id"),
         (["embed", "x"], "--output must name a file that ends in .npy or .safetensors; found None"),
         (["embed", "x", "--output", "a.txt"], "--output must name a file that ends in .npy or .safetensors"),
-        (["embed", "x", "--output", "a.npy", "--layer", "5"], "--layer must be a whole number, 0 to 4"),
+        (["embed", "x", "--output", "a.npy", "--layer", "5"], "--layer must be an integer, 0 to 4"),
     ],
 )
 def test_nonsense_is_one_line(
@@ -451,7 +453,7 @@ def test_nonsense_is_one_line(
     for name, content in files.items():
         Path(name).write_bytes(content)
     Path("FOLDER").mkdir()
-    assert message in refused(capsys, *words)
+    assert message in error_of(capsys, *words)
     assert sorted(path.name for path in Path().iterdir()) == sorted([*files, "FOLDER"])
     assert all(Path(name).read_bytes() == content for name, content in files.items())
 
@@ -460,13 +462,13 @@ def test_what_is_no_number_is_no_result(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(scoring, "log_softmax", lambda x: x * np.nan)
-    monkeypatch.setattr(features, "_sums", lambda _, states, spans: np.full((len(spans), states.shape[-1]), np.inf))
+    monkeypatch.setattr(features, "_sum_new_states", lambda _, x, batch: np.full((len(batch), x.shape[-1]), np.inf))
     for command in ("score", "embed"):
-        assert "must be finite; found NaN" in refused(capsys, command, "x", "--output", tmp_path / "out.npy")
+        assert "must be finite; found NaN" in error_of(capsys, command, "x", "--output", tmp_path / "out.npy")
         assert not list(tmp_path.iterdir())
 
 
 def test_a_bar_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "text/s" not in said(capsys, "score", "x")[1]
+    assert "text/s" not in output_of(capsys, "score", "x")[1]
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    assert "1/1" in said(capsys, "score", "x")[1]
+    assert "1/1" in output_of(capsys, "score", "x")[1]

@@ -1,4 +1,4 @@
-"""minibiogpt trace as it is typed: the table, JSON, files, explanations, and nonsense."""
+"""minibiogpt trace from the command line: the table, JSON, files, explanations and invalid input."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from minibiogpt.trace import mean_and_largest
 TEXT = "Ibuprofen is best used for"
 
 
-def said(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+def output_of(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     assert main(["trace", *words]) == 0
     return capsys.readouterr().out
 
@@ -35,8 +35,8 @@ def ids() -> np.ndarray:
 def test_the_table_is_the_summary(capsys: pytest.CaptureFixture[str]) -> None:
     traced(input_ids=ids()).summary()
     want = capsys.readouterr().out
-    assert said(capsys, TEXT) == want
-    assert said(capsys, "--ids", ",".join(map(str, ids()[0]))) == want
+    assert output_of(capsys, TEXT) == want
+    assert output_of(capsys, "--ids", ",".join(map(str, ids()[0]))) == want
     lines = want.splitlines()
     assert lines[0].split() == ["name", "shape", "dtype", "mean", "largest"]
     assert len(lines) == 1 + 4 + 4 * 19 + 2
@@ -44,9 +44,9 @@ def test_the_table_is_the_summary(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_names_and_dtype(capsys: pytest.CaptureFixture[str]) -> None:
     words = ("--names", "layers.{0,3}.fc1", "--names", "logits", "--dtype", "float64", "--json")
-    records = json.loads(said(capsys, TEXT, *words))
+    records = json.loads(output_of(capsys, TEXT, *words))
     assert [record["name"] for record in records] == ["layers.0.fc1", "layers.3.fc1", "logits"]
-    trace = traced("float64", ["layers.{0,3}.fc1", "logits"], input_ids=ids())  # attention streams, as it does there
+    trace = traced("float64", ["layers.{0,3}.fc1", "logits"], input_ids=ids())  # streams attention, like the command
     for record in records:
         x = trace[record["name"]]
         assert (tuple(record["shape"]), record["dtype"]) == (x.shape, "float64")
@@ -54,12 +54,12 @@ def test_names_and_dtype(capsys: pytest.CaptureFixture[str]) -> None:
         assert list(record) == ["name", "shape", "dtype", "mean", "largest"]
 
 
-def test_what_is_no_number_is_null(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_what_is_not_finite_is_null(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     model = BioGptForCausalLM.from_pretrained("demo")
     model.biogpt.layer_norm.weight = np.full_like(model.biogpt.layer_norm.weight, 3e38)
     model.save_pretrained(tmp_path)
     words = ("--names", "layer_norm", "--names", "embeddings", "--json", "--model", str(tmp_path))
-    records = {record["name"]: record for record in json.loads(said(capsys, "--ids", "2,5", *words))}
+    records = {record["name"]: record for record in json.loads(output_of(capsys, "--ids", "2,5", *words))}
     assert records["layer_norm"]["largest"] is None
     assert records["embeddings"]["largest"] > 0
 
@@ -73,7 +73,7 @@ def test_a_summary_hides_no_nan_behind_the_marks_of_hidden_scores() -> None:
 
 def test_a_saved_trace_is_the_trace(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     file = tmp_path / "trace.safetensors"
-    said(capsys, TEXT, "--save", str(file))
+    output_of(capsys, TEXT, "--save", str(file))
     loaded, want = Trace.load(file), traced(input_ids=ids())
     assert list(loaded) == list(want)
     assert all(np.array_equal(loaded[name], want[name]) for name in want)
@@ -81,7 +81,7 @@ def test_a_saved_trace_is_the_trace(capsys: pytest.CaptureFixture[str], tmp_path
 
 def test_texts_of_unequal_length_are_padded(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     file = tmp_path / "trace.safetensors"
-    said(capsys, TEXT, "Aspirin", "--save", str(file))
+    output_of(capsys, TEXT, "Aspirin", "--save", str(file))
     batch = BioGptTokenizer.from_pretrained("demo")([TEXT, "Aspirin"], padding=True)
     assert np.array_equal(Trace.load(file)["logits"], traced(**batch)["logits"])
     assert Trace.load(file).inputs == {"input_ids": "int64", "attention_mask": "int64"}
@@ -89,7 +89,7 @@ def test_texts_of_unequal_length_are_padded(capsys: pytest.CaptureFixture[str], 
 
 def test_explain_has_the_sizes_of_the_text(capsys: pytest.CaptureFixture[str]) -> None:
     name = "layers.2.self_attn.scores"
-    text = said(capsys, TEXT, "--explain", name)
+    text = output_of(capsys, TEXT, "--explain", name)
     assert text == explain(traced(input_ids=ids()).facts(), name) + "\n"
     T = ids().shape[1]
     assert f"(B 1, H 4, T {T}, S {T}), float32" in text
@@ -98,8 +98,8 @@ def test_explain_has_the_sizes_of_the_text(capsys: pytest.CaptureFixture[str]) -
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--ids", "2,x"], "--ids must be whole numbers with commas between them; found 'x'"),
-        (["--ids", ""], "--ids must be whole numbers"),
+        (["--ids", "2,x"], "--ids must be integers separated by commas; found 'x'"),
+        (["--ids", ""], "--ids must be integers"),
         (["--ids", "2,5,1874"], "input_ids must lie in [0, 1874); found 1874"),
         (["--ids=-1"], "input_ids must lie in [0, 1874); found -1"),
         (["x", "--ids", "2"], "there must be a text or --ids; found both"),

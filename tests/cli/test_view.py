@@ -1,4 +1,4 @@
-"""minibiogpt view as it is typed."""
+"""minibiogpt view from the command line."""
 
 from __future__ import annotations
 
@@ -29,21 +29,23 @@ def test_the_default_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
     assert [file.name for file in tmp_path.iterdir()] == ["layer-1.html"]
 
 
-@pytest.mark.parametrize("there", [True, False])
-def test_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], there: bool) -> None:
-    asked: list[str] = []
-    monkeypatch.setattr(webbrowser, "open", lambda url: asked.append(url) or there)
+@pytest.mark.parametrize("available", [True, False])
+def test_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], available: bool
+) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr(webbrowser, "open", lambda url: opened.append(url) or available)
     file = tmp_path / "a page.html"
-    assert main(["view", TEXT, "--open", "--output", str(file)]) == (0 if there else 2)
-    assert asked == [file.resolve().as_uri()]
-    assert ("a browser must be there" in capsys.readouterr().err) is not there
+    assert main(["view", TEXT, "--open", "--output", str(file)]) == (0 if available else 2)
+    assert opened == [file.resolve().as_uri()]
+    assert ("a web browser must be available" in capsys.readouterr().err) is not available
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["x", "--layer", "4"], "layer must be a whole number, 0 to 3; found 4"),
-        (["x", "y"], "a page must be of one text; found 2"),
+        (["x", "--layer", "4"], "layer must be an integer from 0 to 3; found 4"),
+        (["x", "y"], "a page must show exactly one text; found 2"),
         (["x", "--theme", "blue"], "theme must be one of auto, light, dark"),
         (["x", "--max-megabytes", "0.1"], "a page must have at most 0.1 megabytes"),
         (["x", "--max-megabytes", "nan"], "max_megabytes must be a number above 0; found nan"),

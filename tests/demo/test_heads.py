@@ -1,4 +1,4 @@
-"""What the demo's README says of its heads: one looks at the token before, one at what is to be copied."""
+"""The demo's README describes two heads: one attends to the previous token, one to the token to be copied."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def test_the_heads_do_what_the_page_says() -> None:
     pieces = rng.integers(4, model.config.vocab_size, (8, M))
     model(np.concatenate([np.full((8, 1), 2), pieces, pieces], axis=1), trace=trace)
     probs = np.stack(list(trace.values())).mean(axis=1)  # layers, H, T, S
-    again = np.arange(M + 1, 2 * M + 1)
-    said = re.findall(r"head (\d)\.(\d)\s+gives (0\.\d\d)", README)
-    assert len(said) == 2
-    for (layer, head, share), back in zip(said, (1, M - 1), strict=True):
-        scores = probs[:, :, again, again - back].mean(axis=-1)
-        assert divmod(int(scores.argmax()), 4) == (int(layer), int(head))
-        assert f"{scores.max():.2f}" == share
+    repeated = np.arange(M + 1, 2 * M + 1)
+    claims = re.findall(r"head (\d)\.(\d)\s+gives (0\.\d\d)", README)
+    assert len(claims) == 2
+    for (layer, head, weight), distance in zip(claims, (1, M - 1), strict=True):
+        weights = probs[:, :, repeated, repeated - distance].mean(axis=-1)
+        assert divmod(int(weights.argmax()), 4) == (int(layer), int(head))
+        assert f"{weights.max():.2f}" == weight

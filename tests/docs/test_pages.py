@@ -1,4 +1,4 @@
-"""The pages of the documentation: their code runs, their links lead somewhere, each module has its room."""
+"""The pages of the documentation: their code runs, no link is broken, each module is on one reference page."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.docs.test_verify_a_port import SHELL, found_in
+from tests.docs.test_verify_a_port import SHELL, missing_lines
 from tests.support.pages import DOCS, PAGES, ROOT, Block, anchors, blocks, broken, links, load, text_of
 
 TEXTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "minibiogpt" / "demo" / "README.md", *PAGES]
@@ -28,26 +28,26 @@ def run(block: Block, scope: dict[str, Any], page: str) -> None:
 def test_the_python_of_a_page_runs_in_its_order(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A block that cannot run says why in front of it; the files of verify-a-port are run by a test of their own."""
+    """A block that cannot run is preceded by a reason; a test of its own runs the files of verify-a-port.md."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MPLBACKEND", "Agg")
     scope: dict[str, Any] = {"__name__": "page"}
-    left: list[str] = []
+    missing: list[str] = []
     for block in blocks(text_of(page)):
         if block.language != "python":
             continue
-        reason = block.told.partition("not run here: ")[2]
+        reason = block.comment.partition("not run here: ")[2]
         if reason:
-            assert len(reason) > 20, "a block that is not run says why"
-        elif block.told.startswith("file: "):
-            assert page.name == "verify-a-port.md", "which runs its files"
-        elif block.lacking:
-            left += block.lacking
+            assert len(reason) > 20, "a block that is not run needs a reason"
+        elif block.comment.startswith("file: "):
+            assert page.name == "verify-a-port.md", "only this page's files are run"
+        elif block.missing_modules:
+            missing += block.missing_modules
         else:
-            assert block.told == "" or block.told.startswith("needs: "), block.told
+            assert block.comment == "" or block.comment.startswith("needs: "), block.comment
             run(block, scope, page.name)
-    if left:
-        pytest.skip(f"all of {page.name} ran but what needs {', '.join(sorted(set(left)))}: not there")
+    if missing:
+        pytest.skip(f"blocks of {page.name} need modules that are not installed: {', '.join(sorted(set(missing)))}")
 
 
 def test_a_block_that_fails_is_noticed_and_needs_are_looked_up() -> None:
@@ -56,20 +56,20 @@ def test_a_block_that_fails_is_noticed_and_needs_are_looked_up() -> None:
     run(good, scope, "here")
     with pytest.raises(AssertionError):
         run(bad, scope, "here")
-    assert bad.lacking == []
+    assert bad.missing_modules == []
     (other,) = blocks("<!-- run, needs: numpy, no_such.module -->\n```sh\nls\n```\n")
-    assert (other.language, other.lacking) == ("sh", ["no_such.module"])
+    assert (other.language, other.missing_modules) == ("sh", ["no_such.module"])
 
 
 @pytest.mark.parametrize("page", ["start.md", "golden-format.md"])
-def test_the_commands_that_are_to_be_run_print_what_the_page_says(page: str, tmp_path: Path) -> None:
+def test_the_commands_that_are_to_be_run_print_what_the_page_shows(page: str, tmp_path: Path) -> None:
     environment = os.environ | {"PYTHON": sys.executable, "PYTHONPATH": str(ROOT)}
-    all_blocks, ran, left = blocks(text_of(DOCS / page)), 0, []
+    all_blocks, ran, missing = blocks(text_of(DOCS / page)), 0, []
     for block, after in zip(all_blocks, [*all_blocks[1:], Block("", "", "")], strict=True):
-        if not block.told.startswith("run"):
+        if not block.comment.startswith("run"):
             continue
-        if block.lacking:
-            left += block.lacking
+        if block.missing_modules:
+            missing += block.missing_modules
             continue
         done = subprocess.run(
             ["bash", "-euc", SHELL + block.text],
@@ -81,11 +81,11 @@ def test_the_commands_that_are_to_be_run_print_what_the_page_says(page: str, tmp
         )
         assert (done.returncode, done.stderr) == (0, ""), block.text
         if after.language == "text":
-            assert found_in(after.text, done.stdout) == [], done.stdout
+            assert missing_lines(after.text, done.stdout) == [], done.stdout
         ran += 1
     assert ran >= 1
-    if left:
-        pytest.skip(f"{ran} ran; not those that need {', '.join(left)}: not there")
+    if missing:
+        pytest.skip(f"{ran} commands ran; others need modules that are not installed: {', '.join(missing)}")
 
 
 @pytest.mark.parametrize("page", TEXTS, ids=id_of)
@@ -108,17 +108,17 @@ def test_every_page_is_in_the_contents() -> None:
     assert {"api/index", "notebooks/index"} <= contents
 
 
-def test_every_module_has_one_room_and_says_what_it_is() -> None:
+def test_every_module_has_one_page_and_a_docstring() -> None:
     pages = load("pages")
-    listed = [name for names in pages.rooms().values() for name in names]
+    listed = [name for names in pages.sections().values() for name in names]
     assert len(listed) == len(set(listed))
     assert set(listed) == set(pages.modules())
     assert {"model.attention", "golden.format.case", "cli"} <= set(listed)
     assert [name for name in listed if not pages.about(name)] == []
 
 
-def test_a_copied_notebooks_links_are_seen_from_where_it_lies() -> None:
-    turned = load("pages").relinked(
+def test_the_links_of_a_copied_notebook_are_rewritten() -> None:
+    text = load("pages").relinked(
         "[a](../docs/trace.md#x) [b](../minibiogpt/model/ops.py) [c](05-masks.ipynb) [d](../x.md)"
     )
-    assert turned == "[a](../trace.md#x) [b](../../minibiogpt/model/ops.py) [c](05-masks.ipynb) [d](../x.md)"
+    assert text == "[a](../trace.md#x) [b](../../minibiogpt/model/ops.py) [c](05-masks.ipynb) [d](../x.md)"

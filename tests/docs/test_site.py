@@ -1,6 +1,6 @@
-"""The documentation as Sphinx builds it: no warning, every link and anchor leads somewhere, nothing asks the network.
+"""The documentation as Sphinx builds it: no warnings, no broken link or anchor, no use of the network.
 
-Built in a folder of its own, with the notebooks that there are and two that try what an output may be.
+The site is built in a temporary folder, with all notebooks and two test notebooks. One of them has unusual outputs.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ OUTPUTS = [
 
 
 def notebook(title: str, text: str, outputs: list[dict[str, Any]]) -> str:
+    """Return the JSON of a notebook with one text cell, and one code cell for each output."""
     cells: list[dict[str, Any]] = [
         {"cell_type": "markdown", "id": "a", "metadata": {}, "source": [f"# {title}\n", "\n", text]},
         *(
@@ -53,28 +54,28 @@ def notebook(title: str, text: str, outputs: list[dict[str, Any]]) -> str:
     ]
     state = {"application/vnd.jupyter.widget-state+json": {"state": {}, "version_major": 2, "version_minor": 0}}
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    about = {"kernelspec": kernel, "language_info": {"name": "python"}, "widgets": state}
-    return json.dumps({"cells": cells, "metadata": about, "nbformat": 4, "nbformat_minor": 5})
+    metadata = {"kernelspec": kernel, "language_info": {"name": "python"}, "widgets": state}
+    return json.dumps({"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5})
 
 
-def sources(folder: Path) -> Path:
-    """What the build reads: the pages themselves, and beside them what they link to."""
+def copy_sources(folder: Path) -> Path:
+    """Copy what the build reads: the pages and the notebooks. Link to the rest of what the pages link to."""
     shutil.copytree(ROOT / "docs", folder / "docs", ignore=shutil.ignore_patterns("api", "notebooks", "__pycache__"))
     for name in ("minibiogpt", "tests", "tools", "README.md", "CHANGELOG.md"):
         (folder / name).symlink_to(ROOT / name)
     (folder / "notebooks").mkdir()
     for path in (ROOT / "notebooks").glob("*.ipynb"):
         shutil.copy(path, folder / "notebooks")
-    there = "See [the other](91-other.ipynb), [the trace](../docs/trace.md#the-names), "
-    there += "[ops](../minibiogpt/model/ops.py)."
-    (folder / "notebooks" / "90-trial.ipynb").write_text(notebook("Trial", f"$e^{{x}} / \\sum$. {there}", OUTPUTS))
+    links = "See [the other](91-other.ipynb), [the trace](../docs/trace.md#the-names), "
+    links += "[ops](../minibiogpt/model/ops.py)."
+    (folder / "notebooks" / "90-trial.ipynb").write_text(notebook("Trial", f"$e^{{x}} / \\sum$. {links}", OUTPUTS))
     (folder / "notebooks" / "91-other.ipynb").write_text(notebook("Other", "$$\\frac{a}{b}$$", []))
     with (folder / "docs" / "start.md").open("a", encoding="utf-8") as page:
         page.write("\n- [A notebook](../notebooks/91-other.ipynb), [all](../notebooks), [changes](../CHANGELOG.md)\n")
     return folder
 
 
-def built(folder: Path) -> subprocess.CompletedProcess[str]:
+def build(folder: Path) -> subprocess.CompletedProcess[str]:
     command = [
         "-m",
         "sphinx",
@@ -97,15 +98,15 @@ def built(folder: Path) -> subprocess.CompletedProcess[str]:
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     absent = [name for name in ("sphinx", "myst_nb", "furo") if find_spec(name) is None]
     if absent:
-        pytest.skip(f"{', '.join(absent)} not installed, so the pages cannot be built: pip install '.[docs]'")
-    folder = sources(tmp_path_factory.mktemp("site"))
-    done = built(folder)
+        pytest.skip(f"{', '.join(absent)} not installed; the pages cannot be built: pip install '.[docs]'")
+    folder = copy_sources(tmp_path_factory.mktemp("site"))
+    done = build(folder)
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
     return folder / "html"
 
 
 class Page(HTMLParser):
-    """The ids of a page, where it links to, and what it loads."""
+    """The ids of an HTML page, the targets of its links, and the addresses it loads."""
 
     LOADS: ClassVar = {
         "script": "src",
@@ -124,20 +125,20 @@ class Page(HTMLParser):
         self.feed(html)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        given = {name: value or "" for name, value in attrs}
-        self.ids |= {given[name] for name in ("id", "name") if name in given}
-        if tag == "a" and "href" in given:
-            self.links.append(given["href"])
-        if self.LOADS.get(tag) in given and given.get("rel") not in ("search", "index", "next", "prev", "canonical"):
-            self.loads.append(given[self.LOADS[tag]])
+        values = {name: value or "" for name, value in attrs}
+        self.ids |= {values[name] for name in ("id", "name") if name in values}
+        if tag == "a" and "href" in values:
+            self.links.append(values["href"])
+        if self.LOADS.get(tag) in values and values.get("rel") not in ("search", "index", "next", "prev", "canonical"):
+            self.loads.append(values[self.LOADS[tag]])
 
 
 def parsed(site: Path) -> dict[Path, Page]:
     return {path: Page(path.read_text(encoding="utf-8")) for path in site.rglob("*.html")}
 
 
-def dead(pages: dict[Path, Page]) -> list[str]:
-    """Links within the site to a file or an id that is not there."""
+def broken_links(pages: dict[Path, Page]) -> list[str]:
+    """Return the links within the site to a file or an id that doesn't exist."""
     found = []
     for path, page in pages.items():
         for link in page.links:
@@ -145,25 +146,25 @@ def dead(pages: dict[Path, Page]) -> list[str]:
             if name.startswith(("http://", "https://", "mailto:")):
                 continue
             target = (path.parent / unquote(name)).resolve() if name else path
-            there = target.is_file() and (not anchor or target not in pages or unquote(anchor) in pages[target].ids)
-            if not there:
+            exists = target.is_file() and (not anchor or target not in pages or unquote(anchor) in pages[target].ids)
+            if not exists:
                 found.append(f"{path.name}: {link}")
     return found
 
 
 def loaded_from_elsewhere(page: Page) -> list[str]:
-    return [source for source in page.loads if source.startswith(("http:", "https:", "//"))]
+    return [address for address in page.loads if address.startswith(("http:", "https:", "//"))]
 
 
 def test_every_link_and_anchor_of_the_site_leads_somewhere(site: Path) -> None:
     pages = {path.resolve(): page for path, page in parsed(site).items()}
     assert len(pages) > 30
-    assert dead(pages) == []
+    assert broken_links(pages) == []
 
 
 def test_no_page_loads_anything_from_elsewhere(site: Path) -> None:
     found = {path.name: loaded_from_elsewhere(page) for path, page in parsed(site).items()}
-    assert {name: sources for name, sources in found.items() if sources} == {}
+    assert {name: addresses for name, addresses in found.items() if addresses} == {}
     for sheet in site.rglob("*.css"):
         assert "url(http" not in sheet.read_text(encoding="utf-8").replace('"', "").replace("'", ""), sheet
 
@@ -172,7 +173,7 @@ def test_what_is_dead_or_loaded_is_noticed(tmp_path: Path) -> None:
     path = tmp_path / "a.html"
     path.write_text('<p id="x"><a href="#x">1</a><a href="#y">2</a><a href="b.html">3</a><a href="https://c">4</a>')
     page = Page(path.read_text() + '<script src="https://c/x.js"></script><img src="i.png"><link href="//c/s.css">')
-    assert dead({path: page}) == ["a.html: #y", "a.html: b.html"]
+    assert broken_links({path: page}) == ["a.html: #y", "a.html: b.html"]
     assert loaded_from_elsewhere(page) == ["https://c/x.js", "//c/s.css"]
 
 
@@ -180,7 +181,7 @@ def test_a_warning_is_an_error(tmp_path: Path, site: Path) -> None:
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs" / "conf.py").write_text('extensions = ["myst_nb"]\n')
     (tmp_path / "docs" / "index.md").write_text("# One\n\n[nowhere](nowhere.md)\n")
-    done = built(tmp_path)
+    done = build(tmp_path)
     assert done.returncode != 0
     assert "nowhere.md" in done.stderr
 
@@ -194,7 +195,7 @@ def test_notebooks_are_shown_with_their_outputs(site: Path) -> None:
     assert "<math" in page
     found = Page(page)
     assert {"91-other.html", "../trace.html#the-names", "../_modules/minibiogpt/model/ops.html"} <= set(found.links)
-    assert any(source.endswith(".png") for source in found.loads)
+    assert any(address.endswith(".png") for address in found.loads)
     start = Page((site / "start.html").read_text(encoding="utf-8"))
     assert {
         "notebooks/91-other.html",
@@ -204,7 +205,7 @@ def test_notebooks_are_shown_with_their_outputs(site: Path) -> None:
     } <= set(start.links)
 
 
-def test_formulas_are_translated_or_told_of() -> None:
+def test_formulas_are_translated_or_reported() -> None:
     pytest.importorskip("docutils", reason="docutils comes with Sphinx: pip install '.[docs]'")
     from docutils.utils.math import MathError
 
@@ -223,13 +224,13 @@ def test_what_comes_from_the_code_is_in_the_pages(site: Path) -> None:
     assert {"minibiogpt.trace.trace.Trace.explain", "minibiogpt.backend.base.get_backend"} <= reference.ids
     specification = Page((site / "specification.html").read_text(encoding="utf-8"))
     assert {"c1.1", "c6.8", "c14.3"} <= specification.ids
-    assert "#c6.8" in specification.links, "a clause that is named is a link"
+    assert "#c6.8" in specification.links, "a cited clause must be a link"
 
 
 @pytest.fixture
 def page() -> Iterator[Any]:
-    """A page of Chromium without a network, whatever is installed; a skip says what is not."""
-    sync = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: no page is opened")
+    """An offline page in Chromium. Skips if playwright or Chromium is missing, and reports which."""
+    sync = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: no page can be opened")
     chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
     quiet = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
     with sync.sync_playwright() as play:
@@ -243,20 +244,20 @@ def page() -> Iterator[Any]:
 
 
 def test_the_site_works_from_a_disk_without_a_network(site: Path, page: Any) -> None:
-    asked: list[str] = []
-    said: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
-    page.on("console", lambda message: said.append(f"{message.type}: {message.text}"))
-    page.on("pageerror", lambda error: said.append(str(error)))
+    requests: list[str] = []
+    messages: list[str] = []
+    page.on("request", lambda request: requests.append(request.url))
+    page.on("console", lambda message: messages.append(f"{message.type}: {message.text}"))
+    page.on("pageerror", lambda error: messages.append(str(error)))
     page.set_viewport_size({"width": 360, "height": 740})
     wide = []
     for path in sorted(site.rglob("*.html")):
         page.goto(path.as_uri())
         if page.evaluate("document.documentElement.scrollWidth > window.innerWidth"):
             wide.append(str(path.relative_to(site)))
-    assert wide == [], "these scroll sideways on a telephone"
-    assert said == []
-    assert [url for url in asked if not url.startswith(("file:", "data:", "blob:", "about:"))] == []
+    assert wide == [], "these pages scroll sideways on a phone"
+    assert messages == []
+    assert [url for url in requests if not url.startswith(("file:", "data:", "blob:", "about:"))] == []
 
 
 def test_formulas_are_drawn_and_searching_finds(site: Path, page: Any) -> None:

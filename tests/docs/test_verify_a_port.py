@@ -1,4 +1,4 @@
-"""docs/verify-a-port.md is run as it stands: its port fails, is mended, and passes; its writers write what is read."""
+"""docs/verify-a-port.md runs unchanged: its port fails, is fixed and passes; NumPy reads what its writers write."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from safetensors.numpy import load_file
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "verify-a-port.md").read_text(encoding="utf-8")
-# what stands in the page: a file to be written, lines to be mended, commands with what they print
+# The marked parts of the page: a file to write, a line to fix, commands and what they print.
 PART = re.compile(
     r"<!-- (?P<what>file: (?P<name>\S+)|fix|run) -->\n"
-    r"```\w+\n(?P<text>.*?)```(?:\n```text\n(?P<told>.*?)```)?",
+    r"```\w+\n(?P<text>.*?)```(?:\n```text\n(?P<expected>.*?)```)?",
     re.DOTALL,
 )
 SHELL = 'minibiogpt() { "$PYTHON" -m minibiogpt "$@"; }; python() { "$PYTHON" "$@"; }\n'
 
 
-def found_in(told: str, output: str) -> list[str]:
-    """The lines of the page that the output lacks; "..." stands for anything, and alone for any lines."""
-    lines = [line for line in told.splitlines() if line != "..."]
+def missing_lines(expected: str, output: str) -> list[str]:
+    """Return the expected lines that the output lacks. "..." matches any text, and on its own line any lines."""
+    lines = [line for line in expected.splitlines() if line != "..."]
     patterns = [".*".join(re.escape(part.strip()) for part in line.split("...")) for line in lines]
-    return [line for line, one in zip(lines, patterns, strict=True) if not re.search(f"^{one}", output, re.MULTILINE)]
+    return [line for line, x in zip(lines, patterns, strict=True) if not re.search(f"^{x}", output, re.MULTILINE)]
 
 
 def test_a_line_that_is_not_there_is_missed() -> None:
-    assert found_in("a ... c\n...\nsecond", "a b c\nsecond line") == []
-    assert found_in("a ... c\nthird", "a b\nsecond") == ["a ... c", "third"]
+    assert missing_lines("a ... c\n...\nsecond", "a b c\nsecond line") == []
+    assert missing_lines("a ... c\nthird", "a b\nsecond") == ["a ... c", "third"]
 
 
 def test_the_page_from_the_failing_port_to_the_last_fix(tmp_path: Path) -> None:
@@ -57,13 +57,13 @@ def test_the_page_from_the_failing_port_to_the_last_fix(tmp_path: Path) -> None:
             assert run.returncode in (0, 1), run.stderr
             assert "Traceback" not in run.stderr, run.stderr
             output = run.stdout
-            assert part["told"], "a command without what it prints"
-            assert found_in(part["told"], output) == [], output
+            assert part["expected"], "the page must show what the commands print"
+            assert missing_lines(part["expected"], output) == [], output
     assert done == {"file": 3, "fix": 3, "run": 5}
-    assert run.returncode == 0, "the mended port passes"
+    assert run.returncode == 0, "the fixed port passes"
 
 
-def block(name: str) -> str:
+def file_on_page(name: str) -> str:
     (found,) = [part["text"] for part in PART.finditer(PAGE) if part["name"] == name]
     return found
 
@@ -71,8 +71,8 @@ def block(name: str) -> str:
 def test_what_javascript_writes_is_read(tmp_path: Path) -> None:
     node = shutil.which("node")
     if node is None:
-        pytest.skip("node is not installed, so the writer in JavaScript cannot be run")
-    (tmp_path / "write.js").write_text(block("write.js"))
+        pytest.skip("node is not installed; the JavaScript writer cannot be run")
+    (tmp_path / "write.js").write_text(file_on_page("write.js"))
     subprocess.run([node, tmp_path / "write.js", tmp_path / "x.safetensors"], check=True)
     arrays = load_file(tmp_path / "x.safetensors")
     assert {name: x.tolist() for name, x in arrays.items()} == {"logits": [[[1, 2, 3], [4, 5, 6]]]}
@@ -81,8 +81,8 @@ def test_what_javascript_writes_is_read(tmp_path: Path) -> None:
 def test_what_c_writes_is_read(tmp_path: Path) -> None:
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None:
-        pytest.skip("no C compiler is installed, so the writer in C cannot be run")
-    (tmp_path / "write.c").write_text(block("write.c"))
+        pytest.skip("no C compiler is installed; the C writer cannot be run")
+    (tmp_path / "write.c").write_text(file_on_page("write.c"))
     subprocess.run([compiler, "-Wall", "-Werror", "-o", tmp_path / "write", tmp_path / "write.c"], check=True)
     subprocess.run([tmp_path / "write", tmp_path / "logits.npy"], check=True)
     x = np.load(tmp_path / "logits.npy")

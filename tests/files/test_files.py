@@ -1,4 +1,4 @@
-"""Files that are none, or no end of one: pipes, devices, holes, depths; and what is written in the place of such."""
+"""Files that are not regular files, are too large or too deep (pipes, devices, sparse files), and atomic writes."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ import torch
 from minibiogpt import BioGptForCausalLM, BioGptTokenizer, CheckpointError, InputError
 from minibiogpt.checkpoint.convert import convert
 from minibiogpt.files.hub import DEMO
-from minibiogpt.files.reading import MOST_LEVELS, MOST_TEXT, read_json, read_text
+from minibiogpt.files.reading import MAX_JSON_DEPTH, MAX_TEXT_BYTES, read_json, read_text
 from minibiogpt.files.writing import write_atomically
 from tests.checkpoint.test_weights import shard
 
-KINDS = {"pipe": "a pipe or a device", "device": "a pipe or a device", "folder": "a folder", "hole": "found 8589934592"}
+PIPE = "a pipe or a device"
+KINDS = {"pipe": PIPE, "device": PIPE, "folder": "a folder", "sparse": "found 8589934592"}
 
 
 def copy_demo(folder: Path) -> None:
@@ -24,7 +25,8 @@ def copy_demo(folder: Path) -> None:
         (folder / path.name).write_bytes(path.read_bytes())
 
 
-def become(path: Path, kind: str) -> None:
+def replace(path: Path, kind: str) -> None:
+    """Replace a file by something else; a sparse file has 8 GB."""
     path.unlink()
     if kind == "pipe":
         os.mkfifo(path)
@@ -43,42 +45,44 @@ def test_what_is_no_file_is_neither_waited_for_nor_swallowed(tmp_path: Path, nam
     copy_demo(tmp_path)
     if name.endswith("index.json"):
         shard(tmp_path)
-    become(tmp_path / name, kind)
+    replace(tmp_path / name, kind)
     load = BioGptTokenizer if name in ("vocab.json", "merges.txt") else BioGptForCausalLM
     with pytest.raises(CheckpointError, match=f"({KINDS[kind]}|must hold model.safetensors or its index)"):
         load.from_pretrained(tmp_path)
 
 
-@pytest.mark.parametrize("kind", ["pipe", "device", "folder", "hole"])
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder", "sparse"])
 def test_a_shard_that_is_no_file_is_neither_waited_for_nor_swallowed(tmp_path: Path, kind: str) -> None:
     copy_demo(tmp_path)
     shard(tmp_path)
-    become(tmp_path / "model-2.safetensors", kind)
-    with pytest.raises(CheckpointError, match=r"model-2.safetensors must be a (file|whole safetensors file); found"):
+    replace(tmp_path / "model-2.safetensors", kind)
+    with pytest.raises(CheckpointError, match=r"model-2.safetensors must be a (file|complete safetensors file); found"):
         BioGptForCausalLM.from_pretrained(tmp_path)
 
 
 def test_a_header_larger_than_any_is_refused_before_it_is_read(tmp_path: Path) -> None:
     copy_demo(tmp_path)
     file = tmp_path / "model.safetensors"
-    file.write_bytes((MOST_TEXT + 1).to_bytes(8, "little") + b"{}")
-    os.truncate(file, MOST_TEXT + 9)
-    with pytest.raises(CheckpointError, match=f"found a header of {MOST_TEXT + 1} bytes, more than {MOST_TEXT}; fetch"):
+    file.write_bytes((MAX_TEXT_BYTES + 1).to_bytes(8, "little") + b"{}")
+    os.truncate(file, MAX_TEXT_BYTES + 9)
+    message = f"found a header of {MAX_TEXT_BYTES + 1} bytes, more than {MAX_TEXT_BYTES}; fetch"
+    with pytest.raises(CheckpointError, match=message):
         BioGptForCausalLM.from_pretrained(tmp_path)
 
 
 def test_text_may_be_as_long_and_as_deep_as_it_says_and_no_more(tmp_path: Path) -> None:
     file = tmp_path / "x.json"
-    file.write_text(" " * MOST_TEXT)
-    assert len(read_text(file, "")) == MOST_TEXT
+    file.write_text(" " * MAX_TEXT_BYTES)
+    assert len(read_text(file, "")) == MAX_TEXT_BYTES
     with file.open("a") as more:
         more.write(" ")
-    with pytest.raises(CheckpointError, match=f"x.json must have at most {MOST_TEXT} bytes; found {MOST_TEXT + 1}"):
+    message = f"x.json must have at most {MAX_TEXT_BYTES} bytes; found {MAX_TEXT_BYTES + 1}"
+    with pytest.raises(CheckpointError, match=message):
         read_text(file, "")
     for start, end in (("[", "]"), ('{"a":', "}")):
-        file.write_text(start * MOST_LEVELS + end * MOST_LEVELS if start == "[" else start * 99 + "{}" + end * 99)
+        file.write_text(start * MAX_JSON_DEPTH + end * MAX_JSON_DEPTH if start == "[" else start * 99 + "{}" + end * 99)
         assert read_json(file, "")
-        file.write_text(start * (MOST_LEVELS + 1) + "1" + end * (MOST_LEVELS + 1))
+        file.write_text(start * (MAX_JSON_DEPTH + 1) + "1" + end * (MAX_JSON_DEPTH + 1))
         with pytest.raises(CheckpointError, match="x.json must be nested at most 100 levels deep; found more"):
             read_json(file, "")
 
@@ -87,7 +91,7 @@ def test_text_may_be_as_long_and_as_deep_as_it_says_and_no_more(tmp_path: Path) 
 def test_an_id_that_no_embedding_has_is_refused(tmp_path: Path, vocab: str) -> None:
     (tmp_path / "vocab.json").write_text(vocab)
     (tmp_path / "merges.txt").write_text("")
-    with pytest.raises(CheckpointError, match="must map pieces to different whole numbers.*found 'a': "):
+    with pytest.raises(CheckpointError, match="must map pieces to distinct integers.*found 'a': "):
         BioGptTokenizer.from_pretrained(tmp_path)
 
 
@@ -103,7 +107,7 @@ def test_a_pipe_or_a_device_is_not_replaced_by_a_file(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     with pytest.raises(InputError, match="pipe must be a file, or new; found something else; choose another name"):
-        write_atomically(pipe, lambda beside: beside.write_text("x"))
+        write_atomically(pipe, lambda new: new.write_text("x"))
     assert pipe.is_fifo()
     assert list(tmp_path.iterdir()) == [pipe]
 
@@ -111,8 +115,9 @@ def test_a_pipe_or_a_device_is_not_replaced_by_a_file(tmp_path: Path) -> None:
 def test_text_that_no_file_can_hold_leaves_the_old_one(tmp_path: Path) -> None:
     file = tmp_path / "x"
     file.write_text("old")
-    with pytest.raises(InputError, match="what is written to .*x must be text; found .*surrogates not allowed"):
-        write_atomically(file, lambda beside: beside.write_text("new \ud800", encoding="utf-8"))
+    message = "the text written to .*x must be valid Unicode; found .*surrogates not allowed"
+    with pytest.raises(InputError, match=message):
+        write_atomically(file, lambda new: new.write_text("new \ud800", encoding="utf-8"))
     assert file.read_text() == "old"
     assert list(tmp_path.iterdir()) == [file]
 
@@ -120,7 +125,7 @@ def test_text_that_no_file_can_hold_leaves_the_old_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", ["model-1.bin", "dict.txt", "bpecodes", "tokenizer_config.json"])
 def test_convert_reads_files_only(tmp_path: Path, name: str, kind: str) -> None:
-    """Each of these was waited for, read or copied, whatever it was."""
+    """A pipe, a device or a huge file in place of any of these files must neither block nor be read or copied."""
     source = tmp_path / "source"
     source.mkdir()
     copy_demo(source)
@@ -133,10 +138,10 @@ def test_convert_reads_files_only(tmp_path: Path, name: str, kind: str) -> None:
     if name in ("dict.txt", "bpecodes"):
         (source / "dict.txt").write_text("a 1\n")
         (source / "bpecodes").write_text("a a\n")
-    become(source / name, kind)
+    replace(source / name, kind)
     options = files if name in ("dict.txt", "bpecodes") else {}
-    if name == "tokenizer_config.json" and kind != "hole":
-        convert(source, tmp_path / "new")  # what is no file is not taken along
+    if name == "tokenizer_config.json" and kind != "sparse":
+        convert(source, tmp_path / "new")  # optional, so it is skipped if it is not a file
         return
     with pytest.raises(CheckpointError, match=f"{name} must (be a file|have at most|hold tensors)"):
         convert(source, tmp_path / "new", **options)

@@ -1,4 +1,4 @@
-"""The hub, played by a small server on loopback: whole downloads, broken ones, and none."""
+"""Downloads from the hub, here a small server on localhost: complete, broken and impossible ones."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ from minibiogpt.files.hub import DEMO, REVISIONS, download, find_model
 
 Files = dict[str, bytes]
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
-SMALL = {name: (DEMO / name).read_bytes() for name in ("config.json", "vocab.json", "merges.txt")}
-GOOD = SMALL | {SINGLE: (DEMO / SINGLE).read_bytes()}
-PICKLED = SMALL | {"pytorch_model.bin": b"pickle"}
+TEXT_FILES = {name: (DEMO / name).read_bytes() for name in ("config.json", "vocab.json", "merges.txt")}
+GOOD = TEXT_FILES | {SINGLE: (DEMO / SINGLE).read_bytes()}
+PICKLED = TEXT_FILES | {"pytorch_model.bin": b"pickle"}
 
 
 def sharded() -> Files:
-    """The demo's tensors in two files and an index."""
+    """The demo's tensors in two shards and an index."""
     tensors = safetensors.numpy.load(GOOD[SINGLE])
     names, shards = sorted(tensors), ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
-    place = {name: shards[i % 2] for i, name in enumerate(names)}
-    files = {file: safetensors.numpy.save({n: tensors[n] for n in names if place[n] == file}) for file in shards}
-    return files | {INDEX: json.dumps({"metadata": {}, "weight_map": place}).encode()}
+    weight_map = {name: shards[i % 2] for i, name in enumerate(names)}
+    files = {file: safetensors.numpy.save({n: tensors[n] for n in names if weight_map[n] == file}) for file in shards}
+    return files | {INDEX: json.dumps({"metadata": {}, "weight_map": weight_map}).encode()}
 
 
 SHARDED = sharded()
-LARGE = SMALL | {
+LARGE = TEXT_FILES | {
     SINGLE: safetensors.numpy.save({"x": np.zeros(3_000_000, np.float32)})
 }  # over the client's 10 MB chunk
 REPOSITORIES: dict[tuple[str, str], Files] = {
@@ -47,9 +47,9 @@ REPOSITORIES: dict[tuple[str, str], Files] = {
     ("microsoft/biogpt", "main"): PICKLED,
     ("microsoft/BioGPT-Large", "refs/pr/5"): {"config.json": GOOD["config.json"], SINGLE: GOOD[SINGLE]},
     ("microsoft/BioGPT-Large", "main"): PICKLED | {"config.json": b"not this one", "tokenizer_config.json": b"{}"},
-    ("some/sharded", "main"): SMALL | SHARDED,
+    ("some/sharded", "main"): TEXT_FILES | SHARDED,
     ("some/both", "main"): GOOD | SHARDED,
-    ("some/hole", "main"): SMALL | {name: data for name, data in SHARDED.items() if "00002-of" not in name},
+    ("some/hole", "main"): TEXT_FILES | {name: data for name, data in SHARDED.items() if "00002-of" not in name},
     ("some/pickle", "main"): PICKLED,
     ("some/torso", "main"): {name: GOOD[name] for name in ("config.json", SINGLE)},
     ("some/corrupt", "main"): GOOD | {SINGLE: GOOD[SINGLE][:-100]},
@@ -57,7 +57,7 @@ REPOSITORIES: dict[tuple[str, str], Files] = {
     ("some/short", "main"): GOOD,
     ("some/gated", "main"): GOOD,
 }
-NEXT_CUTS: set[str] = {"some/cut"}  # whose safetensors break off next time
+NEXT_CUTS: set[str] = {"some/cut"}  # repositories whose next download of safetensors is cut off
 
 
 def commit_of(repo: str, revision: str) -> str:
@@ -69,9 +69,9 @@ def tag_of(data: bytes) -> str:
 
 
 class Hub(BaseHTTPRequestHandler):
-    """What huggingface_hub asks for: a revision's list of files, and the files themselves, whole or from a byte on."""
+    """The requests of huggingface_hub: a revision's list of files, and the files, complete or from a byte offset on."""
 
-    asked: list[tuple[str, str | None]] = []  # noqa: RUF012 - paths and ranges; one server a test session
+    requests: list[tuple[str, str | None]] = []  # noqa: RUF012 - paths and ranges; one server per test session
 
     def do_GET(self) -> None:
         self.answer(body=True)
@@ -81,7 +81,7 @@ class Hub(BaseHTTPRequestHandler):
 
     def answer(self, body: bool) -> None:
         path = unquote(self.path.partition("?")[0])
-        self.asked.append((path, self.headers.get("Range")))
+        self.requests.append((path, self.headers.get("Range")))
         if "some/gated" in path:
             return self.refuse(403, "GatedRepo")
         for (repo, revision), files in REPOSITORIES.items():
@@ -101,7 +101,7 @@ class Hub(BaseHTTPRequestHandler):
         self.send(200, json.dumps(value).encode(), {"Content-Type": "application/json"}, body)
 
     def tree(self, files: Files, body: bool) -> None:
-        """The same for huggingface_hub from 1.0 on, with sizes and tags."""
+        """The list of files for huggingface_hub 1.0 and later, with sizes and tags."""
         listed = [{"type": "file", "path": n, "size": len(data), "oid": tag_of(data)} for n, data in files.items()]
         self.send(200, json.dumps(listed).encode(), {"Content-Type": "application/json"}, body)
 
@@ -144,14 +144,14 @@ def endpoint() -> Iterator[str]:
 
 
 @pytest.fixture
-def asked() -> list[tuple[str, str | None]]:
-    """What the server is asked for during one test."""
-    Hub.asked.clear()
-    return Hub.asked
+def requests() -> list[tuple[str, str | None]]:
+    """The requests that the server receives during one test."""
+    Hub.requests.clear()
+    return Hub.requests
 
 
 def command(tmp_path: Path, endpoint: str, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
-    """`minibiogpt ...` in a process of its own, for the hub's client reads its settings once."""
+    """Run `minibiogpt ...` in a subprocess, because the hub's client reads its settings only once."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith("HF_")}
     settings = {"HF_ENDPOINT": endpoint, "HF_HOME": str(tmp_path / "home"), "HF_HUB_DISABLE_XET": "1"}
     settings |= {"HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DOWNLOAD_TIMEOUT": "2", "HF_HUB_ETAG_TIMEOUT": "2"}
@@ -160,7 +160,7 @@ def command(tmp_path: Path, endpoint: str, *words: str, **more: str) -> subproce
 
 
 def fetch(tmp_path: Path, endpoint: str, repository: str) -> Files:
-    """What `minibiogpt download` puts into a new folder, and nothing beside it."""
+    """Return the files that `minibiogpt download` writes to a new folder; it must write nothing else."""
     run = command(tmp_path, endpoint, "download", repository, str(tmp_path / "x"))
     assert run.returncode == 0, run.stderr
     assert {path.name for path in tmp_path.iterdir()} <= {"x", "home"}, "nothing is left beside"
@@ -168,7 +168,7 @@ def fetch(tmp_path: Path, endpoint: str, repository: str) -> Files:
 
 
 def one_error(run: subprocess.CompletedProcess[str]) -> str:
-    """The command's one line on what is wrong; the hub's client may have written progress before it."""
+    """Return the command's error line. The hub's client may have printed progress before it."""
     assert run.returncode == 2, run.stderr
     assert "Traceback" not in run.stderr
     lines = [line for line in run.stderr.splitlines() if line.startswith("minibiogpt: error: ")]
@@ -183,10 +183,10 @@ def closed_port() -> str:
 
 
 def test_a_whole_download_takes_the_safetensors_revision_and_no_pickle(
-    tmp_path: Path, endpoint: str, asked: list[tuple[str, str | None]]
+    tmp_path: Path, endpoint: str, requests: list[tuple[str, str | None]]
 ) -> None:
     assert fetch(tmp_path, endpoint, "microsoft/biogpt") == GOOD
-    paths = [path for path, _ in asked]
+    paths = [path for path, _ in requests]
     assert not any(path.endswith(".bin") or "extra" in path for path in paths)
     assert "/api/models/microsoft/biogpt/revision/refs/pr/17" in paths
     assert not (tmp_path / "home" / "hub").exists(), "no second copy"
@@ -195,14 +195,14 @@ def test_a_whole_download_takes_the_safetensors_revision_and_no_pickle(
 
 
 def test_what_the_safetensors_revision_lacks_comes_from_main(
-    tmp_path: Path, endpoint: str, asked: list[tuple[str, str | None]]
+    tmp_path: Path, endpoint: str, requests: list[tuple[str, str | None]]
 ) -> None:
     assert fetch(tmp_path, endpoint, "microsoft/BioGPT-Large") == GOOD | {"tokenizer_config.json": b"{}"}
-    assert not any(path.endswith(".bin") for path, _ in asked)
+    assert not any(path.endswith(".bin") for path, _ in requests)
 
 
 def test_shards_come_with_their_index(tmp_path: Path, endpoint: str) -> None:
-    assert fetch(tmp_path, endpoint, "some/sharded") == SMALL | SHARDED
+    assert fetch(tmp_path, endpoint, "some/sharded") == TEXT_FILES | SHARDED
     assert command(tmp_path, endpoint, "info", "--model", str(tmp_path / "x")).returncode == 0
 
 
@@ -216,20 +216,20 @@ def test_an_empty_folder_is_filled(tmp_path: Path, endpoint: str) -> None:
 
 
 def test_a_download_that_was_cut_off_goes_on_where_it_stopped(
-    tmp_path: Path, endpoint: str, asked: list[tuple[str, str | None]]
+    tmp_path: Path, endpoint: str, requests: list[tuple[str, str | None]]
 ) -> None:
     NEXT_CUTS.add("some/cut")
     error = one_error(command(tmp_path, endpoint, "download", "some/cut", str(tmp_path / "x")))
-    assert "some/cut (revision main) must be reachable and come whole" in error
-    assert "try again: what came is kept" in error
+    assert "some/cut (revision main) must be reachable and download completely" in error
+    assert "try again: the files downloaded so far are kept" in error
     part = f"x.{commit_of('some/cut', 'main')[:12]}.part"
     assert {path.name for path in tmp_path.iterdir()} - {"home"} == {part}, "no x"
     NEXT_CUTS.discard("some/cut")
-    asked.clear()
+    requests.clear()
     assert fetch(tmp_path, endpoint, "some/cut") == LARGE
-    assert not any(path.endswith("vocab.json") for path, _ in asked), "what came whole is not sent again"
-    if version("huggingface_hub").startswith("0."):  # later ones begin a file anew
-        (begin,) = (span.removeprefix("bytes=").partition("-")[0] for _, span in asked if span)
+    assert not any(path.endswith("vocab.json") for path, _ in requests), "complete files are not downloaded again"
+    if version("huggingface_hub").startswith("0."):  # later versions restart an incomplete file
+        (begin,) = (span.removeprefix("bytes=").partition("-")[0] for _, span in requests if span)
         assert int(begin) >= 10_000_000
 
 
@@ -238,10 +238,10 @@ def test_a_download_that_was_cut_off_goes_on_where_it_stopped(
     [
         ("some/pickle", "must hold safetensors; found only pytorch_model.bin, which can run code; name a revision"),
         ("some/torso", "must hold config.json, vocab.json, merges.txt; found no vocab.json, merges.txt"),
-        ("some/corrupt", "must be a whole safetensors file"),
-        ("some/short", "must come whole; found OSError: Consistency check failed"),
-        ("some/hole", "must be there; found no such file"),
-        ("some/gated", "must be open to you; found access refused (HTTP 403)"),
+        ("some/corrupt", "must be a complete safetensors file"),
+        ("some/short", "must download completely; found OSError: Consistency check failed"),
+        ("some/hole", "must exist; found no such file"),
+        ("some/gated", "must be accessible to you; found access refused (HTTP 403)"),
         ("some/nobody", "must be on the hub; found no such repository, or a private one"),
         ("nonsense", "a repository must be OWNER/NAME; found 'nonsense'"),
     ],
@@ -252,11 +252,11 @@ def test_what_cannot_be_had_leaves_nothing(tmp_path: Path, endpoint: str, reposi
 
 
 def test_a_pickle_is_refused_before_anything_is_fetched(
-    tmp_path: Path, endpoint: str, asked: list[tuple[str, str | None]]
+    tmp_path: Path, endpoint: str, requests: list[tuple[str, str | None]]
 ) -> None:
     command(tmp_path, endpoint, "download", "some/pickle", str(tmp_path / "x"))
-    assert asked
-    assert not any("/resolve/" in path for path, _ in asked)
+    assert requests
+    assert not any("/resolve/" in path for path, _ in requests)
 
 
 def test_an_unknown_revision(tmp_path: Path, endpoint: str) -> None:
@@ -267,7 +267,8 @@ def test_an_unknown_revision(tmp_path: Path, endpoint: str) -> None:
 
 def test_no_network_is_one_clear_error(tmp_path: Path) -> None:
     run = command(tmp_path, closed_port(), "download", "microsoft/biogpt", str(tmp_path / "x"))
-    assert "microsoft/biogpt (revision refs/pr/17) must be reachable and come whole; found Conn" in one_error(run)
+    message = "microsoft/biogpt (revision refs/pr/17) must be reachable and download completely; found Conn"
+    assert message in one_error(run)
     assert {path.name for path in tmp_path.iterdir()} <= {"home"}
     run = command(tmp_path, closed_port(), "info", "--model", "microsoft/biogpt")
     assert "microsoft/biogpt (revision refs/pr/17) must be reachable" in one_error(run)
@@ -279,21 +280,21 @@ def test_offline_is_named_when_it_is_asked_for(tmp_path: Path, words: list[str])
     assert "must be in the hub's cache; found HF_HUB_OFFLINE set" in one_error(run)
 
 
-def test_a_place_that_cannot_be_is_one_clear_error(tmp_path: Path, endpoint: str) -> None:
+def test_a_path_that_cannot_be_is_one_clear_error(tmp_path: Path, endpoint: str) -> None:
     (tmp_path / "file").write_text("mine")
     run = command(tmp_path, endpoint, "download", "some/sharded", str(tmp_path / "file" / "x"))
-    assert "the files must have a place on the disk" in one_error(run)
+    assert "the download folder must be writable" in one_error(run)
 
 
 def test_a_folder_that_holds_something_is_not_touched(
-    tmp_path: Path, endpoint: str, asked: list[tuple[str, str | None]]
+    tmp_path: Path, endpoint: str, requests: list[tuple[str, str | None]]
 ) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine.txt").write_text("mine")
-    for place in (tmp_path / "full", tmp_path / "full" / "mine.txt"):
-        run = command(tmp_path, endpoint, "download", "microsoft/biogpt", str(place))
+    for path in (tmp_path / "full", tmp_path / "full" / "mine.txt"):
+        run = command(tmp_path, endpoint, "download", "microsoft/biogpt", str(path))
         assert "must be new or empty" in one_error(run)
-    assert asked == []
+    assert requests == []
     assert [path.name for path in (tmp_path / "full").iterdir()] == ["mine.txt"]
 
 
@@ -304,12 +305,12 @@ def test_the_current_folder_is_not_replaced(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_a_hub_id_is_a_model_and_then_needs_no_network(
-    tmp_path: Path, endpoint: str, asked: list[tuple[str, str | None]]
+    tmp_path: Path, endpoint: str, requests: list[tuple[str, str | None]]
 ) -> None:
     text = ["generate", "Ibuprofen is best used for", "--model", "microsoft/biogpt"]
     first = command(tmp_path, endpoint, *text)
     assert first.returncode == 0, first.stderr
-    assert not any(path.endswith(".bin") for path, _ in asked)
+    assert not any(path.endswith(".bin") for path, _ in requests)
     again = command(tmp_path, closed_port(), *text, HF_HUB_OFFLINE="1")
     assert (again.returncode, again.stdout) == (0, first.stdout), again.stderr
     again = command(tmp_path, closed_port(), *text)
@@ -342,7 +343,7 @@ def test_names_that_are_no_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize("name", ["a\0b", "A" * 5000, "a/" * 4000])
 def test_a_path_that_cannot_be_is_refused_by_both_doors(name: str) -> None:
-    with pytest.raises(InputError, match="must be new or empty; found .*, which cannot be looked into"):
+    with pytest.raises(InputError, match="must be new or empty; found .*, which cannot be read"):
         download("microsoft/biogpt", name)
     with pytest.raises(InputError, match="a model('s folder)? must be"):
         find_model(name)
@@ -353,8 +354,9 @@ def test_a_folder_that_cannot_be_listed_is_refused(tmp_path: Path, monkeypatch: 
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr(Path, "iterdir", locked)
-    with pytest.raises(InputError, match="new or empty; found .*cannot be looked into .Permission denied.; choose"):
+    with pytest.raises(InputError, match="new or empty; found .*cannot be read .Permission denied.; choose"):
         download("microsoft/biogpt", tmp_path)
     monkeypatch.setattr(Path, "is_dir", locked)
-    with pytest.raises(InputError, match="one that can be looked into; found .*: Permission denied; check the path"):
+    message = "a model's folder must be readable; found .*: Permission denied; check the path"
+    with pytest.raises(InputError, match=message):
         find_model(tmp_path)

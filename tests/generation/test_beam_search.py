@@ -1,4 +1,4 @@
-"""Beam search against transformers 4.57: ids, origins and scores over many combinations of options; fairseq's."""
+"""Beam search against transformers 4.57 (ids, origins and scores for many combinations of options) and fairseq."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Batch = dict[str, np.ndarray]
 
 @cache
 def random_pair(folder: Path) -> tuple[BioGptForCausalLM, Any]:
-    """A model that is not sure of anything and likes to end, so that hypotheses of many lengths compete."""
+    """A model with flat distributions and probable ends, so that hypotheses of many lengths compete."""
     theirs = build(**CONFIGS["gelu"])
     with torch.no_grad():
         norm, end = theirs.biogpt.layer_norm, theirs.output_projection.weight[2]
@@ -45,7 +45,7 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Callable[[], tu
 
 
 def prompts(model: str) -> Batch:
-    """Ten, of different lengths, padded on the left."""
+    """Ten prompts of different lengths, padded on the left."""
     if model == "demo":
         return demo.tokenizer()(demo.PROMPTS[:10], padding=True, padding_side="left")
     rng = np.random.default_rng(3)
@@ -54,8 +54,8 @@ def prompts(model: str) -> Batch:
     return {"input_ids": np.where(mask, ids, 1), "attention_mask": mask.astype(np.int64)}
 
 
-def no_even_twice(row: int, ids: Any) -> list[int]:
-    """Some constraint that depends on the row and on what came before."""
+def allowed_tokens(row: int, ids: Any) -> list[int]:
+    """A constraint that depends on the row and on the last token."""
     return [token for token in range(2, 67) if (token + int(ids[-1]) + row) % 3]
 
 
@@ -72,7 +72,7 @@ COMBINATIONS += [
     {"num_beams": 3, "eos_token_id": [2, 26, 9], "num_return_sequences": 3},
     {"num_beams": 3, "eos_token_id": [2, 26, 9], "early_stopping": True, "length_penalty": 2.0},
     {"num_beams": 3, "forced_eos_token_id": 2, "max_new_tokens": 6},
-    {"num_beams": 2, "prefix_allowed_tokens_fn": no_even_twice},
+    {"num_beams": 2, "prefix_allowed_tokens_fn": allowed_tokens},
     {"num_beams": 2, "sequence_bias": {(26,): 3.0, (7, 9): -4.0}, "length_penalty": 0.7},
     {"num_beams": 6, "num_return_sequences": 6, "suppress_tokens": [7, 12], "renormalize_logits": True},
     {"num_beams": 4, "exponential_decay_length_penalty": (4, 1.3), "early_stopping": "never"},
@@ -87,7 +87,7 @@ COMBINATIONS += [
 ]  # fmt: skip
 
 
-def told(options: dict[str, Any]) -> str:
+def options_id(options: dict[str, Any]) -> str:
     return ", ".join(f"{name} {getattr(value, '__name__', value)}" for name, value in options.items())
 
 
@@ -102,13 +102,13 @@ def both(pair: tuple[Any, Any], batch: Batch, options: dict[str, Any]) -> tuple[
 
 
 def sum_drift(got: GenerateOutput, want: Any, penalty: float) -> float:
-    """How far the summed log-probabilities are apart, over the largest log-probability of a step.
+    """The difference of the summed log-probabilities, relative to the largest log-probability of a step.
 
-    Not over the sum: that of a sure model is near 0, but was rounded in float32 where its terms were.
+    It is not relative to the sum, which is near 0 for a confident model but has the float32 rounding of its terms.
     """
     lengths = (got.beam_indices >= 0).sum(axis=1)
-    apart = np.abs(got.sequences_scores - want.sequences_scores.double().numpy()) * lengths**penalty
-    return float(apart.max() / max(np.abs(x.numpy()[np.isfinite(x.numpy())]).max() for x in want.scores))
+    difference = np.abs(got.sequences_scores - want.sequences_scores.double().numpy()) * lengths**penalty
+    return float(difference.max() / max(np.abs(x.numpy()[np.isfinite(x.numpy())]).max() for x in want.scores))
 
 
 def assert_same(got: GenerateOutput, want: Any, options: dict[str, Any]) -> None:
@@ -118,12 +118,12 @@ def assert_same(got: GenerateOutput, want: Any, options: dict[str, Any]) -> None
     assert len(got.scores) == len(want.scores)
     for step, (mine, other) in enumerate(zip(got.scores, want.scores, strict=True)):
         finite = np.isfinite(other.numpy())
-        assert np.array_equal(np.isfinite(mine), finite), f"step {step}: other tokens are hidden"
+        assert np.array_equal(np.isfinite(mine), finite), f"step {step}: other tokens are suppressed"
         assert_close(f"scores[{step}]", np.float32(mine[finite]), other.numpy()[finite], BEAM_STEP)
 
 
 @pytest.mark.parametrize("model", ["demo", "random"])
-@pytest.mark.parametrize("options", COMBINATIONS, ids=told)
+@pytest.mark.parametrize("options", COMBINATIONS, ids=options_id)
 def test_ids_origins_and_scores_are_transformers(pairs: Any, options: dict[str, Any], model: str) -> None:
     assert len(COMBINATIONS) >= 40
     got, want = both(pairs[model](), prompts(model), options)
@@ -131,7 +131,7 @@ def test_ids_origins_and_scores_are_transformers(pairs: Any, options: dict[str, 
 
 
 def test_the_combinations_differ_in_what_they_find(pairs: Any) -> None:
-    """Or else they would compare one and the same search over and over."""
+    """Otherwise they would compare the same search over and over."""
     model, _ = pairs["random"]()
     batch = prompts("random")
     found = set()
@@ -141,7 +141,7 @@ def test_the_combinations_differ_in_what_they_find(pairs: Any) -> None:
     assert len(found) > len(COMBINATIONS) / 2
 
 
-@pytest.mark.parametrize("options", COMBINATIONS[::5], ids=told)
+@pytest.mark.parametrize("options", COMBINATIONS[::5], ids=options_id)
 def test_float32_finds_the_same(options: dict[str, Any]) -> None:
     got, want = both((demo.ours("float32"), demo.reference("float32")), prompts("demo"), options)
     assert_same(got, want, options)
@@ -163,17 +163,17 @@ def test_one_forward_pass_a_step_for_all_beams(pairs: Any, monkeypatch: pytest.M
     model, _ = pairs["demo"]()
     shapes, original = [], type(model.biogpt).__call__
 
-    def noted(self: Any, ids: Any, *rest: Any, **options: Any) -> Any:
+    def recording_call(self: Any, ids: Any, *rest: Any, **options: Any) -> Any:
         shapes.append(ids.shape)
         return original(self, ids, *rest, **options)
 
-    monkeypatch.setattr(type(model.biogpt), "__call__", noted)
+    monkeypatch.setattr(type(model.biogpt), "__call__", recording_call)
     model.generate([[2, 92, 26]] * 2, num_beams=4, max_new_tokens=5, min_new_tokens=5)
     assert shapes == [(2, 3)] + [(8, 1)] * 4, "the prompt once, then one position of each beam"
 
 
 def test_scores_add_up(pairs: Any) -> None:
-    """From the output alone: each token's score, in the row it was chosen in, summed and divided by the length."""
+    """From the output alone: sum each token's score, in the row it was chosen in, and divide by the length penalty."""
     model, _ = pairs["random"]()
     options = {"num_beams": 4, "num_return_sequences": 4, "length_penalty": 0.5, "max_new_tokens": 9}
     out = model.generate([[5, 6, 7]], return_dict_in_generate=True, output_scores=True, **options)
@@ -183,13 +183,17 @@ def test_scores_add_up(pairs: Any) -> None:
         sum_ = sum(out.scores[step][origin, out.sequences[row, 3 + step]] for step, origin in steps)
         assert abs(sum_ / len(steps) ** 0.5 - out.sequences_scores[row]) < 1e-12
     cache = out.past_key_values
-    assert (cache.batch_size, cache.seq_length) == (4, 3 + len(out.scores) - 1), "all but the last token were fed"
-    unasked = model.generate([[5, 6, 7]], return_dict_in_generate=True, **options)
-    assert unasked.sequences_scores is None, "as in transformers"
+    assert (cache.batch_size, cache.seq_length) == (4, 3 + len(out.scores) - 1), (
+        "the model ran on all but the last token"
+    )
+    without_scores = model.generate([[5, 6, 7]], return_dict_in_generate=True, **options)
+    assert without_scores.sequences_scores is None, "as in transformers"
 
 
 @pytest.mark.parametrize("normalize", [False, True])
-@pytest.mark.parametrize("options", [{}, {"num_beams": 4, "num_return_sequences": 3, "length_penalty": 0.0}], ids=told)
+@pytest.mark.parametrize(
+    "options", [{}, {"num_beams": 4, "num_return_sequences": 3, "length_penalty": 0.0}], ids=options_id
+)
 def test_transition_scores_are_transformers(pairs: Any, options: dict[str, Any], normalize: bool) -> None:
     model, theirs = pairs["random"]()
     got, want = both((model, theirs), prompts("random"), options)
@@ -208,7 +212,7 @@ def test_transition_scores_are_transformers(pairs: Any, options: dict[str, Any],
 def test_beam_sampling_is_transformers_with_the_same_draws(
     pairs: Any, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """PyTorch draws without replacement as we do, E / p with exponential E: here it is handed our uniform numbers."""
+    """PyTorch draws without replacement in the same way, E / p with exponential E; here it gets the same uniforms."""
     rng = np.random.default_rng(7)
 
     def multinomial(p: Any, num_samples: int) -> Any:
@@ -252,10 +256,10 @@ def test_more_end_tokens_than_candidates_end_every_row_at_once() -> None:
     assert got[0, 2:].tolist() == [int(model([[5, 6]]).logits[0, -1].argmax())]
 
 
-# What fairseq 0.12.2's own SequenceGenerator gives for the random model, run beside it on 2026-11-21: 60 searches with
-# 2 to 5 beams, 440 hypotheses, of which all ids were equal and all scores to 1e-6; here are three of the 60. Its
-# max_len_b counts neither </s>: max_length is 2 more. ids, and score to 5 decimals, the best hypothesis of a row first.
-OF_FAIRSEQ: list[tuple[dict[str, Any], list[list[int]], list[tuple[list[int], float]]]] = [
+# Results of fairseq 0.12.2's own SequenceGenerator for the random model, measured 2026-11-21: 60 searches with 2 to 5
+# beams, 440 hypotheses; all ids were equal, and all scores to 1e-6. These are three of the 60. fairseq's max_len_b
+# counts neither </s>, so max_length is 2 more. Ids and score to 5 decimals, the best hypothesis of a row first.
+FAIRSEQ_RESULTS: list[tuple[dict[str, Any], list[list[int]], list[tuple[list[int], float]]]] = [
     (
         {"num_beams": 4, "length_penalty": 2.0, "min_length": 4, "max_length": 21},
         [[2, 4, 28, 58, 38], [2, 52, 49, 57, 15]],
@@ -305,14 +309,14 @@ OF_FAIRSEQ: list[tuple[dict[str, Any], list[list[int]], list[tuple[list[int], fl
 ]
 
 
-@pytest.mark.parametrize(("options", "ids", "want"), OF_FAIRSEQ)
+@pytest.mark.parametrize(("options", "ids", "want"), FAIRSEQ_RESULTS)
 def test_fairseq_scoring_is_fairseqs(pairs: Any, options: dict[str, Any], ids: Any, want: Any) -> None:
     model, _ = pairs["random"]()
     options = {"scoring": "fairseq", "num_return_sequences": options["num_beams"]} | options
     out = model.generate(ids, return_dict_in_generate=True, output_scores=True, **options)
-    for row, (their_ids, score) in enumerate(want):
-        assert out.sequences[row, : len(their_ids)].tolist() == their_ids
-        assert (out.sequences[row, len(their_ids) :] == 1).all()
+    for row, (fairseq_ids, score) in enumerate(want):
+        assert out.sequences[row, : len(fairseq_ids)].tolist() == fairseq_ids
+        assert (out.sequences[row, len(fairseq_ids) :] == 1).all()
         assert abs(out.sequences_scores[row] - score) <= 5.1e-6
     other = model.generate(ids, **options | {"scoring": "transformers"})
     assert not np.array_equal(other, out.sequences), "the scoring makes no difference here"
@@ -324,7 +328,7 @@ def test_fairseq_scoring_without_an_end_token_runs_to_the_longest(pairs: Any) ->
     seen: list[np.ndarray] = []
     options["logits_processor"] = [lambda ids, logits: seen.append(logits) or logits]
     out = model.generate([[5, 6, 7]], return_dict_in_generate=True, output_scores=True, **options)
-    assert all((logits[:, 1] == -np.inf).all() for logits in seen), "rules of one's own come after fairseq's: no pads"
+    assert all((logits[:, 1] == -np.inf).all() for logits in seen), "user processors come after fairseq's: no pads"
     log_p = log_softmax(model(out.sequences[:, :-1]).logits)[0, np.arange(6), out.sequences[0, 1:]]
     assert out.sequences.shape == (1, 7)
     assert abs(log_p.sum() / 6 - out.sequences_scores[0]) < 1e-12

@@ -1,6 +1,6 @@
-"""Generation on the CuPy backend: NumPy's texts, and steps that are recorded once and run again.
+"""Generation on the CuPy backend: the same texts as on NumPy, and decoding steps that are captured and replayed.
 
-Each test runs on the stand-in (emulated.py), and on a device where there is one.
+Each test runs on the emulated backend (emulated.py), and on a device if there is one.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tests.compare import assert_close
 from tests.support import emulated
 from tests.support.device import absent, demo, device, host, small
 from tests.support.paths import ROOT
-from tests.support.strict import Tape
+from tests.support.strict import GraphCapture
 
 GENERATION: dict[str, dict[str, Any]] = {
     "greedy": {},
@@ -42,9 +42,9 @@ GENERATION: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("options", GENERATION.values(), ids=GENERATION)
 def test_generation_is_numpys(backend: CupyBackend, options: dict[str, Any]) -> None:
-    given = {"input_ids": [SHORT[0]] * 2, "max_new_tokens": 12, "eos_token_id": None} | options
-    want = small("numpy").generate(**given)
-    got = small(backend.name).generate(**given)
+    kwargs = {"input_ids": [SHORT[0]] * 2, "max_new_tokens": 12, "eos_token_id": None} | options
+    want = small("numpy").generate(**kwargs)
+    got = small(backend.name).generate(**kwargs)
     assert type(got) is backend.array_type
     assert np.array_equal(host(got), want)
 
@@ -56,65 +56,65 @@ def test_sixty_four_greedy_tokens_are_those_of_float64(backend: CupyBackend) -> 
 
 
 @pytest.mark.parametrize("options", [{}, {"attention_mask": MASK}, {"num_beams": 2}], ids=["plain", "padded", "beams"])
-def test_a_recorded_step_is_the_step_itself(backend: CupyBackend, dtype: str, options: dict[str, Any]) -> None:
-    """Bit for bit: the same kernels on the same numbers."""
+def test_a_captured_step_is_the_step_itself(backend: CupyBackend, dtype: str, options: dict[str, Any]) -> None:
+    """Bit for bit: the same kernels on the same data."""
     model, found = small(backend.name, dtype), []
-    given: dict[str, Any] = {"max_new_tokens": 9, "eos_token_id": None, "return_dict_in_generate": True}
-    given |= {"output_logits": True, "output_scores": True}
+    kwargs: dict[str, Any] = {"max_new_tokens": 9, "eos_token_id": None, "return_dict_in_generate": True}
+    kwargs |= {"output_logits": True, "output_scores": True}
     for graphs in (True, False):
         backend.use_graphs = graphs
         try:
-            found.append(model.generate(SHORT, **given, **options))
+            found.append(model.generate(SHORT, **kwargs, **options))
         finally:
             backend.use_graphs = True
-    recorded, eager = found
-    assert np.array_equal(host(recorded.sequences), host(eager.sequences))
-    assert len(recorded.logits) == 9
-    pairs = [*zip(recorded.logits, eager.logits, strict=True), *zip(recorded.scores, eager.scores, strict=True)]
+    captured, eager = found
+    assert np.array_equal(host(captured.sequences), host(eager.sequences))
+    assert len(captured.logits) == 9
+    pairs = [*zip(captured.logits, eager.logits, strict=True), *zip(captured.scores, eager.scores, strict=True)]
     for one, other in pairs:
         assert str(one.dtype) == ("float64" if dtype == "float64" else "float32")
         assert np.array_equal(host(one), host(other))
-    (k, v), (other_k, other_v) = recorded.past_key_values[1], eager.past_key_values[1]
-    assert recorded.past_key_values.seq_length == eager.past_key_values.seq_length == 13
+    (k, v), (other_k, other_v) = captured.past_key_values[1], eager.past_key_values[1]
+    assert captured.past_key_values.seq_length == eager.past_key_values.seq_length == 13
     assert np.array_equal(host(k), host(other_k))
     assert np.array_equal(host(v), host(other_v))
 
 
-def test_steps_are_recorded_when_they_are_many_and_alike() -> None:
+def test_steps_are_captured_when_they_are_many_and_alike() -> None:
     backend = device("emulated")
-    model, made = small("emulated"), []
+    model, captures = small("emulated"), []
     original = CapturedDecodingStep.__init__
 
-    def counted(self: CapturedDecodingStep, *given: Any) -> None:
-        made.append(1)
-        original(self, *given)
+    def counting_init(self: CapturedDecodingStep, *args: Any) -> None:
+        captures.append(1)
+        original(self, *args)
 
     cases: list[tuple[dict[str, Any], int]] = [
         ({"max_new_tokens": 8}, 1),
-        ({"max_new_tokens": 4}, 0),  # not worth it
+        ({"max_new_tokens": 4}, 0),  # too few steps left
         ({"max_new_tokens": 8, "use_cache": False}, 0),
-        ({"max_new_tokens": 8, "trace": Trace("tokens")}, 0),  # somebody looks
-        ({"max_new_tokens": 8, "num_beams": 17}, 0),  # 34 rows: products of so many are the library's
+        ({"max_new_tokens": 8, "trace": Trace("tokens")}, 0),  # traced
+        ({"max_new_tokens": 8, "num_beams": 17}, 0),  # 34 rows: too many for the product kernel, so cuBLAS is used
     ]
     eager = BioGptForCausalLM(model.config, dict(model.biogpt.named_parameters()), backend, "eager")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(CapturedDecodingStep, "__init__", counted)
+        patch.setattr(CapturedDecodingStep, "__init__", counting_init)
         for options, times in cases:
-            made.clear()
+            captures.clear()
             model.generate(SHORT, eos_token_id=None, **options)
-            assert len(made) == times, options
-        made.clear()
+            assert len(captures) == times, options
+        captures.clear()
         eager.generate(SHORT, eos_token_id=None, max_new_tokens=8)
-        assert not made
+        assert not captures
         backend.use_kernels = False
         try:
             model.generate(SHORT, eos_token_id=None, max_new_tokens=8)
         finally:
             backend.use_kernels = True
-        assert not made
+        assert not captures
 
 
-def test_logits_that_are_no_numbers_are_told_in_a_recorded_step(backend: CupyBackend) -> None:
+def test_logits_that_are_no_numbers_are_reported_in_a_captured_step(backend: CupyBackend) -> None:
     model = BioGptForCausalLM.from_config(small("numpy").config, seed=5, backend=backend)
     model.biogpt.embed_positions.weight[2 + 9] = float("nan")
     with pytest.raises(InputError, match="logits must be finite.*after 10 tokens"):
@@ -122,31 +122,31 @@ def test_logits_that_are_no_numbers_are_told_in_a_recorded_step(backend: CupyBac
 
 
 def test_nothing_is_left_of_a_text(backend: CupyBackend) -> None:
-    """Its recording, and with it the cache, is gone when it is written, and its place is used by the next."""
-    made: list[weakref.ref[CapturedDecodingStep]] = []
+    """The captured step and its cache are freed after generation, and the next capture reuses the memory pool."""
+    steps: list[weakref.ref[CapturedDecodingStep]] = []
     original = CapturedDecodingStep.__init__
 
-    def seen(self: CapturedDecodingStep, *given: Any) -> None:
-        made.append(weakref.ref(self))
-        original(self, *given)
+    def tracking_init(self: CapturedDecodingStep, *args: Any) -> None:
+        steps.append(weakref.ref(self))
+        original(self, *args)
 
     small(backend.name).generate(SHORT, max_new_tokens=8, eos_token_id=None)
-    places = len(backend.pools)
+    pools = len(backend.graph_pools)
     gc.collect()
     gc.disable()
     try:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(CapturedDecodingStep, "__init__", seen)
+            patch.setattr(CapturedDecodingStep, "__init__", tracking_init)
             for _ in range(3):
                 small(backend.name).generate(SHORT, max_new_tokens=8, eos_token_id=None)
     finally:
         gc.enable()
-    assert [one() for one in made] == [None] * 3
-    assert len(backend.pools) == places
+    assert [step() for step in steps] == [None] * 3
+    assert len(backend.graph_pools) == pools
 
 
-def test_a_recording_launches_kernels_alone_and_once() -> None:
-    """Replaying asks Python for nothing: no kernel is launched by itself after the recording."""
+def test_a_capture_launches_kernels_alone_and_once() -> None:
+    """Replaying runs no Python: no kernel is launched individually after the capture."""
     device("emulated")
     launched, model = emulated.EmulatedModule.launched, small("emulated")
     counts = []
@@ -157,47 +157,45 @@ def test_a_recording_launches_kernels_alone_and_once() -> None:
     assert counts[0] == counts[1] > 0
 
 
-def test_what_cannot_be_recorded_is_told_and_run_all_the_same(backend: CupyBackend) -> None:
+def test_what_cannot_be_captured_is_reported_and_run_anyway(backend: CupyBackend) -> None:
     x = backend.asarray([1.0])
 
     def step() -> None:
         x[...] = x + 1
-        if float(x[0]) < 0:  # which asks the device
+        if float(x[0]) < 0:  # this waits for the device
             raise AssertionError
 
-    with pytest.warns(UserWarning, match="steps are launched kernel by kernel, as no graph can be recorded"):
-        again = backend.capture(step)
-    assert Tape.now is None
+    with pytest.warns(UserWarning, match="steps are launched kernel by kernel, as no graph could be captured"):
+        replay = backend.capture(step)
+    assert GraphCapture.active is None
     assert host(x).tolist() == [2.0]
-    assert again is None
-    assert backend.to_numpy(backend.xp.arange(3)).tolist() == [0, 1, 2]  # the device goes on
+    assert replay is None
+    assert backend.to_numpy(backend.xp.arange(3)).tolist() == [0, 1, 2]  # the device still works
 
 
-def test_without_a_recording_the_steps_are_run_one_by_one(
-    backend: CupyBackend, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    given: dict[str, Any] = {"max_new_tokens": 9, "eos_token_id": None, "do_sample": True, "seed": 3}
-    want, asked = host(small(backend.name).generate(SHORT, **given)), []
+def test_without_a_capture_the_steps_are_run_one_by_one(backend: CupyBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    options: dict[str, Any] = {"max_new_tokens": 9, "eos_token_id": None, "do_sample": True, "seed": 3}
+    want, attempts = host(small(backend.name).generate(SHORT, **options)), []
 
-    def nothing(step: Any) -> None:
-        asked.append(1)
+    def failing_capture(step: Any) -> None:
+        attempts.append(1)
         step()
 
-    monkeypatch.setattr(backend, "capture", nothing)
-    assert np.array_equal(host(small(backend.name).generate(SHORT, **given)), want)
-    assert len(asked) == 1  # it is tried once
+    monkeypatch.setattr(backend, "capture", failing_capture)
+    assert np.array_equal(host(small(backend.name).generate(SHORT, **options)), want)
+    assert len(attempts) == 1  # it is tried once
 
 
-def test_a_recording_changes_nothing_until_it_is_run(backend: CupyBackend) -> None:
+def test_a_captured_step_changes_nothing_until_it_is_replayed(backend: CupyBackend) -> None:
     x, y = backend.asarray(np.ones((2, 4), "float32")), backend.asarray(np.zeros((2, 4), "float32"))
 
     def step() -> None:
         y[...] = backend.kernels.gelu(x) + y
         x[...] = x + 1
 
-    again = backend.capture(step)
+    replay = backend.capture(step)
     assert host(x).tolist() == [[2.0] * 4] * 2
-    again()
+    replay()
     backend.synchronize()
     assert host(x).tolist() == [[3.0] * 4] * 2
     want = ops.gelu(np.ones((2, 4))) + ops.gelu(np.full((2, 4), 2.0))
@@ -205,7 +203,7 @@ def test_a_recording_changes_nothing_until_it_is_run(backend: CupyBackend) -> No
 
 
 def test_two_thousand_tokens_take_no_more_memory() -> None:
-    """On a device alone: the stand-in has no memory of its own."""
+    """On a device only: the emulated backend has no memory of its own."""
     reason = absent("cupy")
     if reason:
         pytest.skip(reason)
@@ -217,7 +215,7 @@ def test_two_thousand_tokens_take_no_more_memory() -> None:
 
     def note(ids: Any, scores: Any) -> Any:
         if ids.shape[1] % 100 == 0:
-            held.append(backend.reserved())
+            held.append(backend.reserved_bytes())
         return ids[:, 0] != ids[:, 0]
 
     model.generate([[2, 5]], max_new_tokens=2000, min_new_tokens=2000, stopping_criteria=[note], progress=False)

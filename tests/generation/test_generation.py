@@ -1,4 +1,4 @@
-"""Generation against transformers' generate: greedy ids exactly; limits, options and their errors."""
+"""Generation against transformers' generate: equal greedy ids; limits, options and their errors."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_greedy_ids_are_transformers_one_by_one(dtype: str, ends: bool) -> None:
             got = ours(dtype).generate(batch["input_ids"], use_cache=use_cache, **options)
             assert_same_ids(dtype, got, want, batch)
         lengths.add(got.shape[1] - batch["input_ids"].shape[1])
-    assert (lengths == {NEW}) is not ends, "the case is not what its name says"
+    assert (lengths == {NEW}) is not ends, "the case does not match its name"
 
 
 @LANES
@@ -43,7 +43,9 @@ def test_greedy_ids_are_transformers_in_left_padded_batches(dtype: str, ends: bo
         want = their_ids(dtype, batch, **options)
         got = ours(dtype).generate(batch["input_ids"], attention_mask=batch["attention_mask"], **options)
         assert_same_ids(dtype, got, want, batch)
-        assert np.array_equal(ours(dtype).generate(batch["input_ids"], **options), got), "the mask is seen in the pads"
+        assert np.array_equal(ours(dtype).generate(batch["input_ids"], **options), got), (
+            "the mask is inferred from the pads"
+        )
         if ends:
             assert (got[:, -1] == 1).any(), "a row that ended early is filled with pads"
 
@@ -72,7 +74,9 @@ def test_defaults_and_limits_are_transformers() -> None:
     )
     assert ours().generate(ids, eos_token_id=several).shape[1] == ids.shape[1] + 3
     want = their_ids("float32", batch, pad_token_id=2)
-    assert np.array_equal(ours().generate(ids, pad_token_id=2), want), "a pad that is an end too is no padding"
+    assert np.array_equal(ours().generate(ids, pad_token_id=2), want), (
+        "a pad id that is also an end token marks no padding"
+    )
 
 
 def test_a_seed_gives_the_same_text_and_another_another() -> None:
@@ -95,33 +99,33 @@ def test_a_seed_gives_the_same_text_and_another_another() -> None:
         ({"input_ids": [[2, 5, 1]]}, "padded on the left.*padding_side='left'"),
         ({"input_ids": [[2, 5, 9], [2, 5, 1]]}, "padded on the left"),
         ({"input_ids": [[2, 5]], "attention_mask": [[1]]}, "must cover past and new"),
-        ({"max_new_tokens": 0}, "max_new_tokens must be a whole number, 1 or more; found 0"),
-        ({"max_new_tokens": 2.0}, "max_new_tokens must be a whole number"),
-        ({"max_new_tokens": 255}, r"fit into N = 256 positions .*; found 3 and 255; ask for at most 254"),
-        ({"max_length": 3}, "max_length counts the prompt and must exceed it; found 3 for 3 tokens"),
-        ({"min_length": 30}, r"min_length must be a whole number in \[0, 23\]"),
+        ({"max_new_tokens": 0}, "max_new_tokens must be an integer, 1 or more; found 0"),
+        ({"max_new_tokens": 2.0}, "max_new_tokens must be an integer"),
+        ({"max_new_tokens": 255}, r"fit into N = 256 positions .*; found 3 and 255; request at most 254"),
+        ({"max_length": 3}, "max_length includes the prompt and must exceed it; found 3 for 3 tokens"),
+        ({"min_length": 30}, r"min_length must be an integer in \[0, 23\]"),
         ({"temperature": 0.0}, r"temperature must be a number in \[1e-06, 1e\+06\]; found 0.0"),
         ({"temperature": math.nan}, r"temperature must be a number in \[1e-06, 1e\+06\]"),
-        ({"top_k": -1}, "top_k must be a whole number"),
+        ({"top_k": -1}, "top_k must be an integer"),
         ({"top_p": 0.0}, r"top_p must be a number in \(0, 1\]"),
         ({"top_p": 1.5}, r"top_p must be a number in \(0, 1\]"),
-        ({"do_sample": True, "seed": -1}, "seed must be None or a whole number"),
-        ({"min_length": 2.5}, "min_length must be a whole number"),
-        ({"min_length": "5"}, "min_length must be a whole number"),
+        ({"do_sample": True, "seed": -1}, "seed must be None or an integer"),
+        ({"min_length": 2.5}, "min_length must be an integer"),
+        ({"min_length": "5"}, "min_length must be an integer"),
         ({"temperature": "warm"}, r"temperature must be a number in \[1e-06, 1e\+06\]; found 'warm'"),
         ({"temperature": 1e-300}, r"temperature must be a number in \[1e-06, 1e\+06\]; found 1e-300"),
         ({"temperature": 10**400}, r"temperature must be a number in \[1e-06, 1e\+06\]"),
-        ({"top_k": math.inf}, "top_k must be a whole number"),
-        ({"top_k": "5"}, "top_k must be a whole number"),
-        ({"top_k": 2.0}, "top_k must be a whole number"),
+        ({"top_k": math.inf}, "top_k must be an integer"),
+        ({"top_k": "5"}, "top_k must be an integer"),
+        ({"top_k": 2.0}, "top_k must be an integer"),
         ({"top_p": "most"}, r"top_p must be a number in \(0, 1\]"),
-        ({"seed": 1.5}, "seed must be None or a whole number"),
-        ({"num_beam": 5}, "an option of generate must be one that it has; found num_beam; do you mean num_beams?"),
-        ({"num_beams": 0}, "num_beams must be a whole number, 1 or more; found 0"),
-        ({"num_beams": True}, "num_beams must be a whole number, 1 or more"),
-        ({"num_beams": 1875}, "num_beams must be at most the vocabulary's size, 1874; found 1875"),
-        ({"num_return_sequences": 0}, "num_return_sequences must be a whole number, 1 or more; found 0"),
-        ({"min_new_tokens": -1}, "min_new_tokens must be a whole number, 0 or more; found -1"),
+        ({"seed": 1.5}, "seed must be None or an integer"),
+        ({"num_beam": 5}, "an option of generate must be a known one; found num_beam; did you mean num_beams?"),
+        ({"num_beams": 0}, "num_beams must be an integer, 1 or more; found 0"),
+        ({"num_beams": True}, "num_beams must be an integer, 1 or more"),
+        ({"num_beams": 1875}, "num_beams must be at most the size of the vocabulary, 1874; found 1875"),
+        ({"num_return_sequences": 0}, "num_return_sequences must be an integer, 1 or more; found 0"),
+        ({"min_new_tokens": -1}, "min_new_tokens must be an integer, 0 or more; found -1"),
         ({"min_p": 1.01}, r"min_p must be a number in \[0, 1\]"),
         ({"typical_p": 0.0}, r"typical_p must be a number in \(0, 1\]"),
         ({"epsilon_cutoff": 1.0}, r"epsilon_cutoff must be a number in \[0, 1\)"),
@@ -129,13 +133,13 @@ def test_a_seed_gives_the_same_text_and_another_another() -> None:
         ({"num_return_sequences": 2}, "must be 1 in greedy decoding.*do_sample=True"),
         ({"early_stopping": "always"}, "early_stopping must be one of False, True, 'never'; found 'always'"),
         ({"length_penalty": math.inf}, "length_penalty must be a finite number"),
-        ({"scoring": "fairseq"}, "scoring 'fairseq' is a way of beam search"),
+        ({"scoring": "fairseq"}, "scoring 'fairseq' needs beam search"),
         ({"min_new_tokens": 21}, "min_new_tokens must be at most the 20 new tokens"),
         ({"repetition_penalty": 0}, "repetition_penalty must be a finite number above 0"),
         ({"bad_words_ids": [[]]}, "bad_words_ids must be a list of lists of one or more ids"),
         ({"bad_words_ids": [[5, 1874]]}, r"must be an id in \[0, 1874\); found 1874"),
         ({"stop_strings": "."}, "needs the tokenizer to find stop_strings"),
-        ({"stop_strings": ""}, "stop_strings must be a text or a list of texts, none of them empty"),
+        ({"stop_strings": ""}, "stop_strings must be a string or a list of strings, none of them empty"),
         ({"prefix_allowed_tokens_fn": lambda row, ids: []}, "must return one or more ids.*row 0 after 3 tokens"),
         ({"prefix_allowed_tokens_fn": lambda row, ids: [-1]}, r"must return one or more ids in \[0, 1874\)"),
         ({"logits_processor": [lambda ids, logits: None]}, r"must return the logits of every token, \(1, 1874\)"),
@@ -143,14 +147,14 @@ def test_a_seed_gives_the_same_text_and_another_another() -> None:
         ({"stopping_criteria": [lambda ids, scores: ids]}, r"must return \(1,\) booleans"),
         ({"logits_processor": [lambda ids, logits: logits * np.nan]}, "must leave each row a token to choose"),
         ({"logits_processor": [lambda ids, logits: logits * np.nan], "num_beams": 2}, "must leave each row a token"),
-        ({"suppress_tokens": list(range(1874))}, "none, or NaN or infinity, after 3 tokens; loosen the rules"),
+        ({"suppress_tokens": list(range(1874))}, "none, or NaN or infinity, after 3 tokens; relax the options"),
         ({"suppress_tokens": list(range(1874)), "num_beams": 2}, "must leave each row a token to choose"),
         ({"sequence_bias": {(5,): math.nan}}, "sequence_bias must be a list of pairs of ids and a number"),
         ({"exponential_decay_length_penalty": (1, -2.0)}, "a pair: how many new tokens, and a factor above 0"),
         ({"generation_config": {"num_beams": 2}}, "generation_config must be a GenerationConfig; found dict"),
-        ({"input_ids": None, "bos_token_id": None}, "there must be a prompt, or a bos_token_id to begin with"),
-        ({"num_beams": 2, "streamer": True}, "a streamer takes a batch of 1 without beams"),
-        ({"do_sample": True, "num_return_sequences": 2, "streamer": True}, "a streamer takes a batch of 1"),
+        ({"input_ids": None, "bos_token_id": None}, "there must be a prompt, or a bos_token_id to start with"),
+        ({"num_beams": 2, "streamer": True}, "a streamer needs a batch of 1 without beams"),
+        ({"do_sample": True, "num_return_sequences": 2, "streamer": True}, "a streamer needs a batch of 1"),
         ({"eos_token_id": 99999}, r"eos_token_id must be an id in \[0, 1874\)"),
         ({"pad_token_id": 1874}, r"pad_token_id must be an id in \[0, 1874\); found 1874"),
         ({"forced_bos_token_id": 1874}, "forced_bos_token_id must be an id in"),
@@ -158,7 +162,7 @@ def test_a_seed_gives_the_same_text_and_another_another() -> None:
         ({"suppress_tokens": [1874]}, "suppress_tokens must be an id in"),
         ({"begin_suppress_tokens": [1874]}, "begin_suppress_tokens must be an id in"),
         ({"sequence_bias": [[[5, 1874], 1.0]]}, "bad_words_ids or sequence_bias must be an id in"),
-        ({"input_ids": [[2, 3], [4, 5]], "streamer": True}, "a streamer takes a batch of 1"),
+        ({"input_ids": [[2, 3], [4, 5]], "streamer": True}, "a streamer needs a batch of 1"),
     ],
 )
 def test_bad_options_are_one_clear_error(options: dict, message: str) -> None:
@@ -167,7 +171,7 @@ def test_bad_options_are_one_clear_error(options: dict, message: str) -> None:
         options["streamer"] = TextStreamer(tokenizer(), stream=io.StringIO())
     with pytest.raises(InputError, match=message):
         ours().generate(ids, **options)
-    assert ours().generate([[2, 92, 26]], max_new_tokens=1).shape == (1, 4), "nothing is lost"
+    assert ours().generate([[2, 92, 26]], max_new_tokens=1).shape == (1, 4), "the model no longer works"
 
 
 def test_options_of_sampling_at_the_border_where_they_hide_nothing() -> None:
@@ -185,14 +189,14 @@ def test_the_longest_text_that_fits() -> None:
     padded = ours().generate(
         np.pad(got[:, :3], ((0, 0), (9, 0)), constant_values=1), max_new_tokens=254, min_length=266
     )
-    assert np.array_equal(padded[:, 9:], got), "padding takes no room"
-    with pytest.raises(InputError, match=r"found 12 and 254; ask for at most 245 new tokens"):
+    assert np.array_equal(padded[:, 9:], got), "padding takes no positions"
+    with pytest.raises(InputError, match=r"found 12 and 254; request at most 245 new tokens"):
         ours().generate(np.stack([padded[0, :12], got[0, :12]]), max_new_tokens=254)
 
 
 def test_a_progress_bar_counts_the_new_tokens(capfd: pytest.CaptureFixture[str]) -> None:
     ours().generate([[2, 92], [2, 26]], max_new_tokens=7, min_length=9, progress=True)
-    assert "7/7" in capfd.readouterr().err, "of a row, however many there are"
+    assert "7/7" in capfd.readouterr().err, "counted per row, however many rows there are"
 
 
 def test_a_progress_bar_is_shown_of_long_runs_on_a_terminal(
@@ -205,7 +209,7 @@ def test_a_progress_bar_is_shown_of_long_runs_on_a_terminal(
         for new, streamer, shown in ((60, None, True), (50, None, False), (60, TextStreamer(tokenizer()), False)):
             ours().generate([[2, 92]], max_new_tokens=new, min_length=new + 2, streamer=streamer)
             assert ("60/60" in capsys.readouterr().err) is shown
-    monkeypatch.setattr(sys, "stderr", None)  # as in a program that has no console
+    monkeypatch.setattr(sys, "stderr", None)  # as in a program without a console
     assert np.array_equal(ours().generate([[2, 92]], max_new_tokens=60, min_length=62), want)
 
 
@@ -216,10 +220,10 @@ def test_what_the_config_says_of_outputs_is_not_asked_of_each_step() -> None:
     assert np.array_equal(model.generate([[2, 92, 26]]), ours().generate([[2, 92, 26]]))
 
 
-def test_whole_numbers_of_numpy_are_taken() -> None:
+def test_integers_of_numpy_are_taken() -> None:
     options = {"max_new_tokens": 5, "min_length": 4, "eos_token_id": 2, "pad_token_id": 1, "seed": 3, "top_k": 9}
-    of_numpy = {name: np.int64(value) for name, value in options.items()}
-    got = ours().generate([[2, 92, 26]], do_sample=True, temperature=np.float32(2), **of_numpy)
+    numpy_options = {name: np.int64(value) for name, value in options.items()}
+    got = ours().generate([[2, 92, 26]], do_sample=True, temperature=np.float32(2), **numpy_options)
     assert np.array_equal(got, ours().generate([[2, 92, 26]], do_sample=True, temperature=2.0, **options))
 
 
@@ -231,26 +235,28 @@ def test_without_a_pad_token_rows_that_ended_are_filled_with_the_end() -> None:
     model = BioGptForCausalLM.from_config(config)
     prompt = [[5, 6, 7], [50, 60, 33]]
     first, second = model.generate(prompt, max_new_tokens=1, eos_token_id=[])[:, -1].tolist()
-    assert first != second, "both rows would end at once"
+    assert first != second, "both rows would end together"
     got = model.generate(prompt, max_new_tokens=4, eos_token_id=first)
     assert got[0, 3:].tolist() == [first] * (got.shape[1] - 3)
     assert got.shape[1] > 4
     unseen = next(i for i in range(67) if i not in got)
     several = model.generate(prompt, max_new_tokens=4, eos_token_id=[unseen, first])
-    assert several[0, 3:].tolist() == [first] + [unseen] * (several.shape[1] - 4), "of several ends, with the first"
+    assert several[0, 3:].tolist() == [first] + [unseen] * (several.shape[1] - 4), (
+        "with the first of several end tokens"
+    )
 
 
-def test_float16_logits_are_widened_before_the_rules(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_float16_logits_are_widened_before_the_processors(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[str] = []
     model = BioGptForCausalLM.from_pretrained("demo")
     head = model.output_projection
 
-    def noted(rules: Any, ids: np.ndarray, logits: np.ndarray, tap: Any) -> np.ndarray:
+    def recording_apply(processors: Any, ids: np.ndarray, logits: np.ndarray, tap: Any) -> np.ndarray:
         seen.append(str(logits.dtype))
         return logits
 
     monkeypatch.setattr(model, "output_projection", lambda x: head(x).astype("float16"))
-    monkeypatch.setattr(decode, "apply", noted)
+    monkeypatch.setattr(decode, "apply", recording_apply)
     model.generate([[2, 92]], max_new_tokens=2, eos_token_id=[])
     assert seen == ["float32"] * 2
 
@@ -273,14 +279,14 @@ def test_a_length_penalty_that_outgrows_the_dtype_ends_the_text(factor: float, o
 
 
 @pytest.mark.parametrize(
-    ("options", "idle"),
+    ("options", "message"),
     [
-        ({"temperature": 0.3, "top_k": 3}, "without do_sample=True this changes nothing: temperature, top_k$"),
-        ({"length_penalty": 2.0}, "without num_beams this changes nothing: length_penalty$"),
+        ({"temperature": 0.3, "top_k": 3}, "without do_sample=True these options have no effect: temperature, top_k$"),
+        ({"length_penalty": 2.0}, "without num_beams these options have no effect: length_penalty$"),
     ],
 )
-def test_what_has_no_effect_is_said(options: dict[str, Any], idle: str) -> None:
-    with pytest.warns(UserWarning, match=idle):
+def test_what_has_no_effect_is_reported(options: dict[str, Any], message: str) -> None:
+    with pytest.warns(UserWarning, match=message):
         got = ours().generate([[2, 92, 26]], max_new_tokens=3, **options)
     assert np.array_equal(got, ours().generate([[2, 92, 26]], max_new_tokens=3, top_k=50, temperature=1.0))
 
@@ -291,13 +297,13 @@ def test_nothing_is_as_good_as_none() -> None:
     assert np.array_equal(ours().generate([[2, 92, 26]], max_new_tokens=3, **options), want)
 
 
-def test_a_rule_that_writes_into_its_logits_does_not_change_those_that_are_returned() -> None:
-    def spoil(ids: np.ndarray, logits: np.ndarray) -> np.ndarray:
+def test_a_processor_that_writes_into_its_logits_does_not_change_those_that_are_returned() -> None:
+    def in_place(ids: np.ndarray, logits: np.ndarray) -> np.ndarray:
         logits[:, 5] = -np.inf
         return logits
 
     options: dict[str, Any] = {"return_dict_in_generate": True, "output_logits": True, "output_scores": True}
-    out = ours().generate([[2, 92, 26]], max_new_tokens=1, logits_processor=[spoil], **options)
+    out = ours().generate([[2, 92, 26]], max_new_tokens=1, logits_processor=[in_place], **options)
     assert np.isfinite(out.logits[0]).all()
     assert not np.isfinite(out.scores[0][0, 5])
 
@@ -311,12 +317,15 @@ def test_the_least_number_of_new_tokens_goes_before_the_least_length(beams: int)
     assert want.shape[1] < 25
 
 
-def test_what_is_off_in_transformers_may_be_said() -> None:
+def test_what_is_off_in_transformers_may_be_set_to_off() -> None:
     want = ours().generate([[2, 92, 26]], max_new_tokens=3, eos_token_id=[2, 155])
     off: dict[str, Any] = {"num_beam_groups": 1, "diversity_penalty": 0.0, "max_time": None}
     got = ours().generate([[2, 92, 26]], max_new_tokens=3, eos_token_id=np.array([2, 155]), **off)
     assert np.array_equal(got, want)
-    with pytest.raises(InputError, match="found num_beam_groups, which is not here; leave it out, or set it to 1"):
+    message = (
+        "an option of generate must be implemented; found num_beam_groups, which is not; leave it out, or set it to 1"
+    )
+    with pytest.raises(InputError, match=message):
         ours().generate([[2, 92, 26]], num_beam_groups=2)
 
 

@@ -1,4 +1,4 @@
-"""Where an option of generation comes from: the call, a config handed over, generation_config.json, config.json."""
+"""Where an option of generation comes from: the call, its generation_config, generation_config.json, config.json."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ def test_options_have_transformers_precedence(file: str, call: str, tmp_path: Pa
     theirs = transformers.BioGptForCausalLM.from_pretrained(tmp_path, dtype=torch.float64).eval()
     options = {"do_sample": False, "attention_mask": torch.ones(1, 4, dtype=torch.int64)} | CALLS[call]
     with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of both max_length and max_new_tokens
+        warnings.simplefilter("ignore")  # about setting both max_length and max_new_tokens
         want = theirs.generate(torch.tensor(PROMPT), **options)
     assert np.array_equal(got, want.numpy())
 
 
 @pytest.mark.parametrize(
-    "given",
+    "options",
     [
         {"max_new_tokens": 5},
         {"max_length": 20},
@@ -64,17 +64,17 @@ def test_options_have_transformers_precedence(file: str, call: str, tmp_path: Pa
     ],
     ids=str,
 )
-def test_a_config_handed_over_goes_before_the_models(given: dict[str, Any], tmp_path: Path) -> None:
+def test_a_config_passed_to_the_call_goes_before_the_models(options: dict[str, Any], tmp_path: Path) -> None:
     save(build(**CONFIGS["gelu"]), tmp_path)
-    said = {"eos_token_id": 2, "pad_token_id": 1, "num_beams": 3, "max_new_tokens": 8}
-    (tmp_path / "generation_config.json").write_text(json.dumps(said | {"transformers_version": "4.57.6"}))
+    values = {"eos_token_id": 2, "pad_token_id": 1, "num_beams": 3, "max_new_tokens": 8}
+    (tmp_path / "generation_config.json").write_text(json.dumps(values | {"transformers_version": "4.57.6"}))
     model = BioGptForCausalLM.from_pretrained(tmp_path, dtype="float64")
     theirs = transformers.BioGptForCausalLM.from_pretrained(tmp_path, dtype=torch.float64).eval()
     for call in ({}, {"num_beams": 2}):
-        got = model.generate(PROMPT, generation_config=GenerationConfig(**given), **call)
+        got = model.generate(PROMPT, generation_config=GenerationConfig(**options), **call)
         with torch.no_grad():
             mask = torch.ones(1, 4, dtype=torch.int64)
-            config = transformers.GenerationConfig(**given)
+            config = transformers.GenerationConfig(**options)
             want = theirs.generate(torch.tensor(PROMPT), attention_mask=mask, generation_config=config, **call)
         assert np.array_equal(got, want.numpy())
 
@@ -83,11 +83,11 @@ def test_without_a_file_config_json_says_it(tmp_path: Path) -> None:
     save(build(**CONFIGS["gelu"]), tmp_path)
     (tmp_path / "generation_config.json").unlink()
     config = json.loads((tmp_path / "config.json").read_text())
-    config |= {"num_beams": 3, "length_penalty": 0.0, "max_length": 9, "min_length": None}  # null: nothing is said
+    config |= {"num_beams": 3, "length_penalty": 0.0, "max_length": 9, "min_length": None}  # null: not set
     (tmp_path / "config.json").write_text(json.dumps(config))
     model = BioGptForCausalLM.from_pretrained(tmp_path)
-    said = model.generation_config
-    assert (said.num_beams, said.length_penalty, said.max_length, said.eos_token_id) == (3, 0.0, 9, 2)
+    found = model.generation_config
+    assert (found.num_beams, found.length_penalty, found.max_length, found.eos_token_id) == (3, 0.0, 9, 2)
     assert model.generate(PROMPT).shape[1] <= 9
 
 
@@ -112,28 +112,28 @@ def test_numbers_of_numpy_are_saved(tmp_path: Path) -> None:
     assert (again.max_new_tokens, again.sequence_bias) == (5, [[[3], 0.5]])
 
 
-def test_unknown_keys_are_kept_and_what_is_not_here_is_named(tmp_path: Path) -> None:
+def test_unknown_keys_are_kept_and_unsupported_options_are_named(tmp_path: Path) -> None:
     save(build(**CONFIGS["gelu"]), tmp_path)
-    said = {"eos_token_id": 2, "pad_token_id": 1, "penalty_alpha": 0.6, "num_beam_groups": 1, "house": "ours"}
-    (tmp_path / "generation_config.json").write_text(json.dumps(said))
+    values = {"eos_token_id": 2, "pad_token_id": 1, "penalty_alpha": 0.6, "num_beam_groups": 1, "house": "ours"}
+    (tmp_path / "generation_config.json").write_text(json.dumps(values))
     model = BioGptForCausalLM.from_pretrained(tmp_path)
-    with pytest.warns(UserWarning, match=r"that are not here are passed over: penalty_alpha 0.6$"):
+    with pytest.warns(UserWarning, match=r"unsupported generation options are ignored: penalty_alpha 0.6$"):
         model.generate(PROMPT)
-    handed = GenerationConfig.from_dict({"max_new_tokens": 2, "guidance_scale": 2.0})
-    with pytest.warns(UserWarning, match=r"passed over: penalty_alpha 0.6, guidance_scale 2.0$"):
-        model.generate(PROMPT, generation_config=handed)
+    call_config = GenerationConfig.from_dict({"max_new_tokens": 2, "guidance_scale": 2.0})
+    with pytest.warns(UserWarning, match=r"are ignored: penalty_alpha 0.6, guidance_scale 2.0$"):
+        model.generate(PROMPT, generation_config=call_config)
     model.save_pretrained(tmp_path / "again")
-    assert json.loads((tmp_path / "again" / "generation_config.json").read_text()) == said
+    assert json.loads((tmp_path / "again" / "generation_config.json").read_text()) == values
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("[]", "a generation config must be a JSON object; found list"),
-        ('{"num_beams": "3"}', "num_beams must be a whole number, 1 or more; found '3' in"),
+        ('{"num_beams": "3"}', "num_beams must be an integer, 1 or more; found '3' in"),
         ('{"do_sample": true, "temperature": 0}', "temperature must be a number in"),
         ('{"eos_token_id": -1}', "eos_token_id must be an id or a list of ids"),
-        ('{"stop_strings": [""]}', "stop_strings must be a text"),
+        ('{"stop_strings": [""]}', "stop_strings must be a string"),
         ("{", "must hold JSON"),
     ],
 )
@@ -174,8 +174,8 @@ def test_what_is_returned_with_the_scores_of_each_step() -> None:
     assert got.past_key_values.seq_length == ids.shape[1] + 5
     assert got.sequences_scores is None
     assert got["sequences"] is got[0] is got.sequences
-    handed = GenerationConfig(return_dict_in_generate=True, max_new_tokens=6, min_new_tokens=6, repetition_penalty=1.5)
-    again = ours("float64").generate(ids, generation_config=handed)
+    config = GenerationConfig(return_dict_in_generate=True, max_new_tokens=6, min_new_tokens=6, repetition_penalty=1.5)
+    again = ours("float64").generate(ids, generation_config=config)
     assert np.array_equal(again.sequences, got.sequences)
     assert again.scores is again.logits is None
 
@@ -213,16 +213,16 @@ def test_a_stop_string_counts_as_soon_as_some_of_it_is_new(beams: int) -> None:
     tok, options = tokenizer(), {"num_beams": beams}
     batch = tok(["Ibuprofen is best used for", "Metformin acts by"], padding=True, padding_side="left")
     free = ours().generate(**batch, **options)
-    told = tok.batch_decode(free, skip_special_tokens=True)
-    assert told[0].startswith("Ibuprofen is best used for pain and")
-    held = ["used for", "Ibuprofen is", "acts by", "Metformin"]
-    got = ours().generate(**batch, stop_strings=held, tokenizer=tok, **options)
-    assert np.array_equal(got, free), "what a prompt holds ends no row"
+    texts = tok.batch_decode(free, skip_special_tokens=True)
+    assert texts[0].startswith("Ibuprofen is best used for pain and")
+    in_prompts = ["used for", "Ibuprofen is", "acts by", "Metformin"]
+    got = ours().generate(**batch, stop_strings=in_prompts, tokenizer=tok, **options)
+    assert np.array_equal(got, free), "a string in the prompt ends no row"
     got = ours().generate(**batch, stop_strings=["used for pain"], tokenizer=tok, **options)
-    assert tok.batch_decode(got, skip_special_tokens=True) == ["Ibuprofen is best used for pain", told[1]]
+    assert tok.batch_decode(got, skip_special_tokens=True) == ["Ibuprofen is best used for pain", texts[1]]
 
 
-def test_tokens_that_are_no_text_neither_stop_a_row_nor_part_a_string() -> None:
+def test_tokens_that_are_no_text_neither_stop_a_row_nor_split_a_string() -> None:
     tok = tokenizer()
     pain, and_ = tok.convert_tokens_to_ids(["pain</w>", "and</w>"])
     prompt, ids = np.array([[2, pain]]), np.array([[2, pain, 2, and_, 0]])
@@ -244,12 +244,12 @@ def test_stop_strings_end_where_transformers_does_on_whole_words() -> None:
         assert got.shape[1] < 20
 
 
-def test_your_own_rules_and_criteria_are_plain_functions() -> None:
+def test_your_own_processors_and_criteria_are_plain_functions() -> None:
     ids = tokenizer()("Patients with")["input_ids"]
     seen: list[tuple[int, ...]] = []
 
-    def never(rule_ids: np.ndarray, logits: np.ndarray) -> np.ndarray:
-        seen.append(rule_ids.shape)
+    def never(ids_so_far: np.ndarray, logits: np.ndarray) -> np.ndarray:
+        seen.append(ids_so_far.shape)
         logits = logits.copy()
         logits[:, free] = -np.inf
         return logits
@@ -266,16 +266,16 @@ def test_your_own_rules_and_criteria_are_plain_functions() -> None:
             ids, stopping_criteria=[lambda ids, scores: steps.append(len(scores)) or False], num_beams=beams,
             min_new_tokens=3, max_new_tokens=3, return_dict_in_generate=True, output_scores=True,
         )  # fmt: skip
-    assert steps == [1, 2, 3] * 2, "a criterion is told the scores of all steps so far"
+    assert steps == [1, 2, 3] * 2, "a criterion receives the scores of all steps so far"
     allowed = tokenizer().convert_tokens_to_ids(["pain</w>", "and</w>"])
-    given: list[np.ndarray] = []
+    received: list[np.ndarray] = []
     options: dict[str, Any] = {"min_new_tokens": 2, "max_new_tokens": 2, "temperature": 3.0, "top_k": 5}
     out = ours().generate(
-        ids, logits_processor=[lambda ids, logits: given.append(logits) or logits], do_sample=True,
+        ids, logits_processor=[lambda ids, logits: received.append(logits) or logits], do_sample=True,
         renormalize_logits=True, return_dict_in_generate=True, output_scores=True, output_logits=True, **options,
     )  # fmt: skip
-    for mine, logits, scores in zip(given, out.logits, out.scores, strict=True):
-        assert np.flatnonzero(~np.isfinite(mine)).tolist() == [2], "after the built-in rules, here that of length"
+    for mine, logits, scores in zip(received, out.logits, out.scores, strict=True):
+        assert np.flatnonzero(~np.isfinite(mine)).tolist() == [2], "after the built-in processors, here MinLength"
         free = np.delete(mine, 2)
         assert np.array_equal(free, np.delete(logits, 2)), "before those of sampling"
         assert np.isfinite(scores).sum() == 5

@@ -1,4 +1,4 @@
-"""Each rule against its counterpart in transformers 4.57, the list of rules against its list, and the draws."""
+"""Each logits processor and their order against transformers 4.57, and the random draws."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def name_of(processor: Any) -> str:
     return re.sub(r" at 0x[0-9a-f]+", "", repr(processor))[:50]
 
 
-SPEND = {"rtol": 1e-12, "atol": 0.0}  # what is computed, not chosen: a few roundings
+TOLERANCE = {"rtol": 1e-12, "atol": 0.0}  # a few roundings, for values that are computed rather than selected
 
 
 @pytest.mark.parametrize("logits", [LOGITS, TIED], ids=["random", "ties"])
@@ -112,8 +112,8 @@ def test_each_processor_is_transformers(logits: np.ndarray, mine: Any, other: An
     assert np.array_equal(np.isfinite(got), np.isfinite(want)), "other tokens are kept"
     assert got.dtype == logits.dtype
     assert mine(REPEATING, logits.astype(np.float32)).dtype == np.float32, "dtype in is dtype out"
-    np.testing.assert_allclose(got, want, **SPEND)
-    assert np.array_equal(logits, before), "a rule changes nothing that it is given"
+    np.testing.assert_allclose(got, want, **TOLERANCE)
+    assert np.array_equal(logits, before), "a processor modified its input"
 
 
 def test_a_prompt_of_one_token_is_given_its_first() -> None:
@@ -123,8 +123,8 @@ def test_a_prompt_of_one_token_is_given_its_first() -> None:
     assert np.isfinite(want).sum() == 4
 
 
-def test_min_p_keeps_as_many_as_it_is_told() -> None:
-    """Of equal ones transformers drops some, by an unstable sort; here there are none."""
+def test_min_p_keeps_as_many_as_keep() -> None:
+    """Without ties: among equal logits transformers' unstable sort drops some."""
     want = theirs.MinPLogitsWarper(1.0, min_tokens_to_keep=4)(torch.tensor(IDS), torch.tensor(LOGITS)).numpy()
     assert np.array_equal(MinP(1.0, keep=4)(IDS, LOGITS), want)
     assert (np.isfinite(want).sum(axis=-1) == 4).all()
@@ -143,7 +143,7 @@ def test_typical_p_is_transformers(p: float, keep: int) -> None:
 
 def test_renormalised_logits_are_log_probabilities() -> None:
     want = theirs.LogitNormalization()(torch.tensor(IDS), torch.tensor(LOGITS)).numpy()
-    np.testing.assert_allclose(renormalize(IDS, LOGITS), want, **SPEND)
+    np.testing.assert_allclose(renormalize(IDS, LOGITS), want, **TOLERANCE)
 
 
 @pytest.mark.parametrize("p", [0.05, 0.3, 0.9, 0.999])
@@ -154,20 +154,20 @@ def test_top_p_is_transformers(p: float) -> None:
     assert np.array_equal(TopP(p, keep=9)(IDS, LOGITS), kept)
     assert np.array_equal(got, want)
     assert np.isfinite(got).any(axis=-1).all()
-    tied = TopP(p)(IDS, TIED)  # which of equal tokens stay is not said by transformers' unstable sort: only how many
+    tied = TopP(p)(IDS, TIED)  # transformers' unstable sort determines how many of the equal tokens stay, not which
     others = theirs.TopPLogitsWarper(p)(torch.tensor(IDS), torch.tensor(TIED)).numpy()
     assert np.array_equal(np.sort(tied, axis=-1), np.sort(others, axis=-1))
 
 
-def test_a_token_that_stands_exactly_at_a_border_is_kept_or_dropped_as_in_transformers() -> None:
+def test_a_token_exactly_at_a_border_is_kept_or_dropped_as_in_transformers() -> None:
     half = np.log([[0.5, 0.25, 0.25]])
     assert softmax(half).tolist() == [[0.5, 0.25, 0.25]]
     assert np.array_equal(theirs.MinPLogitsWarper(0.5)(None, torch.tensor(half)).numpy(), half)
-    assert np.array_equal(MinP(0.5)(IDS, half), half), "as probable as the least that stays"
+    assert np.array_equal(MinP(0.5)(IDS, half), half), "exactly as probable as the threshold"
     even = np.zeros((1, 4))
     for p, kept in ((0.5, 2), (0.75, 3)):
         assert int(theirs.TopPLogitsWarper(p)(None, torch.tensor(even)).isfinite().sum()) == kept
-        assert np.isfinite(TopP(p)(IDS, even)).sum() == kept, "those that reach p, no more"
+        assert np.isfinite(TopP(p)(IDS, even)).sum() == kept, "just enough to reach p"
     eighths = np.log([[0.5, 0.25, 0.125, 0.125]])
     assert softmax(eighths)[0, :2].tolist() == [0.5, 0.25]
     for p, kept in ((0.25, [1]), (0.75, [0, 1])):
@@ -215,43 +215,45 @@ def test_the_draw_follows_the_distribution() -> None:
     p = np.array([0.3, 0.0, 0.05, 0.2, 0.15, 0.1, 0.1, 0.05, 0.05, 0.0])
     with np.errstate(divide="ignore"):
         logits = np.tile(np.log(p), (20_000, 1))
-    draws = RandomDraws(seed=1).one(logits)
+    draws = RandomDraws(seed=1).sample(logits)
     assert chi_square(draws, p) < 24.3
     wrong = np.array([0.28, 0.0, 0.07, 0.2, 0.15, 0.1, 0.1, 0.05, 0.05, 0.0])
-    assert chi_square(draws, wrong) > 24.3, "the test would not notice another distribution"
+    assert chi_square(draws, wrong) > 24.3, "the test would not detect another distribution"
 
 
 def test_extreme_uniforms_never_draw_an_impossible_token(monkeypatch: pytest.MonkeyPatch) -> None:
     logits = np.array([[-np.inf, 0.0, -np.inf, 0.3, -np.inf]] * 2)
-    draw = RandomDraws(seed=0)
+    draws = RandomDraws(seed=0)
 
     class Edges:
         def random(self, shape: tuple[int, int]) -> np.ndarray:
             return np.array([[0.0], [math.nextafter(1.0, 0.0)]])
 
-    draw.rng = Edges()  # type: ignore[assignment]
-    assert draw.one(logits).tolist() == [1, 3]
+    draws.rng = Edges()  # type: ignore[assignment]
+    assert draws.sample(logits).tolist() == [1, 3]
     short = np.random.default_rng(0).normal(0, 3, (400, 2, 61))
     short[..., [0, 60]] = -np.inf
-    assert (np.cumsum(softmax(short), axis=-1)[..., -1] < math.nextafter(1.0, 0.0)).any(), "some sums fall short of 1"
+    assert (np.cumsum(softmax(short), axis=-1)[..., -1] < math.nextafter(1.0, 0.0)).any(), "no sum is below 1"
     for logits in short:
-        assert draw.one(logits).tolist() == [1, 59]
+        assert draws.sample(logits).tolist() == [1, 59]
 
 
 def test_a_uniform_of_zero_draws_what_can_be_drawn_first() -> None:
-    draw = RandomDraws(seed=0)
+    draws = RandomDraws(seed=0)
 
     class Zero:
         def random(self, shape: tuple[int, int]) -> np.ndarray:
             return np.zeros(shape)
 
-    draw.rng = Zero()  # type: ignore[assignment]
-    assert draw.several(np.array([[-np.inf, 0.0, -np.inf, 0.3, -np.inf]]), 3).tolist() == [[3, 1, 0]]
+    draws.rng = Zero()  # type: ignore[assignment]
+    assert draws.sample_without_replacement(np.array([[-np.inf, 0.0, -np.inf, 0.3, -np.inf]]), 3).tolist() == [
+        [3, 1, 0]
+    ]
 
 
 def test_a_draw_is_computed_in_float64_whatever_the_logits_are() -> None:
     logits = np.random.default_rng(0).normal(0, 1, (50, 42384)).astype(np.float32)
-    assert np.array_equal(RandomDraws(seed=2).one(logits), RandomDraws(seed=2).one(logits.astype(np.float64)))
+    assert np.array_equal(RandomDraws(seed=2).sample(logits), RandomDraws(seed=2).sample(logits.astype(np.float64)))
 
 
 OPTIONS: list[dict[str, Any]] = [
@@ -278,8 +280,8 @@ OPTIONS: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=lambda options: ", ".join(options))
-def test_the_rules_are_those_that_transformers_generate_builds(options: dict[str, Any]) -> None:
-    """In number, in what they hide, and in every probability; prompts of 1 to 12 tokens, 1 or 20 still to come."""
+def test_the_processors_are_those_that_transformers_generate_builds(options: dict[str, Any]) -> None:
+    """Compare their number, suppressed tokens and probabilities; prompts of 1 to 12 tokens, 1 or 20 new tokens."""
     model, options = reference("float64"), {"eos_token_id": 2, "pad_token_id": 1} | options
     for prompt in ["", *PROMPTS[:6]]:
         ids = tokenizer()(prompt)["input_ids"]
@@ -290,20 +292,20 @@ def test_the_rules_are_those_that_transformers_generate_builds(options: dict[str
                 config.min_length = config.min_new_tokens + T
             model._prepare_special_tokens(config, True, "cpu")
             chain = model._get_logits_processor(config, input_ids_seq_length=T, device="cpu")
-            rules = logits_processors(GenerationConfig(**options), T, new)
-            doubled = bool(config.min_new_tokens)  # their MinLength and MinNewTokensLength are one rule here
-            idle = 0 if options.get("min_length", T) > T else bool(options.get("min_length"))  # left out here
-            assert len(rules) == len(chain) - doubled - idle, (rules, chain)
+            processors = logits_processors(GenerationConfig(**options), T, new)
+            merged = bool(config.min_new_tokens)  # transformers' MinLength and MinNewTokensLength are one class here
+            omitted = 0 if options.get("min_length", T) > T else bool(options.get("min_length"))  # has no effect
+            assert len(processors) == len(chain) - merged - omitted, (processors, chain)
             logits = ours("float64")(ids).logits[:, -1]
             for so_far in (ids, np.append(ids, [[12]], axis=1)):  # before the first new token, and before the second
-                got, want = apply(rules, so_far, logits, Tap()), chain(torch.tensor(so_far), torch.tensor(logits))
+                got, want = apply(processors, so_far, logits, Tap()), chain(torch.tensor(so_far), torch.tensor(logits))
                 assert np.array_equal(np.isfinite(got), np.isfinite(want.numpy())), "other tokens are kept"
                 assert_close("processed", softmax(got), torch.softmax(want, dim=-1).numpy(), LANE_A)
 
 
 def test_a_sum_that_grows_where_nothing_is_added_draws_nothing_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As a device may that sums in parallel; here the growth is large enough to be hit."""
+    """As with parallel sums on a device; here the growth is large enough to be drawn."""
     exact = np.cumsum
     monkeypatch.setattr(np, "cumsum", lambda x, axis: exact(x, axis=axis) + np.array([0.0, 0.1, 0.0, 0.1]))
-    draws = RandomDraws(seed=0).one(np.tile([0.0, -np.inf, 0.0, -np.inf], (500, 1)))
+    draws = RandomDraws(seed=0).sample(np.tile([0.0, -np.inf, 0.0, -np.inf], (500, 1)))
     assert set(draws.tolist()) == {0, 2}

@@ -1,4 +1,4 @@
-"""Streaming: what is written while tokens come is, in the end, the row decoded."""
+"""Streaming: the text written token by token is, in total, the decoded row."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def test_streamed_text_is_the_decoded_text() -> None:
         streamer.end()
         text = tok.decode(row, skip_special_tokens=True)
         assert out.getvalue() == text + "\n"
-        assert before_end or " " not in text, "nothing was streamed"  # a word is shown when the next one begins
+        assert before_end or " " not in text, "nothing was streamed"  # a word is written when the next one starts
 
 
-def test_streaming_from_generate_skips_the_prompt_when_told_to() -> None:
+def test_streaming_from_generate_skips_the_prompt_when_asked_to() -> None:
     out, ids = io.StringIO(), tokenizer()("Metformin acts by")["input_ids"]
     got = ours().generate(ids, streamer=TextStreamer(tokenizer(), skip_prompt=True, stream=out))
     assert out.getvalue() == tokenizer().decode(got[0, ids.shape[1] :], skip_special_tokens=True) + "\n"

@@ -1,4 +1,4 @@
-"""The two classification heads against transformers 4.57: every array, every kind of loss, pooling, files."""
+"""The two classification heads against transformers 4.57: every array, every loss, pooling, files."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def built(head: str, dtype: str, changes: tuple[tuple[str, Any], ...]) -> Any:
 
 def reference(head: str, dtype: str, **changes: Any) -> Any:
     model = built(head, dtype, tuple(changes.items()))
-    model.config.problem_type = changes.get("problem_type")  # transformers writes its choice into the config
+    model.config.problem_type = changes.get("problem_type")  # transformers writes the type it inferred to the config
     return model
 
 
@@ -60,14 +60,14 @@ def ours(folders: dict[str, Path], head: str, dtype: str, **changes: Any) -> Any
 
 
 def ids(side: str = "none") -> np.ndarray:
-    """Rows of 7, 3 and 5 tokens, padded on one side with the pad's own id; or three full rows."""
+    """Rows of 7, 3 and 5 tokens, padded on one side with the pad id; or three full rows."""
     rows = np.random.default_rng(7).integers(3, 67, (B, T))
     for row, padding in enumerate((0, 4, 2) if side != "none" else (0, 0, 0)):
         rows[row, slice(0, padding) if side == "left" else slice(T - padding, None)] = PAD
     return rows
 
 
-def given(side: str) -> dict[str, Any]:
+def call_inputs(side: str) -> dict[str, Any]:
     rows = ids(side)
     return {"input_ids": rows} | ({} if side == "none" else {"attention_mask": (rows != PAD).astype(np.int64)})
 
@@ -77,13 +77,13 @@ def given(side: str) -> dict[str, Any]:
 @pytest.mark.parametrize("side", ["none", "right", "left"])
 def test_every_array_is_transformers(folders: Any, head: str, side: str, dtype: str) -> None:
     trace = Trace()
-    out = ours(folders, head, dtype)(**given(side), trace=trace)
-    want, theirs = torch_trace(reference(head, dtype), **given(side))
-    pooled = {"logits", "loss"} if (side, head) == ("left", SEQUENCE) else set()  # they pool elsewhere
-    want = {name: x for name, x in want.items() if name not in pooled}
+    out = ours(folders, head, dtype)(**call_inputs(side), trace=trace)
+    want, theirs = torch_trace(reference(head, dtype), **call_inputs(side))
+    differing = {"logits", "loss"} if (side, head) == ("left", SEQUENCE) else set()  # transformers pools elsewhere
+    want = {name: x for name, x in want.items() if name not in differing}
     drifts = compare_traces(trace, in_order(want, list(trace)), budget(head, dtype))
-    assert set(trace) - set(drifts) == pooled & set(trace)
-    if pooled:
+    assert set(trace) - set(drifts) == differing & set(trace)
+    if differing:
         return
     assert_close("logits", out.logits, theirs.logits.numpy(), budget(head, dtype)("logits"))
     assert out.logits.shape == ((B, CLASSES) if head == SEQUENCE else (B, T, CLASSES))
@@ -92,8 +92,8 @@ def test_every_array_is_transformers(folders: Any, head: str, side: str, dtype: 
 @every_lane
 @every_head
 def test_a_left_padded_row_is_the_unpadded_one(folders: Any, head: str, dtype: str) -> None:
-    """transformers pools a left-padded row somewhere inside it; what it says of the row alone is what must come out."""
-    padded, theirs = given("left"), reference(head, dtype)
+    """transformers pools a left-padded row at a wrong position, so the reference here is the row without padding."""
+    padded, theirs = call_inputs("left"), reference(head, dtype)
     got = ours(folders, head, dtype)(**padded).logits
     for row in range(B):
         real = padded["attention_mask"][row] == 1
@@ -114,13 +114,13 @@ def test_pads_within_a_text_do_not_move_the_pooling(folders: Any) -> None:
         theirs = reference(SEQUENCE, "float64")(torch.tensor(rows)).logits.numpy()
     assert_close("other rows", out.logits[1:], theirs[1:], LANE_A)
     assert_close("transformers counts", trace["score"][:1, -2], theirs[:1], LANE_A)
-    with pytest.raises(InputError, match="each row must hold a token that is no padding; found a row of pads"):
+    with pytest.raises(InputError, match="each row must hold a token that is not padding; found a row of pads"):
         model([[5, 6], [PAD, PAD]])
 
 
 def test_padding_that_only_the_mask_tells_is_not_pooled(folders: Any) -> None:
-    """With pads of another id than the config's, which transformers takes for text."""
-    model, padded = ours(folders, SEQUENCE, "float64"), given("right")
+    """The pads have another id than the config's pad_token_id, so transformers treats them as text."""
+    model, padded = ours(folders, SEQUENCE, "float64"), call_inputs("right")
     want = model(**padded).logits
     padded["input_ids"] = np.where(padded["attention_mask"] == 1, padded["input_ids"], 40)
     assert_close("logits", model(**padded).logits, want, LANE_A)
@@ -146,7 +146,7 @@ LOSSES: dict[str, tuple[dict[str, Any], np.ndarray, Any]] = {
     "single, a column": ({}, np.array([[4], [0], [2]]), F.cross_entropy),
     "single, one ignored": ({}, np.array([4, -100, 2]), F.cross_entropy),
     "several": ({}, RNG.integers(0, 2, (B, CLASSES)).astype(np.float64), F.binary_cross_entropy_with_logits),
-    "several, said so": (
+    "several, by the config": (
         {"problem_type": "multi_label_classification"},
         RNG.random((B, CLASSES)),
         F.binary_cross_entropy_with_logits,
@@ -166,8 +166,8 @@ def test_the_loss_of_a_sequence_is_transformers(tmp_path: Path, case: str, dtype
     folder = save(build(head=SEQUENCE, **HEADS[SEQUENCE] | changes), tmp_path)
     if labels.dtype == np.float64:
         labels = labels.astype(dtype)
-    out = BioGptForSequenceClassification.from_pretrained(folder, dtype=dtype)(**given("right"), labels=labels)
-    tensors = {name: torch.tensor(x) for name, x in given("right").items()}
+    out = BioGptForSequenceClassification.from_pretrained(folder, dtype=dtype)(**call_inputs("right"), labels=labels)
+    tensors = {name: torch.tensor(x) for name, x in call_inputs("right").items()}
     with torch.no_grad():
         want = theirs(**tensors, labels=torch.tensor(labels.astype(np.int64) if labels.dtype == np.int32 else labels))
         flat = torch.tensor(labels.reshape(-1).astype(np.int64) if function is F.cross_entropy else labels)
@@ -183,8 +183,8 @@ def test_the_choice_of_the_loss_follows_the_labels_and_changes_no_config(folders
     assert_close("several", several, binary_cross_entropy(model(ids()).logits, ones), LANE_A)
     assert model.config.problem_type is None
     assert model(ids(), labels=[4, 0, 2]).loss != several
-    for kind in ("bool", "int8", "uint8", "float32"):  # transformers takes all but int64 and int32 for several labels
-        assert abs(model(ids(), labels=ones.astype(kind)).loss - several) < 1e-12
+    for dtype in ("bool", "int8", "uint8", "float32"):  # all but int64 and int32 mean multiple labels in transformers
+        assert abs(model(ids(), labels=ones.astype(dtype)).loss - several) < 1e-12
 
 
 @every_lane
@@ -192,9 +192,9 @@ def test_the_choice_of_the_loss_follows_the_labels_and_changes_no_config(folders
 def test_the_loss_of_tokens_leaves_padding_out(folders: Any, side: str, dtype: str) -> None:
     labels = np.random.default_rng(2).integers(0, CLASSES, (B, T))
     labels[0, 1] = -100
-    out = ours(folders, TOKEN, dtype)(**given(side), labels=labels)
+    out = ours(folders, TOKEN, dtype)(**call_inputs(side), labels=labels)
     with torch.no_grad():
-        tensors = {name: torch.tensor(x) for name, x in given(side).items()}
+        tensors = {name: torch.tensor(x) for name, x in call_inputs(side).items()}
         theirs = reference(TOKEN, dtype)(**tensors, labels=torch.tensor(labels))
         kept = torch.tensor(np.where(ids(side) == PAD, -100, labels)).flatten()
         exact = F.cross_entropy(theirs.logits.flatten(0, 1), kept)
@@ -209,7 +209,7 @@ def test_the_loss_of_tokens_leaves_padding_out(folders: Any, side: str, dtype: s
 def test_behind_a_cache_the_loss_of_tokens_leaves_out_padding_among_the_new_ones(folders: Any) -> None:
     model, rows, labels = ours(folders, TOKEN, "float64"), ids(), ids() % CLASSES
     mask = np.ones((B, T), dtype=np.int64)
-    mask[1, :2] = mask[2, 5:] = 0  # seen by the cache, and new
+    mask[1, :2] = mask[2, 5:] = 0  # padding in the cache, and among the new tokens
     past = model.biogpt(rows[:, :3], mask[:, :3]).past_key_values
     got = model(rows[:, 3:], mask, past_key_values=past, labels=labels[:, 3:]).loss
     want = model(rows, mask, labels=np.where(np.arange(T) < 3, -100, labels)).loss
@@ -262,12 +262,12 @@ def test_saved_here_it_loads_in_transformers_and_back_in_shards(folders: Any, he
     assert theirs.config.id2label == model.config.id2label == {i: f"class {i}" for i in range(CLASSES)}
     assert theirs.config.label2id == model.config.label2id
     with torch.no_grad():
-        want = theirs.eval()(**{name: torch.tensor(x) for name, x in given("right").items()}).logits.numpy()
-    assert_close("logits", model(**given("right")).logits, want, lane_b(head, "logits"))
+        want = theirs.eval()(**{name: torch.tensor(x) for name, x in call_inputs("right").items()}).logits.numpy()
+    assert_close("logits", model(**call_inputs("right")).logits, want, lane_b(head, "logits"))
     theirs.save_pretrained(tmp_path / "theirs", max_shard_size="20KB")
     assert len(list((tmp_path / "theirs").glob("model-*.safetensors"))) > 1
     again = type(model).from_pretrained(tmp_path / "theirs")
-    assert np.array_equal(again(**given("right")).logits, model(**given("right")).logits)
+    assert np.array_equal(again(**call_inputs("right")).logits, model(**call_inputs("right")).logits)
 
 
 @pytest.mark.parametrize(
@@ -278,8 +278,8 @@ def test_saved_here_it_loads_in_transformers_and_back_in_shards(folders: Any, he
     ],
 )
 def test_a_new_head_is_named_and_drawn(kind: Any, names: list[str], tmp_path: Path) -> None:
-    said = f"has no {', '.join(names)}: new, drawn from N\\(0, 0.02\\) with seed 0; train the head before use"
-    with pytest.warns(UserWarning, match=said):
+    message = f"has no {', '.join(names)}: initialized from N\\(0, 0.02\\) with seed 0; train the head before use"
+    with pytest.warns(UserWarning, match=message):
         first = kind.from_pretrained("demo", num_labels=200, problem_type="regression")
     assert (first.config.num_labels, first.config.label2id["LABEL_199"]) == (200, 199)
     head = dict(first.named_parameters())
@@ -287,15 +287,15 @@ def test_a_new_head_is_named_and_drawn(kind: Any, names: list[str], tmp_path: Pa
     assert abs(head[names[0]].std() - 0.02) < 0.0004  # 25,600 draws: four standard errors are 0.00035
     if len(names) == 2:
         assert not head[names[1]].any()
-    with pytest.warns(UserWarning, match=r"drawn from N\(0, 0.5\) with seed 1"):
+    with pytest.warns(UserWarning, match=r"initialized from N\(0, 0.5\) with seed 1"):
         second = dict(kind.from_pretrained("demo", num_labels=200, seed=1, initializer_range=0.5).named_parameters())
-    assert np.abs(head[names[0]] - second[names[0]] / 25).max() > 0.01, "another seed, other numbers"
+    assert np.abs(head[names[0]] - second[names[0]] / 25).max() > 0.01, "another seed, other weights"
     assert abs(second[names[0]].std() - 0.5) < 0.01
     base = dict(BioGptForCausalLM.from_pretrained("demo").named_parameters())
     assert all(np.array_equal(head[name], x) for name, x in base.items())
     first.save_pretrained(tmp_path)
     assert np.array_equal(dict(kind.from_pretrained(tmp_path).named_parameters())[names[0]], head[names[0]])
-    with pytest.raises(CheckpointError, match=f"must hold the head that is asked for, {', '.join(names)}"):
+    with pytest.raises(CheckpointError, match=f"must hold the requested head, {', '.join(names)}"):
         kind.from_pretrained("demo", seed=None)
 
 
@@ -304,7 +304,7 @@ def test_a_head_of_other_classes_is_misshapen_not_new(folders: Any) -> None:
         ours(folders, SEQUENCE, "float32", num_labels=4)
     with pytest.raises(InputError, match="an option must be a field of the config; found num_label;"):
         ours(folders, SEQUENCE, "float32", num_label=4)
-    with pytest.warns(UserWarning, match=r"passed over 1 unexpected: score.weight"):
+    with pytest.warns(UserWarning, match=r"ignored 1 unexpected: score.weight"):
         BioGptForCausalLM.from_pretrained(folders[SEQUENCE])
 
 
@@ -323,12 +323,12 @@ def test_labels_that_disagree_are_read(folders: Any, tmp_path: Path) -> None:
     for path in folders[SEQUENCE].iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     config = json.loads((tmp_path / "config.json").read_text())
-    for wrong, told in (
-        ({"label2id": {"class 0": 1, "else": 7}}, "id2label and label2id disagree: id2label holds"),
-        ({"num_labels": 2}, "num_labels is 2, but id2label has 5 names: these hold"),
+    for wrong, message in (
+        ({"label2id": {"class 0": 1, "else": 7}}, "id2label and label2id disagree: id2label is used"),
+        ({"num_labels": 2}, "num_labels is 2, but id2label has 5 names, which are used"),
     ):
         (tmp_path / "config.json").write_text(json.dumps(config | wrong))
-        with pytest.warns(UserWarning, match=told):
+        with pytest.warns(UserWarning, match=message):
             model = BioGptForSequenceClassification.from_pretrained(tmp_path)
         assert model.config.label2id == {f"class {i}": i for i in range(5)}
         assert np.array_equal(model(ids()).logits, ours(folders, SEQUENCE, "float32")(ids()).logits)

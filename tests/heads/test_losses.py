@@ -1,4 +1,4 @@
-"""Each loss against PyTorch's in float64, and what it ignores."""
+"""Each loss against PyTorch's in float64, and the labels it ignores."""
 
 import math
 

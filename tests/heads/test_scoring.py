@@ -1,4 +1,4 @@
-"""Scores against transformers' loss, a case computed by hand, and a loop that takes one token at a time."""
+"""Scores against transformers' loss, a case computed by hand, and a loop that scores one token at a time."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ LANES = pytest.mark.parametrize(("dtype", "budget"), [("float64", LANE_A), ("flo
 
 @cache
 def five_hundred() -> list[list[int]]:
-    """The ids of 500 sentences of the demo model's corpus, one to three at a time."""
+    """The ids of 500 texts of one to three sentences from the demo model's corpus."""
     rng = random.Random(5)
     facts = read_facts()
-    written = [s for table in TEMPLATES for row in facts[table] for s in sentences(table, row)]
+    corpus = [s for table in TEMPLATES for row in facts[table] for s in sentences(table, row)]
     tok = BioGptTokenizer.from_pretrained("demo")
-    return [tok.encode(" ".join(rng.sample(written, rng.choice([1, 1, 1, 2, 3])))) for _ in range(500)]
+    return [tok.encode(" ".join(rng.sample(corpus, rng.choice([1, 1, 1, 2, 3])))) for _ in range(500)]
 
 
 @cache
@@ -59,7 +59,7 @@ def rows(*lengths: int, seed: int = 0) -> list[list[int]]:
 
 
 def right_padded(texts: list[list[int]], width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """ids, labels and attention_mask as one hands them to transformers."""
+    """ids, labels and attention_mask as you pass them to transformers."""
     shape = len(texts), width
     ids, labels, mask = np.full(shape, 1), np.full(shape, -100), np.zeros(shape, dtype=int)
     for b, text in enumerate(texts):
@@ -68,7 +68,7 @@ def right_padded(texts: list[list[int]], width: int) -> tuple[np.ndarray, np.nda
 
 
 def their_loss(theirs: Any, ids: np.ndarray, labels: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
-    """(B,) transformers' loss of each row, but in the model's dtype: its own loss function narrows to float32."""
+    """(B,) transformers' loss of each row, in the model's dtype; its own loss function rounds to float32."""
     with torch.no_grad():
         output = theirs(**reference.tensors(input_ids=ids, labels=labels, attention_mask=mask))
     shifted = torch.as_tensor(labels)[:, 1:]
@@ -103,10 +103,10 @@ def test_a_padded_batch_has_the_loss_of_the_docstring(tmp_path: Path, side: str)
     texts = rows(7, 31, 1, 12)
     ids, mask, labels = np.ones((4, 31), int), np.zeros((4, 31), int), np.full((4, 31), -100)
     for b, text in enumerate(texts):
-        place = slice(31 - len(text), 31) if side == "left" else slice(len(text))
-        ids[b, place], mask[b, place], labels[b, place] = text, 1, text
+        columns = slice(31 - len(text), 31) if side == "left" else slice(len(text))
+        ids[b, columns], mask[b, columns], labels[b, columns] = text, 1, text
         if side == "left":
-            labels[b, place.start] = -100
+            labels[b, columns.start] = -100
     want = their_loss(theirs, ids, labels, mask)
     scores = ours.score(ids, mask)
     assert scores.tokens.tolist() == [6, 30, 0, 11]
@@ -118,7 +118,7 @@ def test_a_padded_batch_has_the_loss_of_the_docstring(tmp_path: Path, side: str)
 
 
 def by_hand() -> BioGptForCausalLM:
-    """Every state is (1, 0, ...), logit v is ln(v + 1): p(v) = (v + 1) / (1 + 2 + ... + 67), whatever came before."""
+    """Every state is (1, 0, ...) and logit v is ln(v + 1), so p(v) = (v + 1) / (1 + 2 + ... + 67) after any text."""
     model = small("untied", vocab_size=67)
     parameters = dict(model.named_parameters())
     parameters["biogpt.layer_norm.weight"][:] = 0
@@ -145,8 +145,8 @@ def test_padding_on_either_side_and_holes_change_nothing() -> None:
     for side in ("left", "right"):
         ids, mask = np.full((3, 17), 1), np.zeros((3, 17), int)
         for b, text in enumerate(texts):
-            place = slice(17 - len(text), 17) if side == "left" else slice(len(text))
-            ids[b, place], mask[b, place] = text, 1
+            columns = slice(17 - len(text), 17) if side == "left" else slice(len(text))
+            ids[b, columns], mask[b, columns] = text, 1
         scores = model.score(ids, mask)
         for b in range(3):
             assert np.array_equal(scores.row(b), plain.row(b)), "the same arithmetic, bit for bit"
@@ -163,8 +163,8 @@ def test_padding_on_either_side_and_holes_change_nothing() -> None:
     assert np.array_equal(holed.row(0), model.score([[2, 7, 9]]).row(0))
 
 
-def greedy_or_sample(model: BioGptForCausalLM, ids: list[int], window: int, stride: int) -> list[float]:
-    """For each token: the first window [k stride, k stride + window) that holds it, cut right after it."""
+def score_token_by_token(model: BioGptForCausalLM, ids: list[int], window: int, stride: int) -> list[float]:
+    """Score each token in the first window [k stride, k stride + window) that contains it, cut right after it."""
     found = []
     for t in range(1, len(ids)):
         k = next(k for k in itertools.count() if t < k * stride + window)
@@ -180,7 +180,7 @@ def test_windows_equal_a_loop_over_tokens(window: int | None, stride: int | None
     for b, text in enumerate(texts):
         assert scores.tokens[b] == len(text) - 1
         if len(text) > 1:
-            want = greedy_or_sample(model, text, window or 31, stride or (window or 31) // 2)
+            want = score_token_by_token(model, text, window or 31, stride or (window or 31) // 2)
             assert_close(f"row {b}", scores.row(b), np.array(want), LANE_A)
 
 
@@ -202,7 +202,7 @@ def test_windows_equal_the_recipe_in_transformers_documentation(tmp_path: Path) 
 
 
 @given(st.integers(1, 200), st.integers(2, 40), st.data())
-def test_windows_part_the_row_and_give_their_context(n: int, size: int, data: st.DataObject) -> None:
+def test_windows_split_the_row_and_give_their_context(n: int, size: int, data: st.DataObject) -> None:
     stride = data.draw(st.integers(1, size - 1))
     found = windows(n, size, stride)
     assert [t for w in found for t in range(w.new, w.end)] == list(range(n))
@@ -211,7 +211,7 @@ def test_windows_part_the_row_and_give_their_context(n: int, size: int, data: st
 
 
 @given(st.lists(st.integers(1, 50), max_size=40), st.integers(1, 120))
-def test_batches_part_the_rows_and_keep_to_the_limit(lengths: list[int], limit: int) -> None:
+def test_batches_split_the_rows_and_keep_to_the_limit(lengths: list[int], limit: int) -> None:
     found = batches(lengths, limit)
     assert sorted(i for batch in found for i in batch) == list(range(len(lengths)))
     for batch in found:
@@ -228,7 +228,7 @@ def test_the_size_of_batches_changes_nothing() -> None:
 
 
 def test_the_logits_of_a_batch_never_exist_together() -> None:
-    """Base vocabulary: 2,048 positions would be 347 MB of logits in float32, three times over in the softmax."""
+    """With the base vocabulary, 2,048 positions have 347 MB of logits in float32, three times that in the softmax."""
     sizes = {"vocab_size": 42384, "hidden_size": 8, "num_attention_heads": 1, "num_hidden_layers": 1}
     model = BioGptForCausalLM.from_config(BioGptConfig(**sizes, intermediate_size=8))
     ids = np.random.default_rng(0).integers(3, 42384, (2, 1024))
@@ -266,12 +266,12 @@ NONSENSE: dict[str, tuple[Any, dict[str, Any], str]] = {
     "unequal rows and a mask": ([[2, 3], [2]], {"attention_mask": [[1, 1], [1, 0]]}, "found rows of unequal length"),
     "a row of pads": ([[2, 3], [1, 1]], {"attention_mask": [[1, 1], [0, 0]]}, "each row must hold a real token"),
     "a mask of another shape": ([[2, 3]], {"attention_mask": [[1]]}, "must cover past and new"),
-    "window N + 1": ([[2, 3]], {"window": 32}, "window must be a whole number, 2 to 31; found 32"),
-    "window 1": ([[2, 3]], {"window": 1}, "window must be a whole number, 2 to 31; found 1"),
-    "stride = window": ([[2, 3]], {"window": 9, "stride": 9}, "stride must be a whole number, 1 to 8; found 9"),
-    "stride 0": ([[2, 3]], {"stride": 0}, "stride must be a whole number, 1 to 30; found 0"),
-    "half a stride": ([[2, 3]], {"stride": 0.5}, "stride must be a whole number"),
-    "no batch": ([[2, 3]], {"batch_tokens": 0}, "batch_tokens must be a whole number, 1 or more; found 0"),
+    "window N + 1": ([[2, 3]], {"window": 32}, "window must be an integer, 2 to 31; found 32"),
+    "window 1": ([[2, 3]], {"window": 1}, "window must be an integer, 2 to 31; found 1"),
+    "stride = window": ([[2, 3]], {"window": 9, "stride": 9}, "stride must be an integer, 1 to 8; found 9"),
+    "stride 0": ([[2, 3]], {"stride": 0}, "stride must be an integer, 1 to 30; found 0"),
+    "half a stride": ([[2, 3]], {"stride": 0.5}, "stride must be an integer"),
+    "no batch": ([[2, 3]], {"batch_tokens": 0}, "batch_tokens must be an integer, 1 or more; found 0"),
     "a batch of True": ([[2, 3]], {"batch_tokens": True}, "batch_tokens must be .* found True"),
 }
 

@@ -1,4 +1,4 @@
-"""Unusable input is one clear error that says what must hold, what was found and what to do; and nothing is lost."""
+"""Invalid input gives one clear error (what must hold, what was found, what to do), and the model keeps working."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def other_cache(rows: int = 1, **sizes: Any) -> KVCache:
 
 CASES: dict[str, tuple[dict[str, Any], str]] = {
     "id -1": ({"input_ids": [[2, -1]]}, r"input_ids must lie in \[0, 67\); found -1"),
-    "id V": ({"input_ids": [[2, 67]]}, r"input_ids must lie in \[0, 67\); found 67; check the tokenizer"),
+    "id V": ({"input_ids": [[2, 67]]}, r"input_ids must lie in \[0, 67\); found 67; check that the tokenizer"),
     "float ids": ({"input_ids": [[2.0, 3.0]]}, r"input_ids must be integers of shape \(B, T\); found dtype float64"),
     "boolean ids": ({"input_ids": [[True, False]]}, "found dtype bool"),
     "words": ({"input_ids": [["a", "b"]]}, "input_ids must be integers.*found dtype <U1"),
     "nothing": ({"input_ids": [[None]]}, "input_ids must be integers.*found dtype object"),
-    "ragged": ({"input_ids": [[2, 3], [4]]}, "found rows of unequal length; hand over input_ids as"),
+    "ragged": ({"input_ids": [[2, 3], [4]]}, "found rows of unequal length; pass input_ids as"),
     "one axis": ({"input_ids": [2, 3]}, r"found shape \(2,\); one sequence is a batch of 1"),
     "T = 0": ({"input_ids": [[]]}, r"at least one position; found shape \(1, 0\)"),
     "B = 0": ({"input_ids": np.zeros((0, 3), dtype=int)}, "at least one position"),
@@ -42,7 +42,7 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
         "at most N = 31 real positions.*found 32; shorten",
     ),
     "neither": ({"input_ids": None}, "exactly one of input_ids and inputs_embeds must be given; found neither"),
-    "both": ({"inputs_embeds": np.zeros((1, 3, 21))}, "found both; hand over one"),
+    "both": ({"inputs_embeds": np.zeros((1, 3, 21))}, "found both; pass one of them"),
     "embeds of another width": ({"input_ids": None, "inputs_embeds": np.zeros((1, 3, 20))}, r"B, T, 21.*shape"),
     "embeds of integers": ({"input_ids": None, "inputs_embeds": np.zeros((1, 3, 21), int)}, "found dtype int64"),
     "short mask": ({"attention_mask": [[1, 1]]}, r"shape \(1, 0 \+ 3\); found shape \(1, 2\)"),
@@ -75,14 +75,14 @@ CACHES: dict[Any, Any] = {
 
 @pytest.mark.parametrize("case", CASES)
 def test_each_is_refused_and_the_model_still_works(case: str) -> None:
-    given, message = CASES[case]
-    given = {"input_ids": IDS} | given
-    past = given.get("past_key_values")
+    inputs, message = CASES[case]
+    inputs = {"input_ids": IDS} | inputs
+    past = inputs.get("past_key_values")
     if isinstance(past, int | str):
-        given["past_key_values"] = CACHES[past]()
+        inputs["past_key_values"] = CACHES[past]()
     want = model()(IDS).logits
     with pytest.raises(InputError, match=message):
-        model()(**given)
+        model()(**inputs)
     assert np.array_equal(model()(IDS).logits, want)
 
 
@@ -95,7 +95,7 @@ def test_blocked_attention_cannot_show_its_weights() -> None:
 
 
 def test_nan_in_inputs_embeds_is_not_refused_and_stays_in_its_row() -> None:
-    """A porter who looks for the first NaN needs the arrays, not an error."""
+    """If you look for the first NaN in a port, you need the arrays, not an error."""
     embeds = np.random.default_rng(1).normal(size=(2, 5, 21)).astype(np.float32)
     want = model()(inputs_embeds=embeds).logits
     embeds[0, 2] = np.nan
@@ -115,11 +115,11 @@ def test_a_refused_call_leaves_its_cache_usable() -> None:
 
 
 def test_weights_beyond_the_dtype_give_infinities_without_a_word() -> None:
-    """So they do on a device; NumPy alone would warn (here an error), from somewhere in our equations."""
+    """As on a device. Plain NumPy would warn (here an error) somewhere in the equations."""
     model = BioGptForCausalLM.from_config(BioGptConfig(**CONFIGS["gelu"]))
     for name, x in model.named_parameters():
         if "norm" in name or "fc" in name or "v_proj" in name:
             x[...] = 3e38
     assert not np.isfinite(model(IDS, labels=IDS).logits).all()
-    with pytest.raises(InputError, match="logits must be finite to choose a token by"):
+    with pytest.raises(InputError, match="logits must be finite to choose a token"):
         model.generate(IDS, max_new_tokens=2, do_sample=True, top_p=0.5)

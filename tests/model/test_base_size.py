@@ -1,4 +1,4 @@
-"""The base size for real: 346,763,264 random parameters, saved by transformers, loaded by us in one copy."""
+"""A model of the base size: 346,763,264 random parameters, saved by transformers, loaded here without a second copy."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MASK[0, :5] = 0
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, list[np.ndarray], np.ndarray]]:
-    """The folder, transformers' hidden states and its logits; the 1.4 GB are removed afterwards."""
+    """The folder, and transformers' hidden states and logits. The 1.4 GB are removed afterwards."""
     folder = tmp_path_factory.mktemp("base")
     torch.manual_seed(0)
     config = transformers.BioGptConfig()
@@ -55,7 +55,7 @@ def test_every_layer_and_the_logits_are_transformers(saved: tuple[Path, list[np.
 MEASURE = """
 import json, re, sys
 import minibiogpt
-def peak():  # of this program alone: getrusage also counts the process it was forked from
+def peak():  # of this process only: getrusage also counts the process it was forked from
     return 1024 * int(re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())[1])
 model = minibiogpt.BioGptForCausalLM.from_pretrained(sys.argv[1])
 loaded = peak()
@@ -64,7 +64,7 @@ print(json.dumps([loaded, peak()]))
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="resident memory is read as Linux reports it")
+@pytest.mark.skipif(sys.platform != "linux", reason="reads resident memory from Linux's /proc")
 def test_loading_does_not_hold_two_copies(saved: tuple[Path, list[np.ndarray], np.ndarray]) -> None:
     folder = saved[0]
     size = (folder / "model.safetensors").stat().st_size

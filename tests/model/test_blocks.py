@@ -1,4 +1,4 @@
-"""What goes in pieces, for speed, is what goes as a whole."""
+"""What is computed in blocks, for speed, equals what is computed as a whole."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from minibiogpt import BioGptConfig, BioGptForCausalLM, get_backend
 from minibiogpt.backend import NumpyBackend
-from minibiogpt.backend.numpy import PAGE
+from minibiogpt.backend.numpy import HUGE_PAGE
 from minibiogpt.errors import CheckpointError
 from minibiogpt.files.safetensors import read_header
 from minibiogpt.model import ops
@@ -30,7 +30,7 @@ def assert_near(got: np.ndarray, want: np.ndarray) -> None:
 
 @pytest.fixture
 def numpy_backend(monkeypatch: pytest.MonkeyPatch) -> NumpyBackend:
-    """The backend itself, whose sizes of pieces may be changed for one test."""
+    """The backend, whose block sizes may be changed for one test."""
     backend = get_backend("numpy")
     assert isinstance(backend, NumpyBackend)
     monkeypatch.setattr(backend, "block_elements", backend.block_elements)
@@ -40,7 +40,7 @@ def numpy_backend(monkeypatch: pytest.MonkeyPatch) -> NumpyBackend:
 
 @pytest.mark.parametrize("equation", ROWWISE, ids=lambda f: f.__name__)
 @pytest.mark.parametrize("block_elements", [1, 7, 20, 3 * 5 * 7 - 1])
-def test_rows_by_rows_are_bit_for_bit_the_whole(
+def test_row_by_row_is_bit_for_bit_the_whole(
     equation: Callable[[np.ndarray], np.ndarray], block_elements: int, numpy_backend: NumpyBackend
 ) -> None:
     for dtype in ("float32", "float64"):
@@ -48,21 +48,21 @@ def test_rows_by_rows_are_bit_for_bit_the_whole(
         want = equation(x)
         numpy_backend.block_elements = block_elements
         assert np.array_equal(equation(x), want)
-        assert equation(x[0, 0]).shape == (7,), "one row alone is no batch"
+        assert equation(x[0, 0]).shape == (7,), "a single row is not a batch"
         numpy_backend.block_elements = 1 << 16
 
 
-def test_a_piece_is_no_larger_than_at_once_or_a_row(numpy_backend: NumpyBackend) -> None:
+def test_a_block_is_no_larger_than_block_elements_or_a_row(numpy_backend: NumpyBackend) -> None:
     sizes: list[int] = []
 
-    def told(rows: np.ndarray) -> np.ndarray:
+    def identity(rows: np.ndarray) -> np.ndarray:
         sizes.append(rows.size)
         return rows
 
     for block_elements, want in ((1, [7] * 15), (20, [14] * 7 + [7]), (105, [105]), (104, [98, 7])):
         numpy_backend.block_elements = block_elements
         sizes.clear()
-        assert numpy_backend.map_rows(told, np.zeros((3, 5, 7))).shape == (3, 5, 7)
+        assert numpy_backend.map_rows(identity, np.zeros((3, 5, 7))).shape == (3, 5, 7)
         assert sizes == want
 
 
@@ -81,16 +81,16 @@ def test_heads_together_or_apart_attend_alike(heads_at_once: int, padding: str, 
 
 
 @given(st.integers(1, 9), st.integers(1, 40), st.integers(1, 13), st.integers(1, 60))
-def test_a_product_in_shares_is_the_product(M: int, out: int, width: int, share: int) -> None:
+def test_a_product_in_blocks_is_the_product(M: int, out: int, width: int, block: int) -> None:
     backend = NumpyBackend()
-    backend.cache_block = share
+    backend.cache_block = block
     rng = np.random.default_rng(out)
     rows, weight = rng.normal(size=(M, width)), rng.normal(size=(out, width))
     for w in (weight, np.asfortranarray(weight)):
         assert_near(backend.product(rows, w), rows @ weight.T)
 
 
-def test_few_rows_go_in_shares_and_many_do_not() -> None:
+def test_few_rows_go_in_blocks_and_many_do_not() -> None:
     calls: list[int] = []
 
     class Counted(np.ndarray):
@@ -100,24 +100,24 @@ def test_few_rows_go_in_shares_and_many_do_not() -> None:
 
     backend = NumpyBackend()
     backend.cache_block = 8
-    for M, in_shares in ((1, []), (2, [4]), (7, [4]), (8, [])):
+    for M, in_blocks in ((1, []), (2, [4]), (7, [4]), (8, [])):
         calls.clear()
         backend.product(RNG.normal(size=(M, 4)).view(Counted), RNG.normal(size=(6, 4)).view(Counted))
-        assert calls == in_shares, M
+        assert calls == in_blocks, M
 
 
-def test_rooms_are_side_by_side_from_a_page_on() -> None:
+def test_buffers_are_side_by_side_from_a_page_on() -> None:
     shapes = {"a": (3, 5), "b": (), "c": (0, 7), "d": (11,)}
     for dtype in ("float32", "float64"):
-        rooms = dict(get_backend("numpy").allocate(shapes, dtype))
-        assert {name: (x.shape, str(x.dtype)) for name, x in rooms.items()} == {
+        buffers = dict(get_backend("numpy").allocate(shapes, dtype))
+        assert {name: (x.shape, str(x.dtype)) for name, x in buffers.items()} == {
             n: (s, dtype) for n, s in shapes.items()
         }
-        for i, x in enumerate(rooms.values()):
+        for i, x in enumerate(buffers.values()):
             assert x.flags.c_contiguous
             x[...] = i
-        assert [np.unique(x).tolist() for x in rooms.values()] == [[0], [1], [], [3]], "no room is in another"
-        assert rooms["a"].ctypes.data % PAGE == 0
+        assert [np.unique(x).tolist() for x in buffers.values()] == [[0], [1], [], [3]], "buffers overlap"
+        assert buffers["a"].ctypes.data % HUGE_PAGE == 0
 
 
 def test_a_file_that_is_cut_off_while_it_is_read(tmp_path: Path) -> None:
@@ -127,5 +127,7 @@ def test_a_file_that_is_cut_off_while_it_is_read(tmp_path: Path) -> None:
     tensors = read_header(file)[1]
     last = max(tensors.values(), key=lambda tensor: tensor.end)
     file.write_bytes(file.read_bytes()[:-8])
-    with pytest.raises(CheckpointError, match="model.safetensors must be whole; found less than its header says"):
+    with pytest.raises(
+        CheckpointError, match="model.safetensors must be complete; found fewer bytes than its header lists"
+    ):
         last.read_into(np.empty(last.shape, np.float32))

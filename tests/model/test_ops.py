@@ -1,4 +1,4 @@
-"""Each equation against PyTorch's in float64, at sizes that are primes, and its behaviour at the edges."""
+"""Each equation against PyTorch's in float64, with prime sizes, and its behaviour in edge cases."""
 
 from typing import Any
 
@@ -49,7 +49,7 @@ def test_activations(ours: object, theirs: object) -> None:
     assert_near(ours(X), theirs(torch.tensor(X)))  # type: ignore[operator]
     x32 = X.astype(np.float32)
     assert ours(x32).dtype == np.float32  # type: ignore[operator]
-    assert np.array_equal(x32, X.astype(np.float32)), "the input is not changed"
+    assert np.array_equal(x32, X.astype(np.float32)), "the input was modified"
 
 
 def test_softmax_and_log_softmax_survive_extreme_scores() -> None:
@@ -61,8 +61,8 @@ def test_softmax_and_log_softmax_survive_extreme_scores() -> None:
 def test_top_k_of_many_equal_numbers_takes_the_first() -> None:
     x = np.random.default_rng(2).integers(0, 4, (5, 999)).astype(np.float32)
     for k in (1, 40, 300, 999):
-        values, places = ops.top_k(x, k)
-        assert np.array_equal(places, np.argsort(-x, axis=-1, kind="stable")[:, :k])
+        values, indices = ops.top_k(x, k)
+        assert np.array_equal(indices, np.argsort(-x, axis=-1, kind="stable")[:, :k])
         assert np.array_equal(values, torch.topk(torch.tensor(x), k)[0].numpy())
 
 
@@ -79,7 +79,7 @@ HALF_FUNCTIONS = [
 @pytest.mark.parametrize("function", HALF_FUNCTIONS)
 @pytest.mark.parametrize("size", [1, 30])
 def test_half_precision_is_widened_inside_and_narrowed_again(function: Any, size: float) -> None:
-    """Small numbers too: of large ones a softmax is 0 and 1 however it is computed, and an activation x or 0."""
+    """With small values too: for large ones softmax gives 0 and 1, and an activation x or 0, in any precision."""
     x = (X * size).astype(np.float16)
     got = function(x)
     assert got.dtype == np.float16

@@ -56,7 +56,7 @@ def inputs_of(case: str, name: str, dtype: str) -> dict[str, Any]:
     rng = np.random.default_rng(11)
     config = CONFIGS[name]
     L, H, D = (config[k] for k in ("num_hidden_layers", "num_attention_heads", "hidden_size"))
-    cases: dict[str, dict[str, Any]] = {
+    inputs: dict[str, dict[str, Any]] = {
         "plain": {},
         "right padding": {"attention_mask": mask("right")},
         "left padding": {"attention_mask": mask("left")},
@@ -64,8 +64,8 @@ def inputs_of(case: str, name: str, dtype: str) -> dict[str, Any]:
         "positions": {"position_ids": rng.integers(0, 29, (B, T))},
         "inputs_embeds": {"inputs_embeds": rng.normal(size=(B, T, D)).astype(dtype)},
     }
-    given = cases[case]
-    return given if "inputs_embeds" in given else {"input_ids": ids(name), **given}
+    chosen = inputs[case]
+    return chosen if "inputs_embeds" in chosen else {"input_ids": ids(name), **chosen}
 
 
 CASES = ["plain", "right padding", "left padding", "head mask", "positions", "inputs_embeds"]
@@ -75,9 +75,9 @@ CASES = ["plain", "right padding", "left padding", "head mask", "positions", "in
 @every_config
 @pytest.mark.parametrize("case", CASES)
 def test_every_array_is_transformers(folders: Any, name: str, case: str, dtype: str) -> None:
-    given, trace = inputs_of(case, name, dtype), Trace()
-    out = ours(folders, name, dtype)(**given, trace=trace, output_attentions=True, output_hidden_states=True)
-    want, theirs = torch_trace(reference(name, dtype), **given)
+    kwargs, trace = inputs_of(case, name, dtype), Trace()
+    out = ours(folders, name, dtype)(**kwargs, trace=trace, output_attentions=True, output_hidden_states=True)
+    want, theirs = torch_trace(reference(name, dtype), **kwargs)
     layers = CONFIGS[name]["num_hidden_layers"]
     drifts = compare_traces(trace, in_order(want, list(trace)), budget(name, dtype))
     assert len(drifts) == 6 + 19 * layers
@@ -93,10 +93,10 @@ def test_every_array_is_transformers(folders: Any, name: str, case: str, dtype: 
 @every_config
 @pytest.mark.parametrize("case", CASES)
 def test_blocked_attention_gives_the_same_logits(folders: Any, name: str, case: str, dtype: str) -> None:
-    given = inputs_of(case, name, dtype)
-    want, _ = torch_trace(reference(name, dtype), **given)
+    kwargs = inputs_of(case, name, dtype)
+    want, _ = torch_trace(reference(name, dtype), **kwargs)
     trace = Trace()
-    ours(folders, name, dtype, "blocked")(**given, trace=trace)
+    ours(folders, name, dtype, "blocked")(**kwargs, trace=trace)
     assert "layers.0.self_attn.probs" not in trace
     compare_traces(trace, {n: x for n, x in in_order(want, [*trace, *want]).items() if n in trace}, budget(name, dtype))
 
@@ -110,12 +110,12 @@ def test_the_cache_in_chunks(folders: Any, name: str, side: str, dtype: str, att
     tokens, m = ids(name), None if side == "none" else mask("left")
     past, their_past, at = None, DynamicCache(), 0
     for size in (1, 3, 7):
-        given = {"input_ids": tokens[:, at : at + size]}
+        kwargs = {"input_ids": tokens[:, at : at + size]}
         if m is not None:
-            given["attention_mask"] = m[:, : at + size]
-        want, their = torch_trace(theirs, **given, past_key_values=their_past, use_cache=True)
+            kwargs["attention_mask"] = m[:, : at + size]
+        want, their = torch_trace(theirs, **kwargs, past_key_values=their_past, use_cache=True)
         trace = Trace()
-        out = model(**given, past_key_values=past, trace=trace)
+        out = model(**kwargs, past_key_values=past, trace=trace)
         seen = {n: x for n, x in in_order(want, [*trace, *want]).items() if attention == "eager" or n in trace}
         assert "logits" in compare_traces(trace, seen, budget(name, dtype))
         past, their_past, at = out.past_key_values, their.past_key_values, at + size
@@ -144,27 +144,27 @@ def test_the_loss_ignores_what_it_is_told_to(folders: Any, name: str, dtype: str
     assert np.isnan(nothing.loss)
 
 
-def their_positions(model: Any, **given: Any) -> np.ndarray:
-    """What their table is looked up by, less the offset: no hook sees it, as the module makes it inside."""
+def their_positions(model: Any, **kwargs: Any) -> np.ndarray:
+    """transformers' position ids, without the offset. The module computes them internally, so no hook sees them."""
     original, seen = torch.nn.Embedding.forward, []
 
-    def forward(module: Any, places: Any) -> Any:
+    def forward(module: Any, indices: Any) -> Any:
         if module is model.biogpt.embed_positions:
-            seen.append((places - module.offset).numpy())
-        return original(module, places)
+            seen.append((indices - module.offset).numpy())
+        return original(module, indices)
 
-    past = given.pop("past_key_values", None)
+    past = kwargs.pop("past_key_values", None)
     with torch.no_grad(), replaced(torch.nn.Embedding, "forward", forward):
-        model(**tensors(**given), past_key_values=past)
+        model(**tensors(**kwargs), past_key_values=past)
     (found,) = seen
     return found
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_the_positions_are_transformers(folders: Any, case: str) -> None:
-    given, trace = inputs_of(case, "gelu", "float64"), Trace()
-    ours(folders, "gelu", "float64")(**given, trace=trace)
-    want = np.broadcast_to(their_positions(reference("gelu", "float64"), **given), (B, T))
+    kwargs, trace = inputs_of(case, "gelu", "float64"), Trace()
+    ours(folders, "gelu", "float64")(**kwargs, trace=trace)
+    want = np.broadcast_to(their_positions(reference("gelu", "float64"), **kwargs), (B, T))
     assert trace["position_ids"].dtype == want.dtype
     assert np.array_equal(trace["position_ids"], want)
 
@@ -219,10 +219,10 @@ def test_one_head_mask_row_is_transformers_with_that_row_in_each_layer(
     folders: Any, dtype: str, attention: str
 ) -> None:
     row = np.array([0.0, 0.5, 1.0], dtype=dtype)
-    given = {"input_ids": ids("relu"), "attention_mask": mask("left")}
-    want, _ = torch_trace(reference("relu", dtype), **given, head_mask=np.tile(row, (3, 1)))
+    kwargs = {"input_ids": ids("relu"), "attention_mask": mask("left")}
+    want, _ = torch_trace(reference("relu", dtype), **kwargs, head_mask=np.tile(row, (3, 1)))
     trace = Trace()
-    ours(folders, "relu", dtype, attention)(**given, head_mask=row, trace=trace)
+    ours(folders, "relu", dtype, attention)(**kwargs, head_mask=row, trace=trace)
     seen = {n: x for n, x in in_order(want, [*trace, *want]).items() if attention == "eager" or n in trace}
     assert "logits" in compare_traces(trace, seen, budget("relu", dtype))
 

@@ -1,4 +1,4 @@
-"""Vectors of texts against transformers' hidden states."""
+"""Text embeddings against transformers' hidden states."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def rows(*lengths: int) -> list[list[int]]:
 def padded(texts: list[list[int]], side: str, width: int) -> tuple[np.ndarray, np.ndarray]:
     ids, mask = np.full((len(texts), width), 1), np.zeros((len(texts), width), int)
     for b, text in enumerate(texts):
-        place = slice(width - len(text), width) if side == "left" else slice(len(text))
-        ids[b, place], mask[b, place] = text, 1
+        columns = slice(width - len(text), width) if side == "left" else slice(len(text))
+        ids[b, columns], mask[b, columns] = text, 1
     return ids, mask
 
 
 @pytest.fixture(scope="module")
 def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, np.ndarray]]]:
-    """A folder that transformers wrote, and every array of its pass over each text alone, in float64."""
+    """A folder written by transformers, and every array of its forward pass over each single text, in float64."""
     theirs = reference.build(**PRIMES)
     traces = [reference.torch_trace(theirs, input_ids=[text])[0] for text in rows(*LENGTHS)]
     return reference.save(theirs, tmp_path_factory.mktemp("model")), traces
@@ -71,7 +71,7 @@ def test_padding_on_either_side_changes_nothing(pooling: str) -> None:
 
 
 def test_a_text_longer_than_n() -> None:
-    """The last N tokens; or each token's state from the first window, of those that begin at 0, 15, 30, 45."""
+    """Pooling "last" uses the last N tokens, "mean" each token's first state in the windows at 0, 15, 30, 45."""
     (text,) = rows(70)
     last = small()([text[-31:]]).last_hidden_state[0, -1]
     assert_close("last", small().embed([text])[0], last, LANE_A)
@@ -96,9 +96,9 @@ def test_the_arrays_stay_on_the_backend() -> None:
     ("options", "message"),
     [
         ({"pooling": "cls"}, "pooling must be one of last, mean; found 'cls'"),
-        ({"layer": 3}, "layer must be a whole number, 0 to 2; found 3"),
-        ({"layer": -1}, "layer must be a whole number, 0 to 2; found -1"),
-        ({"batch_tokens": 0}, "batch_tokens must be a whole number"),
+        ({"layer": 3}, "layer must be an integer, 0 to 2; found 3"),
+        ({"layer": -1}, "layer must be an integer, 0 to 2; found -1"),
+        ({"batch_tokens": 0}, "batch_tokens must be an integer"),
         ({"attention_mask": [[0, 0]]}, "each row must hold a real token"),
     ],
 )

@@ -1,4 +1,4 @@
-"""What must hold for all inputs: no future, no trace of padding, batching or caching; and nothing given is changed."""
+"""Properties of all inputs: causality; no effect of padding, batching or caching; no modified arguments."""
 
 from __future__ import annotations
 
@@ -102,11 +102,11 @@ def test_eager_blocked_and_traced_agree(seed: int, length: int, pads: int) -> No
     mask[0, :pads] = 0
     want = model("eager")(tokens, mask).logits
     assert_near(model("blocked")(tokens, mask).logits, want)
-    assert np.array_equal(model("eager")(tokens, mask, trace=Trace()).logits, want), "looking changes no number"
+    assert np.array_equal(model("eager")(tokens, mask, trace=Trace()).logits, want), "tracing changes no value"
 
 
 def test_small_blocks_agree_too() -> None:
-    """Blocks of a few rows and columns, so that short inputs cross their borders, with rows that see nothing."""
+    """Blocks of a few rows and columns, so that short inputs span several, with fully masked rows."""
     from minibiogpt.backend import get_backend
     from minibiogpt.model.attention import attend_blocked, attend_eager, make_mask
     from minibiogpt.trace import Tap
@@ -126,17 +126,17 @@ def test_small_blocks_agree_too() -> None:
 def test_no_call_changes_what_it_is_given(seed: int, length: int) -> None:
     tokens, mask, heads = ids(seed, length), np.ones((1, length + 2), dtype=np.int64), np.ones((2, 3))
     mask[0, 1] = 0
-    embeds, places = np.random.default_rng(seed).normal(size=(1, length, 21)), np.arange(length)[None]
+    embeds, positions = np.random.default_rng(seed).normal(size=(1, length, 21)), np.arange(length)[None]
     past = model()(ids(seed + 1, 2)).past_key_values
     k, v = (x.copy() for x in past[1])
-    given_ = (tokens, mask, heads, embeds, places)
-    before = [x.copy() for x in given_]
+    arguments = (tokens, mask, heads, embeds, positions)
+    before = [x.copy() for x in arguments]
     parameters = {n: x.copy() for n, x in model().named_parameters()}
     first = model()(tokens, mask, head_mask=heads, past_key_values=past, labels=tokens)
     second = model()(ids(seed + 2, length), mask, past_key_values=past)  # another continuation of the same cache
     again = model()(tokens, mask, head_mask=heads, past_key_values=past)
-    model()(inputs_embeds=embeds, position_ids=places, attention_mask=mask[:, 2:])
-    assert all(np.array_equal(a, b) for a, b in zip(given_, before, strict=True))
+    model()(inputs_embeds=embeds, position_ids=positions, attention_mask=mask[:, 2:])
+    assert all(np.array_equal(a, b) for a, b in zip(arguments, before, strict=True))
     assert all(np.array_equal(x, parameters[n]) for n, x in model().named_parameters())
     assert past.seq_length == 2
     assert np.array_equal(past[1][0], k)
@@ -169,18 +169,18 @@ def test_rows_of_one_prompt_are_exchanged_as_they_are_reordered(seed: int, order
         assert order == [0, 1, 2] or not np.array_equal(k, old)
 
 
-def test_an_exchange_leaves_arrays_that_somebody_handed_over() -> None:
-    given_ = [tuple(np.arange(24.0).reshape(2, 3, 4, 1) + i for i in range(2)) for _ in range(2)]
-    before = [[x.copy() for x in pair] for pair in given_]
-    cache = KVCache.from_legacy(given_)
+def test_an_exchange_leaves_arrays_of_the_caller() -> None:
+    legacy = [tuple(np.arange(24.0).reshape(2, 3, 4, 1) + i for i in range(2)) for _ in range(2)]
+    before = [[x.copy() for x in pair] for pair in legacy]
+    cache = KVCache.from_legacy(legacy)
     cache.exchange(np.array([1, 1]), since=1)
     assert np.array_equal(cache[0][0][0, :, 1:], before[0][0][1, :, 1:])
-    assert all(np.array_equal(x, y) for a, b in zip(given_, before, strict=True) for x, y in zip(a, b, strict=True))
+    assert all(np.array_equal(x, y) for a, b in zip(legacy, before, strict=True) for x, y in zip(a, b, strict=True))
 
 
 def test_a_cache_of_no_positions_in_the_legacy_form_is_an_empty_one() -> None:
-    nothing = [tuple(np.empty((1, 3, 0, 7)) for _ in range(2)) for _ in range(2)]
-    past = KVCache.from_legacy(nothing)
+    legacy = [tuple(np.empty((1, 3, 0, 7)) for _ in range(2)) for _ in range(2)]
+    past = KVCache.from_legacy(legacy)
     longer = past.extended(2)
     assert (longer.seq_length, longer.batch_size, past.seq_length) == (2, 1, 0)
 
@@ -189,7 +189,9 @@ def test_two_continuations_of_a_cache_with_room_do_not_meet() -> None:
     prompt, one, other = ids(0, 5), ids(1, 3), ids(2, 2)
     past = model()(prompt, past_key_values=KVCache.empty(model().config, 1, 20, dtype="float64")).past_key_values
     first = model()(one, past_key_values=past).past_key_values
-    assert np.shares_memory(first[1][0], past[1][0]), "the first is written behind the prompt"
+    assert np.shares_memory(first[1][0], past[1][0]), (
+        "the first continuation is written after the prompt, in the same buffers"
+    )
     second = model()(other, past_key_values=past).past_key_values
     for grown, new in ((first, one), (second, other)):
         want = model()(np.concatenate([prompt, new], axis=1)).past_key_values

@@ -1,6 +1,6 @@
-"""Shape comments cannot lie: every line that ends in `# (B, T, D)` is run, and the array it made is measured.
+"""Every shape comment is checked: each line that ends in `# (B, T, D)` runs, and its array must have that shape.
 
-The sizes are distinct primes wherever they may be, so that no two letters can be mistaken for each other.
+The sizes are distinct primes where possible, so that no two letters can be confused.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ SIZES = {
 
 
 def commented(path: Path) -> dict[int, tuple[str, list[str]]]:
-    """{line of the statement's end: (the assigned name, the letters)} for one file."""
+    """Return {line of a statement: (the assigned name, the letters)} for one file."""
     source = path.read_text(encoding="utf-8").splitlines()
     found = {}
     for node in ast.walk(ast.parse("\n".join(source))):
@@ -66,12 +66,12 @@ def all_comments() -> dict[str, dict[int, tuple[str, list[str]]]]:
 
 
 class Watcher:
-    """A trace function: after a commented line has run, its array must have the shape that the comment says."""
+    """A trace function that compares each array with its line's shape comment, after the line has run."""
 
     def __init__(self, comments: dict[str, dict[int, tuple[str, list[str]]]], sizes: dict[str, int]) -> None:
         self.comments, self.sizes = comments, sizes
         self.seen: set[tuple[str, int]] = set()
-        self.lies: list[str] = []
+        self.errors: list[str] = []
         self.last: dict[int, int] = {}
 
     def __call__(self, frame: FrameType, event: str, arg: Any) -> Callable[..., Any] | None:
@@ -96,9 +96,9 @@ class Watcher:
         where = f"{Path(frame.f_code.co_filename).name}:{line} {name}"
         self.seen.add((frame.f_code.co_filename, line))
         if unknown:
-            self.lies.append(f"{where}: unknown letters {unknown}")
+            self.errors.append(f"{where}: unknown letters {unknown}")
         elif array.shape != want:
-            self.lies.append(f"{where}: the comment says {want}, the array is {array.shape}")
+            self.errors.append(f"{where}: the comment says {want}, the array is {array.shape}")
 
 
 def watched(watcher: Watcher, run: Callable[[], object]) -> None:
@@ -118,7 +118,7 @@ def config() -> BioGptConfig:
 
 
 def exercise() -> None:
-    """Every commented line of the forward pass: a prefix of 13 positions, then 5 new ones, padded on the left."""
+    """Run every commented line of the forward pass: 13 positions in a cache, then 5 new ones, padded on the left."""
     rng = np.random.default_rng(0)
     mask = np.ones((2, 18), dtype=np.int64)
     mask[0, :2] = 0
@@ -149,54 +149,54 @@ STEPS: list[dict[str, Any]] = [
 
 
 def exercise_generation() -> None:
-    """One step of each: its arrays have no past of their own, so T is the prompt."""
+    """Run one step of each kind of generation, without a cache of earlier positions, so T is the prompt."""
     model = BioGptForCausalLM.from_config(config())
     prompt = np.random.default_rng(0).integers(3, 67, (2, 18))
-    shown = {file for file in WATCHER.comments if "generation" in file or file.endswith("ops.py")}
-    comments = {file: WATCHER.comments[file] for file in shown}
+    files = {file for file in WATCHER.comments if "generation" in file or file.endswith("ops.py")}
+    comments = {file: WATCHER.comments[file] for file in files}
     watcher = Watcher(comments, SIZES | {"T": 18, "S": 18, "2": 2})
     for options in STEPS:
         watched(watcher, lambda options=options: model.generate(prompt, max_new_tokens=1, **options))
     WATCHER.seen |= watcher.seen
-    WATCHER.lies += watcher.lies
+    WATCHER.errors += watcher.errors
 
 
 def exercise_scoring() -> None:
-    """A batch without a past."""
+    """Score and embed a batch, without a cache."""
     model = BioGptForCausalLM.from_config(config())
     ids = np.random.default_rng(0).integers(3, 67, (2, 5))
     comments = {file: lines for file, lines in WATCHER.comments.items() if file.endswith(("scoring.py", "pooling.py"))}
     watcher = Watcher(comments, SIZES)
     watched(watcher, lambda: (model.score(ids), model.biogpt.embed(ids)))
     WATCHER.seen |= watcher.seen
-    WATCHER.lies += watcher.lies
+    WATCHER.errors += watcher.errors
 
 
 def test_every_shape_comment_is_run_and_true() -> None:
     exercise()
     exercise_generation()
     exercise_scoring()
-    assert not WATCHER.lies, "\n".join(WATCHER.lies)
+    assert not WATCHER.errors, "\n".join(WATCHER.errors)
     statements = {(file, name, line) for file, lines in WATCHER.comments.items() for line, (name, _) in lines.items()}
     unseen = [f"{file}:{line}" for file, _, line in sorted(statements) if (file, line) not in WATCHER.seen]
     multiline = [u for u in unseen if not _is_continuation(u)]
-    assert len(WATCHER.seen) > 30, "hardly anything was looked at"
+    assert len(WATCHER.seen) > 30, "hardly any comment was checked"
     assert not multiline, f"never run: {multiline}"
 
 
-def _is_continuation(place: str) -> bool:
-    """Whether a line belongs to a statement of several lines, of which the watcher sees one."""
-    file, line = place.rsplit(":", 1)
+def _is_continuation(location: str) -> bool:
+    """Return whether a line belongs to a statement of several lines, of which the watcher sees one."""
+    file, line = location.rsplit(":", 1)
     lines = WATCHER.comments[file]
-    here = lines[int(line)]
-    return any(lines.get(int(line) + step) is here for step in (-1, 1))
+    statement = lines[int(line)]
+    return any(lines.get(int(line) + step) is statement for step in (-1, 1))
 
 
 def test_a_false_comment_and_an_unknown_letter_are_noticed(tmp_path: Path) -> None:
-    file = tmp_path / "liar.py"
+    file = tmp_path / "wrong.py"
     file.write_text(
         "import numpy as np\n"
-        "def lie():\n"
+        "def wrong():\n"
         "    x = np.zeros((2, 5))  # (T, B)\n"
         "    y = np.zeros((2, 5))  # (B, Q)\n"
         "    z = np.zeros((2, 5))  # (B, T)\n"
@@ -205,11 +205,11 @@ def test_a_false_comment_and_an_unknown_letter_are_noticed(tmp_path: Path) -> No
     scope: dict[str, Any] = {}
     exec(compile(file.read_text(), str(file), "exec"), scope)
     watcher = Watcher({str(file): commented(file)}, SIZES)
-    watched(watcher, scope["lie"])
+    watched(watcher, scope["wrong"])
     assert len(watcher.seen) == 3
-    assert watcher.lies == [
-        "liar.py:3 x: the comment says (5, 2), the array is (2, 5)",
-        "liar.py:4 y: unknown letters ['Q']",
+    assert watcher.errors == [
+        "wrong.py:3 x: the comment says (5, 2), the array is (2, 5)",
+        "wrong.py:4 y: unknown letters ['Q']",
     ]
 
 

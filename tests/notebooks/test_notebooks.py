@@ -1,4 +1,4 @@
-"""Every notebook: runs in a fresh kernel, offline, solutions included; says what is committed; keeps its form."""
+"""Every notebook runs offline in a fresh kernel, with its solutions, prints what is committed, and keeps its form."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from nbclient.exceptions import CellExecutionError  # noqa: E402
 from tools import notebooks  # noqa: E402
 
 NAMES = [path.name for path in notebooks.paths()]
-MOST_BYTES = 3_000_000  # of a notebook; a stepper is most of it
-HERE = re.compile(r"/(?:tmp|home|root|work|Users)/\w|[A-Z]:\\\\")
+MAX_BYTES = 3_000_000  # per notebook; mostly the page of a Stepper
+LOCAL = re.compile(r"/(?:tmp|home|root|work|Users)/\w|[A-Z]:\\\\")
 
 
 @pytest.fixture(params=NAMES)
@@ -35,7 +35,7 @@ def test_there_is_one_for_each_topic() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_it_runs_with_its_solutions_and_says_what_is_committed(name: str) -> None:
+def test_it_runs_with_its_solutions_and_prints_what_is_committed(name: str) -> None:
     assert notebooks.check(notebooks.FOLDER / name) == []
 
 
@@ -73,11 +73,11 @@ def test_it_is_committed_as_it_was_run(notebook: Any) -> None:
         for output in cell.outputs:
             assert output.output_type != "error"
             assert output.get("name") != "stderr"
-            assert not HERE.search(str(output.get("text", "")) + str(output.get("data", {}).get("text/plain", "")))
+            assert not LOCAL.search(str(output.get("text", "")) + str(output.get("data", {}).get("text/plain", "")))
 
 
 def test_it_is_small(notebook: Any) -> None:
-    assert len(nbformat.writes(notebook)) < MOST_BYTES
+    assert len(nbformat.writes(notebook)) < MAX_BYTES
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -88,7 +88,8 @@ def test_links_lead_somewhere(name: str) -> None:
         assert (notebooks.FOLDER / link).exists(), link
 
 
-def made(*sources: str) -> Any:
+def make_notebook(*sources: str) -> Any:
+    """Return a notebook of code cells, and of text cells for the sources that start with "md:"."""
     cells = [
         nbformat.v4.new_markdown_cell(source.removeprefix("md:"))
         if source.startswith("md:")
@@ -109,23 +110,26 @@ def made(*sources: str) -> Any:
     ],
 )
 def test_numbers_without_an_assert_are_found(prose: str, missing: list[str]) -> None:
-    assert notebooks.unasserted(made(prose, "assert x == 32 and v == 1874", "assert y < 0.04", "z = 0.25")) == missing
+    assert (
+        notebooks.unasserted(make_notebook(prose, "assert x == 32 and v == 1874", "assert y < 0.04", "z = 0.25"))
+        == missing
+    )
 
 
 def test_a_stale_notebook_is_found(tmp_path: Path) -> None:
     path = tmp_path / "a.ipynb"
-    told = "md:### Exercise 1\n<details>\n<summary>Solution</summary>\n\n```python\nassert x == {}\n```\n\n</details>"
-    notebooks.write(path, notebooks.cleaned(notebooks.execute(made("x = 1\nprint(x / 4)", told.format(1)))))
+    text = "md:### Exercise 1\n<details>\n<summary>Solution</summary>\n\n```python\nassert x == {}\n```\n\n</details>"
+    notebooks.write(path, notebooks.cleaned(notebooks.execute(make_notebook("x = 1\nprint(x / 4)", text.format(1)))))
     assert notebooks.check(path) == []
     path.write_text(path.read_text(encoding="utf-8").replace("0.25", "0.26"), encoding="utf-8")
     assert len(notebooks.check(path)) == 1
-    for broken, why in (
-        (made("x = 1", told.format(2)), "AssertionError"),
-        (made("import warnings; warnings.warn('x')"), "UserWarning"),
-        (made(REACH_OUT), "must not use the network"),
+    for broken, message in (
+        (make_notebook("x = 1", text.format(2)), "AssertionError"),
+        (make_notebook("import warnings; warnings.warn('x')"), "UserWarning"),
+        (make_notebook(REACH_OUT), "must not use the network"),
     ):
         notebooks.write(path, broken)
-        with pytest.raises(CellExecutionError, match=why):
+        with pytest.raises(CellExecutionError, match=message):
             notebooks.check(path)
 
 

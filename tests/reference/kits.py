@@ -1,6 +1,6 @@
-"""A kit's cases run by PyTorch with something planted, and what ``golden check`` says of what comes out.
+"""Run a kit's cases in PyTorch with a planted change, and check the result with ``golden check``.
 
-Which tensor must be named first is worked out without the kit: see ``true_first``.
+``true_first`` determines, without the kit, which tensor must be reported first.
 """
 
 from __future__ import annotations
@@ -28,13 +28,14 @@ from tools import dump_torch
 
 Arrays = dict[str, torch.Tensor]
 PRECISIONS = ("float64", "float32", "bfloat16")
-MARKED = 1e25  # times a budget: no number of a model, but the mark of a hidden score
-HIDDEN, FAR, DEEP = -1e300, 800.0, -6e4  # see "hidden in effect" in docs/golden-format.md
+MARK_TIMES = 1e25  # error in budgets that only the mark of a hidden score can cause, no value of a model
+MARK_BELOW = -1e300  # lower values are marks of hidden scores
+HIDDEN_MARGIN, HIDDEN_ROW_BELOW = 800.0, -6e4  # see "hidden in effect" in docs/golden-format.md
 
 
 @dataclass(frozen=True)
 class KitCase:
-    """A case of a kit, and the PyTorch model that it belongs to."""
+    """A case of a kit, and its PyTorch model."""
 
     name: str
     path: Path
@@ -62,15 +63,13 @@ def _model(folder: Path, architecture: str, dtype: str) -> Any:
 
 
 def cases_of(kit: Path, only: list[str] | None = None) -> list[KitCase]:
-    """The cases of a kit's manifest; those named, if any are."""
-    listed = json.loads((kit / "manifest.json").read_text())["cases"]
-    return [
-        KitCase(one["name"], kit / one["file"], kit / one["model"]) for one in listed if not only or one["name"] in only
-    ]
+    """Return the cases in a kit's manifest, or only those named."""
+    entries = json.loads((kit / "manifest.json").read_text())["cases"]
+    return [KitCase(e["name"], kit / e["file"], kit / e["model"]) for e in entries if not only or e["name"] in only]
 
 
 def run(case: KitCase, dtype: str, plant: Plant, inputs: dump_torch.Case | None = None) -> Arrays | None:
-    """Every array of transformers, its pooling mended, with something planted; None if PyTorch refuses to run that."""
+    """Return transformers' arrays, with its pooling fixed and ``plant`` applied; None if PyTorch raises an error."""
     model = case.model(dtype)
     try:
         with corrected(model), plant(model):
@@ -80,7 +79,7 @@ def run(case: KitCase, dtype: str, plant: Plant, inputs: dump_torch.Case | None 
 
 
 def true_first(right: Arrays, wrong: Arrays) -> str | None:
-    """The first tensor of the right run that the wrong one lacks, or has otherwise; None if there is none."""
+    """Return the first tensor of the right run that is missing or different in the wrong one; None if there is none."""
     for name, x in right.items():
         y = wrong.get(name)
         if y is None or y.shape != x.shape or not _equal(name, x, y):
@@ -89,18 +88,18 @@ def true_first(right: Arrays, wrong: Arrays) -> str | None:
 
 
 def _equal(name: str, x: torch.Tensor, y: torch.Tensor) -> bool:
-    """Bit for bit, NaN unlike itself; what x hides must be hidden in y by its effect on the softmax."""
+    """Whether x and y are bitwise equal (NaN is never equal); scores hidden in x must be hidden in effect in y."""
     if not name.endswith(".scores_masked"):
         return torch.equal(x, y)
-    marks = x < HIDDEN
-    top, low = y.amax(-1, keepdim=True), y.amin(-1, keepdim=True)
-    hides = (y < top - FAR) | ((top == low) & (top < DEEP))
-    return bool(torch.where(marks, hides, x == y).all())
+    marks = x < MARK_BELOW
+    highest, lowest = y.amax(-1, keepdim=True), y.amin(-1, keepdim=True)
+    hidden = (y < highest - HIDDEN_MARGIN) | ((highest == lowest) & (highest < HIDDEN_ROW_BELOW))
+    return bool(torch.where(marks, hidden, x == y).all())
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the check said: its exit code, the first tensor it did not let pass, and by how many budgets."""
+    """The check's result: exit code, the first tensor that doesn't agree, and its error in budgets."""
 
     code: int
     first: str | None = None
@@ -108,7 +107,7 @@ class Verdict:
 
     @classmethod
     def of(cls, case: KitCase, arrays: Mapping[str, Any], subset: bool = False, real_only: bool = False) -> Verdict:
-        """Through a file, as for any candidate. What the precision cannot represent at all is left out."""
+        """Check arrays through a file, like any candidate. Arrays the precision can't represent don't count."""
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "theirs.safetensors"
             save_file({name: torch.as_tensor(x) for name, x in arrays.items()}, path)
@@ -129,15 +128,22 @@ def _counts(row: Row, subset: bool) -> bool:
 
 
 def _times(row: Row) -> float:
-    """How many budgets; without end for NaN, a mark too few or too many, another shape, a whole number."""
+    """Return the error in budgets; infinite for NaN, missing or extra marks, another shape, and integers."""
     if row.measured is None or row.times is None or row.measured.nan or row.measured.wrong_marks:
         return math.inf
-    return row.times if row.times < MARKED else math.inf
+    return row.times if row.times < MARK_TIMES else math.inf
 
 
 @dataclass
 class Pair:
-    """One mistake in one case. ``first``: what must be named; None: the case cannot show it, or PyTorch refuses."""
+    """One mistake in one case.
+
+    Attributes
+    ----------
+    refused : whether PyTorch raises an error.
+    first : the tensor that must be reported first; None if the case can't show the mistake, or PyTorch refuses.
+    verdicts : {precision: verdict}.
+    """
 
     mistake: str
     case: str
@@ -150,15 +156,15 @@ class Pair:
 
     @property
     def sign(self) -> str:
-        """For the table: caught at its place, caught elsewhere, missed, refused by PyTorch, nothing to see."""
+        """The table's symbol: X caught where it is made, x caught elsewhere, o missed, - refused, . no difference."""
         if self.first is None:
             return "-" if self.refused else "."
-        seen = self.verdicts["float64"]
-        return "o" if seen.code == 0 else "X" if self.right("float64") else "x"
+        verdict = self.verdicts["float64"]
+        return "o" if verdict.code == 0 else "X" if self.right("float64") else "x"
 
 
 def pair_of(mistake: str, case: KitCase, precisions: tuple[str, ...] = PRECISIONS) -> Pair:
-    """Plant one mistake in one case, and check what comes out."""
+    """Plant one mistake in one case, and check the result."""
     pair, plant = Pair(mistake, case.name), MISTAKES[mistake].plant
     right, wrong = _right(case), run(case, "float64", plant)
     pair.refused = wrong is None
@@ -173,5 +179,5 @@ def pair_of(mistake: str, case: KitCase, precisions: tuple[str, ...] = PRECISION
 @cache
 def _right(case: KitCase) -> Arrays:
     found = run(case, "float64", lambda model: ExitStack())
-    assert found is not None, f"{case.name}: PyTorch refuses the case itself"
+    assert found is not None, f"{case.name}: PyTorch cannot run the unchanged case"
     return found

@@ -1,7 +1,7 @@
-"""What porters get wrong, each planted in the PyTorch model, with the tensor that must be the first to differ.
+"""Mistakes that ports make, each planted in the PyTorch model, with the tensor that must be the first to differ.
 
-``with mistake.plant(model): dump_torch.record(model, ...)`` is the run of a port with that mistake. One that an input
-cannot show (no padding: no padding mask is missed) changes nothing there.
+``with mistake.plant(model): dump_torch.record(model, ...)`` runs a port with that mistake. If an input can't show the
+mistake (a missing padding mask on an input without padding), nothing changes.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ class Mistake:
 
     Attributes
     ----------
-    name : in a few words.
-    plant : a context manager that makes it in a transformers model.
-    first : from the calls of a case (their inputs) and the model's config, the tensor that must differ first, in a
-        case that shows the mistake as it is meant.
+    name : a few words.
+    plant : function from a transformers model to a context manager that makes the mistake in it.
+    first : function from a case's calls (their inputs) and the model's config to the tensor that must differ first, in
+        a case designed to show the mistake.
     """
 
     name: str
@@ -55,7 +55,7 @@ class Mistake:
 
 
 def at(name: str, step: int = 0) -> Callable[[Calls, Any], str]:
-    """A tensor's name; {last} is the last layer, and of several calls it is that of ``step``."""
+    """Return a ``first`` function for a tensor; {last} is the last layer, ``step`` the call if there are several."""
 
     def first(calls: Calls, config: Any) -> str:
         full = name.format(last=config.num_hidden_layers - 1)
@@ -66,12 +66,12 @@ def at(name: str, step: int = 0) -> Callable[[Calls, Any], str]:
 
 ATTN = "layers.0.self_attn"
 EMBED, POSITIONS = named("embed_tokens"), named("embed_positions")
-_norm_places = {kind: f"layers.0.{kind}" for kind in ("self_attn_layer_norm", "final_layer_norm")}
+_norm_paths = {kind: f"layers.0.{kind}" for kind in ("self_attn_layer_norm", "final_layer_norm")}
 _parts = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.out_proj")
 # Every mistake: name, how it is planted, what must differ first.
 _TABLE: list[tuple[str, Plant, Callable[[Calls, Any], str]]] = [
     ("norm eps 1e-12", attribute(wrong.NORMS, "eps", lambda _: 1e-12), at("layers.0.self_attn_layer_norm")),
-    *((f"eps 1e-12 in {kind}", attribute(wrong.kind(kind), "eps", lambda _: 1e-12), at(_norm_places.get(kind, kind)))
+    *((f"eps 1e-12 in {kind}", attribute(wrong.norms(kind), "eps", lambda _: 1e-12), at(_norm_paths.get(kind, kind)))
       for kind in wrong.KINDS),
     ("norm eps 1e-6", attribute(wrong.NORMS, "eps", lambda _: 1e-6), at("layers.0.self_attn_layer_norm")),
     ("eps outside the root", wrong.norm_with(lambda x, eps: x.square().mean(-1, keepdim=True).sqrt() + eps),
@@ -82,7 +82,7 @@ _TABLE: list[tuple[str, Plant, Callable[[Calls, Any], str]]] = [
      wrong.norm_with(lambda x, eps: (x.square().mean(-1, keepdim=True) + eps).sqrt(), centre=False),
      at("layers.0.self_attn_layer_norm")),
     ("norms without gain", parameter(wrong.NORMS, "weight", torch.ones_like), at("layers.0.self_attn_layer_norm")),
-    *((f"no bias in {kind}", parameter(wrong.kind(kind), "bias", torch.zeros_like), at(_norm_places.get(kind, kind)))
+    *((f"no bias in {kind}", parameter(wrong.norms(kind), "bias", torch.zeros_like), at(_norm_paths.get(kind, kind)))
       for kind in wrong.KINDS),
     ("tanh GELU", wrong.activation(lambda x: F.gelu(x, approximate="tanh")), at("layers.0.activation_fn")),
     ("sigmoid GELU", wrong.activation(lambda x: x * torch.sigmoid(1.702 * x)), at("layers.0.activation_fn")),
@@ -141,8 +141,8 @@ _TABLE: list[tuple[str, Plant, Callable[[Calls, Any], str]]] = [
     ("layers in reverse", wrong.layers_of(lambda all_layers: all_layers[::-1]), at("layers.0.self_attn_layer_norm")),
     ("layer 0 everywhere", wrong.layers_of(wrong.all_the_first), at("layers.1.self_attn_layer_norm")),
     ("last layer's result unused", forward(wrong.last, wrong.unused), at("layers.{last}")),
-    ("no final norm", forward(wrong.kind("layer_norm"), lambda norm, original, x: x), at("layer_norm")),
-    ("final norm twice", forward(wrong.kind("layer_norm"), lambda norm, original, x: original(original(x))),
+    ("no final norm", forward(wrong.norms("layer_norm"), lambda norm, original, x: x), at("layer_norm")),
+    ("final norm twice", forward(wrong.norms("layer_norm"), lambda norm, original, x: original(original(x))),
      at("layer_norm")),
     ("final norm before the last layer", wrong.norm_before_the_last_layer, at("layers.{last}.self_attn_layer_norm")),
     ("head reads before the final norm", wrong.head_reads_before_the_norm, at("logits")),
@@ -160,9 +160,9 @@ _TABLE: list[tuple[str, Plant, Callable[[Calls, Any], str]]] = [
     ("loss of tokens counts pads", head_loss("classifier", wrong.cross_entropy), at("loss")),
     ("loss of tokens shifted", head_loss("classifier", wrong.shifted), at("loss")),
     ("loss of classes by squares", head_loss("score", wrong.squared), at("loss")),
-    ("sigmoid missing from several labels", head_loss("score", wrong.several(
+    ("sigmoid missing from several labels", head_loss("score", wrong.multi_label(
         lambda logits, labels: F.binary_cross_entropy(logits.clamp(0, 1), labels))), at("loss")),
-    ("several labels by a softmax", head_loss("score", wrong.several(F.cross_entropy)), at("loss")),
+    ("several labels by a softmax", head_loss("score", wrong.multi_label(F.cross_entropy)), at("loss")),
     ("class read at the first token", pooled(lambda no_pad, mask: torch.zeros(len(no_pad), dtype=torch.int64)),
      at("logits")),
     ("class read at the last token", pooled(lambda no_pad, mask: torch.full((len(no_pad),), no_pad.shape[1] - 1)),
@@ -170,4 +170,4 @@ _TABLE: list[tuple[str, Plant, Callable[[Calls, Any], str]]] = [
     ("class read at the number of tokens - 1", pooled(lambda no_pad, mask: no_pad.sum(-1) - 1), at("logits")),
 ]  # fmt: skip
 MISTAKES = {name: Mistake(name, plant, first) for name, plant, first in _TABLE}
-assert len(MISTAKES) == len(_TABLE), "two mistakes of one name"
+assert len(MISTAKES) == len(_TABLE), "two mistakes have the same name"

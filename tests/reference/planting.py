@@ -1,6 +1,6 @@
-"""How a mistake is planted in a transformers model: a parameter, a module's forward, a stage of attention, a loss.
+"""Plant mistakes in a transformers model: in a parameter, a module's forward, a stage of attention, or a loss.
 
-Each function makes a ``Plant``: called with the model it is a context manager, and its end undoes what it changed.
+Each function returns a ``Plant``. Calling it with a model gives a context manager that undoes the change at its end.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ def base(model: Any) -> Any:
 
 
 def layers(part: str, every: bool = False) -> Find:
-    """A part of the first layer, or of each."""
+    """Find a submodule of the first layer, or of every layer."""
     return lambda model: [one.get_submodule(part) for one in (base(model).layers if every else base(model).layers[:1])]
 
 
 def modules(kind: type, last_name: str = "") -> Find:
-    """Every module of a kind, or those of them whose names end so."""
+    """Find every module of a type, or those whose names end with ``last_name``."""
     return lambda model: [x for name, x in model.named_modules() if isinstance(x, kind) and name.endswith(last_name)]
 
 
 def named(*names: str) -> Find:
-    """Modules by their names, as far as the model has them."""
+    """Find modules by their names; names the model lacks are ignored."""
     return lambda model: [x for name, x in model.named_modules() if name.removeprefix("biogpt.") in names]
 
 
 def attribute(find: Find, name: str, value: Callable[[Any], Any]) -> Plant:
-    """Another value for an attribute, made from the module."""
+    """Replace an attribute by ``value(module)``."""
 
     @contextmanager
     def plant(model: Any) -> Iterator[None]:
@@ -52,22 +52,22 @@ def attribute(find: Find, name: str, value: Callable[[Any], Any]) -> Plant:
 
 
 def parameter(find: Find, name: str, change: Callable[[Any], Any]) -> Plant:
-    """Another tensor for a parameter; others that are tied to it keep theirs."""
+    """Replace a parameter by ``change(tensor)``; parameters tied to it stay unchanged."""
     return attribute(find, name, lambda module: torch.nn.Parameter(change(getattr(module, name).detach()).clone()))
 
 
 def forward(find: Find, new: Callable[..., Any]) -> Plant:
-    """``new(module, original forward, *arguments)`` in place of a module's forward."""
+    """Replace a module's forward by ``new(module, original forward, *arguments)``."""
 
     def value(module: Any) -> Any:
         original = module.forward
-        return lambda *given, **options: new(module, original, *given, **options)
+        return lambda *arguments, **options: new(module, original, *arguments, **options)
 
     return attribute(find, "forward", value)
 
 
 def only(condition: Callable[[Any], bool], inner: Plant) -> Plant:
-    """Nothing at all, unless the model is of the kind that can have this mistake."""
+    """Apply a plant only to models for which the condition holds."""
     return lambda model: inner(model) if condition(model) else nullcontext()
 
 
@@ -81,30 +81,30 @@ def removing(*handles: Any) -> Iterator[None]:
 
 
 def options(change: Callable[[dict[str, Any]], None]) -> Plant:
-    """What the base model is called with, changed in place: {"input_ids": ..., "past_key_values": ...}."""
+    """Change the base model's keyword arguments in place: {"input_ids": ..., "past_key_values": ...}."""
 
-    def hook(module: Any, args: Any, given: dict[str, Any]) -> Any:
-        given = given | ({"input_ids": args[0]} if args else {})
-        change(given)
-        return (), given
+    def hook(module: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        kwargs = kwargs | ({"input_ids": args[0]} if args else {})
+        change(kwargs)
+        return (), kwargs
 
     return lambda model: removing(base(model).register_forward_pre_hook(hook, with_kwargs=True))
 
 
 def positions(new: Callable[..., Any]) -> Plant:
-    """``new(position_ids, attention_mask (B, S))`` in place of the position_ids (B, T)."""
+    """Replace the position_ids (B, T) by ``new(position_ids, attention_mask (B, S))``."""
 
-    def hook(module: Any, args: Any, given: dict[str, Any]) -> Any:
-        return args, given | {"position_ids": new(given["position_ids"], args[0])}
+    def hook(module: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        return args, kwargs | {"position_ids": new(kwargs["position_ids"], args[0])}
 
     return lambda model: removing(base(model).embed_positions.register_forward_pre_hook(hook, with_kwargs=True))
 
 
 def past(keys: Callable[[Any], Any] = lambda x: x, values: Callable[[Any], Any] = lambda x: x) -> Plant:
-    """What a call finds in the cache, changed."""
+    """Change the cached keys and values before each call."""
 
-    def change(given: dict[str, Any]) -> None:
-        cache = given.get("past_key_values")
+    def change(kwargs: dict[str, Any]) -> None:
+        cache = kwargs.get("past_key_values")
         if cache is not None and cache.get_seq_length():
             for layer in cache.layers:
                 layer.keys, layer.values = keys(layer.keys.clone()), values(layer.values.clone())
@@ -113,7 +113,7 @@ def past(keys: Callable[[Any], Any] = lambda x: x, values: Callable[[Any], Any] 
 
 
 def mask(change: Callable[[Any, Any], Any]) -> Plant:
-    """``change(additive mask (B, 1, T, S), attention_mask (B, S))`` in place of the additive mask."""
+    """Replace the additive mask by ``change(additive mask (B, 1, T, S), attention_mask (B, S))``."""
     original = modeling.BioGptPreTrainedModel._update_causal_mask
 
     def update(self: Any, attention_mask: Any, *rest: Any) -> Any:
@@ -135,7 +135,7 @@ def attention(
     mix: Callable[..., Any] = torch.matmul,
     merge: Callable[..., Any] = lambda mixed: mixed.transpose(1, 2),
 ) -> Plant:
-    """transformers' eager attention with another stage; every other operation is the same to the last bit."""
+    """Replace stages of transformers' eager attention; all other operations stay bitwise the same."""
 
     def attend(
         module: Any, q: Any, k: Any, v: Any, mask: Any, scaling: float, head_mask: Any = None, **rest: Any
@@ -157,7 +157,7 @@ def attention(
 
 
 def decoder_layer(order: Callable[..., Any]) -> Plant:
-    """``order(layer, x, attend, feed)`` in place of a layer's steps; attend returns the weights too."""
+    """Replace a layer's steps by ``order(layer, x, attend, feed)``; ``attend`` returns the weights too."""
 
     def new(self: Any, hidden_states: Any, output_attentions: bool = False, **rest: Any) -> Any:
         def attend(x: Any) -> Any:
@@ -172,7 +172,7 @@ def decoder_layer(order: Callable[..., Any]) -> Plant:
 
 
 def lm_loss(new: Callable[..., Any]) -> Plant:
-    """``new(logits (B, T, V), labels (B, T))`` in place of the language model's loss."""
+    """Replace the language model's loss by ``new(logits (B, T, V), labels (B, T))``."""
 
     def loss(logits: Any, labels: Any, vocab_size: int, **rest: Any) -> Any:
         return new(logits, labels)
@@ -182,10 +182,10 @@ def lm_loss(new: Callable[..., Any]) -> Plant:
 
 
 def head_loss(head: str, new: Callable[..., Any]) -> Plant:
-    """``new(logits, labels)`` in place of a classifier's loss; None leaves it as it is."""
+    """Replace a classifier's loss by ``new(logits, labels)``; None leaves it unchanged."""
 
-    def hook(model: Any, args: Any, given: dict[str, Any], output: Any) -> None:
-        if given.get("labels") is not None and (loss := new(output.logits, given["labels"])) is not None:
+    def hook(model: Any, args: Any, kwargs: dict[str, Any], output: Any) -> None:
+        if kwargs.get("labels") is not None and (loss := new(output.logits, kwargs["labels"])) is not None:
             output.loss = loss
 
     plant: Plant = lambda model: removing(model.register_forward_hook(hook, with_kwargs=True))  # noqa: E731
@@ -193,7 +193,7 @@ def head_loss(head: str, new: Callable[..., Any]) -> Plant:
 
 
 def sequence_loss(problem: str, logits: Any, labels: Any) -> Any:
-    """The three losses of a sequence classifier, as transformers computes them from its pooled logits."""
+    """Return a sequence classifier's loss as transformers computes it from the pooled logits, by problem type."""
     if problem == "regression":
         return F.mse_loss(logits.reshape(labels.shape), labels)
     if problem == "single_label_classification":
@@ -202,16 +202,16 @@ def sequence_loss(problem: str, logits: Any, labels: Any) -> Any:
 
 
 def pooled(position: Callable[[Any, Any], Any]) -> Plant:
-    """A sequence's class read at ``position(ids that are no pads (B, T), attention_mask or None)``, and its loss."""
+    """Pool a sequence's logits at ``position(is no pad (B, T), attention_mask or None)``, and compute its loss."""
     kept: dict[str, Any] = {}
 
-    def read(model: Any, args: Any, given: dict[str, Any], output: Any) -> None:
-        if (ids := given.get("input_ids")) is None:
+    def read(model: Any, args: Any, kwargs: dict[str, Any], output: Any) -> None:
+        if (ids := kwargs.get("input_ids")) is None:
             return
-        at = position(ids != model.config.pad_token_id, given.get("attention_mask"))
+        at = position(ids != model.config.pad_token_id, kwargs.get("attention_mask"))
         output.logits = kept["scores"][torch.arange(len(ids)), at]
-        if given.get("labels") is not None:
-            output.loss = sequence_loss(model.config.problem_type, output.logits, given["labels"])
+        if kwargs.get("labels") is not None:
+            output.loss = sequence_loss(model.config.problem_type, output.logits, kwargs["labels"])
 
     def plant(model: Any) -> Any:
         keep = model.score.register_forward_hook(lambda _, __, scores: kept.update(scores=scores))
@@ -227,4 +227,4 @@ def _rightmost_real(no_pad: Any, attention_mask: Any) -> Any:
 
 
 corrected = pooled(_rightmost_real)
-"""transformers 4.57 with its one known error mended: what is called correct where mistakes are measured."""
+"""transformers 4.57 with its one known error fixed: the correct model against which mistakes are measured."""

@@ -1,7 +1,7 @@
-"""Correct ways to compute the same: other orders of sums, other forms of a formula, each planted like a mistake.
+"""Correct variations of the computation: other orders of sums, other forms of a formula, planted like mistakes.
 
-None may be called a difference. They stand for the ports that are right: fused or split products, streamed attention,
-erf by another function, wider accumulators, a library's other kernels.
+The check must not report any of them as a difference. They represent correct ports: fused or split products, streamed
+attention, erf computed by another function, wider accumulators, a library's other kernels.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from tests.reference.planting import Plant, attention, attribute, forward, layers, modules, named
 from tools.dump_torch import replaced
 
-Product = Callable[[Any, Any], Any]  # of x (..., in) and W (out, in): x W^T
+Product = Callable[[Any, Any], Any]  # (x (..., in), W (out, in)) -> x W^T
 LINEARS = modules(torch.nn.Linear)
 NORMS = modules(torch.nn.LayerNorm)
 
@@ -28,7 +28,7 @@ def order(size: int, seed: int) -> Any:
 
 
 def linear(product: Product) -> Plant:
-    """Every Linear by another product; its bias comes last."""
+    """Compute every Linear with another product; the bias is added last."""
 
     def new(module: Any, original: Any, x: Any) -> Any:
         y = product(x, module.weight)
@@ -46,7 +46,7 @@ def permuted(seed: int) -> Product:
 
 
 def other_rows(seed: int) -> Product:
-    """The rows of the weight (the vocabulary, of the head) permuted, and the result permuted back."""
+    """Permute the rows of the weight (in the head, the vocabulary), and permute the result back."""
 
     def product(x: Any, w: Any) -> Any:
         p = order(len(w), seed)
@@ -72,7 +72,7 @@ def token_by_token(x: Any, w: Any) -> Any:
     return torch.stack(rows).reshape(*x.shape[:-1], len(w))
 
 
-def widely(x: Any, w: Any) -> Any:
+def in_float64(x: Any, w: Any) -> Any:
     return (x.double() @ w.double().T).to(x.dtype)
 
 
@@ -80,14 +80,14 @@ def transposed(x: Any, w: Any) -> Any:
     return (w @ x.transpose(-1, -2)).transpose(-1, -2)
 
 
-def greedy_or_sample(x: Any, w: Any) -> Any:
-    """Products first, then a sum: no kernel of a matrix product at all."""
+def element_by_element(x: Any, w: Any) -> Any:
+    """Multiply element by element, then sum, without a matrix product kernel."""
     return torch.stack([(x * row).sum(-1) for row in w], dim=-1)
 
 
 @contextmanager
 def fused_projections(model: Any) -> Iterator[None]:
-    """q, k and v from one product."""
+    """Compute q, k and v with one product."""
     with ExitStack() as stack:
         for attention in layers("self_attn", every=True)(model):
             parts = (attention.q_proj, attention.k_proj, attention.v_proj)
@@ -124,7 +124,7 @@ def _other_order(x: Any, eps: float) -> Any:
 
 
 def activation(function: Callable[[Any], Any]) -> Plant:
-    """For models whose activation is the exact GELU alone."""
+    """Replace the activation, only in models that use the exact GELU."""
     plant = forward(layers("activation_fn", every=True), lambda module, original, x: function(x))
     return lambda model: plant(model) if model.config.hidden_act == "gelu" else ExitStack()
 
@@ -147,7 +147,7 @@ def keys_permuted(seed: int) -> Plant:
 
 
 def streamed(block: int) -> Plant:
-    """The largest score and the total are carried from block to block, and so is the mixture."""
+    """Process keys in blocks, with a running maximum, a running total and a running weighted sum."""
 
     def normalise(masked: Any) -> Any:
         largest, total = masked[..., :1], torch.zeros_like(masked[..., :1])
@@ -174,7 +174,7 @@ def _wide_softmax(masked: Any) -> Any:
 
 
 def _filled(scores: Any, mask: Any, heads: Any) -> Any:
-    """-inf where something else is left to see, and the lowest number in rows that see nothing."""
+    """Fill hidden scores with -inf, and with the lowest finite number in rows in which all keys are hidden."""
     hidden = (mask != 0).expand_as(scores)
     blind = hidden.all(-1, keepdim=True)
     return scores.masked_fill(hidden & ~blind, -math.inf).masked_fill(blind, torch.finfo(scores.dtype).min)
@@ -209,9 +209,9 @@ LINEAR: dict[str, Plant] = {
     **{f"products in {parts} parts": linear(in_parts(parts)) for parts in (2, 3, 5)},
     "products in parts of the output": linear(in_output_parts),
     "token by token": linear(token_by_token),
-    "sums in float64": linear(widely),
+    "sums in float64": linear(in_float64),
     "products transposed": linear(transposed),
-    "element by element": linear(greedy_or_sample),
+    "element by element": linear(element_by_element),
     "bias apart": linear(lambda x, w: x @ w.T),
     "by einsum": linear(lambda x, w: torch.einsum("bti,oi->bto", x, w)),
     "fused qkv": fused_projections,
@@ -260,22 +260,22 @@ LIBRARY: dict[str, Plant] = {
 GROUPS = (LINEAR, ATTENTION, ACTIVATION, NORM, EMBEDDING, LIBRARY)
 
 
-def together(plants: list[Plant]) -> Plant:
+def combined(plants: list[Plant]) -> Plant:
     @contextmanager
     def plant(model: Any) -> Iterator[None]:
         with ExitStack() as stack:
-            for one in plants:
-                stack.enter_context(one(model))
+            for inner in plants:
+                stack.enter_context(inner(model))
             yield
 
     return plant
 
 
 def variations(mixtures: int) -> dict[str, Plant]:
-    """Each by itself, and so many drawn mixtures of one from each group."""
+    """Return every variation by itself, and ``mixtures`` random combinations of one from each group."""
     alone = {name: plant for group in GROUPS for name, plant in group.items() if plant is not as_it_is}
     rng, mixed = random.Random(0), {}
     for n in range(mixtures):
         chosen = [rng.choice(list(group.items())) for group in GROUPS]
-        mixed[f"mixture {n}: {', '.join(name for name, _ in chosen)}"] = together([plant for _, plant in chosen])
+        mixed[f"mixture {n}: {', '.join(name for name, _ in chosen)}"] = combined([plant for _, plant in chosen])
     return {"as it is": as_it_is, **alone, **mixed}

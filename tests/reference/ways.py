@@ -1,4 +1,4 @@
-"""Every correct way to run a case: planted variations of PyTorch, other cuts of the work, and this package itself."""
+"""Every correct way to run a case: PyTorch with planted variations, row by row, token by token, and this package."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ from tools import dump_torch
 
 
 @dataclass
-class Done:
-    """What a way made of a case.
+class WayResult:
+    """The arrays that a way computed for a case.
 
     Attributes
     ----------
-    part : whether it is a part of the case's arrays only. real_only : whether rows of pads may differ.
+    part : whether it computed only a part of the case's arrays.
+    real_only : whether rows of padding may differ.
     """
 
     arrays: Mapping[str, Any]
@@ -31,69 +32,70 @@ class Done:
     real_only: bool = False
 
 
-Way = Callable[[KitCase, str], Done | None]
-"""Runs a case in a precision; None where it cannot be run so."""
+Way = Callable[[KitCase, str], WayResult | None]
+"""Runs a case in a precision; returns None if the case can't be run this way."""
 
 
 def ways(mixtures: int) -> dict[str, Way]:
-    """Every correct way to run a case."""
-    own = {f"NumPy, {how}": partial(ours, how=how) for how in ("eager", "blocked")}
+    """Return {name: way} of every correct way to run a case."""
+    own = {f"NumPy, {attention}": partial(this_package, attention=attention) for attention in ("eager", "blocked")}
     others = {"row by row": row_by_row, "token by token, cached": step_by_step}
     return {name: partial(_planted, plant=plant) for name, plant in variations(mixtures).items()} | own | others
 
 
-def _planted(case: KitCase, dtype: str, plant: Plant) -> Done | None:
+def _planted(case: KitCase, dtype: str, plant: Plant) -> WayResult | None:
     arrays = run(case, dtype, plant)
-    return None if arrays is None else Done(arrays)
+    return None if arrays is None else WayResult(arrays)
 
 
-def ours(case: KitCase, dtype: str, how: str) -> Done:
-    """This package itself."""
-    kind = getattr(minibiogpt, case.case.architecture)
-    model = kind.from_pretrained(case.folder, dtype=dtype, attn_implementation=how)
+def this_package(case: KitCase, dtype: str, attention: str) -> WayResult:
+    """Run minibiogpt itself."""
+    model_class = getattr(minibiogpt, case.case.architecture)
+    model = model_class.from_pretrained(case.folder, dtype=dtype, attn_implementation=attention)
     past, arrays = None, {}
-    for step, given in case.inputs.calls.items():
+    for step, inputs in case.inputs.calls.items():
         trace = Trace()
-        output = model(**{name: x.numpy() for name, x in given.items()}, past_key_values=past, trace=trace)
+        output = model(**{name: x.numpy() for name, x in inputs.items()}, past_key_values=past, trace=trace)
         past = getattr(output, "past_key_values", None)
         arrays |= {step + name: torch.as_tensor(x) for name, x in trace.items()}
     kept = case.inputs.names or list(arrays)
-    return Done({name: arrays[name] for name in kept if name in arrays}, part=how == "blocked")
+    return WayResult({name: arrays[name] for name in kept if name in arrays}, part=attention == "blocked")
 
 
-def row_by_row(case: KitCase, dtype: str) -> Done | None:
-    """Each row of the batch by itself; the loss, which is of all rows, is left out."""
-    calls, parts = case.inputs.calls, []
+def row_by_row(case: KitCase, dtype: str) -> WayResult | None:
+    """Run each row of the batch by itself; the loss, which depends on all rows, is left out."""
+    calls, results = case.inputs.calls, []
     first = next(iter(calls.values()))
     for row in range(len(first.get("input_ids", first.get("inputs_embeds")))):
-        alone = {step: {name: _row(name, x, row) for name, x in given.items()} for step, given in calls.items()}
-        parts.append(run(case, dtype, as_it_is, replace(case.inputs, calls=alone)))
-    names = [name for name in parts[0] or () if not name.endswith("loss")]
-    return Done({name: torch.cat([part[name] for part in parts if part]) for name in names}, part=True)
+        alone = {step: {name: _row(name, x, row) for name, x in inputs.items()} for step, inputs in calls.items()}
+        results.append(run(case, dtype, as_it_is, replace(case.inputs, calls=alone)))
+    names = [name for name in results[0] or () if not name.endswith("loss")]
+    return WayResult({name: torch.cat([arrays[name] for arrays in results if arrays]) for name in names}, part=True)
 
 
 def _row(name: str, x: torch.Tensor, row: int) -> torch.Tensor:
     return x if name == "head_mask" or len(x) == 1 else x[row : row + 1]
 
 
-def step_by_step(case: KitCase, dtype: str) -> Done | None:
-    """One token after another with a cache, joined: what has a place for each token, in a case of one call.
+def step_by_step(case: KitCase, dtype: str) -> WayResult | None:
+    """Run a case of one call token by token with a cache, and join the arrays that have an axis T.
 
-    A row of pads, which sees nothing, is uniform over the positions that there are: fewer in the first steps.
+    A padding query, whose keys are all hidden, attends uniformly to the positions so far, which are fewer in the first
+    steps. So padding may differ.
     """
-    given = {name: x for name, x in case.inputs.calls.get("", {}).items() if name != "labels"}
-    tokens = given.get("input_ids", given.get("inputs_embeds"))
+    inputs = {name: x for name, x in case.inputs.calls.get("", {}).items() if name != "labels"}
+    tokens = inputs.get("input_ids", inputs.get("inputs_embeds"))
     if tokens is None or tokens.shape[1] == 1 or case.case.architecture != "BioGptForCausalLM":
         return None
     T = tokens.shape[1]
-    calls = {f"step.{t}/": {name: _cut(name, x, t) for name, x in given.items()} for t in range(T)}
+    calls = {f"step.{t}/": {name: _at_step(name, x, t) for name, x in inputs.items()} for t in range(T)}
     arrays = run(case, dtype, as_it_is, dump_torch.Case(None, calls)) or {}
     names = [e.name for e in case.case.entries if e.axes.split()[:2] == ["B", "T"]]
     joined = {name: torch.cat([arrays[f"step.{t}/{name}"] for t in range(T)], dim=1) for name in names}
-    return Done(joined, part=True, real_only=True)
+    return WayResult(joined, part=True, real_only=True)
 
 
-def _cut(name: str, x: torch.Tensor, t: int) -> torch.Tensor:
+def _at_step(name: str, x: torch.Tensor, t: int) -> torch.Tensor:
     if name == "head_mask":
         return x
     return x[:, : t + 1] if name == "attention_mask" else x[:, t : t + 1]

@@ -1,4 +1,4 @@
-"""The wrong steps themselves: norms, masks, softmaxes, layers and losses as porters write them."""
+"""The wrong computations: norms, masks, softmaxes, layers and losses as mistaken ports write them."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ HEADS = named("output_projection", "score", "classifier")
 KINDS = ("self_attn_layer_norm", "final_layer_norm", "layer_norm")
 
 
-def kind(kind: str) -> Any:
-    """The norms of one kind: "layer_norm" is the model's last, not all whose names end so."""
+def norms(kind: str) -> Any:
+    """Find the norms of one kind; "layer_norm" is the model's final norm only."""
     return named("layer_norm") if kind == "layer_norm" else layers(kind, every=True)
 
 
@@ -108,7 +108,7 @@ def renormalised(probs: Any, heads: Any, module: Any) -> Any:
 
 
 def interleaved(x: Any) -> Any:
-    """(B, H, S, Dh), read again from the columns as if they stood (Dh, H)."""
+    """Return (B, H, S, Dh), split from the columns as if they were in the order (Dh, H)."""
     B, H, S, Dh = x.shape
     return x.transpose(1, 2).reshape(B, S, Dh, H).permute(0, 3, 1, 2)
 
@@ -183,7 +183,7 @@ def tied(model: Any) -> Any:
 
 
 def stale_row(cached: Any) -> Any:
-    """The last row that was kept is still that before it."""
+    """Overwrite the last cached row with the one before it."""
     cached[:, :, -1] = cached[:, :, -2] if cached.shape[2] > 1 else 0
     return cached
 
@@ -202,17 +202,17 @@ def norm_before_the_last_layer(model: Any) -> Iterator[None]:
         yield
 
 
-def scaled_embeds(given: dict[str, Any]) -> None:
-    if (embeds := given.get("inputs_embeds")) is not None:
-        given["inputs_embeds"] = embeds * math.sqrt(embeds.shape[-1])
+def scaled_embeds(kwargs: dict[str, Any]) -> None:
+    if (embeds := kwargs.get("inputs_embeds")) is not None:
+        kwargs["inputs_embeds"] = embeds * math.sqrt(embeds.shape[-1])
 
 
-def cross_entropy(logits: Any, labels: Any, **how: Any) -> Any:
-    return F.cross_entropy(logits.flatten(0, -2), labels.flatten(), **how)
+def cross_entropy(logits: Any, labels: Any, **options: Any) -> Any:
+    return F.cross_entropy(logits.flatten(0, -2), labels.flatten(), **options)
 
 
-def shifted(logits: Any, labels: Any, **how: Any) -> Any:
-    return cross_entropy(logits[:, :-1], labels[:, 1:], **how)
+def shifted(logits: Any, labels: Any, **options: Any) -> Any:
+    return cross_entropy(logits[:, :-1], labels[:, 1:], **options)
 
 
 def ignored_counted(logits: Any, labels: Any) -> Any:
@@ -225,12 +225,12 @@ def squared(logits: Any, labels: Any) -> Any:
     return F.mse_loss(logits, F.one_hot(labels.reshape(-1).clamp(0), logits.shape[-1]).to(logits.dtype))
 
 
-def several(loss: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-    """For several labels a text alone: floats in the shape of more than one logit."""
+def multi_label(loss: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """Apply a loss only to multi-label classification: float labels in the shape of several logits."""
 
     def new(logits: Any, labels: Any) -> Any:
-        fits = labels.is_floating_point() and labels.shape == logits.shape and logits.shape[-1] > 1
-        return loss(logits, labels) if fits else None
+        is_multi_label = labels.is_floating_point() and labels.shape == logits.shape and logits.shape[-1] > 1
+        return loss(logits, labels) if is_multi_label else None
 
     return new
 

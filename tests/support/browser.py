@@ -1,4 +1,4 @@
-"""Chromium for the tests of pages: offline, and whatever goes wrong in a page fails the test that opened it."""
+"""Chromium for tests of HTML pages. It is offline, and any error in a page fails the test that opened it."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ FLAGS = (
     "--no-sandbox --disable-gpu --disable-background-networking --disable-component-update --disable-sync "
     "--no-first-run"
 )
-PLACES = ("chromium", "chromium-browser", "google-chrome")
+EXECUTABLES = ("chromium", "chromium-browser", "google-chrome")
 
 
 def chromium() -> str:
-    """The browser: what CHROMIUM names, or one on the path; without any the test is skipped."""
+    """Return the path of Chromium: $CHROMIUM, or one found on PATH. Skip the test if there is none."""
     named = os.environ.get("CHROMIUM")
-    found = [named] if named else [path for path in map(shutil.which, PLACES) if path]
+    found = [named] if named else [path for path in map(shutil.which, EXECUTABLES) if path]
     if not found:
-        pytest.skip("no Chromium: install one, or name it in CHROMIUM")
+        pytest.skip("Chromium is not installed: install it, or set CHROMIUM to its path")
     return found[0]
 
 
 @contextmanager
 def browsing() -> Iterator[Any]:
-    """A browser."""
+    """Context manager for a browser."""
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     executable = chromium()
     with playwright.sync_playwright() as running:
@@ -40,7 +40,7 @@ def browsing() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """A browser for the tests of one file."""
+    """A browser, shared by the tests of one file."""
     with browsing() as found:
         yield found
 
@@ -49,16 +49,16 @@ def browser() -> Iterator[Any]:
 def opened(
     browser: Any, file: Path, *, width: int = 1400, height: int = 900, allowed: str = "", **context: Any
 ) -> Iterator[Any]:
-    """The page in a file, with the network off; errors, messages, dialogs and requests of any kind fail.
+    """Context manager for the page in a file, offline. Any error, console message, dialog or request fails the test.
 
     Parameters
     ----------
-    allowed : a part of the console messages that the test itself causes.
+    allowed : a substring of console messages to ignore.
     """
     problems: list[str] = []
     requests: list[str] = []
-    of = browser.new_context(viewport={"width": width, "height": height}, offline=True, **context)
-    page = of.new_page()
+    browser_context = browser.new_context(viewport={"width": width, "height": height}, offline=True, **context)
+    page = browser_context.new_page()
     page.set_default_timeout(10_000)
     page.on("console", lambda message: problems.append(f"console: {message.text}"))
     page.on("pageerror", lambda error: problems.append(f"error: {error}"))
@@ -66,24 +66,24 @@ def opened(
     page.on("request", lambda request: requests.append(request.url))
     page.goto(file.as_uri())
     yield page
-    of.close()
+    browser_context.close()
     assert [x for x in problems if not (allowed and x.startswith("console: ") and allowed in x)] == []
     assert requests == [file.as_uri()]
 
 
 def overflow(page: Any) -> int:
-    """By how many pixels the page is wider than its window."""
+    """Return by how many pixels the page is wider than its window."""
     return int(page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth"))
 
 
 def luminance(color: tuple[float, ...]) -> float:
-    """Relative luminance of sRGB in 0 to 255, as in the Web Content Accessibility Guidelines 2."""
+    """Return the relative luminance of an sRGB color (0 to 255), as in the Web Content Accessibility Guidelines 2."""
     parts = [c / 255 / 12.92 if c / 255 <= 0.04045 else ((c / 255 + 0.055) / 1.055) ** 2.4 for c in color]
     return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
 
 
 def contrast(one: tuple[float, ...], other: tuple[float, ...]) -> float:
-    """From 1 (none) to 21 (black on white)."""
+    """Return the contrast ratio of two colors, from 1 (none) to 21 (black on white)."""
     low, high = sorted((luminance(one), luminance(other)))
     return (high + 0.05) / (low + 0.05)
 
@@ -109,5 +109,5 @@ TEXTS = """() => {
 
 
 def texts(page: Any) -> list[tuple[str, tuple[float, ...], tuple[float, ...]]]:
-    """Every text that is shown: its beginning, its colour, and what it stands on."""
+    """Return every visible text: its first characters, its color and its background color."""
     return [(text, tuple(color), tuple(behind)) for text, color, behind in page.evaluate(TEXTS)]

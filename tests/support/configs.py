@@ -1,10 +1,10 @@
-"""The small models of the parity tests: sizes that are distinct primes wherever they may be."""
+"""Configs of small models for the parity tests. Sizes are distinct primes where possible."""
 
 from __future__ import annotations
 
 from typing import Any
 
-# D = H Dh cannot be prime unless H is 1; the two factors are.
+# D = H Dh cannot be prime unless H is 1, but H and Dh are.
 PRIMES = {
     "vocab_size": 67, "hidden_size": 21, "num_hidden_layers": 2, "num_attention_heads": 3, "intermediate_size": 37,
     "max_position_embeddings": 31,
@@ -19,7 +19,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "one head, one layer": PRIMES | {"num_hidden_layers": 1, "num_attention_heads": 1, "hidden_size": 23},
 }
 
-# The classification heads: five classes, so that no letter has that number.
+# The classification heads have five classes, a size that no other axis has.
 HEADS: dict[str, dict[str, Any]] = {
     "SequenceClassification": PRIMES | {"id2label": {i: f"class {i}" for i in range(5)}},
     "TokenClassification": PRIMES | {"id2label": {i: f"class {i}" for i in range(5)}, "hidden_act": "relu"},

@@ -1,4 +1,4 @@
-"""The demo model on both sides, some prompts, and what it means that two generations are the same."""
+"""The demo model in minibiogpt and transformers, some prompts, and a comparison of generated ids."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def their_ids(dtype: str, batch: dict[str, np.ndarray], **options: Any) -> np.nd
 
 
 def assert_same_ids(dtype: str, got: np.ndarray, want: np.ndarray, prompt: dict[str, np.ndarray]) -> None:
-    """Equal; a float32 row may part from the other's only where float64 shows a tie within float32's drift."""
+    """Assert equal ids. float32 rows may diverge only where the float64 logits tie within float32's drift."""
     if np.array_equal(got, want):
         return
     assert dtype == "float32", "float64 ids differ"
@@ -53,8 +53,8 @@ def assert_same_ids(dtype: str, got: np.ndarray, want: np.ndarray, prompt: dict[
     for row, (a, b) in enumerate(zip(got[:, :width], want[:, :width], strict=True)):
         if np.array_equal(a, b):
             continue
-        at = int(np.argmax(a != b))
-        mask = np.concatenate([prompt["attention_mask"][row], np.ones(at - prompt["input_ids"].shape[1], dtype=int)])
-        logits = ours("float64")(a[None, :at], mask[None]).logits[0, -1]
-        gap = abs(logits[a[at]] - logits[b[at]]) / np.abs(logits).max()
-        assert gap <= NEAR_TIE_FLOAT32, f"row {row} differs at {at} without a tie: {gap:.1e}"
+        first = int(np.argmax(a != b))
+        mask = np.concatenate([prompt["attention_mask"][row], np.ones(first - prompt["input_ids"].shape[1], dtype=int)])
+        logits = ours("float64")(a[None, :first], mask[None]).logits[0, -1]
+        gap = abs(logits[a[first]] - logits[b[first]]) / np.abs(logits).max()
+        assert gap <= NEAR_TIE_FLOAT32, f"row {row} differs at position {first} without a tie: {gap:.1e}"

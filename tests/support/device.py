@@ -1,4 +1,4 @@
-"""Where the tests of the CuPy backend run: on its stand-in for this processor, and on a device where there is one."""
+"""Where tests of the CuPy backend run: on the stand-in for the CPU (emulated.py), and on a device if there is one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ emulated.register()
 
 @cache
 def absent(name: str) -> str | None:
-    """Why there is no such backend here; None where there is."""
+    """Return the reason why a backend is unavailable, or None if it is available."""
     if name == "emulated":
         return None if COMPILER else MISSING
     try:
@@ -36,7 +36,7 @@ BACKENDS = ("emulated", "cupy") if absent("cupy") is None else ("emulated",)
 
 
 def device(name: str) -> Any:
-    """The backend, or a skipped test with the reason."""
+    """Return the backend, or skip the test with the reason."""
     reason = absent(name)
     if reason:
         pytest.skip(reason)
@@ -52,14 +52,14 @@ def backend(request: pytest.FixtureRequest) -> CupyBackend:
 
 @pytest.fixture(params=DTYPES)
 def dtype(request: pytest.FixtureRequest, backend: CupyBackend) -> str:
-    computes(backend, request.param)
+    require_dtype(backend, request.param)
     return request.param
 
 
-def computes(backend: Any, dtype: str) -> None:
-    """Skip the test where the installed CuPy has no such dtype."""
+def require_dtype(backend: Any, dtype: str) -> None:
+    """Skip the test if the installed CuPy does not support the dtype."""
     if dtype not in backend.float_dtypes:
-        pytest.skip(f"the CuPy that is installed has no {dtype} (it needs ml_dtypes)")
+        pytest.skip(f"the installed CuPy has no {dtype} (it needs ml_dtypes)")
 
 
 @cache
@@ -69,12 +69,12 @@ def demo(backend: str, dtype: str = "float32", attention: str = "auto") -> Any:
 
 @cache
 def small(backend: str, dtype: str = "float32") -> Any:
-    """A model of odd sizes with the same random weights on every backend; quick where a device is emulated."""
+    """A small model of odd sizes, fast on the emulated device, with the same random weights on every backend."""
     config = BioGptConfig(**PRIMES, initializer_range=0.3)
     return BioGptForCausalLM.from_config(config, seed=5, backend=backend, dtype=dtype)
 
 
 def host(x: Any) -> np.ndarray:
-    """An array of either backend as float64, or as the whole numbers that it holds."""
+    """Return an array of any backend as NumPy float64, or with its integer or bool dtype."""
     array = get_backend(type(x).__module__.partition(".")[0]).to_numpy(x)
     return array.astype(np.float64) if array.dtype.kind in "fV" else array

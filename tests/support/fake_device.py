@@ -1,6 +1,6 @@
-"""A stand-in for the CuPy backend, for the processes that tools/bench.py starts: what it says of its device is made up.
+"""A fake CuPy backend for the processes that tools/bench.py starts. What it reports about its device is made up.
 
-``register`` is for processes of their own alone: it takes the name "cupy" for as long as the process lives.
+Call ``register`` only in a subprocess: it replaces the backend "cupy" for the whole process.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ HOOK = "from tests.support.fake_device import register; register()\n"
 
 
 class FakeDevice(StrictBackend):
-    """Arrays that are closed to NumPy, under CuPy's name, and a device that has always done its work."""
+    """StrictArrays under CuPy's name, on a device that never has work left."""
 
     name = "cupy"
     float_dtypes = ("float32", "float64", "float16")
@@ -27,21 +27,21 @@ class FakeDevice(StrictBackend):
     def synchronize(self) -> None:
         pass
 
-    def reserved(self) -> int:
+    def reserved_bytes(self) -> int:
         return TAKEN
 
-    def release(self) -> None:
+    def free_unused(self) -> None:
         pass
 
-    def facts(self) -> dict[str, Any]:
+    def device_info(self) -> dict[str, Any]:
         return FACTS
 
 
 def register() -> None:
-    StrictArray.__module__ = "cupy"  # by which a backend is found
+    StrictArray.__module__ = "cupy"  # a backend is found by this
     register_backend("cupy", FakeDevice)
 
 
 def put_hook(folder: Path) -> None:
-    """Python runs the hook at its start when the folder is in PYTHONPATH."""
+    """Write a sitecustomize.py, which Python runs at startup if the folder is in PYTHONPATH."""
     (folder / "sitecustomize.py").write_text(HOOK, encoding="utf-8")

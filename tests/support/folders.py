@@ -1,4 +1,4 @@
-"""A folder that transformers and minibiogpt must both load, with the logits of a model that is known."""
+"""Check that transformers and minibiogpt both load a folder, with the logits of a given model."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ IDS = [[2, 5, 11, 60, 3]]
 
 
 def theirs(folder: Path) -> np.ndarray:
-    """transformers' logits in float64, from the numbers of the file."""
+    """Return transformers' logits, computed in float64 from the weights in the folder."""
     model = transformers.BioGptForCausalLM.from_pretrained(folder, attn_implementation="eager").double().eval()
     with torch.no_grad():
         return model(torch.tensor(IDS)).logits.numpy()
 
 
 def assert_loads(folder: Path, model: transformers.BioGptForCausalLM, budget: float = LANE_A) -> None:
-    """Both give the logits (float64) of the model whose weights the folder is meant to hold."""
+    """Assert that both give the float64 logits of ``model``, whose weights the folder should hold."""
     with torch.no_grad():
         want = model.double().eval()(torch.tensor(IDS)).logits.numpy()
     assert_close("transformers' logits", theirs(folder), want, budget)

@@ -1,4 +1,4 @@
-"""Small cases written by hand, and candidates of them: what the tests of the check share."""
+"""Small handwritten golden cases, and candidates for them, shared by the tests of ``golden check``."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def case_of(
     inputs: Mapping[str, np.ndarray] | None = None,
     **facts: Any,
 ) -> Case:
-    """A case of {name: (axes, array)} with the budgets above."""
+    """Write a case of {name: (axes, array)} with the budgets above."""
     entries = [entry(name, x, axes) for name, (axes, x) in arrays.items()]
     known = {"case": "small", "about": "by hand", "kind": "full", "architecture": "BioGptForCausalLM"}
     known |= {"config": CONFIG, "model": {}, "budget": {}} | facts
@@ -41,7 +41,7 @@ def case_of(
 
 
 def slim_case(path: Path, name: str, axes: str, x: np.ndarray, samples: int) -> Case:
-    """A slim case of one array."""
+    """Write a slim case of one array."""
     one = Entry(name, x.shape, axes, float(np.abs(x).max()), BUDGETS, samples, None if LOWEST in x else SUMS)
     arrays = {name: x.reshape(-1)[sample_places(x.size, samples)]}
     if one.sums is not None:
@@ -56,7 +56,7 @@ def normal(*shape: int, seed: int = 0) -> np.ndarray:
 
 
 def small(path: Path) -> Case:
-    """B 2, T 5, H 3, Dh 7: ids, a residual, heads, masked scores, logits; the first row's first two are padding."""
+    """Write a case with B 2, T 5, H 3, Dh 7. The first two positions of the first row are padding."""
     scores = normal(2, 3, 5, 5, seed=3)
     mask = np.array([[0, 0, 1, 1, 1], [1] * 5])
     visible = np.tri(5, dtype=bool) & (mask[:, None, None, :] > 0)
@@ -75,7 +75,7 @@ def small(path: Path) -> Case:
 
 
 def arrays_of(case: Case) -> dict[str, np.ndarray]:
-    """A candidate that agrees."""
+    """Return the arrays of a candidate that agrees with the case."""
     return {one.name: np.array(case.array(one.name)) for one in case.entries}
 
 
@@ -85,7 +85,7 @@ def written(path: Path, arrays: Mapping[str, np.ndarray]) -> Path:
 
 
 def checked(case: Case, changed: Mapping[str, np.ndarray | None] | None = None, **options: Any) -> Result:
-    """Check a candidate that agrees but for what is changed; None leaves an array away."""
+    """Check a candidate that agrees except for ``changed``; None removes an array."""
     arrays = {name: x for name, x in {**arrays_of(case), **(changed or {})}.items() if x is not None}
     return check(case, written(case.path.parent / "theirs.safetensors", arrays), Options(**options))
 

@@ -1,4 +1,4 @@
-"""Measure lane B: run the float32 cases of the parity tests and print the table for tests/budgets.py.
+"""Measure lane B: run the float32 cases of the parity tests, and print the table for tests/budgets.py.
 
 python -m tests.support.measure_budgets
 """
@@ -16,7 +16,7 @@ TABLE: dict[str, dict[str, float]] = {}
 
 
 class Measured(float):
-    """A budget without limit that remembers what it is for."""
+    """An infinite budget that knows its config and kind of tensor."""
 
     config: str
     kind: str

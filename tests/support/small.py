@@ -1,4 +1,4 @@
-"""A small model with each head, random weights that leave no array near zero, and inputs for it."""
+"""A small model with each head, with random weights that keep every array away from zero, and inputs for it."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ NAMES = {
 @cache
 def model(head: str = "CausalLM", attention: str = "eager", dtype: str = "float64") -> Any:
     config = BioGptConfig(**PRIMES, num_labels=CLASSES, initializer_range=0.3)
-    made = getattr(minibiogpt, f"BioGptFor{head}").from_config(
+    instance = getattr(minibiogpt, f"BioGptFor{head}").from_config(
         config, seed=2, dtype=dtype, attn_implementation=attention
     )
     rng = np.random.default_rng(3)
-    for name, x in made.named_parameters():
+    for name, x in instance.named_parameters():
         if name.endswith("layer_norm.weight"):
             x[...] = 1 + 0.2 * rng.normal(size=x.shape)
         if name.endswith("bias"):
             x[...] = 0.3 * rng.normal(size=x.shape)
-    return made
+    return instance
 
 
 def ids(seed: int = 0, rows: int = 2, length: int = 5) -> np.ndarray:
@@ -51,20 +51,20 @@ def labels(head: str, tokens: np.ndarray) -> np.ndarray:
 
 
 def left_mask(rows: int = 2, length: int = 5) -> np.ndarray:
-    """Two pads before the first row."""
+    """Return an attention mask with two padding positions on the left of the first row."""
     mask = np.ones((rows, length), dtype=np.int64)
     mask[0, :2] = 0
     return mask
 
 
-def traced(one: Any, *args: Any, names: Any = None, **options: Any) -> Trace:
+def traced(model: Any, *args: Any, names: Any = None, **options: Any) -> Trace:
     trace = Trace(names)
-    one(*args, trace=trace, **options)
+    model(*args, trace=trace, **options)
     return trace
 
 
 def situations(head: str) -> dict[str, dict[str, Any]]:
-    """Keyword arguments of calls: as it is, with labels, padded on the left, behind a cache, behind a padded one."""
+    """Return keyword arguments for different calls: with labels, left padding, a cache, a padded cache, and so on."""
     tokens, mask = ids(), left_mask()
     past = model()(tokens[:, :3]).past_key_values
     padded = model()(tokens[:, :3], mask[:, :3]).past_key_values
@@ -80,7 +80,7 @@ def situations(head: str) -> dict[str, dict[str, Any]]:
 
 
 def same(got: Any, want: Any) -> None:
-    """The same names in the same order, and every array exactly equal, dtype and all."""
+    """Assert the same names in the same order, with every array exactly equal, including its dtype."""
     assert list(got) == list(want)
     assert len(want) > 0, "nothing was compared"
     for name in want:

@@ -1,9 +1,9 @@
-"""A stand-in for CuPy that needs no GPU: arrays that refuse every implicit way to NumPy, in a module of CuPy's names.
+"""A stand-in for CuPy that needs no GPU: arrays that refuse implicit conversion to NumPy, and CuPy's functions.
 
-A ``StrictArray`` mixes with its own kind and with numbers only; ``numpy`` functions refuse it, as do ``np.asarray``
-and indices that are NumPy arrays. ``xp`` offers only functions that CuPy 14 has, and hands them StrictArrays only.
-Steps can be recorded and run again; while they are recorded, nothing may wait for the device.
-What the stand-in cannot show is CuPy's own arithmetic: that takes a device.
+A ``StrictArray`` can only be combined with StrictArrays and scalars. NumPy functions and ``np.asarray`` refuse it, and
+it cannot be indexed by NumPy arrays. ``xp`` has only functions that CuPy 14 has, and refuses NumPy arrays. Steps can be
+captured and replayed; during capture nothing may wait for the device. The stand-in does not test CuPy's own arithmetic,
+which needs a device.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from minibiogpt.backend import Backend
 from minibiogpt.backend.erf import erf
 
 SCALARS = (bool, int, float, np.generic)
-# Checked against the module cupy 14; each is used by the package, and none is missing there.
+# All CuPy functions that the package uses. CuPy 14 has every one of them; a test checks this.
 CUPY_FUNCTIONS = frozenset(
     """arange argmax argsort ascontiguousarray broadcast_to concatenate cumsum empty empty_like exp expm1 finfo
     full isfinite log log1p matmul maximum minimum nonzero ones partition repeat sort sqrt take_along_axis tanh
@@ -25,77 +25,78 @@ CUPY_FUNCTIONS = frozenset(
 )
 
 
-class Tape:
-    """What is done while a step is recorded, to be done again; meanwhile nothing may ask for what is on the device.
+class GraphCapture:
+    """The operations of a captured step, to be replayed. During capture nothing may read a value from the device.
 
-    As on a device, recording changes nothing: what was written is put back when it ends.
+    As on a device, capture executes nothing: arrays that were written are restored when it ends.
     """
 
-    now: Tape | None = None  # the one that is being written
+    active: GraphCapture | None = None
 
     def __init__(self) -> None:
-        self.steps: list[tuple[np.ndarray | None, Callable[[], Any]]] = []
-        self.before: list[tuple[np.ndarray, np.ndarray]] = []
+        self.operations: list[tuple[np.ndarray | None, Callable[[], Any]]] = []
+        self.originals: list[tuple[np.ndarray, np.ndarray]] = []
 
-    def __enter__(self) -> Tape:
-        assert Tape.now is None, "one recording within another"
-        Tape.now = self
+    def __enter__(self) -> GraphCapture:
+        assert GraphCapture.active is None, "a capture within a capture"
+        GraphCapture.active = self
         return self
 
     def __exit__(self, *error: Any) -> None:
-        Tape.now = None
-        for array, old in reversed(self.before):
-            array[...] = old
+        GraphCapture.active = None
+        for array, original in reversed(self.originals):
+            array[...] = original
 
-    def again(self) -> None:
-        for result, step in self.steps:
-            new = step()
+    def replay(self) -> None:
+        for result, operation in self.operations:
+            new = operation()
             if isinstance(result, np.ndarray) and new is not result:
                 result[...] = new
 
     @classmethod
-    def note(cls, step: Callable[[], Any], writes: Sequence[Any] = ()) -> Any:
-        """Do ``step``, which writes into these arrays, and remember it."""
-        if cls.now is None:
-            return step()
-        cls.now.before += [(array, array.copy()) for array in writes if isinstance(array, np.ndarray)]
-        result = step()
+    def run(cls, operation: Callable[[], Any], writes: Sequence[Any] = ()) -> Any:
+        """Run ``operation``, which writes into the arrays ``writes``, and add it to the active capture."""
+        if cls.active is None:
+            return operation()
+        cls.active.originals += [(array, array.copy()) for array in writes if isinstance(array, np.ndarray)]
+        result = operation()
         result = np.asarray(result) if isinstance(result, np.generic) else result
-        cls.now.steps.append((result, step))
+        cls.active.operations.append((result, operation))
         return result
 
     @classmethod
     def forbid(cls, what: str) -> None:
-        if cls.now is not None:
+        """Raise if a capture is active, as CUDA does."""
+        if cls.active is not None:
             raise RuntimeError(f"operation not permitted when stream is capturing: {what}")
 
 
-def inner(x: Any) -> Any:
-    """The NumPy array inside, for a StrictArray or a container of them; anything NumPy's own is refused."""
+def unwrap(x: Any) -> Any:
+    """Return the NumPy array inside a StrictArray, or inside each of a tuple or list. Refuse NumPy arrays."""
     if isinstance(x, StrictArray):
         return x._array
     if isinstance(x, tuple | list):
-        return type(x)(inner(one) for one in x)
+        return type(x)(unwrap(one) for one in x)
     if isinstance(x, np.ndarray):
         raise TypeError("Unsupported type <class 'numpy.ndarray'>")
     return x
 
 
-def outer(x: Any, kind: type[StrictArray]) -> Any:
+def wrap(x: Any, kind: type[StrictArray]) -> Any:
     if isinstance(x, tuple):
-        return tuple(outer(one, kind) for one in x)
+        return tuple(wrap(one, kind) for one in x)
     return kind(np.asarray(x)) if isinstance(x, np.ndarray | np.generic) else x
 
 
 def applied(kind: type[StrictArray], function: Callable[..., Any], args: Any, options: Any, writes: Any = ()) -> Any:
-    """The function of what is inside, as one step of a recording."""
-    given, named = inner(tuple(args)), {name: inner(x) for name, x in options.items()}
-    writes = [*writes, *([named["out"]] if named.get("out") is not None else [])]
-    return outer(Tape.note(lambda: function(*given, **named), writes), kind)
+    """Apply a NumPy function to the wrapped arrays, as one operation of a capture."""
+    args, options = unwrap(tuple(args)), {name: unwrap(x) for name, x in options.items()}
+    writes = [*writes, *([options["out"]] if options.get("out") is not None else [])]
+    return wrap(GraphCapture.run(lambda: function(*args, **options), writes), kind)
 
 
 def product(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Matrix products of halves are summed in float32, as cuBLAS does when CuPy calls it."""
+    """Wrap a matmul so that it sums half precision in float32, as cuBLAS does when CuPy calls it."""
 
     def matmul(a: np.ndarray, b: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         if a.dtype.name == "bfloat16" and a.ndim > 2:
@@ -112,7 +113,7 @@ def product(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class StrictArray:
-    """One array, closed to NumPy."""
+    """An array that NumPy cannot access."""
 
     __array_ufunc__ = None
     __hash__ = None  # type: ignore[assignment]
@@ -131,9 +132,9 @@ class StrictArray:
         if name in ("shape", "dtype", "ndim", "size", "nbytes", "itemsize", "strides", "flags"):
             return value
         if name == "T":
-            return outer(value, type(self))
+            return wrap(value, type(self))
         if name in ("item", "tolist"):
-            Tape.forbid(name)
+            GraphCapture.forbid(name)
             return value
         if name in METHODS:
             return lambda *args, **options: applied(type(self), value, args, options)
@@ -141,13 +142,13 @@ class StrictArray:
 
     def __getitem__(self, key: Any) -> StrictArray:
         key = self._key(key)
-        return outer(Tape.note(lambda: self._array[key]), type(self))
+        return wrap(GraphCapture.run(lambda: self._array[key]), type(self))
 
     def __setitem__(self, key: Any, value: Any) -> None:
         if not isinstance(value, (StrictArray, *SCALARS)):
             raise TypeError(f"cannot store a {type(value)}")
-        key, stored = self._key(key), inner(value)
-        Tape.note(lambda: self._array.__setitem__(key, stored), [self._array])
+        key, stored = self._key(key), unwrap(value)
+        GraphCapture.run(lambda: self._array.__setitem__(key, stored), [self._array])
 
     def _key(self, key: Any) -> Any:
         parts = key if isinstance(key, tuple) else (key,)
@@ -155,22 +156,22 @@ class StrictArray:
             if not isinstance(part, (StrictArray, int, slice, type(None), type(Ellipsis))):
                 raise TypeError(f"cannot index with a {type(part)}")
             if isinstance(part, StrictArray) and part.dtype == bool:
-                Tape.forbid("as many elements as are True")
-        return inner(key)
+                GraphCapture.forbid("a result whose size depends on values")
+        return unwrap(key)
 
     def __len__(self) -> int:
         return len(self._array)
 
     def __int__(self) -> int:
-        Tape.forbid("int()")
+        GraphCapture.forbid("int()")
         return int(self._array)
 
     def __float__(self) -> float:
-        Tape.forbid("float()")
+        GraphCapture.forbid("float()")
         return float(self._array)
 
     def __bool__(self) -> bool:
-        Tape.forbid("bool()")
+        GraphCapture.forbid("bool()")
         return bool(self._array)
 
 
@@ -197,11 +198,11 @@ for _name in ["add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul"
         setattr(StrictArray, _form, _operator(_form))
 for _name in ["lt", "le", "eq", "ne", "gt", "ge", "neg", "invert", "abs"]:
     setattr(StrictArray, f"__{_name}__", _operator(f"__{_name}__"))
-StrictArray.__module__ = "strict"  # how a backend is found from an array: by the root of its type's module
+StrictArray.__module__ = "strict"  # a backend is found by the package of an array's type
 
 
 class StrictModule:
-    """CuPy's functions, by name; refuses those it lacks, and NumPy arrays in any argument."""
+    """CuPy's functions by name. Refuses all others, and NumPy arrays as arguments."""
 
     int64, float32, float64, newaxis, inf = np.int64, np.float32, np.float64, None, np.inf
     array_type = StrictArray
@@ -210,27 +211,27 @@ class StrictModule:
         if name not in CUPY_FUNCTIONS:
             raise AttributeError(f"the stand-in for CuPy has no {name}")
         if name == "nonzero":
-            Tape.forbid("as many elements as are True")
+            GraphCapture.forbid("a result whose size depends on values")
         function = product(np.matmul) if name == "matmul" else getattr(np, name)
         return lambda *args, **options: applied(self.array_type, function, args, options)
 
     def empty(self, shape: Any, dtype: Any = float) -> StrictArray:
-        """Fresh memory holds anything: here what makes a NaN of all that it touches."""
-        made = applied(self.array_type, np.empty, [shape], {"dtype": dtype})
-        if made.dtype.kind in "fV":
-            made[...] = float("nan")
-        return made
+        """Return an array filled with NaN, so that a use of uninitialized values shows."""
+        x = applied(self.array_type, np.empty, [shape], {"dtype": dtype})
+        if x.dtype.kind in "fV":
+            x[...] = float("nan")
+        return x
 
     def asarray(self, x: Any, dtype: Any = None) -> StrictArray:
-        """The explicit way in."""
+        """Convert to a StrictArray explicitly."""
         if isinstance(x, StrictArray):
             return x
-        Tape.forbid("an array from the host")
+        GraphCapture.forbid("a copy from the host")
         return self.array_type(np.array(x, dtype=dtype))
 
 
 class StrictBackend(Backend):
-    """The stand-in as a backend; registered by the tests under the name "strict"."""
+    """The stand-in as a backend. Tests register it as "strict"."""
 
     name, array_type = "strict", StrictArray
     float_dtypes = ("float32", "float64", "float16")
@@ -239,7 +240,7 @@ class StrictBackend(Backend):
         self.xp = StrictModule()
 
     def to_numpy(self, x: Any) -> np.ndarray:
-        Tape.forbid("an array for the host")
+        GraphCapture.forbid("a copy to the host")
         return x._array
 
     def erf(self, x: Any) -> Any:
@@ -250,6 +251,6 @@ class StrictBackend(Backend):
 
     def capture(self, step: Callable[[], None]) -> Callable[[], None]:
         step()
-        with Tape() as tape:
+        with GraphCapture() as capture:
             step()
-        return tape.again
+        return capture.replay

@@ -1,4 +1,4 @@
-"""Some two thousand texts, made from a seed, that a tokenizer for biomedical text may meet."""
+"""About two thousand texts, generated from a seed, to test a tokenizer for biomedical text."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SPECIAL = ["<s>", "<pad>", "</s>", "<unk>"]
 
 
 def texts(seed: int = 0, count: int = 2000) -> list[str]:
-    """The written ones, sentences of biomedical words, strings of arbitrary signs, and mixtures with special tokens."""
+    """Return ``WRITTEN``, sentences of biomedical words, random strings, and mixtures with special tokens."""
     rng = random.Random(seed)
     made = list(WRITTEN)
     while len(made) < count:

@@ -1,4 +1,4 @@
-"""Digits set apart and tags, as BioGPT-Large has them: what holds for every text, and for texts made into tokens."""
+"""Separated digits and tags, as in BioGPT-Large: properties of every text, and texts through the tokenizer."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from minibiogpt.tokenizer.large_text import clean_large, join_digits, remove_tag
 from tests.tokenizer.test_tokenizer import TEXTS, folder
 
 WORDS = ["100", "7", "2.5", "1,5", "1,024", "0.05.", "IC50", "p53", "2020-03-11", "mg", ".", ",", "and", "1.2.3", "(4)"]
-SIGNS = st.lists(st.sampled_from([*"0123456789", " ", " ", ".", ",", "-", "a", ". ", ", ", " . "]), max_size=12)
-TEXT = st.lists(st.sampled_from(WORDS), max_size=6).map(" ".join) | SIGNS.map("".join) | st.text(max_size=40)
+CHARACTERS = st.lists(st.sampled_from([*"0123456789", " ", " ", ".", ",", "-", "a", ". ", ", ", " . "]), max_size=12)
+TEXT = st.lists(st.sampled_from(WORDS), max_size=6).map(" ".join) | CHARACTERS.map("".join) | st.text(max_size=40)
 TAGGED = st.lists(
     st.sampled_from(["< TITLE >", "< / FREETEXT >", "▃", "</ABSTRACT>", "P < 0.05", "x", "1 2"]), max_size=8
 )
 
 
-def set_apart(text: str) -> bool:
-    """Whether two digits have one blank, with or without a point or comma, between them."""
+def has_separated_digits(text: str) -> bool:
+    """Whether two digits are separated by a space, with or without a point or comma."""
     return re.search(r"[0-9] ?[.,]? [0-9]", text) is not None
 
 
 @given(TEXT)
-def test_joining_undoes_splitting_of_a_text_without_digits_set_apart(text: str) -> None:
-    if not set_apart(text):
+def test_joining_undoes_splitting_of_a_text_without_separated_digits(text: str) -> None:
+    if not has_separated_digits(text):
         assert join_digits(split_digits(text)) == text
 
 
@@ -49,10 +49,10 @@ def test_only_blanks_come_and_go_and_only_next_to_digits(text: str) -> None:
 
 
 @given(TAGGED, st.sampled_from([" ", ""]))
-def test_no_tag_is_left_and_everything_else_is(parts: list[str], blank: str) -> None:
-    cleaned = remove_tags(blank.join(parts))
+def test_no_tag_is_left_and_everything_else_is(parts: list[str], space: str) -> None:
+    cleaned = remove_tags(space.join(parts))
     assert not re.search("▃|TITLE|FREETEXT|ABSTRACT", cleaned)
-    assert cleaned.split() == " ".join(p for p in parts if p in ("P < 0.05", "x", "1 2")).split() or blank == ""
+    assert cleaned.split() == " ".join(p for p in parts if p in ("P < 0.05", "x", "1 2")).split() or space == ""
     assert remove_tags(cleaned) == cleaned
 
 
@@ -63,7 +63,7 @@ def test_a_text_without_tags_stays_as_it_is(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "apart"),
+    ("text", "separated"),
     [
         ("100 mg", "1 0 0 mg"),
         ("12.5 or 1,5", "1 2 . 5 or 1 , 5"),
@@ -73,8 +73,8 @@ def test_a_text_without_tags_stays_as_it_is(text: str) -> None:
         ("٣٤", "٣٤"),
     ],
 )
-def test_what_is_set_apart(text: str, apart: str) -> None:
-    assert split_digits(text) == apart
+def test_what_is_separated(text: str, separated: str) -> None:
+    assert split_digits(text) == separated
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_other_angle_brackets_stay(tag: str) -> None:
 
 
 def test_numbers_survive_the_way_through_larges_tokenizer() -> None:
-    """Encoded with digits set apart, decoded and cleaned up: the text again, and no piece holds two digits."""
+    """Split digits, encode, decode and clean up: the text is the same, and no piece holds two digits."""
     large = BioGptTokenizer.from_pretrained(folder("large"))
     text = "IC50 was 12.5 nM in 1,024 cells on 2020-03-11 (P = 0.05, 7.5%)."
     ids = large.encode(split_digits(text))
@@ -122,29 +122,29 @@ def test_cleaning_never_fails_and_leaves_a_text_without_digits_and_tags_alone() 
             assert clean_large(text) == text
 
 
-def test_the_command_sets_apart_what_goes_in_and_cleans_what_comes_out(
+def test_the_command_splits_what_goes_in_and_cleans_what_comes_out(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = ["generate", "Patient B42 was given", "--max-new-tokens", "4"]
     assert main([*words, "--json", "--split-digits"]) == 0
-    (apart,) = json.loads(capsys.readouterr().out)
+    (separated,) = json.loads(capsys.readouterr().out)
     demo = BioGptTokenizer.from_pretrained("demo")
-    assert apart["prompt"] == words[1]
-    assert apart["prompt_ids"] == demo.encode("Patient B4 2 was given")
+    assert separated["prompt"] == words[1]
+    assert separated["prompt_ids"] == demo.encode("Patient B4 2 was given")
     assert main([*words, "--json", "--split-digits", "--clean-large"]) == 0
     (cleaned,) = json.loads(capsys.readouterr().out)
-    assert cleaned["prompt_ids"] == apart["prompt_ids"]
-    assert apart["text"].startswith("Patient B4 2 was given")
-    assert cleaned["text"] == clean_large(apart["text"])
-    assert cleaned["continuation"] == clean_large(apart["continuation"])
+    assert cleaned["prompt_ids"] == separated["prompt_ids"]
+    assert separated["text"].startswith("Patient B4 2 was given")
+    assert cleaned["text"] == clean_large(separated["text"])
+    assert cleaned["continuation"] == clean_large(separated["continuation"])
     assert main([*words, "--split-digits", "--clean-large"]) == 0
     assert capsys.readouterr().out == cleaned["text"] + "\n"
     monkeypatch.setattr(
         "minibiogpt.tokenizer.large_text.clean_large", str.upper
-    )  # for there is nothing to clean in the new part
+    )  # because there is nothing to clean in the new part
     assert main([*words, "--json", "--split-digits", "--clean-large"]) == 0
     (loud,) = json.loads(capsys.readouterr().out)
-    assert loud["continuation"] == apart["continuation"].upper() != apart["continuation"]
+    assert loud["continuation"] == separated["continuation"].upper() != separated["continuation"]
 
 
 def test_cleaning_and_streaming_exclude_each_other(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""The tokenizer against transformers' BioGptTokenizer: ids, text, special tokens; and its offsets on their own."""
+"""The tokenizer against transformers' BioGptTokenizer: ids, text, special tokens; and tests of its offsets."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ every_vocabulary = pytest.mark.parametrize("name", FOLDERS)
 
 def folder(name: str) -> Path:
     if not (FOLDERS[name] / "vocab.json").is_file():
-        pytest.skip(f"the real vocabulary '{name}' is not beside the project (MINIBIOGPT_REAL_VOCAB names its folder)")
+        pytest.skip(f"the real vocabulary '{name}' is not beside the project (set MINIBIOGPT_REAL_VOCAB to its folder)")
     return FOLDERS[name]
 
 
@@ -116,7 +116,7 @@ def test_without_a_known_length_nothing_is_cut_and_padding_to_it_is_refused(tmp_
     tok, other = BioGptTokenizer.from_pretrained(tmp_path), transformers.BioGptTokenizer.from_pretrained(tmp_path)
     text = "pain " * 400
     assert tok.encode(text, truncation=True) == other.encode(text, truncation=True) == tok.encode(text)
-    with pytest.raises(InputError, match="padding='max_length' must know the length; found no max_length"):
+    with pytest.raises(InputError, match="padding='max_length' must have a known length; found no max_length"):
         tok(text, padding="max_length")
 
 
@@ -143,7 +143,7 @@ def test_the_published_pair() -> None:
 
 
 def naive(word: str, ranks: dict[tuple[str, str], int]) -> list[str]:
-    """The definition: the pair of lowest rank is merged everywhere, from the left; and again."""
+    """The definition: merge all occurrences of the pair of lowest rank, from the left, and repeat."""
     symbols = [*word[:-1], word[-1] + "</w>"]
     while True:
         pairs = [p for p in itertools.pairwise(symbols) if p in ranks]
@@ -166,7 +166,7 @@ def test_merging_is_its_definition_whatever_the_ranks(word: str, order: list[int
 
 
 def test_a_very_long_word_takes_a_number_of_steps_like_its_length() -> None:
-    """Counted, not timed: the pairs looked up in the table of ranks."""
+    """Counts the pairs looked up in the table of ranks; no time is measured."""
 
     class Counting(dict):
         looked_up = 0
@@ -184,7 +184,7 @@ def test_a_very_long_word_takes_a_number_of_steps_like_its_length() -> None:
 
 
 def spans(name: str, text: str, **options: Any) -> list[tuple[str, str]]:
-    """(piece, the text it stands for), what the tokenizer added left out."""
+    """Return (piece, its text in the original) for each piece, without the token that the tokenizer added."""
     found = ours(name)(text, return_offsets=True, **options)
     pieces = ours(name).convert_ids_to_tokens(found["input_ids"][0])
     return [(p, text[a:b]) for p, (a, b) in zip(pieces, found["offsets"][0], strict=True)][1:]
@@ -196,12 +196,12 @@ def spans(name: str, text: str, **options: Any) -> list[tuple[str, str]]:
 def test_offsets_are_exact_where_moses_only_splits(words: list[str]) -> None:
     text = "  ".join(words)
     found = spans("demo", text)
-    assert all(piece.removesuffix("</w>") == stood for piece, stood in found), found
-    assert "".join(stood for _, stood in found) == text.replace(" ", "")
+    assert all(piece.removesuffix("</w>") == original for piece, original in found), found
+    assert "".join(original for _, original in found) == text.replace(" ", "")
 
 
 @every_vocabulary
-def test_offsets_are_in_order_in_range_and_cover_every_visible_sign(name: str) -> None:
+def test_offsets_are_in_order_in_range_and_cover_every_visible_character(name: str) -> None:
     for text in TEXTS:
         offsets = ours(name)(text, return_offsets=True)["offsets"][0][1:]
         starts, ends = offsets[:, 0], offsets[:, 1]
@@ -233,7 +233,7 @@ def test_offsets_are_in_order_in_range_and_cover_every_visible_sign(name: str) -
     ],
 )
 def test_offsets_where_moses_rewrites(text: str, want: list[str]) -> None:
-    assert [stood for _, stood in spans("demo", text)] == want
+    assert [original for _, original in spans("demo", text)] == want
 
 
 STRANGE = st.sampled_from("a b.-&'<@;\x01\n") | st.sampled_from(["DOT", "MULTI", "DOTMULTI", "&amp;", "@-@", "</s>"])
@@ -241,13 +241,13 @@ STRANGE = st.sampled_from("a b.-&'<@;\x01\n") | st.sampled_from(["DOT", "MULTI",
 
 @given(st.lists(STRANGE, max_size=25).map("".join), st.booleans())
 def test_each_piece_stands_for_its_own_characters(text: str, parse_special: bool) -> None:
-    """The spans, each taken once and in order, are the text without what Moses drops."""
+    """The distinct spans, in order, are the text without the characters that Moses drops."""
     found = ours("demo")(text, parse_special=parse_special, return_offsets=True)["offsets"][0, 1:].tolist()
     once = [tuple(span) for i, span in enumerate(found) if i == 0 or span != found[i - 1]]
     assert all(before[1] <= after[0] for before, after in itertools.pairwise(once)), (text, once)
-    shown = "".join(text[a:b] for a, b in once)
+    covered = "".join(text[a:b] for a, b in once)
     dropped = " \n\x01"
-    assert shown.translate({ord(c): None for c in dropped}) == text.translate({ord(c): None for c in dropped})
+    assert covered.translate({ord(c): None for c in dropped}) == text.translate({ord(c): None for c in dropped})
 
 
 def test_the_offsets_of_a_text_that_moses_only_splits_are_the_same_in_a_pair_and_after_a_special_token() -> None:
@@ -260,19 +260,19 @@ def test_the_offsets_of_a_text_that_moses_only_splits_are_the_same_in_a_pair_and
 
 @given(st.lists(st.text("abc&;-@.", min_size=1, max_size=6), max_size=8), st.text("abc&;-@. ", max_size=30))
 def test_alignment_takes_tokens_that_moses_never_made(tokens: list[str], text: str) -> None:
-    """Another sacremoses may rewrite more: still a span for every character, in order and within the text."""
+    """Another sacremoses may rewrite more: every character still has a span, in order and within the text."""
     found = align(tokens, text)
     assert [len(spans) for spans in found] == [len(token) for token in tokens]
     flat = [span for spans in found for span in spans]
     assert all(0 <= a <= b <= len(text) for a, b in flat)
-    assert all(one <= other for one, other in itertools.pairwise(flat))
+    assert all(a <= b for a, b in itertools.pairwise(flat))
 
 
 def test_what_cannot_be_aligned_has_the_smallest_region_between_what_can() -> None:
     assert align(["ab", "XYZ", "cd"], "ab q cd") == [[(0, 1), (1, 2)], [(3, 4)] * 3, [(5, 6), (6, 7)]]
     assert align(["ab", "X", "cd"], "ab cd") == [[(0, 1), (1, 2)], [(2, 2)], [(3, 4), (4, 5)]]
     assert align(["XY"], "q r") == [[(0, 3), (0, 3)]]
-    assert align(["aa"], "a") == [[(0, 1), (1, 1)]], "no character begins and ends at once"
+    assert align(["aa"], "a") == [[(0, 1), (1, 1)]], "the second character has an empty span"
 
 
 def test_a_control_character_within_a_word_belongs_to_no_piece_of_its_own() -> None:
@@ -389,8 +389,8 @@ def test_keys_in_any_order_and_two_columns(tmp_path: Path) -> None:
     [
         ("vocab.json", None, "a tokenizer needs vocab.json; found no file"),
         ("vocab.json", "{", "must hold JSON"),
-        ("vocab.json", "[]", "map pieces to different whole numbers.*found list in"),
-        ("vocab.json", '{"<s>": 0, "a": 0}', "an id given twice"),
+        ("vocab.json", "[]", "map pieces to distinct integers.*found list in"),
+        ("vocab.json", '{"<s>": 0, "a": 0}', "a duplicate id"),
         ("vocab.json", '{"<s>": "0"}', "found '<s>': '0'"),
         ("vocab.json", '{"<s>": 0, "<pad>": 1, "</s>": 2}', "must hold unk_token <unk>"),
         ("merges.txt", None, "a tokenizer needs merges.txt; found no file"),
@@ -411,7 +411,7 @@ def test_keys_in_any_order_and_two_columns(tmp_path: Path) -> None:
         (
             "tokenizer_config.json",
             '{"model_max_length": "long"}',
-            "model_max_length must be a whole number.*found 'long' in",
+            "model_max_length must be an integer.*found 'long' in",
         ),
         ("tokenizer_config.json", '{"model_max_length": 512.0}', "found 512.0 in"),
         ("tokenizer_config.json", '{"model_max_length": 0}', "found 0 in"),
@@ -450,24 +450,24 @@ def test_bad_files_are_one_clear_error(tmp_path: Path, file: str, content: Any, 
         (lambda tok: tok(["a", "a b c"]), "call with padding=True"),
         (lambda tok: tok("a", padding="longer"), "padding must be"),
         (lambda tok: tok("a", padding=True, padding_side="top"), "padding_side must be"),
-        (lambda tok: tok("a", truncation=True, max_length=0), "max_length must be a whole number"),
+        (lambda tok: tok("a", truncation=True, max_length=0), "max_length must be an integer"),
         (
             lambda tok: tok("a", truncation=True, max_length=True),
-            "max_length must be a whole number, 1 or more; found True",
+            "max_length must be an integer, 1 or more; found True",
         ),
         (lambda tok: tok("a", truncation="only_first"), "truncation must be False, True .*; found 'only_first'"),
         (lambda tok: tok("a", padding_side=""), "padding_side must be 'left' or 'right'; found ''"),
-        (lambda tok: tok([("a", "b")]), "give second texts as text_pair"),
+        (lambda tok: tok([("a", "b")]), "pass second texts as text_pair"),
         (lambda tok: tok.encode(["a", "b"]), "text must be one string; found list; call the tokenizer itself"),
         (lambda tok: tok.encode("a", ["b"]), "text_pair must be one string; found list"),
         (lambda tok: tok.tokenize(["a", "b"]), "text must be one string; found list"),
         (lambda tok: tok.analyse(None), "text must be one string; found NoneType"),
         (lambda tok: tok.convert_tokens_to_ids([3]), r"pieces must be a list of strings; found \[3\]"),
         (lambda tok: tok.convert_tokens_to_string("a"), "pieces must be a list of strings; found 'a'"),
-        (lambda tok: tok.decode(None), "ids must be whole numbers; found NoneType"),
+        (lambda tok: tok.decode(None), "ids must be integers; found NoneType"),
         (lambda tok: tok.decode("12"), "found '1'"),
         (lambda tok: tok.decode([True]), "found True"),
-        (lambda tok: tok.decode(1.5), "ids must be whole numbers; found float"),
+        (lambda tok: tok.decode(1.5), "ids must be integers; found float"),
         (lambda tok: tok.batch_decode(3), "rows must be a list of rows of ids; found int"),
         (lambda tok: BioGptTokenizer(tok.vocab, 3), "merges must be pairs of strings.*found int"),
         (lambda tok: BioGptTokenizer(tok.vocab, ["ab"]), "merges must be pairs of strings.*found 'ab'"),

@@ -1,4 +1,4 @@
-"""What the tokenizer does to be quick changes nothing: ids without places, kept words, kept sets of letters."""
+"""The tokenizer's shortcuts change nothing: ids without spans, cached words, cached character sets."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_ids_are_transformers_whatever_the_text(name: str) -> None:
 
 
 @given(TEXT, st.none() | TEXT, st.booleans(), st.booleans(), st.none() | st.integers(1, 20))
-def test_ids_are_the_same_with_places_and_without(
+def test_ids_are_the_same_with_offsets_and_without(
     text: str, pair: str | None, parse: bool, special: bool, limit: int | None
 ) -> None:
     tok = ours("demo")
@@ -70,7 +70,7 @@ def test_ids_are_the_same_with_places_and_without(
     options: dict[str, Any] = {"parse_special": parse, "add_special_tokens": special, "padding": True}
     if limit is not None:
         options |= {"truncation": True, "max_length": limit}
-    without, both = (tok([text, "other"], pairs, **options, return_offsets=wanted) for wanted in (False, True))
+    without, both = (tok([text, "other"], pairs, **options, return_offsets=flag) for flag in (False, True))
     assert set(both) - set(without) == {"offsets"}
     assert all(np.array_equal(without[key], both[key]) for key in without)
     assert [piece.piece for piece in tok.analyse(text, parse_special=parse)] == tok.tokenize(text, parse_special=parse)
@@ -87,10 +87,10 @@ def test_words_are_those_of_an_unchanged_sacremoses(text: str) -> None:
     assert SPLIT(text) == PLAIN.tokenize(text, aggressive_dash_splits=True, return_str=False, escape=True)
 
 
-def test_the_two_sets_hold_the_signs_of_sacremoses() -> None:
+def test_the_two_sets_hold_the_characters_of_sacremoses() -> None:
     every = list(map(chr, range(sys.maxunicode + 1)))
-    assert {sign for sign in every if CHANGED.islower(sign)} == set(PLAIN.IsLower)
-    assert {sign for sign in every if CHANGED.isanyalpha(sign)} == set(PLAIN.IsAlpha)
+    assert {c for c in every if CHANGED.islower(c)} == set(PLAIN.IsLower)
+    assert {c for c in every if CHANGED.isanyalpha(c)} == set(PLAIN.IsAlpha)
 
 
 @given(st.text(max_size=4) | st.sampled_from(ODD))
@@ -103,36 +103,36 @@ def test_the_two_questions_have_the_answers_of_sacremoses(text: str) -> None:
 @given(TEXT)
 def test_walking_through_a_text_finds_the_spans_that_comparing_finds(text: str) -> None:
     words = SPLIT(text)
-    walked, compared = offsets._walked(words, text), offsets._compared(words, text)
-    assert walked is None or walked == compared
-    if "MULTI" not in text and all(sign >= " " or sign.isspace() for sign in text):
-        assert walked is not None, "only these need the comparison"
+    scanned, compared = offsets._scan(words, text), offsets._compare(words, text)
+    assert scanned is None or scanned == compared
+    if "MULTI" not in text and all(c >= " " or c.isspace() for c in text):
+        assert scanned is not None, "only other texts need the comparison"
 
 
 @pytest.mark.parametrize("text", ["a DOTMULTI b", "a\x01b", "DOT\x00MULTI"])
-def test_what_moses_wrote_anew_is_not_walked_through(text: str) -> None:
-    assert offsets._walked(SPLIT(text), text) is None
+def test_what_moses_rewrote_is_not_walked_through(text: str) -> None:
+    assert offsets._scan(SPLIT(text), text) is None
 
 
 def test_a_text_that_goes_on_after_the_last_word_is_not_walked_through() -> None:
-    assert offsets._walked(["a"], "a \x02\u2003") == [[(0, 1)]]
-    assert offsets._walked(["a"], "a b") is None
+    assert offsets._scan(["a"], "a \x02\u2003") == [[(0, 1)]]
+    assert offsets._scan(["a"], "a b") is None
 
 
 def test_the_kept_words_are_bounded_and_forgetting_them_changes_no_ids(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bpe, "MOST_WORDS", 5)
-    monkeypatch.setattr(bpe, "LONGEST", 6)
+    monkeypatch.setattr(bpe, "MAX_WORDS", 5)
+    monkeypatch.setattr(bpe, "MAX_WORD_LENGTH", 6)
     tok = ours("demo")
     few = Words(tok.ranks, tok.vocab, tok.unk_token_id)
     texts = ["Patients with arthritis took", "ibuprofen for pain", "with pain for arthritis", "汉字 ☤"]
     words = [word for text in texts for word in text.split()]
-    most = 0
+    largest = 0
     for word in words * 2:
         assert list(few[word].pieces) == bpe.merge_word(word, tok.ranks)
         assert list(few[word].ids) == tok.convert_tokens_to_ids(few[word].pieces)
         assert word in few or len(word) > 6
-        most = max(most, len(few))
-    assert most == 5
+        largest = max(largest, len(few))
+    assert largest == 5
     assert max(map(len, few)) <= 6
     assert few["ab"] is few["ab"], "merged once"
     assert few[""] == ((), ())

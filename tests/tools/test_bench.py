@@ -1,4 +1,4 @@
-"""tools/bench.py: its random models are BioGPTs, its workers report, differences are told. No time is judged here."""
+"""tools/bench.py: its random models load, its workers answer, and differences are reported. No test checks a time."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tools.benching.limits import Rates, Work
 from tools.benching.theirs import Theirs
 from tools.benching.workers import Worker, run_alone
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="memory is read as Linux reports it")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="memory is read from Linux's /proc")
 
 DEMO = find_model("demo")
 FEW = ["--size", "demo", "--threads", "1", "--rounds", "1", "--peers", "sdpa"]
@@ -39,7 +39,7 @@ SETUP = rounds.Setup(DEMO, ("sdpa", "eager"), 1, 2)
 
 @pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch) -> BioGptConfig:
-    monkeypatch.setattr(models, "BLOCK", 100)  # so that a matrix takes several
+    monkeypatch.setattr(models, "BLOCK", 100)  # so that a matrix has several blocks
     return BioGptConfig(**PRIMES)
 
 
@@ -54,7 +54,7 @@ def test_a_random_model_loads_here_and_there(tmp_path: Path, tiny: BioGptConfig)
 
 def test_random_weights_are_made_once(tmp_path: Path, tiny: BioGptConfig, capsys: pytest.CaptureFixture[str]) -> None:
     made = models.kept_model("small", tiny, tmp_path)
-    assert f"making random weights of size small, kept in {made}" in capsys.readouterr().err
+    assert f"generating random weights of size small, kept in {made}" in capsys.readouterr().err
     before = {path: path.stat().st_mtime_ns for path in made.iterdir()}
     assert models.kept_model("small", tiny, tmp_path) == made
     assert {path: path.stat().st_mtime_ns for path in made.iterdir()} == before
@@ -64,7 +64,7 @@ def test_random_weights_are_made_once(tmp_path: Path, tiny: BioGptConfig, capsys
 @pytest.mark.parametrize("change", [{"num_hidden_layers": 3}, {"num_attention_heads": 7}])
 def test_another_model_in_the_cache_is_refused_and_kept(tmp_path: Path, tiny: BioGptConfig, change: dict) -> None:
     made = models.kept_model("small", tiny, tmp_path)
-    with pytest.raises(InputError, match="must hold the random model that bench makes"):
+    with pytest.raises(InputError, match="must contain the random model that bench generates"):
         models.kept_model("small", BioGptConfig(**PRIMES | change), tmp_path)
     assert models.kept_model("small", tiny, tmp_path) == made
 
@@ -96,18 +96,18 @@ def test_a_process_of_its_own_reports_bytes_and_seconds() -> None:
     found = alone.run({rounds.OURS: alone.LOAD[rounds.OURS] + alone.LOAD_REPORT}, "ours", SETUP)
     assert 10e6 < found["imported_bytes"] <= found["loaded_bytes"] <= found["peak_bytes"]
     assert min(found["load_seconds"], found["forward_seconds"]) > 0
-    with pytest.raises(InputError, match="measurement must end well; found ZeroDivisionError"):
+    with pytest.raises(InputError, match="measurement must succeed; found ZeroDivisionError"):
         run_alone("1 / 0")
 
 
 class Canned:
-    """A worker whose answers are known."""
+    """A worker with fixed answers."""
 
     def __init__(self, result: dict[str, Any], seconds: float) -> None:
-        self.result, self.seconds, self.asked = result, seconds, []
+        self.result, self.seconds, self.requests = result, seconds, []
 
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
-        self.asked.append(request)
+        self.requests.append(request)
         result = self.result.get(request.get("attention"), self.result.get("any"))
         return {"times": {"whole": self.seconds}, "result": result}
 
@@ -119,30 +119,33 @@ def pair_of(ours: Any, sdpa: Any, eager: Any) -> rounds.Pair:
     return pair
 
 
-ASKED = cases.Case({"job": "prefill"}, {"whole": cases.Row("prefill 5", Work(8e6, 1e6))})
+PREFILL = cases.Case({"job": "prefill"}, {"whole": cases.Row("prefill 5", Work(8e6, 1e6))})
 
 
-def test_results_that_differ_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_results_that_differ_are_reported(capsys: pytest.CaptureFixture[str]) -> None:
     pair = pair_of([[1]], [[1]], [[2]])
-    row = report.row_of(ASKED.rows["whole"], "whole", pair.measured(ASKED))
+    row = report.row_of(PREFILL.rows["whole"], "whole", pair.measured(PREFILL))
     assert row["same"] == {"sdpa": True, "eager": False}
     assert row["ratios"]["eager"] == {"median": 0.5, "least": 0.5, "largest": 0.5}
-    assert [note.split(";")[0] for note in table.notes(row)] == ["  prefill 5: eager gave another result than ours"]
-    assert len(pair.workers[rounds.OURS].asked) == 1 + SETUP.rounds  # one of them does not count
-    assert len(pair.workers[rounds.THEIRS].asked) == 2 * (1 + SETUP.rounds)
+    assert [note.split(";")[0] for note in table.notes(row)] == ["  prefill 5: eager gave a different result than ours"]
+    assert len(pair.workers[rounds.OURS].requests) == 1 + SETUP.rounds  # one warm-up that does not count
+    assert len(pair.workers[rounds.THEIRS].requests) == 2 * (1 + SETUP.rounds)
     assert "prefill 5" in capsys.readouterr().err
 
 
 def test_other_token_ids_are_an_error() -> None:
-    case = cases.Case({"job": "tokenize"}, ASKED.rows, attention=False, strict=True)
+    case = cases.Case({"job": "tokenize"}, PREFILL.rows, attention=False, strict=True)
     assert pair_of(["a", "b"], ["a", "b"], None).measured(case)["same"] == {"transformers": True}
-    for wrong, found in ((["a", "c"], "others of transformers for text 1"), (["a"], "another number of texts")):
-        with pytest.raises(InputError, match=f"both sides must give the same ids; found {found}"):
+    for wrong, found in (
+        (["a", "c"], "different ids from transformers for text 1"),
+        (["a"], "a different number of texts"),
+    ):
+        with pytest.raises(InputError, match=f"both libraries must give the same ids; found {found}"):
             pair_of(["a", "b"], wrong, None).measured(case)
 
 
-def test_a_row_says_how_far_it_is_from_the_limit() -> None:
-    row = report.row_of(ASKED.rows["whole"], "whole", pair_of([1], [1], [1]).measured(ASKED))
+def test_a_row_shows_how_far_it_is_from_the_limit() -> None:
+    row = report.row_of(PREFILL.rows["whole"], "whole", pair_of([1], [1], [1]).measured(PREFILL))
     found = report.limited(row, Rates(bandwidth=1.6e9, operations=1e9))
     assert (found["limit_milliseconds"], found["over_limit"]) == (5.0, 2.0)
     lines = [line.split() for line in table.timed([found], ["sdpa", "eager"]).splitlines()]
@@ -150,10 +153,10 @@ def test_a_row_says_how_far_it_is_from_the_limit() -> None:
     assert lines[1] == ["prefill", "5", *times, *ratios, "5.00", "2.00"]
 
 
-def test_a_step_that_is_not_told_of_is_an_error() -> None:
+def test_a_step_that_is_not_reported_is_an_error() -> None:
     clock = StepClock()
     clock.note()
-    with pytest.raises(RuntimeError, match="told of 1 steps, not of 2"):
+    with pytest.raises(RuntimeError, match="must report 2 steps; it reported 1"):
         clock.times(0.0, 2)
 
 
@@ -175,21 +178,21 @@ from tools.benching.answer import serve
 def job(word):
     print("what a library prints")
     return {"whole": 0.5}, word
-def spoilt():
-    raise ValueError("spoilt")
-serve({"job": job, "spoilt": spoilt})
+def broken():
+    raise ValueError("broken")
+serve({"job": job, "broken": broken})
 """
 
 
 def test_a_worker_answers_until_it_dies() -> None:
-    with Worker("nobody", ["-c", NOISY], 1) as worker:
+    with Worker("noisy", ["-c", NOISY], 1) as worker:
         assert worker.ask({"job": "job", "word": "é"}) == {"times": {"whole": 0.5}, "result": "é", "runs": 1}
-        os.kill(worker.process.pid, signal.SIGINT)  # that is the parent's to answer
+        os.kill(worker.process.pid, signal.SIGINT)  # ignored: the parent handles it
         assert worker.ask({"job": "job", "word": 2, "at_least": 1e-3})["runs"] > 1
-        for _ in range(2):  # also when it is asked again
-            with pytest.raises(InputError, match="worker of nobody must answer; found ValueError: spoilt"):
-                worker.ask({"job": "spoilt"})
-    with Worker("nobody", ["-c", NOISY], 1) as worker:
+        for _ in range(2):  # a second request gives the same error
+            with pytest.raises(InputError, match="the noisy worker must answer; found ValueError: broken"):
+                worker.ask({"job": "broken"})
+    with Worker("noisy", ["-c", NOISY], 1) as worker:
         worker.process.kill()
         with pytest.raises(InputError, match="found exit code -9"):
             worker.ask({"job": "job", "word": 1})
@@ -200,24 +203,24 @@ def test_a_worker_that_fails_is_one_line_and_none_is_left(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started: list[Worker] = []
-    monkeypatch.setattr(rounds, "Worker", lambda *given: started.append(Worker(*given)) or started[-1])
+    monkeypatch.setattr(rounds, "Worker", lambda *args: started.append(Worker(*args)) or started[-1])
     monkeypatch.setattr(report, "GEMM", (8, 8, 8))
     monkeypatch.setattr(report, "BANDWIDTH_BYTES", (1 << 16, 1 << 16))
-    BioGptConfig(**PRIMES).save_pretrained(tmp_path)  # and no weights
+    BioGptConfig(**PRIMES).save_pretrained(tmp_path)  # without weights
     assert bench.main(["prefill", "--model", str(tmp_path), "--threads", "1"]) == 2
     errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("bench: error:")]
     assert len(errors) == 1
-    assert "the worker of minibiogpt must answer; found minibiogpt.errors.CheckpointError" in errors[0]
+    assert "the minibiogpt worker must answer; found minibiogpt.errors.CheckpointError" in errors[0]
     assert len(started) == 2
     assert all(worker.process.poll() is not None for worker in started)
 
 
 @pytest.mark.parametrize(
-    ("number", "code", "told"), [("SIGINT", 130, "bench: error: interrupted\n"), ("SIGTERM", 143, "")]
+    ("number", "code", "message"), [("SIGINT", 130, "bench: error: interrupted\n"), ("SIGTERM", 143, "")]
 )
-def test_an_interrupt_leaves_no_process(number: str, code: int, told: str) -> None:
+def test_an_interrupt_leaves_no_process(number: str, code: int, message: str) -> None:
     def as_in_a_terminal() -> None:
-        """A shell starts what is to run in the background deaf to SIGINT, and all that it starts in turn."""
+        """Restore SIGINT: a shell makes its background jobs, and their children, ignore it."""
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
     line = [sys.executable, str(Path(bench.__file__)), "prefill", *FEW]
@@ -225,17 +228,17 @@ def test_an_interrupt_leaves_no_process(number: str, code: int, told: str) -> No
         line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, process_group=0, preexec_fn=as_in_a_terminal
     ) as run:
         assert run.stderr
-        assert run.stderr.readline().startswith("bench: memory bandwidth")  # both workers are there
-        (os.killpg if number == "SIGINT" else os.kill)(run.pid, signal.Signals[number])  # a terminal tells the group
+        assert run.stderr.readline().startswith("bench: memory bandwidth")  # both workers are running
+        (os.killpg if number == "SIGINT" else os.kill)(run.pid, signal.Signals[number])  # a terminal signals the group
         out, err = run.communicate(timeout=60)
-    assert (run.returncode, out, err) == (code, "", told)
+    assert (run.returncode, out, err) == (code, "", message)
     with pytest.raises(ProcessLookupError):
         os.killpg(run.pid, 0)
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """Every benchmark once, with the demo model and few of everything."""
+    """Every benchmark once, with the demo model and small sizes."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(report, "GEMM", (64, 64, 64))
         patched.setattr(report, "BANDWIDTH_BYTES", (1 << 20, 1 << 20))
@@ -290,7 +293,7 @@ def test_the_report_is_a_page(whole: dict[str, Any]) -> None:
 
 def test_the_page_on_performance_names_every_benchmark() -> None:
     page = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
-    assert "@@" not in page, "every place for a number is filled"
+    assert "@@" not in page, "every placeholder for a number is filled"
     named = page.partition("one of them: ")[2].partition("\n")[0].split()
     assert sorted(named) == sorted(report.BENCHMARKS)
 
@@ -305,8 +308,8 @@ def test_a_model_that_is_none_is_one_line(tmp_path: Path, capsys: pytest.Capture
 @pytest.mark.parametrize(
     ("line", "found"),
     [
-        ("load --repeat 0", "--repeat: must be a whole number, 1 or more; found '0'"),
-        ("prefill --tokens 1,,2", "--tokens: must be a whole number, 1 or more; found ''"),
+        ("load --repeat 0", "--repeat: must be an integer, 1 or more; found '0'"),
+        ("prefill --tokens 1,,2", "--tokens: must be an integer, 1 or more; found ''"),
         ("decode --peers flash", "--peers: must name one or more of sdpa, eager; found 'flash'"),
         ("decode --peers ,", "--peers: must name one or more"),
         ("decode --texts 3", "unrecognized arguments: --texts 3"),
@@ -316,7 +319,7 @@ def test_a_model_that_is_none_is_one_line(tmp_path: Path, capsys: pytest.Capture
 def test_a_bad_option_is_one_line(line: str, found: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         bench.main(line.split())
-    told = capsys.readouterr().err
-    assert told.startswith("bench: error: ")
-    assert told.count("\n") == 1
-    assert found in told
+    message = capsys.readouterr().err
+    assert message.startswith("bench: error: ")
+    assert message.count("\n") == 1
+    assert found in message

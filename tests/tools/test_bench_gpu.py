@@ -1,6 +1,6 @@
-"""The GPU side of tools/bench.py, without a GPU: CuPy's place is taken by a stand-in.
+"""The GPU side of tools/bench.py, tested without a GPU: a stand-in replaces CuPy.
 
-What runs here are our own processes, requests, tables and verdicts; what a device does with them takes a device.
+The tests cover our processes, requests, tables and verdicts. Measuring a device needs a device.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ ABSENT = "raise ImportError(\"No module named 'cupy'\")\n"
 
 @contextlib.contextmanager
 def small_and_fake(folder: Path) -> Iterator[None]:
-    """Processes that the bench starts find the stand-in; the peer computes on the processor; few of everything."""
+    """Let the processes of the bench import the stand-in and transformers run on the CPU, with small sizes."""
     fake_device.put_hook(folder)
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("PYTHONPATH", str(folder))
@@ -57,7 +57,7 @@ def small_and_fake(folder: Path) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """Every benchmark that a device has, once, as a program reads it."""
+    """The JSON report of every benchmark of a device, run once."""
     out = io.StringIO()
     with small_and_fake(tmp_path_factory.mktemp("hook")), contextlib.redirect_stdout(out):
         assert bench.main(["all", *ON_GPU, *FEW, "--long-new", "210", "--json"]) == 0
@@ -84,13 +84,13 @@ def test_every_case_of_a_device_reports_and_did_the_same_work(whole: dict[str, A
 
 def test_the_work_is_that_of_two_bytes_a_number(whole: dict[str, Any]) -> None:
     work = {row["case"]: row["work"] for row in whole["rows"] if row["work"]}
-    assert work["prefill 5"] == vars(limits.forward(CONFIG, 5, asked=5, width=2))
+    assert work["prefill 5"] == vars(limits.forward(CONFIG, 5, logits=5, width=2))
     assert work["decode 2x8, step"] == vars(limits.mean_step(CONFIG, 8, 4, rows=2, width=2))
     assert work["beam 5x32, step"] == vars(limits.mean_step(CONFIG, 32, 4, rows=5, width=2))
     assert work["score 3 sentences"]["bytes"] % (2 * (limits.layer_weights(CONFIG) + limits.head_weights(CONFIG))) == 0
 
 
-def test_the_report_says_what_it_ran_on(whole: dict[str, Any]) -> None:
+def test_the_report_names_what_it_ran_on(whole: dict[str, Any]) -> None:
     assert (whole["backend"], whole["dtype"], whole["tf32"]) == ("cupy", "float16", False)
     assert whole["machine"]["device"] == fake_device.FACTS | {"torch_cuda": torch.version.cuda, "torch_device": None}
     assert whole["machine"]["date"].startswith("20")
@@ -122,18 +122,18 @@ def test_the_report_of_a_device_is_a_page(whole: dict[str, Any], tmp_path: Path)
     assert max(map(len, shown.splitlines())) <= table.WIDTH
     assert shown.startswith("all, demo, float16 on cupy\n")
     for part in (
-        "us a launch; a pass takes", "/ (weights + cache)", "left out, as they are measured on the processor: ",
+        "us a launch; a pass takes", "/ (weights + cache)", "left out, because they are measured on the CPU: ",
         "device a stand-in, memory 8.0 GB, multiprocessors 1, cupy 14.2.0,",
     ):  # fmt: skip
         assert part in shown
     assert table.text(whole | {"tf32": True}).startswith("all, demo, float16 with TF32 on cupy\n")
 
 
-def test_a_note_on_another_result_says_how_much_of_it_is_equal(whole: dict[str, Any]) -> None:
+def test_a_note_on_another_result_reports_how_much_of_it_is_equal(whole: dict[str, Any]) -> None:
     row = whole["rows"][0]
     assert table.notes(row) == []
     note = table.notes(row | {"same": {"sdpa": False}, "equal_ids": {"sdpa": 0.25}})[0]
-    assert note.startswith("  prefill 5: sdpa gave another result than ours;")
+    assert note.startswith("  prefill 5: sdpa gave a different result than ours;")
     assert note.endswith("; 25.0 % of the ids are equal")
 
 
@@ -152,14 +152,14 @@ def test_a_note_on_another_result_says_how_much_of_it_is_equal(whole: dict[str, 
 def test_what_does_not_go_together_is_one_line(
     line: str, found: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "cupy.py").write_text(ABSENT, encoding="utf-8")  # whatever is installed here
+    (tmp_path / "cupy.py").write_text(ABSENT, encoding="utf-8")  # hides an installed CuPy
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     assert bench.main([*line.split(), "--cache", str(tmp_path / "cache")]) == 2
-    told = capsys.readouterr().err
-    assert told.startswith("bench: error: ")
-    assert told.count("\n") == 1
-    assert found in told
-    assert not (tmp_path / "cache").exists(), "nothing is made for what cannot be measured"
+    message = capsys.readouterr().err
+    assert message.startswith("bench: error: ")
+    assert message.count("\n") == 1
+    assert found in message
+    assert not (tmp_path / "cache").exists(), "no model is generated for options that cannot be measured"
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,7 @@ def test_a_clock_waits_before_it_starts_and_before_each_note() -> None:
 def test_what_is_queued_is_waited_for_once() -> None:
     calls: list[str] = []
     seconds = queued(lambda: calls.append("job"), 3, 2, lambda: calls.append("wait"))
-    assert calls == 3 * ["job", "job", "job", "wait"]  # once to compile, and twice to measure
+    assert calls == 3 * ["job", "job", "job", "wait"]  # one warm-up and two measurements
     assert seconds > 0
 
 
@@ -217,8 +217,8 @@ def test_the_rates_of_a_device_are_waited_for() -> None:
     assert device.tf32
     for job, waits in (("bandwidth", 2 * 3), ("gemm", 3), ("launch", 3)):
         device.waits = 0
-        given = {"bandwidth": {"size": 4096}, "gemm": {"m": 2, "k": 3, "n": 4}, "launch": {"count": 2}}[job]
-        times, found = getattr(ours, job)(**given, tries=2)
+        request = {"bandwidth": {"size": 4096}, "gemm": {"m": 2, "k": 3, "n": 4}, "launch": {"count": 2}}[job]
+        times, found = getattr(ours, job)(**request, tries=2)
         assert times == {}
         assert found > 0
         assert device.waits == waits
@@ -229,10 +229,10 @@ def test_the_peer_waits_where_there_is_something_to_wait_for() -> None:
     assert made["cuda"].wait is torch.cuda.synchronize
     assert made["cpu"].wait is no_wait
     assert rounds.PEER_DEVICE == "cuda"
-    for job, asked in (("bandwidth", {"size": 4096}), ("gemm", {"m": 2, "k": 3, "n": 4}), ("launch", {"count": 2})):
+    for job, request in (("bandwidth", {"size": 4096}), ("gemm", {"m": 2, "k": 3, "n": 4}), ("launch", {"count": 2})):
         waits: list[int] = []
-        made["cpu"].wait = lambda told=waits: told.append(1)  # type: ignore[method-assign, assignment]
-        assert getattr(made["cpu"], job)(**asked, tries=2)[1] > 0
+        made["cpu"].wait = lambda waits=waits: waits.append(1)  # type: ignore[method-assign, assignment]
+        assert getattr(made["cpu"], job)(**request, tries=2)[1] > 0
         assert len(waits) == (6 if job == "bandwidth" else 3)
 
 

@@ -1,4 +1,4 @@
-"""tools/benching: counts that a sheet of paper gives, limits, ratios, the fitted line, the texts and the rows."""
+"""tools/benching: counts checked by hand, limits, ratios, the linear fit, the texts and the rows."""
 
 from __future__ import annotations
 
@@ -51,9 +51,9 @@ def test_counts_are_those_of_a_sheet_of_paper() -> None:
     assert (limits.matrix_weights(SMALL), limits.layer_weights(SMALL), limits.head_weights(SMALL)) == (28, 49, 10)
     assert limits.seen_positions(2, 3) == 4 + 5
     assert limits.operations(SMALL, 2, past=3) == 2 * 28 * 2 + 4 * 2 * 9 + 2 * 10
-    assert limits.operations(SMALL, 2, past=3, asked=0, rows=3) == 3 * (112 + 72)
+    assert limits.operations(SMALL, 2, past=3, logits=0, rows=3) == 3 * (112 + 72)
     assert limits.bytes_read(SMALL, past=3) == 4 * (49 + 10 + 2 * 2 * 3)
-    assert limits.bytes_read(SMALL, past=3, asked=0, rows=2) == 4 * (49 + 2 * 12)
+    assert limits.bytes_read(SMALL, past=3, logits=0, rows=2) == 4 * (49 + 2 * 12)
     assert limits.forward(SMALL, 2, past=3) == Work(284, 204)
     assert limits.mean_step(SMALL, 3, 3) == Work((284 + 300) / 2, 2 * 28 + 4 * 2 * 4.5 + 20)
     assert limits.scoring(SMALL, [2, 1], [[0, 1]]) == Work(236, (112 + 24 + 20) + (56 + 8))
@@ -68,7 +68,7 @@ def test_weights_that_are_counted_are_those_that_are_stored() -> None:
     assert limits.least_memory(config, 3) == 4 * (sum(sizes.values()) + cache + one)
 
 
-def test_the_limit_is_the_slower_of_reading_and_reckoning() -> None:
+def test_the_limit_is_the_slower_of_reading_and_computing() -> None:
     assert Work(100, 8).limit(Rates(bandwidth=50, operations=2)) == 4
     assert Work(100, 8).limit(Rates(bandwidth=20, operations=2)) == 5
 
@@ -78,11 +78,11 @@ numbers_of_seconds = st.lists(st.floats(1e-6, 1e3), min_size=3, max_size=9)
 
 @given(st.integers(1, 100), st.integers(1, 100), st.integers(100, 10**4), st.sets(st.integers(1, 99), min_size=1))
 def test_the_fit_recovers_a_line(fixed: int, each: int, middle: int, away: set[int]) -> None:
-    points = [middle + sign * d for d in away for sign in (-1, 1)]  # so that nothing is rounded
+    points = [middle + sign * d for d in away for sign in (-1, 1)]  # symmetric, so that nothing is rounded
     assert numbers.fitted(points, [fixed + each * x for x in points]) == (fixed, each)
 
 
-def test_growth_says_how_far_a_point_lies_from_the_line() -> None:
+def test_growth_reports_how_far_a_point_is_from_the_line() -> None:
     found = numbers.growth([0, 1, 2], [1, 6, 5])  # the line through them: 2 + 2 x
     assert_close("fitted", np.array(found["fitted_seconds"]), np.array([2.0, 4.0, 6.0]), SUMMED)
     assert_close("percent", np.array(found["percent"]), np.array([-50.0, 50.0, -100 / 6]), SUMMED)
@@ -116,7 +116,7 @@ def test_every_side_is_first_equally_often(count: int) -> None:
     assert all(sorted(order) == sides for order in orders)
 
 
-def test_the_table_says_ours_over_theirs() -> None:
+def test_the_table_shows_ours_over_theirs() -> None:
     results = {
         "minibiogpt": {"peak_bytes": 1.5e9, "load_seconds": 3.0},
         "transformers": {"peak_bytes": 2e9, "load_seconds": 2.0},
@@ -130,7 +130,7 @@ def test_texts_come_from_a_seed() -> None:
     some = texts.abstracts(20, DEMO, 1)
     assert some == texts.abstracts(20, DEMO, 1) != texts.abstracts(20, DEMO, 2)
     assert all(120 < len(text.split()) < 300 for text in some)
-    assert all(sign in " ".join(some) for sign in (" %", "(p < 0.", "IL-", "'s ", ". ", "-"))
+    assert all(part in " ".join(some) for part in (" %", "(p < 0.", "IL-", "'s ", ". ", "-"))
     assert len(set(some)) == 20
 
 

@@ -1,4 +1,4 @@
-"""tools/gpu_check.sh and its verdicts, without a GPU: hand-made reports, and an interpreter that only answers."""
+"""tools/gpu_check.sh and its targets, tested without a GPU: hand-made reports, and a fake interpreter."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def row(case: str, ratio: float) -> dict[str, Any]:
 
 
 def stored(folder: Path, name: str, dtype: str = "float16", model: str = "base", **facts: Any) -> None:
-    shown = {"backend": "cupy", "tf32": False, "benchmark": name, "model": model, "dtype": dtype, "rows": []} | facts
-    (folder / f"{model}-{dtype}-{name}{len(list(folder.iterdir()))}.json").write_text(json.dumps(shown))
+    report = {"backend": "cupy", "tf32": False, "benchmark": name, "model": model, "dtype": dtype, "rows": []} | facts
+    (folder / f"{model}-{dtype}-{name}{len(list(folder.iterdir()))}.json").write_text(json.dumps(report))
 
 
 def taken(over: float, grown: int | None) -> dict[str, Any]:
@@ -51,7 +51,7 @@ def test_targets_that_are_reached(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     all_reached(tmp_path)
-    stored(tmp_path, "decode", rows=[row("decode 128, step", 3.0)], backend="numpy")  # neither of these counts
+    stored(tmp_path, "decode", rows=[row("decode 128, step", 3.0)], backend="numpy")  # not counted, nor is the next one
     stored(tmp_path, "prefill", "float32", rows=[row("prefill 1000", 3.0)], tf32=True)
     assert judged(tmp_path, monkeypatch) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -98,16 +98,16 @@ def test_a_target_that_was_not_measured(
     stored(tmp_path, "memory", model="large", **taken(1.0, None))  # too short for a second sample
     assert judged(tmp_path, monkeypatch) == 1
     found = capsys.readouterr()
-    assert found.err == "half.json: no report of bench --json\n"
+    assert found.err == "half.json: not a report of bench --json\n"
     assert found.out.count("not measured") == 1
     assert "not measured  large, float16: growth" in found.out
     assert found.out.endswith("8 of 9 targets reached\n")
 
 
 SCRIPT = ROOT / "tools" / "gpu_check.sh"
-# An interpreter that notes what it is asked, and answers as the environment says.
+# A fake interpreter that logs its arguments to $CALLS and exits with codes from the environment.
 PYTHON = """#!/usr/bin/env bash
-echo "$@" >>"$ASKED"
+echo "$@" >>"$CALLS"
 case "$*" in
 "-c import numpy, "*) exit "${PACKAGES:-0}" ;;
 "-m tools.benching.device cupy") echo "device a stand-in"; exit "${DEVICE:-0}" ;;
@@ -126,12 +126,12 @@ def checked(folder: Path, *arguments: str, **environment: str) -> tuple[subproce
     stub = folder / "python"
     stub.write_text(PYTHON)
     stub.chmod(0o755)
-    asked = folder / "asked"
-    asked.write_text("")
-    settings = os.environ | {"PYTHON": str(stub), "ASKED": str(asked)} | environment
+    calls = folder / "calls"
+    calls.write_text("")
+    settings = os.environ | {"PYTHON": str(stub), "CALLS": str(calls)} | environment
     line = ["bash", str(SCRIPT), *arguments]
     done = subprocess.run(line, capture_output=True, text=True, check=False, env=settings, cwd=folder)
-    return done, asked.read_text().splitlines()
+    return done, calls.read_text().splitlines()
 
 
 def test_without_a_device_the_check_is_one_line(tmp_path: Path) -> None:
@@ -146,67 +146,67 @@ def test_without_a_device_the_check_is_one_line(tmp_path: Path) -> None:
 
 
 def test_a_package_that_is_absent_is_one_line_and_help_is_help(tmp_path: Path) -> None:
-    done, asked = checked(tmp_path, PACKAGES="1")
-    assert (done.returncode, done.stdout, len(asked)) == (2, "", 1)
+    done, calls = checked(tmp_path, PACKAGES="1")
+    assert (done.returncode, done.stdout, len(calls)) == (2, "", 1)
     assert done.stderr.startswith("gpu_check needs an interpreter with numpy, ")
     assert done.stderr.count("\n") == 1
-    done, asked = checked(tmp_path, "--help")
-    assert (done.returncode, asked) == (0, [])
+    done, calls = checked(tmp_path, "--help")
+    assert (done.returncode, calls) == (0, [])
     assert "SIZE_LARGE=1" in done.stdout
 
 
-def test_the_interpreter_may_be_named_from_where_one_stands(tmp_path: Path) -> None:
+def test_the_interpreter_may_be_a_relative_path(tmp_path: Path) -> None:
     done, _ = checked(tmp_path, PYTHON="./python")
     assert done.returncode == 0, done.stderr
 
 
 def test_the_check_runs_tests_benches_and_targets(tmp_path: Path) -> None:
-    done, asked = checked(tmp_path)
+    done, calls = checked(tmp_path)
     assert done.returncode == 0, done.stderr
     results = tmp_path / "gpu-results"
     reports = [f"base-float16-{name}.json" for name in ("batch", "decode", "memory", "prefill")]
     assert sorted(path.name for path in results.iterdir()) == sorted(
         [*reports, "base-float32-decode.json", "base-float32-prefill.json", "device.txt", "targets.txt", "tests.txt"]
     )
-    assert asked[3].endswith("tests/backend/test_kernels_inside.py tests/backend/test_cupy_names.py")
-    assert asked[4] == "tools/bench.py decode --backend cupy --dtype float16 --size base --rounds 3 --peers sdpa --json"
-    assert asked[-1] == f"-m tools.benching.targets {results}"
+    assert calls[3].endswith("tests/backend/test_kernels_inside.py tests/backend/test_cupy_names.py")
+    assert calls[4] == "tools/bench.py decode --backend cupy --dtype float16 --size base --rounds 3 --peers sdpa --json"
+    assert calls[-1] == f"-m tools.benching.targets {results}"
     for part in ("device a stand-in", "1 passed", f"the table of {results}/base-float32-decode.json", "7 of 7"):
         assert part in done.stdout
-    for options in (line.split()[1:] for line in asked if line.startswith("tools/bench.py")):
-        bench.parser().parse_args(options)  # which ends the process at what it does not know
+    for options in (line.split()[1:] for line in calls if line.startswith("tools/bench.py")):
+        bench.parser().parse_args(options)  # raises SystemExit for unknown options
 
 
 @pytest.mark.parametrize("failing", [{"TESTS": "1"}, {"BROKEN": "batch"}, {"TARGETS": "1"}])
 def test_the_check_goes_on_after_a_failure_and_ends_with_it(tmp_path: Path, failing: dict[str, str]) -> None:
     stale = tmp_path / "there"
     stale.mkdir()
-    (stale / "base-float16-batch.json").write_text("of another day")
-    done, asked = checked(tmp_path, str(stale), **failing)
+    (stale / "base-float16-batch.json").write_text("from another run")
+    done, calls = checked(tmp_path, str(stale), **failing)
     assert done.returncode == 1
-    assert sum(line.startswith("tools/bench.py") for line in asked) == 6
-    assert asked[-1] == f"-m tools.benching.targets {stale}"
+    assert sum(line.startswith("tools/bench.py") for line in calls) == 6
+    assert calls[-1] == f"-m tools.benching.targets {stale}"
     assert not list(stale.glob("*.part"))
     assert (stale / "base-float16-batch.json").exists() == ("BROKEN" not in failing)
 
 
 def test_the_check_measures_the_large_size_when_asked(tmp_path: Path) -> None:
-    done, asked = checked(tmp_path, "here", SIZE_LARGE="1", ROUNDS="1")
+    done, calls = checked(tmp_path, "here", SIZE_LARGE="1", ROUNDS="1")
     assert done.returncode == 0
-    assert [line.split()[1] for line in asked if "--size large" in line] == ["decode", "memory"]
+    assert [line.split()[1] for line in calls if "--size large" in line] == ["decode", "memory"]
     assert (tmp_path / "here" / "large-float16-memory.json").read_text() == "{}\n"
 
 
 @pytest.mark.parametrize("code", ["0", "1"])
 def test_without_torch_the_check_runs_the_tests_alone(tmp_path: Path, code: str) -> None:
-    done, asked = checked(tmp_path, TORCH="1", TESTS=code)
+    done, calls = checked(tmp_path, TORCH="1", TESTS=code)
     assert done.returncode == int(code)
-    assert "left out: the benches and the targets" in done.stdout
+    assert "left out: the benchmarks and the targets" in done.stdout
     tests = [
         "backend/test_cupy.py",
         "backend/test_cupy_errors.py",
         "generation/test_captured.py",
         "backend/test_kernels.py",
     ]
-    assert " ".join(f"tests/{name}" for name in tests) in asked[-1]
-    assert not any(line.startswith("tools/bench.py") for line in asked)
+    assert " ".join(f"tests/{name}" for name in tests) in calls[-1]
+    assert not any(line.startswith("tools/bench.py") for line in calls)

@@ -1,4 +1,4 @@
-"""tools/check_real.py on random models with the real vocabularies: ids agree, logits and texts cannot."""
+"""tools/check_real.py on random models with the real vocabularies: token ids agree; logits and texts cannot."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def without_beam_search(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """The checks of the base model; five beams to a length of 100 and more would take their time here."""
+    """The checks of the base model without beam search, which would take too long here."""
     checks = [check for check in tool.BASE if not check.what.startswith("beam")]
     assert len(checks) == len(tool.BASE) - 1
     monkeypatch.setitem(tool.PUBLISHED, 42384, checks)
@@ -59,7 +59,7 @@ def test_ids_agree_and_what_depends_on_the_weights_differs(
     assert len(row["found"]) == len(row["expected"]) == 3
 
 
-def test_a_table_that_says_what_this_model_does_agrees(
+def test_a_table_of_what_this_model_computes_agrees(
     base: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     checks = without_beam_search(monkeypatch)
@@ -115,7 +115,7 @@ def test_agreement(found: Any, expected: Any, within: float, want: bool) -> None
 
 
 def test_the_published_texts_have_the_published_lengths() -> None:
-    """Cut off by max_length: the ids of the text are as many as were asked for, less the padding in front."""
+    """The texts end at max_length, so they have that many ids, minus the left padding."""
     loaded = tool.BioGptTokenizer.from_pretrained(folder("base"))
     first, second = (len(loaded.encode(text)) for text in ("Hello, my dog is a little", "Today, I"))
     (batch,) = [check for check in tool.BASE if check.what.startswith("greedy")]

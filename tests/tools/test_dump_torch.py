@@ -1,4 +1,4 @@
-"""tools/dump_torch.py: its arrays are those of our trace, all heads, caches, masks; and as a command, alone."""
+"""tools/dump_torch.py: its arrays equal our trace for all heads, caches and masks; it runs as a standalone command."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ RIGHT = LEFT[:, ::-1].copy()
 CAUSAL, SEQUENCE, TOKEN = "CausalLM", "SequenceClassification", "TokenClassification"
 CONFIG_OF = {CAUSAL: CONFIGS["gelu"], **HEADS}
 LM_LABELS = np.where(RNG.random((B, T)) < 0.3, -100, IDS)
-# case: (head, the inputs of each call)
+# {case: (head, inputs of each call)}
 CASES: dict[str, tuple[str, list[dict[str, Any]]]] = {
     "plain": (CAUSAL, [{"input_ids": IDS}]),
     "lists": (CAUSAL, [{"input_ids": IDS.tolist(), "attention_mask": LEFT.tolist()}]),
@@ -71,9 +71,9 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def ours(folder: Path, head: str, calls: list[dict[str, Any]]) -> dict[str, np.ndarray]:
     model = getattr(minibiogpt, f"BioGptFor{head}").from_pretrained(folder, dtype="float64")
     past, arrays = None, {}
-    for n, given in enumerate(calls):
+    for n, inputs in enumerate(calls):
         trace = Trace()
-        past = getattr(model(**given, past_key_values=past, trace=trace), "past_key_values", None)
+        past = getattr(model(**inputs, past_key_values=past, trace=trace), "past_key_values", None)
         arrays |= {f"step.{n}/{name}" if len(calls) > 1 else name: x for name, x in trace.items()}
     return arrays
 
@@ -83,7 +83,7 @@ def recorded(model: Any, calls: list[dict[str, Any]]) -> dict[str, torch.Tensor]
 
 
 def assert_ours(got: dict[str, np.ndarray], want: dict[str, np.ndarray]) -> None:
-    assert list(got) == list(want), "other names, or another order"
+    assert list(got) == list(want), "different names, or a different order"
     compare_traces(want, got, lambda tensor: LANE_A)
 
 
@@ -118,7 +118,7 @@ def test_the_model_is_left_as_it_was() -> None:
     dump_torch.record(model, **CASES["classes"][1][0])
     assert model.config._attn_implementation == "sdpa"
     assert model.config.problem_type is None, (
-        "transformers writes it when it meets labels: the next labels may be others"
+        "transformers sets it when it sees labels; the next labels may need another one"
     )
     assert sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules()) == hooks
     dump_torch.record(model, **CASES["several labels"][1][0])
@@ -132,30 +132,30 @@ def test_a_model_in_training_is_refused() -> None:
 def test_attention_that_is_not_what_is_recorded_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     original = dump_torch.modeling.eager_attention_forward
 
-    def other(*given: Any, **options: Any) -> Any:
-        output, weights = original(*given, **options)
+    def other(*args: Any, **options: Any) -> Any:
+        output, weights = original(*args, **options)
         return output, weights * 0.5
 
     monkeypatch.setattr(dump_torch.modeling, "eager_attention_forward", other)
-    with pytest.raises(RuntimeError, match="not those of the installed transformers"):
+    with pytest.raises(RuntimeError, match="these attention steps are not those of the installed transformers"):
         dump_torch.record(build(**CONFIGS["gelu"]), input_ids=IDS)
 
 
 def test_what_transformers_reads_wrongly_is_noted_and_dumped_as_it_is(folders: Any, tmp_path: Path) -> None:
     rows = np.where(LEFT, IDS, 1)
-    given = {"input_ids": rows, "attention_mask": LEFT}
-    (note,) = dump_torch.notes(reference(SEQUENCE), given)
+    inputs = {"input_ids": rows, "attention_mask": LEFT}
+    (note,) = dump_torch.notes(reference(SEQUENCE), inputs)
     assert note.startswith("transformers 4.57 reads row 0 at token 3; its last real token is 6")
-    got, want = dump_torch.record(reference(SEQUENCE), **given), ours(folders[SEQUENCE], SEQUENCE, [given])
+    got, want = dump_torch.record(reference(SEQUENCE), **inputs), ours(folders[SEQUENCE], SEQUENCE, [inputs])
     before = {name: x.numpy() for name, x in got.items() if name != "logits"}
     assert_ours(before, {name: x for name, x in want.items() if name != "logits"})
     assert torch.equal(got["logits"][0], got["score"][0, 3])
     assert np.array_equal(want["logits"][0], want["score"][0, 6])
     assert dump_torch.notes(reference(SEQUENCE), {"input_ids": IDS}) == []
-    assert dump_torch.notes(reference(CAUSAL), given) == []
-    told = dump_torch.dump(reference(SEQUENCE), dump_torch.Case(None, {"step.0/": given}), tmp_path / "out")
+    assert dump_torch.notes(reference(CAUSAL), inputs) == []
+    found = dump_torch.dump(reference(SEQUENCE), dump_torch.Case(None, {"step.0/": inputs}), tmp_path / "out")
     with safe_open(tmp_path / "out", "np") as file:
-        assert json.loads(file.metadata()["notes"]) == told == [f"step.0/{note}"]
+        assert json.loads(file.metadata()["notes"]) == found == [f"step.0/{note}"]
 
 
 # The command.
@@ -163,8 +163,8 @@ def test_what_transformers_reads_wrongly_is_noted_and_dumped_as_it_is(folders: A
 
 def case_file(path: Path, case: str) -> Path:
     head, calls = CASES[case]
-    steps = {f"step.{n}/": given for n, given in enumerate(calls)} if len(calls) > 1 else {"": calls[0]}
-    tensors = {f"{step}inputs/{name}": np.array(x) for step, given in steps.items() for name, x in given.items()}
+    steps = {f"step.{n}/": inputs for n, inputs in enumerate(calls)} if len(calls) > 1 else {"": calls[0]}
+    tensors = {f"{step}inputs/{name}": np.array(x) for step, inputs in steps.items() for name, x in inputs.items()}
     names = json.dumps(list(tensors))
     about = {"format": "minibiogpt-golden", "version": "1", "architecture": f"BioGptFor{head}", "inputs": names}
     save_file(tensors | {"logits": np.zeros(3)}, path, metadata=about)
@@ -172,7 +172,7 @@ def case_file(path: Path, case: str) -> Path:
 
 
 def command(*arguments: Any, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """In a process that finds nothing of this project but the one file."""
+    """Run the command in a process that can import nothing of this project except this one file."""
     script = [sys.executable, "-P", str(Path(dump_torch.__file__).resolve()), *map(str, arguments)]
     environment = {"PATH": "/usr/bin", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     return subprocess.run(script, capture_output=True, text=True, cwd=cwd, env=environment, check=False)
@@ -192,7 +192,7 @@ def test_the_command_alone_writes_what_is_recorded(folders: Any, tmp_path: Path)
 
 
 @pytest.mark.parametrize("case", ["eleven steps", "classes", "several labels", "tokens", "embeddings"])
-def test_a_case_file_tells_the_head_and_the_inputs(folders: Any, case: str, tmp_path: Path) -> None:
+def test_a_case_file_gives_the_head_and_the_inputs(folders: Any, case: str, tmp_path: Path) -> None:
     head, calls = CASES[case]
     path, out = case_file(tmp_path / "case.safetensors", case), tmp_path / "new" / "theirs.safetensors"
     arguments = ["--model", str(folders[head]), "--case", str(path), "-o", str(out), "--dtype", "float64"]

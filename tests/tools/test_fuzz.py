@@ -1,4 +1,4 @@
-"""Hostile input: a few hundred cases of all targets, and each kind of finding seen when such a bug is planted."""
+"""tools/fuzz.py: a few hundred cases of all targets, and planted bugs that must give each kind of finding."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tools.fuzzing.guard import Limits, snapshot
 from tools.fuzzing.mutate import KEPT, NUMBERS, STRINGS
 from tools.fuzzing.supervise import KINDS, Tally, Target, make_case, run_target
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the workers' limits are Linux's")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the limits of the workers need Linux")
 
 SEED, CASES = 1, {"weights": 90, "config": 60, "command": 60}
 every_target = pytest.mark.parametrize("name", fuzz.TARGETS)
@@ -40,7 +40,7 @@ def test_hostile_input_is_refused_or_understood(name: str) -> None:
     tally = run_target(fuzz.TARGETS[name], SEED, range(CASES.get(name, 40)))
     assert not tally.findings, "\n".join(f"{f.kind}: {f.replay()}\n{f.detail}" for f in tally.findings)
     assert tally.cases == CASES.get(name, 40)
-    # A target whose cases all fare alike tests one door only. Texts must all be taken, and nothing reads this file yet.
+    # Each target needs both outcomes, except text (every string is valid) and generation_config (not read yet).
     assert tally.accepted
     assert tally.refused or name in ("text", "generation_config")
 
@@ -50,7 +50,7 @@ def test_a_case_is_the_same_for_the_same_seed(name: str, tmp_path: Path) -> None
     def facts(seed: int, number: int) -> tuple[Any, dict[str, bytes]]:
         inside, case = make_case(fuzz.TARGETS[name], seed, number, tmp_path)
         found = [path for path in sorted(snapshot(inside)) if os.path.isfile(path) and os.access(path, os.R_OK)]
-        small = [path for path in found if os.path.getsize(path) < 1 << 24]  # one kind has a hole of 8 GB
+        small = [path for path in found if os.path.getsize(path) < 1 << 24]  # one kind is a sparse file of 8 GB
         return case, {path: Path(path).read_bytes() for path in small}
 
     first = [facts(3, number) for number in range(6)]
@@ -59,7 +59,7 @@ def test_a_case_is_the_same_for_the_same_seed(name: str, tmp_path: Path) -> None
     assert len({repr(one) for one in first}) > 3
 
 
-# Each kind of finding, planted in the package, and through which target it must be seen.
+# Bugs planted in the package: (attribute, target), bug, kind of finding, expected detail.
 
 
 def run_out(*_: Any, **__: Any) -> None:
@@ -90,11 +90,11 @@ def half_written(*_: Any, **__: Any) -> None:
 
 
 def printed(text: str, error: Exception | None = None) -> Callable[..., list[str]]:
-    def printing(given: list[str]) -> list[str]:
+    def printing(texts: list[str]) -> list[str]:
         print(text, file=sys.stderr)
         if error:
             raise error
-        return given
+        return texts
 
     return printing
 
@@ -129,7 +129,7 @@ PLANTS: dict[str, tuple[tuple[str, str], Callable[..., Any], str, str]] = {
     "a file read beside": (READ_MERGES, lambda _: Path(f"../{KEPT}/kept").read_text(), "stray", f"read .*{KEPT}/kept"),
     "a program": (READ_MERGES, lambda _: subprocess.run(["true"]), "stray", "subprocess.Popen"),
     "a connection": (READ_MERGES, lambda _: socket.create_connection(("localhost", 9)), "stray", "socket"),
-    "another text": (END, lambda self: self.stream.write("x"), "wrong", "the stream is another text"),
+    "another text": (END, lambda self: self.stream.write("x"), "wrong", "the stream differs from decode"),
     "a traceback": (TEXTS_OF, printed("Traceback (most recent call last):"), "wrong", "Traceback"),
     "an error without its code": (TEXTS_OF, printed("minibiogpt: error: a"), "wrong", "an error and exit code 0"),
     "a second line": (TEXTS_OF, printed("so to say", InputError("a", "b", "c")), "wrong", "not one line"),
@@ -139,18 +139,18 @@ PLANTS: dict[str, tuple[tuple[str, str], Callable[..., Any], str, str]] = {
 
 
 def planted(name: str, monkeypatch: pytest.MonkeyPatch) -> Tally:
-    """Two sound cases of the target, with the bug in the package."""
-    (place, target_name), bug, _, _ = PLANTS[name]
-    monkeypatch.setattr(place, bug)
+    """Run two valid cases of the target, with the bug in the package."""
+    (attribute, target_name), bug, _, _ = PLANTS[name]
+    monkeypatch.setattr(attribute, bug)
     target = fuzz.TARGETS[target_name]
 
     def make(rng: Random, folder: Path) -> dict[str, Any]:
         checkpoints.write_seed(folder)
-        sound = {"text": "a", "line": ["tokenize", "a drug"], "stdin": None, "encoding": "utf-8"}
-        return target.make(rng, folder) if target_name == "text" else sound
+        valid = {"text": "a", "line": ["tokenize", "a drug"], "stdin": None, "encoding": "utf-8"}
+        return target.make(rng, folder) if target_name == "text" else valid
 
-    sound = dataclasses.replace(target, make=make)
-    return run_target(sound, 0, range(2), Limits(seconds=0.4))
+    valid = dataclasses.replace(target, make=make)
+    return run_target(valid, 0, range(2), Limits(seconds=0.4))
 
 
 @pytest.mark.parametrize("name", PLANTS)
@@ -168,7 +168,7 @@ def test_every_kind_of_finding_is_planted() -> None:
 
 
 def test_a_case_that_kills_its_worker_costs_no_other_case(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of thirteen cases each third dies: the others are counted, each once."""
+    """About a third of thirteen cases crash; every other case is counted exactly once."""
 
     def make(rng: Random, folder: Path) -> int:
         return rng.randrange(3)
@@ -211,9 +211,9 @@ def test_the_command_prints_counts_and_findings_and_keeps_what_is_needed_to_run_
     assert in_all.split()[:3] == ["in", "all", "4"]
     monkeypatch.setattr("minibiogpt.tokenizer.tokenizer.read_merges", raising(KeyError("planted")))
     assert fuzz.main([*line, "--keep", str(tmp_path)]) == 1
-    said = capsys.readouterr().out
-    assert "exception: python tools/fuzz.py --target merges --seed 5 --case 3\n" in said
-    assert "    KeyError: 'planted'\n" in said
+    out = capsys.readouterr().out
+    assert "exception: python tools/fuzz.py --target merges --seed 5 --case 3\n" in out
+    assert "    KeyError: 'planted'\n" in out
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"merges-5-{case}" for case in range(4)]
     kept = json.loads((tmp_path / "merges-5-3" / "finding.json").read_text())
     assert kept["replay"].endswith("--case 3")
@@ -224,21 +224,21 @@ def test_the_command_prints_counts_and_findings_and_keeps_what_is_needed_to_run_
     assert (tally["cases"], tally["accepted"]) == (1, 0)
 
 
-def test_ten_thousand_cases_are_shared_out_among_all_targets() -> None:
+def test_ten_thousand_cases_are_split_among_all_targets() -> None:
     assert sum(target.share for target in fuzz.TARGETS.values()) == 100
     shared = fuzz.numbers_of(fuzz.parse([]))
     assert shared.keys() == fuzz.TARGETS.keys()
     assert sum(map(len, shared.values())) >= 10_000
 
 
-# What hypothesis finds, and shrinks, where a value has structure.
+# Structured values, generated and shrunk by hypothesis.
 
 odd = st.sampled_from([*NUMBERS, *STRINGS]) | st.none() | st.booleans() | st.text() | st.floats() | st.integers()
 values = st.recursive(odd, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=8)
 FIELDS = [field.name for field in dataclasses.fields(BioGptConfig)]
 
 
-@pytest.mark.filterwarnings("ignore:id2label")  # names that disagree, or occur twice, are warned of
+@pytest.mark.filterwarnings("ignore:id2label")  # conflicting or duplicate label names give a warning
 @given(
     st.dictionaries(st.sampled_from([*FIELDS, "model_type"]), values, max_size=4), st.dictionaries(st.text(), values)
 )
@@ -256,11 +256,11 @@ def test_any_json_is_a_config_or_one_clear_error(known: dict[str, Any], unknown:
     assert json.loads(json.dumps(config.to_dict())).keys() == config.to_dict().keys()
 
 
-every_sign = st.characters(codec=None, categories=None) | st.sampled_from("\0\t\n\ufeff\ud800\u0301-&'<>|[].")
+every_character = st.characters(codec=None, categories=None) | st.sampled_from("\0\t\n\ufeff\ud800\u0301-&'<>|[].")
 
 
-@given(st.lists(st.text(every_sign, max_size=12) | st.sampled_from(texts.ENTITIES + texts.SPECIAL), max_size=8))
-def test_any_text_is_encoded_with_places_within_it(parts: list[str]) -> None:
+@given(st.lists(st.text(every_character, max_size=12) | st.sampled_from(texts.ENTITIES + texts.SPECIAL), max_size=8))
+def test_any_text_is_encoded_with_offsets_within_it(parts: list[str]) -> None:
     case = {"texts": ["".join(parts)], "pair": None, "parse_special": True, "max_length": None, "ids": []}
     texts.run(Path(), case)
     texts.run(Path(), case | {"parse_special": False})
@@ -275,7 +275,7 @@ entries = st.fixed_dictionaries(
 )
 
 
-@given(st.dictionaries(st.text(every_sign, max_size=4) | st.just("__metadata__"), entries | odd, max_size=3))
+@given(st.dictionaries(st.text(every_character, max_size=4) | st.just("__metadata__"), entries | odd, max_size=3))
 def test_any_header_is_tensors_or_one_clear_error(header: dict[str, Any]) -> None:
     text = json.dumps(header).encode()
     with tempfile.TemporaryDirectory() as folder:

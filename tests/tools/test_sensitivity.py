@@ -1,4 +1,4 @@
-"""tools/sensitivity.py on a few cases of the kit; and that PyTorch itself passes the whole kit in its own precision."""
+"""tools/sensitivity.py on a few cases of the kit; also that transformers passes the whole kit in its own precision."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.reference.mistakes import MISTAKES
 from tests.reference.variations import as_it_is
 from tools import dump_torch, sensitivity
 
-# mistake: the case of the kit that is meant to show it
+# {mistake: the case of the kit that is designed to show it}
 SHOWN = {
     "norm eps 1e-12": "nearly_constant",
     "eps outside the root": "nearly_constant",
@@ -39,7 +39,7 @@ SHOWN = {
     "several labels by a softmax": "several_labels",
     "loss of tokens counts pads": "token_labels",
 }
-# What transformers 4.57 reads at another token than the last real one; only these arrays may differ.
+# Cases whose class transformers 4.57 reads at a token other than the last real one; only logits and loss may differ.
 POOLED = ("sequence_left_pad", "sequence_pad_in_text")
 
 
@@ -90,7 +90,7 @@ def test_another_correct_way_is_no_difference(kit: Path, way: str, precision: st
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_transformers_passes_the_kit_in_its_own_precision(kit: Path, tmp_path: Path, precision: str) -> None:
-    """As it is, through the files of the command; but for the class that it reads at another token."""
+    """Unmodified, through the files of the command; except for the class that it reads at another token."""
     assert dump_torch.main(["--kit", str(kit), "-o", str(tmp_path), "--dtype", precision]) == 0
     cases = cases_of(kit)
     assert len(cases) >= 20
@@ -103,7 +103,7 @@ def test_transformers_passes_the_kit_in_its_own_precision(kit: Path, tmp_path: P
         assert result.compared > len(result.rows) / 2, f"{case.name}: too little can be compared in {precision}"
 
 
-def test_what_must_be_named_first_is_told_by_the_two_runs() -> None:
+def test_what_must_be_named_first_follows_from_the_two_runs() -> None:
     hidden, lowest = -math.inf, torch.finfo(torch.float64).min
     scores = torch.tensor([[2.0, lowest], [lowest, lowest]], dtype=torch.float64)
     right = {"fc1": torch.tensor([1.0]), "a.scores_masked": scores}
@@ -129,7 +129,7 @@ def test_what_pytorch_refuses_or_no_bit_shows_is_no_pair(kit: Path) -> None:
     assert sensitivity.share_right([refused, nothing], "float64") == (0, 0, 0)
 
 
-def test_a_verdict_says_what_is_missing_or_unusable(kit: Path) -> None:
+def test_a_verdict_reports_what_is_missing_or_unusable(kit: Path) -> None:
     case = one(kit, "ordinary")
     arrays = run(case, "float64", as_it_is)
     assert arrays is not None
@@ -138,11 +138,11 @@ def test_a_verdict_says_what_is_missing_or_unusable(kit: Path) -> None:
     assert Verdict.of(case, fewer) == Verdict(1, "layers.0.fc1", math.inf)
     assert Verdict.of(case, fewer, subset=True) == Verdict(0)
     assert Verdict.of(case, {"other": torch.ones(2)}).code != 0
-    spoilt = arrays | {"layers.0.fc1": torch.full_like(arrays["layers.0.fc1"], math.nan)}
-    assert Verdict.of(case, spoilt) == Verdict(1, "layers.0.fc1", math.inf)
+    corrupted = arrays | {"layers.0.fc1": torch.full_like(arrays["layers.0.fc1"], math.nan)}
+    assert Verdict.of(case, corrupted) == Verdict(1, "layers.0.fc1", math.inf)
 
 
-def test_the_command_writes_the_page_and_says_what_is_broken(
+def test_the_command_writes_the_page_and_reports_what_is_broken(
     kit: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     few = {name: MISTAKES[name] for name in ("tanh GELU", "no padding mask")}
@@ -157,11 +157,13 @@ def test_the_command_writes_the_page_and_says_what_is_broken(
     assert "| float64 | 3 | 3 (100.0 %) | 3 (100.0 %) |" in text
     assert "2 correct variations (a way to compute, in float64 or in float32), 4 runs" in text
     assert "Called a difference: 0." in text
-    assert sensitivity.main([str(kit), "--cases", "ordinary"]) == 1, "no padding: its mask is not missed"
+    assert sensitivity.main([str(kit), "--cases", "ordinary"]) == 1, (
+        "this case has no padding, so a missing mask does not show"
+    )
     assert "BROKEN: no padding mask: at best 0.0 budgets in float64 (none)" in capsys.readouterr().out
 
 
-def test_a_false_alarm_is_told(kit: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_false_alarm_is_reported(kit: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     planted = ways.partial(ways._planted, plant=MISTAKES["tanh GELU"].plant)
     monkeypatch.setattr(sensitivity, "ways", lambda mixtures: {"not so right": planted})
     count, runs, found = sensitivity.false_alarms([one(kit, "ordinary")], 0)

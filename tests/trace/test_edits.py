@@ -1,4 +1,4 @@
-"""Interventions: every edit reaches what depends on it and nothing else; patching and ablating are what they say."""
+"""Interventions: an edit changes exactly the arrays that depend on it; patches and ablations do what they promise."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from minibiogpt import InputError, Trace
 from tests.support.small import HEADS, NAMES, D, H, L, ids, labels, left_mask, model, same, situations, traced
 
 every_head = pytest.mark.parametrize("head", HEADS)
-WITHIN: dict[str, list[str]] = {  # of one layer: which arrays each is made of
+WITHIN: dict[str, list[str]] = {  # within one layer: {array: the arrays it is computed from}
     "self_attn_layer_norm": ["in"],
     **{f"self_attn.{x}_proj": ["self_attn_layer_norm"] for x in "qkv"},
     **{f"self_attn.{x}": [f"self_attn.{x}_proj"] for x in "qkv"},
@@ -31,7 +31,7 @@ WITHIN: dict[str, list[str]] = {  # of one layer: which arrays each is made of
 
 
 def sources(head: str) -> dict[str, list[str]]:
-    """Which arrays each is made of, of the whole model."""
+    """{array: the arrays it is computed from} for the whole model."""
     graph: dict[str, list[str]] = {"position_ids": [], "embed_tokens": [], "embed_positions": ["position_ids"]}
     graph["embeddings"] = ["embed_tokens", "embed_positions"]
     stream = "embeddings"
@@ -54,7 +54,7 @@ def reached_from(name: str, graph: dict[str, list[str]]) -> set[str]:
 
 
 def disturbed(x: np.ndarray) -> np.ndarray:
-    """Other numbers of the same kind; positions stay within the table."""
+    """Different values of the same dtype; positions stay within the table."""
     if x.dtype.kind == "i":
         return x[:, ::-1] + 3
     return x + np.random.default_rng(1).normal(size=x.shape)
@@ -63,12 +63,12 @@ def disturbed(x: np.ndarray) -> np.ndarray:
 @every_head
 def test_an_edit_of_each_array_changes_all_that_depends_on_it_and_nothing_else(head: str) -> None:
     graph, tokens = sources(head), ids()
-    given = {"input_ids": tokens, "labels": labels(head, tokens)}
-    want = traced(model(head), **given)
+    inputs = {"input_ids": tokens, "labels": labels(head, tokens)}
+    want = traced(model(head), **inputs)
     assert set(graph) == set(want) == set(NAMES[head])
     for name in want:
         got = Trace()
-        out = model(head)(**given, trace=got, edits={name: disturbed}, output_attentions=True)
+        out = model(head)(**inputs, trace=got, edits={name: disturbed}, output_attentions=True)
         assert list(got) == list(want)
         assert np.array_equal(got[name], disturbed(want[name]))
         changed = {one for one in want if not np.array_equal(got[one], want[one])}
@@ -85,7 +85,7 @@ def test_an_edit_in_a_blocked_call_reaches_the_output_too() -> None:
 
 
 @every_head
-def test_outputs_tell_of_the_edits(head: str) -> None:
+def test_outputs_include_the_edits(head: str) -> None:
     options: dict[str, Any] = {"output_attentions": True, "output_hidden_states": True}
     edits = {f"layers.0.self_attn.{name}": np.zeros_like for name in ("weights", "out_proj")}
     edits |= {"embeddings": np.ones_like, "layers.1": lambda x: 0 * x + 2, "logits": lambda x: 0 * x + 3}
@@ -100,16 +100,16 @@ def test_outputs_tell_of_the_edits(head: str) -> None:
 
 @every_head
 def test_the_loss_can_be_edited_though_arithmetic_makes_it_a_number(head: str) -> None:
-    given = {"input_ids": ids(), "labels": labels(head, ids())}
-    want = model(head)(**given).loss
-    out = model(head)(**given, edits={"loss": lambda x: x * 2})
+    inputs = {"input_ids": ids(), "labels": labels(head, ids())}
+    want = model(head)(**inputs).loss
+    out = model(head)(**inputs, edits={"loss": lambda x: x * 2})
     assert out.loss == 2 * want
     assert isinstance(out.loss, np.ndarray)
     with pytest.raises(InputError, match=r"an edit of loss must return .* shape \(\), float64; found float;"):
-        model(head)(**given, edits={"loss": float})
+        model(head)(**inputs, edits={"loss": float})
 
 
-def test_patterns_edit_all_they_meet_in_the_order_given() -> None:
+def test_patterns_edit_all_they_match_in_the_order_given() -> None:
     got = traced(model(), ids(), edits={"layers.*.fc1": np.zeros_like, "*.fc1": lambda x: x + 1, "layers.1.*": abs})
     assert (got["layers.0.fc1"] == 1).all()
     assert (got["layers.1.fc1"] == 1).all()
@@ -124,28 +124,28 @@ def test_an_edit_without_a_trace_is_that_of_a_traced_call() -> None:
     trace = Trace()
     assert np.array_equal(model()(ids(), edits=edits).logits, model()(ids(), edits=edits, trace=trace).logits)
     assert not trace["layers.0.self_attn.probs"].any()
-    assert np.array_equal(model(attention="auto")(ids(), edits=edits).logits, trace["logits"]), "eager was asked for"
+    assert np.array_equal(model(attention="auto")(ids(), edits=edits).logits, trace["logits"]), "eager was selected"
 
 
-# What a call is handed stays as it is.
+# The inputs of a call stay unchanged.
 
 
-def spoil(x: np.ndarray) -> np.ndarray:
+def fill(x: np.ndarray) -> np.ndarray:
     x[...] = 1
     return x
 
 
 @every_head
-def test_a_function_that_edits_in_place_spoils_nothing_but_its_copy(head: str) -> None:
+def test_a_function_that_edits_in_place_changes_nothing_but_its_copy(head: str) -> None:
     before = {name: x.copy() for name, x in model(head).named_parameters()}
-    for situation, given in situations(head).items():
-        past = given.get("past_key_values")
-        kept = {name: x.copy() for name, x in given.items() if hasattr(x, "copy")}
+    for situation, inputs in situations(head).items():
+        past = inputs.get("past_key_values")
+        kept = {name: x.copy() for name, x in inputs.items() if hasattr(x, "copy")}
         cache = [x.copy() for pair in past or () for x in pair]
-        got = traced(model(head), **given, edits={"*": spoil})
+        got = traced(model(head), **inputs, edits={"*": fill})
         assert all((x == 1).all() for x in got.values()), situation
         assert all(np.array_equal(x, before[name]) for name, x in model(head).named_parameters()), situation
-        assert all(np.array_equal(given[name], x) for name, x in kept.items()), situation
+        assert all(np.array_equal(inputs[name], x) for name, x in kept.items()), situation
         assert all(np.array_equal(a, b) for a, b in zip([x for pair in past or () for x in pair], cache, strict=True))
 
 
@@ -179,14 +179,14 @@ def test_the_cache_keeps_edited_projections_but_no_edited_keys() -> None:
 
 @every_head
 def test_patching_a_run_with_its_own_arrays_changes_nothing(head: str) -> None:
-    for given in situations(head).values():
-        want = traced(model(head), **given)
-        same(traced(model(head), **given, patch_from=want), want)
+    for inputs in situations(head).values():
+        want = traced(model(head), **inputs)
+        same(traced(model(head), **inputs, patch_from=want), want)
         for name in want:
-            same(traced(model(head), **given, patch_from=want.select(name)), want)
+            same(traced(model(head), **inputs, patch_from=want.select(name)), want)
         trace = Trace()
-        model(head)(**given, trace=trace)
-        model(head)(**given, trace=trace, patch_from=trace)
+        model(head)(**inputs, trace=trace)
+        model(head)(**inputs, trace=trace, patch_from=trace)
         same(trace, want)
 
 
@@ -195,21 +195,21 @@ def test_from_a_patched_layer_on_the_run_is_the_other_run(layer: int) -> None:
     want, other, name = traced(model(), ids()), traced(model(), ids(1)), f"layers.{layer}"
     got = traced(model(), ids(), patch_from={name: other[name]})
     at = list(want).index(name)
-    for place, one in enumerate(want):
-        assert np.array_equal(got[one], (want if place < at else other)[one]), one
+    for i, one in enumerate(want):
+        assert np.array_equal(got[one], (want if i < at else other)[one]), one
     assert not np.array_equal(want["logits"], other["logits"])
 
 
 def test_patches_come_first_then_ablations_then_edits() -> None:
     name = "layers.0.self_attn.context"
-    given: dict[str, Any] = {"patch_from": {name: np.full((2, 5, D), 2.0)}, "ablate": [(0, 1)]}
-    got = traced(model(), ids(), **given, edits={name: lambda x: x + 1})[name]
+    options: dict[str, Any] = {"patch_from": {name: np.full((2, 5, D), 2.0)}, "ablate": [(0, 1)]}
+    got = traced(model(), ids(), **options, edits={name: lambda x: x + 1})[name]
     assert got[0, 0].tolist() == [3.0] * 7 + [1.0] * 7 + [3.0] * 7
 
 
 def test_the_patches_are_left_as_they_are() -> None:
     array = np.ones((2, 5, D))
-    model()(ids(), patch_from={"embeddings": array}, edits={"embeddings": spoil, "*": spoil})
+    model()(ids(), patch_from={"embeddings": array}, edits={"embeddings": fill, "*": fill})
     out = model()(ids(), patch_from={"layers.1": array}, output_hidden_states=True)
     out.hidden_states[-1][...] = 7
     assert (array == 1).all()
@@ -221,8 +221,8 @@ def test_the_patches_are_left_as_they_are() -> None:
 @pytest.mark.parametrize("attention", ["eager", "blocked"])
 def test_ablating_a_head_is_a_head_mask_of_zero_and_an_edit_of_its_part(attention: str) -> None:
     one = model(attention=attention)
-    for given in ({}, {"attention_mask": left_mask()}):
-        plain = one(ids(), **given).logits
+    for inputs in ({}, {"attention_mask": left_mask()}):
+        plain = one(ids(), **inputs).logits
         for layer, head in np.ndindex(L, H):
 
             def part(x: np.ndarray, head: int = head) -> np.ndarray:
@@ -232,19 +232,19 @@ def test_ablating_a_head_is_a_head_mask_of_zero_and_an_edit_of_its_part(attentio
             mask = np.ones((L, H))
             mask[layer, head] = 0
             name = f"layers.{layer}.self_attn.context"
-            want = traced(one, ids(), **given, head_mask=mask)
-            got = traced(one, ids(), **given, ablate=[(layer, head)])
+            want = traced(one, ids(), **inputs, head_mask=mask)
+            got = traced(one, ids(), **inputs, ablate=[(layer, head)])
             later = list(want)[list(want).index(name) :]
             same(got.select(*later), want.select(*later))
-            same(traced(one, ids(), **given, edits={name: part}), got)
+            same(traced(one, ids(), **inputs, edits={name: part}), got)
             assert not np.array_equal(got["logits"], plain)
 
 
 def test_several_heads_are_ablated_together() -> None:
     pairs, mask = [(0, 0), (0, 2), (1, 1), (1, 1)], np.array([[0, 1, 0], [1, 0, 1]])
     want = model()(ids(), head_mask=mask).logits
-    for given in (pairs, iter(pairs), np.array(pairs), [list(pair) for pair in pairs], {pair: 1 for pair in pairs}):
-        assert np.array_equal(model()(ids(), ablate=given).logits, want)
+    for ablate in (pairs, iter(pairs), np.array(pairs), [list(pair) for pair in pairs], {pair: 1 for pair in pairs}):
+        assert np.array_equal(model()(ids(), ablate=ablate).logits, want)
     everything = traced(model(), ids(), ablate=[*np.ndindex(L, H)])
     assert not everything["layers.1.self_attn.context"].any()
     for none in ([], (), None, np.zeros((0, 2), dtype=int)):
@@ -258,33 +258,39 @@ EDITS: dict[str, tuple[dict[str, Any], str]] = {
         {"layers.0.fc1": lambda x: x[:1]},
         r"an edit of layers.0.fc1 must .* \(2, 5, 37\), float64; found",
     ),
-    "more axes": ({"logits": lambda x: x[None]}, r"found shape \(1, 2, 5, 67\), float64; return the array"),
-    "another dtype": ({"logits": lambda x: x.astype("float32")}, r"found shape \(2, 5, 67\), float32; return"),
+    "more axes": ({"logits": lambda x: x[None]}, r"found shape \(1, 2, 5, 67\), float64; modify and return the array"),
+    "another dtype": (
+        {"logits": lambda x: x.astype("float32")},
+        r"found shape \(2, 5, 67\), float32; modify and return",
+    ),
     "no integers": ({"position_ids": lambda x: x * 1.0}, r"shape \(2, 5\), int64; found shape \(2, 5\), float64"),
-    "nothing": ({"logits": lambda x: None}, "found NoneType; return the array that was handed over, changed"),
+    "nothing": ({"logits": lambda x: None}, "found NoneType; modify and return the array that is passed in"),
     "a list": ({"logits": lambda x: x.tolist()}, "found list;"),
     "a number": ({"logits": lambda x: 0.0}, "found float;"),
     "a position too far": ({"position_ids": lambda x: x + 31}, "at most N = 31 real positions"),
     "a position too low": ({"position_ids": lambda x: x - 2}, "a position must be -1 .* found -2; correct the edit"),
     "no function": ({"logits": np.zeros((2, 5))}, "edits must be {name: function}; found"),
-    "no names": ({5: np.zeros_like}, "a name, or a pattern of names, must be a text; found 5"),
-    "a typo": ({"layers.0.fc3": np.zeros_like}, "an edit must be reached; found none called 'layers.0.fc3' .nearest: "),
-    "one of two": ({"logits": spoil, "layers.7.fc1": spoil}, "found none called 'layers.7.fc1' .nearest: layers."),
-    "no labels": ({"loss": spoil}, "none called 'loss'.*; correct the name; .*the loss needs labels"),
+    "no names": ({5: np.zeros_like}, "a name or pattern must be a string; found 5"),
+    "a typo": (
+        {"layers.0.fc3": np.zeros_like},
+        "every edit must match an editable array; found none called 'layers.0.fc3' .nearest: ",
+    ),
+    "one of two": ({"logits": fill, "layers.7.fc1": fill}, "found none called 'layers.7.fc1' .nearest: layers."),
+    "no labels": ({"loss": fill}, "none called 'loss'.*; correct the name; .*the loss needs labels"),
 }
 
 
 @every_head
-@pytest.mark.parametrize(("edits", "told"), EDITS.values(), ids=EDITS)
-def test_an_edit_that_cannot_be_is_one_clear_line(head: str, edits: Any, told: str) -> None:
-    if "logits" in edits and r"\(" in told and head != "CausalLM":
-        told = "an edit of logits must return an array of numpy, shape .*; found shape"
-    with pytest.raises(InputError, match=told) as error:
+@pytest.mark.parametrize(("edits", "message"), EDITS.values(), ids=EDITS)
+def test_an_edit_that_cannot_be_is_one_clear_line(head: str, edits: Any, message: str) -> None:
+    if "logits" in edits and r"\(" in message and head != "CausalLM":
+        message = "an edit of logits must return an array of numpy, shape .*; found shape"
+    with pytest.raises(InputError, match=message) as error:
         model(head)(ids(), edits=edits)
     assert "\n" not in str(error.value)
 
 
-NO_DICTIONARIES = {"a list": [], "a name": "logits", "a number": 5, "a function": spoil, "pairs": [("logits", spoil)]}
+NO_DICTIONARIES = {"a list": [], "a name": "logits", "a number": 5, "a function": fill, "pairs": [("logits", fill)]}
 
 
 @pytest.mark.parametrize("edits", NO_DICTIONARIES.values(), ids=NO_DICTIONARIES)
@@ -295,8 +301,10 @@ def test_edits_that_are_no_dictionary_are_refused(edits: Any) -> None:
 
 def test_what_blocked_attention_does_not_make_cannot_be_edited() -> None:
     for name in ("scores", "scores_masked", "probs", "weights"):
-        with pytest.raises(InputError, match="an edit must be reached.*need attn_implementation 'auto' or 'eager'"):
-            model(attention="blocked")(ids(), edits={f"layers.0.self_attn.{name}": spoil})
+        with pytest.raises(
+            InputError, match="every edit must match an editable array.*need attn_implementation 'auto' or 'eager'"
+        ):
+            model(attention="blocked")(ids(), edits={f"layers.0.self_attn.{name}": fill})
 
 
 PATCHES: dict[str, tuple[Any, str]] = {
@@ -309,14 +317,17 @@ PATCHES: dict[str, tuple[Any, str]] = {
     ),
     "one row": ({"layers.0": np.ones((1, 5, D))}, r"found shape \(1, 5, 21\), float64"),
     "another dtype": ({"layers.0": np.ones((2, 5, D), "float32")}, r"found shape \(2, 5, 21\), float32"),
-    "a typo": ({"layers.9": np.ones((2, 5, D))}, "an edit must be reached; found none called 'layers.9'"),
+    "a typo": (
+        {"layers.9": np.ones((2, 5, D))},
+        "every edit must match an editable array; found none called 'layers.9'",
+    ),
     "loss without labels": ({"loss": np.array(1.0)}, "the loss needs labels"),
 }
 
 
-@pytest.mark.parametrize(("arrays", "told"), PATCHES.values(), ids=PATCHES)
-def test_a_patch_that_cannot_be_is_one_clear_line(arrays: Any, told: str) -> None:
-    with pytest.raises(InputError, match=told) as error:
+@pytest.mark.parametrize(("arrays", "message"), PATCHES.values(), ids=PATCHES)
+def test_a_patch_that_cannot_be_is_one_clear_line(arrays: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message) as error:
         model()(ids(), patch_from=arrays)
     assert "\n" not in str(error.value)
 

@@ -1,4 +1,4 @@
-"""A generation looked at and steered: each step's arrays are a forward pass's, and looking changes no token."""
+"""Tracing and editing a generation: each step has the arrays of a forward pass, and tracing changes no token."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from tests.compare import assert_close
 from tests.support.small import NAMES, H, L, V, ids, left_mask, model, same, traced
 
 STEPS = 4
-FORWARD = NAMES["CausalLM"][:-2]  # the head's logits of a step are those after the last position alone
+FORWARD = NAMES["CausalLM"][:-2]  # a step has the logits of the last position only
 PADDED: dict[str, Any] = {"attention_mask": left_mask()}
 WAYS: dict[str, dict[str, Any]] = {
     "greedy": {},
     "padded": PADDED,
     "no cache": {"use_cache": False} | PADDED,
-    "rules": {"repetition_penalty": 1.3, "no_repeat_ngram_size": 2, "min_new_tokens": 2, "eos_token_id": 7},
-    "a rule of one's own": {"logits_processor": [lambda ids, logits: logits / 2]},
+    "processors": {"repetition_penalty": 1.3, "no_repeat_ngram_size": 2, "min_new_tokens": 2, "eos_token_id": 7},
+    "a custom processor": {"logits_processor": [lambda ids, logits: logits / 2]},
     "sampling": {"do_sample": True, "temperature": 0.7, "top_k": 9, "seed": 3, "num_return_sequences": 2} | PADDED,
     "beams": {"num_beams": 3, "repetition_penalty": 1.2} | PADDED,
     "beams, several": {"num_beams": 3, "num_return_sequences": 2, "use_cache": False},
@@ -34,55 +34,55 @@ every_way = pytest.mark.parametrize("way", WAYS)
 
 def generated(way: str, names: Any = None, **more: Any) -> tuple[Any, Trace]:
     trace = Trace(names)
-    told = {"return_dict_in_generate": True, "output_scores": True, "output_logits": True}
-    options = {"eos_token_id": None, "max_new_tokens": STEPS} | WAYS[way] | told | more
+    outputs = {"return_dict_in_generate": True, "output_scores": True, "output_logits": True}
+    options = {"eos_token_id": None, "max_new_tokens": STEPS} | WAYS[way] | outputs | more
     return model().generate(ids(), trace=trace, **options), trace
 
 
-def rules_of(trace: Trace, step: int) -> list[str]:
-    """The names of a step's rules, ``processors.{i}.{name}``, in order."""
+def processors_of(trace: Trace, step: int) -> list[str]:
+    """The logits processors of a step, ``processors.{i}.{name}``, in order."""
     within = [name.partition("/")[2] for name in trace if name.startswith(f"step.{step}/processors.")]
     assert within[1::2] == [name.removesuffix(".before") + ".after" for name in within[::2]]
     return [name.removesuffix(".before") for name in within[::2]]
 
 
 @every_way
-def test_each_step_has_the_arrays_of_a_forward_pass_its_rules_and_what_was_chosen(way: str) -> None:
+def test_each_step_has_the_arrays_of_a_forward_pass_its_processors_and_what_was_chosen(way: str) -> None:
     out, trace = generated(way)
     beams = "num_beams" in WAYS[way]
     want = []
     for step in range(len(out.scores)):
-        rules = [f"{rule}.{end}" for rule in rules_of(trace, step) for end in ("before", "after")]
-        names = [*FORWARD, "logits", *rules, *(["origins"] if beams else []), "tokens"]
+        processors = [f"{name}.{end}" for name in processors_of(trace, step) for end in ("before", "after")]
+        names = [*FORWARD, "logits", *processors, *(["origins"] if beams else []), "tokens"]
         want += [f"step.{step}/{name}" for name in names]
     assert list(trace) == want
     assert len(out.scores) == STEPS or "eos_token_id" in WAYS[way]
 
 
-def test_rules_are_called_by_place_and_name() -> None:
-    _, trace = generated("rules")
-    assert rules_of(trace, 0) == [
+def test_processors_are_called_by_index_and_name() -> None:
+    _, trace = generated("processors")
+    assert processors_of(trace, 0) == [
         f"processors.{i}.{x}" for i, x in enumerate(("RepetitionPenalty", "NoRepeatNGram", "MinLength"))
     ]
-    _, trace = generated("a rule of one's own")
-    assert rules_of(trace, 0) == ["processors.0.<lambda>"]
-    assert rules_of(generated("greedy")[1], 0) == []
+    _, trace = generated("a custom processor")
+    assert processors_of(trace, 0) == ["processors.0.<lambda>"]
+    assert processors_of(generated("greedy")[1], 0) == []
 
 
 @every_way
-def test_the_rules_are_a_chain_from_the_logits_to_the_scores(way: str) -> None:
+def test_the_processors_are_a_chain_from_the_logits_to_the_scores(way: str) -> None:
     from minibiogpt.model.ops import log_softmax
 
     out, trace = generated(way)
     chains = 0
     for step, (logits, scores) in enumerate(zip(out.logits, out.scores, strict=True)):
         own = trace[f"step.{step}/logits"]
-        times = logits.shape[0] // own.shape[0]
-        assert np.array_equal(np.repeat(own, times, axis=0), logits)
+        repeats = logits.shape[0] // own.shape[0]
+        assert np.array_equal(np.repeat(own, repeats, axis=0), logits)
         at = log_softmax(logits) if "num_beams" in WAYS[way] else logits
-        for rule in rules_of(trace, step):
-            assert np.array_equal(trace[f"step.{step}/{rule}.before"], at), rule
-            at, chains = trace[f"step.{step}/{rule}.after"], chains + 1
+        for name in processors_of(trace, step):
+            assert np.array_equal(trace[f"step.{step}/{name}.before"], at), name
+            at, chains = trace[f"step.{step}/{name}.after"], chains + 1
         assert np.array_equal(at, scores)
     assert chains or way in ("greedy", "padded", "no cache", "beams, several")
 
@@ -104,7 +104,7 @@ def test_the_tokens_of_a_row_that_has_ended_are_pads() -> None:
 
 @pytest.mark.parametrize("way", ["beams", "beams, several", "beam sampling"])
 def test_the_origins_are_the_beam_indices(way: str) -> None:
-    """Backwards: a hypothesis' next token was chosen in the row that its last one left it in."""
+    """Traced backwards: the next token of a hypothesis was chosen in the row where its previous one placed it."""
     out, trace = generated(way)
     for tokens, rows in zip(out.sequences[:, 5:], out.beam_indices, strict=True):
         for step in range(STEPS - 1):
@@ -127,9 +127,9 @@ def test_each_step_is_a_forward_pass_on_the_text_so_far(way: str) -> None:
             if way == "no cache" or step == 0:
                 assert np.array_equal(got, whole), name
                 continue
-            if part not in ("k", "v"):  # these hold the past; of the others there is the newest position
+            if part not in ("k", "v"):  # k and v include the past; the others have only the newest position
                 whole = whole[:, :, -1:] if whole.ndim == 4 else whole[:, -1:]
-            if way == "padded" and part in ("k", "v", "scores"):  # what pads say depends on how many positions they saw
+            if way == "padded" and part in ("k", "v", "scores"):  # padding depends on how many positions it attends to
                 got, whole = got[1:], whole[1:]
             assert_close(name, got, whole, LANE_A)
 
@@ -139,7 +139,7 @@ def test_the_letters_are_those_of_the_last_step() -> None:
     assert (letters["B"], letters["T"], letters["S"], letters["L"]) == (2, 1, 5 + STEPS - 1, L)
 
 
-# Chosen by name.
+# Selected by name.
 
 CHOSEN: dict[str, list[str]] = {
     "tokens": [f"step.{step}/tokens" for step in range(STEPS)],
@@ -160,7 +160,7 @@ def test_only_what_is_chosen_is_kept(names: str) -> None:
     same(part, whole.select(names))
 
 
-def test_blocked_attention_is_kept_in_the_steps_that_nobody_looks_into(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blocked_attention_is_kept_in_the_steps_without_requested_arrays(monkeypatch: pytest.MonkeyPatch) -> None:
     from minibiogpt.model import layers
 
     calls: list[str] = []
@@ -176,14 +176,14 @@ def test_blocked_attention_is_kept_in_the_steps_that_nobody_looks_into(monkeypat
 
 @pytest.mark.parametrize("names", ["step.9/logits", "tokenz", ["tokens", "step.0/layers.0.fc3"], "loss", "origins"])
 def test_a_name_that_no_step_has_is_an_error(names: Any) -> None:
-    with pytest.raises(InputError, match="a name of the trace must occur in the call; found none called") as error:
+    with pytest.raises(InputError, match="every name of the trace must match an array; found none called") as error:
         generated("greedy", names)
     assert len(str(error.value)) < 400
     with pytest.raises(InputError, match="trace must be a Trace; found dict"):
         model().generate(ids(), trace={})
 
 
-# Looking changes nothing.
+# Tracing changes nothing.
 
 rows = st.integers(1, 3)
 options_of = st.fixed_dictionaries(
@@ -202,11 +202,11 @@ options_of = st.fixed_dictionaries(
         "suppress_tokens": st.lists(st.integers(3, V - 1), min_size=1),
     },
 )
-chosen = st.sampled_from([None, "tokens", "layers.*", "step.0/*", "*.probs", ["logits", "layers.1.fc1"]])
+names_of = st.sampled_from([None, "tokens", "layers.*", "step.0/*", "*.probs", ["logits", "layers.1.fc1"]])
 
 
-@pytest.mark.filterwarnings("ignore:.*:UserWarning")  # of options without effect, which chance brings together
-@given(st.integers(0, 1000), rows, st.integers(0, 2), options_of, chosen, st.booleans())
+@pytest.mark.filterwarnings("ignore:.*:UserWarning")  # random options may combine into ones without effect
+@given(st.integers(0, 1000), rows, st.integers(0, 2), options_of, names_of, st.booleans())
 def test_whatever_the_options_a_traced_generation_is_the_untraced_one(
     seed: int, rows: int, pads: int, options: dict[str, Any], names: Any, whole: bool
 ) -> None:
@@ -224,7 +224,7 @@ def test_whatever_the_options_a_traced_generation_is_the_untraced_one(
         assert np.array_equal(np.stack(list(trace.values()), axis=1), want[:, 6:])
 
 
-# Steered.
+# Edits.
 
 
 def plus(logits: np.ndarray) -> np.ndarray:
@@ -232,7 +232,7 @@ def plus(logits: np.ndarray) -> np.ndarray:
     return logits
 
 
-def test_a_steering_edit_changes_what_is_said() -> None:
+def test_a_steering_edit_changes_the_tokens() -> None:
     want = generated("greedy")[0].sequences
     got, trace = generated("greedy", edits={"logits": plus})
     assert (got.sequences[:, 5:] == 11).all()
@@ -252,16 +252,16 @@ def test_an_edit_of_one_step_holds_in_that_step_alone() -> None:
     assert [bool((trace[f"step.{step}/logits"] > 1e5).any()) for step in range(STEPS)] == [False, True, False, False]
 
 
-def test_what_the_rules_are_given_and_return_and_the_tokens_can_be_edited() -> None:
-    got, trace = generated("rules", edits={"processors.0.*.before": plus})
+def test_what_the_processors_are_given_and_return_and_the_tokens_can_be_edited() -> None:
+    got, trace = generated("processors", edits={"processors.0.*.before": plus})
     assert trace["step.0/processors.0.RepetitionPenalty.after"][0, 11] > 1e5
     assert not (trace["step.0/logits"] > 1e5).any()
-    got, _ = generated("rules", edits={"step.0/processors.2.*.after": plus})
+    got, _ = generated("processors", edits={"step.0/processors.2.*.after": plus})
     assert (got.sequences[:, 5] == 11).all()
     got, trace = generated("greedy", edits={"step.2/tokens": lambda x: 0 * x + 13})
     assert got.sequences[:, 7].tolist() == [13, 13] == trace["step.2/tokens"].tolist()
     want = model()(got.sequences[:, :8]).logits[:, -1].argmax(axis=-1)
-    assert np.array_equal(got.sequences[:, 8], want), "what follows, follows from the edited token"
+    assert np.array_equal(got.sequences[:, 8], want), "the next step continues from the edited token"
 
 
 @pytest.mark.parametrize("step", range(STEPS))
@@ -283,7 +283,7 @@ def test_ablating_in_a_generation_is_ablating_in_each_pass() -> None:
 UNREACHED: dict[str, tuple[str, dict[str, Any]]] = {
     "a typo": ("greedy", {"logitz": plus}),
     "a step too many": ("greedy", {f"step.{STEPS}/logits": plus}),
-    "no such rule": ("greedy", {"processors.0.*.before": plus}),
+    "no such processor": ("greedy", {"processors.0.*.before": plus}),
     "one of two": ("greedy", {"logits": plus, "step.1/layers.2": plus}),
     "tokens of beams": ("beams", {"tokens": lambda x: x}),
     "origins": ("beams", {"origins": lambda x: x}),
@@ -293,14 +293,14 @@ UNREACHED: dict[str, tuple[str, dict[str, Any]]] = {
 @pytest.mark.parametrize("case", UNREACHED)
 def test_an_edit_that_no_step_reaches_is_an_error(case: str) -> None:
     way, edits = UNREACHED[case]
-    with pytest.raises(InputError, match="an edit must be reached; found none called") as error:
+    with pytest.raises(InputError, match="every edit must match an editable array; found none called") as error:
         generated(way, edits=edits)
     assert "\n" not in str(error.value)
-    assert not any(f"nearest: {name}" in str(error.value) for name in edits), "what cannot be edited is not offered"
+    assert not any(f"nearest: {name}" in str(error.value) for name in edits), "only editable arrays are suggested"
 
 
-def test_logits_that_an_edit_spoils_are_an_error() -> None:
-    with pytest.raises(InputError, match="logits must be finite to choose a token by; found NaN or infinity"):
+def test_logits_that_an_edit_corrupts_are_an_error() -> None:
+    with pytest.raises(InputError, match="logits must be finite to choose a token; found NaN or infinity"):
         generated("greedy", edits={"layers.0": lambda x: x * np.nan})
     with pytest.raises(InputError, match=r"an edit of step.0/logits must return an array of numpy, shape \(2, 67\)"):
         generated("greedy", edits={"logits": lambda x: x[:1]})

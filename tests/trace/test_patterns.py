@@ -1,4 +1,4 @@
-"""Patterns of names: what each stands for, what it meets, and what is said when it meets nothing."""
+"""Patterns of names: their expansion, their matches, and the error when nothing matches."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.small import NAMES
 NAMED = NAMES["CausalLM"]
 
 
-def met(text: str, names: list[str] = NAMED) -> list[str]:
+def matched(text: str, names: list[str] = NAMED) -> list[str]:
     pattern = Pattern(text)
     return [name for name in names if pattern.matches(name)]
 
@@ -29,8 +29,8 @@ def test_braces_stand_for_ranges_and_lists() -> None:
     assert expand("{a,b}.{0..1}") == ["a.0", "a.1", "b.0", "b.1"]
     assert expand("{a,}b") == ["ab", "b"]
     assert expand("{a,{b,c}}") == ["a", "b", "a", "c"]
-    assert expand("{a") == ["{a"], "an open brace is a sign"
-    assert expand("{1..}") == ["1.."], "no range, a list of one"
+    assert expand("{a") == ["{a"], "an unclosed brace is literal"
+    assert expand("{1..}") == ["1.."], "not a range but a list of one"
 
 
 @given(st.integers(0, 10**8), st.integers(0, 50))
@@ -38,24 +38,24 @@ def test_a_range_has_both_its_ends(first: int, more: int) -> None:
     assert expand(f"{{{first}..{first + more}}}") == [str(i) for i in range(first, first + more + 1)]
 
 
-def test_a_range_the_wrong_way_round_meets_nothing() -> None:
+def test_a_range_the_wrong_way_round_matches_nothing() -> None:
     assert expand("{3..2}") == []
-    assert met("layers.{3..2}.fc1") == met("{3..2}") == []
+    assert matched("layers.{3..2}.fc1") == matched("{3..2}") == []
 
 
 @pytest.mark.parametrize("text", ["{0..10000}", "{0..999999999}", "{0..99}{0..99}{0..99}", "{a,b}" * 40])
-def test_more_names_than_anybody_means_are_refused(text: str) -> None:
-    with pytest.raises(InputError, match="a pattern must stand for at most 10,000 names; found more: .*; use a *"):
+def test_too_many_names_are_refused(text: str) -> None:
+    with pytest.raises(InputError, match="a pattern must expand to at most 10,000 names; found more: .*; use a *"):
         expand(text)
     assert len(expand(f"{{1..{MOST}}}")) == MOST
 
 
-def test_a_star_is_any_run_of_signs_and_all_else_is_itself() -> None:
-    assert met("*") == NAMED
-    assert met("layers.*.self_attn.probs") == ["layers.0.self_attn.probs", "layers.1.self_attn.probs"]
-    assert met("*1.fc*") == ["layers.1.fc1", "layers.1.fc2"]
-    assert met("layers.{0..1}") == ["layers.0", "layers.1"], "not what is below them"
-    assert met("layers.1.self_attn.{q,k}") == ["layers.1.self_attn.q", "layers.1.self_attn.k"]
+def test_a_star_is_any_run_of_characters_and_all_else_is_itself() -> None:
+    assert matched("*") == NAMED
+    assert matched("layers.*.self_attn.probs") == ["layers.0.self_attn.probs", "layers.1.self_attn.probs"]
+    assert matched("*1.fc*") == ["layers.1.fc1", "layers.1.fc2"]
+    assert matched("layers.{0..1}") == ["layers.0", "layers.1"], "not the arrays within them"
+    assert matched("layers.1.self_attn.{q,k}") == ["layers.1.self_attn.q", "layers.1.self_attn.k"]
     for text in (
         "layers.?",
         "layers.[01]",
@@ -67,27 +67,27 @@ def test_a_star_is_any_run_of_signs_and_all_else_is_itself() -> None:
         "",
         "layers.0|logits",
     ):
-        assert met(text) == [], text
-    assert met("a[0]*", ["a[0].x", "a0.x"]) == ["a[0].x"]
-    assert met("a*b", ["ab", "a\nb", "abc", "xab"]) == ["ab", "a\nb"]
+        assert matched(text) == [], text
+    assert matched("a[0]*", ["a[0].x", "a0.x"]) == ["a[0].x"]
+    assert matched("a*b", ["ab", "a\nb", "abc", "xab"]) == ["ab", "a\nb"]
 
 
 @given(st.sampled_from(NAMED))
-def test_a_name_is_a_pattern_that_meets_itself_alone(name: str) -> None:
-    assert met(name) == [name]
+def test_a_name_is_a_pattern_that_matches_itself_alone(name: str) -> None:
+    assert matched(name) == [name]
 
 
 def test_a_pattern_without_a_step_holds_in_every_step() -> None:
     names = ["step.0/logits", "step.1/logits", "step.10/logits", "step.1/layers.0"]
-    assert met("logits", names) == names[:3]
-    assert met("*", names) == names
-    assert met("step.1/*", names) == [names[1], names[3]]
-    assert met("step.{0..1}/logits", names) == names[:2]
-    assert met("step.1", names) == met("step.1/logit", names) == []
-    assert met("step.0/logits", ["logits"]) == [], "a model call has no steps"
+    assert matched("logits", names) == names[:3]
+    assert matched("*", names) == names
+    assert matched("step.1/*", names) == [names[1], names[3]]
+    assert matched("step.{0..1}/logits", names) == names[:2]
+    assert matched("step.1", names) == matched("step.1/logit", names) == []
+    assert matched("step.0/logits", ["logits"]) == [], "a model call has no steps"
 
 
-def test_that_a_pattern_was_met_is_remembered() -> None:
+def test_that_a_pattern_matched_is_remembered() -> None:
     pattern = Pattern("logits")
     assert not pattern.matched
     pattern.matches("layers.0")
@@ -98,39 +98,39 @@ def test_that_a_pattern_was_met_is_remembered() -> None:
 
 
 def test_what_is_no_text_is_refused() -> None:
-    with pytest.raises(InputError, match="a pattern of names, must be a text; found 5; give names such as"):
+    with pytest.raises(InputError, match="a name or pattern must be a string; found 5; pass names such as"):
         patterns_of([5])  # type: ignore[list-item]
-    with pytest.raises(InputError, match="names must be a name, a pattern, or several of them; found int"):
+    with pytest.raises(InputError, match="names must be a name, a pattern or an iterable of them; found int"):
         patterns_of(5)  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="there must be a name to look for; found an empty list"):
+    with pytest.raises(InputError, match="names must not be empty; found an empty list"):
         patterns_of([])
     assert [pattern.text for pattern in patterns_of("logits")] == ["logits"]
     assert [pattern.text for pattern in patterns_of(name for name in "ab")] == ["a", "b"]
 
 
-def missed(texts: list[str], names: list[str], met: str = "") -> str:
+def missed(texts: list[str], names: list[str], match: str = "") -> str:
     patterns = patterns_of(texts)
     for pattern in patterns:
-        pattern.matches(met)
+        pattern.matches(match)
     with pytest.raises(InputError) as error:
         check_all_matched(patterns, names, "it must occur", "; see there")
     assert "\n" not in str(error.value)
     return str(error.value)
 
 
-def test_a_name_that_nothing_is_called_by_is_told_with_the_three_nearest() -> None:
+def test_a_name_that_nothing_is_called_by_is_reported_with_the_three_nearest() -> None:
     assert missed(["layers.0.self_attn.probz"], NAMED) == (
         "it must occur; found none called 'layers.0.self_attn.probz' (nearest: layers.0.self_attn.probs, "
         "layers.1.self_attn.probs, layers.0.self_attn.q_proj); correct the name; see there"
     )
     assert missed(["qqqqqq"], NAMED) == "it must occur; found none called 'qqqqqq'; correct the name; see there"
-    both = missed(["logitz", "fc1", "layers.0.fcc1"], NAMED, met="fc1")
+    both = missed(["logitz", "fc1", "layers.0.fcc1"], NAMED, match="fc1")
     assert "'logitz' (nearest: logits" in both
     assert "'layers.0.fcc1' (nearest: layers.0.fc1" in both
-    assert "'fc1'" not in both, "that one was met"
+    assert "'fc1'" not in both, "this one matched"
 
 
-def test_nothing_is_said_when_all_are_met() -> None:
+def test_there_is_no_error_when_all_match() -> None:
     patterns = patterns_of(["logits", "l*"])
     for pattern in patterns:
         pattern.matches("logits")
@@ -151,5 +151,5 @@ def test_the_nearest_of_a_generation_are_those_of_one_step() -> None:
     found = re.findall(r"step\.\d+(?=/)", missed(["step.1/layers.0.fcc1"], names).partition("nearest")[2])
     assert found == ["step.1"] * 3
     found = re.findall(r"step\.\d+(?=/)", missed(["step.7/logits"], names).partition("nearest")[2])
-    assert set(found) == {"step.2"}, "the last there was"
+    assert set(found) == {"step.2"}, "the last step"
     assert "none called 'step.7/logits'; correct" in missed(["step.7/logits"], [])

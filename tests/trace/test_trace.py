@@ -1,4 +1,4 @@
-"""The trace: what it holds, in which order, that it changes nothing, and that it is saved and told whole."""
+"""The trace: its names and their order, its arrays, its letters, and that tracing changes no result."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ def test_the_arrays_are_those_of_the_output(head: str) -> None:
 @every_head
 def test_looking_changes_no_number(head: str) -> None:
     for call in situations(head).values():
-        plain, watched = model(head)(**call), model(head)(**call, trace=Trace())
-        for got, want in zip(watched.to_tuple(), plain.to_tuple(), strict=True):
+        plain, with_trace = model(head)(**call), model(head)(**call, trace=Trace())
+        for got, want in zip(with_trace.to_tuple(), plain.to_tuple(), strict=True):
             pairs = zip(got, want, strict=True) if not hasattr(got, "shape") else [((got,), (want,))]
             assert all(np.array_equal(a, b) for one, other in pairs for a, b in zip(one, other, strict=True))
 
@@ -84,9 +84,11 @@ def test_names_given_as_one_go_are_kept_for_every_call() -> None:
 @pytest.mark.parametrize("names", ["layers.0.self_attn.probz", ["logits", "layers.0.self_attn.probz"]])
 def test_a_name_that_nothing_is_called_by_is_an_error_with_the_nearest(names: Any) -> None:
     nearest = r"\(nearest: layers.0.self_attn.probs, layers.1.self_attn.probs, layers.0.self_attn.q_proj\)"
-    with pytest.raises(InputError, match=f"a name of the trace must occur .* 'layers.0.self_attn.probz' {nearest}"):
+    with pytest.raises(
+        InputError, match=f"every name of the trace must match an array; .* 'layers.0.self_attn.probz' {nearest}"
+    ):
         model()(ids(), trace=Trace(names))
-    with pytest.raises(InputError, match=f"it holds; found none called 'layers.0.self_attn.probz' {nearest}"):
+    with pytest.raises(InputError, match=f"the trace holds; found none called 'layers.0.self_attn.probz' {nearest}"):
         traced(model(), ids()).select(*([names] if isinstance(names, str) else names))
 
 
@@ -103,7 +105,7 @@ def test_what_this_call_does_not_make_is_an_error_that_says_what_it_takes() -> N
 
 
 def test_the_arrays_are_copies() -> None:
-    trace, first, given = Trace(), ids(), np.random.default_rng(0).normal(size=(2, 5, D))
+    trace, first, embeds = Trace(), ids(), np.random.default_rng(0).normal(size=(2, 5, D))
     want = model()(first, trace=trace)
     before = {name: x.copy() for name, x in model().named_parameters()}
     for x in trace.values():
@@ -113,10 +115,10 @@ def test_the_arrays_are_copies() -> None:
     assert np.array_equal(again.logits, want.logits)
     assert all(np.array_equal(x, before[name]) for name, x in model().named_parameters())
     assert all(np.array_equal(a, b) for a, b in zip(want.past_key_values[1], again.past_key_values[1], strict=True))
-    kept = given.copy()
-    model()(inputs_embeds=given, trace=trace)
+    kept = embeds.copy()
+    model()(inputs_embeds=embeds, trace=trace)
     trace["embed_tokens"][...] = 7
-    assert np.array_equal(given, kept)
+    assert np.array_equal(embeds, kept)
 
 
 def test_a_later_step_does_not_change_an_earlier_trace() -> None:
@@ -130,7 +132,7 @@ def test_a_later_step_does_not_change_an_earlier_trace() -> None:
     same(trace, before)
 
 
-def test_each_call_starts_anew_even_one_that_fails() -> None:
+def test_each_call_empties_the_trace_even_one_that_fails() -> None:
     trace = traced(model(), ids(), labels=ids())
     model()(ids(1, rows=1), trace=trace)
     same(trace, traced(model(), ids(1, rows=1)))
@@ -152,12 +154,12 @@ def test_the_letters_are_the_sizes(head: str) -> None:
         assert trace[f"layers.1.self_attn.{name}"].shape == tuple(trace.letters[axis] for axis in axes.split())
 
 
-# Without a trace nothing is kept, and no more is done than must be.
+# Without a trace nothing is recorded and there is no extra work.
 
 
 @pytest.fixture
 def spied(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Which form of attention each layer ran."""
+    """The form of attention that each layer ran."""
     from minibiogpt.model import layers
 
     calls: list[str] = []
@@ -172,12 +174,12 @@ def spied(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @every_head
-def test_without_a_trace_nobody_watches(head: str, monkeypatch: pytest.MonkeyPatch, spied: list[str]) -> None:
+def test_without_a_trace_nothing_is_recorded(head: str, monkeypatch: pytest.MonkeyPatch, spied: list[str]) -> None:
     def refuse(*args: Any) -> None:
-        raise AssertionError("somebody watches")
+        raise AssertionError("something is recorded")
 
     monkeypatch.setattr(Recorder, "__init__", refuse)
-    monkeypatch.setattr(Recorder, "see", refuse)
+    monkeypatch.setattr(Recorder, "intercept", refuse)
     model(head, "auto")(ids(), labels=labels(head, ids()))
     model(head, "auto")(ids(), trace=None, edits={}, ablate=[], patch_from={})
     model(head, "auto").biogpt(ids())
@@ -185,43 +187,49 @@ def test_without_a_trace_nobody_watches(head: str, monkeypatch: pytest.MonkeyPat
     if head == "CausalLM":
         model(head, "auto").generate(ids(), max_new_tokens=3, eos_token_id=None)
         assert spied == ["blocked"] * 6 * L
-    with pytest.raises(AssertionError, match="somebody watches"):
+    with pytest.raises(AssertionError, match="something is recorded"):
         model(head, "auto")(ids(), trace=Trace())
 
 
-def test_a_tap_that_nobody_watches_is_the_same_all_the_way_down() -> None:
+def test_a_tap_without_a_recorder_is_the_same_in_all_submodules() -> None:
     tap, x = Tap(), np.ones(2)
     assert tap.under("layers.0") is tap
     assert tap.step(3) is tap
     assert tap("logits", x) is x
-    assert not tap.asks(["logits"])
-    tap.note("logits", x)
+    assert not tap.wants(["logits"])
+    tap.record("logits", x)
     tap.describe_call("base", {"B": 1})
     tap.finish()
 
 
-def test_a_tap_hands_on_what_it_records() -> None:
+def test_a_tap_returns_what_it_records() -> None:
     trace, x = Trace(), np.ones(2)
     tap = Tap(Recorder(trace))
     assert tap.under("layers.0").under("self_attn")("q", x) is x
     assert tap.under("layers.0")("", x) is x
-    tap.step(3).under("layers.0").note("fc1", x)
+    tap.step(3).under("layers.0").record("fc1", x)
     assert list(trace) == ["layers.0.self_attn.q", "layers.0", "step.3/layers.0.fc1"]
     assert all(kept is not x for kept in trace.values())
 
 
-ASKING = ["layers.1.self_attn.probs", "*", "layers.*.self_attn.scores", "layers.*", ["logits", "*.scores_masked"]]
-NOT_ASKING = ["logits", ["embeddings", "layers.{0..1}"], "layers.*.fc1", "*.self_attn.{q,k,v,context}", "*_proj"]
+INSIDE_ATTENTION = [
+    "layers.1.self_attn.probs",
+    "*",
+    "layers.*.self_attn.scores",
+    "layers.*",
+    ["logits", "*.scores_masked"],
+]
+OUTSIDE_ATTENTION = ["logits", ["embeddings", "layers.{0..1}"], "layers.*.fc1", "*.self_attn.{q,k,v,context}", "*_proj"]
 
 
-@pytest.mark.parametrize("names", ASKING, ids=str)
-def test_whoever_wants_an_array_inside_attention_gets_the_eager_form(names: Any, spied: list[str]) -> None:
+@pytest.mark.parametrize("names", INSIDE_ATTENTION, ids=str)
+def test_requesting_an_array_inside_attention_selects_the_eager_form(names: Any, spied: list[str]) -> None:
     traced(model(attention="auto"), ids(), names=names)
     assert spied == ["eager"] * L
 
 
-@pytest.mark.parametrize("names", NOT_ASKING, ids=str)
-def test_whoever_wants_none_keeps_the_blocked_form(names: Any, spied: list[str]) -> None:
+@pytest.mark.parametrize("names", OUTSIDE_ATTENTION, ids=str)
+def test_requesting_no_array_inside_attention_keeps_the_blocked_form(names: Any, spied: list[str]) -> None:
     got = traced(model(attention="auto"), ids(), names=names)
     assert spied == ["blocked"] * L
     same(got, traced(model(attention="blocked"), ids(), names=names))

@@ -1,4 +1,4 @@
-"""A trace as a file and as text: what is read is what was written, and what is neither is refused."""
+"""Traces as files and as text: a saved trace is read back exactly, and other files are refused."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_a_saved_trace_is_read_back_whole(tmp_path: Path) -> None:
     assert all(back[name].shape == x.shape for name, x in trace.items())
     assert back.letters == trace.letters
     assert back["loss"].shape == ()
-    assert all(x.flags.owndata and x.flags.aligned for x in back.values()), "nothing holds on to the file"
+    assert all(x.flags.owndata and x.flags.aligned for x in back.values()), "no array refers to the file"
     assert [file.name for file in (tmp_path / "new").iterdir()] == ["trace.safetensors"]
     back["loss"][...] = 7
     same(Trace.load(tmp_path / "new" / "trace.safetensors"), trace)
@@ -80,10 +80,10 @@ FOREIGN: dict[str, dict[str, str] | None] = {
     "another version": GOOD | {"version": "2"},
     "no letters": {key: text for key, text in GOOD.items() if key != "letters"},
     "letters that are a list": GOOD | {"letters": "[1]"},
-    "letters that are words": GOOD | {"letters": '{"B": "two"}'},
-    "letters without end": GOOD | {"letters": '{"B": Infinity}'},
+    "letters that are strings": GOOD | {"letters": '{"B": "two"}'},
+    "infinite letters": GOOD | {"letters": '{"B": Infinity}'},
     "deep letters": GOOD | {"letters": "[" * 100_000},
-    "names that are no JSON": GOOD | {"names": "x"},
+    "names that are not JSON": GOOD | {"names": "x"},
     "another name": GOOD | {"names": '["y"]'},
     "a name twice": GOOD | {"names": '["x", "x"]'},
     "a name too few": GOOD | {"names": "[]"},
@@ -93,10 +93,10 @@ FOREIGN: dict[str, dict[str, str] | None] = {
 }
 
 
-@pytest.mark.parametrize("about", FOREIGN.values(), ids=FOREIGN)
-def test_a_foreign_file_is_refused(tmp_path: Path, about: Any) -> None:
-    save_file({"x": np.ones(2)}, tmp_path / "file", metadata=about)
-    with pytest.raises(InputError, match="file must be a trace that Trace.save wrote; found another safetensors file"):
+@pytest.mark.parametrize("metadata", FOREIGN.values(), ids=FOREIGN)
+def test_a_foreign_file_is_refused(tmp_path: Path, metadata: Any) -> None:
+    save_file({"x": np.ones(2)}, tmp_path / "file", metadata=metadata)
+    with pytest.raises(InputError, match="file must be a trace written by Trace.save; found another safetensors file"):
         Trace.load(tmp_path / "file")
     for dtype in ("uint32", "float64"):
         save_file({"x": np.ones(2, dtype)}, tmp_path / "file", metadata=GOOD)
@@ -104,7 +104,7 @@ def test_a_foreign_file_is_refused(tmp_path: Path, about: Any) -> None:
 
 
 def test_a_file_that_is_absent_or_no_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="a trace must be read from its file; found no .*none; write one"):
+    with pytest.raises(InputError, match="the file of a trace must exist; found no .*none; write one"):
         Trace.load(tmp_path / "none")
     with pytest.raises(InputError, match="found .*a folder"):
         Trace.load(tmp_path)
@@ -117,23 +117,23 @@ def small_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.mark.filterwarnings("ignore:id2label and label2id disagree")  # which a spoilt config may say
+@pytest.mark.filterwarnings("ignore:id2label and label2id disagree")  # a corrupted config may cause this warning
 @given(st.integers(0, 10**6), st.binary(min_size=1, max_size=4), st.booleans())
-def test_a_spoilt_file_is_refused_or_read_as_a_trace(small_file: Path, at: int, put: bytes, cut: bool) -> None:
+def test_a_corrupted_file_is_refused_or_read_as_a_trace(small_file: Path, at: int, put: bytes, cut: bool) -> None:
     whole = small_file.read_bytes()
     header = 8 + int.from_bytes(whole[:8], "little")
     at %= header
-    spoilt = small_file.with_name("spoilt")
-    spoilt.write_bytes(whole[:at] if cut else whole[:at] + put + whole[at + len(put) :])
+    corrupted = small_file.with_name("corrupted")
+    corrupted.write_bytes(whole[:at] if cut else whole[:at] + put + whole[at + len(put) :])
     try:
-        read = Trace.load(spoilt)
+        read = Trace.load(corrupted)
     except InputError as error:
-        told = str(error)
+        message = str(error)
     else:
-        told = f"names {list(read)}"
+        message = f"names {list(read)}"
         assert not cut
-        assert told == "names ['layers.0', 'logits']"
-    assert "\n" not in told
+        assert message == "names ['layers.0', 'logits']"
+    assert "\n" not in message
 
 
 def test_the_summary_is_what_one_computes_by_hand(capsys: pytest.CaptureFixture[str]) -> None:
@@ -171,7 +171,7 @@ def test_the_mean_is_taken_in_float64_and_of_any_number() -> None:
     assert mean_and_largest(np.array([1e8, 1, -1e8, 3], dtype="float32")) == (1.0, 1e8)
 
 
-def test_a_trace_tells_what_it_is() -> None:
+def test_the_repr_of_a_trace() -> None:
     assert repr(Trace()) == "<Trace of 0 arrays, 0.0 MB>"
     trace = Trace()
     trace["a"], trace["b"] = np.zeros(100_000), np.zeros(50_000)

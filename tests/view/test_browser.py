@@ -1,4 +1,4 @@
-"""The stepper in a browser: driven as a reader drives it, its numbers compared with the arrays, the network off."""
+"""The stepper in an offline browser: used as a reader would use it, its values compared with the arrays."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.configs import CONFIGS
 from tests.view.test_pages import TEXT, demo
 
 STEPS = 20
-READBACK = "willReadFrequently"  # what Chromium says when a test reads pixels
+READBACK = "willReadFrequently"  # in Chromium's warning when a test reads pixels
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def shown(page: Any) -> str:
-    """The number in full."""
+    """The full value in the readout."""
     return str(page.locator(".readout b").inner_text())
 
 
@@ -37,17 +37,17 @@ def title(page: Any) -> str:
 
 
 def point(page: Any, row: int, col: int, *, click: bool = False) -> None:
-    """Put the mouse on the middle of a cell, having scrolled there."""
-    place = page.evaluate(
+    """Scroll to a cell and move the mouse to its center."""
+    center = page.evaluate(
         """([row, col]) => { parts.map.reveal({ row, col }); parts.map.canvas.scrollIntoView({ block: "nearest" });
         const box = parts.map.canvas.getBoundingClientRect();
         const m = parts.map.matrix;
         return [box.left + (col + 0.5) * box.width / m.columns, box.top + (row + 0.5) * box.height / m.rows]; }""",
         [row, col],
     )
-    page.mouse.move(*place)
+    page.mouse.move(*center)
     if click:
-        page.mouse.click(*place)
+        page.mouse.click(*center)
 
 
 def matrix(stepper: Stepper, step: int, head: int) -> np.ndarray:
@@ -55,7 +55,7 @@ def matrix(stepper: Stepper, step: int, head: int) -> np.ndarray:
     return x[head] if x.ndim == 3 else x
 
 
-def test_the_cell_under_the_pointer_is_told_in_full(browser: Any, file: Path) -> None:
+def test_the_cell_under_the_pointer_is_shown_in_full(browser: Any, file: Path) -> None:
     stepper, rng = Stepper(demo(), TEXT, layer=1), np.random.default_rng(0)
     with opened(browser, file) as page:
         for step in range(STEPS):
@@ -68,7 +68,7 @@ def test_the_cell_under_the_pointer_is_told_in_full(browser: Any, file: Path) ->
                 assert page.locator(".readout .mono").nth(1).inner_text().strip() == str([int(i) for i in index])
 
 
-def test_away_from_the_picture_the_chosen_cell_is_told_again(browser: Any, file: Path) -> None:
+def test_away_from_the_picture_the_chosen_cell_is_shown_again(browser: Any, file: Path) -> None:
     with opened(browser, file) as page:
         page.evaluate("goTo(8)")
         chosen = shown(page)
@@ -96,7 +96,7 @@ EVERY = """(cells) => data.steps.flatMap((step, i) => {
 
 
 def check_origins(browser: Any, stepper: Stepper, file: Path, cells: int) -> None:
-    """What the page computes anew is what the array holds, on every step and head."""
+    """Check that the page recomputes the value in the array, for every step and head."""
     stepper.save(file)
     with opened(browser, file) as page:
         found = page.evaluate(EVERY, cells)
@@ -125,35 +125,41 @@ def test_where_it_comes_from_in_every_kind_of_model(browser: Any, tmp_path: Path
 
 
 def test_where_it_comes_from_behind_padding_and_head_masks(browser: Any, tmp_path: Path) -> None:
-    given = {"attention_mask": small.left_mask(rows=1), "head_mask": [1, 0.5, 0]}
-    stepper = Stepper(small.model(), small.ids(rows=1), layer=1, **given)
+    masks = {"attention_mask": small.left_mask(rows=1), "head_mask": [1, 0.5, 0]}
+    stepper = Stepper(small.model(), small.ids(rows=1), layer=1, **masks)
     check_origins(browser, stepper, tmp_path / "page.html", 25)
     with opened(browser, tmp_path / "page.html") as page:
         page.evaluate("() => { goTo(9); setHead(0); moveTo(3, 1, true); }")
-        assert "position 1 is padding" in page.locator(".origin").inner_text()
+        first, second, fourth = (page.evaluate(f"data.tokens[{i}].label") for i in (0, 1, 3))
+        padding = f"Masked: S 1 “{second}” is padding."
+        assert padding in page.locator(".origin").inner_text()
         page.evaluate("moveTo(0, 1, true)")
-        assert "comes later than" in page.locator(".origin").inner_text()
+        later = f"Masked: S 1 “{second}” comes after T 0 “{first}”, and S 1 “{second}” is padding."
+        assert later in page.locator(".origin").inner_text()
+        page.evaluate("moveTo(3, 3, true)")
+        visible = f"Visible: S 3 “{fourth}” does not come after T 3 “{fourth}” and is not padding."
+        assert visible in page.locator(".origin").inner_text()
         page.evaluate("() => { goTo(10); moveTo(0, 1, true); }")
-        assert "This row may see nothing" in page.locator(".origin").inner_text()
+        assert "All keys are masked in this row" in page.locator(".origin").inner_text()
         page.evaluate("() => { goTo(11); setHead(1); }")
         assert "multiplies head 1.1 by 0.5" in page.locator(".origin").inner_text()
 
 
 def test_a_number_that_is_wrong_is_called_so(browser: Any, file: Path) -> None:
-    spoil = """(step) => { goTo(step); setHead(0); moveTo(0, 0, true);
+    corrupt = """(step) => { goTo(step); setHead(0); moveTo(0, 0, true);
       const before = parts.origin.dataset.good, { numbers } = arrayNow(), right = numbers[0];
-      numbers[0] += 0.001 * limitsOf(arrayNow(), marksOf(stepNow())).limit;
+      numbers[0] += 0.001 * limitsOf(arrayNow(), scoresOf(stepNow())).limit;
       moveTo(0, 0, true);
       numbers[0] = right;
       return [before, parts.origin.dataset.good, document.querySelector(".verdict .bad")?.textContent]; }"""
     with opened(browser, file) as page:
         for step in range(STEPS):
-            assert page.evaluate(spoil, step) == ["true", "false", "✗ another number: something is wrong"]
+            assert page.evaluate(corrupt, step) == ["true", "false", "✗ different: something is wrong"]
 
 
 @pytest.mark.parametrize("weight", [3e38, np.nan])
 def test_what_is_no_number_is_shown_too(browser: Any, tmp_path: Path, weight: float) -> None:
-    """A page that went blank at the first NaN would hide what its reader looks for."""
+    """A page that stayed blank after the first NaN would hide the error that its reader looks for."""
     model = demo()
     model.biogpt.layers[1].fc1.weight[...] = weight
     stepper = Stepper(model, [2, 9, 5, 7], layer=1)
@@ -162,10 +168,10 @@ def test_what_is_no_number_is_shown_too(browser: Any, tmp_path: Path, weight: fl
         for i, step in enumerate(stepper.steps):
             page.evaluate(f"() => {{ goTo({i}); moveTo(2, 1, true); }}")
             assert title(page).endswith(step.name)
-            none = int(np.isnan(stepper.trace[step.name]).sum())
-            told = re.search(r"(\d+) are NaN", page.locator("figcaption").inner_text())
-            assert (int(told[1]) if told else 0) == none
-            if np.isnan(weight) and none:
+            nans = int(np.isnan(stepper.trace[step.name]).sum())
+            reported = re.search(r"NaN values: (\d+), drawn", page.locator("figcaption").inner_text())
+            assert (int(reported[1]) if reported else 0) == nans
+            if np.isnan(weight) and nans:
                 assert shown(page) == "NaN"
                 assert page.evaluate("parts.origin.dataset.good") == "true"
 
@@ -187,8 +193,8 @@ def test_the_colours_are_those_of_the_numbers(browser: Any, file: Path) -> None:
 
     def mixed(anchors: list[str], x: float) -> np.ndarray:
         rgb = [[int(color[i : i + 2], 16) for i in (1, 3, 5)] for color in anchors]
-        places = np.linspace(0, 1, len(rgb))
-        return np.array([np.interp(x, places, channel) for channel in zip(*rgb, strict=True)])
+        positions = np.linspace(0, 1, len(rgb))
+        return np.array([np.interp(x, positions, channel) for channel in zip(*rgb, strict=True)])
 
     pixel = """([row, col]) => { const c = parts.map.canvas, m = parts.map.matrix;
       const at = [(col + 0.5) * c.width / m.columns, (row + 0.5) * c.height / m.rows].map(Math.floor);
@@ -198,16 +204,16 @@ def test_the_colours_are_those_of_the_numbers(browser: Any, file: Path) -> None:
             for step, palette in ((8, signed), (10, "sequential"), (15, signed)):
                 page.evaluate("(step) => { goTo(step); setHead(1); }", step)
                 x, whole = matrix(stepper, step, 1), stepper.trace[stepper.steps[step].name]
-                limit = page.evaluate("limitsOf(arrayNow(), marksOf(stepNow())).limit")
+                limit = page.evaluate("limitsOf(arrayNow(), scoresOf(stepNow())).limit")
                 assert limit <= abs(whole).max()
                 for row, col in ((3, 3), (5, 2), (6, 0), (4, 1)):
-                    place = x[row, col] if palette == "sequential" else 0.5 + x[row, col] / limit / 2
-                    want = mixed(PALETTES[palette], float(np.clip(place, 0, 1)))
+                    position = x[row, col] if palette == "sequential" else 0.5 + x[row, col] / limit / 2
+                    want = mixed(PALETTES[palette], float(np.clip(position, 0, 1)))
                     got = page.evaluate(pixel, [row, col])
-                    assert abs(got - want).max() <= 1, (scheme, step, row, col)  # a channel is a whole number
+                    assert abs(got - want).max() <= 1, (scheme, step, row, col)  # channels are integers
 
 
-def test_hidden_cells_are_hatched_and_told(browser: Any, file: Path) -> None:
+def test_masked_cells_are_hatched_and_named_in_the_legend(browser: Any, file: Path) -> None:
     colours = """([row, col]) => { const c = parts.map.canvas, m = parts.map.matrix, w = c.width / m.columns;
       const d = c.getContext("2d").getImageData(col * w + 2, row * w + 2, w - 4, w - 4).data;
       return new Set(Array.from({ length: d.length / 4 }, (_, i) => d.slice(4 * i, 4 * i + 3).join())).size; }"""
@@ -217,14 +223,14 @@ def test_hidden_cells_are_hatched_and_told(browser: Any, file: Path) -> None:
             assert page.evaluate(colours, [2, 5]) > 1
             assert page.evaluate(colours, [5, 2]) == 1
             point(page, 2, 5)
-            assert "(hidden by the mask)" in page.locator(".readout").inner_text()
-            assert "hidden by the mask" in page.locator(".legend").inner_text()
+            assert "(masked)" in page.locator(".readout").inner_text()
+            assert "masked" in page.locator(".legend").inner_text()
         page.evaluate("goTo(8)")
         assert page.evaluate(colours, [2, 5]) == 1
-        assert "hidden" not in page.locator(".legend").inner_text()
+        assert "masked" not in page.locator(".legend").inner_text()
 
 
-def test_each_picture_is_told_in_words(browser: Any, file: Path) -> None:
+def test_each_picture_is_described_in_words(browser: Any, file: Path) -> None:
     stepper = Stepper(demo(), TEXT, layer=1)
     with opened(browser, file) as page:
         for step in range(STEPS):
@@ -235,11 +241,12 @@ def test_each_picture_is_told_in_words(browser: Any, file: Path) -> None:
             x = x[x > -1e30]
             found = re.search(r"Smallest (\S+) .*largest (\S+) \(", text)
             assert found
-            if step not in (10, 11):  # there, what is hidden is 0, and no number of its own
+            if step not in (10, 11):  # there, masked values are 0 and are left out of the minimum
                 assert float(found[1]) == pytest.approx(x.min(), rel=1e-3)  # four digits are shown
             assert float(found[2]) == pytest.approx(x.max(), rel=1e-3)
         page.evaluate("() => { goTo(10); setHead(3); }")
         probs = stepper.trace["layers.1.self_attn.probs"][0, 3]
         labels = [token["label"] for token in page.evaluate("data.tokens")]
         for row, label in enumerate(labels):
-            assert f"“{label}” at “{labels[probs[row].argmax()]}”" in page.locator("figcaption").inner_text()
+            best = int(probs[row].argmax())
+            assert f"T {row} “{label}” → S {best} “{labels[best]}”" in page.locator("figcaption").inner_text()

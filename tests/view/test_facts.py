@@ -1,4 +1,4 @@
-"""What a page is told besides its arrays: numbers to compute with, notes, labels; and what controls pass on."""
+"""The data of a page besides its arrays: constants, notes and labels; and what the controls pass to the stepper."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from minibiogpt.errors import InputError
 from minibiogpt.view import Sampler, Stepper
 from minibiogpt.view.layer import labels_of
 from tests.support import small
-from tests.view.test_pages import TEXT, demo, told, unpacked
+from tests.view.test_pages import TEXT, data_of, demo, unpacked
 
 
 def test_the_page_computes_with_what_the_model_computed_with() -> None:
-    data = told(Stepper(demo(), TEXT).html)
-    assert data["eps"] == LAYER_NORM_EPS == 1e-5  # not what config.json says
+    data = data_of(Stepper(demo(), TEXT).html)
+    assert data["eps"] == LAYER_NORM_EPS == 1e-5  # not the value in config.json
     assert (data["heads"], data["headSize"], data["activation"]) == (4, 32, "gelu")
 
 
 def test_every_step_has_its_note() -> None:
     stepper = Stepper(demo(), TEXT, layer=2)
-    notes = [one["note"] for one in told(stepper.html)["steps"]]
+    notes = [one["note"] for one in data_of(stepper.html)["steps"]]
     assert notes == [step.note for step in stepper.steps]
     assert sum(map(bool, notes)) > 5
 
@@ -38,12 +38,12 @@ def test_another_text_has_no_padding() -> None:
     ids, mask = small.ids(rows=1), small.left_mask(rows=1)
     stepper = Stepper(small.model(), ids, attention_mask=mask, head_mask=[1, 0, 1])
     same, other = stepper.with_(layer=1), stepper.with_(text=[3, 4, 5])
-    assert told(same.html)["padding"] == told(stepper.html)["padding"]
-    assert told(other.html)["padding"] == [False] * 3
-    assert unpacked(told(other.html)["headMask"]).tolist() == [1, 0, 1]
+    assert data_of(same.html)["padding"] == data_of(stepper.html)["padding"]
+    assert data_of(other.html)["padding"] == [False] * 3
+    assert unpacked(data_of(other.html)["headMask"]).tolist() == [1, 0, 1]
 
 
-def test_controls_say_errors_as_text_and_leave_ids_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_controls_show_errors_as_text_and_leave_ids_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("ipywidgets", reason="ipywidgets is not installed")
     text, layer, frame = Stepper(small.model(), [3, 4, 5]).controls().children
     assert text.disabled
@@ -63,6 +63,6 @@ def test_controls_say_errors_as_text_and_leave_ids_alone(monkeypatch: pytest.Mon
 
 def test_the_samplers_numbers_are_the_logits() -> None:
     logits = np.random.default_rng(0).normal(0, 5, 7).astype(np.float32)
-    data = told(Sampler(logits, None).html)
+    data = data_of(Sampler(logits, None).html)
     assert np.array_equal(unpacked(data["logits"]), logits)
     assert data["top"] == 7

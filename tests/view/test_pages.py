@@ -1,4 +1,4 @@
-"""The pages of minibiogpt.view as text: what is in them, what cannot break out of them, and what is refused."""
+"""The pages of minibiogpt.view as HTML: their contents, that no text becomes markup, and which inputs are refused."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from minibiogpt import BioGptConfig, BioGptForCausalLM, BioGptModel, BioGptTokenizer, Trace
 from minibiogpt.backend import register_backend
-from minibiogpt.catalog.equations import WORDS
+from minibiogpt.catalog.equations import EQUATION_FUNCTIONS
 from minibiogpt.errors import InputError
 from minibiogpt.view import Page, Sampler, Stepper
 from minibiogpt.view.colors import PALETTES
@@ -45,7 +45,7 @@ HOSTILE = [
 
 
 class Parts(HTMLParser):
-    """The elements of a page, and what stands in its scripts."""
+    """The elements of a page, and the contents of its scripts."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ class Parts(HTMLParser):
             self.scripts[-1] += data
 
 
-def told(text: str) -> dict[str, Any]:
+def data_of(text: str) -> dict[str, Any]:
     """The data of a page."""
     return json.loads(Parts(text).scripts[0])
 
@@ -85,7 +85,7 @@ def test_the_arrays_are_those_of_a_plain_trace_bit_for_bit(head: str, dtype: str
     model = small.model("CausalLM" if head == "base" else head, dtype=dtype)
     model = model.biogpt if head == "base" else model
     ids = small.ids(rows=1)
-    data = told(Stepper(model, ids, layer=layer).html)
+    data = data_of(Stepper(model, ids, layer=layer).html)
     want = small.traced(model, ids)
     names = [step["name"] for step in data["steps"]]
     before = "embeddings" if layer == 0 else f"layers.{layer - 1}"
@@ -108,7 +108,7 @@ def test_any_backend_will_do_and_halves_are_widened(dtype: str) -> None:
     config = small.model().config
     model = BioGptForCausalLM.from_config(config, seed=2, backend="strict", dtype=dtype)
     want = small.traced(model, small.ids(rows=1))
-    data = told(Stepper(model, model.backend.asarray(small.ids(rows=1))).html)
+    data = data_of(Stepper(model, model.backend.asarray(small.ids(rows=1))).html)
     assert data["dtype"] == dtype
     assert data["lowest"] == np.finfo(dtype).min
     for name, array in data["arrays"].items():
@@ -117,14 +117,14 @@ def test_any_backend_will_do_and_halves_are_widened(dtype: str) -> None:
         assert (got == host).all(), name
 
 
-def test_every_step_tells_what_it_is() -> None:
-    data = told(Stepper(demo(), TEXT, layer=2).html)
+def test_every_step_is_described() -> None:
+    data = data_of(Stepper(demo(), TEXT, layer=2).html)
     for step in data["steps"]:
         for key in ("name", "what", "equation", "shape"):
             assert step[key], key
-        assert set(step["where"]) | set(re.findall(r"\b(?:erf|var|mean|max|sum)\b", step["equation"])) & set(WORDS) <= {
-            symbol["symbol"] for symbol in step["symbols"]
-        }
+        assert set(step["where"]) | set(re.findall(r"\b(?:erf|var|mean|max|sum)\b", step["equation"])) & set(
+            EQUATION_FUNCTIONS
+        ) <= {symbol["symbol"] for symbol in step["symbols"]}
         for source in step["where"].values():
             assert source in data["arrays"] or source in data["parameters"], source
         listing = step["code"][0]
@@ -132,7 +132,7 @@ def test_every_step_tells_what_it_is() -> None:
         own = step["name"].rpartition(".")[2]
         assert f'"{"" if own.isdigit() else own}"' in marked
         for listing in step["code"]:
-            file = Path(sys.modules["minibiogpt"].__file__ or "").parent / listing["place"].split(":")[0][11:]
+            file = Path(sys.modules["minibiogpt"].__file__ or "").parent / listing["location"].split(":")[0][11:]
             lines = file.read_text(encoding="utf-8").splitlines()[listing["first"] - 1 :]
             shown = listing["text"].splitlines()
             assert [line.strip() for line in shown] == [line.strip() for line in lines[: len(shown)]]
@@ -156,14 +156,14 @@ def test_no_text_becomes_markup(text: str) -> None:
         assert "img" not in parts.tags
         assert page.html.encode("utf-8").decode("utf-8") == page.html
     assert Parts(Stepper(model, text).html).tags == plain.tags
-    assert told(Page("x", "", {"text": text}).html)["text"] == text
+    assert data_of(Page("x", "", {"text": text}).html)["text"] == text
     assert Sampler(np.zeros(len(tokenizer)), tokenizer, text=text).html.count("<script") == 2
 
 
 @given(st.text(), st.text(alphabet="<>/!-script&'\"\u2028\ud800"))
 def test_data_comes_out_as_it_went_in(text: str, hostile: str) -> None:
     page = Page(text, "", {hostile: [text, hostile]})
-    assert told(page.html) == {hostile: [text, hostile]}
+    assert data_of(page.html) == {hostile: [text, hostile]}
     assert Parts(page.html).tags.count("script") == 1
 
 
@@ -185,7 +185,7 @@ def test_a_page_refers_to_nothing_outside() -> None:
         contents = [value or "" for name, value in parts.attributes if name == "content"]
         assert any(value.startswith("default-src 'none'") for value in contents), policy
         urls = set(re.findall(r"https?://[^\s\"')]+", page))
-        assert urls <= {"http://www.w3.org/2000/svg"}  # a name, not a place
+        assert urls <= {"http://www.w3.org/2000/svg"}  # an XML namespace, never fetched
     for file in STATIC.iterdir():
         text = file.read_text(encoding="utf-8")
         assert "</" not in text
@@ -203,7 +203,9 @@ def test_the_frame_holds_the_whole_page() -> None:
 
 
 def test_where_a_notebook_takes_the_frame_out_words_are_left() -> None:
-    left = re.sub("<[^>]*>", "", Stepper(demo(), "a < b")._repr_html_())  # what JupyterLab keeps until it is trusted
+    left = re.sub(
+        "<[^>]*>", "", Stepper(demo(), "a < b")._repr_html_()
+    )  # what JupyterLab keeps of an untrusted notebook
     assert "run this cell" in left
     assert "layers.0" not in left
 
@@ -228,28 +230,28 @@ def test_the_model_runs_once_and_only_this_layer_is_kept() -> None:
 def test_the_tokenizer_is_that_of_the_models_folder(tmp_path: Path) -> None:
     model, tokenizer = demo(), BioGptTokenizer.from_pretrained("demo")
     ids = tokenizer(TEXT)["input_ids"]
-    want = told(Stepper(model, TEXT, tokenizer=tokenizer).html)
-    assert told(Stepper(model, TEXT).html) == want
-    assert told(Stepper(model, ids).html) == want
-    assert told(Stepper(model, ids[0].tolist()).html) == want
-    assert told(Stepper(model, ids.tolist()).html) == want
+    want = data_of(Stepper(model, TEXT, tokenizer=tokenizer).html)
+    assert data_of(Stepper(model, TEXT).html) == want
+    assert data_of(Stepper(model, ids).html) == want
+    assert data_of(Stepper(model, ids[0].tolist()).html) == want
+    assert data_of(Stepper(model, ids.tolist()).html) == want
     assert want["tokens"][0]["label"] == "</s>"
     assert [token["id"] for token in want["tokens"]] == ids[0].tolist()
     model.save_pretrained(tmp_path)
     bare = BioGptForCausalLM.from_pretrained(tmp_path)
-    assert told(Stepper(bare, ids).html)["tokens"][1]["label"] == f"id {ids[0, 1]}"
+    assert data_of(Stepper(bare, ids).html)["tokens"][1]["label"] == f"id {ids[0, 1]}"
     with pytest.raises(InputError, match=r"a tokenizer needs vocab\.json"):
         Stepper(bare, TEXT)
-    with pytest.raises(InputError, match="hand one over: tokenizer="):
+    with pytest.raises(InputError, match="found a model that was not loaded from a folder; pass tokenizer="):
         Stepper(small.model(), TEXT)
-    assert told(Stepper(BioGptModel.from_pretrained("demo"), TEXT).html)["arrays"] == want["arrays"]
+    assert data_of(Stepper(BioGptModel.from_pretrained("demo"), TEXT).html)["arrays"] == want["arrays"]
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"layer": 4}, "layer must be a whole number, 0 to 3; found 4"),
-        ({"layer": -1}, "0 to 3; found -1"),
+        ({"layer": 4}, "layer must be an integer from 0 to 3; found 4"),
+        ({"layer": -1}, "from 0 to 3; found -1"),
         ({"layer": 1.0}, "found 1.0"),
         ({"layer": True}, "found True"),
         ({"theme": "blue"}, "theme must be one of auto, light, dark; found 'blue'"),
@@ -261,12 +263,12 @@ def test_the_tokenizer_is_that_of_the_models_folder(tmp_path: Path) -> None:
         ({"text": ["pain", "relief"]}, "input_ids must be integers"),
         ({"text": [[[2, 5]]]}, "input_ids must be integers of shape"),
         ({"text": [None]}, "input_ids must be integers"),
-        ({"model": "demo"}, "model must be a loaded one; found str"),
-        ({"tokenizer": "demo"}, "tokenizer must be a loaded one, or None; found str"),
+        ({"model": "demo"}, "model must be a BioGPT model; found str"),
+        ({"tokenizer": "demo"}, "tokenizer must be a BioGptTokenizer or None; found str"),
         ({"max_megabytes": "30"}, "max_megabytes must be a number above 0; found '30'"),
         ({"max_megabytes": float("nan")}, "max_megabytes must be a number above 0; found nan"),
         ({"text": "pain " * 300}, "at most N = 256 real positions"),
-        ({"max_megabytes": 0.5}, "at most 0.5 megabytes; found 1.1 for 3 tokens; give a shorter text"),
+        ({"max_megabytes": 0.5}, "at most 0.5 megabytes; found 1.1 for 3 tokens; pass a shorter text"),
     ],
 )
 def test_nonsense_is_one_clear_error(options: dict[str, Any], message: str) -> None:
@@ -280,20 +282,20 @@ def test_the_largest_text_of_the_demo_fits() -> None:
     assert len(stepper.html) < 30e6
 
 
-def test_what_is_too_large_for_a_page_is_said() -> None:
+def test_what_is_too_large_for_a_page_is_reported() -> None:
     wide = BioGptConfig(
         vocab_size=50, hidden_size=640, num_hidden_layers=1, num_attention_heads=10, intermediate_size=2560
     )
-    data = told(Stepper(BioGptForCausalLM.from_config(wide), list(range(3, 33))).html)
-    assert "20 MB, too much for a page" in data["left_out"]
+    data = data_of(Stepper(BioGptForCausalLM.from_config(wide), list(range(3, 33))).html)
+    assert "(20 MB) are too large for the page" in data["left_out"]
     assert all(len(one["shape"]) == 1 for one in data["parameters"].values())
     assert len(data["parameters"]) == 10
-    assert told(Stepper(demo(), [2]).html)["left_out"] == ""
+    assert data_of(Stepper(demo(), [2]).html)["left_out"] == ""
 
 
-def test_masks_are_told() -> None:
+def test_masks_are_in_the_data() -> None:
     model, mask = small.model(), small.left_mask(rows=1)
-    data = told(
+    data = data_of(
         Stepper(model, small.ids(rows=1), attention_mask=mask, head_mask=[[1, 1, 1], [1, 0.5, 0]], layer=1).html
     )
     assert data["padding"] == [True, True, False, False, False]
@@ -303,12 +305,12 @@ def test_masks_are_told() -> None:
 
 
 def test_a_head_mask_may_hold_any_numbers() -> None:
-    data = told(Stepper(small.model(), small.ids(rows=1), head_mask=[math.inf, 0.5, -1]).html)
+    data = data_of(Stepper(small.model(), small.ids(rows=1), head_mask=[math.inf, 0.5, -1]).html)
     assert unpacked(data["headMask"]).tolist() == [math.inf, 0.5, -1]
 
 
 @pytest.mark.parametrize("name", PALETTES)
-def test_colours_can_be_told_apart_by_lightness_alone(name: str) -> None:
+def test_colours_can_be_distinguished_by_lightness_alone(name: str) -> None:
     light = [luminance(tuple(int(color[i : i + 2], 16) for i in (1, 3, 5))) for color in PALETTES[name]]
     rises = np.diff(light) > 0
     if name == "sequential":

@@ -1,4 +1,4 @@
-"""Plots: each draws the numbers it was given, of any backend, labels them, and refuses what it cannot draw."""
+"""Plots: each draws the numbers passed to it, from any backend, labels them, and refuses what it cannot draw."""
 
 from __future__ import annotations
 
@@ -84,14 +84,14 @@ def test_attention_is_the_traces_and_hides_the_future(run: Any) -> None:
     assert np.array_equal(ax.images[0].get_array().filled(0), want)
     assert np.array_equal(ax.images[0].get_array().mask, np.triu(np.ones_like(want), 1))
     assert (ticks(ax.yaxis), ticks(ax.xaxis), ax.get_title()) == (tokens, tokens, "head 2.1")
-    for part in (want, want[None], want[None, None], want[-2:]):
+    for part in (want, want[None], want[None, None], want[-2:]):  # the last: two queries after a cache
         drawn = plots.attention(part, tokens).images[0].get_array()
         assert np.array_equal(drawn.filled(0), want[-len(drawn) :])
-        assert np.array_equal(drawn.mask, np.triu(np.ones_like(want), 1)[-len(drawn) :])  # behind a cache too
+        assert np.array_equal(drawn.mask, np.triu(np.ones_like(want), 1)[-len(drawn) :])
 
 
 def test_what_a_row_sees_of_the_future_is_not_hidden() -> None:
-    uniform = np.full((2, 2), 0.5)  # a left pad sees nothing, and so all
+    uniform = np.full((2, 2), 0.5)  # the row of a left pad: all keys are masked, so its weights are uniform
     assert not plots.attention(uniform, ["a", "b"]).images[0].get_array().mask.any()
 
 
@@ -122,11 +122,11 @@ def test_the_most_probable_tokens(run: Any) -> None:
     assert [bar.get_hatch() for bar in ax.patches] == [None, None, "///", "///", "///"]
 
 
-def test_the_lens_says_what_each_layer_would_say(run: Any) -> None:
+def test_the_lens_shows_what_each_layer_predicts(run: Any) -> None:
     model, tok, trace, _, tokens = run
     ax = plots.logit_lens(logit_lens(model, trace, position=None), tok, tokens)
-    said = texts(ax)[-len(tokens) :]
-    assert said == [tok.decode([i]) for i in trace["logits"][0].argmax(axis=-1)]
+    last_row = texts(ax)[-len(tokens) :]
+    assert last_row == [tok.decode([i]) for i in trace["logits"][0].argmax(axis=-1)]
     assert ticks(ax.yaxis) == ["embeddings", *(f"layers.{i}" for i in range(4))]
 
 
@@ -154,8 +154,8 @@ def colours(ax: Any) -> tuple[str, float, float]:
     return image.cmap.name, image.norm.vmin, image.norm.vmax
 
 
-def test_colours_say_which_way_they_go(run: Any) -> None:
-    """Orange below 0, purple above; dark is none: what every text beside a picture says of it."""
+def test_colours_show_which_way_they_go(run: Any) -> None:
+    """Orange below 0, purple above, 0 dark for probabilities: as every text beside a picture says."""
     model, _, trace, ids, tokens = run
     signed, plain = plots.heat_map([[-1.0, 2.0]]), plots.heat_map([[0.0, 2.0]])
     assert (colours(signed), colours(plain)) == (("PuOr", -2, 2), ("cividis", 0, 2))
@@ -175,7 +175,7 @@ def test_colours_say_which_way_they_go(run: Any) -> None:
     assert (ax.get_ylabel(), ax.get_xlabel()) == ("layer", "head")
 
 
-def test_numbers_stand_in_their_cells_and_can_be_read() -> None:
+def test_numbers_are_in_their_cells_and_can_be_read() -> None:
     ax = plots.heat_map([[0.0, 1.0, 0.1], [0.9, 0.2, 0.8]])
     assert [(*text.get_position(), text.get_text()) for text in ax.texts] == [
         (0, 0, "0.00"), (1, 0, "1.00"), (2, 0, "0.10"), (0, 1, "0.90"), (1, 1, "0.20"), (2, 1, "0.80"),
@@ -183,15 +183,15 @@ def test_numbers_stand_in_their_cells_and_can_be_read() -> None:
     assert [text.get_color() for text in ax.texts] == ["white", "black", "white", "black", "white", "black"]
 
 
-def test_the_labels_that_fit_stand_at_their_own_places() -> None:
+def test_the_labels_that_fit_are_at_their_own_positions() -> None:
     ax = plots.heat_map(np.zeros((2, 60)), columns=[f"token {i}" for i in range(60)])
-    places = [int(place) for place in ax.get_xticks()]
-    assert len(places) <= 30
-    assert ticks(ax.xaxis) == [f"token {i}" for i in places]
+    positions = [int(position) for position in ax.get_xticks()]
+    assert len(positions) <= 30
+    assert ticks(ax.xaxis) == [f"token {i}" for i in positions]
 
 
 def test_the_queries_are_the_last_of_the_tokens() -> None:
-    """Behind a cache: two queries, four keys; the later of the two hides nothing."""
+    """With a cache: two queries, four keys; the second query hides nothing."""
     x = np.array([[0.25, 0.25, 0.5, 0.0], [0.25, 0.25, 0.25, 0.25]])
     ax = plots.attention(x, list("abcd"))
     assert (ticks(ax.yaxis), ticks(ax.xaxis)) == (["c", "d"], list("abcd"))
@@ -209,15 +209,15 @@ def test_each_row_of_a_batch_has_its_own_picture(run: Any) -> None:
     lens = logit_lens(model, trace, position=None)
     ax = plots.logit_lens(lens, tok, tokens, row=1)
     assert texts(ax)[-len(tokens) :] == [tok.decode([i]) for i in trace["logits"][1].argmax(axis=-1)]
-    places = [text.get_position() for text in ax.texts]
-    assert places == [(t, i) for i in range(len(lens)) for t in range(len(tokens))]
+    positions = [text.get_position() for text in ax.texts]
+    assert positions == [(t, i) for i in range(len(lens)) for t in range(len(tokens))]
     stream = plots.stream(trace, tokens, row=1).images[0].get_array()
     assert np.allclose(stream[0], np.linalg.norm(trace["embeddings"][1], axis=-1))
     widths = [bar.get_width() for bar in plots.attribution(logit_attribution(model, trace, token=9), row=1).patches]
     assert abs(sum(widths) - float(trace["logits"][1, -1, 9])) < 1e-4
 
 
-def test_what_adds_and_what_takes_away_is_told_apart() -> None:
+def test_what_adds_and_what_takes_away_has_different_colours() -> None:
     ax = plots.attribution({"up": np.array([2.0]), "down": np.array([-1.0])})
     assert [bar.get_facecolor() for bar in ax.patches] == [
         matplotlib.colors.to_rgba(ink) for ink in (plots.INK, plots.ACCENT)
@@ -226,7 +226,7 @@ def test_what_adds_and_what_takes_away_is_told_apart() -> None:
     assert ax.yaxis_inverted(), "the largest is on top"
 
 
-def test_bars_say_their_probability(run: Any) -> None:
+def test_bars_show_their_probability(run: Any) -> None:
     _, tok, _, _, _ = run
     ax = plots.top_tokens(np.log([0.2, 0.5, 0.3]), tok, k=3)
     assert texts(ax) == ["0.500", "0.300", "0.200"]
@@ -243,7 +243,7 @@ def test_drifts_mark_what_is_over_the_budget() -> None:
 
 
 def test_pieces_that_read_alike_have_a_bar_each(run: Any) -> None:
-    """A digit, and the same digit at the end of a word."""
+    """A digit, and the same digit at the end of a word, decode to the same text."""
     _, tok, _, _, _ = run
     logits = np.full(len(tok), -9.0)
     logits[[4, 5, 60]] = 3, 2, 1
@@ -254,7 +254,7 @@ def test_pieces_that_read_alike_have_a_bar_each(run: Any) -> None:
 
 
 def test_an_error_that_is_no_number_differs() -> None:
-    """The worst there is must not be what is left out of the picture."""
+    """The worst errors must not be missing from the picture."""
     ax = plots.drifts({"a": 1e-12, "b": np.nan, "c": np.inf, "d": 1e-3}, budget=1e-10)
     agrees, differs = (np.asarray(group.get_offsets()) for group in ax.collections)
     assert agrees.tolist() == [[0, 1e-12]]
@@ -265,17 +265,17 @@ def test_an_error_that_is_no_number_differs() -> None:
 
 def test_an_axes_that_is_given_is_drawn_into(run: Any) -> None:
     model, tok, trace, _, tokens = run
-    given = plt.subplots(2, 3)[1].ravel()
+    axes = plt.subplots(2, 3)[1].ravel()
     lens, parts = logit_lens(model, trace, position=None), logit_attribution(model, trace, token=9)
     drawn = [
-        plots.attention(trace, tokens, ax=given[0]),
-        plots.top_tokens(trace["logits"][0, -1], tok, ax=given[1]),
-        plots.logit_lens(lens, tok, tokens, ax=given[2]),
-        plots.attribution(parts, ax=given[3]),
-        plots.stream(trace, tokens, ax=given[4]),
-        plots.drifts({"a": 1e-3}, ax=given[5]),
+        plots.attention(trace, tokens, ax=axes[0]),
+        plots.top_tokens(trace["logits"][0, -1], tok, ax=axes[1]),
+        plots.logit_lens(lens, tok, tokens, ax=axes[2]),
+        plots.attribution(parts, ax=axes[3]),
+        plots.stream(trace, tokens, ax=axes[4]),
+        plots.drifts({"a": 1e-3}, ax=axes[5]),
     ]
-    assert drawn == list(given)
+    assert drawn == list(axes)
 
 
 def test_arrays_of_a_device_are_drawn() -> None:
@@ -302,25 +302,25 @@ BAD: list[tuple[Any, str]] = [
     (lambda t, tok, names: plots.heat_map([["a"]]), "a matrix"),
     (lambda t, tok, names: plots.heat_map(np.eye(2), rows="ab"), "rows must be 2 labels"),
     (lambda t, tok, names: plots.attention(t, names[1:]), "tokens must be"),
-    (lambda t, tok, names: plots.attention(t, names, layer=4), "must hold layers.4.self_attn.probs"),
-    (lambda t, tok, names: plots.attention(t, names, head=4), r"head must be a whole number in \[0, 4\)"),
+    (lambda t, tok, names: plots.attention(t, names, layer=4), "must contain layers.4.self_attn.probs"),
+    (lambda t, tok, names: plots.attention(t, names, head=4), r"head must be an integer in \[0, 4\)"),
     (lambda t, tok, names: plots.attention(t, names, head=-1), "head must be"),
-    (lambda t, tok, names: plots.attention(t, names, row=1), r"row must be a whole number in \[0, 1\)"),
+    (lambda t, tok, names: plots.attention(t, names, row=1), r"row must be an integer in \[0, 1\)"),
     (lambda t, tok, names: plots.attention(t["logits"][0, 0], names), "weights must be"),
-    (lambda t, tok, names: plots.attention_heads({}, names), "must hold"),
-    (lambda t, tok, names: plots.stream({"logits": t["logits"]}, names), "must hold"),
-    (lambda t, tok, names: plots.stream({}, names), "something in it; found {}"),
-    (lambda t, tok, names: plots.stream(None, names), "something in it; found None"),
-    (lambda t, tok, names: plots.stream(t, names, row=9), r"row must be a whole number in \[0, 1\)"),
+    (lambda t, tok, names: plots.attention_heads({}, names), "must contain"),
+    (lambda t, tok, names: plots.stream({"logits": t["logits"]}, names), "must contain"),
+    (lambda t, tok, names: plots.stream({}, names), "a non-empty dictionary; found {}"),
+    (lambda t, tok, names: plots.stream(None, names), "a non-empty dictionary; found None"),
+    (lambda t, tok, names: plots.stream(t, names, row=9), r"row must be an integer in \[0, 1\)"),
     (lambda t, tok, names: plots.attention(None, names), "an array of numbers; found NoneType"),
     (lambda t, tok, names: plots.attention(t, None), "tokens must be 9 labels; found None"),
     (lambda t, tok, names: plots.heat_map(np.eye(2), hidden=[True]), r"hidden must have shape \(2, 2\); found \(1,\)"),
     (lambda t, tok, names: plots.top_tokens(t["logits"][0, 0], tok, kept=[True]), r"kept must have shape \(1874,\)"),
-    (lambda t, tok, names: plots.logit_lens({}, tok, names), "the lens must be a dictionary"),
+    (lambda t, tok, names: plots.logit_lens({}, tok, names), "the lens must be a non-empty dictionary"),
     (lambda t, tok, names: plots.logit_lens({"x": t["logits"]}, tok, names, row=-1), "row must be"),
-    (lambda t, tok, names: plots.attribution({}), "the parts must be a dictionary"),
+    (lambda t, tok, names: plots.attribution({}), "the parts must be a non-empty dictionary"),
     (lambda t, tok, names: plots.attribution({"x": t["logits"][0, 0]}, row=2000), "row must be"),
-    (lambda t, tok, names: plots.drifts({}), "the errors must be a dictionary"),
+    (lambda t, tok, names: plots.drifts({}), "the errors must be a non-empty dictionary"),
     (lambda t, tok, names: plots.drifts({"a": "x"}), "the errors must be numbers"),
     (lambda t, tok, names: plots.head_table(None), "an array of numbers; found NoneType"),
     (lambda t, tok, names: plots.top_tokens(t["logits"], tok), "one row"),
@@ -330,13 +330,13 @@ BAD: list[tuple[Any, str]] = [
 
 
 @pytest.mark.parametrize(("draw", "must"), BAD)
-def test_what_cannot_be_drawn_is_said(run: Any, draw: Any, must: str) -> None:
+def test_what_cannot_be_drawn_is_an_error(run: Any, draw: Any, must: str) -> None:
     _, tok, trace, _, tokens = run
     with pytest.raises(InputError, match=must):
         draw(trace, tok, tokens)
 
 
-def test_without_matplotlib_one_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_matplotlib_the_error_names_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
     with pytest.raises(InputError, match=r"pip install 'minibiogpt\[notebooks\]'"):
         plots.heat_map([[1.0]])

@@ -1,4 +1,4 @@
-"""The stepper in a reader's hands: keys, mouse, themes, sizes of windows, hostile texts, copying, a frame."""
+"""The stepper as a reader uses it: keys, mouse, themes, window sizes, hostile texts, copying, a notebook frame."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_keys_choose_head_token_and_cell(browser: Any, file: Path) -> None:
         page.keyboard.press("?")
         assert "previous and next head" in page.locator("dialog").inner_text()
         page.keyboard.press("Escape")
-        page.locator("dialog").wait_for(state="detached")  # the browser says "close" a moment later
+        page.locator("dialog").wait_for(state="detached")  # the close event comes a moment later
 
 
 def test_the_mouse_can_do_the_same(browser: Any, file: Path) -> None:
@@ -129,7 +129,7 @@ def test_nothing_is_wider_than_the_window_and_all_can_be_read(
         for step in range(STEPS):
             page.evaluate(f"goTo({step})")
             assert overflow(page) == 0, step
-            if step in (3, 5, 6, 7, 12, 14, 15, 18, 19):  # another of the same kind is looked at
+            if step in (3, 5, 6, 7, 12, 14, 15, 18, 19):  # another step of the same kind is checked
                 continue
             found = texts(page)
             assert len(found) > 40
@@ -164,8 +164,8 @@ def test_tab_reaches_everything_and_the_focus_is_seen(browser: Any, file: Path) 
                 break
             assert (style, width) != ("none", "0px"), name
             reached.append(name)
-        wanted = ["previous step", "step", "next step", "theme", "keyboard", "fc1", "head 1.3", "copy the numbers"]
-        wanted += ["layers.1.self_attn.scores, head", "the terms", "source of"]
+        wanted = ["previous step", "step", "next step", "theme", "keyboard", "fc1", "head 1.3", "copy as TSV"]
+        wanted += ["layers.1.self_attn.scores, head", "terms of this value", "source of"]
         assert [word for word in wanted if not any(word in name for name in reached)] == []
 
 
@@ -173,7 +173,7 @@ def test_numbers_are_copied_or_can_be(browser: Any, file: Path) -> None:
     stepper = Stepper(demo(), TEXT, layer=1)
     with opened(browser, file, permissions=["clipboard-read", "clipboard-write"]) as page:
         page.evaluate("() => { goTo(10); setHead(2); }")
-        page.get_by_role("button", name="copy the numbers").click()
+        page.get_by_role("button", name="copy as TSV").click()
         page.get_by_text("copied", exact=True).wait_for()
         lines = page.evaluate("navigator.clipboard.readText()").splitlines()
         assert lines[0].split("\t")[:2] == ["layers.1.self_attn.probs", "</s>"]
@@ -181,7 +181,7 @@ def test_numbers_are_copied_or_can_be(browser: Any, file: Path) -> None:
         assert (got == stepper.trace["layers.1.self_attn.probs"][0, 2]).all()
     with opened(browser, file) as page:
         page.evaluate("() => { navigator.clipboard.writeText = () => Promise.reject(new Error('refused')); }")
-        page.get_by_role("button", name="as JSON").click()
+        page.get_by_role("button", name="copy as JSON").click()
         assert '"name":"layers.0"' in page.locator("dialog textarea").input_value()
 
 
@@ -192,7 +192,7 @@ def test_a_frame_in_a_notebook_shows_it(browser: Any, tmp_path: Path) -> None:
         inner = page.frame_locator("iframe")
         inner.get_by_role("button", name="next step").click()
         assert inner.locator("h2").inner_text() == "2. layers.0.self_attn_layer_norm"
-        inner.get_by_role("button", name="as JSON").click()
+        inner.get_by_role("button", name="copy as JSON").click()
         inner.get_by_role("status").filter(has_text="cop").wait_for()
 
 
@@ -200,5 +200,5 @@ def test_the_policy_forbids_the_network(browser: Any, file: Path) -> None:
     with opened(browser, file, allowed="Content Security Policy") as page:
         found = page.evaluate("fetch('https://example.org').then(() => 'reached', (error) => error.name)")
         assert found == "TypeError"
-    with pytest.raises(AssertionError), opened(browser, file) as page:  # such a message fails any other test
+    with pytest.raises(AssertionError), opened(browser, file) as page:  # in any other test this message is a failure
         page.evaluate("fetch('https://example.org').catch(() => 0)")

@@ -1,4 +1,4 @@
-"""The sampler's page in a browser: its rules beside the library's own, its draws, and what it shows at first."""
+"""The sampler's page in a browser: its logits processors compared with the library's, its draws, its initial state."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ TIES = np.log([0.25, 0.125, 0.25, 0.125, 0.125, 0.0625, 0.0625])
 @pytest.fixture(scope="module")
 def logits() -> np.ndarray:
     tokenizer = BioGptTokenizer.from_pretrained("demo")
-    return demo("float64")(tokenizer(TEXT)["input_ids"]).logits[0, -1] / 4  # flatter: more for the rules to do
+    return demo("float64")(tokenizer(TEXT)["input_ids"]).logits[0, -1] / 4  # flatter, so that top-k and top-p matter
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def file(tmp_path_factory: pytest.TempPathFactory, logits: np.ndarray) -> Path:
 
 
 def ours(logits: np.ndarray, temperature: float, k: int, p: float) -> np.ndarray:
-    """What ``generate`` draws from under these options."""
+    """The distribution that ``generate`` samples from with these options."""
     options = {"do_sample": True, "temperature": float(temperature), "top_k": k, "top_p": float(p)}
     x = logits[None]
     for process in logits_processors(GenerationConfig(**options), 1, 1):
@@ -56,7 +56,7 @@ def test_the_rules_are_those_of_generate(browser: Any, tmp_path: Path, logits: n
     x = {"demo": logits, "random": random, "ties": TIES, "forbidden": forbidden}[kind]
     Sampler(x, None).save(tmp_path / "page.html")
     with opened(browser, tmp_path / "page.html") as page:
-        found = page.evaluate("(grid) => grid.map((one) => Array.from(shaped(logits, one).probs))", GRID)
+        found = page.evaluate("(grid) => grid.map((one) => Array.from(processed(logits, one).probs))", GRID)
     assert len(found) == len(GRID)
     for one, got in zip(GRID, found, strict=True):
         want = ours(x, **one)
@@ -72,10 +72,10 @@ def test_something_is_shown_before_any_touch(browser: Any, file: Path, logits: n
     with opened(browser, file) as page:
         found = rows(page)
         assert len(found) == 16
-        labels = page.evaluate("data.pieces")
+        labels = page.evaluate("data.tokens")
         order = np.argsort(-logits, kind="stable")
         assert [row[0] for row in found[:-1]] == [labels[i] for i in order[:15]]
-        assert found[-1][0] == f"the other {logits.size - 15}"
+        assert found[-1][0] == f"{logits.size - 15} others"
         shown = [page.locator(f"tr[data-id='{i}']").get_attribute("data-p") for i in order[:15]]
         np.testing.assert_allclose(np.array(shown, float), softmax(logits)[order[:15]], rtol=LANE_A)
         assert f"{logits.size} of {logits.size} tokens can be drawn" in page.locator("p[role=status]").inner_text()
@@ -88,7 +88,7 @@ def test_sliders_and_fields_move_each_other_and_the_bars(browser: Any, file: Pat
         assert page.get_by_role("spinbutton", name="top-k").input_value() == "3"
         assert [row[3] for row in rows(page)[3:]] == ["cut by top-k"] * 12 + ["all cut"]
         page.get_by_role("spinbutton", name="top-k").fill("2.6")
-        assert page.evaluate("settings.k") == 3, "half a token is none: it would cut nothing"
+        assert page.evaluate("settings.k") == 3, "k is rounded to an integer"
         page.get_by_role("spinbutton", name="top-p").fill("0.01")
         assert page.get_by_role("slider", name="top-p").input_value() == "0.01"
         assert [row[3] for row in rows(page)[:4]] == ["100.00 %", "cut by top-p", "cut by top-p", "cut by top-k"]
@@ -112,18 +112,18 @@ def test_draws_come_from_what_is_left_and_a_seed_gives_them_again(browser: Any, 
         p = ours(logits, 1, 6, 1)
         assert first.sum() == 10_000
         assert (first[p == 0] == 0).all()
-        # Within 5 standard deviations of a binomial count: a fixed seed, so it is so for ever or never.
+        # Within 5 standard deviations of a binomial count. The seed is fixed, so the result never changes.
         assert (abs(first - 10_000 * p) <= 5 * np.sqrt(10_000 * p * (1 - p)) + 1).all()
         order = np.argsort(-logits, kind="stable")
         assert [int(row[4]) for row in rows(page)] == [*first[order[:15]].tolist(), first[order[15:]].sum()]
-        page.get_by_role("button", name="start again").click()
+        page.get_by_role("button", name="reset draws").click()
         assert sum(page.evaluate(counts)) == 0
         page.get_by_role("button", name="draw 10000").click()
         assert (np.array(page.evaluate(counts)) == first).all()
         page.get_by_role("button", name="draw a token").click()
         assert sum(page.evaluate(counts)) == 10_001
         page.get_by_role("slider", name="top-p").fill("0.5")
-        assert sum(page.evaluate(counts)) == 0  # they were of another distribution
+        assert sum(page.evaluate(counts)) == 0  # they came from another distribution
 
 
 def test_a_draw_is_the_first_token_beyond_a_uniform_number(browser: Any, file: Path) -> None:
@@ -152,7 +152,7 @@ def test_it_fits_and_can_be_read(browser: Any, file: Path, width: int, scheme: s
 
 
 def plain(text: str) -> str:
-    """Half a pair has another form on the way from the browser."""
+    """A lone surrogate reads differently when it comes back from the browser."""
     return re.sub("[\ud800-\udfff\ufffd]", "?", text)
 
 
@@ -168,25 +168,25 @@ def test_pieces_are_shown_as_text(browser: Any, tmp_path: Path, text: str) -> No
 
 
 @pytest.mark.parametrize(
-    ("given_", "message"),
+    ("arguments", "message"),
     [
         ({"logits": np.zeros((2, 3))}, r"one row of numbers, \(V,\); found shape \(2, 3\)"),
         ({"logits": [1.0]}, "found list"),
         ({"logits": np.array([])}, "found shape"),
         ({"logits": np.array([np.nan, 1])}, "no NaN"),
-        ({"logits": np.array([np.inf, 1])}, "a largest number"),
+        ({"logits": np.array([np.inf, 1])}, "a finite maximum"),
         ({"logits": np.array([-np.inf])}, "only -inf"),
-        ({"logits": np.zeros(3), "top": 0}, "top must be a whole number, 1 or more; found 0"),
+        ({"logits": np.zeros(3), "top": 0}, "top must be an integer, 1 or more; found 0"),
         ({"logits": np.zeros(3), "seed": -1}, "seed must be"),
         ({"logits": np.zeros(3), "theme": "blue"}, "theme must be one of"),
     ],
 )
-def test_logits_that_are_none(given_: dict[str, Any], message: str) -> None:
+def test_logits_that_are_none(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        Sampler(**given_)
+        Sampler(**arguments)
 
 
 @pytest.mark.parametrize("size", [5, 99999])
 def test_a_tokenizer_of_another_vocabulary_is_refused(size: int) -> None:
-    with pytest.raises(InputError, match=f"the logits' vocabulary, V = {size}; found one of"):
+    with pytest.raises(InputError, match=f"as many tokens as the logits, V = {size}; found"):
         Sampler(np.zeros(size), BioGptTokenizer.from_pretrained("demo"))

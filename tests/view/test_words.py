@@ -1,4 +1,4 @@
-"""What a page says and draws around its numbers: labels at their places, words of the right cell, bars."""
+"""What a page shows around its values: labels at their positions, texts about the right cell, bars."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ PIXEL = """([canvas, x, y]) => { const c = document.querySelector(canvas);
 
 
 def test_each_heads_button_shows_its_own_head(browser: Any, file: Path, stepper: Stepper) -> None:
-    places = np.linspace(0, 1, len(PALETTES["sequential"]))
+    positions = np.linspace(0, 1, len(PALETTES["sequential"]))
     colors = np.array([rgb(color) for color in PALETTES["sequential"]])
     rows = len(stepper.ids)
     with opened(browser, file, allowed=READBACK) as page:
@@ -57,10 +57,10 @@ def test_each_heads_button_shows_its_own_head(browser: Any, file: Path, stepper:
             x, button = matrix(stepper, PROBS, head), f".heads button:nth-child({head + 1}) canvas"
             for row, col in ((5, 2), (6, 0), (3, 3)):
                 got = page.evaluate(PIXEL, [button, (col + 0.5) / rows, (row + 0.5) / rows])
-                want = [np.interp(x[row, col], places, channel) for channel in colors.T]
-                assert abs(np.array(got) - want).max() <= 1, (head, row, col)  # a channel is a whole number
+                want = [np.interp(x[row, col], positions, channel) for channel in colors.T]
+                assert abs(np.array(got) - want).max() <= 1, (head, row, col)  # channels are integers
             seen = {tuple(page.evaluate(PIXEL, [button, (rows - 2 + i / 9) / rows, 0.5 / rows])) for i in range(18)}
-            assert len(seen) > 1, "what the mask hides is hatched there too"
+            assert len(seen) > 1, "masked cells are hatched there too"
 
 
 BOXES = """(selector) => [...document.querySelectorAll(selector)].map((e) => {
@@ -69,7 +69,7 @@ BOXES = """(selector) => [...document.querySelectorAll(selector)].map((e) => {
     (b.top + b.height / 2 - c.top) / c.height * m.rows, (b.left - c.left) / c.width * m.columns]; })"""
 
 
-def test_labels_and_markers_stand_at_their_cells(browser: Any, file: Path, tokens: list[str]) -> None:
+def test_labels_and_markers_are_at_their_cells(browser: Any, file: Path, tokens: list[str]) -> None:
     with opened(browser, file) as page:
         page.evaluate(f"goTo({PROBS})")
         down, across = (page.evaluate(BOXES, f".{side} span") for side in ("down", "across"))
@@ -91,26 +91,26 @@ def test_labels_and_markers_stand_at_their_cells(browser: Any, file: Path, token
                 assert (text, left) == (name.format(i if every else left), i * every if every else left)
 
 
-def test_a_cell_is_told_by_its_own_tokens(browser: Any, file: Path, tokens: list[str]) -> None:
+def test_a_cell_is_described_by_its_own_tokens(browser: Any, file: Path, tokens: list[str]) -> None:
     with opened(browser, file) as page:
         page.evaluate(f"goTo({PROBS})")
         point(page, 4, 2)
-        assert f"“{tokens[4]}” looks at “{tokens[2]}”" in page.locator(".readout").inner_text()
+        assert f"query T 4 “{tokens[4]}”, key S 2 “{tokens[2]}”" in page.locator(".readout").inner_text()
         page.evaluate(f"goTo({FC1})")
         point(page, 3, 40)
-        assert f"“{tokens[3]}”, F 40" in page.locator(".readout").inner_text()
+        assert f"T 3 “{tokens[3]}”, F 40" in page.locator(".readout").inner_text()
 
 
-def test_the_caption_says_where_the_extremes_are(browser: Any, file: Path, stepper: Stepper) -> None:
+def test_the_caption_reports_where_the_extremes_are(browser: Any, file: Path, stepper: Stepper) -> None:
     with opened(browser, file) as page:
         for step in (3, 8, FC1):
             page.evaluate(f"goTo({step})")
             text, x = page.locator("figcaption").inner_text(), stepper.trace[stepper.steps[step].name]
             found = re.findall(r"(?:Smallest|largest) (\S+) \((.*?)\)", text)
             assert len(found) == 2
-            for number, place in found:
-                index = tuple(int(i) for i in re.findall(r"\b(?:[A-Z]\w?) (\d+)", re.sub("“.*?”", "", place)))
-                assert abs(x[(0, *index)] - float(number)) <= ROUNDED * abs(float(number)), (step, place)
+            for number, cell in found:
+                index = tuple(int(i) for i in re.findall(r"\b(?:[A-Z]\w?) (\d+)", re.sub("“.*?”", "", cell)))
+                assert abs(x[(0, *index)] - float(number)) <= ROUNDED * abs(float(number)), (step, cell)
 
 
 def test_the_legend_has_the_colours_of_the_picture(browser: Any, file: Path) -> None:
@@ -122,13 +122,17 @@ def test_the_legend_has_the_colours_of_the_picture(browser: Any, file: Path) -> 
             for at, color in ((0, palette[0]), (0.999, palette[-1])):
                 assert abs(np.array(page.evaluate(PIXEL, [bar, at, 0])) - rgb(color)).max() <= 1
             low, high = (float(page.locator(f".legend .{end}").inner_text().split()[0]) for end in ("low", "high"))
-            limit = page.evaluate("limitsOf(arrayNow(), marksOf(stepNow())).limit")
+            limit = page.evaluate("limitsOf(arrayNow(), scoresOf(stepNow())).limit")
             want = (0, 1) if name == "sequential" else (-limit, limit)
             assert (low, high) == pytest.approx(want, rel=1e-2)  # three digits
-        assert "beyond" not in page.locator(".legend").inner_text()
+        legend = page.locator(".legend")
+        assert "and below" not in legend.inner_text()
+        assert "and above" not in legend.inner_text()
         page.evaluate("() => { goTo(15); arrayNow().numbers[0] = 1e9; limits.clear(); showPicture(); }")
-        assert page.locator(".legend").inner_text().count("and beyond") == 2, "the scale ends before what is far out"
-        limits = page.evaluate("(() => { const f = (x) => reckonLimits({ numbers: x }, { numbers: x });"
+        assert [legend.inner_text().count(f"and {side}") for side in ("below", "above")] == [1, 1], (
+            "the scale is clipped"
+        )
+        limits = page.evaluate("(() => { const f = (x) => computeLimits({ numbers: x }, { numbers: x });"
                                "return [f([...Array(200).fill(1), 99]), f([1, -2])]; })()")  # fmt: skip
         assert [(one["limit"], one["clipped"]) for one in limits] == [(1, True), (2, False)]
 
@@ -149,13 +153,13 @@ def test_what_is_copied_has_its_labels(browser: Any, file: Path, stepper: Steppe
             "() => { window.kept = []; navigator.clipboard.writeText = async (text) => { kept.push(text); }; }"
         )
         page.evaluate(f"() => {{ goTo({PROBS}); setHead(2); copyAs('TSV'); copyAs('JSON'); }}")
-        table, said = page.evaluate("kept")
+        table, copied = page.evaluate("kept")
     lines = [line.split("\t") for line in table.split("\n")]
     assert lines[0] == ["layers.1.self_attn.probs", *tokens]
     assert [line[0] for line in lines[1:]] == tokens
-    told, x = json.loads(said), stepper.trace["layers.1.self_attn.probs"][0, 2]
-    assert (told["name"], told["head"], told["rows"], told["columns"]) == (lines[0][0], 2, tokens, tokens)
-    assert np.array_equal(np.array(told["numbers"], dtype="float32"), x)
+    found, x = json.loads(copied), stepper.trace["layers.1.self_attn.probs"][0, 2]
+    assert (found["name"], found["head"], found["rows"], found["columns"]) == (lines[0][0], 2, tokens, tokens)
+    assert np.array_equal(np.array(found["numbers"], dtype="float32"), x)
 
 
 def test_what_a_number_is_made_of_names_the_right_things(browser: Any, file: Path, stepper: Stepper) -> None:
@@ -164,11 +168,11 @@ def test_what_a_number_is_made_of_names_the_right_things(browser: Any, file: Pat
     with opened(browser, file) as page:
         origin = page.locator(".origin")
         page.evaluate(f"() => {{ goTo({PROBS}); moveTo(5, 2, true); }}")
-        assert f"Row of “{tokens[5]}”" in origin.inner_text()
+        assert f"Row of T 5 “{tokens[5]}”" in origin.inner_text()
         assert origin.locator("tr.here td").first.inner_text() == tokens[2]
         page.evaluate(f"() => {{ goTo({CONTEXT}); moveTo(5, 70, true); }}")
-        assert "number 6 of head 1.2" in origin.inner_text()
-        assert f"“{tokens[5]}” looks at each" in origin.inner_text()
+        assert "element 6 of head 1.2" in origin.inner_text()
+        assert f"how much T 5 “{tokens[5]}” attends to each" in origin.inner_text()
         page.evaluate("() => { goTo(1); moveTo(4, 9, true); }")
         for word, name in (("gain g", "weight"), ("bias b", "bias")):
             cell = origin.locator("tr", has_text=word).locator("td").inner_text()
@@ -176,7 +180,7 @@ def test_what_a_number_is_made_of_names_the_right_things(browser: Any, file: Pat
         page.evaluate(f"() => {{ goTo({FC1}); moveTo(4, 9, true); }}")
         x, w = stepper.trace["layers.1.final_layer_norm"][0, 4].astype(float), parameters["layers.1.fc1.weight"][9]
         products = np.array(sorted(x * w, key=abs))
-        rest = float(origin.locator("tr", has_text="together").locator("td").nth(1).inner_text())
+        rest = float(origin.locator("tr", has_text="others, summed").locator("td").nth(1).inner_text())
         assert rest == pytest.approx(products[:-12].sum(), rel=1e-3)
         below = origin.locator(".terms tbody tr .bar").evaluate_all("(all) => all.map((e) => e.className)")
         assert below == ["bar below" if one < 0 else "bar" for one in [*products[::-1][:12], rest]]
@@ -193,14 +197,14 @@ def test_the_listing_marks_the_line_that_names_the_array(browser: Any, file: Pat
             assert shape.endswith(", float32")
 
 
-def test_another_theme_and_another_width_draw_anew(browser: Any, file: Path) -> None:
+def test_another_theme_and_another_width_redraw(browser: Any, file: Path) -> None:
     with opened(browser, file, allowed=READBACK) as page:
         page.evaluate("goTo(8)")
         pixels = (
             "(() => { const c = parts.map.canvas; return c.width + ' ' + c.toDataURL().length + c.toDataURL(); })()"
         )
         light = page.evaluate(pixels)
-        page.locator("#theme").click()  # to light: as before
+        page.locator("#theme").click()  # light, which auto already was
         assert page.evaluate(pixels) == light
         page.locator("#theme").click()
         assert page.evaluate(pixels) != light
@@ -209,14 +213,14 @@ def test_another_theme_and_another_width_draw_anew(browser: Any, file: Path) -> 
         page.evaluate("goTo(1)")
         wide = page.evaluate("parts.map.canvas.width")
         page.set_viewport_size({"width": 500, "height": 900})
-        narrower = """async (wide) => { // the policy forbids what Playwright waits with
+        narrower = """async (wide) => { // the page's policy forbids eval, which Playwright's own wait needs
           const frame = () => new Promise(requestAnimationFrame);
           for (let i = 0; i < 600 && parts.map.canvas.width >= wide; i++) await frame();
           return parts.map.canvas.width < wide; }"""
         assert page.evaluate(narrower, wide)
 
 
-def test_the_samplers_lines_say_what_they_mean(browser: Any, tmp_path: Path) -> None:
+def test_the_samplers_rows_show_the_right_values(browser: Any, tmp_path: Path) -> None:
     tokenizer = BioGptTokenizer.from_pretrained("demo")
     logits = demo("float64")(tokenizer(TEXT)["input_ids"]).logits[0, -1] / 4
     Sampler(logits, tokenizer, top=8).save(tmp_path / "page.html")
@@ -231,8 +235,10 @@ def test_the_samplers_lines_say_what_they_mean(browser: Any, tmp_path: Path) -> 
         widths = lines.locator(".bar").evaluate_all("(all) => all.map((e) => parseFloat(e.style.width))")
         assert lines.evaluate_all("(all) => all.map((e) => e.className)") == [""] * 3 + ["cut"] * 6
         assert page.locator(".bars thead").inner_text().count("drawn of 100") == 1
-        said = page.locator("p[role=status]").inner_text()
-        assert f"3 of {logits.size} tokens can be drawn; the most probable is “{tokenizer.decode([order[0]])}”" in said
+        summary = page.locator("p[role=status]").inner_text()
+        assert (
+            f"3 of {logits.size} tokens can be drawn. The most probable is “{tokenizer.decode([order[0]])}”" in summary
+        )
     assert [float(line[1]) for line in cells[:8]] == pytest.approx(logits[order], rel=1e-3)
     assert [float(line[3].split()[0]) for line in cells[:3]] == pytest.approx(100 * few, abs=0.006)  # two decimals
     assert [float(line[5]) for line in cells[:3]] == pytest.approx(100 * few, abs=0.06)  # one decimal

@@ -1,1 +1,1 @@
-"""minibiogpt beside transformers on one machine: the cases, the workers that run them, the limits, the table."""
+"""Benchmarks of minibiogpt against transformers on one machine: cases, workers, limits, table."""

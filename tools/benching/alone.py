@@ -1,4 +1,4 @@
-"""What needs a process of its own each time: loading, the first token of a cold start, and memory."""
+"""Measurements that need a fresh process each time: loading, the first token of a cold start, and memory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tools.benching.cases import random_ids
 from tools.benching.rounds import OURS, THEIRS, Setup, rotated
 from tools.benching.workers import run_alone
 
-# What each process runs; it prints JSON. `measured(step)` tells seconds, `peak()` bytes.
+# The start of every script. The script prints JSON. `measured(step)` returns (result, seconds), `peak()` bytes.
 PRELUDE = """
 import json, sys, time
 def measured(step):
@@ -38,7 +38,7 @@ MODEL = {
         "folder, dtype=getattr(torch, dtype), attn_implementation=attention).eval()"
     ),
 }
-GIVEN = {OURS: "", THEIRS: "ids = torch.tensor(ids)"}  # what turns a list of ids into what the library takes
+TO_INPUT = {OURS: "", THEIRS: "ids = torch.tensor(ids)"}  # converts a list of ids to the input of the library
 GENERATE = {
     OURS: "model.backend.to_numpy(model.generate(ids, do_sample=False, progress=False, {options})).tolist()",
     THEIRS: "model.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, {options}).tolist()",
@@ -56,7 +56,7 @@ imported = peak()
 model, load = measured(lambda: {MODEL[library]})
 loaded = peak()
 ids = [[2, 5, 9, 11]]
-{GIVEN[library]}
+{TO_INPUT[library]}
 _, forward = measured(lambda: {FORWARD[library]})
 """
     for library in (OURS, THEIRS)
@@ -68,7 +68,7 @@ begun = time.perf_counter()
 imported = time.perf_counter() - begun
 model, load = measured(lambda: {MODEL[library]})
 ids = json.loads(sys.argv[6])
-{GIVEN[library]}
+{TO_INPUT[library]}
 found, token = measured(lambda: {GENERATE[library].format(options="max_new_tokens=1, min_new_tokens=1")})
 print(json.dumps({{"result": found[0][-1], "import": imported, "load": load, "token": token}}))
 """
@@ -81,7 +81,7 @@ bytes = {{"import": peak()}}
 model = {MODEL[library]}
 bytes["load"] = peak()
 ids, N = json.loads(sys.argv[6]), int(sys.argv[7])
-{GIVEN[library]}
+{TO_INPUT[library]}
 {GENERATE[library].format(options="max_new_tokens=1, min_new_tokens=1")}
 bytes["forward"] = peak()
 new = N - len(ids[0])
@@ -91,20 +91,20 @@ print(json.dumps(bytes))
 """
     for library in (OURS, THEIRS)
 }
-NOBODY = {OURS: "ids[:, 0] != ids[:, 0]", THEIRS: "torch.zeros(len(ids), dtype=torch.bool, device=ids.device)"}
+NEVER_STOP = {OURS: "ids[:, 0] != ids[:, 0]", THEIRS: "torch.zeros(len(ids), dtype=torch.bool, device=ids.device)"}
 STEADY = {
     library: f"""{RESIDENT}
 {IMPORT[library]}
 model = {MODEL[library]}
 ids, new, every = json.loads(sys.argv[6]), int(sys.argv[7]), int(sys.argv[8])
-{GIVEN[library]}
+{TO_INPUT[library]}
 steps, found = 0, []
 def note(ids, scores, **options):
     global steps
     steps += 1
     if steps % every == 0:
         found.append(resident())
-    return {NOBODY[library]}
+    return {NEVER_STOP[library]}
 {GENERATE[library].format(options="max_new_tokens=new, min_new_tokens=new, stopping_criteria=[note]")}
 print(json.dumps(found))
 """
@@ -114,14 +114,14 @@ FIRST_PROMPT, LONG_PROMPT, LONG_NEW, EVERY = 20, 1000, 2000, 100
 
 
 def run(scripts: dict[str, str], side: str, setup: Setup, *arguments: object, folder: Path | None = None) -> Any:
-    """The script of this side's library: ours, or a peer's attention."""
+    """Run the script of one side, "ours" or an attention implementation of transformers, in its own process."""
     script, attention = (scripts[OURS], "none") if side == "ours" else (scripts[THEIRS], side)
     common = (folder or setup.folder, setup.dtype, setup.backend, setup.threads, attention)
     return run_alone(PRELUDE + script, *common, *arguments, threads=setup.threads)
 
 
 def load(setup: Setup) -> dict[str, Any]:
-    """Time and memory of loading, and of the first forward pass: the least of all rounds, taken in turn."""
+    """Measure time and memory of loading and of the first forward pass: sides in turn, minimum of all rounds."""
     print("bench: load", file=sys.stderr)
     sides, files = ["ours", setup.peers[0]], sum(path.stat().st_size for path in setup.folder.glob("*.safetensors"))
     runs: dict[str, list[dict[str, float]]] = {side: [] for side in sides}
@@ -133,18 +133,18 @@ def load(setup: Setup) -> dict[str, Any]:
 
 
 def least(runs: list[dict[str, float]]) -> dict[str, float]:
-    """The least of each number: what else the machine did can only add to it."""
+    """Return the minimum of each measurement; other load on the machine can only increase them."""
     return {name: min(run[name] for run in runs) for name in runs[0]}
 
 
 def first_token(setup: Setup, config: BioGptConfig) -> dict[str, Any]:
-    """A cold process, from its start to its end, that gives one token: seconds by side, and which tokens are equal."""
+    """Time a cold process that generates one token, from start to exit: seconds by side, and which tokens are equal."""
     print("bench: first token of a cold process", file=sys.stderr)
     sides = ["ours", setup.peers[0]]
     ids = random_ids(config, 1, min(FIRST_PROMPT, config.max_position_embeddings - 1))
     seconds: dict[str, list[dict[str, float]]] = {side: [] for side in sides}
     results = {}
-    for turn in range(-1, setup.rounds):  # one more, that is not counted: files come into the system's cache
+    for turn in range(-1, setup.rounds):  # the first run only fills the file cache and is not counted
         for side in rotated(sides, turn):
             begun = time.perf_counter()
             facts = run(FIRST, side, setup, ids)
@@ -155,7 +155,10 @@ def first_token(setup: Setup, config: BioGptConfig) -> dict[str, Any]:
 
 
 def memory(setup: Setup, config: BioGptConfig, long: Path, new: int = LONG_NEW) -> dict[str, Any]:
-    """The peak after each stage, beside what must be there; and what is resident as one generation goes on."""
+    """Measure the peak memory after each stage, and resident memory during one long generation.
+
+    The peak is compared with the memory that weights, cache and activations need at least.
+    """
     N = config.max_position_embeddings
     T = min(LONG_PROMPT, N - 1)
     needed, found = limits.least_memory(config, T), {}

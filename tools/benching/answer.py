@@ -1,7 +1,7 @@
-"""The side of a worker: a JSON line with a job comes in, a JSON line with seconds and a result goes out.
+"""The worker's side: read a JSON line with a job, write a JSON line with seconds and a result.
 
-Imports nothing but the standard library, so that each worker holds one library alone. A job that raises ends the
-worker, its traceback on stderr: the parent reads the last line of it.
+It imports only the standard library, so that each worker loads only one of the two libraries. If a job raises, the
+worker exits with a traceback on stderr, and the parent reads its last line.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from hashlib import sha256
 from typing import Any
 
 Outcome = tuple[dict[str, float], Any]
-"""What a job returns: seconds by name, and what came out, as JSON can hold it."""
+"""What a job returns: seconds by name, and the result as JSON data."""
 
 
 def serve(jobs: dict[str, Callable[..., Outcome]]) -> None:
-    """Answer line after line until the input ends. What a library prints goes to stderr."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is told too, and ends this process
+    """Answer requests line by line until the input ends. Output printed by a library goes to stderr."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets the signal too and ends this process
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     for line in sys.stdin:
@@ -35,7 +35,7 @@ def serve(jobs: dict[str, Callable[..., Outcome]]) -> None:
 
 
 def repeated(job: Callable[..., Outcome], at_least: float, request: dict[str, Any]) -> dict[str, Any]:
-    """The medians of as many runs as fill ``at_least`` seconds, one at the least: a millisecond alone is noise."""
+    """Repeat a job for ``at_least`` seconds, at least once, and return the medians: single milliseconds are noise."""
     runs: list[dict[str, float]] = []
     begun = time.perf_counter()
     while not runs or time.perf_counter() - begun < at_least:
@@ -46,14 +46,14 @@ def repeated(job: Callable[..., Outcome], at_least: float, request: dict[str, An
 
 
 def no_wait() -> None:
-    """On the processor what was called is done when the call returns."""
+    """Do nothing: on a CPU the work is done when a call returns."""
 
 
 class StepClock:
-    """Notes when each step of generate has chosen its token.
+    """Record when each step of generate has chosen its token.
 
-    On a device work is only queued by a call, so that each note must ``wait`` until all of it is done: on both sides,
-    and some microseconds a step on both. Both libraries look at the new ids once a step anyway.
+    On a GPU a call only queues work, so each record must ``wait`` for it. That costs both libraries some microseconds
+    per step; both read the new ids once per step anyway.
 
     Examples
     --------
@@ -80,22 +80,22 @@ class StepClock:
         return time.perf_counter()
 
     def times(self, ended: float, steps: int | None = None) -> dict[str, float]:
-        """Seconds from the call to the first token, the median of those between two, and of the whole call.
+        """Return the seconds to the first token, the median seconds between tokens, and the seconds of the whole call.
 
         Raises
         ------
         RuntimeError
-            If the library did not tell of each of the ``steps``.
+            If the number of recorded steps is not ``steps``.
         """
         if steps is not None and len(self.notes) != steps:
-            raise RuntimeError(f"generate told of {len(self.notes)} steps, not of {steps}")
+            raise RuntimeError(f"generate must report {steps} steps; it reported {len(self.notes)}")
         between = [after - before for before, after in zip(self.notes, self.notes[1:], strict=False)]
         step = {"step": statistics.median(between)} if between else {}
         return {"first": self.notes[0] - self.begun, **step, "whole": ended - self.begun}
 
 
 def best(job: Callable[[], Any], tries: int) -> float:
-    """The least seconds of several tries."""
+    """Return the minimum seconds of several tries."""
     found = []
     for _ in range(tries):
         start = time.perf_counter()
@@ -105,30 +105,30 @@ def best(job: Callable[[], Any], tries: int) -> float:
 
 
 def queued(job: Callable[[], Any], count: int, tries: int, wait: Callable[[], None]) -> float:
-    """The seconds of one call when ``count`` are queued on a device before anybody waits; the least of all tries."""
+    """Return the seconds per call when ``count`` calls are queued on a device before one wait: minimum of all tries."""
 
-    def all_of_them() -> None:
+    def run_all() -> None:
         for _ in range(count):
             job()
         wait()
 
-    all_of_them()  # which compiles what must be compiled, and takes the memory
-    return best(all_of_them, tries) / count
+    run_all()  # warm-up: compiles kernels and allocates memory
+    return best(run_all, tries) / count
 
 
 def in_threads(job: Callable[[Any], Any], parts: list[Any]) -> list[Any]:
-    """The job on each part, one thread each."""
+    """Run the job on each part in its own thread."""
     with ThreadPoolExecutor(len(parts)) as pool:
         return list(pool.map(job, parts))
 
 
 def digests(rows: list[list[int]]) -> list[str]:
-    """What tells rows of ids apart, short enough to be sent."""
+    """Return a short hash of each row of ids, to compare rows without sending them."""
     return [sha256(json.dumps([int(i) for i in row]).encode()).hexdigest()[:16] for row in rows]
 
 
 def resident(field: str = "VmRSS") -> int:
-    """Bytes of this process's memory, as Linux reports them: VmRSS now, VmHWM at the most."""
+    """Return the memory of this process in bytes, as Linux reports it: VmRSS is the current value, VmHWM the peak."""
     with open("/proc/self/status", encoding="ascii") as status:
         found = re.search(rf"{field}:\s+(\d+) kB", status.read())
     if not found:

@@ -1,4 +1,4 @@
-"""The cases: what both sides are asked, the rows of the table that come of it, and what they must at least do."""
+"""The cases: the requests to both libraries, the rows they give in the table, and their minimum work."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from tools.benching import limits, texts
 from tools.benching.limits import Work
 
 SEED = 0
-FIRST_ID = 4  # below it are the special ids
+FIRST_ID = 4  # smaller ids are special tokens
 NEW, BEAM_NEW, BEAM_PROMPT, BEAMS = 16, 20, 32, 5
-DEVICE_NEW = 64  # on a device: a step is recorded after some have run, and it is the replay that shall be measured
+DEVICE_NEW = 64  # on a device: the median step must be a replayed CUDA graph, which is captured after a few steps
 BATCH, DEVICE_BATCH = 8, 32
 PROMPTS = (128, 512)
 BATCH_PROMPT = 128
 GROWTH, GROWTH_NEW = (64, 128, 256, 512, 1000), 8
-SCORE_BUDGET = 1e-3  # relative, of a row's ln p in float32
+SCORE_BUDGET = 1e-3  # relative error of a row's ln p in float32
 
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table: its label, what it must at least do, and how many things it goes through, for a rate."""
+    """A row of the table: its label, its minimum work, and the number of items it processes, for a rate."""
 
     label: str
     work: Work | None = None
@@ -39,14 +39,15 @@ class Row:
 
 @dataclass(frozen=True)
 class Case:
-    """One request to all sides; ``rows`` by the name that its seconds have in the answer.
+    """One request to all sides.
 
     Attributes
     ----------
-    same : whether two results are those of the same work.
-    attention : whether there is a side for each attention; otherwise there is one, called transformers.
-    extra : further sides, and the jobs of the peer's worker that they are; their results are not compared.
-    strict : whether a difference of results is an error.
+    rows : rows of the table, by the names of the times in the answer.
+    same : whether two results agree.
+    attention : whether each attention implementation is a side; otherwise there is one side, called transformers.
+    extra : further (side, job of the transformers worker); their results are not compared.
+    strict : whether different results are an error.
     """
 
     request: dict[str, Any]
@@ -62,12 +63,12 @@ def on_device(options: argparse.Namespace) -> bool:
 
 
 def width(options: argparse.Namespace) -> int:
-    """Bytes of a number."""
+    """Bytes per element."""
     return limits.WIDTHS[options.dtype]
 
 
-def new_tokens(options: argparse.Namespace, on_the_processor: int) -> int:
-    return DEVICE_NEW if on_device(options) else on_the_processor
+def new_tokens(options: argparse.Namespace, on_cpu: int) -> int:
+    return DEVICE_NEW if on_device(options) else on_cpu
 
 
 def random_ids(config: BioGptConfig, rows: int, length: int) -> list[list[int]]:
@@ -76,38 +77,38 @@ def random_ids(config: BioGptConfig, rows: int, length: int) -> list[list[int]]:
 
 
 def within(config: BioGptConfig, lengths: tuple[int, ...], new: int = 0) -> list[int]:
-    """The lengths, each cut so that ``new`` positions are left, each once.
+    """Cut the lengths so that ``new`` positions remain, and remove duplicates.
 
     Raises
     ------
     InputError
-        If the model has no more than ``new``.
+        If the model has at most ``new`` positions.
     """
     most = config.max_position_embeddings - new
     if most < 1:
-        must = f"the model must take more than {new} positions"
-        raise InputError(must, str(config.max_position_embeddings), "name a larger model")
+        must = f"the model must have more than {new} positions"
+        raise InputError(must, str(config.max_position_embeddings), "choose a larger model")
     return sorted({min(length, most) for length in lengths})
 
 
 def prefill(config: BioGptConfig, options: argparse.Namespace) -> list[Case]:
-    """one forward pass over one row, logits of all positions, no cache"""
+    """one forward pass over one row, logits of all positions, without a cache"""
     return [
         Case(
             {"job": "prefill", "ids": random_ids(config, 1, T)},
-            {"whole": Row(f"prefill {T}", limits.forward(config, T, asked=T, width=width(options)))},
+            {"whole": Row(f"prefill {T}", limits.forward(config, T, logits=T, width=width(options)))},
         )
         for T in within(config, options.tokens)
     ]
 
 
 def decode(config: BioGptConfig, options: argparse.Namespace) -> list[Case]:
-    """generate, greedy, one row: until the first token, and for each token after it"""
+    """greedy generate, one row: time to the first token, and per token after it"""
     return [_generated(config, options, 1, T, "") for T in within(config, PROMPTS, new_tokens(options, NEW))]
 
 
 def batch(config: BioGptConfig, options: argparse.Namespace) -> list[Case]:
-    """the same for several rows at once, --batch of them"""
+    """the same for a batch of --batch rows"""
     B = options.batch or (DEVICE_BATCH if on_device(options) else BATCH)
     lengths = within(config, (BATCH_PROMPT,), new_tokens(options, NEW))
     return [_generated(config, options, B, T, f"{B}x") for T in lengths]
@@ -119,13 +120,13 @@ def _generated(config: BioGptConfig, options: argparse.Namespace, B: int, T: int
         "first": Row(f"in generate {before}{T}", limits.forward(config, T, rows=B, width=size)),
         "step": Row(f"decode {before}{T}, step", limits.mean_step(config, T, new, rows=B, width=size)),
     }
-    if on_device(options):  # with the steps that come before the replay, and the recording
+    if on_device(options):  # includes the steps before the CUDA graph, and its capture
         rows["whole"] = Row(f"generate {before}{T} + {new}")
     return Case({"job": "generate", "ids": random_ids(config, B, T), "new": new}, rows)
 
 
 def beam(config: BioGptConfig, options: argparse.Namespace) -> list[Case]:
-    """beam search with five beams, one row: for each token after the first"""
+    """beam search with five beams, one row: time per token after the first"""
     new = new_tokens(options, BEAM_NEW)
     T = within(config, (BEAM_PROMPT,), new)[0]
     work = limits.mean_step(config, T, new, rows=BEAMS, width=width(options))
@@ -134,7 +135,7 @@ def beam(config: BioGptConfig, options: argparse.Namespace) -> list[Case]:
 
 
 def score(config: BioGptConfig, options: argparse.Namespace) -> list[Case]:
-    """ln p of every token of --sentences rows of 5 to 80 tokens, in the same batches"""
+    """ln p of every token of --sentences rows of 5 to 80 tokens, in the same batches for both libraries"""
     rows = sentences(config, options.sentences)
     grouped = batches([len(row) for row in rows])
     work = limits.scoring(config, [len(row) for row in rows], grouped, width(options))
@@ -143,14 +144,14 @@ def score(config: BioGptConfig, options: argparse.Namespace) -> list[Case]:
 
 
 def sentences(config: BioGptConfig, count: int) -> list[list[int]]:
-    """Rows of random ids; lengths are gamma-distributed around 25, cut to 5 at least and 80 (or N) at most."""
+    """Return rows of random ids; lengths follow a gamma distribution around 25, limited to 5 to 80 (or N)."""
     random, most = Random(SEED), min(80, config.max_position_embeddings)
     lengths = [min(most, max(5, round(random.gammavariate(3, 25 / 3)))) for _ in range(count)]
     return [random.choices(range(FIRST_ID, config.vocab_size), k=length) for length in lengths]
 
 
 def close(ours: list[float], theirs: list[float]) -> bool:
-    """Whether every row's ln p is the same to ``SCORE_BUDGET``; NaN is never.
+    """Return whether ln p of every row agrees within ``SCORE_BUDGET``; NaN never agrees.
 
     Examples
     --------
@@ -162,10 +163,11 @@ def close(ours: list[float], theirs: list[float]) -> bool:
 
 
 def tokenize(config: BioGptConfig, options: argparse.Namespace) -> list[Case]:
-    """--texts texts of the length of an abstract to ids, by a tokenizer that has seen no word yet"""
+    """--texts texts as long as an abstract to ids, by a tokenizer whose cache of words is empty"""
     vocab = (find_model("demo") if options.vocab is None else options.vocab).resolve()
     if not (vocab / "merges.txt").is_file():
-        raise InputError("--vocab must hold vocab.json and merges.txt", str(vocab), "name a model's folder")
+        must, remedy = "--vocab must contain vocab.json and merges.txt", "choose the folder of a model"
+        raise InputError(must, str(vocab), remedy)
     request = {"job": "tokenize", "texts": texts.abstracts(options.texts, vocab, SEED), "vocab": str(vocab)}
     row = {"whole": Row(f"tokenize {options.texts} texts", None, options.texts)}
     extra = (("sacremoses alone", "moses"),)
@@ -173,18 +175,18 @@ def tokenize(config: BioGptConfig, options: argparse.Namespace) -> list[Case]:
 
 
 def growing(config: BioGptConfig, options: argparse.Namespace) -> dict[str, list[tuple[Case, str, Work]]]:
-    """For each way to grow: the cases, which of their times counts, and their operations."""
-    longer = within(config, GROWTH)
+    """For prefill and for a decode step: (case, name of the time to use, work) at growing lengths."""
+    lengths = within(config, GROWTH)
     prefills = [
         (Case({"job": "prefill", "ids": random_ids(config, 1, T)}, {"whole": Row(f"growth, prefill {T}")}), "whole", T)
-        for T in longer
+        for T in lengths
     ]
     steps, new = [], new_tokens(options, GROWTH_NEW)
     for T in within(config, GROWTH, new):
         request = {"job": "generate", "ids": random_ids(config, 1, T), "new": new}
         steps.append((Case(request, {"step": Row(f"growth, decode {T}")}), "step", T))
     return {
-        "prefill": [(case, name, limits.forward(config, T, asked=T)) for case, name, T in prefills],
+        "prefill": [(case, name, limits.forward(config, T, logits=T)) for case, name, T in prefills],
         "decode, step": [(case, name, limits.mean_step(config, T, new)) for case, name, T in steps],
     }
 

@@ -1,6 +1,7 @@
-"""What can be measured on a device, and on which: asked in a process of its own, so that the bench holds none of it.
+"""Device support of the bench: facts about the device, and which options go together.
 
-python -m tools.benching.device BACKEND prints the facts in a line, or why there are none, and ends with 2.
+A separate process queries the device, so that the bench itself allocates nothing on it. `python -m
+tools.benching.device BACKEND` prints the facts in one line; without a device it prints the reason and exits with 2.
 """
 
 from __future__ import annotations
@@ -12,39 +13,39 @@ from typing import Any
 from minibiogpt.errors import InputError
 from tools.benching.workers import run_alone
 
-DEVICE = "cupy"  # the one backend that is not the processor
+DEVICE = "cupy"  # the only backend that does not run on the CPU
 MEASURED = ("prefill", "decode", "batch", "beam", "score", "growth", "memory")
-ASK = """
+QUERY = """
 import json, sys
 from minibiogpt import InputError, get_backend
 try:
-    print(json.dumps({"facts": get_backend(sys.argv[1]).facts()}))
+    print(json.dumps({"facts": get_backend(sys.argv[1]).device_info()}))
 except InputError as error:
     print(json.dumps({"refused": [error.must, error.found, error.remedy]}))
 """
 
 
 def facts(backend: str) -> dict[str, Any]:
-    """The device's name, memory, driver; the versions of CuPy and CUDA.
+    """Return name, memory and driver of the device, and the versions of CuPy and CUDA.
 
     Raises
     ------
     InputError
-        The backend's own, if CuPy or the device is absent.
+        The error of the backend, if CuPy or the device is missing.
     """
-    answer = run_alone(ASK, backend)
+    answer = run_alone(QUERY, backend)
     if "refused" in answer:
         raise InputError(*answer["refused"])
     return answer["facts"]
 
 
 def check(options: argparse.Namespace) -> None:
-    """Whether backend, dtype, TF32 and benchmark go together.
+    """Check that backend, dtype, TF32 and benchmark can be combined.
 
     Raises
     ------
     InputError
-        If they do not.
+        If they cannot.
     """
     on_device, name = options.backend == DEVICE, options.benchmark
     if options.dtype != "float32" and not on_device:

@@ -1,7 +1,7 @@
-"""The device's memory: what each library has taken of it after each stage, beside weights and a full cache.
+"""Device memory that each library has allocated after each stage, compared with the weights plus a full cache.
 
-Counted is what the library's own pool has taken of the device: that of CuPy for ours, of torch for theirs. What CUDA
-itself and its libraries take (contexts, kernels, cuBLAS's workspace where it is not the pool's) is in neither number.
+Counts the memory that the allocator of each library has reserved: CuPy's pool for ours, torch's for theirs. Memory of
+CUDA itself and its libraries is in neither number (contexts, kernels, a cuBLAS workspace outside the pool).
 """
 
 from __future__ import annotations
@@ -11,24 +11,24 @@ from typing import Any
 
 from minibiogpt import BioGptConfig
 from tools.benching import limits, rounds
-from tools.benching.alone import EVERY, FIRST_PROMPT, GENERATE, IMPORT, LONG_PROMPT, MODEL, NOBODY, run
+from tools.benching.alone import EVERY, FIRST_PROMPT, GENERATE, IMPORT, LONG_PROMPT, MODEL, NEVER_STOP, run
 from tools.benching.cases import random_ids
 from tools.benching.rounds import OURS, THEIRS, Setup
 
-ROOM = 1.2  # of weights and a full cache: what may be taken at the most
-LOADED = {OURS: "", THEIRS: "model = model.to(device)"}
-GIVEN = {OURS: "", THEIRS: "ids, start = (torch.tensor(x, device=device) for x in (ids, start))"}
-PEAK = {OURS: "model.backend.reserved()", THEIRS: "torch.cuda.max_memory_reserved()"}
-NOW = {OURS: "model.backend.reserved()", THEIRS: "torch.cuda.memory_reserved()"}
+BOUND = 1.2  # largest allowed multiple of weights plus full cache
+TO_DEVICE = {OURS: "", THEIRS: "model = model.to(device)"}
+TO_INPUT = {OURS: "", THEIRS: "ids, start = (torch.tensor(x, device=device) for x in (ids, start))"}
+PEAK = {OURS: "model.backend.reserved_bytes()", THEIRS: "torch.cuda.max_memory_reserved()"}
+NOW = {OURS: "model.backend.reserved_bytes()", THEIRS: "torch.cuda.memory_reserved()"}
 STAGES = {
     library: f"""
 {IMPORT[library]}
 ids, start = json.loads(sys.argv[6]), json.loads(sys.argv[7])
 new, every, device = int(sys.argv[8]), int(sys.argv[9]), sys.argv[10]
 model = {MODEL[library]}
-{LOADED[library]}
+{TO_DEVICE[library]}
 bytes = {{"load": {PEAK[library]}}}
-{GIVEN[library]}
+{TO_INPUT[library]}
 {GENERATE[library].format(options="max_new_tokens=1, min_new_tokens=1")}
 bytes["prefill"] = {PEAK[library]}
 steps, samples = 0, []
@@ -37,7 +37,7 @@ def note(ids, scores, **options):
     steps += 1
     if steps % every == 0:
         samples.append({NOW[library]})
-    return {NOBODY[library]}
+    return {NEVER_STOP[library]}
 ids = start
 {GENERATE[library].format(options="max_new_tokens=new, min_new_tokens=new, stopping_criteria=[note]")}
 bytes["generate"] = {PEAK[library]}
@@ -48,7 +48,7 @@ print(json.dumps({{"reserved_bytes": bytes, "samples_bytes": samples}}))
 
 
 def measured(setup: Setup, config: BioGptConfig, most: int) -> dict[str, Any]:
-    """Each side in a process of its own: load, 1,000 tokens at once, then ``most`` new ones or as many as fit."""
+    """Measure each side in its own process: load, prefill 1,000 tokens, generate ``most`` tokens or as many as fit."""
     N, width = config.max_position_embeddings, limits.WIDTHS[setup.dtype]
     T, first = min(LONG_PROMPT, N - 1), min(FIRST_PROMPT, N - 1)
     new = min(most, N - first)
@@ -68,7 +68,7 @@ def measured(setup: Setup, config: BioGptConfig, most: int) -> dict[str, Any]:
         "positions": N,
         "weights_bytes": weights,
         "cache_bytes": cache,
-        "bound_bytes": ROOM * (weights + cache),
+        "bound_bytes": BOUND * (weights + cache),
         "every": EVERY,
         "sides": sides,
     }

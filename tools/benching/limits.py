@@ -1,7 +1,7 @@
-"""What the machine allows: bytes that must be read, operations that must be done, and the seconds of the slower one.
+"""Lower bounds on time (roofline): bytes that must be read, operations that must be done, and the slower of the two.
 
-A multiplication and an addition are two operations. Letters as in BioGptConfig: T positions now, on top of ``past``
-positions in the cache; ``asked`` positions get logits.
+A multiplication and an addition are two operations. Letters as in BioGptConfig: T new positions after ``past`` cached
+ones; ``logits`` is the number of positions whose logits are computed.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from minibiogpt import BioGptConfig
 
-WIDTHS = {"float32": 4, "float16": 2, "bfloat16": 2}  # bytes of a number
+WIDTHS = {"float32": 4, "float16": 2, "bfloat16": 2}  # bytes per element
 
 
 @dataclass(frozen=True)
@@ -42,31 +42,31 @@ class Work:
 
 @dataclass(frozen=True)
 class Rates:
-    """What was measured: bytes read a second, operations a second."""
+    """Measured rates: bytes read per second, operations per second."""
 
     bandwidth: float
     operations: float
 
 
 def matrix_weights(config: BioGptConfig) -> int:
-    """Weights of the matrices of all layers: L (4 D D + 2 D F)."""
+    """Number of elements in the weight matrices of all layers: L (4 D D + 2 D F)."""
     D, F = config.hidden_size, config.intermediate_size
     return config.num_hidden_layers * (4 * D * D + 2 * D * F)
 
 
 def layer_weights(config: BioGptConfig) -> int:
-    """All weights of all layers: the matrices, and L (9 D + F) in biases and norms."""
+    """Number of parameters of all layers: the matrices, and L (9 D + F) in biases and norms."""
     D, F = config.hidden_size, config.intermediate_size
     return matrix_weights(config) + config.num_hidden_layers * (9 * D + F)
 
 
 def head_weights(config: BioGptConfig) -> int:
-    """V D."""
+    """Number of elements in the head: V D."""
     return config.vocab_size * config.hidden_size
 
 
 def seen_positions(T: int, past: int = 0) -> int:
-    """How many positions T new ones look at together, each at all before it and at itself: T past + T (T + 1) / 2.
+    """Total number of positions that T new ones attend to, each to itself and all before it: T past + T (T + 1) / 2.
 
     Examples
     --------
@@ -76,34 +76,34 @@ def seen_positions(T: int, past: int = 0) -> int:
     return T * past + T * (T + 1) // 2
 
 
-def operations(config: BioGptConfig, T: int, past: int = 0, asked: int = 1, rows: int = 1) -> int:
-    """Of ``rows`` rows: 2 weights T, 4 D L for each position that is seen (scores and mixing), and 2 V D asked."""
+def operations(config: BioGptConfig, T: int, past: int = 0, logits: int = 1, rows: int = 1) -> int:
+    """Operations of ``rows`` rows: 2 weights T, 4 D L per attended position (scores and context), and 2 V D logits."""
     attention = 4 * config.hidden_size * config.num_hidden_layers * seen_positions(T, past)
-    return rows * (2 * matrix_weights(config) * T + attention + 2 * head_weights(config) * asked)
+    return rows * (2 * matrix_weights(config) * T + attention + 2 * head_weights(config) * logits)
 
 
-def bytes_read(config: BioGptConfig, past: int = 0, asked: int = 1, rows: int = 1, width: int = 4) -> int:
-    """``width`` times: every weight of the layers once, the head's once if it is asked, and the cache, 2 L D past rows.
+def bytes_read(config: BioGptConfig, past: int = 0, logits: int = 1, rows: int = 1, width: int = 4) -> int:
+    """Bytes read: ``width`` times (all layer parameters, the head if there are logits, and the cache, 2 L D past rows).
 
-    Left out, as it is small: the rows of the embeddings. What is written and read again (activations) could stay in
-    the processor's caches, so that it is no part of the limit. Beams count as rows, though they share the prompt.
+    The embedding rows are small and left out. Activations are also left out, because they could stay in the CPU caches.
+    Beams count as rows, though they share the prompt.
     """
-    weights = layer_weights(config) + (head_weights(config) if asked else 0)
+    weights = layer_weights(config) + (head_weights(config) if logits else 0)
     return width * weights + cache_bytes(config, past, rows, width)
 
 
 def cache_bytes(config: BioGptConfig, positions: int, rows: int = 1, width: int = 4) -> int:
-    """Keys and values of all layers: 2 L D for each position."""
+    """Bytes of keys and values of all layers: 2 L D elements per position."""
     return width * 2 * config.num_hidden_layers * config.hidden_size * positions * rows
 
 
-def forward(config: BioGptConfig, T: int, past: int = 0, asked: int = 1, rows: int = 1, width: int = 4) -> Work:
-    """One forward pass."""
-    return Work(bytes_read(config, past, asked, rows, width), operations(config, T, past, asked, rows))
+def forward(config: BioGptConfig, T: int, past: int = 0, logits: int = 1, rows: int = 1, width: int = 4) -> Work:
+    """Work of one forward pass."""
+    return Work(bytes_read(config, past, logits, rows, width), operations(config, T, past, logits, rows))
 
 
 def mean_step(config: BioGptConfig, T: int, new: int, rows: int = 1, width: int = 4) -> Work:
-    """The mean of the steps from the second new token to the last: one position, on top of T to T + new - 2.
+    """Mean work of the steps from the second new token to the last: one position after T to T + new - 2 cached ones.
 
     Examples
     --------
@@ -117,23 +117,23 @@ def mean_step(config: BioGptConfig, T: int, new: int, rows: int = 1, width: int 
 
 
 def scoring(config: BioGptConfig, lengths: list[int], batches: list[list[int]], width: int = 4) -> Work:
-    """Rows of these lengths in these batches: the weights are read once a batch; every token but the last is scored."""
-    done = sum(operations(config, n, asked=n - 1) for n in lengths)
-    return Work(bytes_read(config, width=width) * len(batches), done)
+    """Work to score rows of these lengths: weights are read once per batch; logits of all tokens except the last."""
+    total = sum(operations(config, n, logits=n - 1) for n in lengths)
+    return Work(bytes_read(config, width=width) * len(batches), total)
 
 
 def all_weights(config: BioGptConfig) -> int:
-    """Layers, embeddings (of which the head is one, unless the config unties it), the last norm."""
+    """Number of parameters: layers, embeddings, the last norm, and the head if the config unties it."""
     embeddings = head_weights(config) + (config.max_position_embeddings + 2) * config.hidden_size
     head = 0 if config.tie_word_embeddings else head_weights(config)
     return layer_weights(config) + embeddings + 2 * config.hidden_size + head
 
 
 def least_memory(config: BioGptConfig, T: int, width: int = 4) -> int:
-    """Bytes of the weights, a full cache, the arrays of one layer that live together, and one position's logits.
+    """Bytes of the weights, a full cache, the arrays of one layer that exist at once, and the logits of one position.
 
-    Cache: 2 L D N. One layer over T positions: what comes in, normalised, query, key, value, context, what goes out
-    (7 T D), fc1 before and after the activation (2 T F). Logits: V.
+    Cache: 2 L D N. One layer over T positions: input, normalized input, query, key, value, context, output (7 T D),
+    fc1 before and after the activation (2 T F). Logits: V.
     """
     D, F, N = config.hidden_size, config.intermediate_size, config.max_position_embeddings
     layer = 7 * T * D + 2 * T * F

@@ -1,4 +1,4 @@
-"""What was measured on: processor, cores, libraries, load."""
+"""The machine of a measurement: CPU, cores, libraries, load."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import numpy as np
 
 
 def usable_cores() -> int:
-    """How many cores this process may use."""
+    """Return the number of cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def processor() -> str:
-    """The processor as Linux calls it, or as Python does."""
+    """Return the name of the CPU from Linux, or else from Python."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as facts:
             return next(line.partition(":")[2].strip() for line in facts if line.startswith("model name"))
@@ -27,14 +27,14 @@ def processor() -> str:
 
 
 def blas() -> str:
-    """NumPy's BLAS, its version, and for which processor OpenBLAS has chosen its kernels."""
+    """Return the name and version of NumPy's BLAS, and the CPU type that OpenBLAS selected its kernels for."""
     found = np.show_config(mode="dicts")
     facts = found.get("Build Dependencies", {}).get("blas", {}) if found else {}
     return f"{facts.get('name', 'unknown')} {facts.get('version', '')} {kernels()}".strip()
 
 
 def kernels() -> str:
-    """As in "for Haswell"; nothing where no OpenBLAS of NumPy's own build is loaded."""
+    """Return for example "for Haswell", or "" if the OpenBLAS of the NumPy wheel is not loaded."""
     try:
         with open("/proc/self/maps", encoding="utf-8") as maps:
             library = next(line.split(maxsplit=5)[5].strip() for line in maps if "libscipy_openblas" in line)
@@ -46,7 +46,7 @@ def kernels() -> str:
 
 
 def load() -> float:
-    """The mean over the last minute of how many processes ran or waited to."""
+    """Return the load average over the last minute."""
     return round(os.getloadavg()[0], 2)
 
 
@@ -58,7 +58,7 @@ def version(package: str) -> str:
 
 
 def facts(threads: int) -> dict[str, Any]:
-    """To be taken before anything is measured: the load is that of what else goes on on the machine."""
+    """Return the facts. Call it before measuring, so that the load is that of other programs."""
     return {
         "processor": processor(),
         "cores": usable_cores(),

@@ -1,4 +1,4 @@
-"""The models that are measured: the demo, a folder, or random weights that are made once and kept."""
+"""The models to measure: the demo, a folder, or random weights, which are generated once and kept."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ LARGE: dict[str, Any] = {
     "intermediate_size": 6400, "max_position_embeddings": 2048,
 }  # fmt: skip
 SIZES: dict[str, dict[str, Any]] = {"base": {}, "large": LARGE}
-LONG_POSITIONS = 2200  # of the small model that generates 2,000 tokens in one go
-BLOCK = 1 << 22  # random numbers made in one go
+LONG_POSITIONS = 2200  # positions of the small model that generates 2,000 tokens in one call
+BLOCK = 1 << 22  # random numbers generated at a time
 
 
 def default_cache() -> Path:
-    """Where random models are kept: $XDG_CACHE_HOME, or ~/.cache, and minibiogpt/bench in it."""
+    """Return the folder of random models: minibiogpt/bench in $XDG_CACHE_HOME or ~/.cache."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "minibiogpt" / "bench"
 
 
 def chosen_model(model: str | None, size: str, cache: Path) -> Path:
-    """The folder that --model or --size means.
+    """Return the folder of the model that --model or --size selects.
 
     Raises
     ------
     InputError
-        If --model names nothing that holds a model, or what lies in the cache is another model.
+        If --model is not a model, or the cache contains a different model.
     """
     if model is None:
         return find_model(DEMO) if size == DEMO else kept_model(size, BioGptConfig(**SIZES[size]), cache)
@@ -49,7 +49,7 @@ def chosen_model(model: str | None, size: str, cache: Path) -> Path:
 
 
 def long_model(cache: Path) -> Path:
-    """Random weights of the demo's sizes, with positions for 2,000 new tokens."""
+    """Return the folder of random weights with the sizes of the demo and positions for 2,000 new tokens."""
     sizes = vars(BioGptConfig.from_pretrained(find_model(DEMO)))
     kept = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
     config = BioGptConfig(**{name: sizes[name] for name in kept}, max_position_embeddings=LONG_POSITIONS)
@@ -57,27 +57,27 @@ def long_model(cache: Path) -> Path:
 
 
 def kept_model(name: str, config: BioGptConfig, cache: Path) -> Path:
-    """Random weights in the folder cache/name: those that lie there, or new ones, written beside and renamed.
+    """Return the folder cache/name with random weights, generating them (in a temporary folder) if it does not exist.
 
     Raises
     ------
     InputError
-        If another model lies there; it may be somebody's, so that nothing is removed.
+        If the folder contains a different model. It may belong to the user, so nothing is removed.
     """
     folder = cache / name
     if folder.is_dir() and any(folder.iterdir()):
-        if not _is_wanted(folder, config):
-            must = f"{folder} must hold the random model that bench makes"
+        if not _matches(folder, config):
+            must = f"{folder} must contain the random model that bench generates"
             raise InputError(must, "another config, or other tensors", "remove the folder, or choose another --cache")
         return folder
-    print(f"bench: making random weights of size {name}, kept in {folder}", file=sys.stderr)
-    with atomic_folder(folder) as beside:
-        make_model(beside, config)
+    print(f"bench: generating random weights of size {name}, kept in {folder}", file=sys.stderr)
+    with atomic_folder(folder) as temporary:
+        make_model(temporary, config)
     return folder
 
 
-def _is_wanted(folder: Path, config: BioGptConfig) -> bool:
-    """Whether the config and the names and shapes in the header are what would be written."""
+def _matches(folder: Path, config: BioGptConfig) -> bool:
+    """Return whether the config, tensor names, dtypes and shapes in a folder are those that would be written."""
     try:
         found = {name: (t.dtype, t.shape) for name, t in stored_tensors(folder).items()}
         same = _sizes(BioGptConfig.from_pretrained(folder)) == _sizes(config)
@@ -91,13 +91,13 @@ def _sizes(config: BioGptConfig) -> dict[str, Any]:
 
 
 def make_model(folder: Path, config: BioGptConfig) -> None:
-    """config.json and random float32 weights, of which no more than a block is in memory."""
+    """Write config.json and random float32 weights, with at most one block in memory."""
     write_tensors(folder / "model.safetensors", random_tensors(config))
     config.save_pretrained(folder)
 
 
 def random_tensors(config: BioGptConfig) -> dict[str, TensorToWrite]:
-    """Each tensor's shape, and its numbers: normal, of the config's range; those of a norm's weight around 1."""
+    """Return the tensors to write: normal numbers with the config's initializer_range, plus 1 for norm weights."""
     rng = np.random.default_rng(0)
 
     def blocks(shape: tuple[int, ...], norm: bool) -> Callable[[], Iterator[np.ndarray]]:

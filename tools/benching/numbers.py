@@ -1,4 +1,4 @@
-"""Medians, ratios, spreads, and the straight line through points."""
+"""Medians, ratios, spreads, and linear fits."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 
 class Spread(NamedTuple):
-    """A median, and the least and the largest.
+    """Median, minimum and maximum.
 
     Examples
     --------
@@ -28,9 +28,9 @@ def spread(values: Sequence[float]) -> Spread:
 
 
 def ratio(ours: Sequence[float], theirs: Sequence[float]) -> Spread:
-    """The ratio of the medians, and the least and largest ratio within one round: below 1, ours are faster.
+    """Return the ratio of the medians, and the smallest and largest ratio within one round; below 1, ours is faster.
 
-    The ratio of medians need not lie between the two others, but nearly always does.
+    The ratio of the medians is nearly always, but not necessarily, between the other two.
 
     Examples
     --------
@@ -52,7 +52,7 @@ class Line(NamedTuple):
 
 
 def fitted(operations: Sequence[float], seconds: Sequence[float]) -> Line:
-    """The line of least squares.
+    """Fit a line by least squares.
 
     Examples
     --------
@@ -61,19 +61,19 @@ def fitted(operations: Sequence[float], seconds: Sequence[float]) -> Line:
     (1.0, 2.0)
     """
     x, y = np.array(operations, dtype=np.float64), np.array(seconds, dtype=np.float64)
-    away = x - x.mean()
-    each = float((away * (y - y.mean())).sum() / (away * away).sum())
+    centered = x - x.mean()
+    each = float((centered * (y - y.mean())).sum() / (centered * centered).sum())
     return Line(float(y.mean()) - each * float(x.mean()), each)
 
 
 def growth(operations: Sequence[float], seconds: Sequence[float]) -> dict[str, Any]:
-    """The fit, and by how many percent each point lies above it (+) or below."""
+    """Return the fit, and the deviation of each point from it in percent."""
     line = fitted(operations, seconds)
-    guesses = [line.at(x) for x in operations]
+    predicted = [line.at(x) for x in operations]
     return {
         "fixed_seconds": line.fixed,
         "seconds_an_operation": line.each,
         "gflops": 1e-9 / line.each if line.each > 0 else None,
-        "fitted_seconds": guesses,
-        "percent": [100 * (y - guess) / guess for y, guess in zip(seconds, guesses, strict=True)],
+        "fitted_seconds": predicted,
+        "percent": [100 * (y - p) / p for y, p in zip(seconds, predicted, strict=True)],
     }

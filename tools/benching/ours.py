@@ -1,4 +1,4 @@
-"""The worker that holds minibiogpt: python -m tools.benching.ours FOLDER --threads N --dtype D --backend B"""
+"""The minibiogpt worker: python -m tools.benching.ours FOLDER --threads N --dtype D --backend B"""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tools.benching.answer import Outcome, StepClock, best, digests, in_threads,
 
 
 class Ours:
-    """The jobs, on one model that is loaded when the first of them needs it."""
+    """The jobs, on one model that is loaded on first use."""
 
     def __init__(self, folder: str, dtype: str, backend: str, threads: int) -> None:
         self.folder, self.dtype, self.backend, self.threads = folder, dtype, backend, threads
@@ -26,67 +26,67 @@ class Ours:
     def _host(self, array: Any) -> np.ndarray:
         return self.model.backend.to_numpy(array)
 
-    def _given(self, ids: list[list[int]]) -> Any:
+    def _as_input(self, ids: list[list[int]]) -> Any:
         return self.model.backend.asarray(np.array(ids))
 
     def _wait(self) -> None:
-        """Until the device is done: see OursOnDevice."""
+        """Wait for the device; see OursOnDevice."""
 
     def prefill(self, ids: list[list[int]]) -> Outcome:
-        """The logits of all positions, no cache; what came out: the likeliest id after each."""
-        model, given, clock = self.model, self._given(ids), StepClock(self._wait)
+        """Logits of all positions without a cache; the result is the argmax at each position."""
+        model, inputs, clock = self.model, self._as_input(ids), StepClock(self._wait)
         clock.start()
-        logits = model(given, use_cache=False).logits
+        logits = model(inputs, use_cache=False).logits
         seconds = clock.now() - clock.begun
-        likeliest = logits.astype(np.float32, copy=False).argmax(axis=-1)
-        return {"whole": seconds}, self._host(likeliest).tolist()
+        argmax = logits.astype(np.float32, copy=False).argmax(axis=-1)
+        return {"whole": seconds}, self._host(argmax).tolist()
 
     def generate(self, ids: list[list[int]], new: int, beams: int = 1) -> Outcome:
-        """Greedy, or beam search, with every step noted."""
-        model, given, clock = self.model, self._given(ids), StepClock(self._wait)
+        """Greedy generation or beam search, with a timestamp for every step."""
+        model, inputs, clock = self.model, self._as_input(ids), StepClock(self._wait)
 
         def note(so_far: Any, scores: Any) -> Any:
             clock.note()
-            return so_far[:, 0] != so_far[:, 0]  # nobody stops
+            return so_far[:, 0] != so_far[:, 0]  # all False: never stop
 
         clock.start()
         found = model.generate(
-            given, max_new_tokens=new, min_new_tokens=new, num_beams=beams, do_sample=False, progress=False,
+            inputs, max_new_tokens=new, min_new_tokens=new, num_beams=beams, do_sample=False, progress=False,
             early_stopping=False, length_penalty=1.0, stopping_criteria=[note],
         )  # fmt: skip
         times = clock.times(clock.now(), new)
         return times, self._host(found)[:, len(ids[0]) :].tolist()
 
     def score(self, rows: list[list[int]], batches: list[list[int]]) -> Outcome:
-        """ln p of each row; the batches are those that score makes by itself."""
+        """ln p of each row; ``score`` makes the same batches itself."""
         model = self.model
         start = time.perf_counter()
         totals = self._host(model.score(rows).total)
         return {"whole": time.perf_counter() - start}, totals.tolist()
 
     def tokenize(self, texts: list[str], vocab: str) -> Outcome:
-        """Texts to ids by a tokenizer that has seen no word yet."""
+        """Texts to ids, by a tokenizer whose cache of words is empty."""
         tokenizer = BioGptTokenizer.from_pretrained(vocab)
         start = time.perf_counter()
         rows = [tokenizer.encode(text) for text in texts]
         return {"whole": time.perf_counter() - start}, digests(rows)
 
     def bandwidth(self, size: int, tries: int) -> Outcome:
-        """Bytes a second of reading ``size`` bytes of float32 once: the fastest of four ways."""
+        """Bytes per second when reading ``size`` bytes of float32 once: the fastest of four methods."""
         x = np.ones(size // 4, dtype=np.float32)
         matrix, ones = x[: size // 4096 * 1024].reshape(-1, 1024), np.ones(1024, dtype=np.float32)
         parts = np.array_split(x, self.threads)
-        ways = {
+        methods = {
             "sum": lambda: x.sum(),
             "sum in threads": lambda: in_threads(np.sum, parts),
             "dot": lambda: np.dot(x, x),
             "matrix-vector": lambda: matrix @ ones,
         }
-        found = {name: x.nbytes / best(way, tries) for name, way in ways.items()}
+        found = {name: x.nbytes / best(method, tries) for name, method in methods.items()}
         return {}, max(found.values())
 
     def gemm(self, m: int, k: int, n: int, tries: int) -> Outcome:
-        """Operations a second of an m x k by k x n product in float32."""
+        """Operations per second of an m x k by k x n product in float32."""
         a, b = np.ones((m, k), dtype=np.float32), np.ones((k, n), dtype=np.float32)
         return {}, 2 * m * k * n / best(lambda: a @ b, tries)
 

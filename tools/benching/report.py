@@ -1,4 +1,4 @@
-"""From measurements to the report: every number that was taken, medians, ratios, limits."""
+"""The report: all measurements, with medians, ratios and limits."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from tools.benching import alone, cases, device, device_memory, limits, models, 
 from tools.benching.limits import Rates, Work
 from tools.benching.rounds import STEPS, Pair, Setup, fastest
 
-BANDWIDTH_BYTES = (1 << 28, 1 << 30)  # what is read: of small models, and of those above SMALL weights
+BANDWIDTH_BYTES = (1 << 28, 1 << 30)  # size of the bandwidth test: for small models, and above SMALL parameters
 SMALL = 1 << 24
 GEMM = (1024, 4096, 4096)
-DEVICE_BYTES, DEVICE_GEMM = 1 << 29, (8192, 8192, 8192)  # far above a device's caches, and above its launches
+DEVICE_BYTES, DEVICE_GEMM = 1 << 29, (8192, 8192, 8192)  # much larger than the caches, and slower than a launch
 ALONE = ("load", "first-token", "memory")
 BENCHMARKS = (*cases.TIMED, "first-token", "load", "growth", "memory")
 ABOUT = {name: make.__doc__ or "" for name, make in cases.TIMED.items()} | {
-    "first-token": "a process from start to end: import, load, one token after 20; in wall time",
+    "first-token": "wall time of a whole process: import, load, generate one token after 20",
     "load": "from_pretrained in float32 and one forward pass of 4 tokens: seconds and peak memory",
-    "growth": "seconds = a + b operations over 64 to 1,000 tokens, fitted for prefill and for a step of decode",
-    "memory": "the peak after each stage, beside what must be there; and whether anything grows over 2,000 tokens",
-    "all": "every one of these, one after the other, in one table",
+    "growth": "fit of seconds = a + b operations over 64 to 1,000 tokens, for prefill and for a decode step",
+    "memory": "peak memory after each stage compared with the minimum, and growth over 2,000 tokens",
+    "all": "all benchmarks, in one table",
 }
 
 
 def row_of(row: cases.Row, name: str, measured: dict[str, Any], extra: tuple[str, ...] = ()) -> dict[str, Any]:
-    """One line of the table, with every single measurement; the limit is added when the rates are known."""
+    """Return one row of the table with all its measurements; ``limited`` adds the limit once the rates are known."""
     each = {side: [1000 * times[name] for times in runs] for side, runs in measured["seconds"].items()}
     return {
         "case": row.label,
@@ -46,7 +46,7 @@ def row_of(row: cases.Row, name: str, measured: dict[str, Any], extra: tuple[str
 
 
 def limited(row: dict[str, Any], rates: Rates) -> dict[str, Any]:
-    """The row with what the machine allows, and ours over it."""
+    """Return the row with the limit of the machine, and our time divided by it."""
     if not row["work"]:
         return row
     limit = 1000 * Work(**row["work"]).limit(rates)
@@ -62,7 +62,7 @@ def timed_rows(pair: Pair, found: list[cases.Case]) -> list[dict[str, Any]]:
 
 
 def first_token_row(setup: Setup, config: BioGptConfig) -> dict[str, Any]:
-    """The row of whole processes, and the medians of their parts."""
+    """Return the row of whole processes, with the median time of each part."""
     measured = alone.first_token(setup, config)
     row = row_of(cases.Row("first token, cold"), "whole", measured)
     parts = {
@@ -73,7 +73,7 @@ def first_token_row(setup: Setup, config: BioGptConfig) -> dict[str, Any]:
 
 
 def growth(pair: Pair, config: BioGptConfig, options: argparse.Namespace) -> dict[str, Any]:
-    """For each way to grow and each side: medians, and the line through them; a line needs two points."""
+    """Return medians and a linear fit of each side, for prefill and decode steps; a fit needs two points."""
     found = {}
     for name, points in cases.growing(config, options).items():
         if len(points) < 2:
@@ -93,7 +93,7 @@ def growth(pair: Pair, config: BioGptConfig, options: argparse.Namespace) -> dic
 
 
 def in_workers(names: list[str], setup: Setup, config: BioGptConfig, options: argparse.Namespace) -> dict[str, Any]:
-    """What the pair of workers measures, between two measurements of what the machine can do."""
+    """Measure the cases in the two workers, between two measurements of the rates of the machine."""
     made = [case for name in names if name in cases.TIMED for case in cases.TIMED[name](config, options)]
     size, gemm = BANDWIDTH_BYTES[limits.layer_weights(config) > SMALL], GEMM
     if setup.on_device:
@@ -106,7 +106,7 @@ def in_workers(names: list[str], setup: Setup, config: BioGptConfig, options: ar
         if "growth" in names:
             found["growth"] = growth(pair, config, options)
         if setup.on_device:
-            found |= launching(pair, config)
+            found |= launches(pair, config)
             about["device"] = pair.device_facts()
         after = pair.rates(size, gemm)
     rates = fastest(before, after)
@@ -114,19 +114,19 @@ def in_workers(names: list[str], setup: Setup, config: BioGptConfig, options: ar
     return found | {"rows": [limited(row, rates) for row in rows]}
 
 
-def launching(pair: Pair, config: BioGptConfig) -> dict[str, Any]:
-    """Seconds of a launch, and of a token's forward pass outside generate, which nobody has recorded."""
+def launches(pair: Pair, config: BioGptConfig) -> dict[str, Any]:
+    """Return the seconds of a kernel launch, and of a one-token forward pass outside generate, without a CUDA graph."""
     T = cases.within(config, cases.PROMPTS[:1], STEPS)[0]
     return {"launches": {"tokens": T, "sides": pair.launches(cases.random_ids(config, 1, T))}}
 
 
 def measured(options: argparse.Namespace) -> dict[str, Any]:
-    """The whole report of one command line.
+    """Return the whole report of one command line.
 
     Raises
     ------
     InputError
-        If options do not go together, there is no such device or model, or a measurement fails.
+        If options cannot be combined, there is no such device or model, or a measurement fails.
     """
     device.check(options)
     if options.backend == device.DEVICE:
@@ -146,7 +146,7 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def on_device(options: argparse.Namespace) -> dict[str, Any]:
-    """The same of a device: what is not measured there is named."""
+    """Return the report of a device, with the names of the benchmarks that are not measured there."""
     facts = device.facts(options.backend)
     names = list(device.MEASURED) if options.benchmark == "all" else [options.benchmark]
     setup, config = prepared(options)
@@ -161,7 +161,7 @@ def on_device(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def prepared(options: argparse.Namespace) -> tuple[Setup, BioGptConfig]:
-    """The model's folder, made if need be, and all that holds for every case.
+    """Return the settings for all cases and the config; generate the random model if needed.
 
     Raises
     ------

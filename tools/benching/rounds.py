@@ -1,4 +1,4 @@
-"""Measured alternately: each side in turn, the order rotated, what came out compared."""
+"""Rounds: measure each side in turn, in rotated order, and compare the results."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from tools.benching.cases import Case
 from tools.benching.limits import Rates
 from tools.benching.workers import Worker
 
-AT_LEAST = 0.05  # seconds that one measurement fills, by doing its job again
-PAUSE = 0.05  # seconds after each, in which the threads of the side that was measured fall asleep
+AT_LEAST = 0.05  # seconds per measurement; the job is repeated to fill them
+PAUSE = 0.05  # seconds before each measurement, for the threads of the previous side to go to sleep
 OURS, THEIRS = "minibiogpt", "transformers"
-PEER_DEVICE = "cuda"  # as torch calls the device that CuPy uses too
-LAUNCHES, STEPS = 1000, 20  # queued launches, and forward passes of one token, that are timed together
+PEER_DEVICE = "cuda"  # torch's name for the device of CuPy
+LAUNCHES, STEPS = 1000, 20  # queued launches, and one-token forward passes, that are timed together
 
 
 class Setup(NamedTuple):
-    """What holds for all cases: the model, the peers' attentions, and how it runs."""
+    """Settings of all cases: the model, the attention implementations of transformers, threads, rounds and dtype."""
 
     folder: Path
     peers: tuple[str, ...]
@@ -38,7 +38,7 @@ class Setup(NamedTuple):
 
 
 def commands(setup: Setup) -> dict[str, list[str]]:
-    """What the two workers are, without the interpreter."""
+    """Return the command of each worker, without the interpreter."""
     common = [str(setup.folder), "--threads", str(setup.threads), "--dtype", setup.dtype]
     ours, theirs = [*common, "--backend", setup.backend], common
     if not setup.on_device:
@@ -50,18 +50,18 @@ def commands(setup: Setup) -> dict[str, list[str]]:
     }
 
 
-def ask_all(case: Case, setup: Setup) -> dict[str, tuple[str, dict[str, Any]]]:
-    """For each side the worker and the request."""
-    asked = {"ours": (OURS, case.request)}
+def requests_of(case: Case, setup: Setup) -> dict[str, tuple[str, dict[str, Any]]]:
+    """Return (worker, request) for each side."""
+    requests = {"ours": (OURS, case.request)}
     if case.attention:
-        asked |= {peer: (THEIRS, case.request | {"attention": peer}) for peer in setup.peers}
+        requests |= {peer: (THEIRS, case.request | {"attention": peer}) for peer in setup.peers}
     else:
-        asked[THEIRS] = (THEIRS, case.request)
-    return asked | {side: (THEIRS, case.request | {"job": job}) for side, job in case.extra}
+        requests[THEIRS] = (THEIRS, case.request)
+    return requests | {side: (THEIRS, case.request | {"job": job}) for side, job in case.extra}
 
 
 class Pair:
-    """The two workers. Use it in a ``with``: on leaving it, both are gone."""
+    """The two workers, as a context manager that ends both on exit."""
 
     def __init__(self, setup: Setup) -> None:
         self.setup, self._stack = setup, ExitStack()
@@ -80,67 +80,67 @@ class Pair:
         self._stack.close()
 
     def measured(self, case: Case) -> dict[str, Any]:
-        """Each round's seconds by side and name, and which peers did the same work.
+        """Return the seconds of each round by side and name, and which results are the same as ours.
 
         Raises
         ------
         InputError
-            If a worker ends, or results differ that must not.
+            If a worker ends, or results that must be equal differ.
         """
         print(f"bench: {', '.join(row.label for row in case.rows.values())}", file=sys.stderr)
-        asked = ask_all(case, self.setup)
-        first = {side: self.workers[worker].ask(request) for side, (worker, request) in asked.items()}
-        compared = [side for side in asked if side not in ("ours", *(name for name, _ in case.extra))]
+        requests = requests_of(case, self.setup)
+        first = {side: self.workers[worker].ask(request) for side, (worker, request) in requests.items()}
+        compared = [side for side in requests if side not in ("ours", *(name for name, _ in case.extra))]
         same = {side: bool(case.same(first["ours"]["result"], first[side]["result"])) for side in compared}
         if case.strict and not all(same.values()):
-            raise InputError("both sides must give the same ids", difference(first, compared), "report this")
-        seconds: dict[str, list[dict[str, float]]] = {side: [] for side in asked}
+            raise InputError("both libraries must give the same ids", difference(first, compared), "report this")
+        seconds: dict[str, list[dict[str, float]]] = {side: [] for side in requests}
         for turn in range(self.setup.rounds):
-            for side in rotated(list(asked), turn):
-                worker, request = asked[side]
+            for side in rotated(list(requests), turn):
+                worker, request = requests[side]
                 time.sleep(PAUSE)
                 seconds[side].append(self.workers[worker].ask(request | {"at_least": AT_LEAST})["times"])
         equal = {side: agreement(first["ours"]["result"], first[side]["result"]) for side in compared}
         return {"same": same, "equal_ids": equal, "seconds": seconds}
 
     def rates(self, size: int, gemm: tuple[int, int, int], tries: int = 5) -> dict[str, dict[str, float]]:
-        """Bandwidth and operations a second, of each library."""
+        """Return bytes per second and operations per second that each library reaches."""
         print("bench: memory bandwidth, matrix products", file=sys.stderr)
         shape = dict(zip("mkn", gemm, strict=True))
         requests = {"bandwidth": {"size": size}, "operations": shape}
         jobs = {"bandwidth": "bandwidth", "operations": "gemm"}
         return {
-            name: {side: w.ask({"job": jobs[name], "tries": tries} | request)["result"] for side, w in self._turns()}
+            name: {side: w.ask({"job": jobs[name], "tries": tries} | request)["result"] for side, w in self._in_order()}
             for name, request in requests.items()
         }
 
     def launches(self, ids: list[list[int]], tries: int = 5) -> dict[str, dict[str, float]]:
-        """Of each library on a device: seconds of a launch, and of a forward pass of one token after ``ids``."""
+        """Return for each library on a device the seconds of a launch and of a one-token forward pass after ``ids``."""
         print("bench: launches", file=sys.stderr)
         found = {}
-        for (name, worker), attention in zip(self._turns(), ({}, {"attention": self.setup.peers[0]}), strict=True):
+        for (name, worker), attention in zip(self._in_order(), ({}, {"attention": self.setup.peers[0]}), strict=True):
             request = {"job": "alone", "ids": ids, "steps": STEPS} | attention
-            worker.ask(request)  # which compiles what must be compiled
+            worker.ask(request)  # warm-up: compiles kernels
             step = min(worker.ask(request)["times"]["step"] for _ in range(tries))
             launch = worker.ask({"job": "launch", "count": LAUNCHES, "tries": tries})["result"]
             found[name] = {"launch_seconds": launch, "step_seconds": step}
         return found
 
     def device_facts(self) -> dict[str, Any]:
-        """The CUDA that torch was built for, and the device as torch calls it."""
+        """Return torch's CUDA version and its name of the device."""
         return self.workers[THEIRS].ask({"job": "facts"})["result"]
 
-    def _turns(self) -> list[tuple[str, Worker]]:
+    def _in_order(self) -> list[tuple[str, Worker]]:
         return list(self.workers.items())
 
 
 def fastest(*measured: dict[str, dict[str, float]]) -> Rates:
-    """The best of all: what something else did on the machine can only have lowered the others."""
+    """Return the highest rates; other load on the machine can only lower them."""
     return Rates(**{name: max(max(one[name].values()) for one in measured) for name in ("bandwidth", "operations")})
 
 
 def agreement(ours: Any, theirs: Any) -> float | None:
-    """The share of equal ids of two lists of rows; None of anything else.
+    """Return the fraction of equal ids in two lists of rows, or None for other results.
 
     Examples
     --------
@@ -154,7 +154,7 @@ def agreement(ours: Any, theirs: Any) -> float | None:
 
 
 def rotated(sides: list[str], turn: int) -> list[str]:
-    """The order of a round: a place further each time, so that nobody is always first.
+    """Return the order of the sides in a round, rotated each time so that no side is always first.
 
     Examples
     --------
@@ -166,11 +166,11 @@ def rotated(sides: list[str], turn: int) -> list[str]:
 
 
 def difference(answers: dict[str, Any], sides: list[str]) -> str:
-    """Which text is the first that a side has other ids for."""
+    """Return which text is the first with different ids."""
     ours = answers["ours"]["result"]
     for side in sides:
         theirs = answers[side]["result"]
         for i, (a, b) in enumerate(zip(ours, theirs, strict=False)):
             if a != b:
-                return f"others of {side} for text {i}"
-    return "another number of texts"
+                return f"different ids from {side} for text {i}"
+    return "a different number of texts"

@@ -1,4 +1,4 @@
-"""The report as text: a line for each row, and blocks for loading, growth, memory and the machine."""
+"""The report as text: one line per row, and blocks for loading, growth, memory and the machine."""
 
 from __future__ import annotations
 
@@ -13,23 +13,22 @@ GAP = " "
 
 
 def text(report: dict[str, Any]) -> str:
-    """Everything that was measured, in lines of ``WIDTH`` as long as the numbers are ordinary."""
+    """Format a report in lines of at most ``WIDTH`` characters, unless its numbers are unusually long."""
     tf32 = " with TF32" if report.get("tf32") else ""
     blocks = [f"{report['benchmark']}, {report['model']}, {report['dtype']}{tf32} on {report['backend']}"]
     if report.get("rows"):
         blocks.append(timed(report["rows"], report["peers"]))
     further = {
-        "launches": launching, "results": loading, "growth": growing, "memory": remembering,
-        "device_memory": on_the_device,
+        "launches": launches, "results": loading, "growth": growth, "memory": memory, "device_memory": device_memory,
     }  # fmt: skip
     blocks += [block(report) for name, block in further.items() if name in report]
     if report.get("left_out"):
-        blocks.append(f"left out, as they are measured on the processor: {', '.join(report['left_out'])}")
+        blocks.append(f"left out, because they are measured on the CPU: {', '.join(report['left_out'])}")
     return "\n\n".join([*blocks, machine(report["machine"])])
 
 
 def timed(rows: Sequence[dict[str, Any]], peers: Sequence[str]) -> str:
-    """One line a row: medians with the least and largest, ratios with theirs within a round, and the limit."""
+    """Format one line per row: medians [min-max], ratios with their min-max within a round, and the limit."""
     titles = ["milliseconds", "ours", *peers, *(f"ours/{peer}" for peer in peers), "limit", "/limit"]
     lines = [titles, *(_cells(row, peers) for row in rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(titles))]
@@ -38,9 +37,9 @@ def timed(rows: Sequence[dict[str, Any]], peers: Sequence[str]) -> str:
 
 
 def _cells(row: dict[str, Any], peers: Sequence[str]) -> list[str]:
-    stand_in = {peers[0]: "transformers"}  # where attention plays no part
+    fallback = {peers[0]: "transformers"}  # for cases without attention
     times, ratios = row["milliseconds"], row["ratios"]
-    names = [peer if peer in times else stand_in.get(peer, "") for peer in peers]
+    names = [peer if peer in times else fallback.get(peer, "") for peer in peers]
     cells = [row["case"], spread_of(times["ours"])]
     cells += [spread_of(times[name]) if name in times else "" for name in names]
     cells += [ratio_of(ratios[name]) if name in ratios else "" for name in names]
@@ -50,7 +49,7 @@ def _cells(row: dict[str, Any], peers: Sequence[str]) -> list[str]:
 
 
 def number(value: float) -> str:
-    """Three digits, or all those before the point.
+    """Format with three significant digits, or all digits before the decimal point.
 
     Examples
     --------
@@ -72,9 +71,9 @@ def ratio_of(values: dict[str, float]) -> str:
 
 
 def notes(row: dict[str, Any]) -> list[str]:
-    """What a line cannot hold: rates, further sides, parts, and results that differ."""
+    """Return the notes below the table: different results, rates, further sides, parts."""
     found = [
-        f"{row['case']}: {side} gave another result than ours; where weights are random, near ties can do that"
+        f"{row['case']}: {side} gave a different result than ours; with random weights near ties can cause this"
         f"{equal(row.get('equal_ids', {}).get(side))}"
         for side, same in row["same"].items()
         if not same
@@ -82,38 +81,38 @@ def notes(row: dict[str, Any]) -> list[str]:
     times = row["milliseconds"]
     if row["things"]:
         rates = [f"{side} {row['things'] / values['median'] * 1000:,.0f}" for side, values in times.items()]
-        found.append(f"{row['case']}, a second: {', '.join(rates)}")
+        found.append(f"{row['case']}, per second: {', '.join(rates)}")
     found += [f"{row['case']}: {s} took {spread_of(v)} ms" for s, v in times.items() if s not in _paired(row)]
     for side, parts in row.get("parts", {}).items():
         found.append(f"{row['case']}, {side}: {', '.join(f'{name} {number(x)} ms' for name, x in parts.items())}")
     return [f"  {note}" for note in found]
 
 
-def equal(share: float | None) -> str:
-    """To be added to a note, where ids were compared."""
-    return "" if share is None else f"; {100 * share:.1f} % of the ids are equal"
+def equal(fraction: float | None) -> str:
+    """Return the end of a note, if ids were compared."""
+    return "" if fraction is None else f"; {100 * fraction:.1f} % of the ids are equal"
 
 
 def _paired(row: dict[str, Any]) -> set[str]:
     return {"ours", *row["ratios"]}
 
 
-def launching(report: dict[str, Any]) -> str:
-    """What Python and the driver allow: a launch, and how many of them a forward pass of one token is worth."""
+def launches(report: dict[str, Any]) -> str:
+    """Format the launch limit of Python and the driver: one launch, and a one-token forward pass in launches."""
     facts = report["launches"]
-    lines = ["limit of launches: tiny kernels queued one after another from Python, and forward passes of one token"]
-    lines.append(f"after {facts['tokens']} queued in the same way (outside generate; ours without the recorded graph)")
+    lines = ["launch limit: tiny kernels queued one after another from Python, and one-token forward passes"]
+    lines.append(f"after {facts['tokens']} tokens queued the same way (outside generate; ours without the CUDA graph)")
     for side, found in facts["sides"].items():
         launch, step = found["launch_seconds"], found["step_seconds"]
-        worth = f"a pass takes {number(1000 * step)} ms, as long as {step / launch:,.0f} launches"
-        lines.append(f"  {side:14}{number(1e6 * launch)} us a launch; {worth}")
+        forward = f"a pass takes {number(1000 * step)} ms, as long as {step / launch:,.0f} launches"
+        lines.append(f"  {side:14}{number(1e6 * launch)} us a launch; {forward}")
     return "\n".join(lines)
 
 
 def loading(report: dict[str, Any]) -> str:
-    """The numbers side by side, and the ratio ours / theirs: below 1 is less memory, or faster."""
+    """Format both libraries side by side, with the ratio ours / theirs: below 1 is less memory, or faster."""
     ours, theirs = report["results"].values()
-    lines = [f"load, weights {shown('file_bytes', report['file_bytes'])}, the least of all rounds"]
+    lines = [f"load, weights {shown('file_bytes', report['file_bytes'])}, minimum of all rounds"]
     lines.append(f"{'':18}" + "".join(f"{title:>16}" for title in (*report["results"], "ratio")))
     for name, mine in ours.items():
         label = name.replace("_bytes", "").replace("_", " ")
@@ -126,9 +125,9 @@ def shown(name: str, value: float) -> str:
     return f"{value / 1e9:,.3f} GB" if name.endswith("bytes") else f"{value:.3f} s"
 
 
-def growing(report: dict[str, Any]) -> str:
-    """Each point: measured, on the line seconds = a + b operations, and the difference."""
-    lines = ["growth: seconds = a + b operations, by least squares; milliseconds measured, (fitted, difference)"]
+def growth(report: dict[str, Any]) -> str:
+    """Format each point: the measured time, the fitted time a + b operations, and the difference."""
+    lines = ["growth: seconds = a + b operations, by least squares; milliseconds measured (fitted, difference)"]
     for name, found in report["growth"].items():
         lines.append(f"{name}, at " + ", ".join(map(str, found["tokens"])) + " tokens")
         for side, facts in found["sides"].items():
@@ -141,17 +140,17 @@ def growing(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def remembering(report: dict[str, Any]) -> str:
-    """The peaks, their ratio to what must be there, and what is resident while 2,000 tokens come."""
+def memory(report: dict[str, Any]) -> str:
+    """Format the peaks, their ratio to the memory needed, and resident memory while 2,000 tokens are generated."""
     facts = report["memory"]
-    needed = f"weights, cache and one layer's activations: {mega(facts['needed_bytes'])}"
+    needed = f"needed for weights, cache and activations of one layer: {mega(facts['needed_bytes'])}"
     lines = [f"memory, MB; {needed}", f"  {'peak after':12}{'import':>9}{'load':>9}{facts['tokens']:>7} t"]
     lines[-1] += f"{facts['positions']:>7} t{'(peak - import) / needed':>26}"
     for side, found in facts["sides"].items():
         peaks = "".join(f"{mega(value):>9}" for value in found["peak_bytes"].values())
         lines.append(f"  {side:12}{peaks}{found['over_needed']:26.2f}")
-    cache = f"of which its cache takes {mega(facts['cache_bytes'])} each time"
-    lines.append(f"resident after every {facts['every']} new tokens of one generation by a small model, MB, {cache}")
+    cache = f"each adds {mega(facts['cache_bytes'])} of cache"
+    lines.append(f"resident after every {facts['every']} new tokens of one generation by a small model, MB; {cache}")
     for side, found in facts["sides"].items():
         lines += textwrap.wrap(
             f"  {side}: " + " ".join(map(mega, found["resident_bytes"])), WIDTH, subsequent_indent="    "
@@ -159,18 +158,18 @@ def remembering(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def on_the_device(report: dict[str, Any]) -> str:
-    """What each library's pool has taken of the device, and whether it goes on taking."""
+def device_memory(report: dict[str, Any]) -> str:
+    """Format the memory that the pool of each library has reserved on the device, and its growth."""
     facts = report["device_memory"]
-    held = f"weights {mega(facts['weights_bytes'])}, cache of all {facts['positions']} positions"
+    minimum = f"weights {mega(facts['weights_bytes'])}, cache of all {facts['positions']} positions"
     bound = f"1.2 times both: {mega(facts['bound_bytes'])}"
-    lines = [f"memory of the device, MB, by the library's own pool; {held} {mega(facts['cache_bytes'])}; {bound}"]
+    lines = [f"device memory, MB, reserved by each library's pool; {minimum} {mega(facts['cache_bytes'])}; {bound}"]
     stages = f"{'load':>10}{facts['tokens']:>8} t{facts['new']:>6} new"
-    lines.append(f"  {'taken after':12}{stages}{'/ (weights + cache)':>22}")
+    lines.append(f"  {'after':12}{stages}{'/ (weights + cache)':>22}")
     for side, found in facts["sides"].items():
-        taken = "".join(f"{mega(value):>10}" for value in found["reserved_bytes"].values())
-        lines.append(f"  {side:12}{taken}{found['over_weights_and_cache']:22.2f}")
-    lines.append(f"taken after every {facts['every']} of these new tokens, MB")
+        reserved = "".join(f"{mega(value):>10}" for value in found["reserved_bytes"].values())
+        lines.append(f"  {side:12}{reserved}{found['over_weights_and_cache']:22.2f}")
+    lines.append(f"reserved after every {facts['every']} of these new tokens, MB")
     for side, found in facts["sides"].items():
         each = f"  {side}: " + " ".join(map(mega, found["samples_bytes"]))
         lines += textwrap.wrap(each, WIDTH, subsequent_indent="    ")
@@ -182,8 +181,8 @@ def mega(value: float) -> str:
 
 
 def machine(facts: dict[str, Any]) -> str:
-    apart = ("rates", "bandwidth", "operations", "device")
-    plain = {name: value for name, value in facts.items() if name not in apart}
+    separate = ("rates", "bandwidth", "operations", "device")
+    plain = {name: value for name, value in facts.items() if name not in separate}
     words = _device(facts.get("device", {}))
     words += [f"{name.replace('_', ' ')} {value}" for name, value in plain.items()]
     if "bandwidth" in facts:
@@ -196,6 +195,6 @@ def _device(facts: dict[str, Any]) -> list[str]:
     return [f"{name.replace('_', ' ')} {sizes.get(name, str)(value)}" for name, value in facts.items()]
 
 
-if __name__ == "__main__":  # the table of a report that was written with --json
+if __name__ == "__main__":  # print the table of a report written with --json
     with open(sys.argv[1], encoding="utf-8") as stored:
         print(text(json.load(stored)))

@@ -1,6 +1,6 @@
-"""Which targets on a GPU were reached: python -m tools.benching.targets FOLDER, which holds reports of bench --json
+"""Check the GPU targets: python -m tools.benching.targets FOLDER, a folder of reports written by bench --json
 
-A line for each target. Ends with 0 when all are reached, and with 1 when one is not, or was not measured.
+Prints one line per target. Exit code 0 if all targets are reached, 1 if one is missed or was not measured.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 Report = dict[str, Any]
-GROWN = 0.01  # of weights and cache; a pool takes memory in pieces, so that a few of them are no growth
+GROWN = 0.01  # allowed growth, relative to weights + cache; a pool reserves whole blocks, so some growth is normal
 
 
 def ours_over_theirs(case: str) -> Callable[[Report], float | None]:
-    """The ratio of a row of the table to the peer that does best in it."""
+    """Return a function that reads the ratio of a row to the fastest attention of transformers."""
 
     def found(report: Report) -> float | None:
         ratios = [one["median"] for row in report["rows"] if row["case"] == case for one in row["ratios"].values()]
@@ -26,35 +26,36 @@ def ours_over_theirs(case: str) -> Callable[[Report], float | None]:
 
 
 def memory(report: Report) -> float:
-    """What our pool took, over weights and a full cache."""
+    """Return the memory reserved by our pool, divided by weights + full cache."""
     return report["device_memory"]["sides"]["ours"]["over_weights_and_cache"]
 
 
 def growth(report: Report) -> float | None:
-    """What our pool took between the first sample of the long generation and the last, over weights and cache."""
+    """Return the growth of our pool from the first to the last sample of the long generation, over weights + cache."""
     facts = report["device_memory"]
     grown = facts["sides"]["ours"]["grown_bytes"]
     return None if grown is None else grown / (facts["weights_bytes"] + facts["cache_bytes"])
 
 
 class Target(NamedTuple):
-    """A number that must be ``most`` at the most; ``asked`` is false for what need not be measured."""
+    """A measured value that must be at most ``most``; a target that is not ``required`` may be unmeasured."""
 
     name: str
     of: tuple[str, str, str]  # benchmark, model, dtype
     found: Callable[[Report], float | None]
     most: float
-    asked: bool = True
+    required: bool = True
 
 
-def of_size(size: str, asked: bool) -> list[Target]:
-    """What a model of this size must reach in float16: the time of a token, and memory."""
+def of_size(size: str, required: bool) -> list[Target]:
+    """Return the float16 targets of a model size: time per token, and memory."""
     decode, kept = ("decode", size, "float16"), ("memory", size, "float16")
+    after_128, after_512 = (ours_over_theirs(f"decode {T}, step") for T in (128, 512))
     return [
-        Target("each token after 128, ours / transformers", decode, ours_over_theirs("decode 128, step"), 0.5, asked),
-        Target("each token after 512, ours / transformers", decode, ours_over_theirs("decode 512, step"), 0.5, asked),
-        Target("memory / (weights + full cache)", kept, memory, 1.2, asked),
-        Target("growth over a long generation / (weights + full cache)", kept, growth, GROWN, asked),
+        Target("each token after 128, ours / transformers", decode, after_128, 0.5, required),
+        Target("each token after 512, ours / transformers", decode, after_512, 0.5, required),
+        Target("memory / (weights + full cache)", kept, memory, 1.2, required),
+        Target("growth over a long generation / (weights + full cache)", kept, growth, GROWN, required),
     ]
 
 
@@ -69,7 +70,7 @@ TARGETS = (
 
 
 def reports(folder: Path) -> dict[tuple[str, str, str], Report]:
-    """The reports of a device that lie in the folder, without TF32; what is no report is passed over."""
+    """Return the device reports in a folder, without TF32; other JSON files are skipped with a message."""
     found = {}
     for path in sorted(folder.glob("*.json")):
         try:
@@ -77,12 +78,12 @@ def reports(folder: Path) -> dict[tuple[str, str, str], Report]:
             if report["backend"] == "cupy" and not report["tf32"]:
                 found[report["benchmark"], report["model"], report["dtype"]] = report
         except (ValueError, KeyError, TypeError):
-            print(f"{path.name}: no report of bench --json", file=sys.stderr)
+            print(f"{path.name}: not a report of bench --json", file=sys.stderr)
     return found
 
 
 def verdict(target: Target, report: Report | None) -> tuple[str, bool]:
-    """A line, and whether the target is reached."""
+    """Return a line of text, and whether the target is reached."""
     found = None if report is None else target.found(report)
     label = f"{', '.join(target.of[1:])}: {target.name}"
     if found is None:
@@ -93,8 +94,8 @@ def verdict(target: Target, report: Report | None) -> tuple[str, bool]:
 
 def main() -> int:
     found = reports(Path(sys.argv[1]))
-    wanted = [target for target in TARGETS if target.asked or target.of in found]
-    verdicts = [verdict(target, found.get(target.of)) for target in wanted]
+    checked = [target for target in TARGETS if target.required or target.of in found]
+    verdicts = [verdict(target, found.get(target.of)) for target in checked]
     print("\n".join(line for line, _ in verdicts))
     print(f"{sum(reached for _, reached in verdicts)} of {len(verdicts)} targets reached")
     return 0 if all(reached for _, reached in verdicts) else 1

@@ -1,4 +1,4 @@
-"""Texts of the length of an abstract, out of a seed: what a tokenizer meets in PubMed, without a word of PubMed."""
+"""Random texts as long as an abstract: what a tokenizer sees in PubMed, without text from PubMed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from random import Random
 
 from minibiogpt.errors import InputError
 
-WORDS = 30_000  # of the lexicon
+WORDS = 30_000  # size of the lexicon
 MOST_TRIES = 100 * WORDS
 END = "</w>"
 SPECIAL = (
@@ -20,7 +20,7 @@ SPECIAL = (
 
 
 def lexicon(vocab: Path, random: Random) -> list[str]:
-    """Words that are joined from the vocabulary's pieces: none, one or two that begin a word, and one that ends it.
+    """Return words joined from pieces of the vocabulary: zero to two that do not end a word, and one that does.
 
     Raises
     ------
@@ -30,12 +30,13 @@ def lexicon(vocab: Path, random: Random) -> list[str]:
     try:
         pieces = json.loads((vocab / "vocab.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise InputError("--vocab must hold vocab.json and merges.txt", str(error), "name a model's folder") from None
+        must, remedy = "--vocab must contain vocab.json and merges.txt", "choose the folder of a model"
+        raise InputError(must, str(error), remedy) from None
     ends = sorted(piece.removesuffix(END) for piece in pieces if piece.endswith(END))
     ends = [piece for piece in ends if piece.isalpha()]
     begins = sorted(piece for piece in pieces if piece.isalpha())
     if not ends or not begins:
-        raise InputError("vocab.json must hold pieces of words", "none", "name a model's folder")
+        raise InputError("vocab.json must contain pieces of words", "none", "choose the folder of a model")
     found: dict[str, None] = {}
     for _ in range(MOST_TRIES):
         found["".join(random.choices(begins, k=random.randrange(3))) + random.choice(ends)] = None
@@ -45,7 +46,7 @@ def lexicon(vocab: Path, random: Random) -> list[str]:
 
 
 def abstracts(count: int, vocab: Path, seed: int = 0, words: int = 200) -> list[str]:
-    """``count`` texts of about ``words`` words: the n-th word of the lexicon comes with a weight of 1 / n (Zipf)."""
+    """Return ``count`` texts of about ``words`` words; the n-th word of the lexicon has a weight of 1 / n (Zipf)."""
     random = Random(seed)
     lexical = lexicon(vocab, random)
     weights = list(itertools.accumulate(1 / n for n in range(1, len(lexical) + 1)))
@@ -53,14 +54,14 @@ def abstracts(count: int, vocab: Path, seed: int = 0, words: int = 200) -> list[
     for _ in range(count):
         drawn = iter(random.choices(lexical, cum_weights=weights, k=random.randint(words * 3 // 4, words * 5 // 4)))
         sentences = []
-        while words_of_it := list(itertools.islice(drawn, random.randint(8, 30))):
-            sentences.append(_sentence(words_of_it, random))
+        while group := list(itertools.islice(drawn, random.randint(8, 30))):
+            sentences.append(_sentence(group, random))
         texts.append(" ".join(sentences))
     return texts
 
 
 def _sentence(words: list[str], random: Random) -> str:
-    """The words with what stands between them in an abstract, a capital and a stop."""
+    """Join words with the numbers, symbols and punctuation of an abstract, a capital letter and a full stop."""
     parts = []
     for word in words:
         chance = random.random()

@@ -1,4 +1,4 @@
-"""The worker that holds transformers and torch: python -m tools.benching.theirs FOLDER --threads N --dtype D"""
+"""The transformers worker: python -m tools.benching.theirs FOLDER --threads N --dtype D"""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tools.benching.answer import Outcome, StepClock, best, digests, no_wait, se
 
 
 class Theirs:
-    """The jobs, on one model whose attention is switched before each of them."""
+    """The jobs, on one model whose attention implementation is set before each job."""
 
     device = "cpu"
     wait: Callable[[], None] = staticmethod(no_wait)
@@ -32,29 +32,29 @@ class Theirs:
         return model.eval().to(self.device)
 
     def model(self, attention: str) -> Any:
-        """The model with this attention.
+        """Return the model with this attention implementation.
 
         Raises
         ------
         RuntimeError
-            If a layer would go on with another.
+            If a layer still uses another one.
         """
         model = self._loaded
         model.set_attn_implementation(attention)
         found = {layer.self_attn.config._attn_implementation for layer in model.biogpt.layers}
         if found != {attention} or model.biogpt.config._attn_implementation != attention:
-            raise RuntimeError(f"the attention is {sorted(found)}, and not {attention}")
+            raise RuntimeError(f"the attention must be {attention}; found {sorted(found)}")
         return model
 
     def prefill(self, ids: list[list[int]], attention: str) -> Outcome:
-        model, given, clock = self.model(attention), torch.tensor(ids, device=self.device), StepClock(self.wait)
+        model, inputs, clock = self.model(attention), torch.tensor(ids, device=self.device), StepClock(self.wait)
         clock.start()
-        logits = model(given, use_cache=False).logits
+        logits = model(inputs, use_cache=False).logits
         seconds = clock.now() - clock.begun
         return {"whole": seconds}, logits.argmax(dim=-1).tolist()
 
     def generate(self, ids: list[list[int]], new: int, attention: str, beams: int = 1) -> Outcome:
-        model, given, clock = self.model(attention), torch.tensor(ids, device=self.device), StepClock(self.wait)
+        model, inputs, clock = self.model(attention), torch.tensor(ids, device=self.device), StepClock(self.wait)
 
         def note(so_far: Any, scores: Any, **options: Any) -> Any:
             clock.note()
@@ -62,16 +62,16 @@ class Theirs:
 
         clock.start()
         found = model.generate(
-            given, attention_mask=torch.ones_like(given), max_new_tokens=new, min_new_tokens=new, num_beams=beams,
+            inputs, attention_mask=torch.ones_like(inputs), max_new_tokens=new, min_new_tokens=new, num_beams=beams,
             do_sample=False, early_stopping=False, length_penalty=1.0,
             stopping_criteria=transformers.StoppingCriteriaList([note]),
         )  # fmt: skip
         return clock.times(clock.now(), new), found[:, len(ids[0]) :].tolist()
 
     def score(self, rows: list[list[int]], batches: list[list[int]], attention: str) -> Outcome:
-        """ln p of each row: the same batches, padded on the right, log_softmax and gather.
+        """ln p of each row: the same batches, right-padded, log_softmax and gather.
 
-        Without an attention mask, as ours: causality hides what is padded on the right, and masks cost time.
+        Without an attention mask, like ours: the causal mask already hides right padding, and a mask costs time.
         """
         model, totals, clock = self.model(attention), torch.zeros(len(rows), dtype=torch.float64), StepClock(self.wait)
         clock.start()
@@ -83,21 +83,21 @@ class Theirs:
                 mask[b, : len(rows[i])] = 1
             ids, mask = ids.to(self.device), mask.to(self.device)
             log_p = model(ids, use_cache=False).logits[:, :-1].float().log_softmax(dim=-1)
-            told = log_p.gather(2, ids[:, 1:, None])[:, :, 0] * mask[:, 1:]
-            totals[batch] = told.double().sum(dim=1).cpu()
+            token_log_p = log_p.gather(2, ids[:, 1:, None])[:, :, 0] * mask[:, 1:]
+            totals[batch] = token_log_p.double().sum(dim=1).cpu()
         seconds = clock.now() - clock.begun
         return {"whole": seconds}, totals.tolist()
 
     def tokenize(self, texts: list[str], vocab: str) -> Outcome:
         files = {f"{name}_file": str(Path(vocab) / file) for name, file in FILES.items()}
         tokenizer = transformers.BioGptTokenizer(**files)
-        tokenizer("a")  # which makes its MosesTokenizer; ours is made with the tokenizer
+        tokenizer("a")  # creates its MosesTokenizer; ours is created with the tokenizer
         start = time.perf_counter()
         rows = tokenizer(texts)["input_ids"]
         return {"whole": time.perf_counter() - start}, digests(rows)
 
     def moses(self, texts: list[str], vocab: str) -> Outcome:
-        """sacremoses alone, as transformers calls it: what transformers must take at the least."""
+        """sacremoses alone, called as transformers calls it: a lower bound for transformers."""
         import sacremoses
 
         tokenizer = sacremoses.MosesTokenizer(lang="en")
@@ -109,8 +109,8 @@ class Theirs:
     def bandwidth(self, size: int, tries: int) -> Outcome:
         x = torch.ones(size // 4, dtype=torch.float32)
         matrix, ones = x[: size // 4096 * 1024].reshape(-1, 1024), torch.ones(1024)
-        ways = {"sum": lambda: x.sum(), "mv": lambda: torch.mv(matrix, ones), "dot": lambda: torch.dot(x, x)}
-        return {}, 4 * x.numel() / min(best(way, tries) for way in ways.values())
+        methods = {"sum": lambda: x.sum(), "mv": lambda: torch.mv(matrix, ones), "dot": lambda: torch.dot(x, x)}
+        return {}, 4 * x.numel() / min(best(method, tries) for method in methods.values())
 
     def gemm(self, m: int, k: int, n: int, tries: int) -> Outcome:
         a, b = torch.ones((m, k)), torch.ones((k, n))

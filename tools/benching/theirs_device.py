@@ -1,6 +1,6 @@
-"""The worker that holds transformers and torch on a device: python -m tools.benching.theirs_device FOLDER ...
+"""The transformers worker on a device: python -m tools.benching.theirs_device FOLDER ...
 
-What it measures, and how, is what ours_device.py does.
+It has the jobs of ours_device.py, measured in the same way.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ QUEUED = 10
 
 
 class TheirsOnDevice(Theirs):
-    """The jobs, with all that was queued done before a clock starts and before it stops."""
+    """The jobs, with a wait for all queued work before a clock starts and before it stops."""
 
     def __init__(self, folder: str, dtype: str, threads: int, device: str = "cuda", tf32: bool = False) -> None:
         super().__init__(folder, dtype, threads)
@@ -31,8 +31,8 @@ class TheirsOnDevice(Theirs):
         x = torch.ones(size // 4, device=self.device)
         y = torch.empty_like(x)
         moved = size // 4 * 4
-        ways = ((2 * moved, lambda: y.copy_(x)), (moved, x.sum))
-        return {}, max(count / queued(way, QUEUED, tries, self.wait) for count, way in ways)
+        methods = ((2 * moved, lambda: y.copy_(x)), (moved, x.sum))
+        return {}, max(count / queued(method, QUEUED, tries, self.wait) for count, method in methods)
 
     def gemm(self, m: int, k: int, n: int, tries: int) -> Outcome:
         a, b = (torch.randn(shape, dtype=self.dtype, device=self.device) for shape in ((m, k), (n, k)))
@@ -43,11 +43,11 @@ class TheirsOnDevice(Theirs):
         return {}, queued(lambda: x.add_(x), count, tries, self.wait)
 
     def alone(self, ids: list[list[int]], steps: int, attention: str) -> Outcome:
-        model, given = self.model(attention), torch.tensor(ids, device=self.device)
-        cache, clock = model(given, use_cache=True).past_key_values, StepClock(self.wait)
+        model, inputs = self.model(attention), torch.tensor(ids, device=self.device)
+        cache, clock = model(inputs, use_cache=True).past_key_values, StepClock(self.wait)
         clock.start()
         for _ in range(steps):
-            cache = model(given[:, -1:], past_key_values=cache, use_cache=True).past_key_values
+            cache = model(inputs[:, -1:], past_key_values=cache, use_cache=True).past_key_values
         return {"step": (clock.now() - clock.begun) / steps}, None
 
 

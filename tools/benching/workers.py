@@ -1,4 +1,4 @@
-"""The side of the parent: two workers that live as long as the measurements, and processes for one thing alone."""
+"""The parent's side: two worker processes that run during all measurements, and processes for one script each."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from minibiogpt.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-REMEDY = "see that the packages are there (pip install '.[test]'), and the memory"
+REMEDY = "check that the packages are installed (pip install '.[test]') and that there is enough memory"
 
 
 def environment(threads: int) -> dict[str, str]:
-    """That of this process, with so many threads for every library, no network, and this repository to import from."""
+    """Return the environment of this process with a thread count, offline mode and this repository on PYTHONPATH."""
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     settings = dict.fromkeys(THREADS, str(threads)) | {"HF_HUB_OFFLINE": "1"}
     return os.environ | settings | {"PYTHONPATH": os.pathsep.join(paths)}
@@ -30,30 +30,30 @@ def last_line(text: str, code: int | None) -> str:
 
 
 class Worker:
-    """A process that answers JSON lines; on leaving the ``with`` it is gone, whatever happened."""
+    """A process that answers JSON lines, as a context manager that always ends it on exit."""
 
     def __init__(self, name: str, command: list[str], threads: int) -> None:
         self.name = name
-        self._log = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115, closed on leaving
+        self._log = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115, closed on exit
         self.process = subprocess.Popen(
             [sys.executable, *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log,
             env=environment(threads), encoding="utf-8",
         )  # fmt: skip
 
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
-        """One measurement: the answer to one request.
+        """Send one request and return the answer.
 
         Raises
         ------
         InputError
-            If the worker ends instead, with the last line it wrote to stderr.
+            If the worker exits instead, with the last line of its stderr.
         """
-        asked, answers = self.process.stdin, self.process.stdout
-        assert asked
+        requests, answers = self.process.stdin, self.process.stdout
+        assert requests
         assert answers
         try:
-            asked.write(json.dumps(request) + "\n")
-            asked.flush()
+            requests.write(json.dumps(request) + "\n")
+            requests.flush()
             line = answers.readline()
         except BrokenPipeError:
             line = ""
@@ -64,7 +64,7 @@ class Worker:
     def _ended(self) -> InputError:
         code = self.process.wait()
         self._log.seek(0)
-        return InputError(f"the worker of {self.name} must answer", last_line(self._log.read(), code), REMEDY)
+        return InputError(f"the {self.name} worker must answer", last_line(self._log.read(), code), REMEDY)
 
     def __enter__(self) -> Worker:
         return self
@@ -78,21 +78,21 @@ class Worker:
             try:
                 if stream:
                     stream.close()
-            except BrokenPipeError:  # a request that nobody read
+            except BrokenPipeError:  # the worker did not read a request
                 pass
 
 
 def run_alone(script: str, *arguments: object, threads: int = 1) -> dict[str, Any]:
-    """What a script prints, in JSON, on its last line, run in a process of its own.
+    """Run a script in its own process and return the JSON on the last line of its output.
 
     Raises
     ------
     InputError
-        If it does not end well, with the last line it wrote to stderr.
+        If the script fails, with the last line of its stderr.
     """
     line = [sys.executable, "-c", script, *map(str, arguments)]
     done = subprocess.run(line, capture_output=True, text=True, check=False, env=environment(threads))
     if done.returncode:
         found = last_line(done.stderr, done.returncode)
-        raise InputError("each measurement must end well", found, REMEDY)
+        raise InputError("each measurement must succeed", found, REMEDY)
     return json.loads(done.stdout.splitlines()[-1])

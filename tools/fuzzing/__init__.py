@@ -1,1 +1,1 @@
-"""Hostile input for every door of the package: targets, mutations, and the guarded worker that runs them."""
+"""Fuzzing of every entry point of the package: targets, mutations, and the guarded worker that runs them."""

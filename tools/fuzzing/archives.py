@@ -1,4 +1,4 @@
-"""The target of pickled weights: what torch.save writes, spoilt as bytes, as a zip archive and as a pickle."""
+"""The target for pickled weights: files from torch.save, corrupted as bytes, as a zip archive and as a pickle."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tools.fuzzing.mutate import mutate_bytes, odd_file
 from tools.fuzzing.supervise import Target
 
 TRANSFORMERS, FAIRSEQ = "pytorch_model.bin", "checkpoint.pt"
-# Reads safetensors on standard input; writes archives, zipped and of the old format, each after a line with its size.
+# Reads safetensors on stdin; writes archives, zipped and in the legacy format, each after a line with its size.
 SAVER = """
 import argparse, io, sys, torch, safetensors.torch
 from collections import OrderedDict
@@ -36,7 +36,7 @@ for content, zipped in ((tensors, True), (half, True), (tensors, False), (fairse
     torch.save(content, archive, _use_new_zipfile_serialization=zipped)
     sys.stdout.buffer.write(b"%d\\n" % len(archive.getvalue()) + archive.getvalue())
 """
-# Pickles that call what they must not: each would leave a file, start a program, or open a connection.
+# Malicious pickles: each would create a file, start a program, open a connection, or take memory.
 CALLS = [
     b"cos\nsystem\n(S'touch stray'\ntR.", b"c__builtin__\neval\n(S'open(\"stray\", \"w\")'\ntR.",
     b"cbuiltins\nopen\n(S'stray'\nS'w'\ntR.", b"csubprocess\nPopen\n((lS'touch'\naS'stray'\natR.",
@@ -48,14 +48,14 @@ NUMBERS = [0, 1, -1, 255, 2**31 - 1, 2**31, 2**63 - 1, 2**64, -(2**70), 10**12]
 
 @cache
 def seeds() -> list[tuple[str, bytes]]:
-    """Archives of the small model by their names, by torch in a process of its own: the workers do without it."""
-    given = seed_files()["model.safetensors"]
-    made = subprocess.run([sys.executable, "-c", SAVER], input=given, stdout=subprocess.PIPE, check=True).stdout
+    """Return (file name, archive) of the small model; torch writes them in its own process, workers don't import it."""
+    weights = seed_files()["model.safetensors"]
+    output = subprocess.run([sys.executable, "-c", SAVER], input=weights, stdout=subprocess.PIPE, check=True).stdout
     archives = []
-    while made:
-        size, _, made = made.partition(b"\n")
-        archives.append((TRANSFORMERS if len(archives) < 3 else FAIRSEQ, made[: int(size)]))
-        made = made[int(size) :]
+    while output:
+        size, _, output = output.partition(b"\n")
+        archives.append((TRANSFORMERS if len(archives) < 3 else FAIRSEQ, output[: int(size)]))
+        output = output[int(size) :]
     return archives
 
 
@@ -64,22 +64,22 @@ def make(rng: Random, folder: Path) -> dict[str, Any]:
     (folder / "model.safetensors").unlink()
     file, archive = rng.choice(seeds())
     (folder / file).write_bytes(archive)
-    beside = _fairseq(folder) if file == FAIRSEQ else ["config.json", "vocab.json", "tokenizer_config.json"]
+    others = _fairseq(folder) if file == FAIRSEQ else ["config.json", "vocab.json", "tokenizer_config.json"]
     kind = rng.random()
     if kind < 0.04:
-        odd_file(rng, folder / rng.choice([file, *beside]))
+        odd_file(rng, folder / rng.choice([file, *others]))
     elif kind < 0.1:
-        (folder / beside[0]).unlink()  # the config is then derived from the tensors
+        (folder / others[0]).unlink()  # the config is then derived from the tensors
     elif kind < 0.2:
-        spoilt = folder / rng.choice(beside)
-        spoilt.write_bytes(mutate_bytes(rng, spoilt.read_bytes()))
+        corrupted = folder / rng.choice(others)
+        corrupted.write_bytes(mutate_bytes(rng, corrupted.read_bytes()))
     elif kind < 0.97:
-        (folder / file).write_bytes(_spoilt(rng, archive))
+        (folder / file).write_bytes(_corrupted(rng, archive))
     return {"source": rng.choice([".", file]), "dtype": rng.choice([None, None, "float16", "float64"])}
 
 
 def _fairseq(folder: Path) -> list[str]:
-    """What fairseq has beside its checkpoint, in the place of our files; their names."""
+    """Replace our files by those that fairseq stores beside its checkpoint; return their names."""
     for name in ("config.json", "vocab.json", "merges.txt", "tokenizer_config.json"):
         (folder / name).unlink()
     symbols = [piece.removesuffix("</w>") if piece.endswith("</w>") else f"{piece}@@" for piece in PIECES[4:]]
@@ -88,23 +88,23 @@ def _fairseq(folder: Path) -> list[str]:
     return ["dict.txt", "bpecodes"]
 
 
-def _spoilt(rng: Random, archive: bytes) -> bytes:
+def _corrupted(rng: Random, archive: bytes) -> bytes:
     zipped, kind = archive.startswith(b"PK"), rng.random()
     if kind < 0.25:
         return mutate_bytes(rng, archive, head=2000)
     if not zipped:
-        return _spoilt_pickle(rng, archive)
-    return _spoilt_members(rng, archive)
+        return _corrupted_pickle(rng, archive)
+    return _corrupted_members(rng, archive)
 
 
-def _spoilt_members(rng: Random, archive: bytes) -> bytes:
-    """Unpack, spoil a member (most often the pickle), its name or its packing, and pack again."""
+def _corrupted_members(rng: Random, archive: bytes) -> bytes:
+    """Unpack, corrupt a member (usually the pickle), its name or its size, and pack again."""
     with zipfile.ZipFile(io.BytesIO(archive)) as packed:
         members = {name: packed.read(name) for name in packed.namelist()}
     pickled = next(name for name in members if name.endswith("data.pkl"))
     kind, name = rng.random(), rng.choice(sorted(members))
     if kind < 0.7:
-        members[pickled] = _spoilt_pickle(rng, members[pickled])
+        members[pickled] = _corrupted_pickle(rng, members[pickled])
     elif kind < 0.8:
         members[name] = mutate_bytes(rng, members[name])
     elif kind < 0.85:
@@ -113,46 +113,46 @@ def _spoilt_members(rng: Random, archive: bytes) -> bytes:
         odd = ["../stray", "/stray", "data.pkl", "x/data.pkl", "archive/data.pkl", name + "/", "a\0b", "\ud7ff" * 99]
         members[rng.choice(odd)] = members.pop(name) if rng.random() < 0.5 else members[name]
     else:
-        members[name] = bytes(rng.choice([10**6, 2 * 10**8]))  # a bomb, when packed tightly
+        members[name] = bytes(rng.choice([10**6, 2 * 10**8]))  # a zip bomb if compressed
     return _packed(rng, members)
 
 
 def _packed(rng: Random, members: dict[str, bytes]) -> bytes:
     whole = io.BytesIO()
-    tight = (
+    compression = (
         zipfile.ZIP_DEFLATED if rng.random() < 0.2 or sum(map(len, members.values())) > 10**7 else zipfile.ZIP_STORED
     )
-    with zipfile.ZipFile(whole, "w", tight) as packed:
+    with zipfile.ZipFile(whole, "w", compression) as packed:
         for name, content in members.items():
             packed.writestr(name, content)
     return mutate_bytes(rng, whole.getvalue()) if rng.random() < 0.05 else whole.getvalue()
 
 
-def _spoilt_pickle(rng: Random, content: bytes) -> bytes:
-    """Change some of the pickle's steps: drop, repeat, swap, or another number, name or call in its place."""
-    steps = _steps(content)
+def _corrupted_pickle(rng: Random, content: bytes) -> bytes:
+    """Change some opcodes of a pickle: delete, repeat, swap, mutate, or replace by a number, an opcode or a call."""
+    opcodes = _opcodes(content)
     for _ in range(rng.choice([1, 1, 2, 5])):
-        at = rng.randrange(len(steps))
-        how = rng.randrange(7)
-        if how == 0:
-            del steps[at : at + rng.choice([1, 1, 30])]
-        elif how == 1:
-            steps.insert(at, rng.choice(steps))
-        elif how == 2:
-            other = rng.randrange(len(steps))
-            steps[at], steps[other] = steps[other], steps[at]
-        elif how == 3:
-            steps[at] = _number(rng)
-        elif how == 4:
-            steps[at] = rng.choice(CALLS).removesuffix(b".")
-        elif how == 5:
-            steps[at] = rng.choice(
+        at = rng.randrange(len(opcodes))
+        edit = rng.randrange(7)
+        if edit == 0:
+            del opcodes[at : at + rng.choice([1, 1, 30])]
+        elif edit == 1:
+            opcodes.insert(at, rng.choice(opcodes))
+        elif edit == 2:
+            other = rng.randrange(len(opcodes))
+            opcodes[at], opcodes[other] = opcodes[other], opcodes[at]
+        elif edit == 3:
+            opcodes[at] = _number(rng)
+        elif edit == 4:
+            opcodes[at] = rng.choice(CALLS).removesuffix(b".")
+        elif edit == 5:
+            opcodes[at] = rng.choice(
                 [b"h\xff", b"j\xff\xff\xff\x7f", b"r\xff\xff\xff\x7f", b"Q", b"R", b"b", b"0", b"(" * 9999]
             )
         else:
-            steps[at] = mutate_bytes(rng, steps[at])
-        steps = steps or [b"."]
-    return b"".join(steps)
+            opcodes[at] = mutate_bytes(rng, opcodes[at])
+        opcodes = opcodes or [b"."]
+    return b"".join(opcodes)
 
 
 def _number(rng: Random) -> bytes:
@@ -162,14 +162,14 @@ def _number(rng: Random) -> bytes:
     )
 
 
-def _steps(content: bytes) -> list[bytes]:
-    """The bytes of each step of a pickle; what follows its end is the last."""
-    places = [place for _, _, place in pickletools.genops(content)]
-    return [content[a:b] for a, b in zip(places, [*places[1:], len(content)], strict=True)]
+def _opcodes(content: bytes) -> list[bytes]:
+    """Split a pickle into its opcodes with their arguments; bytes after STOP belong to the last."""
+    offsets = [offset for _, _, offset in pickletools.genops(content)]
+    return [content[a:b] for a, b in zip(offsets, [*offsets[1:], len(content)], strict=True)]
 
 
 def run(folder: Path, case: dict[str, Any]) -> None:
-    """Convert, and load what came of it."""
+    """Convert the checkpoint and load the result."""
     convert(folder / case["source"], folder / "converted", dtype=case["dtype"])
     BioGptForCausalLM.from_pretrained(folder / "converted")
 

@@ -1,4 +1,4 @@
-"""Targets that are files of a model's folder: weights, index, configs, vocabulary, merges."""
+"""Targets for the files in a model folder: weights, index, configs, vocabulary, merges."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ Json = Any
 
 @cache
 def seed_files() -> dict[str, bytes]:
-    """A whole model folder with everything that may lie in one: sound, and small."""
+    """Return all files of a valid, small model folder as {name: content}."""
     with tempfile.TemporaryDirectory() as folder:
         BioGptForCausalLM.from_config(BioGptConfig(**SIZES), seed=1).save_pretrained(folder)
         files = {path.name: path.read_bytes() for path in Path(folder).iterdir()}
@@ -64,24 +64,24 @@ def write_seed(folder: Path) -> None:
         (folder / name).write_bytes(content)
 
 
-def _make(name: str, spoilt: Callable[[Random, bytes], bytes], rng: Random, folder: Path) -> dict[str, Json]:
-    """The sound folder with one file spoilt: its content, or what kind of file it is."""
+def _make(name: str, corrupt: Callable[[Random, bytes], bytes], rng: Random, folder: Path) -> dict[str, Json]:
+    """Write the valid folder with one file corrupted: its content, or the kind of file."""
     write_seed(folder)
     if rng.random() < 0.04:
         odd_file(rng, folder / name)
     else:
-        (folder / name).write_bytes(spoilt(rng, seed_files()[name]))
+        (folder / name).write_bytes(corrupt(rng, seed_files()[name]))
     if name == "vocab.json" and rng.random() < 0.5:
-        (folder / "config.json").unlink()  # which says how many pieces there may be
+        (folder / "config.json").unlink()  # it limits the number of pieces
     return {"dtype": rng.choice(["float32", "float64"]), "text": rng.choice(TEXTS)}
 
 
-def _spoilt_json(rng: Random, content: bytes) -> bytes:
+def _corrupted_json(rng: Random, content: bytes) -> bytes:
     return json_bytes(rng, mutate_json(rng, json.loads(content)))
 
 
-def _spoilt_config(rng: Random, content: bytes) -> bytes:
-    """Every field gets every odd value; those that change no size get one that they may have, too."""
+def _corrupted_config(rng: Random, content: bytes) -> bytes:
+    """Give random fields odd values, or change only fields that do not affect sizes."""
     config = json.loads(content)
     if rng.random() < 0.3:
         harmless = {
@@ -97,8 +97,8 @@ def _spoilt_config(rng: Random, content: bytes) -> bytes:
     return json_bytes(rng, config if rng.random() < 0.8 else mutate_json(rng, config))
 
 
-def spoilt_weights(rng: Random, content: bytes) -> bytes:
-    """A safetensors file with its bytes, its header's length or its header's fields changed."""
+def corrupted_weights(rng: Random, content: bytes) -> bytes:
+    """Return a safetensors file with changed bytes, header length or header fields."""
     size = int.from_bytes(content[:8], "little")
     kind = rng.random()
     if kind < 0.1:
@@ -111,52 +111,52 @@ def spoilt_weights(rng: Random, content: bytes) -> bytes:
         return length.to_bytes(8, "little") + content[8:]
     header = json.loads(content[8 : 8 + size])
     for _ in range(rng.choice([1, 1, 2])):
-        _spoil_header(rng, header)
+        _corrupt_header(rng, header)
     return _with_header(rng, json_bytes(rng, header), content[8 + size :])
 
 
 def _with_header(rng: Random, text: bytes, data: bytes) -> bytes:
     if rng.random() < 0.02:
-        text = text.ljust(rng.choice([2**20, 3 * 10**7]))  # blanks are allowed at its end
+        text = text.ljust(rng.choice([2**20, 3 * 10**7]))  # the format allows trailing spaces
     length = len(text) + (rng.choice([-1, 1, 8]) if rng.random() < 0.05 else 0)
     return length.to_bytes(8, "little", signed=True) + text + data
 
 
-def _spoil_header(rng: Random, header: dict[str, Json]) -> None:
+def _corrupt_header(rng: Random, header: dict[str, Json]) -> None:
     name = rng.choice(sorted(header))
     entry = header[name]
     if not isinstance(entry, dict) or not {"shape", "data_offsets"} <= set(entry) or rng.random() < 0.2:
         header[rng.choice([name, "__metadata__"])] = mutate_json(rng, entry)
         return
-    how = rng.randrange(7)
-    if how == 0:
+    edit = rng.randrange(7)
+    if edit == 0:
         entry["dtype"] = rng.choice(DTYPES)
-    elif how == 1:
+    elif edit == 1:
         entry["shape"] = rng.choice(
             [[], [0], entry["shape"][::-1], [*entry["shape"], 1], [2**32, 2**32], [-1], [2**63]]
         )
-    elif how == 2:
+    elif edit == 2:
         entry["data_offsets"] = rng.choice([[0, 0], [8, 0], [0, 2**63], [-8, 8], [0, entry["data_offsets"][1]]])
-    elif how == 3:
+    elif edit == 3:
         header[rng.choice([f"biogpt.{name}", name.removeprefix("biogpt."), "x", "", "\ud800", "\n"])] = header.pop(name)
-    elif how == 4:
+    elif edit == 4:
         del header[name]
-    elif how == 5:
-        _spoil_all(rng, header)
+    elif edit == 5:
+        _change_all_dtypes(rng, header)
     else:
         header[f"{name}.{rng.choice(['x', '', '🧬'])}"] = copy.deepcopy(entry)
 
 
-def _spoil_all(rng: Random, header: dict[str, Json]) -> None:
-    """The same change to every tensor, so that the whole may still fit together."""
-    kind = rng.choice(DTYPES)
+def _change_all_dtypes(rng: Random, header: dict[str, Json]) -> None:
+    """Give every tensor the same dtype, so that the file may still be consistent."""
+    dtype = rng.choice(DTYPES)
     for entry in header.values():
         if isinstance(entry, dict) and "dtype" in entry:
-            entry["dtype"] = kind
+            entry["dtype"] = dtype
 
 
 def _make_index(rng: Random, folder: Path) -> dict[str, Json]:
-    """Two shards and an index: the index spoilt, or a shard, or what they are."""
+    """Write two shards and an index, with the index, a shard or a kind of file corrupted."""
     write_seed(folder)
     content = (folder / WEIGHTS).read_bytes()
     (folder / WEIGHTS).unlink()
@@ -165,7 +165,7 @@ def _make_index(rng: Random, folder: Path) -> dict[str, Json]:
     kind = rng.random()
     if kind < 0.2:
         file = folder / rng.choice(SHARDS)
-        file.write_bytes(spoilt_weights(rng, file.read_bytes()))
+        file.write_bytes(corrupted_weights(rng, file.read_bytes()))
     elif kind < 0.5:
         elsewhere = [
             f"../{KEPT}/kept",
@@ -190,7 +190,7 @@ def _make_index(rng: Random, folder: Path) -> dict[str, Json]:
 
 
 def _split(folder: Path, content: bytes) -> dict[str, str]:
-    """Each half of the tensors in a file of its own: {name: file}."""
+    """Write half of the tensors to each shard; return {name: file}."""
     size = int.from_bytes(content[:8], "little")
     header, data = json.loads(content[8 : 8 + size]), content[8 + size :]
     names = sorted(name for name in header if name != "__metadata__")
@@ -205,7 +205,7 @@ def _split(folder: Path, content: bytes) -> dict[str, str]:
     return {name: SHARDS[i % 2] for i, name in enumerate(names)}
 
 
-def _spoilt_vocab(rng: Random, content: bytes) -> bytes:
+def _corrupted_vocab(rng: Random, content: bytes) -> bytes:
     vocab: Json = json.loads(content)
     kind = rng.random()
     if kind < 0.2:
@@ -222,7 +222,7 @@ def _spoilt_vocab(rng: Random, content: bytes) -> bytes:
     return json_bytes(rng, vocab)
 
 
-def _spoilt_merges(rng: Random, content: bytes) -> bytes:
+def _corrupted_merges(rng: Random, content: bytes) -> bytes:
     kind = rng.random()
     if kind < 0.5:
         return mutate_bytes(rng, content)
@@ -235,7 +235,7 @@ def _spoilt_merges(rng: Random, content: bytes) -> bytes:
 
 
 def _load_model(folder: Path, case: dict[str, Json]) -> None:
-    """Load, compute, generate, save, load again: the same numbers."""
+    """Load, generate, save, load again: the parameters must be equal."""
     model = BioGptForCausalLM.from_pretrained(folder, dtype=case["dtype"])
     assert model.num_parameters() > 0
     assert repr(model)
@@ -247,7 +247,7 @@ def _load_model(folder: Path, case: dict[str, Json]) -> None:
 
 
 def _load_tokenizer(folder: Path, case: dict[str, Json]) -> None:
-    """Load, encode, decode, save: the same vocabulary."""
+    """Load, encode, decode, save: the vocabulary must be equal."""
     tokenizer = BioGptTokenizer.from_pretrained(folder)
     text = case["text"]
     ids = tokenizer([text, "a"], padding=True, return_offsets=True)["input_ids"]
@@ -258,22 +258,22 @@ def _load_tokenizer(folder: Path, case: dict[str, Json]) -> None:
 
 
 def _load_both(folder: Path, case: dict[str, Json]) -> None:
-    """The tokenizer looks into config.json, too."""
+    """Load the tokenizer, which also reads config.json, then the model."""
     with contextlib.suppress(InputError):
         BioGptTokenizer.from_pretrained(folder)
     _load_model(folder, case)
 
 
-def _target(name: str, share: int, file: str, spoilt: Any, run: Any) -> Target:
-    return Target(name, share, partial(_make, file, spoilt), run, lambda case: ("saved",))
+def _target(name: str, share: int, file: str, corrupt: Any, run: Any) -> Target:
+    return Target(name, share, partial(_make, file, corrupt), run, lambda case: ("saved",))
 
 
 TARGETS = (
-    _target("weights", 22, WEIGHTS, spoilt_weights, _load_model),
+    _target("weights", 22, WEIGHTS, corrupted_weights, _load_model),
     Target("index", 8, _make_index, _load_model, lambda case: ("saved",)),
-    _target("config", 14, "config.json", _spoilt_config, _load_both),
-    _target("generation_config", 3, "generation_config.json", _spoilt_json, _load_model),
-    _target("tokenizer_config", 7, "tokenizer_config.json", _spoilt_json, _load_tokenizer),
-    _target("vocab", 8, "vocab.json", _spoilt_vocab, _load_tokenizer),
-    _target("merges", 6, "merges.txt", _spoilt_merges, _load_tokenizer),
+    _target("config", 14, "config.json", _corrupted_config, _load_both),
+    _target("generation_config", 3, "generation_config.json", _corrupted_json, _load_model),
+    _target("tokenizer_config", 7, "tokenizer_config.json", _corrupted_json, _load_tokenizer),
+    _target("vocab", 8, "vocab.json", _corrupted_vocab, _load_tokenizer),
+    _target("merges", 6, "merges.txt", _corrupted_merges, _load_tokenizer),
 )

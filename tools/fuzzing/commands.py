@@ -1,4 +1,4 @@
-"""The target of command lines: every command and option that the parser has, with values of every kind."""
+"""The target for command lines: every command and option of the parser, with values of every kind."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from tools.fuzzing.mutate import KEPT, STRINGS
 from tools.fuzzing.supervise import Target
 from tools.fuzzing.texts import any_text
 
-with contextlib.suppress(ImportError):  # now, for it opens a socket when it is imported
+with contextlib.suppress(ImportError):  # imported before the sandbox is active, because its import opens a socket
     import huggingface_hub.errors  # noqa: F401
 
-DIFFERS = ("golden",)  # commands whose exit code may be 1: a comparison that found a difference
+MAY_DIFFER = ("golden",)  # commands that exit with 1 if a comparison finds a difference
 PATHS = [
     "model",
     "model",
     "model",
     "model",
     "demo",
-    "spoilt",
-    "spoilt",
+    "corrupted",
+    "corrupted",
     "file.txt",
     "empty",
     "absent",
@@ -72,19 +72,19 @@ NUMBERS += ["1e-400", "1e400", "٣", "1_0", "0x10", "+5", "9" * 5000, "", " ", "
 
 
 def make(rng: Random, folder: Path) -> dict[str, Any]:
-    """A folder of odd places, a line of words, and standard input."""
-    _odd_places(rng, folder)
+    """Write a folder of unusual paths; return the words of a command line, standard input and the encoding."""
+    _odd_paths(rng, folder)
     text = any_text(rng)[:2000]
-    given = rng.choice([None, b"", b"\xff\xfe", b"a drug\n", text.encode("utf-8", "surrogatepass")])
-    given = None if given is None else given.decode("latin-1")
-    return {"line": _line(rng, parser()), "stdin": given, "encoding": rng.choice(["utf-8", "ascii", "cp1252"])}
+    data = rng.choice([None, b"", b"\xff\xfe", b"a drug\n", text.encode("utf-8", "surrogatepass")])
+    stdin = None if data is None else data.decode("latin-1")
+    return {"line": _line(rng, parser()), "stdin": stdin, "encoding": rng.choice(["utf-8", "ascii", "cp1252"])}
 
 
-def _odd_places(rng: Random, folder: Path) -> None:
-    for name in ("model", "spoilt", "empty", "locked"):
+def _odd_paths(rng: Random, folder: Path) -> None:
+    for name in ("model", "corrupted", "empty", "locked"):
         (folder / name).mkdir()
     checkpoints.write_seed(folder / "model")
-    rng.choice(checkpoints.TARGETS).make(rng, folder / "spoilt")
+    rng.choice(checkpoints.TARGETS).make(rng, folder / "corrupted")
     (folder / "file.txt").write_text("a drug\nis in pain\n")
     (folder / "loop").symlink_to("loop")
     (folder / "zero").symlink_to("/dev/zero")
@@ -93,26 +93,26 @@ def _odd_places(rng: Random, folder: Path) -> None:
     (folder / "locked").chmod(0)
 
 
-WAITS = {"file", "jsonl"}  # texts may come through a pipe: it is waited for
-ELSEWHERE = {"selftest"}  # it works in the system's temporary folder, by commands of its own
+READ_PIPES = {"file", "jsonl"}  # these options read texts, and a command would block on a pipe
+EXCLUDED = {"selftest"}  # works in the system's temporary folder and runs its own commands
 
 
 def _line(rng: Random, command: argparse.ArgumentParser) -> list[str]:
-    """Words for a command and, where it has commands within, for one of these."""
+    """Return random words for a command and, if it has subcommands, for one of them."""
     words: list[str] = []
-    places = []
+    positionals = []
     for action in command._actions:
         if isinstance(action, argparse._SubParsersAction):
-            name = rng.choice(sorted(set(action.choices) - ELSEWHERE))
+            name = rng.choice(sorted(set(action.choices) - EXCLUDED))
             known = rng.random() > 0.01
             return [*words, name, *_line(rng, action.choices[name])] if known else [*words, rng.choice(STRINGS)]
         if not action.option_strings:
-            places.append(action)
+            positionals.append(action)
         elif action.dest not in ("help", "version") and rng.random() < 0.25:
             words += _option(rng, action)
         elif rng.random() < 0.003:
             words.append(action.option_strings[-1])
-    for action in places:
+    for action in positionals:
         words += _values(rng, action)
     if rng.random() < 0.03:
         words.insert(rng.randrange(len(words) + 1), rng.choice(["--", "-", "--nonsense", "-x", *STRINGS]))
@@ -130,7 +130,7 @@ def _values(rng: Random, action: argparse.Action) -> list[str]:
 
 
 def _value(rng: Random, action: argparse.Action) -> str:
-    paths = [path for path in PATHS if path != "pipe" or action.dest not in WAITS]
+    paths = [path for path in PATHS if path != "pipe" or action.dest not in READ_PIPES]
     if rng.random() < 0.05:
         return rng.choice([*STRINGS, *NUMBERS, *paths])
     if action.choices:
@@ -145,50 +145,50 @@ def _value(rng: Random, action: argparse.Action) -> str:
 
 
 def run(folder: Path, case: dict[str, Any]) -> None:
-    """Exit codes 0 and 2; an error is one line that says so, and nothing but warnings is beside it."""
+    """Run the command: the exit code must be 0 or 2, and an error must be one line with nothing else but warnings."""
     line = case["line"]
     with _streams(case["stdin"], case["encoding"]) as errors:
         try:
             code = main(line)
         except SystemExit as leaving:
             code = leaving.code
-        said = errors.getvalue().decode(case["encoding"])
-    allowed = (0, 1, 2) if line and line[0] in DIFFERS else (0, 2)
+        stderr = errors.getvalue().decode(case["encoding"])
+    allowed = (0, 1, 2) if line and line[0] in MAY_DIFFER else (0, 2)
     assert code in allowed, f"exit code {code}"
-    if "must fit into memory" in said:
-        raise MemoryError(said)
-    _check_words(said, code)
+    if "must fit into memory" in stderr:
+        raise MemoryError(stderr)
+    _check_stderr(stderr, code)
     if code == 2:
-        raise InputError("a command line must be usable", said[:200], "this one is not")
+        raise InputError("a command line must be valid", stderr[:200], "this one is not")
 
 
-def _check_words(said: str, code: Any) -> None:
-    lines = [text for text in said.split("\n")[:-1] if not text.startswith("minibiogpt: warning: ")]
-    assert "Traceback" not in said, said
-    if code != 2:  # a command may say there how it fares
-        assert "minibiogpt: error" not in said, f"an error and exit code {code}: {said[:2000]!r}"
-    elif not said.startswith("usage: "):  # argparse's own words
-        assert len(lines) == 1, f"not one line: {said[:2000]!r}"
-        assert lines[0].startswith("minibiogpt: error: "), said[:2000]
-        assert lines[0].isprintable(), f"signs that a terminal obeys: {lines[0][:2000]!r}"
+def _check_stderr(stderr: str, code: Any) -> None:
+    lines = [text for text in stderr.split("\n")[:-1] if not text.startswith("minibiogpt: warning: ")]
+    assert "Traceback" not in stderr, stderr
+    if code != 2:  # then a command may report progress
+        assert "minibiogpt: error" not in stderr, f"an error and exit code {code}: {stderr[:2000]!r}"
+    elif not stderr.startswith("usage: "):  # a message of argparse
+        assert len(lines) == 1, f"not one line: {stderr[:2000]!r}"
+        assert lines[0].startswith("minibiogpt: error: "), stderr[:2000]
+        assert lines[0].isprintable(), f"control characters: {lines[0][:2000]!r}"
         assert len(lines[0]) < 10_000, f"a line of {len(lines[0])} characters: {lines[0][:300]!r}"
 
 
 @contextlib.contextmanager
-def _streams(given: str | None, encoding: str) -> Iterator[io.BytesIO]:
-    """Standard input, output and error as a terminal without its own: what comes on the last is handed out."""
-    kept, errors = (sys.stdin, sys.stdout, sys.stderr), io.BytesIO()
-    sys.stdin = None if given is None else io.TextIOWrapper(io.BytesIO(given.encode("latin-1")))  # type: ignore[assignment]
+def _streams(stdin: str | None, encoding: str) -> Iterator[io.BytesIO]:
+    """Replace the standard streams by in-memory ones; yield the buffer of stderr."""
+    original, errors = (sys.stdin, sys.stdout, sys.stderr), io.BytesIO()
+    sys.stdin = None if stdin is None else io.TextIOWrapper(io.BytesIO(stdin.encode("latin-1")))  # type: ignore[assignment]
     sys.stdout = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
     sys.stderr = io.TextIOWrapper(errors, encoding=encoding, write_through=True)
     try:
         yield errors
     finally:
-        sys.stdin, sys.stdout, sys.stderr = kept
+        sys.stdin, sys.stdout, sys.stderr = original
 
 
 def _outputs(case: dict[str, Any]) -> list[str]:
-    """Every path that the line names."""
+    """Return every word of the command line that may be a path."""
     words = [word for word in case["line"] if "\0" not in word]
     return [*words, *(word.partition("=")[2] for word in words if "=" in word)]
 

@@ -1,4 +1,4 @@
-"""Spoiling things: bytes, JSON values and their text, and files that are no files."""
+"""Mutations: of bytes, of JSON values and their text, and of what kind of file a path is."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-KEPT = "outside"  # a folder beside the one under test, which nothing may touch or read
-DEEP, LONG = 100_000, 5_000  # levels and digits: beyond Python's recursion limit and its limit on integers
+KEPT = "outside"  # a folder beside the one under test that must not be changed or read
+DEEP, LONG = 100_000, 5_000  # levels and digits: above Python's recursion limit and its limit on integer digits
 
-# JSON that json.dumps cannot write, by the string that stands for it until then.
+# JSON that json.dumps cannot write, by its placeholder string.
 RAW = {
     "@deep list": "[" * DEEP + "]" * DEEP,
     "@deep object": '{"a":' * DEEP + "1" + "}" * DEEP,
@@ -79,7 +79,7 @@ STRINGS += [
 
 
 def odd_value(rng: Random, depth: int = 2) -> Any:
-    """Some JSON value that nobody expects there; lists and objects hold others, ``depth`` levels down."""
+    """Return an unexpected JSON value; lists and objects contain others, ``depth`` levels down."""
     kind = rng.randrange(10 if depth else 8)
     if kind < 4:
         return rng.choice(NUMBERS)
@@ -94,18 +94,18 @@ def odd_value(rng: Random, depth: int = 2) -> Any:
 
 
 def mutate_json(rng: Random, value: Any) -> Any:
-    """The value with one to four places replaced, removed, repeated, renamed or added."""
+    """Return the value with one to four elements replaced, removed, repeated, renamed or added."""
     value = copy.deepcopy(value)
     for _ in range(rng.choice([1, 1, 1, 2, 4])):
-        holder, key = _somewhere(rng, value)
-        if holder is None or rng.random() < 0.02:
+        container, key = _random_element(rng, value)
+        if container is None or rng.random() < 0.02:
             return odd_value(rng)
-        _spoil(rng, holder, key)
+        _corrupt(rng, container, key)
     return value
 
 
-def _somewhere(rng: Random, value: Any) -> tuple[Any, Any]:
-    """A container within the value and a key or index in it, or (None, None)."""
+def _random_element(rng: Random, value: Any) -> tuple[Any, Any]:
+    """Return a container within the value and a key or index of it, or (None, None)."""
     found: tuple[Any, Any] = (None, None)
     while isinstance(value, dict | list) and value:
         key = rng.choice(list(value)) if isinstance(value, dict) else rng.randrange(len(value))
@@ -115,22 +115,25 @@ def _somewhere(rng: Random, value: Any) -> tuple[Any, Any]:
     return found
 
 
-def _spoil(rng: Random, holder: Any, key: Any) -> None:
-    how = rng.randrange(8)
-    if how < 4:
-        holder[key] = odd_value(rng)
-    elif how == 4:
-        del holder[key]
-    elif how == 5 and isinstance(holder[key], int | float):
-        holder[key] = rng.choice([-holder[key], holder[key] + 1, holder[key] - 1, holder[key] * 2, str(holder[key])])
-    elif isinstance(holder, dict):
-        holder[rng.choice([*STRINGS, *holder])] = rng.choice([copy.deepcopy(holder[key]), odd_value(rng)])
+def _corrupt(rng: Random, container: Any, key: Any) -> None:
+    """Change one element of a list or dictionary in place."""
+    edit = rng.randrange(8)
+    if edit < 4:
+        container[key] = odd_value(rng)
+    elif edit == 4:
+        del container[key]
+    elif edit == 5 and isinstance(container[key], int | float):
+        container[key] = rng.choice(
+            [-container[key], container[key] + 1, container[key] - 1, container[key] * 2, str(container[key])]
+        )
+    elif isinstance(container, dict):
+        container[rng.choice([*STRINGS, *container])] = rng.choice([copy.deepcopy(container[key]), odd_value(rng)])
     else:
-        holder.insert(key, rng.choice([holder[key], odd_value(rng)]))
+        container.insert(key, rng.choice([container[key], odd_value(rng)]))
 
 
 def json_bytes(rng: Random, value: Any) -> bytes:
-    """The value as JSON text, now and then with a key twice, a mark in front, or bytes spoilt."""
+    """Encode the value as JSON, sometimes with a duplicate key, a byte order mark, or corrupted bytes."""
     text = json.dumps(value, ensure_ascii=rng.random() < 0.5)
     for name, raw in RAW.items():
         text = text.replace(f'"{name}"', raw)
@@ -144,7 +147,7 @@ def json_bytes(rng: Random, value: Any) -> bytes:
 
 
 def mutate_bytes(rng: Random, data: bytes, head: int = 0) -> bytes:
-    """One to five edits; half of them within the first ``head`` bytes, where there is such a part."""
+    """Apply one to five edits, half of them within the first ``head`` bytes if ``head`` is not 0."""
     for _ in range(rng.choice([1, 1, 2, 5])):
         end = head if head and rng.random() < 0.5 else len(data)
         at = rng.randrange(min(end, len(data)) + 1)
@@ -183,7 +186,7 @@ _EDITS = (_flip, _flip, _overwrite, _insert, _cut, _remove, _repeat)
 
 
 def odd_file(rng: Random, path: Path) -> None:
-    """In the place of a file: nothing, a folder, a pipe, a device, a loop, a link, a hole of 8 GB, or no permission."""
+    """Replace a file by nothing, a folder, pipe, device, link, link loop, sparse 8 GB file, locked or empty file."""
     content = path.read_bytes() if path.is_file() else b""
     path.unlink(missing_ok=True)
     kind = rng.choice(["absent", "folder", "pipe", "device", "loop", "link", "hole", "locked", "empty"])

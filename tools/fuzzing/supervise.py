@@ -1,4 +1,4 @@
-"""Cases in a worker process: one that hangs, dies or grows is a finding, and the next worker goes on behind it."""
+"""Run cases in worker processes: a case that hangs, crashes or runs out of memory is a finding, and the run goes on."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from minibiogpt.errors import InputError
 from tools.fuzzing.guard import Limits, Strayed, prepare_worker, snapshot, watched
 from tools.fuzzing.mutate import KEPT
 
-BATCH = 400  # cases a worker runs before a fresh one takes over, so that what leaks stays small
+BATCH = 400  # cases per worker process, so that leaks stay small
 KINDS = ("exception", "wrong", "hang", "memory", "crash", "partial", "stray")
 
 
 @dataclass(frozen=True)
 class Target:
-    """A door of the package.
+    """An entry point of the package.
 
     Attributes
     ----------
-    share : of a hundred cases.
-    make : writes the case's files into an empty folder and returns what else there is to it (JSON), the same for the
-        same random numbers.
-    run : hands it to the package; raises what the package raises, and AssertionError for a wrong result.
-    outputs : the paths, below the case's folder or beside it, that a run which succeeds may have made or changed.
-    confined : whether nothing beside the case's folder may even be read.
+    share : cases of this target per hundred.
+    make : writes the files of a case into an empty folder and returns its other data (JSON); deterministic given the
+        random generator.
+    run : passes the case to the package; raises the errors of the package, and AssertionError for a wrong result.
+    outputs : paths, relative to the folder of the case, that a successful run may create or change.
+    confined : whether reading outside the folder of the case is forbidden too.
     """
 
     name: str
@@ -50,7 +50,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Finding:
-    """What must not be: of which kind, in which case, and the traceback or the last words."""
+    """A failed case: its kind of failure, and the traceback or the last output."""
 
     target: str
     seed: int
@@ -64,7 +64,7 @@ class Finding:
 
 @dataclass
 class Tally:
-    """What became of a target's cases."""
+    """The outcomes of the cases of one target."""
 
     target: str
     accepted: int = 0
@@ -78,11 +78,11 @@ class Tally:
 
 
 def run_target(target: Target, seed: int, numbers: Sequence[int], limits: Limits = Limits()) -> Tally:  # noqa: B008
-    """Run the cases of these numbers, a batch in each worker; a worker that dies does so of the case it was at."""
+    """Run the cases with these numbers in batches, one worker each; if a worker dies, its current case is a finding."""
     tally, start = Tally(target.name), time.monotonic()
     waiting = list(numbers)
     with tempfile.TemporaryDirectory(prefix="fuzz-") as root:
-        make_case(target, seed, numbers[0], Path(root))  # what all cases have in common is made here, once
+        make_case(target, seed, numbers[0], Path(root))  # fills the caches shared by all cases, once
         while waiting:
             batch = waiting[:BATCH]
             reports, death = _in_worker(target, seed, batch, limits, Path(root))
@@ -103,39 +103,39 @@ def _count(tally: Tally, seed: int, number: int, outcome: str, detail: str) -> N
 
 
 def make_case(target: Target, seed: int, number: int, root: Path) -> tuple[Path, Any]:
-    """The case of this number in an empty ROOT: the folder with its files, and what else there is to it."""
+    """Empty ``root`` and make the case in it; return the folder with its files, and its other data."""
     for path, (mode, *_) in snapshot(root).items():
         if stat.S_ISDIR(mode):
             os.chmod(path, stat.S_IRWXU)
     for path in root.iterdir():
         shutil.rmtree(path)
     (root / KEPT).mkdir()
-    (root / KEPT / "kept").write_text("nobody has any business here\n")
+    (root / KEPT / "kept").write_text("must not be read or changed\n")
     inside = root / "inside"
     inside.mkdir()
     return inside, target.make(Random(f"{target.name} {seed} {number}"), inside)
 
 
 def keep(finding: Finding, target: Target, folder: Path) -> Path:
-    """Save a finding's files, what else there is to it, and how to run it again; returns where."""
-    place = folder / f"{finding.target}-{finding.seed}-{finding.case}"
-    place.mkdir(parents=True, exist_ok=True)
-    (place / "files").mkdir(exist_ok=True)
-    _, case = make_case(target, finding.seed, finding.case, place / "files")
+    """Save the files and data of a finding, and the command to reproduce it; return the folder."""
+    saved = folder / f"{finding.target}-{finding.seed}-{finding.case}"
+    saved.mkdir(parents=True, exist_ok=True)
+    (saved / "files").mkdir(exist_ok=True)
+    _, case = make_case(target, finding.seed, finding.case, saved / "files")
     facts = {"kind": finding.kind, "replay": finding.replay(), "detail": finding.detail, "case": case}
-    (place / "finding.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
-    return place
+    (saved / "finding.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    return saved
 
 
 def _in_worker(
     target: Target, seed: int, batch: Sequence[int], limits: Limits, root: Path
 ) -> tuple[list[tuple[str, str]], tuple[str, str] | None]:
-    """The (outcome, detail) of each case that came to an end, and of the one the worker died of, or None."""
+    """Return (outcome, detail) of each finished case, and of the case that killed the worker, or None."""
     work, log = root / "work", root / "log"
     work.mkdir(exist_ok=True)
     reading, writing = os.pipe()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of forks beside threads: the child uses none of them
+        warnings.simplefilter("ignore", DeprecationWarning)  # fork with threads: the child does not use them
         pid = os.fork()
     if pid == 0:
         os.close(reading)
@@ -154,48 +154,48 @@ def _in_worker(
 
 
 def _cause_of_death(status: int, log: Path) -> tuple[str, str]:
-    last_words = log.read_text(encoding="utf-8", errors="replace")
-    if len(last_words) > 4000:  # where it hangs stands first, what it raised last
-        last_words = f"{last_words[:2000]}\n...\n{last_words[-2000:]}"
+    output = log.read_text(encoding="utf-8", errors="replace")
+    if len(output) > 4000:  # the start shows where it hangs, the end what it raised
+        output = f"{output[:2000]}\n...\n{output[-2000:]}"
     if not os.WIFSIGNALED(status):
-        return "crash", f"exit code {os.waitstatus_to_exitcode(status)}\n{last_words}"
+        return "crash", f"exit code {os.waitstatus_to_exitcode(status)}\n{output}"
     by = signal.Signals(os.WTERMSIG(status))
     if by in (signal.SIGPROF, signal.SIGALRM):
-        return "hang", last_words
-    out_of_memory = by == signal.SIGKILL or "memory allocation" in last_words
-    return ("memory" if out_of_memory else "crash"), f"{by.name}\n{last_words}"
+        return "hang", output
+    out_of_memory = by == signal.SIGKILL or "memory allocation" in output
+    return ("memory" if out_of_memory else "crash"), f"{by.name}\n{output}"
 
 
 def _work(
     target: Target, seed: int, batch: Sequence[int], limits: Limits, work: Path, writing: int, log: Path
 ) -> NoReturn:
-    """In the child: run the batch, a line of JSON on the pipe for each case, and never return."""
+    """Run the batch in the child process, write one JSON line per case to the pipe, and never return."""
     code = 1
-    words = _redirect(log)
+    output = _redirect(log)
     try:
-        prepare_worker(limits, words)
+        prepare_worker(limits, output)
         with os.fdopen(writing, "w", encoding="utf-8") as pipe:
             for number in batch:
-                words.truncate(0)
+                output.truncate(0)
                 pipe.write(json.dumps(_attempt(target, seed, number, limits, work)) + "\n")
                 pipe.flush()
         code = 0
     except BaseException:
-        traceback.print_exc(file=words)
-        words.flush()
+        traceback.print_exc(file=output)
+        output.flush()
     finally:
         os._exit(code)
 
 
 def _redirect(log: Path) -> TextIO:
-    """Last words go to the log, which is handed back, and what is printed goes nowhere."""
-    words = log.open("a", encoding="utf-8")
-    os.dup2(words.fileno(), 2)
-    nowhere = os.open(os.devnull, os.O_RDWR)
-    os.dup2(nowhere, 0)
-    os.dup2(nowhere, 1)
-    sys.stdout = sys.stderr = words
-    return words
+    """Redirect sys.stdout and sys.stderr to the log, and file descriptors 0 and 1 to /dev/null; return the open log."""
+    output = log.open("a", encoding="utf-8")
+    os.dup2(output.fileno(), 2)
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, 0)
+    os.dup2(null, 1)
+    sys.stdout = sys.stderr = output
+    return output
 
 
 def _attempt(target: Target, seed: int, number: int, limits: Limits, work: Path) -> tuple[str, str]:
@@ -205,12 +205,12 @@ def _attempt(target: Target, seed: int, number: int, limits: Limits, work: Path)
     changed = {path for path, _ in (snapshot(work).items() ^ before.items())}
     files = [path for path in sorted(changed) if path in before or not os.path.isdir(path)]
     if outcome == "refused" and files:
-        return "partial", f"these changed: {files[:9]}, and yet it was refused: {detail}"
+        return "partial", f"files changed although the case was refused: {files[:9]}; {detail}"
     allowed = [os.path.abspath(inside / path) for path in target.outputs(case)]
-    made_for = [path for path in sorted(changed) if any(_below(output, path) for output in allowed)]  # folders above
-    strays = [path for path in sorted(changed) if path not in made_for and not any(_below(path, o) for o in allowed)]
+    parents = [path for path in sorted(changed) if any(_below(output, path) for output in allowed)]
+    strays = [path for path in sorted(changed) if path not in parents and not any(_below(path, o) for o in allowed)]
     if outcome == "accepted" and strays:
-        return "stray", f"these changed: {strays[:9]}"
+        return "stray", f"files changed: {strays[:9]}"
     return outcome, detail
 
 
@@ -219,10 +219,10 @@ def _below(path: str, folder: str) -> bool:
 
 
 def _outcome(target: Target, inside: Path, case: Any, limits: Limits) -> tuple[str, str]:
-    hidden = inside.parent / KEPT if target.confined else None
-    roof = inside if target.confined else inside.parent
+    unreadable = inside.parent / KEPT if target.confined else None
+    writable = inside if target.confined else inside.parent
     try:
-        with warnings.catch_warnings(), watched(limits, inside, roof, hidden):
+        with warnings.catch_warnings(), watched(limits, inside, writable, unreadable):
             warnings.simplefilter("ignore", UserWarning)  # ours
             warnings.simplefilter("error", RuntimeWarning)  # NumPy's
             target.run(inside, case)

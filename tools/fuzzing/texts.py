@@ -1,4 +1,4 @@
-"""The target of texts: anything a string can hold, encoded, placed, decoded and streamed."""
+"""The target for texts: arbitrary strings, encoded with offsets, decoded and streamed."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ BLANKS = [
     "\u3000",
     "\ufeff",
 ]
-SIGNS = [
+CHARACTERS = [
     "\u0301",
     "👩\u200d🔬",
     "العربية",
@@ -67,7 +67,7 @@ LONG = 20_000  # characters of a very long word
 
 
 def any_text(rng: Random) -> str:
-    """Up to some dozens of parts, each of another kind; now and then one that is very long."""
+    """Return up to 40 random parts of several kinds, sometimes with a very long one."""
     text = "".join(_part(rng) for _ in range(rng.choice([0, 1, 2, 5, 12, 40])))
     return text + _long(rng) if rng.random() < 0.04 else text
 
@@ -75,7 +75,7 @@ def any_text(rng: Random) -> str:
 def _part(rng: Random) -> str:
     kind = rng.randrange(8)
     if kind < 5:
-        part = rng.choice([WORDS, ENTITIES, SPECIAL, BLANKS, SIGNS][kind])
+        part = rng.choice([WORDS, ENTITIES, SPECIAL, BLANKS, CHARACTERS][kind])
     elif kind == 5:
         part = chr(rng.choice([rng.randrange(0x80), rng.randrange(0x3000), rng.randrange(0x110000)]))
     elif kind == 6:
@@ -110,13 +110,13 @@ def make(rng: Random, folder: Path) -> dict[str, Any]:
 
 
 def run(folder: Path, case: dict[str, Any]) -> None:
-    """Ids of the vocabulary, places within the text and in its order, strings back, and a stream that ends in them."""
+    """Check that offsets are within the text and in order, ids decode to strings, and a stream gives the same text."""
     tokenizer, special = vocabulary(), case["parse_special"]
     for text in case["texts"]:
         pieces = tokenizer.analyse(text, parse_special=special)
-        assert all(0 <= start <= end <= len(text) for _, _, (start, end) in pieces), "a place outside the text"
+        assert all(0 <= start <= end <= len(text) for _, _, (start, end) in pieces), "an offset outside the text"
         starts = [piece.span[0] for piece in pieces]
-        assert starts == sorted(starts), "places out of order"
+        assert starts == sorted(starts), "offsets out of order"
         assert [piece.piece for piece in pieces] == tokenizer.tokenize(text, parse_special=special)
     _batch(tokenizer, case)
     _stream(tokenizer, case["ids"])
@@ -132,8 +132,8 @@ def _batch(tokenizer: BioGptTokenizer, case: dict[str, Any]) -> None:
     longest = max(map(len, [*case["texts"], *(case["pair"] or [])]), default=0)
     starts, ends = encoded["offsets"][..., 0], encoded["offsets"][..., 1]
     assert ((starts >= 0) & (starts <= ends) & (ends <= longest)).all(), "an offset outside every text"
-    cut = (case["max_length"] or 0) > 2  # with less there is no room beside </s>, and transformers cuts nothing
-    assert not cut or mask.sum(axis=1).max() <= case["max_length"], "longer than it was cut to"
+    cut = (case["max_length"] or 0) > 2  # 1 or 2 leave no room beside </s>: as in transformers, nothing is truncated
+    assert not cut or mask.sum(axis=1).max() <= case["max_length"], "longer than max_length"
     assert all(isinstance(text, str) for text in tokenizer.batch_decode(ids))
     assert tokenizer.convert_ids_to_tokens(ids[0])
 
@@ -145,7 +145,9 @@ def _stream(tokenizer: BioGptTokenizer, ids: list[int]) -> None:
     for i in ids[3:]:
         streamer.put([i])
     streamer.end()
-    assert written.getvalue() == tokenizer.decode(ids, skip_special_tokens=True) + "\n", "the stream is another text"
+    assert written.getvalue() == tokenizer.decode(ids, skip_special_tokens=True) + "\n", (
+        "the stream differs from decode"
+    )
 
 
 @cache

@@ -1,1 +1,1 @@
-"""What the commands for many texts share: reading records, running them in batches, and resuming after a stop."""
+"""Shared by the commands for many texts: reading records, running them in batches, and resuming a killed run."""

@@ -1,4 +1,4 @@
-"""The texts that a command works on: typed, one a line of a file or of standard input, or a field of JSON lines."""
+"""Read texts from the command line, the lines of a file or standard input, or a field of JSON Lines."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CHUNK = 256
 
 
 class Record(NamedTuple):
-    """One text, the bytes it was read from, and the fields that its result carries on."""
+    """One text, the bytes it was read from, and the fields to copy to its result."""
 
     raw: bytes
     text: str
@@ -27,12 +27,12 @@ class Record(NamedTuple):
 
 
 class Source:
-    """Where the records come from; iterating reads them one by one.
+    """An input of records. Iterating reads them one by one.
 
     Attributes
     ----------
-    name : as an error names it. typed : whether the texts stand on the command line.
-    path : the file, where there is one. rewindable : whether they can be read twice: not what a pipe brings.
+    name : what errors call the input. from_arguments : whether the texts are command-line arguments.
+    path : the file, if there is one. rewindable : whether the input can be read twice, unlike a pipe.
     """
 
     def __init__(
@@ -41,46 +41,47 @@ class Source:
         lines: Callable[[], Iterable[bytes]],
         *,
         path: Path | None = None,
-        typed: bool = False,
+        from_arguments: bool = False,
         field: str | None = None,
         reserved: Collection[str] = (),
     ) -> None:
-        self.name, self.path, self.typed = name, path, typed
-        self.rewindable = typed or (path is not None and path.is_file())
+        self.name, self.path, self.from_arguments = name, path, from_arguments
+        self.rewindable = from_arguments or (path is not None and path.is_file())
         self._lines, self._field, self._reserved = lines, field, reserved
 
     def __iter__(self) -> Iterator[Record]:
         for number, raw in enumerate(self._lines(), start=1):
-            place = f"line {number} of {self.name}"
+            location = f"line {number} of {self.name}"
             try:
                 text = raw.decode("utf-8-sig" if number == 1 else "utf-8")
             except UnicodeDecodeError as error:
-                raise InputError(f"{place} must be UTF-8", str(error), "convert the texts first") from None
+                raise InputError(f"{location} must be UTF-8", str(error), "convert the texts first") from None
             if self._field is None:
                 yield Record(raw, text, {"text": text})
             elif text.strip():
-                fields = self._object(place, text, self._field)
+                fields = self._object(location, text, self._field)
                 yield Record(raw, fields[self._field], fields)
 
-    def _object(self, place: str, line: str, field: str) -> dict[str, Any]:
-        """One JSON object that has a text and leaves the names of the results free."""
+    def _object(self, location: str, line: str, field: str) -> dict[str, Any]:
+        """Return the JSON object of a line. It must have a text, and no field named like a result."""
         remedy = "correct that line, or name another --field"
         try:
             fields = json.loads(line)
             json.dumps(fields, ensure_ascii=False).encode("utf-8")
-        except (ValueError, RecursionError) as error:  # a half of a surrogate pair is a ValueError too
-            raise InputError(f"{place} must be a JSON object", str(error), remedy) from None
+        except (ValueError, RecursionError) as error:  # a lone surrogate is a ValueError too
+            raise InputError(f"{location} must be a JSON object", str(error), remedy) from None
         if not isinstance(fields, dict) or not isinstance(fields.get(field), str):
             found = f"no such field in {sorted(fields)}" if isinstance(fields, dict) else type(fields).__name__
             found = f"{type(fields[field]).__name__}" if isinstance(fields, dict) and field in fields else found
-            raise InputError(f"{place} must be a JSON object whose {field!r} is a string", found, remedy)
-        taken = [name for name in fields if name in self._reserved]
-        if taken:
-            raise InputError(f"{place} must leave the names of the results free", f"{taken[0]!r}", "rename that field")
+            raise InputError(f"{location} must be a JSON object whose {field!r} is a string", found, remedy)
+        clashes = [name for name in fields if name in self._reserved]
+        if clashes:
+            must = f"{location} must have no field named like a result"
+            raise InputError(must, f"{clashes[0]!r}", "rename that field")
         return fields
 
-    def survey(self) -> tuple[int, str] | None:
-        """Read what can be read twice: every line is checked before anything is computed. (Number, digest.)"""
+    def scan(self) -> tuple[int, str] | None:
+        """Check every line of a rewindable input, and return the count and the digest of its records."""
         if not self.rewindable:
             return None
         digest, count = Digest(), 0
@@ -91,7 +92,7 @@ class Source:
 
 
 class Digest:
-    """SHA-256 of the records so far, each with its length before it."""
+    """SHA-256 of the records so far, each preceded by its length."""
 
     def __init__(self) -> None:
         self._hash = hashlib.sha256()
@@ -105,26 +106,26 @@ class Digest:
 
 
 class Reader:
-    """Takes records from a source a chunk at a time, never more, and knows how far it is."""
+    """Read records from a source one chunk at a time, never ahead, and keep their count and digest."""
 
     def __init__(self, source: Source, size: int) -> None:
         self.size, self.records = size, 0
-        self._digest, self._left = Digest(), iter(source)
+        self._digest, self._remaining = Digest(), iter(source)
 
     @property
     def digest(self) -> str:
         return self._digest.hex
 
     def take(self, count: int) -> list[Record]:
-        """The next records, fewer at the end."""
-        taken = list(islice(self._left, count))
+        """Return the next ``count`` records, or fewer at the end."""
+        taken = list(islice(self._remaining, count))
         for record in taken:
             self._digest.add(record)
         self.records += len(taken)
         return taken
 
     def skip(self, count: int) -> None:
-        """Pass over what an earlier run has done, holding a chunk at most."""
+        """Skip ``count`` records that an earlier run has done, holding at most one chunk in memory."""
         while self.records < count and self.take(min(self.size, count - self.records)):
             pass
 
@@ -134,19 +135,29 @@ class Reader:
 
 
 def add_input(parser: argparse.ArgumentParser) -> None:
-    """Where the texts come from, and how many are taken at a time."""
-    parser.add_argument("text", nargs="*", help="a text; none or - reads standard input, one text a line")
-    parser.add_argument("--file", metavar="FILE", help="read FILE, one text a line")
-    parser.add_argument("--jsonl", action="store_true", help="each line is a JSON object; its fields are carried on")
-    parser.add_argument("--field", default="text", metavar="NAME", help="with --jsonl: where the text is (text)")
-    parser.add_argument("--no-special", action="store_true", help="treat </s> and the like in the text as text")
+    """Add the options for the input and the chunk size."""
+    parser.add_argument("text", nargs="*", help="one or more texts; none or - reads standard input, one text per line")
+    parser.add_argument("--file", metavar="FILE", help="read FILE, one text per line")
     parser.add_argument(
-        "--chunk", type=int, default=CHUNK, metavar="N", help=f"texts read, sorted and written together ({CHUNK})"
+        "--jsonl", action="store_true", help="each line is a JSON object; its fields are copied to the output"
+    )
+    parser.add_argument(
+        "--field", default="text", metavar="NAME", help="with --jsonl: field that holds the text (default: text)"
+    )
+    parser.add_argument(
+        "--no-special", action="store_true", help="treat </s> and other special tokens in the text as plain text"
+    )
+    parser.add_argument(
+        "--chunk",
+        type=int,
+        default=CHUNK,
+        metavar="N",
+        help=f"texts read, sorted and written together (default: {CHUNK})",
     )
 
 
 def source_of(options: argparse.Namespace, reserved: Collection[str] = ()) -> Source:
-    """The one source that the options name.
+    """Return the input that the options name.
 
     Raises
     ------
@@ -154,22 +165,22 @@ def source_of(options: argparse.Namespace, reserved: Collection[str] = ()) -> So
         If they name none or two, or a file that cannot be read.
     """
     checked_integer("--chunk", options.chunk, 1)
-    typed = bool(options.text) and options.text != ["-"]
+    from_arguments = bool(options.text) and options.text != ["-"]
     field = options.field if options.jsonl else None
     if options.file is not None:
         if options.file == "-":
-            raise InputError("--file must be a file", "-", "leave it out to read standard input")
+            raise InputError("--file must be a file", "-", "leave --file out to read standard input")
         if options.text:
             found = f"--file and {options.text[0]!r}"
-            raise InputError("the texts must come from one place", found, "leave one out")
+            raise InputError("the texts must come from one source", found, "leave one out")
         path = Path(options.file)
         if path.is_dir() or not os.access(path, os.R_OK):
-            raise InputError("--file must be a file that can be read", str(path), "check the path")
+            raise InputError("--file must be a readable file", str(path), "check the path")
         return Source(str(path), lambda: _lines_of(path), path=path, field=field, reserved=reserved)
-    if typed:
+    if from_arguments:
         if options.jsonl:
             raise InputError("--jsonl reads --file or standard input", "a text", "leave one out")
-        return Source("the command line", lambda: map(_encoded, options.text), typed=True)
+        return Source("the command line", lambda: map(_encoded, options.text), from_arguments=True)
     if not options.text and sys.stdin is not None and sys.stdin.isatty():
         raise InputError("a text must be given", "none", "type it in quotes, pipe it in, or name a --file")
     return Source("standard input", _standard_input, field=field, reserved=reserved)
@@ -192,6 +203,6 @@ def _standard_input() -> Iterator[bytes]:
 
 
 def _lines(file: BinaryIO) -> Iterator[bytes]:
-    """Only a line feed ends a line, with or without a carriage return before it."""
+    """Split at line feeds only, and remove a carriage return before one."""
     for line in file:
         yield line.removesuffix(b"\n").removesuffix(b"\r")

@@ -1,4 +1,4 @@
-"""Output that survives a killed run: a file that grows chunk by chunk, and FILE.state that says how far it is."""
+"""Output that survives a killed run: a file that grows chunk by chunk, and FILE.state, which records the progress."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ MODEL_FILES = ("*.json", "merges.txt", "*.safetensors")
 
 
 @dataclass
-class Done:
-    """What is written and whole: so many records with this digest, so many bytes, and what was summed over them."""
+class Progress:
+    """What is complete: records with their digest, bytes of output, and sums over the records."""
 
     records: int = 0
     digest: str = hashlib.sha256().hexdigest()
@@ -28,84 +28,86 @@ class Done:
     sums: dict[str, float] = field(default_factory=dict)
 
 
-class Resumable:
+class ResumableFile:
     """FILE (or FILE.part, for a format that cannot grow) and FILE.state, which exists while FILE is unfinished.
 
-    A chunk is first appended, then counted in the state, which is replaced at once: a run that is killed between the
-    two, or in the middle of a line, leaves bytes that the state does not count. They are cut off and written again.
+    A chunk is appended first, then counted in the state, which is replaced atomically. A run that is killed in between,
+    or in the middle of a line, leaves bytes that the state does not count. They are truncated and written again.
 
     Parameters
     ----------
-    settings : everything that the bytes of FILE depend on; only a run with equal settings may continue it.
-    part : grow FILE.part, and let ``finish`` make FILE from it.
-    overwrite : whether a finished FILE, or another run's unfinished one, may be replaced. An unfinished one of equal
-        settings is continued all the same: a killed command is repeated as it was.
+    settings : everything that the bytes of FILE depend on. Only a run with equal settings may resume it.
+    part : append to FILE.part, from which ``finish`` makes FILE.
+    overwrite : whether to replace a finished FILE, or an unfinished one with other settings. An unfinished one with
+        equal settings is resumed anyway, so that you can repeat a killed command unchanged.
 
     Raises
     ------
     InputError
-        If FILE is finished or another run's, has lost bytes, is being written by a running process, or cannot be.
+        If FILE is finished, belongs to another run, has lost bytes, is being written by another process, or is not
+        writable.
     """
 
     def __init__(self, path: Path, settings: dict[str, Any], *, part: bool = False, overwrite: bool = False) -> None:
         self.path, self.settings = path, {"minibiogpt": __version__, **settings}
-        self.grows = path.with_name(f"{path.name}.part") if part else path
-        self.state = _state_of(path)
+        self.data_path = path.with_name(f"{path.name}.part") if part else path
+        self.state = _state_path(path)
         check_new(path, overwrite)
-        self._file, self._untouched = _held(self.grows), True
+        self._file, self._untouched = _open_locked(self.data_path), True
         try:
-            self.done = self._earlier(overwrite) or Done()
+            self.progress = self._saved_progress(overwrite) or Progress()
         except BaseException:
             self._close()
             raise
 
-    def _earlier(self, overwrite: bool) -> Done | None:
-        """What a killed run of the same settings has done; None to begin anew."""
+    def _saved_progress(self, overwrite: bool) -> Progress | None:
+        """Return the progress of a killed run with the same settings, or None to start again."""
         if not self.state.exists():
             return None
-        settings, done = _stored(self.state)
-        size = self.grows.stat().st_size
+        settings, progress = _read_state(self.state)
+        size = self.data_path.stat().st_size
         if settings != self.settings:
-            if overwrite or not (done.records or size):
+            if overwrite or not (progress.records or size):
                 return None
             names = [name for name in self.settings | settings if self.settings.get(name) != settings.get(name)]
-            must = f"an unfinished {self.path} can only be continued by the command that began it"
-            raise InputError(must, f"another {', '.join(names)}", "repeat that command, or begin anew with --overwrite")
-        if size < done.bytes:
-            must = f"{self.grows} must hold the {done.bytes} bytes that {self.state.name} counts"
-            raise InputError(must, f"{size}", "put it back, or remove both to begin anew")
-        return done
+            must = f"an unfinished {self.path} can only be resumed by the command that started it"
+            remedy = "repeat that command, or start again with --overwrite"
+            raise InputError(must, f"another {', '.join(names)}", remedy)
+        if size < progress.bytes:
+            must = f"{self.data_path} must hold the {progress.bytes} bytes that {self.state.name} counts"
+            raise InputError(must, f"{size}", "restore it, or remove both to start again")
+        return progress
 
     def append(self, data: bytes, records: int, digest: str, **sums: float) -> None:
-        """Write one chunk; ``records`` and ``digest`` are those of the input up to its end."""
-        self._cut()
+        """Write one chunk. ``records`` and ``digest`` are those of the input up to its end."""
+        self._truncate()
         self._file.write(data)
         self._file.flush()
         os.fsync(self._file.fileno())
-        total = {name: self.done.sums.get(name, 0) + value for name, value in sums.items()}
-        self.done = Done(records, digest, self.done.bytes + len(data), total)
+        total = {name: self.progress.sums.get(name, 0) + value for name, value in sums.items()}
+        self.progress = Progress(records, digest, self.progress.bytes + len(data), total)
         self._save()
 
     def finish(self, make: Callable[[Path, Path], None] | None = None) -> None:
-        """The input is at its end: with ``part``, ``make(FILE.part, new file)`` writes what becomes FILE."""
-        self._cut()
+        """Complete FILE at the end of the input. With ``part``, ``make(FILE.part, new file)`` writes it."""
+        self._truncate()
         self._file.close()
         if make is not None:
-            _replace(self.path, lambda new: make(self.grows, new))
+            _replace(self.path, lambda new: make(self.data_path, new))
         self.state.unlink()
         if make is not None:
-            self.grows.unlink()
+            self.data_path.unlink()
 
-    def _cut(self) -> None:
-        """Drop what the state does not count: the rest of a chunk, or what --overwrite replaces."""
+    def _truncate(self) -> None:
+        """Remove the bytes that the state does not count: an incomplete chunk, or what --overwrite replaces."""
         if self._untouched:
-            self._save()  # before a byte is lost, so that what is then there has an owner
+            self._save()  # before any byte is lost, so that a state describes what is left
         self._untouched = False
-        self._file.truncate(self.done.bytes)
-        self._file.seek(self.done.bytes)
+        self._file.truncate(self.progress.bytes)
+        self._file.seek(self.progress.bytes)
 
     def _save(self) -> None:
-        content = json.dumps({"settings": self.settings, "done": asdict(self.done)}, indent=1)
+        content = json.dumps({"settings": self.settings, "done": asdict(self.progress)}, indent=1)
         _replace(self.state, lambda new: new.write_text(content + "\n", encoding="utf-8"))
 
     def __enter__(self) -> Self:
@@ -115,61 +117,61 @@ class Resumable:
         self._close()
 
     def _close(self) -> None:
-        """A run that failed before its first result leaves what was there before, and no empty file."""
+        """Close the file. If the run wrote nothing, keep earlier bytes, but remove an empty file."""
         self._file.close()
-        if self._untouched and not self.state.exists() and not self.grows.stat().st_size:
-            self.grows.unlink()
+        if self._untouched and not self.state.exists() and not self.data_path.stat().st_size:
+            self.data_path.unlink()
 
 
 def check_new(path: Path, overwrite: bool) -> None:
-    """Refuse a finished file unless it may be replaced; an empty one holds nothing to lose.
+    """Check that no finished output would be lost. An empty file holds nothing to lose.
 
     Raises
     ------
     InputError
-        If it is finished, or no file at all.
+        If the file is finished and ``overwrite`` is false, or the path is not a file.
     """
     if path.name in ("", "-") or (path.exists() and not path.is_file()):
         raise InputError("--output must name a file", str(path), "choose a new name, or leave --output out")
-    if path.exists() and path.stat().st_size and not _state_of(path).exists() and not overwrite:
-        must = f"{path} must be new, or the unfinished output of this very command"
-        raise InputError(must, "a finished file", "choose another name, or give --overwrite")
+    if path.exists() and path.stat().st_size and not _state_path(path).exists() and not overwrite:
+        must = f"{path} must be new, or the unfinished output of the same command"
+        raise InputError(must, "a finished file", "choose another name, or use --overwrite")
 
 
 def fingerprint(folder: Path) -> str:
-    """SHA-256 of a model's files: config, vocabulary and weights."""
-    found = hashlib.sha256()
+    """Return the SHA-256 of a model's files: config, vocabulary and weights."""
+    digest = hashlib.sha256()
     for path in sorted(path for pattern in MODEL_FILES for path in folder.glob(pattern)):
         with path.open("rb") as file:
-            found.update(path.name.encode() + hashlib.file_digest(file, "sha256").digest())
-    return found.hexdigest()
+            digest.update(path.name.encode() + hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
 
 
-def _stored(state: Path) -> tuple[dict[str, Any], Done]:
+def _read_state(state: Path) -> tuple[dict[str, Any], Progress]:
     try:
         content = json.loads(state.read_text(encoding="utf-8"))
-        settings, done = dict(content["settings"]), Done(**content["done"])
-        if not isinstance(done.records + done.bytes, int) or not isinstance(done.sums, dict):
-            raise TypeError("counts that are no numbers")
-        return settings, done
+        settings, progress = dict(content["settings"]), Progress(**content["done"])
+        if not isinstance(progress.records + progress.bytes, int) or not isinstance(progress.sums, dict):
+            raise TypeError("counts that are not integers")
+        return settings, progress
     except (OSError, ValueError, KeyError, TypeError) as error:
         found = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"{state} must be what a minibiogpt run left", found, "remove it to begin anew") from None
+        raise InputError(f"{state} must be the state of a minibiogpt run", found, "remove it to start again") from None
 
 
-def _state_of(path: Path) -> Path:
+def _state_path(path: Path) -> Path:
     return path.with_name(f"{path.name}.state")
 
 
 def _replace(path: Path, write: Callable[[Path], Any]) -> None:
-    """Write FILE.new and rename it. Its name is fixed: what a killed run leaves of it, the next one writes anew."""
+    """Write FILE.new and rename it. The name is fixed, so the next run overwrites what a killed run left."""
     new = path.with_name(f"{path.name}.new")
     write(new)
     os.replace(new, path)
 
 
-def _held(path: Path) -> BinaryIO:
-    """The file, made if it is absent, and held where the system can: two runs that append to one would spoil it."""
+def _open_locked(path: Path) -> BinaryIO:
+    """Open or create the file, and lock it if the system can, since two runs appending to it would corrupt it."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666), "r+b")
@@ -181,7 +183,7 @@ def _held(path: Path) -> BinaryIO:
     except BlockingIOError:
         file.close()
         must = f"only one run at a time may write {path}"
-        raise InputError(must, "another that is running", "wait for it, or choose another name") from None
-    except (ImportError, OSError):  # some network file systems hold nothing
+        raise InputError(must, "another run", "wait for it, or choose another name") from None
+    except (ImportError, OSError):  # some network file systems cannot lock
         pass
     return file

@@ -1,4 +1,4 @@
-"""minibiogpt golden: record golden values, and check another implementation with them."""
+"""minibiogpt golden: record golden values, and check another implementation against them."""
 
 from types import ModuleType
 

@@ -1,4 +1,4 @@
-"""minibiogpt golden check: compare what another implementation computed with a case or a kit."""
+"""minibiogpt golden check: compare the arrays of another implementation with a case or a kit."""
 
 from __future__ import annotations
 
@@ -15,34 +15,53 @@ PRECISIONS = ("float64", "float32", "bfloat16", "float16")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("case", metavar="CASE", help="a case file, the folder of a kit, or a kit's tokenizer.json")
-    parser.add_argument("theirs", metavar="THEIRS", help="safetensors, npz, or a folder of npy; of a kit, their folder")
-    parser.add_argument("--map", metavar="FILE.json", help='your names: {"layers.0": "h.0"}, or with "axes"')
-    parser.add_argument("--names", action="append", metavar="PATTERN", help="only these arrays: layers.{0..3}.*")
-    parser.add_argument("--subset", action="store_true", help="compare what both have, and list the rest")
-    parser.add_argument("--precision", choices=PRECISIONS, help="in which it was computed (default: each dtype)")
-    parser.add_argument("--accept-layouts", action="store_true", help="agree where the axes stand in another order")
-    parser.add_argument("--real-only", action="store_true", help="leave out what attention_mask calls padding")
-    parser.add_argument("--all", action="store_true", help="a line for each array, also for those that agree")
-    parser.add_argument("--html", metavar="FILE", help="write a page with a picture, too")
+    parser.add_argument("case", metavar="CASE", help="a case file, the folder of a kit, or the tokenizer.json of a kit")
+    parser.add_argument(
+        "theirs",
+        metavar="THEIRS",
+        help="a .safetensors or .npz file or a folder of .npy files; for a kit, a folder with one of these per case",
+    )
+    parser.add_argument(
+        "--map",
+        metavar="FILE.json",
+        help='JSON file that maps our names to yours, and axes if needed: {"layers.0": "h.0"}',
+    )
+    parser.add_argument(
+        "--names",
+        action="append",
+        metavar="PATTERN",
+        help='only arrays that match, such as "layers.{0..3}.*"; repeatable',
+    )
+    parser.add_argument("--subset", action="store_true", help="compare the arrays that both have, and list the others")
+    parser.add_argument(
+        "--precision", choices=PRECISIONS, help="precision of your computation (default: the dtype of each array)"
+    )
+    parser.add_argument("--accept-layouts", action="store_true", help="accept arrays whose axes are in another order")
+    parser.add_argument(
+        "--real-only", action="store_true", help="ignore positions that attention_mask marks as padding"
+    )
+    parser.add_argument("--all", action="store_true", help="print a line for every array, including those that agree")
+    parser.add_argument("--html", metavar="FILE", help="also write an HTML page with a plot")
     add_json(parser)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Check, print, and say by the exit code: 0 agrees, 1 differs or incomplete, 2 nothing could be compared."""
+    """Compare, print, and return the exit code: 0 agrees, 1 differs or incomplete, 2 nothing could be compared."""
     from minibiogpt.golden.check.checker import check, existing_case
     from minibiogpt.golden.check.pairing import read_map
     from minibiogpt.golden.check.result import Options
 
     path, theirs = Path(options.case), Path(options.theirs)
-    _check_page(options.html, (path, theirs))
+    _check_html_path(options.html, (path, theirs))
     if path.suffix == ".json":
         return _check_tokens(path, theirs, options.json)
     mapped = None if options.map is None else read_map(Path(options.map))
-    how = Options(options.precision, options.names, mapped, options.subset, options.accept_layouts, options.real_only)
+    check_options = Options(
+        options.precision, options.names, mapped, options.subset, options.accept_layouts, options.real_only
+    )
     if path.is_dir():
-        return _check_kit(path, theirs, how, options)
-    result = check(existing_case(path), theirs, how)
+        return _check_kit(path, theirs, check_options, options)
+    result = check(existing_case(path), theirs, check_options)
     _write_page(options.html, result)
     return _show(result, options)
 
@@ -56,16 +75,16 @@ def _show(result: Any, options: argparse.Namespace) -> int:
     else:
         print("\n".join(lines_of(result, options.all)))
     if not result.compared:
-        raise _nothing(result)
+        raise _nothing_compared(result)
     return result.code
 
 
-def _nothing(result: Any) -> InputError:
-    """The error of comparing nothing: why, and the nearest names."""
-    reasons = [f"{one.candidate}: {one.reason}" for one in result.unpaired]
+def _nothing_compared(result: Any) -> InputError:
+    """Return the error of a check that compared nothing, with the first reason."""
+    reasons = [f"{array.candidate}: {array.reason}" for array in result.unpaired]
     reasons += [f"{row.candidate}: {'; '.join(row.notes)}" for row in result.rows if row.candidate is not None]
     found = f"none of {len(result.rows)}" + (f" ({reasons[0]})" if reasons else "")
-    return InputError("at least one array must be compared", found, "give your names with --map, or rename the arrays")
+    return InputError("at least one array must be compared", found, "map the names with --map, or rename the arrays")
 
 
 def _write_page(file: str | None, result: Any) -> None:
@@ -75,49 +94,50 @@ def _write_page(file: str | None, result: Any) -> None:
         write_page(Path(file), result)
 
 
-def _check_page(file: str | None, read: Sequence[Path]) -> None:
-    """The page must not take the place of what is compared."""
+def _check_html_path(file: str | None, inputs: Sequence[Path]) -> None:
+    """Check that the page would not overwrite a file that is compared."""
     page = None if file is None else Path(file).resolve()
-    for one in read:
-        if page is not None and page.is_relative_to(one.resolve()):
-            must = "the page must be another file than those that are compared"
+    for path in inputs:
+        if page is not None and page.is_relative_to(path.resolve()):
+            must = "the page must not overwrite a file that is compared"
             raise InputError(must, f"--html {file}", "choose another name")
 
 
-def _check_kit(path: Path, theirs: Path, how: Any, options: argparse.Namespace) -> int:
-    """A line for each case, then the details of the first that does not agree."""
+def _check_kit(path: Path, theirs: Path, check_options: Any, options: argparse.Namespace) -> int:
+    """Print a line for each case, then the details of the first that does not agree."""
     from minibiogpt.golden.check.checker import check_kit, strays
     from minibiogpt.golden.report.json_report import as_json
     from minibiogpt.golden.report.text import kit_code, kit_lines, plain
 
-    results = check_kit(path, theirs, how)
+    results = check_kit(path, theirs, check_options)
     first = next((result for _, result in results if result is not None and result.code), None)
     if options.html is not None:
         shown = first or next((result for _, result in results if result is not None), None)
         if shown is not None:
             _write_page(options.html, shown)
-    code = kit_code(results, how.subset)
+    code = kit_code(results, check_options.subset)
     if options.json:
         cases = [{"case": name, "result": None if one is None else as_json(one)} for name, one in results]
         print_json({"kit": str(path), "candidate": str(theirs), "exit_code": code, "cases": cases})
     else:
-        *lines, last = kit_lines(results, path, theirs, how.subset, options.all)
-        left = strays(theirs, [name for name, _ in results])
-        print("\n".join([*lines, *([f"not looked at: {', '.join(map(plain, left))}"] if left else []), last]))
+        *lines, last = kit_lines(results, path, theirs, check_options.subset, options.all)
+        unused = strays(theirs, [name for name, _ in results])
+        print("\n".join([*lines, *([f"ignored: {', '.join(map(plain, unused))}"] if unused else []), last]))
     if code == 2:
         must = "at least one case must have a candidate"
         names = ", ".join(name for name, _ in results[:3])
-        raise InputError(must, f"none in {theirs}", f"name the files as the cases: {names}, with .safetensors or .npz")
+        remedy = f"name the files after the cases: {names}, with .safetensors or .npz"
+        raise InputError(must, f"none in {theirs}", remedy)
     return code
 
 
 def _check_tokens(path: Path, theirs: Path, as_json: bool) -> int:
-    """The ids of a tokenizer, with a kit's tokenizer.json."""
+    """Compare the ids of a tokenizer with the tokenizer.json of a kit."""
     from minibiogpt.golden.format.manifest import read_manifest
     from minibiogpt.golden.kit.tokens import check_tokens
 
     if (path.parent / "manifest.json").exists():
-        read_manifest(path.parent)  # nothing of the kit was changed
+        read_manifest(path.parent)  # raises if a file of the kit was changed
     report = check_tokens(path, theirs)
     if as_json:
         print_json(asdict(report) | {"exit_code": report.code})

@@ -1,4 +1,4 @@
-"""minibiogpt golden inspect: what is in a case or a kit."""
+"""minibiogpt golden inspect: show the contents of a case or a kit."""
 
 from __future__ import annotations
 
@@ -12,12 +12,17 @@ from minibiogpt.cli.options import add_json, print_json
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", help="a case file, or the folder of a kit")
-    parser.add_argument("--names", action="append", metavar="PATTERN", help="only these arrays")
+    parser.add_argument(
+        "--names",
+        action="append",
+        metavar="PATTERN",
+        help='only arrays that match, such as "layers.{0..3}.*"; repeatable',
+    )
     add_json(parser)
 
 
 def run(options: argparse.Namespace) -> None:
-    """The header of one case with a line for each array; of a kit, a line for each case."""
+    """Print the header of a case and a line for each array, or a line for each case of a kit."""
     from minibiogpt.golden.format.case import Case
 
     path = Path(options.file)
@@ -31,11 +36,11 @@ def run(options: argparse.Namespace) -> None:
     entries, inputs = facts.pop("arrays"), facts.pop("inputs")
     config = facts.pop("config")
     for name, value in facts.items():
-        print(f"{name:14}{_shown(value)}")
+        print(f"{name:14}{_formatted(value)}")
     sizes = ("num_hidden_layers", "hidden_size", "num_attention_heads", "intermediate_size", "vocab_size")
     print(f"{'config':14}{', '.join(f'{key} {config.get(key)}' for key in (*sizes, 'hidden_act'))}")
-    for one in inputs:
-        print(f"{'input':14}{one['name']} {tuple(one['shape'])}")
+    for array in inputs:
+        print(f"{'input':14}{array['name']} {tuple(array['shape'])}")
     _print_arrays(entries)
 
 
@@ -59,7 +64,7 @@ def _facts(case: Any, names: list[str] | None) -> dict[str, Any]:
 
 
 def _print_arrays(entries: list[dict[str, Any]]) -> None:
-    """Name, shape, letters, the largest value, and the budget in each precision."""
+    """Print name, shape, axes, largest magnitude and the budget in each precision."""
     width = max(len(entry["name"]) for entry in entries)
     precisions = list(entries[0]["budgets"])
     print(f"{'name':{width}}  {'shape':18} {'axes':9} {'largest':>9} " + " ".join(f"{p:>9}" for p in precisions))
@@ -81,10 +86,10 @@ def _show_kit(folder: Path, as_json: bool) -> None:
     width = max((len(str(case.get("name"))) for case in cases), default=0)
     for case in cases:
         print(f"{case.get('name')!s:{width}}  {case.get('model')}  {case.get('about')}")
-    print(f"{len(cases)} cases; look into one: minibiogpt golden inspect {folder}/cases/NAME.safetensors")
+    print(f"{len(cases)} cases; to inspect one: minibiogpt golden inspect {folder}/cases/NAME.safetensors")
 
 
-def _shown(value: Any) -> str:
+def _formatted(value: Any) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{key} {one}" for key, one in value.items()) or "-"
+        return ", ".join(f"{key} {item}" for key, item in value.items()) or "-"
     return str(value) or "-"

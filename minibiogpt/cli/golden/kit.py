@@ -1,4 +1,4 @@
-"""minibiogpt golden kit: make the conformance kit: tiny checkpoints, and cases that show classic mistakes."""
+"""minibiogpt golden kit: write the conformance kit: tiny checkpoints, and cases that expose common mistakes."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from minibiogpt.cli.options import add_json, print_json
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", help="where to; must be new or empty")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of all weights and inputs (0)")
-    parser.add_argument("--cases", action="append", metavar="NAME", help="only this case; again for more")
+    parser.add_argument("folder", help="folder to write, which must be new or empty")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of all weights and inputs (default: 0)")
+    parser.add_argument("--cases", action="append", metavar="NAME", help="write only this case; repeatable")
     add_json(parser)
 
 
 def run(options: argparse.Namespace) -> None:
-    """Make the kit, say each file, and what to type next."""
+    """Write the kit, list its files, and print the command to run next."""
     from minibiogpt.golden.kit.writer import write_kit
 
     folder, lines = Path(options.folder), list[str]()
@@ -24,8 +24,8 @@ def run(options: argparse.Namespace) -> None:
     if options.json:
         print_json(manifest)
         return
-    print("\n".join(lines))  # now, when the folder is whole: whoever reads may have gone
+    print("\n".join(lines))  # only now that the folder is complete: printing can fail
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    made = f"{len(manifest['models'])} models, {len(manifest['cases'])} cases"
-    print(f"{folder}: {made}, {size / 1e6:.1f} MB, seed {manifest['seed']}; {folder / 'README.md'} explains it")
+    contents = f"{len(manifest['models'])} models, {len(manifest['cases'])} cases"
+    print(f"{folder}: {contents}, {size / 1e6:.1f} MB, seed {manifest['seed']}; {folder / 'README.md'} explains it")
     print(f"run your implementation on each case, then: minibiogpt golden check {folder} THEIRS")

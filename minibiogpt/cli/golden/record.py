@@ -1,4 +1,4 @@
-"""minibiogpt golden record: write the golden case of a text or of ids, with your own checkpoint."""
+"""minibiogpt golden record: write a golden case for texts or token ids, using your own checkpoint."""
 
 from __future__ import annotations
 
@@ -21,26 +21,45 @@ CLASSES = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
-    parser.add_argument("--backend", default="numpy", help="numpy (default) or cupy: what the values are computed by")
-    given = parser.add_argument_group("the inputs, one of")
-    given.add_argument("--text", action="append", metavar="TEXT", help="a text; again for a batch, which is padded")
-    given.add_argument("--ids", action="append", metavar="IDS", help="ids such as 2,54,34; again for a batch")
-    given.add_argument(
+    parser.add_argument("--backend", default="numpy", help="backend that computes the values: numpy (default) or cupy")
+    inputs = parser.add_argument_group("inputs, exactly one of")
+    inputs.add_argument(
+        "--text", action="append", metavar="TEXT", help="a text; repeat it for a batch, which is padded"
+    )
+    inputs.add_argument(
+        "--ids", action="append", metavar="IDS", help="token ids such as 2,54,34; repeat it for a batch"
+    )
+    inputs.add_argument(
         "--inputs", metavar="FILE", help="a safetensors file with input_ids, attention_mask, ...; or a case"
     )
-    parser.add_argument("-o", "--output", required=True, metavar="FILE", help="the case file to write")
-    parser.add_argument("--padding-side", choices=("left", "right"), help="of texts of unequal length (right)")
-    parser.add_argument("--labels", action="store_true", help="the loss too, with the ids themselves as labels")
-    parser.add_argument("--head", choices=CLASSES, help="which model class (default: what config.json says)")
-    parser.add_argument("--names", action="append", metavar="PATTERN", help="only these arrays: layers.{0..3}.*")
-    parser.add_argument("--slim", action="store_true", help="samples and sums of each array: below 5 MB")
-    parser.add_argument("--name", help="what the case is called (default: the file's name)")
-    parser.add_argument("--about", default="", help="one sentence on what it shows")
-    parser.add_argument("--seeds", type=int, default=None, metavar="N", help="runs with reordered sums: 2 or more (4)")
+    parser.add_argument("-o", "--output", required=True, metavar="FILE", help="case file to write")
+    parser.add_argument(
+        "--padding-side", choices=("left", "right"), help="where to pad texts of unequal length (default: right)"
+    )
+    parser.add_argument("--labels", action="store_true", help="include the loss, with the input ids as labels")
+    parser.add_argument("--head", choices=CLASSES, help="model class to load (default: the one in config.json)")
+    parser.add_argument(
+        "--names",
+        action="append",
+        metavar="PATTERN",
+        help='only arrays that match, such as "layers.{0..3}.*"; repeatable',
+    )
+    parser.add_argument(
+        "--slim", action="store_true", help="store samples and sums instead of whole arrays (below 5 MB)"
+    )
+    parser.add_argument("--name", help="name of the case (default: the file name)")
+    parser.add_argument("--about", default="", help="one sentence on what the case shows")
+    parser.add_argument(
+        "--seeds",
+        type=int,
+        default=None,
+        metavar="N",
+        help="runs with reordered sums per precision, at least 2 (default: 4)",
+    )
 
 
 def run(options: argparse.Namespace) -> None:
-    """Run the model in float64, measure the budgets, write, and say what to type next."""
+    """Run the model in float64, measure the budgets, write the case, and print the command to run next."""
     from minibiogpt.checks import checked_integer
     from minibiogpt.files.hub import find_model
     from minibiogpt.files.reading import sha256
@@ -74,39 +93,39 @@ def run(options: argparse.Namespace) -> None:
     print(f"run your implementation on its inputs, then: minibiogpt golden check {output} THEIRS")
 
 
-def _check_output(output: Path, read: list[Path]) -> None:
-    """The case must not take the place of what it is made from."""
-    if any(output.resolve() == one.resolve() for one in read):
+def _check_output(output: Path, sources: list[Path]) -> None:
+    """Check that the case would not overwrite a file that it is made from."""
+    if any(output.resolve() == source.resolve() for source in sources):
         must = "the case must be another file than those of the model and the inputs"
         raise InputError(must, str(output), "choose another name for -o")
 
 
 def _class_of(folder: Path, head: str | None) -> Any:
-    """The model class that is asked for, or else the one that config.json names."""
+    """Return the model class of ``head``, else the one that config.json names, else the causal language model."""
     import minibiogpt
     from minibiogpt import BioGptConfig
 
-    named = BioGptConfig.from_pretrained(folder).extra.get("architectures")
-    first = named[0] if isinstance(named, list) and named else None
+    architectures = BioGptConfig.from_pretrained(folder).extra.get("architectures")
+    first = architectures[0] if isinstance(architectures, list) and architectures else None
     name = CLASSES[head] if head else first if first in CLASSES.values() else CLASSES["causal"]
     return getattr(minibiogpt, str(name))
 
 
 def _calls(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """The keyword arguments of each model call, from exactly one of the three sources."""
+    """Return the keyword arguments of each model call, from exactly one of the three sources."""
     sources = [source for source in (options.text, options.ids, options.inputs) if source is not None]
     if len(sources) != 1:
         found = "none" if not sources else "several"
-        raise InputError("the inputs must be given by one of --text, --ids and --inputs", found, "give one of them")
+        raise InputError("the inputs must be given by one of --text, --ids and --inputs", found, "use exactly one")
     if options.inputs is not None:
-        return _stored(Path(options.inputs), options.labels)
-    call: dict[str, Any] = _encoded(options) if options.text is not None else _typed(options.ids)
+        return _calls_from_file(Path(options.inputs), options.labels)
+    call: dict[str, Any] = _call_from_texts(options) if options.text is not None else _call_from_ids(options.ids)
     if options.labels:
         call["labels"] = np.where(call.get("attention_mask", 1), call["input_ids"], -100).tolist()
     return [call]
 
 
-def _encoded(options: argparse.Namespace) -> dict[str, Any]:
+def _call_from_texts(options: argparse.Namespace) -> dict[str, Any]:
     from minibiogpt import BioGptTokenizer
 
     tokenizer = BioGptTokenizer.from_pretrained(options.model)
@@ -116,26 +135,26 @@ def _encoded(options: argparse.Namespace) -> dict[str, Any]:
     return dict(encoded)
 
 
-def _typed(texts: list[str]) -> dict[str, Any]:
-    """The ids of each row, which must be equally long: who pads must say with what."""
-    must = "--ids must be whole numbers with commas between, as many each time"
+def _call_from_ids(texts: list[str]) -> dict[str, Any]:
+    """Return the ids of each row. All rows must have the same length, because --ids does not pad."""
+    must = "--ids must be integers separated by commas, the same number each time"
     try:
         rows = [[int(part) for part in text.split(",")] for text in texts]
     except ValueError:
-        raise InputError(must, repr(texts)[:80], "type --ids 2,54,34") from None
+        raise InputError(must, repr(texts)[:80], "write --ids 2,54,34") from None
     if len({len(row) for row in rows}) > 1:
         found = " and ".join(str(len(row)) for row in rows)
         raise InputError(must, f"{found} of them", "use --text, which pads, or --inputs with an attention_mask")
     return {"input_ids": rows}
 
 
-def _stored(path: Path, labels: bool) -> list[dict[str, Any]]:
-    """The calls that a file describes: its tensors, or of a case those that are inputs; ``step.{n}/`` parts calls."""
+def _calls_from_file(path: Path, labels: bool) -> list[dict[str, Any]]:
+    """Return the calls stored in a file: its tensors, or the inputs of a case. ``step.{n}/`` separates calls."""
     from minibiogpt.files.safetensors import read_header
     from minibiogpt.golden.format.case import INPUT
 
     if labels:
-        raise InputError("--labels goes with --text or --ids", "--inputs", "put a tensor called labels into the file")
+        raise InputError("--labels goes with --text or --ids", "--inputs", "add a tensor named labels to the file")
     tensors = read_header(path)[1]
     chosen = {name: x for name, x in tensors.items() if INPUT in name} or tensors
     calls: dict[int, dict[str, Any]] = {}
@@ -146,13 +165,13 @@ def _stored(path: Path, labels: bool) -> list[dict[str, Any]]:
             raise InputError(f"{path} must name its inputs input_ids or step.0/input_ids", repr(name), "rename it")
         calls.setdefault(int(number), {})[rest.removeprefix(INPUT)] = tensor.mapped()
     if len({name.startswith("step.") for name in chosen}) > 1:
-        raise InputError(f"{path} must hold one call, or steps alone", "both", "put step.0/ in front of all inputs")
+        raise InputError(f"{path} must hold one call, or only steps", "both", "prefix all inputs with step.0/")
     if sorted(calls) != list(range(len(calls))):
         raise InputError(f"{path} must number its steps from 0", f"{sorted(calls)}", "rename them")
-    return [_checked(path, calls[n]) for n in range(len(calls))]
+    return [_checked_call(path, calls[n]) for n in range(len(calls))]
 
 
-def _checked(path: Path, call: dict[str, Any]) -> dict[str, Any]:
+def _checked_call(path: Path, call: dict[str, Any]) -> dict[str, Any]:
     allowed = ("input_ids", "attention_mask", "head_mask", "position_ids", "inputs_embeds", "labels")
     for name in call:
         if name not in allowed:

@@ -1,4 +1,4 @@
-"""minibiogpt golden selftest: plant mistakes in a right candidate, and see that the check catches each."""
+"""minibiogpt golden selftest: plant mistakes in a correct candidate, and verify that the check catches each one."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from pathlib import Path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--case", metavar="CASE", help="your own full case instead of a small one that is made")
+    parser.add_argument("--case", metavar="CASE", help="a full case of your own (default: a small generated one)")
 
 
 def run(options: argparse.Namespace) -> int:
-    """A line for each trial; 0 when the check did what it must in all of them, and 1 otherwise."""
+    """Print a line for each trial. Return 0 if the check passed all trials, else 1."""
     from minibiogpt.golden.check.checker import existing_case
     from minibiogpt.golden.selftest.runner import lines_of, selftest
 

@@ -1,1 +1,1 @@
-"""Comparing a candidate's arrays with a golden case: files read, names paired, layouts found, errors judged."""
+"""Compare a candidate's arrays with a golden case: read its files, pair names, detect layouts, judge errors."""

@@ -1,4 +1,4 @@
-"""What another implementation computed: safetensors, npz or a folder of npy; its tensors are read one at a time."""
+"""Read a candidate, another implementation's arrays, from safetensors, npz or a folder of npy, tensor by tensor."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ from minibiogpt.files.safetensors import DTYPES, StoredTensor, read_header, wide
 
 FLOATS = ("float64", "float32", "float16", "bfloat16")
 NPY, ZIP = b"\x93NUMPY", b"PK"
-MOST_HEADER = 10_000  # bytes of one npy header: NumPy's own limit for what it parses
-MOST_AXES = 32
+MAX_HEADER = 10_000  # bytes of an npy header: NumPy's own limit
+MAX_AXES = 32
 CHUNK = 1 << 20
-LONGEST = 200  # signs of what others say of a file: some repeat all of it
-SPOILT = (ValueError, TypeError, SyntaxError, OverflowError, RecursionError, MemoryError, tokenize.TokenError)
-BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, OSError, ValueError)
+MAX_MESSAGE = 200  # characters of another library's error message: some repeat the whole file
+HEADER_ERRORS = (ValueError, TypeError, SyntaxError, OverflowError, RecursionError, MemoryError, tokenize.TokenError)
+ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, OSError, ValueError)
 SAVE = "save the arrays with safetensors, or numpy.savez"
 
 
 @dataclass(frozen=True)
 class Tensor:
-    """One tensor of the candidate; nothing but its header has been read.
+    """One tensor of the candidate. Only its header has been read.
 
     Attributes
     ----------
-    name : as the file calls it.
-    dtype : "float64", "float32", "float16", "bfloat16", "bool", "int64" and the other integers.
-    shape : as the file gives it.
-    raw : reads it: the stored numbers, mapped where the file allows, in any byte and memory order; bfloat16, which
-        NumPy lacks, as 16-bit patterns. ``numbers`` says what they stand for.
+    name : its name in the file.
+    dtype : "float64", "float32", "float16", "bfloat16", "bool", "int64" or another integer dtype.
+    shape : its shape in the file.
+    raw : function that returns the stored values, memory-mapped if the file allows, in any byte and memory order;
+        bfloat16, which NumPy lacks, as 16-bit patterns. ``decode`` converts them.
     """
 
     name: str
@@ -54,24 +54,25 @@ class Tensor:
     def is_float(self) -> bool:
         return self.dtype in FLOATS
 
-    def numbers(self, block: np.ndarray) -> np.ndarray:
-        """A part of ``raw()`` as float64, or as native integers."""
+    def decode(self, block: np.ndarray) -> np.ndarray:
+        """Return a block of ``raw()`` as float64, or as native integers."""
         if self.dtype == "bfloat16":
             block = widened(block, "BF16")
         return block.astype("float64" if self.is_float else block.dtype.newbyteorder("="))
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[dict[str, Tensor]]:
-    """The tensors that ``path`` holds by their names, in the file's order; they can be read inside the ``with``.
+def open_candidate(path: Path) -> Iterator[dict[str, Tensor]]:
+    """Yield {name: tensor} of the file or folder, in its order. The tensors can be read inside the ``with`` block.
 
     Raises
     ------
     InputError
-        If there is no such file or folder, it is spoilt, or a tensor is no numbers: one line that names both.
+        If there is no such file or folder, it is corrupted, or a tensor is not numeric. The message names the file and
+        the tensor.
     """
     try:
-        kind = _kind(path)
+        kind = _file_kind(path)
         if kind == "folder":
             yield _folder(path)
         elif kind == "zip":
@@ -84,8 +85,8 @@ def opened(path: Path) -> Iterator[dict[str, Tensor]]:
         raise InputError(must, error.strerror or str(error), "check the path and its permissions") from None
 
 
-def _kind(path: Path) -> str:
-    """Told by what is there, not by the name's ending."""
+def _file_kind(path: Path) -> str:
+    """Return "folder", "zip" or "safetensors", from the content and not the file extension."""
     try:
         if path.is_dir():
             return "folder"
@@ -100,7 +101,7 @@ def _kind(path: Path) -> str:
         raise InputError("the candidate must be a file or a folder", short_repr(str(path)), "check the path") from None
     if start == NPY:
         must = "a candidate must be safetensors, npz, or a folder of npy"
-        raise InputError(must, f"one npy, {path}", "put it into a folder, named NAME.npy, and name the folder")
+        raise InputError(must, f"a single npy, {path}", "put it into a folder as NAME.npy, and pass the folder")
     return "zip" if start[:2] == ZIP else "safetensors"
 
 
@@ -108,23 +109,23 @@ def _safetensors(path: Path) -> dict[str, Tensor]:
     try:
         stored = read_header(path)[1]
     except InputError as error:
-        must = f"the candidate {path} must be a whole safetensors or npz file, or a folder of npy"
+        must = f"the candidate {path} must be a complete safetensors or npz file, or a folder of npy"
         raise InputError(must, error.found, f"write it again: {SAVE}") from None
-    return {name: _stored(path, name, tensor) for name, tensor in stored.items()}
+    return {name: _safetensors_tensor(path, name, tensor) for name, tensor in stored.items()}
 
 
-def _stored(path: Path, name: str, tensor: StoredTensor) -> Tensor:
+def _safetensors_tensor(path: Path, name: str, tensor: StoredTensor) -> Tensor:
     if tensor.dtype not in DTYPES:
-        raise _no_numbers(path, name, tensor.dtype)
-    if len(tensor.shape) > MOST_AXES:
-        raise _spoilt(path, name, f"{len(tensor.shape)} axes")
+        raise _not_numeric(path, name, tensor.dtype)
+    if len(tensor.shape) > MAX_AXES:
+        raise _corrupted(path, name, f"{len(tensor.shape)} axes")
     dtype = "bfloat16" if tensor.dtype == "BF16" else np.dtype(DTYPES[tensor.dtype]).name
     return Tensor(name, dtype, tensor.shape, tensor.mapped)
 
 
 @dataclass(frozen=True)
 class _Header:
-    """What an npy header says: the dtype, the shape, the order, and how many bytes the header itself has."""
+    """A parsed npy header: dtype, shape, whether in Fortran order, and the header's own length in bytes."""
 
     dtype: np.dtype
     shape: tuple[int, ...]
@@ -136,20 +137,21 @@ class _Header:
         return math.prod(self.shape) * self.dtype.itemsize
 
     def array(self, raw: np.ndarray) -> np.ndarray:
-        """The array that these bytes are."""
+        """Return the array stored in these bytes."""
         return raw.view(self.dtype).reshape(self.shape, order="F" if self.fortran else "C")
 
 
 def _folder(path: Path) -> dict[str, Tensor]:
     tensors = {}
-    for place, folders, files in os.walk(path):
+    for parent, folders, files in os.walk(path):
         folders.sort()
         for file in sorted(file for file in files if file.endswith(".npy")):
-            one = Path(place, file)
-            name = one.relative_to(path).as_posix().removesuffix(".npy")
-            tensors[name] = _npy(one, name)
+            npy = Path(parent, file)
+            name = npy.relative_to(path).as_posix().removesuffix(".npy")
+            tensors[name] = _npy(npy, name)
     if not tensors:
-        raise InputError(f"the folder {path} must hold npy files", "none", f"{SAVE}; or numpy.save('NAME.npy', array)")
+        must = f"the folder {path} must contain npy files"
+        raise InputError(must, "none", f"{SAVE}; or numpy.save('NAME.npy', array)")
     return tensors
 
 
@@ -161,7 +163,7 @@ def _npy(path: Path, name: str) -> Tensor:
     except (OSError, InputError) as error:
         if isinstance(error, InputError) and str(path) in error.must:
             raise
-        raise _spoilt(path, name, getattr(error, "strerror", None) or str(error)) from None
+        raise _corrupted(path, name, getattr(error, "strerror", None) or str(error)) from None
 
     def raw() -> np.ndarray:
         if not header.nbytes:
@@ -176,8 +178,8 @@ def _npy(path: Path, name: str) -> Tensor:
 def _archive(path: Path) -> Iterator[zipfile.ZipFile]:
     try:
         archive = zipfile.ZipFile(path)
-    except BROKEN_ZIP as error:
-        must = f"the candidate {path} must be a whole npz file"
+    except ZIP_ERRORS as error:
+        must = f"the candidate {path} must be a complete npz file"
         raise InputError(must, str(error), f"write it again: {SAVE}") from None
     with archive:
         yield archive
@@ -189,9 +191,9 @@ def _members(path: Path, archive: zipfile.ZipFile) -> dict[str, Tensor]:
         name = info.filename.removesuffix(".npy")
         if not info.filename.endswith(".npy"):
             found = "a pickle of torch.save" if info.filename.endswith(".pkl") else short_repr(info.filename)
-            raise InputError(f"the candidate {path} must hold npy files only", found, f"{SAVE}: pickles are not run")
+            raise InputError(f"the candidate {path} must contain only npy files", found, f"{SAVE}: pickles are not run")
         if name in tensors:
-            raise _spoilt(path, name, "two of this name")
+            raise _corrupted(path, name, "two arrays of this name")
         tensors[name] = _member(path, archive, info, name)
     return tensors
 
@@ -200,74 +202,75 @@ def _member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: s
     try:
         with archive.open(info) as file:
             header = _header(file, path, name, info.file_size)
-    except BROKEN_ZIP as error:
+    except ZIP_ERRORS as error:
         if isinstance(error, InputError):
             raise
-        raise _spoilt(path, name, str(error)) from None
+        raise _corrupted(path, name, str(error)) from None
 
     def raw() -> np.ndarray:
         try:
             with archive.open(info) as file:
                 file.read(header.length)
-                return header.array(_filled(file, header.nbytes))
-        except BROKEN_ZIP as error:
-            raise _spoilt(path, name, str(error)) from None
+                return header.array(_read_bytes(file, header.nbytes))
+        except ZIP_ERRORS as error:
+            raise _corrupted(path, name, str(error)) from None
 
     return Tensor(name, header.dtype.name, header.shape, raw)
 
 
-def _filled(file: IO[bytes], size: int) -> np.ndarray:
-    """So many bytes, in chunks; the zip's own sum is checked at the end of them."""
+def _read_bytes(file: IO[bytes], size: int) -> np.ndarray:
+    """Read ``size`` bytes in chunks, up to the end of the file, where zipfile verifies the CRC."""
     raw, at = np.empty(size, np.uint8), 0
     while chunk := file.read(CHUNK):
         raw[at : at + len(chunk)] = np.frombuffer(chunk, np.uint8)
         at += len(chunk)
     if at < size:
-        raise ValueError(f"{at} bytes of the {size} its header says")
+        raise ValueError(f"{at} bytes instead of the {size} its header declares")
     return raw
 
 
 def _header(file: IO[bytes], path: Path, name: str, size: int) -> _Header:
-    """Read and check an npy header; ``size`` is what the whole npy file has, header and numbers."""
+    """Read and check an npy header. ``size``: bytes of the whole npy file, header and values."""
     try:
-        header = _parsed(file)
-    except SPOILT as error:
-        raise _spoilt(path, name, str(error)) from None
+        header = _parsed_header(file)
+    except HEADER_ERRORS as error:
+        raise _corrupted(path, name, str(error)) from None
     if header.dtype.hasobject:
-        raise _no_numbers(path, name, "Python objects, a pickle")
+        raise _not_numeric(path, name, "Python objects, a pickle")
     if header.dtype.kind not in "fiub" or (header.dtype.name not in (*FLOATS, "bool") and header.dtype.kind == "f"):
-        raise _no_numbers(path, name, f"dtype {header.dtype.str}")
+        raise _not_numeric(path, name, f"dtype {header.dtype.str}")
     if size - header.length != header.nbytes:
-        found = f"{size - header.length} bytes of numbers where its header says {header.nbytes}"
-        raise _spoilt(path, name, found)
+        found = f"{size - header.length} bytes of values where its header declares {header.nbytes}"
+        raise _corrupted(path, name, found)
     return header
 
 
-def _parsed(file: IO[bytes]) -> _Header:
+def _parsed_header(file: IO[bytes]) -> _Header:
     start = file.read(8)
     if start[:6] != NPY or len(start) < 8:
         raise ValueError("no npy header")
     if start[6] not in (1, 2):
-        raise ValueError(f"npy version {start[6]}, where numbers need 1 or 2")
-    told = file.read(2 * start[6])
-    length = int.from_bytes(told, "little")
-    if length > MOST_HEADER:
-        raise ValueError(f"a header of {length} bytes, more than {MOST_HEADER}")
-    text = io.BytesIO(told + file.read(length))
+        raise ValueError(f"npy version {start[6]}, not 1 or 2")
+    length_field = file.read(2 * start[6])
+    length = int.from_bytes(length_field, "little")
+    if length > MAX_HEADER:
+        raise ValueError(f"a header of {length} bytes, more than {MAX_HEADER}")
+    text = io.BytesIO(length_field + file.read(length))
     read = np.lib.format.read_array_header_1_0 if start[6] == 1 else np.lib.format.read_array_header_2_0
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about headers that Python 2 wrote
+        warnings.simplefilter("ignore")  # about headers written by Python 2
         shape, fortran, dtype = read(text)
-    if len(shape) > MOST_AXES or any(n < 0 for n in shape):
+    if len(shape) > MAX_AXES or any(n < 0 for n in shape):
         raise ValueError(f"the shape {short_repr(shape)}")
-    return _Header(dtype, tuple(int(n) for n in shape), fortran, len(start) + len(told) + length)
+    return _Header(dtype, tuple(int(n) for n in shape), fortran, len(start) + len(length_field) + length)
 
 
-def _spoilt(path: Path, name: str, found: str) -> InputError:
-    told = found if len(found) <= LONGEST else f"{found[:LONGEST]} ..."
-    return InputError(f"{short_repr(name)} in {path} must be a whole array", told or "none", f"write it again: {SAVE}")
+def _corrupted(path: Path, name: str, found: str) -> InputError:
+    shortened = found if len(found) <= MAX_MESSAGE else f"{found[:MAX_MESSAGE]} ..."
+    must = f"{short_repr(name)} in {path} must be a complete array"
+    return InputError(must, shortened or "none", f"write it again: {SAVE}")
 
 
-def _no_numbers(path: Path, name: str, found: str) -> InputError:
+def _not_numeric(path: Path, name: str, found: str) -> InputError:
     must = f"{short_repr(name)} in {path} must be floats or integers"
-    return InputError(must, found, "save it as float64, float32 or int64 (bfloat16: in safetensors), or leave it away")
+    return InputError(must, found, "save it as float64, float32 or int64 (bfloat16: in safetensors), or leave it out")

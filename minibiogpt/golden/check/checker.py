@@ -1,4 +1,4 @@
-"""A candidate against a case: the names paired, each tensor judged, and all of it as one result."""
+"""Check a candidate against a case: pair the names, judge each tensor, collect the result."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from minibiogpt.errors import InputError, short_repr
-from minibiogpt.golden.check.candidate import Tensor, opened
+from minibiogpt.golden.check.candidate import Tensor, open_candidate
 from minibiogpt.golden.check.compare import SUMS
 from minibiogpt.golden.check.judge import Judge, row_of
 from minibiogpt.golden.check.layouts import check_letters
@@ -18,8 +18,8 @@ from minibiogpt.golden.format.case import Case, Entry
 from minibiogpt.golden.format.manifest import read_manifest
 from minibiogpt.trace.patterns import check_all_matched, patterns_of
 
-ENDINGS = (".safetensors", ".npz", "")  # of the candidate of a case in a kit; a folder has none
-MOST_MASK = 1 << 20  # elements of a mask that the case does without
+ENDINGS = (".safetensors", ".npz", "")  # of a candidate's file name in a kit; a folder has none
+MAX_MASK = 1 << 20  # elements of an unpaired mask that is checked to be all ones
 
 
 def check(case: Case, theirs: Path, options: Options | None = None) -> Result:
@@ -28,38 +28,38 @@ def check(case: Case, theirs: Path, options: Options | None = None) -> Result:
     Raises
     ------
     InputError
-        If the candidate cannot be read, is the case itself, or a name or a map names what is not there.
+        If the candidate cannot be read or is the case itself, or if --names or the map has an unknown name.
     """
     options = options or Options()
     if theirs.exists() and theirs.samefile(case.path):
         must = "the candidate must be another file than the reference"
-        raise InputError(must, f"{theirs} twice", "name the file that your implementation wrote")
-    with opened(theirs) as tensors:
-        return _checked(case, theirs, tensors, options)
+        raise InputError(must, f"{theirs} twice", "pass the file that your implementation wrote")
+    with open_candidate(theirs) as tensors:
+        return _compare(case, theirs, tensors, options)
 
 
-def _checked(case: Case, theirs: Path, tensors: Mapping[str, Tensor], options: Options) -> Result:
-    entries = _chosen(case, options)
+def _compare(case: Case, theirs: Path, tensors: Mapping[str, Tensor], options: Options) -> Result:
+    entries = _selected(case, options)
     pairs = pair(tensors, [*(e.name for e in case.entries), *case.input_names], options.mapped)
     _check_axes(case, options)
     by_name: dict[str, list[Pair]] = {}
-    for one in pairs:
-        if one.ours is not None:
-            by_name.setdefault(one.ours, []).append(one)
+    for p in pairs:
+        if p.ours is not None:
+            by_name.setdefault(p.ours, []).append(p)
     judge = Judge(case, options)
     inputs = [judge.input(name, tensors[p.candidate]) for name in case.input_names for p in by_name.get(name, [])]
     rows: list[Row] = []
     for entry in entries:
-        found = [judge.array(entry, one, tensors[one.candidate]) for one in by_name.get(entry.name, [])]
+        found = [judge.array(entry, p, tensors[p.candidate]) for p in by_name.get(entry.name, [])]
         rows += found or [row_of(entry, None, None, "missing from the candidate")]
-    unpaired = [one for one in pairs if one.ours is None]
-    ones = [one for one in unpaired if _means_nothing(tensors[one.candidate])]
-    inputs += [Row(p.candidate, p.candidate, AGREES, notes=["all ones, as without it"]) for p in ones]
-    return Result(case, theirs, options, inputs, rows, [one for one in unpaired if one not in ones])
+    unpaired = [p for p in pairs if p.ours is None]
+    no_op_masks = [p for p in unpaired if _is_no_op_mask(tensors[p.candidate])]
+    inputs += [Row(p.candidate, p.candidate, AGREES, notes=["all ones, the same as no mask"]) for p in no_op_masks]
+    return Result(case, theirs, options, inputs, rows, [p for p in unpaired if p not in no_op_masks])
 
 
-def _chosen(case: Case, options: Options) -> list[Entry]:
-    """The entries to compare: all, or those whose names match."""
+def _selected(case: Case, options: Options) -> list[Entry]:
+    """Return the entries to compare: all, or those that --names matches."""
     patterns = patterns_of(options.names) if options.names else None
     entries = [e for e in case.entries if patterns is None or any([p.matches(e.name) for p in patterns])]
     check_all_matched(patterns or (), [e.name for e in case.entries], "--names must name an array of the case")
@@ -67,40 +67,40 @@ def _chosen(case: Case, options: Options) -> list[Entry]:
 
 
 def _check_axes(case: Case, options: Options) -> None:
-    """Each axis of the case must have a letter and a size, and a map's axes must be those of the case."""
+    """Check that each axis of the case has a letter and a size, and that the map's axes are those of the case."""
     for entry in case.entries:
         letters, size = entry.axes.split(), math.prod(entry.shape)
-        whole = len(set(letters)) == len(letters) == len(entry.shape) and all(n >= 0 for n in entry.shape)
-        fewer = entry.samples is None or entry.samples <= size
+        has_axes = len(set(letters)) == len(letters) == len(entry.shape) and all(n >= 0 for n in entry.shape)
+        samples_fit = entry.samples is None or entry.samples <= size
         if (
-            not whole
-            or not fewer
+            not has_axes
+            or not samples_fit
             or any(len(sums) != len(SUMS) for sums in (entry.sums or {}).values() if sums is not None)
         ):
             found = f"{short_repr(entry.name)} of {short_repr(entry.shape)}, axes {short_repr(entry.axes)}"
             must = f"{case.path} must give each axis a letter and a size, and budgets of four sums"
             raise InputError(must, found, "make the case again")
-    for name, told in (options.mapped or {}).items():
+    for name, mapped in (options.mapped or {}).items():
         entry_of = {entry.name: entry for entry in case.entries}
-        if told.axes is not None and name in entry_of:
-            check_letters(told.axes, entry_of[name], case.config)
+        if mapped.axes is not None and name in entry_of:
+            check_letters(mapped.axes, entry_of[name], case.config)
 
 
-def _means_nothing(tensor: Tensor) -> bool:
-    """A mask of ones that the case does without."""
+def _is_no_op_mask(tensor: Tensor) -> bool:
+    """Whether the tensor is a mask of ones, which has the same effect as no mask."""
     name = tensor.name.rpartition("/")[2]
-    if name not in ("attention_mask", "head_mask") or math.prod(tensor.shape) > MOST_MASK:
+    if name not in ("attention_mask", "head_mask") or math.prod(tensor.shape) > MAX_MASK:
         return False
-    return bool((tensor.numbers(tensor.raw()) == 1).all())
+    return bool((tensor.decode(tensor.raw()) == 1).all())
 
 
 def existing_case(path: Path) -> Case:
-    """A case that may not be there.
+    """Read the case at the path given as CASE on the command line.
 
     Raises
     ------
     InputError
-        If it is not there, or is no case.
+        If there is no such file, or it isn't a case.
     """
     if not path.exists():
         remedy = "check the path, or make a case: minibiogpt golden record"
@@ -109,46 +109,50 @@ def existing_case(path: Path) -> Case:
 
 
 def check_kit(folder: Path, theirs: Path, options: Options) -> list[tuple[str, Result | None]]:
-    """Each case of a kit with its candidate in the folder ``theirs``, or None where there is none.
+    """Check every case of a kit against its candidate in the folder ``theirs``.
 
-    The candidate of the case NAME is ``NAME.safetensors``, ``NAME.npz``, or the folder ``NAME`` of npy.
+    The candidate of the case NAME is ``NAME.safetensors``, ``NAME.npz``, or the folder ``NAME`` of npy files.
+
+    Returns
+    -------
+    (name, result) for each case; the result is None if there is no candidate.
 
     Raises
     ------
     InputError
-        If the kit is none or was changed, or ``theirs`` is no folder or has two candidates for one case.
+        If the kit is invalid or was changed, ``theirs`` isn't a folder, or a case has two candidates.
     """
     if not theirs.is_dir():
         found = str(theirs) if theirs.exists() else f"no {theirs}"
-        raise InputError("the candidates of a kit must be a folder", found, "name a folder with one for each case")
+        raise InputError("the candidates of a kit must be a folder", found, "pass a folder with one file per case")
     cases = {case["name"]: Case.read(folder / case["file"]) for case in read_manifest(folder)["cases"]}
-    chosen = _with_names(cases, options)
-    return [(name, _case_of_kit(cases[name], name, theirs, own)) for name, own in chosen.items()]
+    case_options = _options_by_case(cases, options)
+    return [(name, _check_case(cases[name], name, theirs, how)) for name, how in case_options.items()]
 
 
-def _with_names(cases: Mapping[str, Case], options: Options) -> dict[str, Options]:
-    """The cases that have an array of these names, each with those of the names that it has."""
+def _options_by_case(cases: Mapping[str, Case], options: Options) -> dict[str, Options]:
+    """Return {case: options} of the cases that --names matches, each with the patterns that match in it."""
     if not options.names:
         return dict.fromkeys(cases, options)
     patterns, found = patterns_of(options.names), {}
     for name, case in cases.items():
-        own = [p.text for p in patterns if any([p.matches(entry.name) for entry in case.entries])]
-        if own:
-            found[name] = replace(options, names=own)
+        matching = [p.text for p in patterns if any([p.matches(entry.name) for entry in case.entries])]
+        if matching:
+            found[name] = replace(options, names=matching)
     every = {entry.name: None for case in cases.values() for entry in case.entries}
     check_all_matched(patterns, every, "--names must name an array of a case")
     return found
 
 
 def strays(theirs: Path, names: Sequence[str]) -> list[str]:
-    """What lies in the folder of candidates and is no case's: a name mistyped, perhaps."""
+    """Return the files in the folder of candidates that belong to no case, such as mistyped names."""
     known = {f"{name}{ending}" for name in names for ending in ENDINGS}
     return sorted(path.name for path in theirs.iterdir() if path.name not in known)
 
 
-def _case_of_kit(case: Case, name: str, theirs: Path, options: Options) -> Result | None:
-    there = [theirs / f"{name}{ending}" for ending in ENDINGS if (theirs / f"{name}{ending}").exists()]
-    if len(there) > 1:
-        found = " and ".join(one.name for one in there)
+def _check_case(case: Case, name: str, theirs: Path, options: Options) -> Result | None:
+    paths = [theirs / f"{name}{ending}" for ending in ENDINGS if (theirs / f"{name}{ending}").exists()]
+    if len(paths) > 1:
+        found = " and ".join(path.name for path in paths)
         raise InputError(f"the case {name} must have one candidate in {theirs}", found, "remove all but one")
-    return check(case, there[0], options) if there else None
+    return check(case, paths[0], options) if paths else None

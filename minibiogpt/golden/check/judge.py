@@ -1,4 +1,4 @@
-"""The verdict on one tensor: whether it can be compared, in which axes, and what that finds."""
+"""Judge one tensor: decide whether it can be compared and in which layout, and compare it."""
 
 from __future__ import annotations
 
@@ -9,52 +9,59 @@ import numpy as np
 
 from minibiogpt.golden.check.candidate import Tensor
 from minibiogpt.golden.check.compare import LOWEST, Measure, measure, measure_slim
-from minibiogpt.golden.check.layouts import MEMORY, Reading, declared, mismatch, part, readings
+from minibiogpt.golden.check.layouts import (
+    MEMORY_ORDER,
+    Layout,
+    declared_layout,
+    mismatch,
+    overlaps,
+    possible_layouts,
+)
 from minibiogpt.golden.check.pairing import Pair
 from minibiogpt.golden.check.result import AGREES, DIFFERS, NOT_COMPARABLE, Options, Row
 from minibiogpt.golden.format.case import INPUT, Case, Entry, sample_places
 from minibiogpt.golden.format.rounding import rounded
 
-PROBES = 64  # elements looked at before a whole array is compared in other axes
+SPOT_CHECKS = 64  # elements compared before a whole array is compared in another layout
 
 
-def row_of(entry: Entry, one: Pair | None, tensor: Tensor | None, *notes: str) -> Row:
+def row_of(entry: Entry, pair: Pair | None, tensor: Tensor | None, *notes: str) -> Row:
     row = Row(entry.name, None, NOT_COMPARABLE, entry.shape, entry.axes, entry.largest, entry.budgets)
     row.notes = list(notes)
-    if one is not None and tensor is not None:
-        row.candidate, row.dtype, row.found_shape = one.candidate, tensor.dtype, tensor.shape
+    if pair is not None and tensor is not None:
+        row.candidate, row.dtype, row.found_shape = pair.candidate, tensor.dtype, tensor.shape
     return row
 
 
 class Judge:
-    """Makes the rows of one case."""
+    """Judges the tensors of one case; each method returns a row of the report."""
 
     def __init__(self, case: Case, options: Options) -> None:
         self.case, self.options = case, options
         self.sizes: dict[str, dict[str, int]] = {}  # {"step.1/": {"B": 2, ...}}
         for entry in case.entries:
-            letters = self.sizes.setdefault(_step(entry.name), {})
+            letters = self.sizes.setdefault(_step_prefix(entry.name), {})
             letters |= dict(zip(entry.axes.split(), entry.shape, strict=False))
 
     def input(self, name: str, tensor: Tensor) -> Row:
-        """An input, which must be equal: of floats, after both are rounded to the candidate's dtype and precision."""
-        want = self.case.array(name)
-        row = Row(name, tensor.name, NOT_COMPARABLE, want.shape, found_shape=tensor.shape, dtype=tensor.dtype)
+        """Judge an input. It must be equal; floats are first rounded to the candidate's dtype and precision."""
+        expected = self.case.array(name)
+        row = Row(name, tensor.name, NOT_COMPARABLE, expected.shape, found_shape=tensor.shape, dtype=tensor.dtype)
         row.precision = "exact"
-        if _squeezed(tensor.shape) != _squeezed(want.shape):
-            row.notes.append(f"expected the shape {want.shape}, found {tensor.shape}")
-        elif want.dtype.kind != "f" and tensor.is_float and not name.endswith("_mask"):  # of 0 and 1 in any dtype
-            row.notes.append(f"integers are expected, found {tensor.dtype}")
+        if _squeezed(tensor.shape) != _squeezed(expected.shape):
+            row.notes.append(f"expected shape {expected.shape}, found {tensor.shape}")
+        elif expected.dtype.kind != "f" and tensor.is_float and not name.endswith("_mask"):  # masks: any dtype
+            row.notes.append(f"expected integers, found {tensor.dtype}")
         else:
-            found = tensor.numbers(tensor.raw()).reshape(want.shape)
-            if want.dtype.kind == "f":
-                found, want = (self._as_held(x.astype(np.float64), tensor) for x in (found, want))
-            row.measured = measure(found, want, 0.0, np.asarray)
+            found = tensor.decode(tensor.raw()).reshape(expected.shape)
+            if expected.dtype.kind == "f":
+                found, expected = (self._rounded_like(x.astype(np.float64), tensor) for x in (found, expected))
+            row.measured = measure(found, expected, 0.0, np.asarray)
             row.state = AGREES if row.measured.agrees else DIFFERS
         return row
 
-    def _as_held(self, x: np.ndarray, tensor: Tensor) -> np.ndarray:
-        """A float64 input as the candidate may hold it: in the dtype it is stored in, and in --precision."""
+    def _rounded_like(self, x: np.ndarray, tensor: Tensor) -> np.ndarray:
+        """Return a float64 input rounded to the candidate's stored dtype and to --precision."""
         for precision in (tensor.dtype, self.options.precision):
             if precision == "float32":
                 x = x.astype(np.float32).astype(np.float64)
@@ -62,38 +69,37 @@ class Judge:
                 x = rounded(x, precision)
         return x
 
-    def array(self, entry: Entry, one: Pair, tensor: Tensor) -> Row:
-        """One array of the case."""
-        row = row_of(entry, one, tensor)
-        whole = self.case.tensors[entry.name].dtype == "I64"
-        row.precision = "exact" if whole else self.options.precision or tensor.dtype
-        budget = 0.0 if whole else entry.budgets.get(row.precision)
-        if whole == tensor.is_float:
-            kind = "integers" if whole else "floats"
-            row.notes.append(f"{kind} are expected, found {tensor.dtype}")
+    def array(self, entry: Entry, pair: Pair, tensor: Tensor) -> Row:
+        """Judge one array of the case."""
+        row = row_of(entry, pair, tensor)
+        is_integer = self.case.tensors[entry.name].dtype == "I64"
+        row.precision = "exact" if is_integer else self.options.precision or tensor.dtype
+        budget = 0.0 if is_integer else entry.budgets.get(row.precision)
+        if is_integer == tensor.is_float:
+            row.notes.append(f"expected {'integers' if is_integer else 'floats'}, found {tensor.dtype}")
         elif budget is None:
-            row.notes.append(f"{row.precision} cannot represent this array: it has no budget there")
+            row.notes.append(f"{row.precision} cannot represent this array, so there is no budget for it")
         elif math.prod(tensor.shape) != math.prod(entry.shape) or not math.prod(entry.shape):
-            row.notes.append(mismatch(tensor.shape, entry, self.sizes[_step(entry.name)]))
+            row.notes.append(mismatch(tensor.shape, entry, self.sizes[_step_prefix(entry.name)]))
             row.notes += self._agreeing_part(entry, tensor, budget)
         else:
-            self._arrange(row, entry, one, tensor, budget)
-        if row.state != AGREES and one.note:
-            row.notes.append(one.note)
+            self._compare(row, entry, pair, tensor, budget)
+        if row.state != AGREES and pair.note:
+            row.notes.append(pair.note)
         return row
 
-    def _arrange(self, row: Row, entry: Entry, one: Pair, tensor: Tensor, budget: float) -> None:
-        """Find the axes in which to compare, and the verdict."""
+    def _compare(self, row: Row, entry: Entry, pair: Pair, tensor: Tensor, budget: float) -> None:
+        """Find the layout in which to compare, and set the verdict."""
         config, raw = self.case.config, tensor.raw()
-        every = readings(tensor.shape, entry, config)
-        first = next(every, None)
-        if one.axes and one.axes != entry.axes:
-            every = readings(tensor.shape, entry, config)
-            first = declared(one.axes, tensor.shape, entry, config)
+        layouts = possible_layouts(tensor.shape, entry, config)
+        first = next(layouts, None)
+        if pair.axes and pair.axes != entry.axes:
+            layouts = possible_layouts(tensor.shape, entry, config)
+            first = declared_layout(pair.axes, tensor.shape, entry, config)
             if first is None:
-                row.notes.append(f"its axes are declared as {one.axes}, which {tensor.shape} is not")
-        elif first is not None and (not first.keeps_order or first.axes == MEMORY):
-            first, every = None, readings(tensor.shape, entry, config)
+                row.notes.append(f"its axes are declared as {pair.axes}, but its shape is {tensor.shape}")
+        elif first is not None and (not first.keeps_order or first.axes == MEMORY_ORDER):
+            first, layouts = None, possible_layouts(tensor.shape, entry, config)
         if first is not None:
             row.measured = self._measure(first, entry, tensor, raw, budget)
             row.state = DIFFERS if row.measured.compared else NOT_COMPARABLE
@@ -102,56 +108,56 @@ class Judge:
                 row.notes += [] if tensor.shape == entry.shape else [f"its axes are {first.axes}"]
                 return
             if not row.measured.compared:
-                row.notes.append("nothing of it is left to compare")
+                row.notes.append("nothing left to compare")
                 return
-        self._other_axes(row, entry, tensor, raw, budget, [r for r in every if r != first])
+        self._try_layouts(row, entry, tensor, raw, budget, [other for other in layouts if other != first])
 
-    def _other_axes(
-        self, row: Row, entry: Entry, tensor: Tensor, raw: np.ndarray, budget: float, others: list[Reading]
+    def _try_layouts(
+        self, row: Row, entry: Entry, tensor: Tensor, raw: np.ndarray, budget: float, layouts: list[Layout]
     ) -> None:
-        """It does not agree as it is: does it in other axes?"""
-        for reading in others:
-            if not self._likely(reading, entry, tensor, raw, budget):
+        """Look for a layout in which an array agrees that doesn't agree as it is."""
+        for layout in layouts:
+            if not self._spot_check(layout, entry, tensor, raw, budget):
                 continue
-            found = self._measure(reading, entry, tensor, raw, budget)
+            found = self._measure(layout, entry, tensor, raw, budget)
             if found.agrees:
                 same_shape = _squeezed(tensor.shape) == _squeezed(entry.shape)
                 row.state = DIFFERS if row.measured is not None and same_shape else NOT_COMPARABLE
-                how = "transposed" if not reading.keeps_order else "read otherwise"
-                row.notes.append(f"agrees when {how}: candidate axes are {reading.axes}")
+                how = "transposed" if not layout.keeps_order else "read in memory order"
+                row.notes.append(f"agrees when {how}: candidate axes are {layout.axes}")
                 if self.options.accept_layouts:
                     row.state, row.measured = AGREES, found
                 elif row.state == NOT_COMPARABLE:
                     row.measured = None
                 return
         if row.measured is None:
-            row.notes.append(mismatch(tensor.shape, entry, {}) + ", and no order of them agrees")
+            row.notes.append(mismatch(tensor.shape, entry, {}) + ", and it agrees in no order of the axes")
 
-    def _measure(self, reading: Reading, entry: Entry, tensor: Tensor, raw: np.ndarray, budget: float) -> Measure:
-        candidate, reference, keep = reading(raw), self.case.array(entry.name), self._keep(entry)
+    def _measure(self, layout: Layout, entry: Entry, tensor: Tensor, raw: np.ndarray, budget: float) -> Measure:
+        candidate, reference, keep = layout(raw), self.case.array(entry.name), self._keep(entry)
         marks = entry.name.endswith(".scores_masked")
         if entry.samples is None:
-            return measure(candidate, reference, budget, tensor.numbers, marks=marks, keep=keep)
+            return measure(candidate, reference, budget, tensor.decode, marks=marks, keep=keep)
         sums = (entry.sums or {}).get(self.options.precision or tensor.dtype)
         slim = partial(measure_slim, sums=self.case.sums(entry.name), sum_budgets=sums)
-        return slim(candidate, reference, budget, tensor.numbers, marks=marks, keep=keep)
+        return slim(candidate, reference, budget, tensor.decode, marks=marks, keep=keep)
 
-    def _likely(self, reading: Reading, entry: Entry, tensor: Tensor, raw: np.ndarray, budget: float) -> bool:
-        """Whether a few elements agree in these axes."""
+    def _spot_check(self, layout: Layout, entry: Entry, tensor: Tensor, raw: np.ndarray, budget: float) -> bool:
+        """Whether a few elements agree in this layout."""
         stored, size = self.case.array(entry.name).reshape(-1), math.prod(entry.shape)
-        chosen = sample_places(stored.size, min(PROBES, stored.size))
+        chosen = sample_places(stored.size, min(SPOT_CHECKS, stored.size))
         flat = chosen if entry.samples is None else sample_places(size, stored.size)[chosen]
-        apart, keep = reading.apart(raw), self._keep(entry)
-        found = tensor.numbers(apart[np.unravel_index(flat, apart.shape)]).astype(np.float64)
+        split, keep = layout.split(raw), self._keep(entry)
+        found = tensor.decode(split[np.unravel_index(flat, split.shape)]).astype(np.float64)
         with np.errstate(over="ignore", invalid="ignore"):
-            near = (np.abs(found - stored[chosen]) <= budget) | (stored[chosen] == LOWEST)
+            agrees = (np.abs(found - stored[chosen]) <= budget) | (stored[chosen] == LOWEST)
         if keep is not None:
-            near |= ~np.broadcast_to(keep, entry.shape)[np.unravel_index(flat, entry.shape)]
-        return bool(near.all())
+            agrees |= ~np.broadcast_to(keep, entry.shape)[np.unravel_index(flat, entry.shape)]
+        return bool(agrees.all())
 
     def _keep(self, entry: Entry) -> np.ndarray | None:
-        """With --real-only: False where a position, of T or of S, is padding. (B, 1, T, S), say, for B H T S."""
-        name, letters = f"{_step(entry.name)}{INPUT}attention_mask", entry.axes.split()
+        """With --real-only, a mask that is False at padding in T or S, such as (B, 1, T, S) for B H T S; else None."""
+        name, letters = f"{_step_prefix(entry.name)}{INPUT}attention_mask", entry.axes.split()
         if not self.options.real_only or name not in self.case.tensors or "B" not in letters:
             return None
         mask = self.case.array(name) != 0
@@ -160,24 +166,24 @@ class Judge:
             return None
         keep = np.ones([1] * len(letters), bool)
         for letter in {"T", "S"} & set(letters):
-            shape = [n if one in ("B", letter) else 1 for one, n in sizes.items()]
+            shape = [n if other in ("B", letter) else 1 for other, n in sizes.items()]
             keep = keep & mask[:, -sizes[letter] :].reshape(shape)
         return keep
 
     def _agreeing_part(self, entry: Entry, tensor: Tensor, budget: float) -> list[str]:
-        """Of another size along one axis: whether what is there, or what is wanted, agrees."""
+        """Return a note on which part agrees if the sizes differ along one axis only."""
         if entry.samples is not None or math.prod(tensor.shape) > 4 * math.prod(entry.shape):
             return []
-        for words, theirs, ours in part(tensor.shape, entry.shape):
-            wanted = self.case.array(entry.name)[ours]
+        for note, theirs, ours in overlaps(tensor.shape, entry.shape):
+            reference = self.case.array(entry.name)[ours]
             marks = entry.name.endswith(".scores_masked")
-            if measure(tensor.raw()[theirs], wanted, budget, tensor.numbers, marks=marks).agrees:
-                return [words]
+            if measure(tensor.raw()[theirs], reference, budget, tensor.decode, marks=marks).agrees:
+                return [note]
         return []
 
 
-def _step(name: str) -> str:
-    """ "step.1/" of "step.1/layers.0", and "" of a name without a step."""
+def _step_prefix(name: str) -> str:
+    """Return "step.1/" for "step.1/layers.0", and "" for a name without a step."""
     step, slash, _ = name.rpartition("/")
     return step + slash
 

@@ -1,4 +1,4 @@
-"""Names: which array of the case a tensor of the candidate stands for, and what to say of one that stands for none."""
+"""Pair names: which array of the case each tensor of the candidate is, and why a tensor matches none."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ from minibiogpt.files.reading import read_json
 from minibiogpt.golden.format.case import INPUT
 
 EXAMPLE = '{"layers.0": "h.0", "layers.0.self_attn.q": {"name": "q0", "axes": "B T H Dh"}}'
-MOST_NEAREST = 12  # unpaired names whose nearest are looked for: likeness is slow to find
+MAX_SUGGESTIONS = 12  # unpaired names that get suggestions: finding similar names is slow
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A tensor of the candidate and the array of the case it stands for.
+    """A tensor of the candidate and the array of the case it is paired with.
 
     Attributes
     ----------
-    candidate, ours : their name and ours, both whole; ours is None where it stands for none.
-    axes : its axes, where an alias or a map declares them.
-    reason : why it stands for none. note : what to know of an alias.
+    candidate, ours : the full names in the candidate and in the case; ours is None if it matches no array.
+    axes : its axes, if an alias or a map declares them.
+    reason : why it matches no array.
+    note : a remark on the alias.
     """
 
     candidate: str
@@ -36,32 +37,37 @@ class Pair:
 
 @dataclass(frozen=True)
 class Mapped:
-    """What a map file says of one array: the candidate's name of it, and perhaps its axes."""
+    """The entry of one array in a map file: the candidate's name for it, and optionally its axes there."""
 
     name: str
     axes: str | None = None
 
 
 def pair(names: Iterable[str], known: Iterable[str], mapped: Mapping[str, Mapped] | None = None) -> list[Pair]:
-    """A pair for each name of the candidate, in its order; of a mapped name, one for each array it is mapped to.
+    """Return a pair for each name of the candidate, in order; a mapped name has one for each array it is mapped to.
 
-    Exact names first, then those less a leading ``biogpt.``, then the aliases. ``known``: all names of the case.
+    The map comes first, then exact names, names without a leading ``biogpt.``, and aliases.
+
+    Parameters
+    ----------
+    names : all names of the candidate.
+    known : all names of the case.
 
     Raises
     ------
     InputError
-        If the map names what is not there.
+        If the map has a name that the case or the candidate lacks.
     """
     names, known = list(names), dict.fromkeys(known)
     mapped = mapped or {}
     _check_map(mapped, names, known)
     by_their_name: dict[str, list[Pair]] = {}
-    for ours, one in mapped.items():
-        by_their_name.setdefault(one.name, []).append(Pair(one.name, ours, one.axes))
+    for ours, entry in mapped.items():
+        by_their_name.setdefault(entry.name, []).append(Pair(entry.name, ours, entry.axes))
     found: list[Pair] = []
     for name in names:
         found += by_their_name.get(name) or [_pair(name, known)]
-    return _with_nearest(found, known)
+    return _with_suggestions(found, known)
 
 
 def _pair(name: str, known: Mapping[str, Any]) -> Pair:
@@ -76,53 +82,54 @@ def _pair(name: str, known: Mapping[str, Any]) -> Pair:
         return Pair(name, None, reason=alias.refusal)
     if alias.name in known:
         return Pair(name, alias.name, alias.axes or None, note=alias.note)
-    return Pair(name, None, reason=f"it is {alias.name}, which the case does not hold")
+    return Pair(name, None, reason=f"it is {alias.name}, which the case doesn't have")
 
 
-def _with_nearest(pairs: list[Pair], known: Mapping[str, Any]) -> list[Pair]:
-    """The first few names that stand for nothing are told the three nearest."""
-    found, left = [], MOST_NEAREST
-    for one in pairs:
-        if one.ours is None and not one.reason and left:
+def _with_suggestions(pairs: list[Pair], known: Mapping[str, Any]) -> list[Pair]:
+    """Add the three most similar names to the first few pairs that match no array."""
+    found, left = [], MAX_SUGGESTIONS
+    for item in pairs:
+        if item.ours is None and not item.reason and left:
             left -= 1
-            near = ", ".join(nearest(one.candidate, known))
-            one = Pair(one.candidate, None, reason=f"the nearest are {near}" if near else "no name is like it")
-        found.append(one)
+            near = ", ".join(nearest(item.candidate, known))
+            reason = f"the closest names are {near}" if near else "no name is similar"
+            item = Pair(item.candidate, None, reason=reason)
+        found.append(item)
     return found
 
 
 def read_map(path: Path) -> dict[str, Mapped]:
-    """A map file: {"our.name": "their.name"} or {"our.name": {"name": "their.name", "axes": "B T H Dh"}}.
+    """Read a map file: {"our.name": "their.name"} or {"our.name": {"name": "their.name", "axes": "B T H Dh"}}.
 
     Raises
     ------
     InputError
-        If it is none.
+        If there is no such file, or it isn't a map.
     """
     if not path.exists():
         raise InputError("--map must name a file", f"no {path}", "check the path")
-    content = read_json(path, "a map of names must be there")
+    content = read_json(path, "a map of names must exist")
     must = f"{path} must hold JSON, such as {EXAMPLE}"
     if not isinstance(content, dict) or not content:
         raise InputError(must, short_repr(content), "correct the map")
-    return {ours: _mapped(ours, one, must) for ours, one in content.items()}
+    return {ours: _parsed_mapped(ours, value, must) for ours, value in content.items()}
 
 
-def _mapped(ours: str, one: Any, must: str) -> Mapped:
-    if isinstance(one, str):
-        return Mapped(one)
-    if isinstance(one, dict) and isinstance(one.get("name"), str) and set(one) <= {"name", "axes"}:
-        if "axes" not in one:
-            return Mapped(one["name"])
-        if isinstance(one["axes"], str):
-            return Mapped(one["name"], one["axes"])
-    raise InputError(must, f"{short_repr(one)} for {short_repr(ours)}", "correct the map")
+def _parsed_mapped(ours: str, value: Any, must: str) -> Mapped:
+    if isinstance(value, str):
+        return Mapped(value)
+    if isinstance(value, dict) and isinstance(value.get("name"), str) and set(value) <= {"name", "axes"}:
+        if "axes" not in value:
+            return Mapped(value["name"])
+        if isinstance(value["axes"], str):
+            return Mapped(value["name"], value["axes"])
+    raise InputError(must, f"{short_repr(value)} for {short_repr(ours)}", "correct the map")
 
 
 def _check_map(mapped: Mapping[str, Mapped], names: list[str], known: Mapping[str, Any]) -> None:
-    for ours, one in mapped.items():
-        for what, name, there in (("the case", ours, known), ("the candidate", one.name, names)):
-            if name not in there:
-                near = ", ".join(nearest(name, there))
+    for ours, entry in mapped.items():
+        for what, name, existing in (("the case", ours, known), ("the candidate", entry.name, names)):
+            if name not in existing:
+                near = ", ".join(nearest(name, existing))
                 found = f"{short_repr(name)}{f' (nearest: {near})' if near else ''}"
-                raise InputError(f"a map must name what is in {what}", found, "correct the map")
+                raise InputError(f"a map must use names that exist in {what}", found, "correct the map")

@@ -1,4 +1,4 @@
-"""What one check found: a row for each array, and what follows from all rows together."""
+"""The result of one check: a row for each array, and the conclusions from all rows."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ AGREES, DIFFERS, NOT_COMPARABLE = "agrees", "differs", "not comparable"
 
 @dataclass(frozen=True)
 class Options:
-    """How to check; the fields are the command's options. ``mapped``: what the map file says."""
+    """How to check. The fields are the command's options; ``mapped`` is the content of the map file."""
 
     precision: str | None = None
     names: list[str] | None = None
@@ -28,15 +28,17 @@ class Options:
 
 @dataclass
 class Row:
-    """What is said of one array, or one input.
+    """The result of one array or one input.
 
     Attributes
     ----------
-    name, candidate : our name and the candidate's; candidate is None where it is missing.
+    name, candidate : the names in the case and in the candidate; candidate is None if it is missing there.
     state : "agrees", "differs" or "not comparable".
-    precision : whose budget was taken; "exact" for integers and inputs.
-    measured : the numbers, where there are any.
-    notes : what else a reader should know.
+    shape, axes, largest, budgets : those of the case.
+    found_shape, dtype : those of the candidate.
+    precision : the precision whose budget applies; "exact" for integers and inputs.
+    measured : the measurements, if it was compared.
+    notes : further remarks for the user.
     """
 
     name: str
@@ -54,36 +56,38 @@ class Row:
 
     @property
     def relative(self) -> float | None:
-        """The largest error over the largest value of the reference."""
-        return None if self.measured is None else _over(self.measured.largest_error, self.largest)
+        """The largest error divided by the largest absolute value of the reference."""
+        return None if self.measured is None else _ratio(self.measured.largest_error, self.largest)
 
     @property
     def times(self) -> float | None:
-        """The largest error over the budget."""
-        return None if self.measured is None else _over(self.measured.largest_error, self.measured.budget)
+        """The largest error divided by the budget."""
+        return None if self.measured is None else _ratio(self.measured.largest_error, self.measured.budget)
 
     @property
     def where(self) -> Index | None:
-        """The place to look at: the first NaN, infinity or wrong mark, or else the largest error."""
+        """The index to look at: of the first NaN, infinity or wrong mark, or else of the largest error."""
         m = self.measured
         if m is None:
             return None
-        found = m.not_finite if m.not_finite is not None else m.wrong_mark
-        return found if found is not None else m.worst if m.largest_error > 0 else None
+        index = m.not_finite if m.not_finite is not None else m.wrong_mark
+        return index if index is not None else m.worst if m.largest_error > 0 else None
 
 
-def _over(error: float, scale: float) -> float:
+def _ratio(error: float, scale: float) -> float:
     return error / scale if scale > 0 else 0.0 if error == 0 else math.inf
 
 
 @dataclass
 class Result:
-    """All that one check found.
+    """The result of checking one candidate against one case.
 
     Attributes
     ----------
-    inputs : rows of the candidate's inputs. rows : of the arrays of the case, in the order of execution.
-    unpaired : tensors of the candidate that stand for nothing.
+    theirs : path of the candidate.
+    inputs : rows of the candidate's inputs.
+    rows : rows of the case's arrays, in the order of execution.
+    unpaired : tensors of the candidate that match no array.
     """
 
     case: Case
@@ -93,7 +97,8 @@ class Result:
     rows: list[Row]
     unpaired: list[Pair]
 
-    def of(self, state: str) -> list[Row]:
+    def rows_in(self, state: str) -> list[Row]:
+        """Return the rows of arrays in this state."""
         return [row for row in self.rows if row.state == state]
 
     @property
@@ -102,15 +107,15 @@ class Result:
 
     @property
     def compared(self) -> int:
-        return len(self.rows) - len(self.of(NOT_COMPARABLE))
+        return len(self.rows) - len(self.rows_in(NOT_COMPARABLE))
 
     @property
     def first_difference(self) -> Row | None:
-        return next(iter(self.of(DIFFERS)), None)
+        return next(iter(self.rows_in(DIFFERS)), None)
 
     @property
     def last_good(self) -> Row | None:
-        """The last array that agrees before the first that differs (of all, if none differs)."""
+        """The last array that agrees before the first difference (the last of all if nothing differs)."""
         first = self.first_difference
         before = self.rows if first is None else self.rows[: self.rows.index(first)]
         return next((row for row in reversed(before) if row.state == AGREES), None)
@@ -121,8 +126,8 @@ class Result:
 
     @property
     def incomplete(self) -> int:
-        """What had to be compared and could not be; of a subset, only what both have."""
-        rows = [row for row in self.of(NOT_COMPARABLE) if row.candidate is not None or not self.options.subset]
+        """How many tensors should have been compared and could not be; with --subset, only those that both have."""
+        rows = [row for row in self.rows_in(NOT_COMPARABLE) if row.candidate is not None or not self.options.subset]
         extra = [] if self.options.subset or self.options.names else self.unpaired
         return len(rows) + len(extra)
 
@@ -131,16 +136,16 @@ class Result:
         """The exit code: 0 all agree, 1 something differs or is missing, 2 nothing was compared."""
         if not self.compared:
             return 2
-        return 1 if self.of(DIFFERS) or self.incomplete or self.wrong_inputs else 0
+        return 1 if self.rows_in(DIFFERS) or self.incomplete or self.wrong_inputs else 0
 
     @property
-    def coarser(self) -> str | None:
-        """A coarser precision in which all that differs was computed, as its numbers show, and would agree."""
-        bad = [row for row in self.of(DIFFERS) if row.precision in PRECISIONS]
-        if not bad or len(bad) < len(self.of(DIFFERS)):
+    def coarser_precision(self) -> str | None:
+        """The coarser precision that explains all differences: every value is representable in it and within budget."""
+        differing = [row for row in self.rows_in(DIFFERS) if row.precision in PRECISIONS]
+        if not differing or len(differing) < len(self.rows_in(DIFFERS)):
             return None
-        start = max(PRECISIONS.index(str(row.precision)) for row in bad)
+        start = max(PRECISIONS.index(str(row.precision)) for row in differing)
         for precision in sorted(PRECISIONS[start + 1 :], key=["float32", "float16", "bfloat16"].index):
-            if all(row.measured and row.measured.only_coarser(precision, row.budgets[precision]) for row in bad):
+            if all(row.measured and row.measured.only_coarser(precision, row.budgets[precision]) for row in differing):
                 return precision
         return None

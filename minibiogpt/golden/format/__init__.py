@@ -1,1 +1,1 @@
-"""A golden case on disk: recorded from a run, with the rounding noise measured on that run, written and read again."""
+"""Golden cases on disk: record a run, measure its rounding noise, write and read the case file."""

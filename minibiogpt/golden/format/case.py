@@ -1,6 +1,6 @@
-"""A case: the inputs of one or more model calls, every array on the way, and how far each may be off.
+"""A golden case: the inputs of one or more model calls, every intermediate array, and the allowed error of each.
 
-A case file is a safetensors file; ``docs/golden-format.md`` describes it for readers without this package.
+A case file is a safetensors file. ``docs/golden-format.md`` describes it for readers without this package.
 """
 
 from __future__ import annotations
@@ -21,22 +21,23 @@ from minibiogpt.files.writing import write_atomically
 
 FORMAT, VERSION = "minibiogpt-golden", "1"
 KINDS = ("full", "slim")
-INPUT = "inputs/"  # in front of the name of an input
-SUMS = "/sums"  # behind the name of an array: its three sums, in the slim form
+INPUT = "inputs/"  # prefix of an input's tensor name
+SUMS = "/sums"  # suffix of an array's name: its four sums, in the slim form
 PRECISIONS = ("float64", "float32", "bfloat16", "float16")
 
 
 @dataclass(frozen=True)
 class Entry:
-    """What a case says of one array.
+    """What a case stores about one array, besides its values.
 
     Attributes
     ----------
-    shape, axes : its sizes, and their letters: (2, 7, 24) and "B T D".
-    largest : the largest absolute value, marks of hidden scores left out.
-    budgets : {precision: the largest absolute error that rounding can explain}; None: it cannot represent the case.
-    samples : of the slim form: how many elements are stored; ``sample_places`` tells which.
-    sums : of the slim form: {precision: a budget for each of the four sums of ``sums_of``}.
+    shape, axes : the sizes and the letters of the axes: (2, 7, 24) and "B T D".
+    largest : largest absolute value; marks of hidden scores don't count.
+    budgets : {precision: largest absolute error that rounding explains}; None if the precision can't represent the
+        array.
+    samples : slim form only: number of stored elements; ``sample_places`` returns their indices.
+    sums : slim form only: {precision: a budget for each of the four sums of ``sums_of``}.
     """
 
     name: str
@@ -50,16 +51,16 @@ class Entry:
 
 @dataclass(frozen=True)
 class Case:
-    """One case file, its header read and its arrays not yet.
+    """One case file. Only its header has been read; arrays are mapped on request.
 
     Attributes
     ----------
-    name, about : what it is called, and what it shows.
-    kind : "full", or "slim": samples and sums.
-    architecture, config : the model class as transformers calls it, and its config.
+    name, about : the case's name, and what it shows.
+    kind : "full", or "slim" (samples and sums only).
+    architecture, config : transformers' name of the model class, and the model's config.
     model : {file: sha256} of the weights.
-    budget : how the budgets were made.
-    input_names : the tensors that are inputs, "inputs/input_ids" and so on.
+    budget : how the budgets were measured.
+    input_names : the tensors that are inputs, such as "inputs/input_ids".
     entries : the arrays in the order of execution.
     """
 
@@ -77,92 +78,96 @@ class Case:
 
     @classmethod
     def read(cls, path: str | Path) -> Case:
-        """The header of a case file.
+        """Read the header of a case file.
 
         Raises
         ------
         InputError
-            If it is none, or one of a later version, or its header and its tensors do not belong together.
+            If the file isn't a golden case, has another version, or its header doesn't match its tensors.
         """
         path = Path(path)
-        about, tensors = read_header(path)
-        found = f"format {about.get('format')!r}, version {about.get('version')!r}"
+        metadata, tensors = read_header(path)
+        found = f"format {metadata.get('format')!r}, version {metadata.get('version')!r}"
         must = f"{path} must be a golden case, format {FORMAT!r}, version {VERSION!r}"
-        if (about.get("format"), about.get("version")) != (FORMAT, VERSION):
+        if (metadata.get("format"), metadata.get("version")) != (FORMAT, VERSION):
             raise InputError(must, found, "make one: minibiogpt golden record, or minibiogpt golden kit")
         try:
-            case = cls(path=path, tensors=tensors, **_facts(about))
+            case = cls(path=path, tensors=tensors, **_parsed_fields(metadata))
             case.check()
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
-            raise InputError(must, f"a header that is not whole ({error})", "make it again") from None
+            raise InputError(must, f"an incomplete or inconsistent header ({error})", "make the case again") from None
         return case
 
     def check(self) -> None:
-        """ValueError if header and tensors do not belong together."""
+        """Raise ValueError if the header doesn't match the tensors."""
         sums = [entry.name + SUMS for entry in self.entries if entry.sums is not None]
         names = [entry.name for entry in self.entries]
         if sorted([*self.input_names, *names, *sums]) != sorted(self.tensors):
-            raise ValueError("tensors of other names")
+            raise ValueError("its names are not those of the tensors")
         for entry in self.entries:
             stored = entry.shape if entry.samples is None else (entry.samples,)
             tensor = self.tensors[entry.name]
             if (tensor.shape, tensor.dtype in ("F64", "I64")) != (stored, True):
-                raise ValueError(f"{entry.name} of another shape or dtype")
+                raise ValueError(f"the tensor {entry.name} has another shape or dtype")
             if set(entry.budgets) != set(PRECISIONS) or set(entry.sums or PRECISIONS) != set(PRECISIONS):
-                raise ValueError(f"{entry.name} without budgets")
+                raise ValueError(f"{entry.name} lacks budgets")
         if any(self.tensors[name].shape != (4,) for name in sums):
-            raise ValueError("sums that are not four")
+            raise ValueError("an array must have four sums")
         if self.kind not in KINDS or not names:
             raise ValueError("no arrays" if not names else f"kind {self.kind!r}")
 
     def entry(self, name: str) -> Entry:
-        """What is said of one array."""
+        """Return the entry of one array."""
         return next(entry for entry in self.entries if entry.name == name)
 
     def array(self, name: str) -> np.ndarray:
-        """The numbers of one array or input, mapped: float64, or int64. In the slim form its samples."""
+        """Return the values of one array or input, memory-mapped: float64 or int64. In the slim form, its samples."""
         return self.tensors[name].mapped()
 
     def sums(self, name: str) -> np.ndarray | None:
-        """Of the slim form: the four sums over all elements; or None."""
+        """Return the four sums over all elements in the slim form, or None."""
         return self.array(name + SUMS) if name + SUMS in self.tensors else None
 
     def inputs(self) -> dict[str, np.ndarray]:
-        """{name: array} of every input, by its whole name."""
+        """Return {full name: array} of every input."""
         return {name: self.array(name) for name in self.input_names}
 
 
-def _facts(about: Mapping[str, str]) -> dict[str, Any]:
-    """The fields of a Case that the metadata tells."""
+def _parsed_fields(metadata: Mapping[str, str]) -> dict[str, Any]:
+    """Return the fields of a Case that are stored in the metadata."""
     return {
-        "name": about["case"],
-        "about": about["about"],
-        "kind": about["kind"],
-        "architecture": about["architecture"],
-        "config": dict(json.loads(about["config"])),
-        "model": dict(json.loads(about["model"])),
-        "budget": dict(json.loads(about["budget"])),
-        "input_names": [str(name) for name in json.loads(about["inputs"])],
-        "entries": [_entry(one) for one in json.loads(about["arrays"])],
+        "name": metadata["case"],
+        "about": metadata["about"],
+        "kind": metadata["kind"],
+        "architecture": metadata["architecture"],
+        "config": dict(json.loads(metadata["config"])),
+        "model": dict(json.loads(metadata["model"])),
+        "budget": dict(json.loads(metadata["budget"])),
+        "input_names": [str(name) for name in json.loads(metadata["inputs"])],
+        "entries": [_parsed_entry(item) for item in json.loads(metadata["arrays"])],
     }
 
 
-def _entry(one: Mapping[str, Any]) -> Entry:
-    """An entry from its JSON, every number a number."""
-    sums = one.get("sums")
+def _parsed_entry(item: Mapping[str, Any]) -> Entry:
+    """Return an entry from its JSON object, with every field converted to its type."""
+    sums = item.get("sums")
     return Entry(
-        str(one["name"]),
-        tuple(int(size) for size in one["shape"]),
-        str(one["axes"]),
-        float(one["largest"]),
-        {precision: _number(budget) for precision, budget in one["budgets"].items()},
-        None if one.get("samples") is None else int(one["samples"]),
-        None if sums is None else {p: None if b is None else [_number(x) or 0.0 for x in b] for p, b in sums.items()},
+        str(item["name"]),
+        tuple(int(size) for size in item["shape"]),
+        str(item["axes"]),
+        float(item["largest"]),
+        {precision: _parsed_budget(budget) for precision, budget in item["budgets"].items()},
+        None if item.get("samples") is None else int(item["samples"]),
+        None
+        if sums is None
+        else {
+            p: None if budgets is None else [_parsed_budget(b) or 0.0 for b in budgets] for p, budgets in sums.items()
+        },
     )
 
 
-def _number(budget: Any) -> float | None:
-    """A budget, which is a number that bounds something; None where there is none."""
+def _parsed_budget(budget: Any) -> float | None:
+    """Return a budget, checked to be finite and at least 0; None if there is none."""
     if budget is not None and not 0 <= float(budget) < math.inf:
         raise ValueError(f"a budget of {budget}")
     return None if budget is None else float(budget)
@@ -170,30 +175,31 @@ def _number(budget: Any) -> float | None:
 
 def write_case(
     path: str | Path,
-    facts: Mapping[str, Any],
+    fields: Mapping[str, Any],
     inputs: Mapping[str, np.ndarray],
     entries: Sequence[Entry],
     arrays: Mapping[str, np.ndarray],
 ) -> None:
-    """Write a case file, beside and renamed.
+    """Write a case file atomically.
 
     Parameters
     ----------
-    facts : case, about, kind, architecture (texts); config, model, budget (written as JSON).
-    inputs : by their whole names. arrays : what is stored of each entry, and the sums of the slim form.
+    fields : case, about, kind, architecture (strings); config, model, budget (written as JSON).
+    inputs : {full name: array}.
+    arrays : {name: array}: what is stored for each entry, and the sums of the slim form.
     """
-    metadata = {name: one if isinstance(one, str) else json.dumps(one) for name, one in facts.items()}
+    metadata = {name: value if isinstance(value, str) else json.dumps(value) for name, value in fields.items()}
     metadata |= {"format": FORMAT, "version": VERSION, "dtype": "float64", "inputs": json.dumps(list(inputs))}
     metadata["arrays"] = json.dumps([{k: v for k, v in asdict(e).items() if v is not None} for e in entries])
     stored = {name: np.array(x, order="C") for name, x in {**inputs, **arrays}.items()}
-    write_atomically(Path(path), lambda beside: save_file(stored, beside, metadata=metadata))
+    write_atomically(Path(path), lambda temporary: save_file(stored, temporary, metadata=metadata))
 
 
 def sample_places(size: int, samples: int) -> np.ndarray:
-    """The flat indices of the samples, (samples,) int64: one in each of so many equal parts, at no regular distance.
+    """Return the flat indices of the samples, (samples,) int64: one in each of ``samples`` equal parts, irregular.
 
-    Sample j stands at j * size // samples + (scrambled(j) >> 8) % (size // samples): on a regular grid the same
-    columns would be looked at in every row.
+    Sample j is at j * size // samples + (hashed(j) >> 8) % (size // samples). A regular grid would sample the same
+    columns in every row.
 
     Examples
     --------
@@ -201,28 +207,29 @@ def sample_places(size: int, samples: int) -> np.ndarray:
     ([0, 1, 2], [9, 13, 23, 36])
     """
     j = np.arange(samples, dtype=np.int64)
-    return j * size // samples + (scrambled(0, samples) >> 8) % max(1, size // max(1, samples))
+    return j * size // samples + (hashed_indices(0, samples) >> 8) % max(1, size // max(1, samples))
 
 
-def scrambled(start: int, count: int) -> np.ndarray:
-    """(i + 1) * 2654435761 mod 2^32 for i from ``start``: (count,) int64 in [0, 2^32), in no order.
+def hashed_indices(start: int, count: int) -> np.ndarray:
+    """Return (i + 1) * 2654435761 mod 2^32 for i from ``start``: (count,) int64 in [0, 2^32), in scrambled order.
 
-    Source: the multiplier of Knuth, The Art of Computer Programming, volume 3, section 6.4.
+    This is multiplicative hashing. Source of the multiplier: Knuth, The Art of Computer Programming, volume 3,
+    section 6.4.
     """
     i = np.arange(start + 1, start + count + 1, dtype=np.uint64)
     return (i * np.uint64(2654435761) & np.uint64(0xFFFFFFFF)).astype(np.int64)
 
 
 def sums_of(x: np.ndarray, start: int = 0) -> np.ndarray:
-    """(4,) in float64: the sums of x, of |x|, of x^2, and of x w, where w tells the places apart.
+    """Return the sums of x, |x|, x^2 and x w, (4,) float64, where the weight w depends on the element's index.
 
-    w of the element at the flat index i is scrambled(i) / 2^32 - 1/2. ``start`` is the flat index of the first one.
+    w of the element at the flat index i is hashed(i) / 2^32 - 1/2. ``start`` is the flat index of x's first element.
     """
     wide = x.astype(np.float64, copy=False).reshape(-1)
-    weighted = np.dot(wide, weights_of(wide.size, start))
+    weighted = np.dot(wide, index_weights(wide.size, start))
     return np.array([wide.sum(), np.abs(wide).sum(), np.square(wide).sum(), weighted])
 
 
-def weights_of(count: int, start: int = 0) -> np.ndarray:
-    """w of each place from ``start``: (count,) float64 in [-1/2, 1/2)."""
-    return scrambled(start, count) / 2.0**32 - 0.5
+def index_weights(count: int, start: int = 0) -> np.ndarray:
+    """Return the weight w of each flat index from ``start``: (count,) float64 in [-1/2, 1/2)."""
+    return hashed_indices(start, count) / 2.0**32 - 0.5

@@ -1,4 +1,4 @@
-"""manifest.json of a kit: what it says, and that no file was changed since."""
+"""Read a kit's manifest.json and verify every file it lists by its sha256."""
 
 from __future__ import annotations
 
@@ -13,44 +13,44 @@ FORMAT, VERSION = "minibiogpt-golden-kit", "1"
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of a whole kit.
+    """Return the manifest of a complete kit.
 
     Raises
     ------
     InputError
-        If the folder is none, or a kit of a later version; or a file that it lists is missing, lies elsewhere or was
-        changed; or two cases have one name.
+        If the folder isn't a kit, or is one of another version; if a listed file is missing, was changed, or is
+        outside the folder; or if two cases have the same name.
     """
     path, remedy = folder / "manifest.json", "make it again: minibiogpt golden kit FOLDER"
-    must = f"{folder} must be a whole kit"
+    must = f"{folder} must be a complete kit"
     if not path.is_file():
         raise InputError(must, "no manifest.json", remedy)
     manifest = read_json(path, must)
     try:
-        for key, want in (("format", FORMAT), ("version", VERSION)):
-            if manifest[key] != want:
+        for key, expected in (("format", FORMAT), ("version", VERSION)):
+            if manifest[key] != expected:
                 found = f"{key} {short_repr(manifest[key])}"
                 raise InputError(f"{must}, format {FORMAT!r}, version {VERSION!r}", found, remedy)
         names = [case["name"] for case in manifest["cases"]]
-        if not names or len(set(names)) < len(names) or not all(map(_is_plain, names)):
-            raise InputError(must, "no cases, two of one name, or a name that no file can have", remedy)
-        for file, digest in _files(manifest):
+        if not names or len(set(names)) < len(names) or not all(map(_is_file_name, names)):
+            raise InputError(must, "no cases, two cases of the same name, or a name that is no file name", remedy)
+        for file, digest in _listed_files(manifest):
             _check_file(folder, folder / file, digest, must, remedy)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(must, f"a manifest.json that is none ({short_repr(str(error))})", remedy) from None
+        raise InputError(must, f"an invalid manifest.json ({short_repr(str(error))})", remedy) from None
     return manifest
 
 
-def _is_plain(name: Any) -> bool:
+def _is_file_name(name: Any) -> bool:
     return isinstance(name, str) and name == Path(name).name != ""
 
 
-def _files(manifest: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Every file that the manifest lists, and its sha256."""
-    for one in (*manifest["cases"], manifest["tokenizer"], manifest["readme"]):
-        yield str(one["file"]), one["sha256"]
+def _listed_files(manifest: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield each file that the manifest lists, with its sha256."""
+    for item in (*manifest["cases"], manifest["tokenizer"], manifest["readme"]):
+        yield str(item["file"]), item["sha256"]
     for model, files in manifest["models"].items():
         for name, digest in files.items():
             yield f"{model}/{name}", digest

@@ -1,1 +1,1 @@
-"""The conformance kit: tiny models, cases that expose what ordinary inputs hide, tokenizer cases, a README."""
+"""The conformance kit: tiny models, cases that expose mistakes ordinary inputs hide, tokenizer cases, a README."""

@@ -1,9 +1,9 @@
-"""The kit's checkpoints: tiny, every size another one, every weight random, none of them 0 or 1.
+"""The kit's checkpoints: tiny, with sizes that all differ and random weights that are never 0 or 1.
 
-Each number has at most 8 significant bits, so float32, bfloat16 and float16 hold it exactly: every precision starts
-from the same model. What special inputs need is built in: positions and tokens that make a row nearly constant,
-fc1 biases where the two forms of GELU differ most, in ``loud`` hidden scores that are large, and in ``faint`` layers
-that add so little that a row nearly constant stays so up to the last norm.
+Each weight has at most 8 significant bits, so float32, bfloat16 and float16 represent it exactly: every precision
+starts from the same model. The weights also contain what special inputs need: tokens and positions that together make
+a row nearly constant; fc1 biases where the two forms of GELU differ most; in ``loud``, hidden scores that are large; in
+``faint``, layers that add so little that a nearly constant row stays nearly constant up to the last norm.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ SIZES: dict[str, Any] = {
     "vocab_size": len(VOCAB), "hidden_size": 21, "num_hidden_layers": 2, "num_attention_heads": 3,
     "intermediate_size": 37, "max_position_embeddings": 31,
 }  # fmt: skip
-NAMES = {i: f"class {i}" for i in range(5)}
-FLAT = (40, 83, 121)  # tokens whose embedding is the same number in each place
-QUIET = (8, 9, 10)  # positions whose rows are of size 0.001: with a FLAT token, the variance is a tenth of eps
+ID2LABEL = {i: f"class {i}" for i in range(5)}
+FLAT_TOKENS = (40, 83, 121)  # their embedding vectors are constant
+QUIET_POSITIONS = (8, 9, 10)  # their rows are about 0.001: with a flat token, the variance is a tenth of eps
 FLAT_SIZE, QUIET_SIZE = 0.0003, 0.001
-LOUD = 0  # the column of loud's residual, and the row of its first head, that make the scores grow with the position
-FAINT = 2.0**-9  # times this is what faint's layers add
-LOUDEST = 5  # the position up to which they grow
+LOUD_COLUMN = 0  # residual column, and row of the first head, that make the scores of ``loud`` grow with the position
+LOUDEST_POSITION = 5  # where they stop growing steeply
+FAINT_SCALE = 2.0**-9  # factor on what the layers of ``faint`` add
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """One model of the kit: its class, what is special about its config, and a sentence."""
+    """One model of the kit: its class, its changes to the config, and one sentence about it."""
 
-    kind: type[Pretrained]
+    model_class: type[Pretrained]
     changes: dict[str, Any]
     about: str
 
@@ -49,92 +49,97 @@ CHECKPOINTS = {
     "untied": Checkpoint(BioGptForCausalLM, {"tie_word_embeddings": False}, "its head is a matrix of its own"),
     "unscaled": Checkpoint(BioGptForCausalLM, {"scale_embedding": False}, "token embeddings are not scaled"),
     "loud": Checkpoint(
-        BioGptForCausalLM, {}, "scores of about 20,000 in a head of layer 0, the largest of them hidden"
+        BioGptForCausalLM, {}, "scores of about 20,000 in one head of layer 0, the largest of them hidden"
     ),
-    "faint": Checkpoint(BioGptForCausalLM, {}, "its layers add little: rows nearly constant are so at every norm"),
-    "sequence": Checkpoint(BioGptForSequenceClassification, {"id2label": NAMES}, "classifies texts, five classes"),
-    "regression": Checkpoint(BioGptForSequenceClassification, {"num_labels": 1}, "one number for each text"),
-    "token": Checkpoint(BioGptForTokenClassification, {"id2label": NAMES}, "classifies tokens, five classes"),
+    "faint": Checkpoint(
+        BioGptForCausalLM, {}, "its layers add little, so nearly constant rows stay nearly constant at every norm"
+    ),
+    "sequence": Checkpoint(BioGptForSequenceClassification, {"id2label": ID2LABEL}, "classifies texts, five classes"),
+    "regression": Checkpoint(BioGptForSequenceClassification, {"num_labels": 1}, "predicts one number per text"),
+    "token": Checkpoint(BioGptForTokenClassification, {"id2label": ID2LABEL}, "classifies tokens, five classes"),
 }
 
 
-def make(name: str, seed: int = 0) -> Pretrained:
-    """The checkpoint of that name, in float32, drawn from the seed.
+def make_model(name: str, seed: int = 0) -> Pretrained:
+    """Return the checkpoint of that name in float32, with weights drawn from the seed.
 
     Examples
     --------
-    >>> model = make("base")
+    >>> model = make_model("base")
     >>> model
     <BioGptForCausalLM L=2, D=21, H=3, F=37, V=149, N=31; 10,952 parameters, float32, numpy>
-    >>> bool((model.biogpt.embed_tokens.weight[FLAT[0]] == model.biogpt.embed_tokens.weight[FLAT[0], 0]).all())
+    >>> row = model.biogpt.embed_tokens.weight[FLAT_TOKENS[0]]
+    >>> bool((row == row[0]).all())
     True
     """
     checkpoint = CHECKPOINTS[name]
     config = BioGptConfig(**SIZES, **checkpoint.changes)
     weights = {}
-    for tensor, shape in checkpoint.kind.shapes_of(config).items():
+    for tensor, shape in checkpoint.model_class.shapes_of(config).items():
         rng = np.random.default_rng([seed, zlib.crc32(f"{name}/{tensor}".encode())])
         weights[tensor] = _drawn(tensor, shape, rng)
     _make_quiet(weights)
     if name == "loud":
         _make_loud(weights)
     if name == "faint":
-        weights |= {key: x * FAINT for key, x in weights.items() if ".out_proj." in key or ".fc2." in key}
-    exact = {tensor: exactly(x) for tensor, x in weights.items()}
-    return checkpoint.kind(config, exact, get_backend("numpy"))
+        weights |= {key: x * FAINT_SCALE for key, x in weights.items() if ".out_proj." in key or ".fc2." in key}
+    exact = {tensor: round_to_bfloat16(x) for tensor, x in weights.items()}
+    return checkpoint.model_class(config, exact, get_backend("numpy"))
 
 
-def exactly(x: np.ndarray) -> np.ndarray:
-    """x in float32, each number rounded to the nearest of bfloat16."""
+def round_to_bfloat16(x: np.ndarray) -> np.ndarray:
+    """Return x rounded to bfloat16, as a float32 array."""
     return widened(convert_dtype(np.asarray(x, np.float32), "F32", "BF16"), "BF16")
 
 
-def signed(rng: np.random.Generator, shape: tuple[int, ...], low: float, high: float) -> np.ndarray:
-    """Numbers of either sign, their size drawn evenly from [low, high): never 0."""
+def draw_nonzero(rng: np.random.Generator, shape: tuple[int, ...], low: float, high: float) -> np.ndarray:
+    """Draw values with absolute values uniform in [low, high) and random signs."""
     return rng.choice((-1.0, 1.0), shape) * rng.uniform(low, high, shape)
 
 
 def _drawn(tensor: str, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
     if tensor.endswith("layer_norm.weight"):
-        return 1 + signed(rng, shape, 0.1, 0.5)
-    if tensor.endswith("fc1.bias"):  # up to where erf and tanh GELU differ most: by 5e-4, at 2.7 and -2.7
-        return signed(rng, shape, 1.7, 2.7)
-    if tensor.endswith("fc1.weight"):  # small, so that the biases decide where the activation is looked at
-        return signed(rng, shape, 0.02, 0.18)
+        return 1 + draw_nonzero(rng, shape, 0.1, 0.5)
+    if tensor.endswith("fc1.bias"):  # up to 2.7 and -2.7, where erf and tanh GELU differ most, by 5e-4
+        return draw_nonzero(rng, shape, 1.7, 2.7)
+    if tensor.endswith("fc1.weight"):  # small, so that the biases decide where the activation is evaluated
+        return draw_nonzero(rng, shape, 0.02, 0.18)
     if tensor.endswith("bias") or tensor.startswith("embed_positions"):
-        return signed(rng, shape, 0.1, 0.9)
-    return signed(rng, shape, 0.2, 1.8) / math.sqrt(shape[-1])
+        return draw_nonzero(rng, shape, 0.1, 0.9)
+    return draw_nonzero(rng, shape, 0.2, 1.8) / math.sqrt(shape[-1])
 
 
 def _make_quiet(weights: dict[str, np.ndarray]) -> None:
-    """FLAT tokens and QUIET positions. The norm takes the mean away, so the tokens' own number cancels.
+    """Set the embeddings of the flat tokens and the quiet positions.
 
-    It is small all the same: beside a large one, bfloat16 would round the position away.
+    The norm subtracts the mean, so a flat token's constant cancels. It must be small anyway: added to a large constant,
+    the position would be rounded away in bfloat16.
     """
     tokens, positions = weights["embed_tokens.weight"], weights["embed_positions.weight"]
-    for i, token in enumerate(FLAT):
+    for i, token in enumerate(FLAT_TOKENS):
         tokens[token] = FLAT_SIZE * (1 + i / 4)
-    for position in QUIET:
+    for position in QUIET_POSITIONS:
         row = positions[position + POSITION_OFFSET]
         positions[position + POSITION_OFFSET] = row * (QUIET_SIZE / np.abs(row).mean())
 
 
 def _make_loud(weights: dict[str, np.ndarray]) -> None:
-    """Let the scores of the first head of the first layer grow with the key's position, and be largest for pads.
+    """Make the scores of the first head of the first layer grow with the key's position, and be largest for padding.
 
-    Every query holds about the same number in one place, and the keys hold there what the residual's column LOUD says
-    of the position, many times enlarged: so each query prefers itself among what it may see, and each hidden key to
-    itself. Products stay below 65,504 even before they are divided by sqrt(Dh): float16 holds them. Were it the bias
-    of the queries that is large, it alone would decide how their sums round, and orders of sums would not show it.
+    In one column, every query has about the same value, and every key has the position encoded in the residual's
+    LOUD_COLUMN, greatly amplified. So each query scores itself highest among its visible keys, and every hidden key
+    higher still. The products stay below 65,504 even before the division by sqrt(Dh), so float16 can represent them.
+    The large factor is in the keys' weight, not in the queries' bias: a large bias alone would decide how the query
+    sums round, and reordering the sums would not show the rounding noise.
     """
     tokens, positions = weights["embed_tokens.weight"], weights["embed_positions.weight"]
     tokens *= 0.3
     positions *= 0.5
-    tokens[:, LOUD] *= 0.1
-    places = np.arange(len(positions)) - POSITION_OFFSET
-    ramp = np.where(places > LOUDEST, 3 + 0.03 * (places - LOUDEST), -3 + 6 * places / LOUDEST)
-    positions[:, LOUD] = np.where(places < 0, 4.0, ramp)
+    tokens[:, LOUD_COLUMN] *= 0.1
+    p = np.arange(len(positions)) - POSITION_OFFSET
+    ramp = np.where(p > LOUDEST_POSITION, 3 + 0.03 * (p - LOUDEST_POSITION), -3 + 6 * p / LOUDEST_POSITION)
+    positions[:, LOUD_COLUMN] = np.where(p < 0, 4.0, ramp)
     path = "layers.0.self_attn"
-    weights[f"{path}_layer_norm.weight"][LOUD], weights[f"{path}_layer_norm.bias"][LOUD] = 1.25, 0.125
-    weights[f"{path}.q_proj.bias"][LOUD] = 15.0
-    weights[f"{path}.k_proj.weight"][LOUD, LOUD] = 640.0
+    weights[f"{path}_layer_norm.weight"][LOUD_COLUMN], weights[f"{path}_layer_norm.bias"][LOUD_COLUMN] = 1.25, 0.125
+    weights[f"{path}.q_proj.bias"][LOUD_COLUMN] = 15.0
+    weights[f"{path}.k_proj.weight"][LOUD_COLUMN, LOUD_COLUMN] = 640.0

@@ -1,7 +1,7 @@
-"""The kit's cases: inputs that show mistakes which ordinary inputs hide.
+"""The kit's cases: inputs that expose mistakes which ordinary inputs hide.
 
-A probe is data. That its inputs show each mistake that ``exposes`` lists, at the first array that can show it and by
-ten times the budgets of float64 and float32, is what tests/golden/kit/test_probes.py proves.
+A probe is data. tests/golden/kit/test_probes.py plants every mistake that ``exposes`` lists and verifies that the
+first array it changes differs by at least ten times the budgets of float64 and float32.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from minibiogpt.golden.kit.models import FLAT, NAMES, QUIET, SIZES, exactly, signed
+from minibiogpt.golden.kit.models import FLAT_TOKENS, ID2LABEL, QUIET_POSITIONS, SIZES, draw_nonzero, round_to_bfloat16
 
 Call = dict[str, np.ndarray]  # keyword arguments of a model call
 D, H, L, N, V = (
@@ -21,8 +21,8 @@ D, H, L, N, V = (
         "hidden_size", "num_attention_heads", "num_hidden_layers", "max_position_embeddings", "vocab_size",
     )
 )  # fmt: skip
-PAD, FIRST = 1, 4  # the id of <pad>, and the first that is no special token
-ROWS, T = 4, 6  # the batch and the length of most cases: no other letter has these numbers
+PAD, FIRST_ORDINARY = 1, 4  # the id of <pad>, and the first id that is no special token
+ROWS, T = 4, 6  # batch size and length of most cases: no other axis has these sizes
 
 
 @dataclass(frozen=True)
@@ -31,10 +31,11 @@ class Probe:
 
     Attributes
     ----------
-    model : the checkpoint, by its name in ``models.CHECKPOINTS``.
-    calls : keyword arguments of each model call; several continue one cache.
-    about : one sentence. exposes : the mistakes that it shows.
-    arrays : which are kept (patterns); None: all.
+    model : the checkpoint's name in ``models.CHECKPOINTS``.
+    calls : keyword arguments of each model call; several calls share one cache.
+    about : one sentence.
+    exposes : the mistakes it shows.
+    arrays : patterns of the arrays that are kept; None keeps all.
     """
 
     name: str
@@ -46,24 +47,24 @@ class Probe:
 
 
 def probes(seed: int = 0) -> dict[str, Probe]:
-    """Every probe by its name, its inputs drawn from the seed.
+    """Return {name: probe} of every probe, with inputs drawn from the seed.
 
     Examples
     --------
-    >>> made = probes()
-    >>> len(made) >= 20, made["right_pad"].calls[0]["attention_mask"].tolist()[0]
+    >>> found = probes()
+    >>> len(found) >= 20, found["right_pad"].calls[0]["attention_mask"].tolist()[0]
     (True, [1, 1, 1, 1, 0, 0])
     """
-    made = {}
-    for name, (model, about, exposes, calls) in _PROBES.items():
+    found = {}
+    for name, (model, about, exposes, make_calls) in _PROBES.items():
         rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
-        found = calls(rng)
-        listed = found if isinstance(found, list) else [found]
-        made[name] = Probe(name, model, listed, about, exposes, ARRAYS.get(name))
-    return made
+        calls = make_calls(rng)
+        call_list = calls if isinstance(calls, list) else [calls]
+        found[name] = Probe(name, model, call_list, about, exposes, ARRAYS.get(name))
+    return found
 
 
-# Of cases with many positions, and of those that look at the head alone: the rest is in other cases.
+# What is kept of cases with many positions, and of cases about the head only: other cases keep the rest.
 _FEW = ("embed_tokens", "embeddings", "layers.0", "layers.1", "layer_norm", "logits")
 ARRAYS = {"all_ids": ("position_ids", "embed_tokens", "layer_norm", "logits"), "lm_loss": (*_FEW, "loss")}
 ARRAYS |= {name: (*_FEW, "score", "loss") for name in ("sequence_left_pad", "several_labels", "regression")}
@@ -72,12 +73,12 @@ ARRAYS |= {"longest": ("position_ids", "embed_positions", *_FEW)}
 
 
 def _ids(rng: np.random.Generator, rows: int = ROWS, length: int = T) -> np.ndarray:
-    """(rows, length) ordinary tokens: neither special nor FLAT."""
-    return rng.choice(np.setdiff1d(np.arange(FIRST, V), FLAT), (rows, length))
+    """Draw (rows, length) ordinary tokens, neither special nor flat."""
+    return rng.choice(np.setdiff1d(np.arange(FIRST_ORDINARY, V), FLAT_TOKENS), (rows, length))
 
 
 def _padded(rng: np.random.Generator, mask: list[list[int]]) -> Call:
-    """Ordinary ids, the pad's where the mask is 0."""
+    """Draw ordinary ids, with <pad> where the mask is 0."""
     real = np.array(mask)
     return {"input_ids": np.where(real == 1, _ids(rng, *real.shape), PAD), "attention_mask": real}
 
@@ -94,14 +95,14 @@ def _ordinary(rng: np.random.Generator) -> Call:
 
 
 def _nearly_constant(rng: np.random.Generator) -> Call:
-    """FLAT tokens stand at the QUIET positions."""
-    ids = _ids(rng, 1, QUIET[-1] + 1)
-    ids[0, list(QUIET)] = FLAT
+    """Put the flat tokens at the quiet positions."""
+    ids = _ids(rng, 1, QUIET_POSITIONS[-1] + 1)
+    ids[0, list(QUIET_POSITIONS)] = FLAT_TOKENS
     return {"input_ids": ids}
 
 
 def _equal_scores(rng: np.random.Generator) -> Call:
-    """One token at one position, again and again: all keys are equal."""
+    """Repeat one token at one position: all keys are equal."""
     return {"input_ids": np.tile(_ids(rng, 1, 1), (1, T)), "position_ids": np.full((1, T), 3)}
 
 
@@ -116,8 +117,8 @@ def _pad_id_in_text(rng: np.random.Generator) -> Call:
 
 
 def _explicit_positions(rng: np.random.Generator) -> Call:
-    places = np.array([[0, N - 1, 5, 0, -1, 12, N - 2, 4, 3, 2, -1]])
-    return {"input_ids": _ids(rng, *places.shape), "position_ids": places}
+    positions = np.array([[0, N - 1, 5, 0, -1, 12, N - 2, 4, 3, 2, -1]])
+    return {"input_ids": _ids(rng, *positions.shape), "position_ids": positions}
 
 
 def _cache_steps(rng: np.random.Generator) -> list[Call]:
@@ -126,8 +127,8 @@ def _cache_steps(rng: np.random.Generator) -> list[Call]:
 
 
 def _cache_left_pad(rng: np.random.Generator) -> list[Call]:
-    given = _padded(rng, [[int(t >= pads) for t in range(12)] for pads in (2, 0, 4, 1)])
-    ids, mask = given["input_ids"], given["attention_mask"]
+    call = _padded(rng, [[int(t >= pads) for t in range(12)] for pads in (2, 0, 4, 1)])
+    ids, mask = call["input_ids"], call["attention_mask"]
     return [{"input_ids": ids[:, a:b], "attention_mask": mask[:, :b]} for a, b in ((0, 5), (5, 6), (6, 12))]
 
 
@@ -140,34 +141,35 @@ def _head_mask_layers(rng: np.random.Generator) -> Call:
 
 
 def _inputs_embeds(rng: np.random.Generator) -> Call:
-    return {"inputs_embeds": exactly(signed(rng, (1, T, D), 0.1, 1.9)).astype(np.float64)}
+    return {"inputs_embeds": round_to_bfloat16(draw_nonzero(rng, (1, T, D), 0.1, 1.9)).astype(np.float64)}
 
 
 def _lm_loss(rng: np.random.Generator) -> Call:
-    given = _padded(rng, RIGHT)
-    labels = np.where(given["attention_mask"] == 1, _ids(rng), -100)
+    call = _padded(rng, RIGHT)
+    labels = np.where(call["attention_mask"] == 1, _ids(rng), -100)
     labels[1, [0, 3]] = -100
-    return given | {"labels": labels}
+    return call | {"labels": labels}
 
 
 def _all_ids(rng: np.random.Generator) -> Call:
-    """5 x 30 holds the 149 ids, and one of them twice."""
+    """Arrange the 149 ids as 5 x 30, with one of them twice."""
     ids = np.append(np.arange(V), V - 1)
     return {"input_ids": rng.permutation(ids).reshape(5, 30)}
 
 
 def _sequence(mask: list[list[int]]) -> Callable[[np.random.Generator], Call]:
-    return lambda rng: _padded(rng, mask) | {"labels": rng.permutation(len(NAMES))[:ROWS]}
+    return lambda rng: _padded(rng, mask) | {"labels": rng.permutation(len(ID2LABEL))[:ROWS]}
 
 
 def _sequence_pad_in_text(rng: np.random.Generator) -> Call:
-    given = _padded(rng, RIGHT)
-    given["input_ids"][[0, 1, 1], [1, 2, 3]] = PAD
-    return given
+    call = _padded(rng, RIGHT)
+    call["input_ids"][[0, 1, 1], [1, 2, 3]] = PAD
+    return call
 
 
 def _regression(rng: np.random.Generator) -> Call:
-    return _padded(rng, RIGHT) | {"labels": exactly(signed(rng, (ROWS,), 0.5, 3)).astype(np.float64)}
+    call = _padded(rng, RIGHT)
+    return call | {"labels": round_to_bfloat16(draw_nonzero(rng, (ROWS,), 0.5, 3)).astype(np.float64)}
 
 
 def _several_labels(rng: np.random.Generator) -> Call:
@@ -176,14 +178,15 @@ def _several_labels(rng: np.random.Generator) -> Call:
 
 
 def _token_labels(rng: np.random.Generator) -> Call:
-    """Some labels of real tokens are -100; those of pads are classes, which the mask rules out."""
-    labels = rng.integers(0, len(NAMES), (ROWS, T))
+    """Label some real tokens -100, and padding with classes, which the mask excludes."""
+    labels = rng.integers(0, len(ID2LABEL), (ROWS, T))
     labels[[0, 1, 2], [2, 4, 3]] = -100
     return _padded(rng, MIXED) | {"labels": labels}
 
 
-Made = Call | list[Call]
-_PROBES: dict[str, tuple[str, str, tuple[str, ...], Callable[[np.random.Generator], Made]]] = {
+MakeCalls = Callable[[np.random.Generator], Call | list[Call]]
+# {name: (model, about, exposes, function that draws the inputs)}. The kit's manifest contains these texts.
+_PROBES: dict[str, tuple[str, str, tuple[str, ...], MakeCalls]] = {
     "ordinary": (
         "base",
         "Ordinary tokens; every fc1 unit works near 2 or -2; up to 2.7 the two forms of GELU come to differ most.",

@@ -1,1 +1,1 @@
-"""What a check found: as text, as JSON, as a page."""
+"""Report the result of a check: as text, as JSON, as an HTML page."""

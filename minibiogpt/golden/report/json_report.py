@@ -1,14 +1,15 @@
-"""What a check found, as JSON for a program.
+"""Report the result of a check as JSON.
 
-The keys of the JSON of one case: ``case``, ``candidate``, ``verdict`` ("agrees", "differs", "incomplete", "nothing
+Keys of one case: ``case``, ``candidate`` (path), ``verdict`` ("agrees", "differs", "incomplete" or "nothing
 compared"), ``exit_code``, ``sentence``, ``next`` (a command), ``compared``, ``agrees``, ``differs``,
-``not_comparable``, ``missing``, ``total``, ``first_difference`` and ``last_good`` (names, or null),
-``padding_left_out``, ``inputs`` and ``arrays`` (rows), ``unpaired`` (``name``, ``reason``). The keys of a row:
-``name``, ``candidate`` (its name there, null where missing), ``state``, ``shape``, ``axes``, ``found_shape``,
-``dtype``, ``precision``, ``budget``, ``largest_error``, ``relative_error`` (over the reference's largest value),
-``times_budget``, ``cosine``, ``where``, ``reference``, ``candidate_value`` (there), ``elements``, ``exceeding``,
-``nan``, ``inf``, ``wrong_marks``, ``notes``. What no JSON number can be is one of the texts "NaN", "Infinity" and
-"-Infinity".
+``not_comparable``, ``missing``, ``total`` (numbers of arrays), ``first_difference`` and ``last_good`` (names, or null),
+``padding_left_out``, ``inputs`` and ``arrays`` (rows), ``unpaired`` (objects with ``name`` and ``reason``).
+
+Keys of a row: ``name``, ``candidate`` (its name in the candidate, null if missing), ``state``, ``shape``, ``axes``,
+``found_shape``, ``dtype``, ``precision``, ``budget``, ``largest_error``, ``relative_error`` (relative to the largest
+absolute value of the reference), ``times_budget``, ``cosine``, ``where`` (an index), ``reference`` and
+``candidate_value`` (the values at the largest error), ``elements``, ``exceeding``, ``nan``, ``inf``, ``wrong_marks``
+(numbers of elements), ``notes``. Numbers that JSON lacks are the strings "NaN", "Infinity" and "-Infinity".
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from minibiogpt.golden.report.text import next_command, sentence, verdict
 
 
 def as_json(result: Result) -> dict[str, Any]:
-    """Everything, for ``json.dumps``; the keys are told at the head of this module."""
+    """Return the whole result for ``json.dumps``; the module's docstring lists the keys."""
     first, good = result.first_difference, result.last_good
     return {
         "case": result.case.name,
@@ -31,8 +32,8 @@ def as_json(result: Result) -> dict[str, Any]:
         "sentence": sentence(result),
         "next": next_command(result),
         "compared": result.compared,
-        "agrees": len(result.of(AGREES)),
-        "differs": len(result.of(DIFFERS)),
+        "agrees": len(result.rows_in(AGREES)),
+        "differs": len(result.rows_in(DIFFERS)),
         "not_comparable": len(result.rows) - result.compared,
         "missing": len(result.missing),
         "total": len(result.rows),
@@ -46,9 +47,9 @@ def as_json(result: Result) -> dict[str, Any]:
 
 
 def row_json(row: Row) -> dict[str, Any]:
-    """One row, every key there."""
+    """Return one row, with all keys."""
     found = row.measured
-    told: dict[str, Any] = {
+    values: dict[str, Any] = {
         "name": row.name,
         "candidate": row.candidate,
         "state": row.state,
@@ -72,11 +73,11 @@ def row_json(row: Row) -> dict[str, Any]:
         "wrong_marks": found.wrong_marks if found else 0,
         "notes": list(row.notes),
     }
-    return {key: _finite(value) for key, value in told.items()}
+    return {key: _json_value(value) for key, value in values.items()}
 
 
-def _finite(value: Any) -> Any:
-    """JSON knows no NaN and no infinity."""
+def _json_value(value: Any) -> Any:
+    """Return the value, with NaN and infinities as strings, since JSON lacks them."""
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     return value

@@ -1,4 +1,4 @@
-"""What a check found, as one page: the error of each step as a picture, and the table. No network, no script."""
+"""Report the result of a check as one HTML page: a chart of the errors, and the table. No network, no script."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pathlib import Path
 
 from minibiogpt.files.writing import write_atomically
 from minibiogpt.golden.check.result import AGREES, DIFFERS, Result, Row
-from minibiogpt.golden.report.text import findings, notes_of, place, plain, sentence
+from minibiogpt.golden.report.text import findings, format_index, notes_of, plain, sentence
 
-HEIGHT, TOP, BOTTOM, LEFT, RIGHT = 300, 34, 26, 58, 14  # of the picture and its margins
-WIDTH, STEP = 860, 5  # the least width, and the least width of a step
-LOWEST, MOST = -4, 20  # powers of ten of the budget: what is less, or nothing, stands on the floor
+HEIGHT, TOP, BOTTOM, LEFT, RIGHT = 300, 34, 26, 58, 14  # pixels: height of the chart, and its margins
+WIDTH, STEP = 860, 5  # pixels: least width of the chart, and of a bar with its gap
+MIN_POWER, MAX_POWER = -4, 20  # range of the scale, in powers of ten of the budget; errors are clipped to it
 CLASSES = {AGREES: "ok", DIFFERS: "bad"}
 MARKS = {AGREES: "&#10003;", DIFFERS: "&#10007;"}
 STYLE = """
@@ -45,13 +45,13 @@ td.notes { white-space: normal; border-bottom: 1px solid var(--line); } tr.above
 
 
 def write_page(path: Path, result: Result) -> None:
-    """Write the page, beside and renamed."""
+    """Write the page atomically."""
     text = page(result)
-    write_atomically(path, lambda beside: beside.write_text(text, encoding="utf-8"))
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 def page(result: Result) -> str:
-    """The whole page; whatever came from a file is escaped."""
+    """Return the whole page. Text that comes from files is escaped."""
     case = result.case
     found = "".join(f"<p>{_safe(line)}</p>" for line in findings(result))
     return (
@@ -62,15 +62,15 @@ def page(result: Result) -> str:
         f"<h1>{_safe(sentence(result))}</h1>"
         f'<p class="soft">case {_safe(case.name)}, {_safe(case.architecture)}. {_safe(case.about)}</p>'
         f'<p class="soft">candidate {_safe(result.theirs)}</p>{found}'
-        f"<h2>Error of each step, in units of its budget</h2>{_key()}"
+        f"<h2>Error of each array, in units of its budget</h2>{_legend()}"
         f'<div class="wide">{picture(result)}</div>'
         f'<h2>Arrays in the order of execution</h2><div class="wide">{_table(result)}</div></body></html>\n'
     )
 
 
-def _key() -> str:
-    kinds = (("ok", "agrees"), ("bad", "differs"), ("none", "not comparable"))
-    return f'<p class="key">{"".join(f"<span><i class={kind}></i>{text}</span>" for kind, text in kinds)}</p>'
+def _legend() -> str:
+    items = (("ok", "agrees"), ("bad", "differs"), ("none", "not comparable"))
+    return f'<p class="key">{"".join(f"<span><i class={css}></i>{text}</span>" for css, text in items)}</p>'
 
 
 def _safe(text: object) -> str:
@@ -78,10 +78,10 @@ def _safe(text: object) -> str:
 
 
 def picture(result: Result) -> str:
-    """An SVG with a bar for each array on a logarithmic scale, the budget's line, and the first difference."""
+    """Return an SVG with a bar for each array on a logarithmic scale, the budget line, and the first difference."""
     rows = result.rows
     step = max(STEP, (WIDTH - LEFT - RIGHT) / len(rows))
-    width, top = LEFT + RIGHT + step * len(rows), _top(rows)
+    width, top = LEFT + RIGHT + step * len(rows), _top_power(rows)
     parts = [
         f'<svg width="{width:.0f}" height="{HEIGHT}" viewBox="0 0 {width:.0f} {HEIGHT}" role="img" '
         f'aria-label="{_safe(sentence(result))}">'
@@ -89,70 +89,70 @@ def picture(result: Result) -> str:
         '<rect width="2" height="4" style="fill: var(--bad)"/></pattern></defs>',
         *_grid(width, top),
         *(_bar(row, LEFT + i * step, step, top) for i, row in enumerate(rows)),
-        *_budget(width, top),
-        *_layers(rows, step),
-        *_first(result, step, width),
+        *_budget_line(width, top),
+        *_layer_labels(rows, step),
+        *_first_difference(result, step, width),
     ]
     return "".join([*parts, "</svg>"])
 
 
-def _top(rows: list[Row]) -> int:
-    """The highest power of ten on the scale."""
+def _top_power(rows: list[Row]) -> int:
+    """Return the highest power of ten on the scale."""
     powers = [math.ceil(_power(row)) for row in rows if row.measured is not None]
-    return min(MOST, max([1, *powers]))
+    return min(MAX_POWER, max([1, *powers]))
 
 
 def _power(row: Row) -> float:
-    """The error in powers of ten of its budget; what has no number of its own (a NaN, a wrong mark) is at the top."""
+    """Return log10 of error / budget, clipped to the scale; NaN, infinities and wrong marks are at the top."""
     found = row.measured
     if found is not None and found.exceeding and (found.nan or found.wrong_marks or math.isinf(found.largest_error)):
-        return MOST
+        return MAX_POWER
     times = row.times or 0.0
     if found is not None and found.sums:
         times = max([times, *(error / budget for _, error, budget in found.sums if budget > 0)])
-    return MOST if times == math.inf else max(LOWEST, math.log10(times)) if times > 0 else LOWEST
+    return MAX_POWER if times == math.inf else max(MIN_POWER, math.log10(times)) if times > 0 else MIN_POWER
 
 
 def _y(power: float, top: int) -> float:
-    return TOP + (HEIGHT - TOP - BOTTOM) * (top - power) / (top - LOWEST)
+    return TOP + (HEIGHT - TOP - BOTTOM) * (top - power) / (top - MIN_POWER)
 
 
 def _grid(width: float, top: int) -> Iterator[str]:
-    every = max(1, math.ceil((top - LOWEST) / 8))
-    for power in range(LOWEST, top + 1):
+    every = max(1, math.ceil((top - MIN_POWER) / 8))
+    for power in range(MIN_POWER, top + 1):
         if power % every == 0 and power != 0:
             y = _y(power, top)
             yield f'<line class="grid" x1="{LEFT}" x2="{width - RIGHT:.1f}" y1="{y:.1f}" y2="{y:.1f}"/>'
             yield f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">1e{power}</text>'
 
 
-def _budget(width: float, top: int) -> Iterator[str]:
-    """The line that a bar must not pass, drawn over the bars."""
+def _budget_line(width: float, top: int) -> Iterator[str]:
+    """Yield the line that bars must stay below, drawn over the bars."""
     y = _y(0, top)
     yield f'<line class="budget" x1="{LEFT}" x2="{width - RIGHT:.1f}" y1="{y:.1f}" y2="{y:.1f}"/>'
     yield f'<text class="strong" x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">budget</text>'
 
 
 def _bar(row: Row, x: float, step: float, top: int) -> str:
-    """One array: a bar from the floor, and a title to be read on hovering."""
-    floor, inner = HEIGHT - BOTTOM, step * 0.76
-    tall = 8.0 if row.measured is None else max(2.0, floor - _y(min(_power(row), top), top))
-    told = [row.name, row.state]
+    """Return the bar of one array, with a title shown on hovering."""
+    baseline, bar_width = HEIGHT - BOTTOM, step * 0.76
+    height = 8.0 if row.measured is None else max(2.0, baseline - _y(min(_power(row), top), top))
+    parts = [row.name, row.state]
     if row.measured is not None:
-        told += [f"largest error {row.measured.largest_error:.3g}", f"{row.times or 0.0:.3g} x budget"]
-    told += [place(row.where, row.axes), *notes_of(row)]
-    title = _safe("; ".join(text for text in told if text))
-    kind = CLASSES.get(row.state, "none")
+        parts += [f"largest error {row.measured.largest_error:.3g}", f"{row.times or 0.0:.3g} x budget"]
+    parts += [format_index(row.where, row.axes), *notes_of(row)]
+    title = _safe("; ".join(part for part in parts if part))
+    css = CLASSES.get(row.state, "none")
     return (
-        f'<g><title>{title}</title><rect class="hit" x="{x:.1f}" y="{TOP}" width="{step:.1f}" height="{floor - TOP}"/>'
-        f'<rect class="{kind}" x="{x + (step - inner) / 2:.1f}" y="{floor - tall:.1f}" width="{inner:.1f}" '
-        f'height="{tall:.1f}"/></g>'
+        f'<g><title>{title}</title><rect class="hit" x="{x:.1f}" y="{TOP}" width="{step:.1f}" '
+        f'height="{baseline - TOP}"/><rect class="{css}" x="{x + (step - bar_width) / 2:.1f}" '
+        f'y="{baseline - height:.1f}" width="{bar_width:.1f}" height="{height:.1f}"/></g>'
     )
 
 
-def _layers(rows: list[Row], step: float) -> Iterator[str]:
-    """Below the bars, where each layer begins; as many names as there is room for."""
-    free, previous = 0.0, ""
+def _layer_labels(rows: list[Row], step: float) -> Iterator[str]:
+    """Yield layer names below the first bar of each layer; names that would overlap are skipped."""
+    free, previous = 0.0, ""  # x from which there is space
     for i, row in enumerate(rows):
         parts = row.name.rpartition("/")[2].split(".")
         layer = ".".join(parts[:2]) if parts[0] == "layers" else parts[0]
@@ -163,7 +163,7 @@ def _layers(rows: list[Row], step: float) -> Iterator[str]:
         previous = layer
 
 
-def _first(result: Result, step: float, width: float) -> Iterator[str]:
+def _first_difference(result: Result, step: float, width: float) -> Iterator[str]:
     first = result.first_difference
     if first is not None:
         x = LEFT + (result.rows.index(first) + 0.5) * step
@@ -183,16 +183,16 @@ HEADS = ("", "name", "shape", "dtype", "largest error", "relative", "x budget", 
 
 
 def _table_row(row: Row) -> str:
-    found, kind, notes = row.measured, CLASSES.get(row.state, "none"), list(notes_of(row))
+    found, css, notes = row.measured, CLASSES.get(row.state, "none"), list(notes_of(row))
     shape = row.shape if row.found_shape is None else row.found_shape
-    numbers = ("", "", "", "")
+    errors = ("", "", "", "")
     if found is not None:
         values = (found.largest_error, row.relative or 0.0, row.times or 0.0)
         cosine = "" if found.cosine is None else f"{found.cosine:.6f}"
-        numbers = (f"{values[0]:.3g}", f"{values[1]:.3g}", f"{values[2]:.3g}", cosine)
+        errors = (f"{values[0]:.3g}", f"{values[1]:.3g}", f"{values[2]:.3g}", cosine)
     cells = f"<td>{MARKS.get(row.state, '?')}</td><td>{_safe(row.name)}</td><td>{_safe(shape)}</td>"
-    cells += f"<td>{_safe(row.dtype or '')}</td>" + "".join(f'<td class="n">{number}</td>' for number in numbers)
-    cells += f"<td>{_safe(place(row.where, row.axes))}</td><td>{row.state}</td>"
-    below = "".join(f"<div>{_safe(note)}</div>" for note in notes)
-    more = f'<tr><td></td><td class="notes" colspan="{len(HEADS) - 1}">{below}</td></tr>' if notes else ""
-    return f'<tr class="{kind}{" above" if notes else ""}">{cells}</tr>{more}'
+    cells += f"<td>{_safe(row.dtype or '')}</td>" + "".join(f'<td class="n">{error}</td>' for error in errors)
+    cells += f"<td>{_safe(format_index(row.where, row.axes))}</td><td>{row.state}</td>"
+    note_lines = "".join(f"<div>{_safe(note)}</div>" for note in notes)
+    note_row = f'<tr><td></td><td class="notes" colspan="{len(HEADS) - 1}">{note_lines}</td></tr>' if notes else ""
+    return f'<tr class="{css}{" above" if notes else ""}">{cells}</tr>{note_row}'

@@ -1,10 +1,9 @@
-"""What a check found, in words: a table in the order of execution, the first difference, and a verdict."""
+"""Report the result of a check as text: a table in the order of execution, the first difference, and a verdict."""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 from minibiogpt.catalog.steps import step_of
 from minibiogpt.config import BioGptConfig
@@ -14,23 +13,23 @@ from minibiogpt.golden.check.result import AGREES, DIFFERS, NOT_COMPARABLE, Resu
 from minibiogpt.golden.format.case import INPUT
 
 MARKS = {AGREES: "ok", DIFFERS: "X "}
-FOLD = 4  # so many rows that agree, one after the other, are told in one line
-MOST = 6  # rows that do not agree and are shown; what follows from a difference is folded, but for the last
+MIN_FOLD = 4  # at least this many consecutive agreeing rows are folded into one line
+MAX_SHOWN = 6  # rows that don't agree and are shown; later ones are folded, except the last
 HEAD = ("", "name", "shape", "dtype", "largest", "relative", "x budget", "cosine", "where", "verdict")
 
 
 def plain(text: object) -> str:
-    """One line that a terminal shows and does not obey: names come from files."""
-    line = "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in str(text))
+    """Return one line with control characters escaped, because names come from files."""
+    line = "".join(character if character.isprintable() else ascii(character)[1:-1] for character in str(text))
     return line if len(line) <= 400 else f"{line[:400]} ..."
 
 
-def place(where: Index | None, axes: str) -> str:
-    """A place by its letters.
+def format_index(where: Index | None, axes: str) -> str:
+    """Return an index with the letters of its axes.
 
     Examples
     --------
-    >>> place((1, 2, 3, 4), "B H T S")
+    >>> format_index((1, 2, 3, 4), "B H T S")
     'b=1 h=2 t=3 s=4'
     """
     letters = axes.lower().split()
@@ -40,9 +39,9 @@ def place(where: Index | None, axes: str) -> str:
 
 
 def table(result: Result, every: bool = False) -> list[str]:
-    """A line for each array in the order of execution; runs of agreeing ones are folded unless ``every``."""
+    """Return a line for each array in the order of execution; unless ``every``, most rows are folded."""
     rows = [*[row for row in result.inputs if every or row.state != AGREES], *result.rows]
-    kept = {id(row) for row in rows} if every else _not_folded(rows, result)
+    kept = {id(row) for row in rows} if every else _unfolded(rows, result)
     lines: list[tuple[str, ...] | str] = [HEAD]
     folded: list[Row] = []
     for row in [*rows, None]:
@@ -57,164 +56,167 @@ def table(result: Result, every: bool = False) -> list[str]:
     return _aligned(lines)
 
 
-def _not_folded(rows: list[Row], result: Result) -> set[int]:
-    """The first that do not agree, the last good one, the last of all, and short runs that agree."""
+def _unfolded(rows: list[Row], result: Result) -> set[int]:
+    """Return the ids of rows that are shown.
+
+    These are the first rows that don't agree and the last of them, the last good row, inputs, and short runs of
+    agreeing rows.
+    """
     bad = [row for row in rows if row.state != AGREES]
     differ = [row for row in rows if row.state == DIFFERS]
-    shown = [*bad[:MOST], *differ[:MOST], *bad[-1:], result.last_good]
+    shown = [*bad[:MAX_SHOWN], *differ[:MAX_SHOWN], *bad[-1:], result.last_good]
     kept = {id(row) for row in shown} | {id(row) for row in result.inputs}
     run: list[Row] = []
     for row in [*rows, None]:
         if row is not None and row.state == AGREES and id(row) not in kept:
             run.append(row)
             continue
-        kept |= {id(one) for one in run} if len(run) < FOLD else set()
+        kept |= {id(agreeing) for agreeing in run} if len(run) < MIN_FOLD else set()
         run = []
     return kept
 
 
 def _fold(rows: list[Row]) -> str:
-    """One line for several rows."""
+    """Return one line that stands for several rows."""
     states = {state: sum(row.state == state for row in rows) for state in (AGREES, DIFFERS, NOT_COMPARABLE)}
     mark = "X " if states[DIFFERS] else "ok" if states[AGREES] == len(rows) else "? "
     words = {AGREES: "agree", DIFFERS: "differ", NOT_COMPARABLE: "not comparable"}
-    told = ", ".join(f"{n} {words[state]}" for state, n in states.items() if n)
+    counts = ", ".join(f"{n} {words[state]}" for state, n in states.items() if n)
     worst = max((row.times or 0.0 for row in rows), default=0.0)
-    ends = rows[0].name if len(rows) == 1 else f"{rows[0].name} to {rows[-1].name}"
-    return f"{mark}   ... {told}: {ends}, at most {worst:.2g} x budget"
+    names = rows[0].name if len(rows) == 1 else f"{rows[0].name} to {rows[-1].name}"
+    return f"{mark}   ... {counts}: {names}, at most {worst:.2g} x budget"
 
 
 def _cells(row: Row) -> tuple[str, ...]:
     found = row.measured
-    shown = (row.shape if row.found_shape is None else row.found_shape) or "()"
-    cells = [MARKS.get(row.state, "? "), plain(row.name), str(shown), row.dtype or ""]
+    shape = (row.shape if row.found_shape is None else row.found_shape) or "()"
+    cells = [MARKS.get(row.state, "? "), plain(row.name), str(shape), row.dtype or ""]
     if found is None:
         return (*cells, "", "", "", "", "", row.state)
     cosine = "" if found.cosine is None else f"{found.cosine:.6f}"
-    numbers = [f"{x:.2g}" for x in (found.largest_error, row.relative or 0.0, row.times or 0.0)]
-    return (*cells, *numbers, cosine, place(row.where, row.axes), row.state)
+    errors = [f"{x:.2g}" for x in (found.largest_error, row.relative or 0.0, row.times or 0.0)]
+    return (*cells, *errors, cosine, format_index(row.where, row.axes), row.state)
 
 
 def notes_of(row: Row) -> Iterator[str]:
-    """The lines below a row that does not simply agree."""
+    """Yield the lines below a row."""
     found = row.measured
     if row.state != AGREES and row.candidate not in (None, row.name):
         yield f"the candidate calls it {row.candidate}"
     if row.state == DIFFERS and found is not None:
         if found.nan or found.inf:
-            yield f"{found.nan} NaN and {found.inf} infinite, the first at {place(found.not_finite, row.axes)}"
+            yield f"{found.nan} NaN and {found.inf} infinite, the first at {format_index(found.not_finite, row.axes)}"
         if found.wrong_marks:
-            at = place(found.wrong_mark, row.axes)
-            yield f"{found.wrong_marks} scores are visible that the reference hides, the first at {at}"
+            at = format_index(found.wrong_mark, row.axes)
+            yield f"scores that should be hidden are visible: {found.wrong_marks}, the first at {at}"
         if found.worst is not None and found.largest_error > 0:
-            told = f"candidate {_value(found.candidate)}, reference {_value(found.reference)}"
-            yield f"{found.exceeding} of {found.compared} beyond the budget {found.budget:.2g}; worst: {told}"
+            values = f"candidate {_format_value(found.candidate)}, reference {_format_value(found.reference)}"
+            exceeding = f"{found.exceeding} of {found.compared} elements exceed the budget {found.budget:.2g}"
+            yield f"{exceeding}; worst: {values}"
         for what, error, budget in found.sums:
             yield f"{what} of all elements is off by {error:.2g}, budget {budget:.2g}"
     yield from row.notes
 
 
-def _value(x: float) -> str:
+def _format_value(x: float) -> str:
     return "hidden" if x == LOWEST else f"{x:.9g}"
 
 
 def _aligned(lines: list[tuple[str, ...] | str]) -> list[str]:
     rows = [line for line in lines if isinstance(line, tuple)]
     widths = [max(len(row[i]) for row in rows) for i in range(len(HEAD))]
-    right = range(4, 8)
-    made = []
+    right_aligned = range(4, 8)
+    aligned = []
     for line in lines:
         if isinstance(line, str):
-            made.append(plain(line))
+            aligned.append(plain(line))
             continue
         pairs = enumerate(zip(line, widths, strict=True))
-        made.append("  ".join(cell.rjust(w) if i in right else cell.ljust(w) for i, (cell, w) in pairs).rstrip())
-    return made
+        cells = (cell.rjust(width) if i in right_aligned else cell.ljust(width) for i, (cell, width) in pairs)
+        aligned.append("  ".join(cells).rstrip())
+    return aligned
 
 
 def findings(result: Result) -> list[str]:
-    """The lines between the table and the verdict."""
+    """Return the lines between the table and the verdict."""
     lines = []
     if result.wrong_inputs:
         names = ", ".join(plain(row.name) for row in result.wrong_inputs)
-        lines.append(f"the candidate ran on other inputs ({names}): see to that first, all else may follow from it")
+        lines.append(
+            f"the candidate ran on other inputs ({names}): fix this first, it may explain all other differences"
+        )
     if result.options.real_only:
-        lines.append("positions that attention_mask calls padding are left out (--real-only)")
+        lines.append("positions that attention_mask marks as padding are left out (--real-only)")
     first, good = result.first_difference, result.last_good
     if first is not None:
         before = result.rows[: result.rows.index(first)]
         unknown = sum(row.state != AGREES for row in before)
-        rest = f"; {unknown} before it were not compared" if unknown else ""
-        what = "everything" if not unknown else "what was compared"
-        agree = f", {what} before agrees to rounding" if before and unknown < len(before) else ""
+        rest = f"; {unknown} before it not compared" if unknown else ""
+        what = "everything" if not unknown else "everything compared"
+        agree = f", {what} before it agrees up to rounding" if before and unknown < len(before) else ""
         lines.append(f"first difference at {plain(first.name)}{agree}{rest}")
         lines.append(f"last good: {plain(good.name) if good else 'none'}")
-        lines += should_be(result, first.name)
-    if result.coarser:
+        lines += expected_equation(result, first.name)
+    if coarser := result.coarser_precision:
         lines.append(
-            f"all that differs holds {result.coarser} numbers, and is off by as much as {result.coarser} may be: if "
-            f"the candidate computed in {result.coarser}, say --precision {result.coarser}"
+            f"every array that differs has only {coarser} values, with errors within the {coarser} budget: "
+            f"if the candidate computes in {coarser}, add --precision {coarser}"
         )
-    lines += [f"stands for no array of the case: {plain(one.candidate)}: {plain(one.reason)}" for one in _shown(result)]
-    left = len(result.unpaired) - len(_shown(result))
-    lines += [f"and {left} more that stand for none"] if left else []
+    with_reason = [pair for pair in result.unpaired if pair.reason]
+    lines += [f"matches no array of the case: {plain(pair.candidate)}: {plain(pair.reason)}" for pair in with_reason]
+    left = len(result.unpaired) - len(with_reason)
+    lines += [f"and {left} more that match none"] if left else []
     counts = ", ".join(f"{n} {what}" for what, n in _counts(result).items())
     return [*lines, counts]
 
 
-def should_be(result: Result, name: str) -> list[str]:
-    """The equation of one array, by the config and the inputs of its case; nothing if it has none."""
+def expected_equation(result: Result, name: str) -> list[str]:
+    """Return lines with the equation of one array, for the config and inputs of its case; none if it has none."""
     case, (prefix, slash, _) = result.case, name.rpartition("/")
-    inputs = [
-        key.removeprefix(prefix + slash).removeprefix(INPUT) for key in case.input_names if key.startswith(prefix)
-    ]
-    given = {key: str(case.array(f"{prefix}{slash}{INPUT}{key}").dtype) for key in inputs}
-    given |= {"past_key_values": "cache"} if slash and prefix != "step.0" else {}
+    names = [key.removeprefix(prefix + slash).removeprefix(INPUT) for key in case.input_names if key.startswith(prefix)]
+    inputs = {key: str(case.array(f"{prefix}{slash}{INPUT}{key}").dtype) for key in names}
+    inputs |= {"past_key_values": "cache"} if slash and prefix != "step.0" else {}
     try:
-        step = step_of(name, BioGptConfig.from_dict(case.config), case.architecture, given)
+        step = step_of(name, BioGptConfig.from_dict(case.config), case.architecture, inputs)
     except InputError:
         return []
     where = ", ".join(f"{symbol} = {source}" for symbol, source in {**step.terms, **step.where}.items())
     lines = [f"it should be: {step.equation}", f"where {where}"] if step.equation else []
-    return [*lines, *([f"mind: {step.note}"] if step.note else [])]
-
-
-def _shown(result: Result) -> list[Any]:
-    return [one for one in result.unpaired if one.reason]
+    return [*lines, *([f"note: {step.note}"] if step.note else [])]
 
 
 def _counts(result: Result) -> dict[str, int]:
     total = len(result.rows)
     return {
         "compared": result.compared,
-        "agree": len(result.of(AGREES)),
-        "differ": len(result.of(DIFFERS)),
+        "agree": len(result.rows_in(AGREES)),
+        "differ": len(result.rows_in(DIFFERS)),
         "not compared": total - result.compared,
         "in all": total,
     }
 
 
 def verdict(result: Result) -> str:
-    """One word or two."""
+    """Return "agrees", "differs", "incomplete" or "nothing compared"."""
     if not result.compared:
         return "nothing compared"
-    if result.of(DIFFERS) or result.wrong_inputs:
+    if result.rows_in(DIFFERS) or result.wrong_inputs:
         return "differs"
     return "incomplete" if result.incomplete else "agrees"
 
 
 def sentence(result: Result) -> str:
-    """The verdict in one sentence."""
+    """Return the verdict in one sentence."""
     word, first = verdict(result), result.first_difference
     if word == "agrees":
         left = f"; not in the candidate: {len(result.rows) - result.compared}" if result.missing else ""
         slim = ", by samples and sums," if result.case.kind == "slim" else ","
         counted = f"{result.compared} of {len(result.rows)} arrays{slim}"
-        return f"agrees: {counted} to rounding in {_precisions(result)}{left}"
+        return f"agrees: {counted} up to rounding in {_precisions(result)}{left}"
     if word == "differs" and first is None:
         return "differs: the candidate ran on other inputs"
     if first is not None:
-        return f"differs: {len(result.of(DIFFERS))} of {len(result.rows)} arrays, first at {plain(first.name)}"
+        return f"differs: {len(result.rows_in(DIFFERS))} of {len(result.rows)} arrays, first at {plain(first.name)}"
     if word == "incomplete":
         agree = f"{result.compared} of {len(result.rows)} arrays agree" if result.compared else "none"
         return f"incomplete: {agree}, {result.incomplete} could not be compared"
@@ -222,20 +224,20 @@ def sentence(result: Result) -> str:
 
 
 def _precisions(result: Result) -> str:
-    found = {row.precision for row in result.of(AGREES)} - {"exact", None}
+    found = {row.precision for row in result.rows_in(AGREES)} - {"exact", None}
     return " and ".join(sorted(map(str, found))) or "integers"
 
 
 def next_command(result: Result) -> str:
-    """What to type next."""
+    """Return the command to run next."""
     base = f"minibiogpt golden check {shlex.quote(str(result.case.path))} {shlex.quote(str(result.theirs))}"
     notes = [note for row in result.rows if row.state != AGREES for note in row.notes]
     if verdict(result) == "agrees":
         return "minibiogpt golden selftest"
     if result.wrong_inputs:
         return f"minibiogpt golden inspect {shlex.quote(str(result.case.path))}"
-    if result.coarser:
-        return f"{base} --precision {result.coarser}"
+    if result.coarser_precision:
+        return f"{base} --precision {result.coarser_precision}"
     if any(note.startswith("agrees when") for note in notes) and not result.options.accept_layouts:
         return f"{base} --accept-layouts"
     first = result.first_difference
@@ -254,28 +256,31 @@ def last_line(result: Result) -> str:
 
 
 def lines_of(result: Result, every: bool = False) -> Iterable[str]:
-    """The whole report."""
+    """Return the whole report."""
     return [*table(result, every), *findings(result), last_line(result)]
 
 
 def kit_code(results: list[tuple[str, Result | None]], subset: bool) -> int:
-    """0 all cases agree, 1 one differs or has no candidate (which a subset may lack), 2 nothing was compared."""
-    there = [result for _, result in results if result is not None]
-    if not any(result.compared for result in there):
+    """Return the exit code of a kit.
+
+    0: all cases agree. 1: a case differs, or has no candidate (unless ``subset``). 2: nothing was compared.
+    """
+    found = [result for _, result in results if result is not None]
+    if not any(result.compared for result in found):
         return 2
-    return int(any(result.code for result in there) or (len(there) < len(results) and not subset))
+    return int(any(result.code for result in found) or (len(found) < len(results) and not subset))
 
 
 def kit_lines(
     results: list[tuple[str, Result | None]], kit: object, theirs: object, subset: bool, every: bool = False
 ) -> list[str]:
-    """A line for each case, the details of the first that does not agree, and the verdict."""
+    """Return a line for each case, the details of the first that doesn't agree, and the verdict."""
     width = max(len(name) for name, _ in results)
     lines = []
     for name, result in results:
         mark = "? " if result is None or not result.compared else "ok" if result.code == 0 else "X "
-        told = "not comparable: no candidate" if result is None else sentence(result)
-        lines.append(f"{mark}  {plain(name):{width}}  {told}")
+        verdict_text = "not comparable: no candidate" if result is None else sentence(result)
+        lines.append(f"{mark}  {plain(name):{width}}  {verdict_text}")
     failing = next((result for _, result in results if result is not None and result.code), None)
     if failing is not None:
         lines += [

@@ -1,1 +1,1 @@
-"""Correct arrays, damaged in many ways: each damage must be noticed by the check."""
+"""Test the check itself: corrupt correct arrays in many ways, each of which the check must catch."""

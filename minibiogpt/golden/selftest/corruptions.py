@@ -1,4 +1,4 @@
-"""Candidates in every form that is right, and files, names, dtypes and commands that are not."""
+"""Correct candidates in every supported form, and invalid files, names, dtypes and commands."""
 
 from __future__ import annotations
 
@@ -10,52 +10,52 @@ import numpy as np
 
 from minibiogpt.golden.check.compare import LOWEST
 from minibiogpt.golden.format.manifest import FORMAT, VERSION
-from minibiogpt.golden.selftest.fixtures import Absent, Arrays, Attempt, Bench, Trial, arrays_of, trial
+from minibiogpt.golden.selftest.fixtures import Arrays, CheckRun, NoSuchArray, Trial, Workspace, arrays_of, trial
 
 GOOD: list[Trial] = []
 FILES: list[Trial] = []
 
 
 def narrowed(arrays: Arrays, dtype: str = "float32") -> Arrays:
-    """In a narrower dtype; hidden scores hold its lowest finite number."""
+    """Return the arrays in a narrower dtype, with its lowest finite number for hidden scores."""
     lowest = float(np.finfo(dtype).min)
     floats = {name: np.where(x == LOWEST, lowest, x).astype(dtype) for name, x in arrays.items() if x.dtype.kind == "f"}
     return {**arrays, **floats}
 
 
-def _good(b: Bench, arrays: Arrays, *options: str) -> Attempt:
-    return Attempt([str(b.path), b.written(arrays), *options], ["agrees"], 0)
+def _good(w: Workspace, arrays: Arrays, *options: str) -> CheckRun:
+    return CheckRun([str(w.path), w.write_candidate(arrays), *options], ["agrees"], 0)
 
 
-def _some(b: Bench, arrays: Arrays) -> Attempt:
-    """Some of the arrays by other names."""
+def _some(w: Workspace, arrays: Arrays) -> CheckRun:
+    """Return a run with some of the arrays under other names."""
     if not arrays:
-        raise Absent
-    return _good(b, arrays, "--subset")
+        raise NoSuchArray
+    return _good(w, arrays, "--subset")
 
 
-def _hooks(b: Bench) -> Attempt:
-    """TransformerLens' names and layouts, of what it has."""
+def _hooks(w: Workspace) -> CheckRun:
+    """Return a run with the arrays that TransformerLens has, in its names and layouts."""
     found = {}
-    for name, x in b.arrays.items():
+    for name, x in w.arrays.items():
         parts = name.split(".")
         if parts[0] == "layers" and len(parts) == 4 and parts[3] in "qkv":
             found[f"blocks.{parts[1]}.attn.hook_{parts[3]}"] = x.swapaxes(1, 2)
         elif parts[0] == "layers" and parts[-1] == "context":
-            found[f"blocks.{parts[1]}.attn.hook_z"] = x.reshape(*x.shape[:2], b.heads, -1)
+            found[f"blocks.{parts[1]}.attn.hook_z"] = x.reshape(*x.shape[:2], w.heads, -1)
         elif parts[0] == "layers" and len(parts) == 2:
             found[f"blocks.{parts[1]}.hook_resid_post"] = x
-    return _some(b, found)
+    return _some(w, found)
 
 
-def _npz(b: Bench, arrays: Arrays) -> str:
-    path = b.new(".npz")
+def _npz(w: Workspace, arrays: Arrays) -> str:
+    path = w.new_path(".npz")
     np.savez(path, **arrays)  # type: ignore[arg-type]
     return str(path)
 
 
-def _folder(b: Bench, arrays: Arrays) -> Path:
-    folder = b.new("")
+def _folder(w: Workspace, arrays: Arrays) -> Path:
+    folder = w.new_path("")
     for name, x in arrays.items():
         path = folder / f"{name}.npy"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -63,55 +63,57 @@ def _folder(b: Bench, arrays: Arrays) -> Path:
     return folder
 
 
-def _marked(b: Bench, value: float) -> Attempt:
-    masked = {name: x for name, x in b.arrays.items() if name.endswith(".scores_masked")}
-    return _good(b, b.arrays | {name: np.where(x == LOWEST, value, x) for name, x in masked.items()})
+def _marked(w: Workspace, value: float) -> CheckRun:
+    masked = {name: x for name, x in w.arrays.items() if name.endswith(".scores_masked")}
+    return _good(w, w.arrays | {name: np.where(x == LOWEST, value, x) for name, x in masked.items()})
 
 
 GOOD += [
-    Trial("float64", lambda b: _good(b, b.arrays)),
-    Trial("float32", lambda b: _good(b, narrowed(b.arrays))),
-    Trial("float32 numbers in float64", lambda b: _good(b, _wide(narrowed(b.arrays)), "--precision", "float32")),
-    Trial("npz", lambda b: Attempt([str(b.path), _npz(b, b.arrays)], ["agrees"], 0)),
-    Trial("a folder of npy", lambda b: Attempt([str(b.path), str(_folder(b, b.arrays))], ["agrees"], 0)),
-    Trial("biogpt. in front", lambda b: _some(b, {f"biogpt.{n}": x for n, x in _inner(b).items()})),
+    Trial("float64", lambda w: _good(w, w.arrays)),
+    Trial("float32", lambda w: _good(w, narrowed(w.arrays))),
+    Trial("float32 values in float64", lambda w: _good(w, _wide(narrowed(w.arrays)), "--precision", "float32")),
+    Trial("npz", lambda w: CheckRun([str(w.path), _npz(w, w.arrays)], ["agrees"], 0)),
+    Trial("a folder of npy", lambda w: CheckRun([str(w.path), str(_folder(w, w.arrays))], ["agrees"], 0)),
+    Trial("names prefixed with biogpt.", lambda w: _some(w, {f"biogpt.{n}": x for n, x in _inner(w).items()})),
     Trial("TransformerLens' names and layouts", _hooks),
-    Trial("npy in other orders, of memory and of bytes", lambda b: _turned(b)),
-    Trial("flattened", lambda b: _good(b, {name: x.reshape(-1) for name, x in b.arrays.items()})),
-    Trial("a map with axes", lambda b: _declared(b)),
-    Trial("other numbers at padding, with --real-only", lambda b: _padding(b, "--real-only")),
-    Trial("hidden scores as -inf", lambda b: _marked(b, -np.inf)),
-    Trial("hidden scores as -1e9", lambda b: _marked(b, -1e9)),
-    Trial("-0 for 0", lambda b: _good(b, {n: np.where(x == 0, -x, x) for n, x in b.arrays.items()})),
-    Trial("inputs too", lambda b: _good(b, b.arrays | b.inputs)),
-    Trial("a subset", lambda b: _good(b, dict(list(b.arrays.items())[::3]), "--subset")),
-    Trial("steps with a cache", lambda b: Attempt([str(b.steps), b.written(arrays_of(b.steps))], ["agrees"], 0)),
-    Trial("a slim case", lambda b: Attempt([str(b.slim), b.written(_main(b))], ["agrees"], 0)),
+    Trial("npy in Fortran order, big-endian", lambda w: _fortran(w)),
+    Trial("flattened", lambda w: _good(w, {name: x.reshape(-1) for name, x in w.arrays.items()})),
+    Trial("a map with axes", lambda w: _declared(w)),
+    Trial("other values at padding, with --real-only", lambda w: _padding(w, "--real-only")),
+    Trial("hidden scores as -inf", lambda w: _marked(w, -np.inf)),
+    Trial("hidden scores as -1e9", lambda w: _marked(w, -1e9)),
+    Trial("-0 instead of 0", lambda w: _good(w, {n: np.where(x == 0, -x, x) for n, x in w.arrays.items()})),
+    Trial("arrays and inputs", lambda w: _good(w, w.arrays | w.inputs)),
+    Trial("a subset", lambda w: _good(w, dict(list(w.arrays.items())[::3]), "--subset")),
+    Trial(
+        "steps with a cache", lambda w: CheckRun([str(w.steps), w.write_candidate(arrays_of(w.steps))], ["agrees"], 0)
+    ),
+    Trial("a slim case", lambda w: CheckRun([str(w.slim), w.write_candidate(_main(w))], ["agrees"], 0)),
 ]
 
 
-def _turned(b: Bench) -> Attempt:
-    turned = {name: np.asfortranarray(x).astype(x.dtype.newbyteorder(">")) for name, x in b.arrays.items()}
-    return Attempt([str(b.path), str(_folder(b, turned))], ["agrees"], 0)
+def _fortran(w: Workspace) -> CheckRun:
+    arrays = {name: np.asfortranarray(x).astype(x.dtype.newbyteorder(">")) for name, x in w.arrays.items()}
+    return CheckRun([str(w.path), str(_folder(w, arrays))], ["agrees"], 0)
 
 
-def _declared(b: Bench) -> Attempt:
-    name = b.find("B T F")
-    arrays = {other: x for other, x in b.arrays.items() if other != name} | {"theirs": b.arrays[name].T}
-    options = b.mapped({name: {"name": "theirs", "axes": "F T B"}})
-    return Attempt([str(b.path), b.written(arrays), *options], ["agrees"], 0)
+def _declared(w: Workspace) -> CheckRun:
+    name = w.find("B T F")
+    arrays = {other: x for other, x in w.arrays.items() if other != name} | {"theirs": w.arrays[name].T}
+    options = w.map_options({name: {"name": "theirs", "axes": "F T B"}})
+    return CheckRun([str(w.path), w.write_candidate(arrays), *options], ["agrees"], 0)
 
 
-def _padding(b: Bench, *options: str) -> Attempt:
-    """Of our own case, the first position of the first row is padding."""
-    own, name = b.folder / "main.safetensors", "layers.1.fc2"
-    arrays = arrays_of(own)
+def _padding(w: Workspace, *options: str) -> CheckRun:
+    """Change a value of the small case at padding, the first position of the first row."""
+    main, name = w.folder / "main.safetensors", "layers.1.fc2"
+    arrays = arrays_of(main)
     arrays[name][0, 0] += 1.0
-    words = ["agrees", "--real-only"] if options else [f"first difference at {name}"]
-    return Attempt([str(own), b.written(arrays), *options], words, 0 if options else 1)
+    expected = ["agrees", "--real-only"] if options else [f"first difference at {name}"]
+    return CheckRun([str(main), w.write_candidate(arrays), *options], expected, 0 if options else 1)
 
 
-FILES.append(Trial("other numbers at padding", _padding))
+FILES.append(Trial("other values at padding", _padding))
 
 
 def _wide(arrays: Arrays) -> Arrays:
@@ -119,47 +121,57 @@ def _wide(arrays: Arrays) -> Arrays:
     return {**arrays, **floats}
 
 
-def _inner(b: Bench) -> Arrays:
-    """What transformers' base model has under its own name."""
-    return {name: x for name, x in b.arrays.items() if name.startswith("layers.")}
+def _inner(w: Workspace) -> Arrays:
+    """Return the arrays of the layers, which transformers' models prefix with biogpt."""
+    return {name: x for name, x in w.arrays.items() if name.startswith("layers.")}
 
 
-def _main(b: Bench) -> Arrays:
-    return arrays_of(b.folder / "main.safetensors")
+def _main(w: Workspace) -> Arrays:
+    return arrays_of(w.folder / "main.safetensors")
 
 
-def _file(b: Bench, content: bytes, *words: str, ending: str = ".safetensors") -> Attempt:
-    path = b.new(ending)
+def _file(w: Workspace, content: bytes, *expected: str, ending: str = ".safetensors") -> CheckRun:
+    path = w.new_path(ending)
     path.write_bytes(content)
-    return Attempt([str(b.path), str(path)], [path.name, *words], 2)
+    return CheckRun([str(w.path), str(path)], [path.name, *expected], 2)
 
 
-def _cut(b: Bench, whole: str, part: float, *words: str) -> Attempt:
-    content = Path(whole).read_bytes()
-    return _file(b, content[: int(part * len(content))], *words, ending=Path(whole).suffix)
+def _truncated(w: Workspace, path: str, fraction: float, *expected: str) -> CheckRun:
+    content = Path(path).read_bytes()
+    return _file(w, content[: int(fraction * len(content))], *expected, ending=Path(path).suffix)
 
 
 FILES += [
-    Trial("no such file", lambda b: Attempt([str(b.path), str(b.folder / "none")], ["found no"], 2)),
-    Trial("an empty file", lambda b: _file(b, b"", "whole safetensors")),
-    Trial("a file that is no safetensors", lambda b: _file(b, b"\x80\x04 pickled", "whole safetensors")),
-    Trial("a text", lambda b: _file(b, b"layers.0 1.0 2.0\n" * 9, "whole safetensors")),
-    Trial("a safetensors file cut short", lambda b: _cut(b, b.written(b.arrays), 0.9, "whole safetensors")),
-    Trial("an npz cut short", lambda b: _cut(b, _npz(b, b.arrays), 0.9, "whole npz")),
-    Trial("an empty folder", lambda b: Attempt([str(b.path), str(_made(b.new("")))], ["must hold npy files"], 2)),
-    Trial("the case itself", lambda b: Attempt([str(b.path), str(b.path)], ["another file than the reference"], 2)),
-    Trial("a case that is a text", lambda b: Attempt([str(_text(b)), b.written({})], ["whole safetensors"], 2)),
+    Trial("no such file", lambda w: CheckRun([str(w.path), str(w.folder / "none")], ["found no"], 2)),
+    Trial("an empty file", lambda w: _file(w, b"", "complete safetensors")),
+    Trial("a pickle", lambda w: _file(w, b"\x80\x04 pickled", "complete safetensors")),
+    Trial("a text file", lambda w: _file(w, b"layers.0 1.0 2.0\n" * 9, "complete safetensors")),
     Trial(
-        "a candidate as the case", lambda b: Attempt([b.written(_main(b)), str(b.path)], ["must be a golden case"], 2)
+        "a truncated safetensors file",
+        lambda w: _truncated(w, w.write_candidate(w.arrays), 0.9, "complete safetensors"),
     ),
-    Trial("nothing in the candidate", lambda b: Attempt([str(b.path), b.written({})], ["at least one array"], 2)),
-    Trial("inputs only", lambda b: Attempt([str(b.path), b.written(b.inputs)], ["at least one array"], 2)),
-    Trial("--names that nothing is called by", lambda b: _named(b, "layer.*")),
+    Trial("a truncated npz", lambda w: _truncated(w, _npz(w, w.arrays), 0.9, "complete npz")),
+    Trial("an empty folder", lambda w: CheckRun([str(w.path), str(_made(w.new_path("")))], ["must contain npy"], 2)),
+    Trial("the case itself", lambda w: CheckRun([str(w.path), str(w.path)], ["another file than the reference"], 2)),
+    Trial(
+        "a text file as the case",
+        lambda w: CheckRun([str(_text(w)), w.write_candidate({})], ["complete safetensors"], 2),
+    ),
+    Trial(
+        "a candidate as the case",
+        lambda w: CheckRun([w.write_candidate(_main(w)), str(w.path)], ["must be a golden case"], 2),
+    ),
+    Trial(
+        "an empty candidate",
+        lambda w: CheckRun([str(w.path), w.write_candidate({})], ["at least one array"], 2),
+    ),
+    Trial("inputs only", lambda w: CheckRun([str(w.path), w.write_candidate(w.inputs)], ["at least one array"], 2)),
+    Trial("--names that match nothing", lambda w: _named(w, "layer.*")),
 ]
 
 
-def _named(b: Bench, pattern: str) -> Attempt:
-    return Attempt([str(b.path), b.written(b.arrays), "--names", pattern], ["--names must name", pattern], 2)
+def _named(w: Workspace, pattern: str) -> CheckRun:
+    return CheckRun([str(w.path), w.write_candidate(w.arrays), "--names", pattern], ["--names must name", pattern], 2)
 
 
 def _made(folder: Path) -> Path:
@@ -167,144 +179,146 @@ def _made(folder: Path) -> Path:
     return folder
 
 
-def _text(b: Bench) -> Path:
-    path = b.new(".safetensors")
+def _text(w: Workspace) -> Path:
+    path = w.new_path(".safetensors")
     path.write_text("golden values")
     return path
 
 
-@trial("an npy cut short in a folder", FILES)
-def _(b: Bench) -> Attempt:
-    folder, name = _folder(b, b.arrays), b.find("B T F")
+@trial("a truncated npy in a folder", FILES)
+def _(w: Workspace) -> CheckRun:
+    folder, name = _folder(w, w.arrays), w.find("B T F")
     path = folder / f"{name}.npy"
     path.write_bytes(path.read_bytes()[:-8])
-    return Attempt([str(b.path), str(folder)], [name, "whole array"], 2)
+    return CheckRun([str(w.path), str(folder)], [name, "complete array"], 2)
 
 
-@trial("an npz of which a byte was changed", FILES)
-def _(b: Bench) -> Attempt:
-    path, name = Path(_npz(b, b.arrays)), b.find("B T F")
+@trial("an npz with a changed byte", FILES)
+def _(w: Workspace) -> CheckRun:
+    path, name = Path(_npz(w, w.arrays)), w.find("B T F")
     with zipfile.ZipFile(path) as archive:
         at = archive.getinfo(f"{name}.npy").header_offset + 30 + len(name) + 200
     content = bytearray(path.read_bytes())
     content[at] ^= 1
     path.write_bytes(content)
-    return Attempt([str(b.path), str(path)], [name, "CRC"], 2)
+    return CheckRun([str(w.path), str(path)], [name, "CRC"], 2)
 
 
 @trial("an npz with a pickle", FILES)
-def _(b: Bench) -> Attempt:
-    odd = {"about": np.array({"a": 1}, dtype=object)}
-    return Attempt([str(b.path), _npz(b, {**b.arrays, **odd})], ["'about'", "a pickle"], 2)
+def _(w: Workspace) -> CheckRun:
+    pickled = {"about": np.array({"a": 1}, dtype=object)}
+    return CheckRun([str(w.path), _npz(w, {**w.arrays, **pickled})], ["'about'", "a pickle"], 2)
 
 
 for _dtype, _word in (("complex128", "<c16"), ("<U4", "<U4")):
 
-    def _odd(b: Bench, dtype: str = _dtype, word: str = _word) -> Attempt:
-        name = b.find("B T F")
-        return Attempt([str(b.path), _npz(b, b.arrays | {name: b.arrays[name].astype(dtype)})], [name, word], 2)
+    def _odd(w: Workspace, dtype: str = _dtype, word: str = _word) -> CheckRun:
+        name = w.find("B T F")
+        return CheckRun([str(w.path), _npz(w, w.arrays | {name: w.arrays[name].astype(dtype)})], [name, word], 2)
 
     FILES.append(Trial(f"an array of dtype {_dtype}", _odd))
 
 
 @trial("an array missing", FILES)
-def _(b: Bench) -> Attempt:
-    name = b.find("B T F")
-    return b.attempt({name: None}, name, "missing from the candidate", "incomplete")
+def _(w: Workspace) -> CheckRun:
+    name = w.find("B T F")
+    return w.check_with({name: None}, name, "missing from the candidate", "incomplete")
 
 
-@trial("an array more", FILES)
-def _(b: Bench) -> Attempt:
-    return b.attempt({"extra": np.zeros(3)}, "stands for no array of the case: extra", "incomplete")
+@trial("an extra array", FILES)
+def _(w: Workspace) -> CheckRun:
+    return w.check_with({"extra": np.zeros(3)}, "matches no array of the case: extra", "incomplete")
 
 
-@trial("an array by a name of its own", FILES)
-def _(b: Bench) -> Attempt:
-    name = b.find("B T F")
-    return b.attempt({name: None, f"{name}0": b.arrays[name]}, "nearest are", name)
+@trial("an array with a misspelled name", FILES)
+def _(w: Workspace) -> CheckRun:
+    name = w.find("B T F")
+    return w.check_with({name: None, f"{name}0": w.arrays[name]}, "the closest names are", name)
 
 
-@trial("an array by a name that may mean another one", FILES)
-def _(b: Bench) -> Attempt:
-    found = {"blocks.0.ln1.hook_normalized": np.zeros(3)}
-    return b.attempt(dict(found), "blocks.0.ln1.hook_normalized", "gain and bias", "incomplete")
+@trial("an array with an ambiguous name", FILES)
+def _(w: Workspace) -> CheckRun:
+    arrays = {"blocks.0.ln1.hook_normalized": np.zeros(3)}
+    return w.check_with(dict(arrays), "blocks.0.ln1.hook_normalized", "gain and bias", "incomplete")
 
 
-@trial("names that nobody knows", FILES)
-def _(b: Bench) -> Attempt:
-    renamed = {f"tensor_{i}": x for i, x in enumerate(b.arrays.values())}
-    return Attempt([str(b.path), b.written(renamed), "--subset"], ["at least one array", "--map"], 2)
+@trial("unknown names", FILES)
+def _(w: Workspace) -> CheckRun:
+    renamed = {f"tensor_{i}": x for i, x in enumerate(w.arrays.values())}
+    return CheckRun([str(w.path), w.write_candidate(renamed), "--subset"], ["at least one array", "--map"], 2)
 
 
-@trial("one array by two names, the second wrong", FILES)
-def _(b: Bench) -> Attempt:
-    name = b.find("B T F")
-    return b.attempt({f"biogpt.{name}": b.arrays[name] + 1.0}, f"first difference at {name}", f"calls it biogpt.{name}")
+@trial("one array under two names, the second wrong", FILES)
+def _(w: Workspace) -> CheckRun:
+    name, other = w.find("B T F"), f"biogpt.{w.find('B T F')}"
+    return w.check_with({other: w.arrays[name] + 1.0}, f"first difference at {name}", f"calls it {other}")
 
 
-def _with_map(b: Bench, content: object, *words: str, code: int = 2) -> Attempt:
-    return Attempt([str(b.path), b.written(b.arrays), *b.mapped(content)], list(words), code)
+def _with_map(w: Workspace, content: object, *expected: str, exit_code: int = 2) -> CheckRun:
+    return CheckRun([str(w.path), w.write_candidate(w.arrays), *w.map_options(content)], list(expected), exit_code)
 
 
 FILES += [
-    Trial("a map to a name that is not there", lambda b: _with_map(b, {next(iter(b.arrays)): "x"}, "candidate", "'x'")),
-    Trial("a map of a name that is not ours", lambda b: _with_map(b, {"x": next(iter(b.arrays))}, "the case", "'x'")),
-    Trial("a map that is a list", lambda b: _with_map(b, ["x"], "must hold JSON")),
-    Trial("a map to the wrong array", lambda b: _wrong_map(b)),
-    Trial("a map with axes of another array", lambda b: _with_map(b, _axes(b), "in some order")),
+    Trial("a map to an unknown name", lambda w: _with_map(w, {next(iter(w.arrays)): "x"}, "candidate", "'x'")),
+    Trial("a map from an unknown name", lambda w: _with_map(w, {"x": next(iter(w.arrays))}, "the case", "'x'")),
+    Trial("a map that is a list", lambda w: _with_map(w, ["x"], "must hold JSON")),
+    Trial("a map to the wrong array", lambda w: _wrong_map(w)),
+    Trial("a map with axes of another array", lambda w: _with_map(w, _axes(w), "in some order")),
 ]
 
 
-def _wrong_map(b: Bench) -> Attempt:
-    first, last = b.find("B T D"), b.find("B T D", last=True)
-    return _with_map(b, {last: first, first: last}, f"first difference at {first}", code=1)
+def _wrong_map(w: Workspace) -> CheckRun:
+    first, last = w.find("B T D"), w.find("B T D", last=True)
+    return _with_map(w, {last: first, first: last}, f"first difference at {first}", exit_code=1)
 
 
-def _axes(b: Bench) -> object:
-    name = b.find("B T F")
+def _axes(w: Workspace) -> object:
+    name = w.find("B T F")
     return {name: {"name": name, "axes": "B T V"}}
 
 
 @trial("integers as floats", FILES)
-def _(b: Bench) -> Attempt:
-    name = b.find("B T")
-    return b.changed(name, lambda x: x.astype("float64"), name, "integers are expected")
+def _(w: Workspace) -> CheckRun:
+    name = w.find("B T")
+    return w.check_changed(name, lambda x: x.astype("float64"), name, "expected integers")
 
 
 @trial("floats as integers", FILES)
-def _(b: Bench) -> Attempt:
-    name = b.find("B T F")
-    return b.changed(name, lambda x: x.astype("int64"), name, "floats are expected")
+def _(w: Workspace) -> CheckRun:
+    name = w.find("B T F")
+    return w.check_changed(name, lambda x: x.astype("int64"), name, "expected floats")
 
 
-@trial("float32 numbers in a float64 file", FILES)
-def _(b: Bench) -> Attempt:
-    return b.attempt(dict(_wide(narrowed(b.arrays))), "first difference at", "--precision float32")
+@trial("float32 values in a float64 file", FILES)
+def _(w: Workspace) -> CheckRun:
+    return w.check_with(dict(_wide(narrowed(w.arrays))), "first difference at", "--precision float32")
 
 
-@trial("float16 numbers in a float32 file", FILES)
-def _(b: Bench) -> Attempt:
-    name = b.find("B T F")
-    arrays = narrowed(b.arrays)
+@trial("float16 values in a float32 file", FILES)
+def _(w: Workspace) -> CheckRun:
+    name = w.find("B T F")
+    arrays = narrowed(w.arrays)
     arrays[name] = arrays[name].astype("float16").astype("float32")
-    return Attempt([str(b.path), b.written(arrays)], [f"first difference at {name}"])
+    return CheckRun([str(w.path), w.write_candidate(arrays)], [f"first difference at {name}"])
 
 
 @trial("beyond bfloat16's budget, in bfloat16", FILES)
-def _(b: Bench) -> Attempt:
-    name = b.find("B T F")
-    budget = b.entries[name].budgets["bfloat16"]
+def _(w: Workspace) -> CheckRun:
+    name = w.find("B T F")
+    budget = w.entries[name].budgets["bfloat16"]
     if budget is None:
-        raise Absent
-    arrays = {**b.arrays, name: b.arrays[name] + 1.5 * budget}
-    return Attempt([str(b.path), b.written(arrays), "--precision", "bfloat16"], [f"first difference at {name}"])
+        raise NoSuchArray
+    arrays = {**w.arrays, name: w.arrays[name] + 1.5 * budget}
+    return CheckRun(
+        [str(w.path), w.write_candidate(arrays), "--precision", "bfloat16"], [f"first difference at {name}"]
+    )
 
 
-@trial("a kit that was changed", FILES)
-def _(b: Bench) -> Attempt:
-    kit, theirs = _made(b.new("")), _made(b.new(""))
-    (kit / "case.safetensors").write_bytes(b.path.read_bytes())
+@trial("a changed kit", FILES)
+def _(w: Workspace) -> CheckRun:
+    kit, theirs = _made(w.new_path("")), _made(w.new_path(""))
+    (kit / "case.safetensors").write_bytes(w.path.read_bytes())
     case = {"name": "case", "file": "case.safetensors", "sha256": "0" * 64}
     about = {"format": FORMAT, "version": VERSION, "cases": [case], "models": {}, "tokenizer": case, "readme": case}
     (kit / "manifest.json").write_text(json.dumps(about))
-    return Attempt([str(kit), str(theirs)], ["changed since the kit was made"], 2)
+    return CheckRun([str(kit), str(theirs)], ["changed since the kit was made"], 2)

@@ -1,4 +1,4 @@
-"""Where the self-test works: cases, a candidate that is right, and ways to write it down with something changed."""
+"""The self-test's workspace: small cases, a correct candidate, and methods that write variants of it."""
 
 from __future__ import annotations
 
@@ -18,59 +18,68 @@ from minibiogpt.golden.format.record import record
 from minibiogpt.heads import BioGptForCausalLM
 
 Arrays = dict[str, np.ndarray]
-VOCABULARY = 30011  # so that the logits are more than is compared at once
+VOCABULARY = 30011  # large enough that the logits are compared in more than one block
 SIZES: dict[str, Any] = {"hidden_size": 21, "num_attention_heads": 3, "num_hidden_layers": 2, "intermediate_size": 37}
 
 
 @dataclass(frozen=True)
-class Attempt:
-    """What to type after ``minibiogpt golden check``, and what must come of it.
+class CheckRun:
+    """One run of ``minibiogpt golden check``: its arguments and the expected outcome.
 
     Attributes
     ----------
-    words : each must be in what is printed.
-    code : 0 agrees, 1 differs or incomplete, 2 unusable.
+    arguments : the command's arguments.
+    expected : strings that must all be in the output.
+    exit_code : expected exit code: 0 agrees, 1 differs or incomplete, 2 unusable input.
     """
 
     arguments: list[str]
-    words: list[str]
-    code: int = 1
+    expected: list[str]
+    exit_code: int = 1
 
 
-class Absent(Exception):
-    """The case has no array of the kind that a trial needs."""
+class NoSuchArray(Exception):
+    """Raised when the case has no array of the axes that a trial needs. The trial is then skipped."""
 
 
-Make = Callable[["Bench"], Attempt]
+MakeRun = Callable[["Workspace"], CheckRun]
 
 
 @dataclass(frozen=True)
 class Trial:
-    """Something done to the candidate, and how; ``make`` may raise Absent."""
-
-    about: str
-    make: Make
-
-
-def trial(about: str, into: list[Trial]) -> Callable[[Make], Make]:
-    """Put a function that makes an attempt into a list of trials."""
-
-    def put(make: Make) -> Make:
-        into.append(Trial(about, make))
-        return make
-
-    return put
-
-
-@dataclass
-class Bench:
-    """A folder with cases, and the arrays of the main one.
+    """One trial of the self-test.
 
     Attributes
     ----------
-    path : the main case. arrays : its reference, which is a candidate that agrees.
-    steps, slim, other : a case of two calls with a cache, one of samples, and one of another model.
-    stale : the arrays of the same model for other ids.
+    about : how the candidate is changed.
+    make : writes the candidate and returns the run; may raise NoSuchArray.
+    """
+
+    about: str
+    make: MakeRun
+
+
+def trial(about: str, into: list[Trial]) -> Callable[[MakeRun], MakeRun]:
+    """Return a decorator that appends a function as a trial to a list."""
+
+    def decorate(make: MakeRun) -> MakeRun:
+        into.append(Trial(about, make))
+        return make
+
+    return decorate
+
+
+@dataclass
+class Workspace:
+    """A folder with small cases, and the arrays of the main case.
+
+    Attributes
+    ----------
+    path : the main case.
+    arrays : its reference arrays, a candidate that agrees.
+    entries, inputs : its entries and inputs, by name.
+    steps, slim, other : a case of two calls with a cache, a slim case, and a case of another model.
+    stale : arrays of the same model for other ids.
     """
 
     folder: Path
@@ -83,7 +92,7 @@ class Bench:
     entries: dict[str, Entry] = field(default_factory=dict)
     inputs: Arrays = field(default_factory=dict)
     heads: int = 1
-    number: Any = field(default_factory=itertools.count)
+    counter: Any = field(default_factory=itertools.count)
 
     def __post_init__(self) -> None:
         case = Case.read(self.path)
@@ -91,69 +100,69 @@ class Bench:
         self.arrays, self.inputs = arrays_of(self.path), case.inputs()
         self.heads = int(case.config.get("num_attention_heads", 1))
 
-    def new(self, ending: str) -> Path:
-        return self.folder / f"{next(self.number)}{ending}"
+    def new_path(self, ending: str) -> Path:
+        return self.folder / f"{next(self.counter)}{ending}"
 
-    def written(self, arrays: Mapping[str, np.ndarray]) -> str:
-        """A safetensors file of these."""
-        path = self.new(".safetensors")
+    def write_candidate(self, arrays: Mapping[str, np.ndarray]) -> str:
+        """Write a safetensors file of these arrays, and return its path."""
+        path = self.new_path(".safetensors")
         save_file({name: np.array(x, order="C") for name, x in arrays.items()}, path)
         return str(path)
 
-    def mapped(self, content: Any) -> list[str]:
-        """The options of a map file."""
-        path = self.new(".json")
+    def map_options(self, content: Any) -> list[str]:
+        """Write a map file, and return the options that select it."""
+        path = self.new_path(".json")
         path.write_text(json.dumps(content), encoding="utf-8")
         return ["--map", str(path)]
 
     def find(self, axes: str, last: bool = False, ending: str = "") -> str:
-        """The first array of these axes, or the last, of more than one number along each; Absent if there is none."""
+        """Return the name of the first (or last) array with these axes, none of size 1; raise NoSuchArray if none."""
         names = [
             name
             for name, entry in self.entries.items()
             if entry.axes == axes and name.endswith(ending) and min(entry.shape, default=2) > 1
         ]
         if not names:
-            raise Absent
+            raise NoSuchArray
         return names[-1 if last else 0]
 
     def budget(self, name: str) -> float:
         return float(self.entries[name].budgets["float64"] or 0.0)
 
-    def attempt(self, changed: Mapping[str, np.ndarray | None], *words: str, code: int = 1) -> Attempt:
-        """Check the right candidate with some arrays changed, or None for left away."""
+    def check_with(self, changed: Mapping[str, np.ndarray | None], *expected: str, exit_code: int = 1) -> CheckRun:
+        """Return a run with some arrays of the correct candidate replaced, or left out if None."""
         arrays = {name: x for name, x in {**self.arrays, **changed}.items() if x is not None}
-        return Attempt([str(self.path), self.written(arrays)], list(words), code)
+        return CheckRun([str(self.path), self.write_candidate(arrays)], list(expected), exit_code)
 
-    def changed(self, name: str, change: Callable[[np.ndarray], Any], *words: str) -> Attempt:
-        """Check with one array changed, in place or by what is returned; it must be named as the first difference."""
+    def check_changed(self, name: str, change: Callable[[np.ndarray], Any], *expected: str) -> CheckRun:
+        """Return a run with one array changed, in place or by return value; by default it's the first difference."""
         x = self.arrays[name].copy()
-        found = change(x)
-        x = x if found is None else np.asarray(found)
-        return self.attempt({name: x}, *(words or (f"first difference at {name}",)))
+        result = change(x)
+        x = x if result is None else np.asarray(result)
+        return self.check_with({name: x}, *(expected or (f"first difference at {name}",)))
 
 
 def arrays_of(path: Path) -> Arrays:
-    """Every array of a case, by name."""
+    """Return {name: array} of every array of a case."""
     case = Case.read(path)
     return {entry.name: np.array(case.array(entry.name)) for entry in case.entries}
 
 
-def make_bench(folder: Path, case: Path | None = None) -> Bench:
-    """Small cases with random weights; ``case`` takes the place of the main one."""
+def make_workspace(folder: Path, case: Path | None = None) -> Workspace:
+    """Record small cases with random weights; ``case`` replaces the main one."""
     rng = np.random.default_rng(0)
     ids, others = rng.integers(3, VOCABULARY, (2, 2, 5))
     mask = np.array([[0, 1, 1, 1, 1], [1] * 5])
     model, call = _model(VOCABULARY, 0), {"input_ids": ids, "attention_mask": mask}
-    small, twice = _model(67, 1), {"input_ids": ids % 67}
+    small, small_call = _model(67, 1), {"input_ids": ids % 67}
     stale, main = folder / "stale.safetensors", folder / "main.safetensors"
     record(model, [call], main, name="main", seeds=1)
     record(model, [call], folder / "slim.safetensors", name="slim", slim=True, seeds=1)
     record(model, [{"input_ids": others, "attention_mask": mask}], stale, name="stale", seeds=1)
-    record(small, [call | twice], folder / "other.safetensors", name="other", seeds=1)
-    record(small, [twice, {"input_ids": others[:, :2] % 67}], folder / "steps.safetensors", name="steps", seeds=1)
+    record(small, [call | small_call], folder / "other.safetensors", name="other", seeds=1)
+    record(small, [small_call, {"input_ids": others[:, :2] % 67}], folder / "steps.safetensors", name="steps", seeds=1)
     steps, slim, other = (folder / f"{name}.safetensors" for name in ("steps", "slim", "other"))
-    return Bench(folder, case or main, steps, slim, other, arrays_of(stale))
+    return Workspace(folder, case or main, steps, slim, other, arrays_of(stale))
 
 
 def _model(vocabulary: int, seed: int) -> BioGptForCausalLM:

@@ -1,4 +1,4 @@
-"""That the check can fail: a right candidate must pass in every form, and every wrong one must be caught."""
+"""Run the self-test: every correct candidate must pass, and every wrong one must be caught."""
 
 from __future__ import annotations
 
@@ -15,95 +15,98 @@ import minibiogpt
 from minibiogpt.errors import InputError
 from minibiogpt.golden.format.case import Case
 from minibiogpt.golden.selftest.corruptions import FILES, GOOD
-from minibiogpt.golden.selftest.fixtures import Absent, Attempt, Bench, Trial, make_bench
-from minibiogpt.golden.selftest.mutations import NUMBERS, SHAPES
+from minibiogpt.golden.selftest.fixtures import CheckRun, NoSuchArray, Trial, Workspace, make_workspace
+from minibiogpt.golden.selftest.mutations import SHAPES, VALUES
 
-TRIALS = (*GOOD, *NUMBERS, *SHAPES, *FILES)
-LONGEST = 300  # seconds for one command
+TRIALS = (*GOOD, *VALUES, *SHAPES, *FILES)
+TIMEOUT = 300  # seconds per command
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one trial.
+    """The outcome of one trial.
 
     Attributes
     ----------
-    good : whether a right candidate was checked. caught : whether the check did what it must.
-    found : what it did instead; "" when it was right. skipped : the case has no such array.
+    correct : whether the candidate is a correct one.
+    as_expected : whether the check did what it must.
+    problem : what it did instead; "" if all is as expected.
+    skipped : whether the trial was skipped because the case has no such array.
     """
 
     about: str
-    good: bool
-    caught: bool
-    found: str = ""
+    correct: bool
+    as_expected: bool
+    problem: str = ""
     skipped: bool = False
 
 
 def selftest(case: Path | None = None, workers: int | None = None) -> Iterator[Outcome]:
-    """Run every trial through the command itself, a few at a time, in order.
+    """Run every trial through the command line, several in parallel, and yield the outcomes in order.
 
     Parameters
     ----------
-    case : takes the place of the small case; a full one.
+    case : a full case to use instead of the small one.
+    workers : commands that run at the same time.
 
     Raises
     ------
     InputError
-        If it is none.
+        If ``case`` isn't a full case.
     """
     if case is not None and Case.read(case).kind != "full":
         raise InputError("the self-test needs a full case", "a slim one", "record one without --slim")
     with tempfile.TemporaryDirectory() as folder:
-        bench = make_bench(Path(folder), case)
+        workspace = make_workspace(Path(folder), case)
         with ThreadPoolExecutor(workers or min(4, os.cpu_count() or 1)) as pool:
-            yield from pool.map(lambda trial: outcome(bench, trial), TRIALS)
+            yield from pool.map(lambda trial: outcome(workspace, trial), TRIALS)
 
 
-def outcome(bench: Bench, trial: Trial) -> Outcome:
-    """Make the candidate, type the command, look at what it says."""
-    good = trial in GOOD
+def outcome(workspace: Workspace, trial: Trial) -> Outcome:
+    """Write the candidate, run the command, and compare its output with what is expected."""
+    correct = trial in GOOD
     try:
-        attempt = trial.make(bench)
-    except Absent:
-        return Outcome(trial.about, good, True, skipped=True)
-    found = fault(attempt, *typed(attempt.arguments))
-    return Outcome(trial.about, good, not found, found)
+        check_run = trial.make(workspace)
+    except NoSuchArray:
+        return Outcome(trial.about, correct, True, skipped=True)
+    problem = find_problem(check_run, *run_command(check_run.arguments))
+    return Outcome(trial.about, correct, not problem, problem)
 
 
-def typed(arguments: list[str]) -> tuple[int, str]:
-    """The exit code of the command, and all that it printed."""
+def run_command(arguments: list[str]) -> tuple[int, str]:
+    """Run ``minibiogpt golden check`` and return its exit code and output."""
     package = str(Path(minibiogpt.__file__).parent.parent)
     search = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
     line = [sys.executable, "-m", "minibiogpt", "golden", "check", *arguments]
     environment = os.environ | {"PYTHONPATH": search, "PYTHONIOENCODING": "utf-8"}
     try:
-        run = subprocess.run(line, capture_output=True, env=environment, timeout=LONGEST)
+        run = subprocess.run(line, capture_output=True, env=environment, timeout=TIMEOUT)
     except subprocess.TimeoutExpired:
-        return -1, f"no answer in {LONGEST} s"
+        return -1, f"no answer in {TIMEOUT} s"
     return run.returncode, (run.stdout + run.stderr).decode("utf-8", "replace")
 
 
-def fault(attempt: Attempt, code: int, told: str) -> str:
-    """What is wrong with an answer, or nothing."""
-    if "Traceback" in told:
+def find_problem(check_run: CheckRun, exit_code: int, output: str) -> str:
+    """Return what is wrong with the command's result, or ""."""
+    if "Traceback" in output:
         return "a traceback"
-    if code != attempt.code:
-        return f"exit code {code} instead of {attempt.code}"
-    missing = [word for word in attempt.words if word not in told]
-    return f"no word of {', '.join(map(repr, missing))}" if missing else ""
+    if exit_code != check_run.exit_code:
+        return f"exit code {exit_code} instead of {check_run.exit_code}"
+    missing = [text for text in check_run.expected if text not in output]
+    return f"not in the output: {', '.join(map(repr, missing))}" if missing else ""
 
 
 def lines_of(outcomes: Iterator[Outcome]) -> Iterator[tuple[str, bool]]:
-    """A line for each trial and a summary, each with whether all is well so far."""
+    """Yield a line for each trial and a summary, each with whether everything so far is as expected."""
     passed = caught = failed = skipped = 0
     for one in outcomes:
-        word = "skipped" if one.skipped else "MISSED" if not one.caught else "passes" if one.good else "caught"
-        passed += one.good and one.caught and not one.skipped
-        caught += not one.good and one.caught and not one.skipped
-        failed += not one.caught
+        word = "skipped" if one.skipped else "MISSED" if not one.as_expected else "passes" if one.correct else "caught"
+        passed += one.correct and one.as_expected and not one.skipped
+        caught += not one.correct and one.as_expected and not one.skipped
+        failed += not one.as_expected
         skipped += one.skipped
-        yield f"{word:8}{one.about}{': ' + one.found if one.found else ''}", not failed
+        yield f"{word:8}{one.about}{': ' + one.problem if one.problem else ''}", not failed
     rest = f", {skipped} skipped (the case has no such arrays)" if skipped else ""
-    told = f"{passed} right candidates pass, {caught} wrong ones are caught, {failed} answers are wrong{rest}"
-    verdict = "the check can be relied on" if not failed else "do not rely on the check, and report this"
-    yield f"{told}: {verdict}", not failed and bool(passed) and bool(caught)
+    counts = f"correct candidates passed: {passed}, wrong ones caught: {caught}, unexpected results: {failed}{rest}"
+    verdict = "the check is reliable" if not failed else "do not rely on the check, and report this"
+    yield f"{counts}: {verdict}", not failed and bool(passed) and bool(caught)

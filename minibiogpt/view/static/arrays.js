@@ -1,11 +1,11 @@
-// Arrays: what Python packed, as numbers, by name; and views of them as rows and columns.
+// Arrays: decode the arrays that page.packed wrote, by name, and view them as matrices.
 
 const decoded = new Map();
 
-/** {shape, dtype, numbers} of what page.packed wrote: little-endian base64. */
+/** Decode the output of page.packed (little-endian base64) to {shape, dtype, numbers}. */
 function unpack(packed) {
   const text = atob(packed.base64);
-  const bytes = Uint8Array.from(text, (sign) => sign.charCodeAt(0));
+  const bytes = Uint8Array.from(text, (character) => character.charCodeAt(0));
   const view = new DataView(bytes.buffer);
   const wide = packed.dtype === "float64";
   const numbers = new Float64Array(bytes.length / (wide ? 8 : 4));
@@ -22,7 +22,7 @@ function found(store, name) {
 const arrayOf = (name) => found("arrays", name);
 const parameterOf = (name) => found("parameters", name);
 
-/** One matrix of an array (1, rows, columns), or of head h of one (1, H, rows, columns): {rows, columns, at, row}. */
+/** The matrix {rows, columns, at, row} of an array (1, rows, columns), or of one head of (1, H, rows, columns). */
 function matrixOf(array, head = 0) {
   const shape = array.shape;
   const [rows, columns] = shape.slice(-2);
@@ -34,23 +34,23 @@ function matrixOf(array, head = 0) {
   };
 }
 
-const MARK = -1e30; // below this a score is the mark of what is hidden, in every dtype but float16
-const isMark = (x) => x <= MARK || x === data.lowest;
+const MASKED = -1e30; // a score up to this is masked, in every dtype except float16
+const isMasked = (x) => x <= MASKED || x === data.lowest;
 
 const limits = new Map();
 
-/** What reckonLimits finds out, once for each array: it sorts. */
-function limitsOf(array, marks = array) {
-  if (!limits.has(array)) limits.set(array, reckonLimits(array, marks));
+/** The result of computeLimits, cached for each array because it sorts. */
+function limitsOf(array, scores = array) {
+  if (!limits.has(array)) limits.set(array, computeLimits(array, scores));
   return limits.get(array);
 }
 
-/** The places of the smallest and the largest, and the limit of a scale symmetric about 0, of all that is not hidden. */
-function reckonLimits(array, marks) {
+/** Indices of the smallest and largest visible values, and the limit of a color scale symmetric about 0. */
+function computeLimits(array, scores) {
   const numbers = array.numbers, sizes = [];
   let low = -1, high = -1;
   for (let i = 0; i < numbers.length; i++) {
-    if (isMark(marks.numbers[i]) || Number.isNaN(numbers[i])) continue;
+    if (isMasked(scores.numbers[i]) || Number.isNaN(numbers[i])) continue;
     if (low < 0 || numbers[i] < numbers[low]) low = i;
     if (high < 0 || numbers[i] > numbers[high]) high = i;
     if (Number.isFinite(numbers[i])) sizes.push(Math.abs(numbers[i]));
@@ -58,7 +58,7 @@ function reckonLimits(array, marks) {
   sizes.sort((a, b) => a - b);
   const largest = sizes.at(-1) ?? 0;
   const most = sizes[Math.ceil(0.99 * sizes.length) - 1] ?? 0;
-  // A few numbers far out would leave all others in the colour of 0: then the scale ends before them, and says so.
+  // A few outliers would give all other values the color of 0, so the scale is clipped below them and the legend says so.
   const clipped = most > 0 && largest > 3 * most;
   return { low, high, limit: (clipped ? most : largest) || 1, clipped };
 }

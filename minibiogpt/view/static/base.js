@@ -1,9 +1,9 @@
-// What every page has: its data, elements made of text, numbers as text, the theme, and copying.
+// Shared by all pages: the data, helpers for elements and numbers, the theme, and copying.
 
 const data = JSON.parse(document.getElementById("data").textContent);
 const root = document.documentElement;
 
-/** An element; attributes that start with "on" are listeners; children are elements or text, never HTML. */
+/** Create an element. Attributes that start with "on" are listeners; children are elements or text, never HTML. */
 function el(tag, attributes = {}, ...children) {
   const made = tag.startsWith("svg:")
     ? document.createElementNS("http://www.w3.org/2000/svg", tag.slice(4)) : document.createElement(tag);
@@ -16,7 +16,7 @@ function el(tag, attributes = {}, ...children) {
   return made;
 }
 
-/** The shortest decimal that gives x again in its dtype. */
+/** The shortest decimal that round-trips x in its dtype. */
 function exact(x, dtype = "float64") {
   if (!Number.isFinite(x)) return Number.isNaN(x) ? "NaN" : x > 0 ? "inf" : "-inf";
   if (dtype === "float64") return String(x);
@@ -27,15 +27,15 @@ function exact(x, dtype = "float64") {
   return String(x);
 }
 
-/** Four digits, for a table or the end of a scale. */
+/** x with a few significant digits, for tables and scales. */
 function rough(x, digits = 4) {
   if (!Number.isFinite(x) || x === 0) return exact(x);
   const size = Math.abs(x);
   return size >= 1e5 || size < 1e-4 ? x.toExponential(digits - 1) : String(Number(x.toPrecision(digits)));
 }
 
-/** What a page's text is: in its own direction, whatever stands around it. */
-function named(text) {
+/** Text whose direction (left to right or not) does not affect the text around it. */
+function isolated(text) {
   return el("bdi", {}, text);
 }
 
@@ -43,25 +43,25 @@ const darkSystem = window.matchMedia("(prefers-color-scheme: dark)");
 const isDark = () => root.dataset.theme === "dark" || (root.dataset.theme === "auto" && darkSystem.matches);
 const css = (name) => getComputedStyle(root).getPropertyValue(name).trim();
 
-/** A button that goes from auto to light to dark; redraw is called when the colours have changed. */
+/** A button that cycles through auto, light and dark; redraw is called after the colors change. */
 function themeButton(redraw) {
   const order = ["auto", "light", "dark"];
   const button = el("button", { type: "button", id: "theme" });
-  const say = () => {
+  const update = () => {
     button.textContent = `theme: ${root.dataset.theme}`;
-    button.setAttribute("aria-label", `theme: ${root.dataset.theme}; change it`);
+    button.setAttribute("aria-label", `theme: ${root.dataset.theme}; click to change`);
   };
   button.addEventListener("click", () => {
     root.dataset.theme = order[(order.indexOf(root.dataset.theme) + 1) % order.length];
-    say();
+    update();
     redraw();
   });
   darkSystem.addEventListener("change", redraw);
-  say();
+  update();
   return button;
 }
 
-/** A window over the page; Esc closes it. */
+/** Open a modal dialog; Esc closes it. */
 function openDialog(title, ...children) {
   const close = el("button", { type: "button", onclick: () => dialog.close() }, "close");
   const dialog = el("dialog", { "aria-label": title }, el("h3", {}, title), ...children, el("p", {}, close));
@@ -71,16 +71,16 @@ function openDialog(title, ...children) {
   return dialog;
 }
 
-/** To the clipboard; where that is refused, as in a frame, to a field that can be copied from. */
-async function copyText(text, said) {
+/** Copy text to the clipboard. If the browser refuses, as in a frame, show a text field to copy from. */
+async function copyText(text, report) {
   try {
     await navigator.clipboard.writeText(text);
-    said("copied");
+    report("copied");
   } catch {
-    const field = el("textarea", { readonly: true, "aria-label": "the numbers" });
+    const field = el("textarea", { readonly: true, "aria-label": "values" });
     field.value = text;
     openDialog("Copy from here", field);
     field.select();
-    said("select and copy");
+    report("select and copy");
   }
 }

@@ -1,31 +1,31 @@
-// Heat maps: a matrix as a picture on a canvas, labels that stay in sight, a marker, and a pointer that reads cells.
+// Heat maps: a matrix on a canvas, with sticky labels, cell markers, and events for pointing at and clicking cells.
 
-/** A function from [0, 1] to [r, g, b], mixed in a straight line between evenly spaced anchors. */
+/** A function from [0, 1] to [r, g, b] that interpolates linearly between evenly spaced anchors. */
 function rampOf(anchors) {
   const points = anchors.map((hex) => [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16)));
   return (x) => {
-    const place = Math.min(1, Math.max(0, x)) * (points.length - 1);
-    const i = Math.min(points.length - 2, Math.floor(place));
-    return points[i].map((from, c) => from + (points[i + 1][c] - from) * (place - i));
+    const position = Math.min(1, Math.max(0, x)) * (points.length - 1);
+    const i = Math.min(points.length - 2, Math.floor(position));
+    return points[i].map((from, c) => from + (points[i + 1][c] - from) * (position - i));
   };
 }
 
-/** {color: number to [r, g, b], ends}: of what is never negative from 0 to 1, of all else symmetric about 0. */
-function scaleOf(array, marks, probabilities) {
+/** The color scale {color: number to [r, g, b], ramp, ends}: 0 to 1 for probabilities, otherwise symmetric about 0. */
+function scaleOf(array, scores, probabilities) {
   if (probabilities) {
     const ramp = rampOf(data.colors.sequential);
     return { color: ramp, ramp, ends: ["0", "", "1"] };
   }
-  const { limit, clipped } = limitsOf(array, marks);
+  const { limit, clipped } = limitsOf(array, scores);
   const ramp = rampOf(isDark() ? data.colors.signedDark : data.colors.signed);
-  const beyond = clipped ? " and beyond" : "";
+  const [below, above] = clipped ? [" and below", " and above"] : ["", ""];
   return {
     color: (x) => ramp(0.5 + x / limit / 2), ramp,
-    ends: [`${rough(-limit, 3)}${beyond}`, "0", `${rough(limit, 3)}${beyond}`],
+    ends: [`${rough(-limit, 3)}${below}`, "0", `${rough(limit, 3)}${above}`],
   };
 }
 
-/** A small canvas with one pixel a cell. Hidden cells have the colour of hidden, NaN that of the text. */
+/** A small canvas with one pixel per cell. Masked cells have the color --hidden, NaN the color of the text. */
 function pixelsOf(matrix, scale, hidden) {
   const canvas = el("canvas", { width: matrix.columns, height: matrix.rows });
   const context = canvas.getContext("2d");
@@ -55,17 +55,17 @@ function hatchOf(context) {
   return context.createPattern(tile, "repeat");
 }
 
-/** Draw the matrix on a canvas of width x height CSS pixels; hidden cells are hatched. */
+/** Draw the matrix on a canvas of width x height CSS pixels; masked cells are hatched. */
 function paint(canvas, matrix, scale, hidden, width, height) {
-  const sharp = Math.min(window.devicePixelRatio || 1, 16000 / width, 16000 / height);
-  canvas.width = Math.round(width * sharp);
-  canvas.height = Math.round(height * sharp);
+  const ratio = Math.min(window.devicePixelRatio || 1, 16000 / width, 16000 / height);
+  canvas.width = Math.round(width * ratio);
+  canvas.height = Math.round(height * ratio);
   canvas.style.width = `${width}px`;
   canvas.style.height = `${height}px`;
   const context = canvas.getContext("2d");
   context.imageSmoothingEnabled = false;
   context.drawImage(pixelsOf(matrix, scale, hidden), 0, 0, canvas.width, canvas.height);
-  context.scale(sharp, sharp);
+  context.scale(ratio, ratio);
   const cell = [width / matrix.columns, height / matrix.rows];
   context.fillStyle = hatchOf(context);
   for (let i = 0; i < matrix.rows; i++) {
@@ -76,14 +76,14 @@ function paint(canvas, matrix, scale, hidden, width, height) {
   if (Math.min(...cell) >= 16) separate(context, matrix, cell);
 }
 
-/** Thin lines of the paper between cells that have room for them. */
+/** Draw thin lines in the background color between cells. */
 function separate(context, matrix, [wide, tall]) {
   context.fillStyle = css("--paper");
   for (let j = 1; j < matrix.columns; j++) context.fillRect(j * wide - 0.5, 0, 1, matrix.rows * tall);
   for (let i = 1; i < matrix.rows; i++) context.fillRect(0, i * tall - 0.5, matrix.columns * wide, 1);
 }
 
-/** A picture with row and column labels; over(cell or null) and pick(cell) are told what the pointer does. */
+/** A heat map with row and column labels. Callbacks: over(cell or null) when the pointer moves, pick(cell) on a click. */
 class HeatMap {
   constructor({ over, pick }) {
     this.canvas = el("canvas", { role: "img", tabindex: "0" });
@@ -100,17 +100,17 @@ class HeatMap {
     this.canvas.addEventListener("click", (event) => pick(this.cellAt(event)));
   }
 
-  /** labels: {down: texts, across: texts, or groups of columns {size, name}, or null; corner}; room: CSS pixels across. */
-  draw(matrix, scale, hidden, labels, room) {
+  /** labels: {down: texts, across: texts, column groups {size, name}, or null; corner}; width: available CSS pixels. */
+  draw(matrix, scale, hidden, labels, width) {
     this.matrix = matrix;
     const names = Array.isArray(labels.across); // then rows and columns are tokens, and the cells are square
     const left = Math.min(136, 20 + 7 * Math.max(...labels.down.map((text) => text.length)));
-    const free = Math.max(120, room - left - 18);
+    const free = Math.max(120, width - left - 18);
     const fit = names ? Math.min(free / matrix.columns, 480 / matrix.rows) : free / matrix.columns;
     this.wide = Math.min(names ? 36 : 16, Math.max(names ? 13 : 3, Math.floor(fit)));
     this.tall = names ? this.wide : Math.min(26, Math.max(15, Math.floor(420 / matrix.rows)));
     paint(this.canvas, matrix, scale, hidden, this.wide * matrix.columns, this.tall * matrix.rows);
-    this.down.replaceChildren(...labels.down.map((text) => el("span", { style: `height:${this.tall}px`, dir: "auto" }, named(text))));
+    this.down.replaceChildren(...labels.down.map((text) => el("span", { style: `height:${this.tall}px`, dir: "auto" }, isolated(text))));
     this.corner.textContent = labels.corner;
     if (names) this.nameColumns(labels.across);
     else this.tickColumns(labels.across);
@@ -121,10 +121,10 @@ class HeatMap {
     this.across.style.height = `${longest}px`;
     this.across.replaceChildren(...texts.map((text, j) => el("span", {
       class: "turned", style: `left:${j * this.wide + this.wide / 2 - 6}px`,
-    }, named(text))));
+    }, isolated(text))));
   }
 
-  /** A tick at the first column of each group, or wherever there is room for a number. */
+  /** Put a tick at the first column of each group, or wherever a number fits. */
   tickColumns(groups) {
     const every = groups ? groups.size : [4, 8, 16, 32, 64].find((n) => n * this.wide >= 48) ?? 64;
     const name = groups ? groups.name : (i) => String(i * every);
@@ -142,12 +142,12 @@ class HeatMap {
     return inside ? { row, col } : null;
   }
 
-  /** Outline the cell that is taken apart, dashed while it is not pinned, and the one that is pointed at, if any. */
+  /** Outline the selected cell, dashed unless it is pinned, and the cell under the pointer, if any. */
   mark(chosen, loose, pointed) {
     this.marker.className = loose ? "marker loose" : "marker";
     this.outline(this.marker, chosen);
     this.outline(this.pointer, pointed);
-    this.light(pointed ?? chosen);
+    this.highlight(pointed ?? chosen);
   }
 
   outline(marker, cell) {
@@ -158,15 +158,15 @@ class HeatMap {
       `width:${wide}px;height:${tall}px`;
   }
 
-  /** The labels of a cell stand out. */
-  light({ row, col }) {
+  /** Highlight the labels of a cell. */
+  highlight({ row, col }) {
     [...this.down.children].forEach((span, i) => span.classList.toggle("lit", i === row));
     if (this.across.querySelector(".turned")) {
       [...this.across.children].forEach((span, j) => span.classList.toggle("lit", j === col));
     }
   }
 
-  /** Bring a cell into sight, within the picture's own box alone. */
+  /** Scroll a cell into view, without scrolling the page. */
   reveal({ col, row }) {
     const x = col * this.wide, y = row * this.tall;
     const left = this.down.offsetWidth, top = this.across.offsetHeight;
@@ -179,7 +179,7 @@ class HeatMap {
   }
 }
 
-/** The colour bar with its ends, and what hatching means where there is some. */
+/** The color bar with the values at its ends, and the meaning of hatching if any cell is hatched. */
 function legendOf(scale, anyHidden) {
   const bar = el("canvas", { width: 128, height: 1, "aria-hidden": "true" });
   const context = bar.getContext("2d");
@@ -188,7 +188,7 @@ function legendOf(scale, anyHidden) {
     context.fillRect(i, 0, 1, 1);
   }
   const [low, middle, high] = scale.ends;
-  const told = el("span", {}, middle ? `(the middle is ${middle})` : "");
-  return el("div", { class: "legend" }, el("span", { class: "low" }, low), bar, el("span", { class: "high" }, high), told,
-    anyHidden ? el("span", {}, el("i"), " hidden by the mask") : null);
+  const center = el("span", {}, middle ? `(${middle} in the middle)` : "");
+  return el("div", { class: "legend" }, el("span", { class: "low" }, low), bar, el("span", { class: "high" }, high), center,
+    anyHidden ? el("span", {}, el("i"), " masked") : null);
 }

@@ -1,6 +1,6 @@
-// Origin: shows what origins.js found out about one number, beside the picture.
+// Origin: the panel beside the heat map that shows how origins.js computed one value.
 
-/** A signed bar; below 0 it is hatched. */
+/** A bar for a signed number; hatched if negative. */
 function barOf(x, largest) {
   const width = largest > 0 && Number.isFinite(x) ? Math.max(x === 0 ? 0 : 1, (Math.abs(x) / largest) * 90) : 0;
   return el("span", { class: x < 0 ? "bar below" : "bar", style: `width:${width}px`, "aria-hidden": "true" });
@@ -14,11 +14,11 @@ function tableOf({ heads, rows, most = rows.length }) {
     row.cells.map((cell, i) => el("td", { class: typeof cell === "object" || i === 0 ? null : "n" }, cell instanceof Node ? cell : String(cell))),
     el("td", {}, barOf(row.bar, largest))));
   if (rest.length) {
-    const label = el("td", { colspan: heads.length - 1 }, `the other ${rest.length} together`);
+    const label = el("td", { colspan: heads.length - 1 }, `${rest.length} others, summed`);
     body.push(el("tr", {}, label, el("td", { class: "n" }, rough(others)), el("td", {}, barOf(others, largest))));
   }
   const head = el("tr", {}, heads.map((text, i) => el("th", { class: i ? "n" : null }, text)), el("th", {}, ""));
-  return el("div", { class: "terms box", tabindex: "0", role: "group", "aria-label": "the terms" },
+  return el("div", { class: "terms box", tabindex: "0", role: "group", "aria-label": "terms of this value" },
     el("table", {}, el("thead", {}, head), el("tbody", {}, body)));
 }
 
@@ -28,13 +28,13 @@ function linesOf(lines) {
   return el("table", { class: "lines" }, el("tbody", {}, rows));
 }
 
-/** The function as a curve, and where this number lies on it. */
+/** The graph of the function, with a dot at this value. */
 function curveOf({ f, x }) {
   const wide = 200, tall = 110, reach = Math.max(3, Math.min(8, Math.abs(x) * 1.2));
   const high = Math.max(f(reach), 0.5), low = Math.min(-0.5, f(-reach), f(-0.75)) * 1.2;
-  const place = (u) => [((u + reach) / (2 * reach)) * wide, tall - ((f(u) - low) / (high - low)) * tall];
-  const points = Array.from({ length: 81 }, (_, i) => place(-reach + (i * reach) / 40).map((p) => p.toFixed(1)).join(" "));
-  const [left, top] = place(Math.max(-reach, Math.min(reach, x)));
+  const pointAt = (u) => [((u + reach) / (2 * reach)) * wide, tall - ((f(u) - low) / (high - low)) * tall];
+  const points = Array.from({ length: 81 }, (_, i) => pointAt(-reach + (i * reach) / 40).map((p) => p.toFixed(1)).join(" "));
+  const [left, top] = pointAt(Math.max(-reach, Math.min(reach, x)));
   const zero = tall - ((0 - low) / (high - low)) * tall;
   return el("svg:svg", { class: "curve", viewBox: `-4 -4 ${wide + 8} ${tall + 20}`, role: "img", "aria-label": `${data.activation} at x = ${rough(x)}` },
     el("svg:line", { x1: 0, x2: wide, y1: zero, y2: zero }), el("svg:line", { x1: wide / 2, x2: wide / 2, y1: 0, y2: tall }),
@@ -42,7 +42,7 @@ function curveOf({ f, x }) {
     el("svg:text", { x: 0, y: tall + 12 }, rough(-reach, 2)), el("svg:text", { x: wide, y: tall + 12, "text-anchor": "end" }, rough(reach, 2)));
 }
 
-/** Fill the box: how the number at a place of a step comes about, computed here, and as it is in the array. */
+/** Fill the panel with the computation of one cell of a step, and compare the result with the value in the array. */
 function showOrigin(box, step, at, value) {
   const origin = (ORIGINS[step.kind])(step, at);
   const verdict = verdictOf(origin, value);
@@ -52,19 +52,19 @@ function showOrigin(box, step, at, value) {
   box.dataset.good = verdict.good;
   const sum = [["in the array", exact(value, data.arrays[step.name].dtype)]];
   if (computed !== null) {
-    sum.unshift(["computed here, in float64", exact(computed)]);
+    sum.unshift(["recomputed here in float64", exact(computed)]);
     if (computed !== value) sum.push(["difference", rough(computed - value, 3)]);
   }
-  const sign = computed === null ? "" : verdict.good ? "✓ " : "✗ ";
-  const told = el("p", { class: computed === null ? "soft" : verdict.good ? "good" : "bad" }, sign, verdict.text);
+  const symbol = computed === null ? "" : verdict.good ? "✓ " : "✗ ";
+  const result = el("p", { class: computed === null ? "soft" : verdict.good ? "good" : "bad" }, symbol, verdict.text);
   box.replaceChildren(...[
-    el("h3", {}, "Where this number comes from"),
+    el("h3", {}, "How this value is computed"),
     el("p", { class: "mono equation-small" }, step.equation),
-    origin.told ? el("p", {}, origin.told) : null,
+    origin.text ? el("p", {}, origin.text) : null,
     origin.curve && !Number.isNaN(origin.curve.x) ? curveOf(origin.curve) : null,
     origin.table ? tableOf(origin.table) : null,
     origin.lines ? linesOf(origin.lines) : null,
-    el("div", { class: "verdict" }, linesOf(sum), told),
+    el("div", { class: "verdict" }, linesOf(sum), result),
   ].filter(Boolean));
   const terms = box.querySelector(".terms"), here = box.querySelector("tr.here");
   if (here) terms.scrollTop = here.offsetTop - terms.clientHeight / 2;

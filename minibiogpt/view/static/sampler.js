@@ -1,35 +1,35 @@
-// Sampler: sliders for the rules, bars of the most probable tokens, and draws beside what they should come to.
+// Sampler: sliders for the logits processors, bars for the most probable tokens, and random draws beside expected counts.
 
 const logits = unpack(data.logits).numbers;
 const settings = { temperature: 1, k: 0, p: 1 };
 const draws = { counts: new Map(), total: 0, next: seeded(data.seed) };
 const main = document.getElementById("sampler");
 const parts = {};
-const RULES = [
-  { name: "temperature", key: "temperature", min: 0.1, max: 3, step: 0.05, hint: "logits / temperature: below 1 sharper, above 1 flatter" },
-  { name: "top-k", key: "k", min: 0, max: Math.min(100, logits.length), step: 1, hint: "only the k most probable; 0: all" },
-  { name: "top-p", key: "p", min: 0.01, max: 1, step: 0.01, hint: "the fewest most probable that exceed p together; 1: all" },
+const PROCESSORS = [
+  { name: "temperature", key: "temperature", min: 0.1, max: 3, step: 0.05, hint: "divides the logits: below 1 sharper, above 1 flatter" },
+  { name: "top-k", key: "k", min: 0, max: Math.min(100, logits.length), step: 1, hint: "keeps the k most probable tokens; 0 keeps all" },
+  { name: "top-p", key: "p", min: 0.01, max: 1, step: 0.01, hint: "keeps the smallest set of most probable tokens that sums to p or more; 1 keeps all" },
 ];
 
-/** Places from the most probable on; of equal ones the first. The rules keep this order. */
-const falling = Int32Array.from(logits.keys()).sort((a, b) => logits[b] - logits[a] || a - b);
+/** Token ids from the most to the least probable; ties keep their order. The processors do not change this order. */
+const ranked = Int32Array.from(logits.keys()).sort((a, b) => logits[b] - logits[a] || a - b);
 const percent = (x) => (x === 0 ? "0 %" : x < 0.0001 ? "< 0.01 %" : `${(100 * x).toFixed(2)} %`);
 
-function change(rule, text) {
+function change(processor, text) {
   const value = Number(text);
   if (text === "" || !Number.isFinite(value)) return;
-  const whole = rule.step === 1 ? Math.round(value) : value;
-  settings[rule.key] = Math.min(rule.max, Math.max(rule.min, whole));
-  forget();
+  const rounded = processor.step === 1 ? Math.round(value) : value;
+  settings[processor.key] = Math.min(processor.max, Math.max(processor.min, rounded));
+  resetDraws();
   show();
 }
 
-function forget() {
+function resetDraws() {
   Object.assign(draws, { counts: new Map(), total: 0, next: seeded(data.seed) });
 }
 
 function draw(times) {
-  const { probs } = shaped(logits, settings);
+  const { probs } = processed(logits, settings);
   for (let i = 0; i < times; i++) {
     const token = drawn(probs, draws.next());
     draws.counts.set(token, (draws.counts.get(token) ?? 0) + 1);
@@ -40,62 +40,62 @@ function draw(times) {
 }
 
 function show() {
-  for (const rule of RULES) {
-    parts[rule.key].range.value = settings[rule.key];
-    if (document.activeElement !== parts[rule.key].number) parts[rule.key].number.value = settings[rule.key];
+  for (const { key } of PROCESSORS) {
+    parts[key].range.value = settings[key];
+    if (document.activeElement !== parts[key].number) parts[key].number.value = settings[key];
   }
-  const { warm, probs, cut } = shaped(logits, settings);
-  const shown = Array.from(falling.subarray(0, data.top)), rest = falling.subarray(data.top);
-  const largest = Math.max(...shown.map((i) => Math.max(probs[i], warm[i])));
-  const rows = shown.map((i) => rowOf({ label: data.pieces[i], id: i, logit: rough(logits[i]), probability: probs[i], before: warm[i], cut: cut[i], count: draws.counts.get(i) ?? 0 }, largest));
-  if (rest.length) rows.push(rowOf(together(rest, warm, probs, cut), largest));
+  const { tempered, probs, cut } = processed(logits, settings);
+  const shown = Array.from(ranked.subarray(0, data.top)), rest = ranked.subarray(data.top);
+  const largest = Math.max(...shown.map((i) => Math.max(probs[i], tempered[i])));
+  const rows = shown.map((i) => rowOf({ label: data.tokens[i], id: i, logit: rough(logits[i]), probability: probs[i], before: tempered[i], cut: cut[i], count: draws.counts.get(i) ?? 0 }, largest));
+  if (rest.length) rows.push(rowOf(sumOfRest(rest, tempered, probs, cut), largest));
   parts.body.replaceChildren(...rows);
   const kept = probs.reduce((n, p) => n + (p > 0 ? 1 : 0), 0);
-  parts.told.textContent = `${kept} of ${logits.length} tokens can be drawn; the most probable is “${data.pieces[falling[0]]}” with ${percent(probs[falling[0]])}.`;
+  parts.summary.textContent = `${kept} of ${logits.length} tokens can be drawn. The most probable is “${data.tokens[ranked[0]]}” with ${percent(probs[ranked[0]])}.`;
   parts.total.textContent = draws.total ? `drawn of ${draws.total}` : "drawn";
 }
 
-/** All tokens that have no row of their own. */
-function together(rest, warm, probs, cut) {
+/** One row for all tokens that have none of their own. */
+function sumOfRest(rest, tempered, probs, cut) {
   let probability = 0, before = 0, count = 0, kept = 0;
   for (const i of rest) {
     probability += probs[i];
-    before += warm[i];
+    before += tempered[i];
     count += draws.counts.get(i) ?? 0;
     if (!cut[i]) kept += 1;
   }
-  return { label: `the other ${rest.length}`, id: null, logit: "", probability, before, cut: kept ? "" : "all cut", count };
+  return { label: `${rest.length} others`, id: null, logit: "", probability, before, cut: kept ? "" : "all cut", count };
 }
 
-/** One line: what is cut keeps its bar from before, hatched. */
+/** One row of the table; a removed token keeps its bar, hatched. */
 function rowOf({ label, id, logit, probability, before, cut, count }, largest) {
   const size = cut ? before : probability;
   const bar = el("span", { class: "bar", style: `width:${Math.min(100, (100 * size) / largest)}%`, "aria-hidden": "true" });
-  return el("tr", { class: cut ? "cut" : null, "data-id": id, "data-p": exact(probability) }, el("td", {}, named(label)), el("td", { class: "n raw" }, logit),
+  return el("tr", { class: cut ? "cut" : null, "data-id": id, "data-p": exact(probability) }, el("td", {}, isolated(label)), el("td", { class: "n raw" }, logit),
     el("td", { class: "wide" }, bar), el("td", { class: "n" }, cut ? (cut === "all cut" ? cut : `cut by ${cut}`) : percent(probability)),
     el("td", { class: "n" }, draws.total ? String(count) : ""), el("td", { class: "n soft raw" }, draws.total ? (probability * draws.total).toFixed(1) : ""));
 }
 
-function control(rule) {
-  const range = { type: "range", min: rule.min, max: rule.max, step: rule.step };
-  const both = ["range", "number"].map((type) => el("input", { ...range, type, "aria-label": rule.name, oninput: (event) => change(rule, event.target.value), onchange: show }));
-  parts[rule.key] = { range: both[0], number: both[1] };
-  return el("div", { class: "rule" }, el("label", {}, rule.name), both, el("span", { class: "soft hint" }, rule.hint));
+function control(processor) {
+  const { name, key, min, max, step, hint } = processor;
+  const both = ["range", "number"].map((type) => el("input", { type, min, max, step, "aria-label": name, oninput: (event) => change(processor, event.target.value), onchange: show }));
+  parts[key] = { range: both[0], number: both[1] };
+  return el("div", { class: "processor" }, el("label", {}, name), both, el("span", { class: "soft hint" }, hint));
 }
 
 function build() {
   const button = (text, act) => el("button", { type: "button", onclick: act }, text);
   parts.body = el("tbody");
-  parts.told = el("p", { role: "status" });
+  parts.summary = el("p", { role: "status" });
   parts.drawn = el("span", { class: "soft", role: "status" });
   parts.total = el("th", { class: "n" }, "drawn");
   const heads = el("tr", {}, el("th", {}, "token"), el("th", { class: "n raw" }, "logit"), el("th", {}, ""), el("th", { class: "n" }, "probability"), parts.total,
     el("th", { class: "n raw" }, "expected"));
   main.replaceChildren(
-    el("div", { class: "settings" }, RULES.map(control)), parts.told,
+    el("div", { class: "settings" }, PROCESSORS.map(control)), parts.summary,
     el("div", { class: "draws" }, [1, 100, 10000].map((times) => button(times === 1 ? "draw a token" : `draw ${times}`, () => draw(times))),
-      button("start again", () => { forget(); parts.drawn.textContent = ""; show(); }), themeButton(show), parts.drawn),
-    el("div", { class: "box" }, el("table", { class: "bars" }, el("caption", { class: "soft" }, "the most probable next tokens; what a rule has cut is hatched"), el("thead", {}, heads), parts.body)));
+      button("reset draws", () => { resetDraws(); parts.drawn.textContent = ""; show(); }), themeButton(show), parts.drawn),
+    el("div", { class: "box" }, el("table", { class: "bars" }, el("caption", { class: "soft" }, "The most probable next tokens. Tokens cut by top-k or top-p are hatched. A token that ends in · continues in the next token."), el("thead", {}, heads), parts.body)));
 }
 
 build();

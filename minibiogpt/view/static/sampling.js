@@ -1,6 +1,6 @@
-// Sampling: temperature, then top-k, then top-p, then a draw, as minibiogpt.generation does them, in float64.
+// Sampling in float64: temperature, top-k, top-p, as in minibiogpt.generation, then a draw.
 
-/** softmax of logits; -inf gives 0. */
+/** softmax(logits); -inf gives 0. */
 function softmaxOf(logits) {
   let largest = -Infinity, total = 0;
   for (const x of logits) if (x > largest) largest = x;
@@ -9,22 +9,22 @@ function softmaxOf(logits) {
   return p.map((x) => x / total);
 }
 
-/** Places from the smallest to the largest; of equal ones the first comes first. */
-function risingOrder(logits) {
+/** Indices from the smallest to the largest logit; ties keep their order. */
+function ascendingOrder(logits) {
   return Int32Array.from(logits.keys()).sort((a, b) => logits[a] - logits[b] || a - b);
 }
 
-/** Only the k largest stay, and all that equal the k-th; k = 0: all. */
+/** Keep the k largest logits, and all that equal the k-th; k = 0 keeps all. */
 function topK(logits, k) {
   if (!k) return logits;
   const kth = Float64Array.from(logits).sort()[Math.max(0, logits.length - k)];
   return logits.map((x) => (x < kth ? -Infinity : x));
 }
 
-/** From the least probable on, tokens fall away while their sum is at most 1 - p; the most probable always stays. */
+/** Remove tokens from the least probable upwards while their sum is at most 1 - p; the most probable always stays. */
 function topP(logits, p) {
   if (p >= 1) return logits;
-  const order = risingOrder(logits), probs = softmaxOf(Float64Array.from(order, (i) => logits[i]));
+  const order = ascendingOrder(logits), probs = softmaxOf(Float64Array.from(order, (i) => logits[i]));
   const kept = Float64Array.from(logits);
   let sum = 0;
   for (let rank = 0; rank < order.length - 1; rank++) {
@@ -34,11 +34,11 @@ function topP(logits, p) {
   return kept;
 }
 
-/** {probs, cut}: what is drawn from, and the rule that took each token out ("" where none did). */
-function shaped(logits, { temperature, k, p }) {
-  const warm = logits.map((x) => x / temperature), few = topK(warm, k), kept = topP(few, p);
+/** {tempered, probs, cut}: probabilities after temperature alone, after all three, and what removed each token or "". */
+function processed(logits, { temperature, k, p }) {
+  const scaled = logits.map((x) => x / temperature), few = topK(scaled, k), kept = topP(few, p);
   const cut = Array.from(kept, (x, i) => (x > -Infinity || logits[i] === -Infinity ? "" : few[i] === -Infinity ? "top-k" : "top-p"));
-  return { warm: softmaxOf(warm), probs: softmaxOf(kept), cut };
+  return { tempered: softmaxOf(scaled), probs: softmaxOf(kept), cut };
 }
 
 /** A generator of uniform numbers in [0, 1) from a seed (mulberry32, Ettinger 2017). */
@@ -52,13 +52,13 @@ function seeded(seed) {
   };
 }
 
-/** The first token whose cumulated probability exceeds u times the whole. */
+/** The first token whose cumulative probability exceeds u times the total. */
 function drawn(probs, u) {
-  let whole = 0, sum = 0;
-  for (const p of probs) whole += p;
+  let total = 0, sum = 0;
+  for (const p of probs) total += p;
   for (let i = 0; i < probs.length; i++) {
     sum += probs[i];
-    if (probs[i] > 0 && sum > u * whole) return i;
+    if (probs[i] > 0 && sum > u * total) return i;
   }
   return probs.length - 1;
 }

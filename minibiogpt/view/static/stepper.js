@@ -1,4 +1,4 @@
-// Stepper: one layer's steps, one at a time; the state, what is drawn from it, and what keys and buttons do to it.
+// Stepper: the steps of one layer, one at a time: the state, how it is drawn, and what keys and buttons change.
 
 const last = data.steps.length - 1;
 const state = { step: 0, head: 0, row: data.tokens.length - 1, col: 0, pinned: false };
@@ -14,25 +14,25 @@ const isToken = (letter) => letter === "T" || letter === "S";
 const isProbability = (step) => step.kind === "softmax" || step.kind === "headmask";
 const matrixNow = () => matrixOf(arrayNow(), state.head);
 
-/** The array whose marks tell what the mask hides in a step: the masked scores, for them and for what follows. */
-function marksOf(step) {
+/** The array whose values show which cells of a step are masked: the masked scores for them and the steps after them. */
+function scoresOf(step) {
   return ["mask", "softmax", "headmask"].includes(step.kind) ? arrayOf(data.masked) : arrayOf(step.name);
 }
 
-/** Whether a cell of the step is hidden by the mask. */
+/** A function that says whether a cell of the step is masked. */
 function hiddenOf(step, head) {
-  if (marksOf(step) === arrayOf(step.name) && step.kind !== "mask") return () => false;
-  const matrix = matrixOf(marksOf(step), head);
-  return (i, j) => isMark(matrix.at(i, j));
+  if (scoresOf(step) === arrayOf(step.name) && step.kind !== "mask") return () => false;
+  const matrix = matrixOf(scoresOf(step), head);
+  return (i, j) => isMasked(matrix.at(i, j));
 }
 
-/** What is looked at before anybody points: the largest of the row that a query may see, or the farthest from 0. */
+/** The cell selected by default: the largest visible value in an attention row, otherwise the value farthest from 0. */
 function largestOfRow(row) {
   const matrix = matrixNow(), tokens = isToken(stepNow().axes.at(-1));
   const masked = tokens ? matrixOf(arrayOf(data.masked), state.head) : null;
   let best = 0, size = -Infinity;
   for (let j = 0; j < matrix.columns; j++) {
-    const here = tokens ? (isMark(masked.at(row, j)) ? -Infinity : matrix.at(row, j)) : Math.abs(matrix.at(row, j));
+    const here = tokens ? (isMasked(masked.at(row, j)) ? -Infinity : matrix.at(row, j)) : Math.abs(matrix.at(row, j));
     if (here > size) [best, size] = [j, here];
   }
   return best;
@@ -70,11 +70,11 @@ function pinAt(cell) {
   if (cell) moveTo(cell.row, cell.col, true);
 }
 
-// What is drawn ----------------------------------------------------------------------------------------------------
+// Drawing ----------------------------------------------------------------------------------------------------------
 
 function show() {
   const step = stepNow();
-  parts.place.textContent = `step ${state.step + 1} of ${last + 1}`;
+  parts.position.textContent = `step ${state.step + 1} of ${last + 1}`;
   parts.slider.value = state.step;
   parts.slider.setAttribute("aria-valuetext", `${state.step + 1}: ${step.name}`);
   parts.previous.disabled = state.step === 0;
@@ -84,18 +84,18 @@ function show() {
     else button.removeAttribute("aria-current");
   });
   parts.title.textContent = `${state.step + 1}. ${step.name}`;
-  parts.what.textContent = `${state.step === 0 ? `This is what comes into layer ${data.layer}. ` : ""}${step.what[0].toUpperCase()}${step.what.slice(1)}.`;
+  parts.what.textContent = `${state.step === 0 ? `Input of layer ${data.layer}. ` : ""}${step.what[0].toUpperCase()}${step.what.slice(1)}.`;
   parts.equation.replaceChildren(...equationOf(step));
   parts.symbols.replaceChildren(...symbolsOf(step));
   parts.about.replaceChildren(...aboutOf(step));
   parts.code.replaceChildren(...codeOf(step));
-  markedInSight(parts.code);
+  scrollToMark(parts.code);
   showPicture();
 }
 
 function showPicture() {
   const step = stepNow(), array = arrayNow(), matrix = matrixNow();
-  const scale = scaleOf(array, marksOf(step), isProbability(step)), hidden = hiddenOf(step, state.head);
+  const scale = scaleOf(array, scoresOf(step), isProbability(step)), hidden = hiddenOf(step, state.head);
   showHeads(step, array, scale);
   parts.map.draw(matrix, scale, hidden, labelsOf(step), main.querySelector(".step").clientWidth);
   const anyHidden = ["mask", "softmax", "headmask"].includes(step.kind) && data.tokens.some((_, s) => hidden(0, s));
@@ -127,42 +127,41 @@ function labelsOf(step) {
   return { ...labels, across: heads ? { size: data.headSize, name: (i) => `head ${headName(i)}` } : null };
 }
 
-/** What the picture shows, in words. */
+/** A description of the heat map. */
 function pictureText(step, array, matrix, hidden) {
-  const { low, high } = limitsOf(array, marksOf(step));
+  const { low, high } = limitsOf(array, scoresOf(step));
   const head = byHead(step) ? `, head ${headName(state.head)}` : "";
   const sides = step.axes.slice(-2);
-  const meaning = { T: "tokens", S: "tokens looked at" };
-  const size = `${matrix.rows} rows (${sides[0]}, ${meaning[sides[0]]}) and ${matrix.columns} columns (${sides[1]}` +
-    `${isToken(sides[1]) ? `, ${meaning[sides[1]]}` : ""})`;
+  const [down, across] = isToken(sides[1]) ? [`${sides[0]}, queries`, `${sides[1]}, keys`] : [`${sides[0]}, tokens`, sides[1]];
+  const size = `${matrix.rows} rows (${down}) and ${matrix.columns} columns (${across})`;
   const over = byHead(step) ? ", over all heads" : "";
-  const text = low < 0 ? `${step.name}${head}: ${size}; no number to show.`
-    : `${step.name}${head}: ${size}. Smallest ${whereIs(step, array, low)}, largest ${whereIs(step, array, high)}${over}.`;
-  const none = array.numbers.filter(Number.isNaN).length;
-  const told = none ? `${text} Of the numbers, ${none} are NaN, drawn in the colour of the text.` : text;
-  return isProbability(step) ? `${told} ${looksAt(matrix, hidden)}` : told;
+  const text = low < 0 ? `${step.name}${head}: ${size}; no values to show.`
+    : `${step.name}${head}: ${size}. Smallest ${valueAt(step, array, low)}, largest ${valueAt(step, array, high)}${over}.`;
+  const nans = array.numbers.filter(Number.isNaN).length;
+  const full = nans ? `${text} NaN values: ${nans}, drawn in the color of the text.` : text;
+  return isProbability(step) ? `${full} ${largestWeights(matrix, hidden)}` : full;
 }
 
-/** The number at a place of an array, and the place by its letters. */
-function whereIs(step, array, place) {
-  let rest = place;
+/** The value at a flat index of an array, and its index on each axis. */
+function valueAt(step, array, flat) {
+  let rest = flat;
   const index = [...array.shape].reverse().map((size) => {
     const i = rest % size;
     rest = Math.floor(rest / size);
     return i;
   }).reverse();
-  const places = step.axes.slice(1).map((letter, i) => `${letter} ${index[i + 1]}${isToken(letter) ? ` “${tokenAt(index[i + 1])}”` : ""}`);
-  return `${rough(array.numbers[place])} (${places.join(", ")})`;
+  const names = step.axes.slice(1).map((letter, i) => (isToken(letter) ? quoted(letter, index[i + 1]) : `${letter} ${index[i + 1]}`));
+  return `${rough(array.numbers[flat])} (${names.join(", ")})`;
 }
 
-function looksAt(matrix, hidden) {
+function largestWeights(matrix, hidden) {
   const rows = Array.from({ length: matrix.rows }, (_, t) => {
     let best = 0;
     for (let s = 1; s < matrix.columns; s++) if (!hidden(t, s) && matrix.at(t, s) > matrix.at(t, best)) best = s;
-    return `“${tokenAt(t)}” at “${tokenAt(best)}” (${rough(matrix.at(t, best), 2)})`;
+    return `${quoted("T", t)} → ${quoted("S", best)} (${rough(matrix.at(t, best), 2)})`;
   });
   const most = 10;
-  return `Who looks most at whom${rows.length > most ? `, the last ${most}` : ""}: ${rows.slice(-most).join(", ")}.`;
+  return `Largest weight of ${rows.length > most ? `each of the last ${most} queries` : "each query"}: ${rows.slice(-most).join(", ")}.`;
 }
 
 function showCell(at, hovered = null) {
@@ -170,19 +169,19 @@ function showCell(at, hovered = null) {
   const hidden = hiddenOf(step, state.head)(at.row, at.col);
   const index = [0, ...(byHead(step) ? [state.head] : []), at.row, at.col];
   parts.map.mark(state, !state.pinned, hovered);
-  parts.readout.replaceChildren(el("b", { class: "mono" }, exact(value, arrayNow().dtype)), hidden ? " (hidden by the mask)" : "", el("br"),
+  parts.readout.replaceChildren(el("b", { class: "mono" }, exact(value, arrayNow().dtype)), hidden ? " (masked)" : "", el("br"),
     el("span", { class: "soft" }, el("span", { class: "mono" }, `[${index.join(", ")}] `), ...cellWords(step, at),
-      hovered ? "" : state.pinned ? " · pinned, Esc lets go" : " · the largest of its row; point at a cell, or click to pin it"));
+      hovered ? "" : state.pinned ? " · pinned; Esc unpins" : ` · ${isToken(step.axes.at(-1)) ? "largest" : "farthest from 0"} in its row; point at a cell to read it, click to pin it`));
   if (!state.pinned || !hovered) showOrigin(parts.origin, step, { head: state.head, row: at.row, col: at.col }, value);
 }
 
 function cellWords(step, { row, col }) {
   const across = step.axes.at(-1);
-  if (isToken(across)) return ["“", named(tokenAt(row)), "” looks at “", named(tokenAt(col)), "”"];
-  return ["“", named(tokenAt(row)), `”, ${across} ${col}`];
+  if (isToken(across)) return [`query T ${row} “`, isolated(tokenAt(row)), `”, key S ${col} “`, isolated(tokenAt(col)), "”"];
+  return [`T ${row} “`, isolated(tokenAt(row)), `”, ${across} ${col}`];
 }
 
-/** The equation, its symbols as links to the steps that made them. */
+/** The equation, with its symbols as links to the steps that compute them. */
 function equationOf(step) {
   return step.equation.split(/(?<![.\w])([A-Za-z_]\w*)/).map((part, i) => {
     const name = step.where[part];
@@ -204,20 +203,20 @@ function symbolsOf(step) {
 
 function aboutOf(step) {
   const rows = Object.entries(step.names).map(([tool, name]) => [`in ${tool}`, name]);
-  if (step.note) rows.unshift(["mind", step.note]);
+  if (step.note) rows.unshift(["note", step.note]);
   return [el("tbody", {}, rows.map(([label, text]) => el("tr", {}, el("th", { scope: "row" }, label), el("td", {}, text))))];
 }
 
 function codeOf(step) {
-  return [el("h3", {}, "Our code"), ...step.code.flatMap(({ place, first, mark, text }) => {
+  return [el("h3", {}, "Source code"), ...step.code.flatMap(({ location, first, mark, text }) => {
     const lines = text.split("\n").map((line, i) => el("span", { class: first + i === mark ? "here" : null },
       el("i", {}, `${first + i === mark ? "▶ " : ""}${first + i}`), line));
-    return [el("div", { class: "soft mono" }, place), el("pre", { tabindex: "0", "aria-label": `source of ${place}` }, lines)];
+    return [el("div", { class: "soft mono" }, location), el("pre", { tabindex: "0", "aria-label": `source of ${location}` }, lines)];
   })];
 }
 
-/** Scroll each listing, not the page, to its marked line. */
-function markedInSight(box) {
+/** Scroll each listing, but not the page, to its marked line. */
+function scrollToMark(box) {
   for (const pre of box.querySelectorAll("pre")) {
     const line = pre.querySelector(".here");
     if (line) pre.scrollTop = line.offsetTop - pre.clientHeight / 3;
@@ -238,15 +237,15 @@ function copyAs(kind) {
   copyText(kind === "JSON" ? JSON.stringify(now) : table.join("\n"), (text) => { parts.copied.textContent = text; });
 }
 
-// What is built once -----------------------------------------------------------------------------------------------
+// Elements and events ----------------------------------------------------------------------------------------------
 
 const KEYS = [["← →", "previous and next step"], ["Home End", "first and last step"], ["[ ]", "previous and next head"], [", .", "previous and next token (row)"],
-  ["Shift + arrows", "pin the cell beside this one"], ["Esc", "let go of the pinned cell"], ["?", "this list"]];
+  ["Shift + arrows", "pin the neighboring cell"], ["Esc", "unpin the cell"], ["?", "this list"]];
 
 function help() {
-  openDialog("Keys", el("table", {}, el("tbody", {}, KEYS.map(([keys, text]) =>
+  openDialog("Keyboard shortcuts", el("table", {}, el("tbody", {}, KEYS.map(([keys, text]) =>
     el("tr", {}, el("td", {}, keys.split(" ").map((key) => (key === "+" ? "+ " : el("kbd", {}, key)))), el("td", {}, text))))),
-  el("p", { class: "soft" }, "A piece of a word that ends in · goes on in the next one. Click a cell to pin it."));
+  el("p", { class: "soft" }, "Click a cell to pin it. A token that ends in · continues in the next token."));
 }
 
 const SHORT = (name) => name.replace(/^layers\.\d+\.?/, "").replace(/^self_attn\./, "") || name;
@@ -256,11 +255,11 @@ function build() {
   parts.previous = button("← previous", () => goTo(state.step - 1), "previous step");
   parts.next = button("next →", () => goTo(state.step + 1), "next step");
   parts.slider = el("input", { type: "range", min: 0, max: last, value: 0, "aria-label": "step", oninput: (event) => goTo(Number(event.target.value)) });
-  parts.place = el("span", { class: "where" });
+  parts.position = el("span", { class: "where" });
   parts.list = el("ol", {}, data.steps.map((step, i) => el("li", { class: step.name.includes("self_attn.") ? "inner" : null },
     el("button", { type: "button", title: step.name, onclick: () => goTo(i) }, i === 0 ? step.name : SHORT(step.name)))));
   const folded = window.matchMedia("(max-width: 60rem)").matches;
-  const nav = el("nav", { "aria-label": "steps" }, el("details", { open: !folded }, el("summary", {}, "all steps, in order"), parts.list));
+  const nav = el("nav", { "aria-label": "steps" }, el("details", { open: !folded }, el("summary", {}, "all steps"), parts.list));
   for (const name of ["what", "caption"]) parts[name] = el(name === "caption" ? "figcaption" : "p");
   for (const name of ["heads", "scale", "code"]) parts[name] = el("div", { class: name });
   parts.title = el("h2", { "aria-live": "polite" });
@@ -268,14 +267,14 @@ function build() {
   parts.symbols = el("table", { class: "symbols" });
   parts.about = el("table", { class: "notes" });
   parts.readout = el("div", { class: "readout", "aria-live": "polite" });
-  parts.origin = el("section", { class: "origin", "aria-label": "where this number comes from" });
+  parts.origin = el("section", { class: "origin", "aria-label": "how this value is computed" });
   parts.copied = el("span", { class: "soft", role: "status" });
-  const copies = el("div", { class: "copy" }, button("copy the numbers (TSV)", () => copyAs("TSV")), button("as JSON", () => copyAs("JSON")), parts.copied);
+  const copies = el("div", { class: "copy" }, button("copy as TSV", () => copyAs("TSV")), button("copy as JSON", () => copyAs("JSON")), parts.copied);
   const figure = el("figure", {}, parts.heads, parts.map.box, parts.scale, parts.readout, parts.caption, copies);
   const step = el("article", { class: "step" }, parts.title, parts.what, parts.equation, parts.symbols,
     el("div", { class: "stage" }, figure, parts.origin), parts.about, parts.code);
   main.replaceChildren(
-    el("div", { class: "tools", role: "toolbar", "aria-label": "steps" }, parts.previous, parts.slider, parts.next, parts.place,
+    el("div", { class: "tools", role: "toolbar", "aria-label": "steps" }, parts.previous, parts.slider, parts.next, parts.position,
       themeButton(showPicture), button("keys", help, "keyboard help")),
     el("div", { class: "columns" }, nav, step));
 }

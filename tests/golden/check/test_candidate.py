@@ -1,4 +1,4 @@
-"""Files of a candidate: every form is read rightly, and what is spoilt is one error that names it."""
+"""Files of a candidate: every format is read correctly, and a corrupted file is one error that names it."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from safetensors.numpy import save_file
 
 from minibiogpt import InputError
 from minibiogpt.files.safetensors import convert_dtype
-from minibiogpt.golden.check.candidate import MOST_HEADER, opened
+from minibiogpt.golden.check.candidate import MAX_HEADER, open_candidate
 from tests.support.golden_cases import normal
 
 DTYPES = ["float64", "float32", "float16", "int64", "int32", "int16", "int8", "uint8", "bool"]
 SHAPES = [(), (3,), (2, 3), (0,), (2, 0, 3), (1, 1, 4)]
 
 
-def number(dtype: str, shape: tuple[int, ...]) -> np.ndarray:
+def values(dtype: str, shape: tuple[int, ...]) -> np.ndarray:
     return np.asarray(normal(*shape) * 5).astype(dtype)
 
 
@@ -47,25 +47,25 @@ def save(form: str, folder: Path, arrays: dict[str, np.ndarray]) -> Path:
 
 @pytest.mark.parametrize("form", ["safetensors", "npz", "compressed", "folder"])
 def test_every_form_dtype_and_shape(tmp_path: Path, form: str) -> None:
-    arrays = {f"step.0/{dtype}.{i}": number(dtype, shape) for dtype in DTYPES for i, shape in enumerate(SHAPES)}
-    with opened(save(form, tmp_path, arrays)) as tensors:
+    arrays = {f"step.0/{dtype}.{i}": values(dtype, shape) for dtype in DTYPES for i, shape in enumerate(SHAPES)}
+    with open_candidate(save(form, tmp_path, arrays)) as tensors:
         assert sorted(tensors) == sorted(arrays)
         for name, x in arrays.items():
             one = tensors[name]
             assert (one.name, one.dtype, one.shape) == (name, str(x.dtype), x.shape)
             assert one.is_float is (x.dtype.kind == "f")
-            found = one.numbers(one.raw())
+            found = one.decode(one.raw())
             assert found.dtype == ("float64" if one.is_float else x.dtype)
             assert np.array_equal(found, x)
-            assert np.array_equal(one.numbers(one.raw()), x), "read twice"
+            assert np.array_equal(one.decode(one.raw()), x), "read twice"
 
 
 @pytest.mark.parametrize("form", ["npz", "folder"])
 def test_memory_order_and_byte_order(tmp_path: Path, form: str) -> None:
     x, ids = normal(2, 3, 5), np.arange(6).reshape(2, 3)
     arrays = {"F": np.asfortranarray(x), "big": x.astype(">f4"), "both": np.asfortranarray(ids).astype(">i8")}
-    with opened(save(form, tmp_path, arrays)) as tensors:
-        found = {name: one.numbers(one.raw()) for name, one in tensors.items()}
+    with open_candidate(save(form, tmp_path, arrays)) as tensors:
+        found = {name: one.decode(one.raw()) for name, one in tensors.items()}
         assert np.array_equal(found["F"], x)
         assert np.array_equal(found["big"], x.astype("f4"))
         assert np.array_equal(found["both"], ids)
@@ -79,11 +79,11 @@ def test_bfloat16(tmp_path: Path) -> None:
     header = json.dumps({"b": {"dtype": "BF16", "shape": [2, 3], "data_offsets": [0, 12]}}).encode()
     path = tmp_path / "b.safetensors"
     path.write_bytes(len(header).to_bytes(8, "little") + header + bits.tobytes())
-    with opened(path) as tensors:
+    with open_candidate(path) as tensors:
         one = tensors["b"]
         assert one.dtype == "bfloat16"
-        assert np.array_equal(one.numbers(one.raw()), (bits.astype("u4") << 16).view("f4"))
-        assert np.array_equal(one.numbers(one.raw().T), (bits.T.astype("u4") << 16).view("f4"))
+        assert np.array_equal(one.decode(one.raw()), (bits.astype("u4") << 16).view("f4"))
+        assert np.array_equal(one.decode(one.raw().T), (bits.T.astype("u4") << 16).view("f4"))
 
 
 def test_files_beside_the_arrays_and_links_out_of_the_folder(tmp_path: Path) -> None:
@@ -91,28 +91,28 @@ def test_files_beside_the_arrays_and_links_out_of_the_folder(tmp_path: Path) -> 
     (folder / "notes.txt").write_text("no array")
     (folder / "deep").mkdir()
     (folder / "deep" / "round").symlink_to(folder)
-    with opened(folder) as tensors:
+    with open_candidate(folder) as tensors:
         assert list(tensors) == ["a"]
 
 
 def npy(header: str | bytes, data: bytes = b"", version: int = 1, length: int | None = None) -> bytes:
     text = header if isinstance(header, bytes) else header.encode()
-    told = len(text) if length is None else length
-    return b"\x93NUMPY" + bytes([version, 0]) + told.to_bytes(2 * version, "little")[: 2 * version] + text + data
+    size = len(text) if length is None else length
+    return b"\x93NUMPY" + bytes([version, 0]) + size.to_bytes(2 * version, "little")[: 2 * version] + text + data
 
 
 GOOD = "{'descr': '<f8', 'fortran_order': False, 'shape': (2,), }\n"
-SPOILT = {
+CORRUPTED = {
     "nothing": b"",
     "a text": b"1.0 2.0",
     "its magic only": b"\x93NUMPY",
-    "cut in its header": npy(GOOD)[:30],
-    "a number short": npy(GOOD, b"\0" * 15),
-    "a number more": npy(GOOD, b"\0" * 24),
+    "truncated in its header": npy(GOOD)[:30],
+    "a byte missing": npy(GOOD, b"\0" * 15),
+    "an extra value": npy(GOOD, b"\0" * 24),
     "a header of 4 GB": npy(GOOD, b"\0" * 16, 2, 2**32 - 1),
-    "a long header": npy(GOOD + " " * MOST_HEADER, b"\0" * 16, 2),
+    "a long header": npy(GOOD + " " * MAX_HEADER, b"\0" * 16, 2),
     "an endless shape": npy(GOOD.replace("(2,)", f"({2**62},)"), b"\0" * 16),
-    "a shape beyond numbers": npy(GOOD.replace("(2,)", f"({10**400},)"), b"\0" * 16),
+    "a shape too large for any number": npy(GOOD.replace("(2,)", f"({10**400},)"), b"\0" * 16),
     "a negative shape": npy(GOOD.replace("(2,)", "(-2, -1)"), b"\0" * 16),
     "many axes": npy(GOOD.replace("(2,)", "(2," + "1," * 40 + ")"), b"\0" * 16),
     "no shape": npy(GOOD.replace("(2,)", "'2'"), b"\0" * 16),
@@ -126,7 +126,7 @@ SPOILT = {
     "version 0": npy(GOOD, b"\0" * 16)[:6] + b"\0" + npy(GOOD, b"\0" * 16)[7:],
     "an odd dtype": npy(GOOD.replace("<f8", "nonsense"), b"\0" * 16),
 }
-NUMBERLESS = {
+NOT_NUMERIC = {
     "objects": npy(GOOD.replace("<f8", "|O"), b"\0" * 16),
     "complex": npy(GOOD.replace("<f8", "<c8"), b"\0" * 16),
     "strings": npy(GOOD.replace("<f8", "<U2"), b"\0" * 16),
@@ -134,15 +134,15 @@ NUMBERLESS = {
     "records": npy(GOOD.replace("'<f8'", "[('a', '<f4'), ('b', '<f4')]"), b"\0" * 16),
     "nested arrays": npy(GOOD.replace("'<f8'", "('<f4', (2,))"), b"\0" * 16),
     "times": npy(GOOD.replace("<f8", "<M8[s]"), b"\0" * 16),
-    "16 bytes a number": npy(GOOD.replace("<f8", "<f16").replace("(2,)", "(1,)"), b"\0" * 16),
+    "16 bytes per value": npy(GOOD.replace("<f8", "<f16").replace("(2,)", "(1,)"), b"\0" * 16),
     "bfloat16 as raw bytes": npy(GOOD.replace("<f8", "|V2"), b"\0" * 4),
 }
 
 
 @pytest.mark.parametrize("form", ["npz", "compressed", "folder"])
-@pytest.mark.parametrize("what", [*SPOILT, *NUMBERLESS])
-def test_a_spoilt_npy_is_one_error_that_names_the_file_and_the_array(tmp_path: Path, form: str, what: str) -> None:
-    content = (SPOILT | NUMBERLESS)[what]
+@pytest.mark.parametrize("what", [*CORRUPTED, *NOT_NUMERIC])
+def test_a_corrupted_npy_is_one_error_that_names_the_file_and_the_array(tmp_path: Path, form: str, what: str) -> None:
+    content = (CORRUPTED | NOT_NUMERIC)[what]
     if form == "folder":
         path = tmp_path / "theirs"
         path.mkdir()
@@ -153,8 +153,8 @@ def test_a_spoilt_npy_is_one_error_that_names_the_file_and_the_array(tmp_path: P
             path, "w", zipfile.ZIP_DEFLATED if form == "compressed" else zipfile.ZIP_STORED
         ) as archive:
             archive.writestr("layers.0.npy", content)
-    must = "must be a whole array" if what in SPOILT else "must be floats or integers"
-    with pytest.raises(InputError) as error, opened(path) as tensors:
+    must = "must be a complete array" if what in CORRUPTED else "must be floats or integers"
+    with pytest.raises(InputError) as error, open_candidate(path) as tensors:
         tensors["layers.0"].raw()
     assert str(error.value).startswith(f"'layers.0' in {path}")
     assert must in str(error.value)
@@ -168,18 +168,18 @@ def test_python_2_wrote_headers_too(tmp_path: Path) -> None:
     (folder / "a.npy").write_bytes(npy(GOOD.replace("(2,)", "(2L,)"), struct.pack("<2d", 1.5, 2.5)))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        with opened(folder) as tensors:
+        with open_candidate(folder) as tensors:
             assert tensors["a"].raw().tolist() == [1.5, 2.5]
 
 
 def test_a_zip_that_promises_more_than_it_holds_takes_no_memory(tmp_path: Path) -> None:
-    """A terabyte claimed in the header, and in the archive's own directory: refused before it is read."""
+    """The header claims a terabyte that the archive doesn't contain: rejected before any data is read."""
     path = tmp_path / "bomb.npz"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("a.npy", npy(GOOD.replace("(2,)", "(131072, 1048576)"), bytes(1 << 16)))
     tracemalloc.start()
     try:
-        with pytest.raises(InputError, match="'a' in .*whole array"), opened(path):
+        with pytest.raises(InputError, match="'a' in .*complete array"), open_candidate(path):
             pass
         assert tracemalloc.get_traced_memory()[1] < 8 << 20
     finally:
@@ -192,7 +192,7 @@ def test_a_header_that_unpacks_without_end_takes_no_memory(tmp_path: Path) -> No
         archive.writestr("a.npy", npy(GOOD, bytes(1 << 26), 2, 1 << 26))
     tracemalloc.start()
     try:
-        with pytest.raises(InputError, match="a header of 67108864 bytes"), opened(path):
+        with pytest.raises(InputError, match="a header of 67108864 bytes"), open_candidate(path):
             pass
         assert tracemalloc.get_traced_memory()[1] < 8 << 20
     finally:
@@ -207,7 +207,7 @@ def test_a_member_that_ends_before_its_directory_says(tmp_path: Path) -> None:
     at = content.rindex(b"PK\x01\x02") + 24
     struct.pack_into("<I", content, at, struct.unpack_from("<I", content, at)[0] + 8)
     path.write_bytes(content)
-    with opened(path) as tensors, pytest.raises(InputError, match="'a' in .*found 16 bytes of the 24"):
+    with open_candidate(path) as tensors, pytest.raises(InputError, match="'a' in .*found 16 bytes instead of the 24"):
         tensors["a"].raw()
 
 
@@ -219,7 +219,7 @@ def test_a_zip_whose_directory_lies_about_a_size(tmp_path: Path) -> None:
     size = struct.unpack_from("<I", content, at + 4)[0]
     struct.pack_into("<II", content, at, size + 8, size + 8)
     path.write_bytes(content)
-    with pytest.raises(InputError, match="a' in .*whole array"), opened(path) as tensors:
+    with pytest.raises(InputError, match="a' in .*complete array"), open_candidate(path) as tensors:
         tensors["a"].raw()
 
 
@@ -228,7 +228,7 @@ def test_a_changed_byte_in_a_zip_is_noticed(tmp_path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[content.index(np.float64(4321.0).tobytes())] ^= 1
     path.write_bytes(content)
-    with opened(path) as tensors, pytest.raises(InputError, match="'a' in .*CRC"):
+    with open_candidate(path) as tensors, pytest.raises(InputError, match="'a' in .*CRC"):
         tensors["a"].raw()
 
 
@@ -264,17 +264,17 @@ def made(path: Path, kind: str) -> Path:
         ("pipe", "must be a file or a folder; found a pipe or a device"),
         ("device", "must be a file or a folder; found a pipe or a device"),
         ("loop", "must be readable; found "),
-        ("empty folder", "must hold npy files; found none"),
-        ("one npy", "found one npy"),
-        ("torch", "must hold npy files only; found a pickle of torch.save"),
-        ("zip of texts", "must hold npy files only; found 'a.txt'"),
-        ("empty", "must be a whole safetensors or npz file, or a folder of npy"),
-        ("text", "must be a whole safetensors or npz file, or a folder of npy"),
-        ("start of a zip", "must be a whole npz file"),
+        ("empty folder", "must contain npy files; found none"),
+        ("one npy", "found a single npy"),
+        ("torch", "must contain only npy files; found a pickle of torch.save"),
+        ("zip of texts", "must contain only npy files; found 'a.txt'"),
+        ("empty", "must be a complete safetensors or npz file, or a folder of npy"),
+        ("text", "must be a complete safetensors or npz file, or a folder of npy"),
+        ("start of a zip", "must be a complete npz file"),
     ],
 )
 def test_what_is_no_candidate(tmp_path: Path, kind: str, message: str) -> None:
-    with pytest.raises(InputError) as error, opened(made(tmp_path / "theirs", kind)):
+    with pytest.raises(InputError) as error, open_candidate(made(tmp_path / "theirs", kind)):
         pass
     assert message in str(error.value)
     assert str(tmp_path / "theirs") in str(error.value)
@@ -282,13 +282,13 @@ def test_what_is_no_candidate(tmp_path: Path, kind: str, message: str) -> None:
 
 def test_names_that_no_path_can_have() -> None:
     for name in ("a\0b", "x" * 5000):
-        with pytest.raises(InputError), opened(Path(name)):
+        with pytest.raises(InputError), open_candidate(Path(name)):
             pass
 
 
 def test_a_pipe_in_a_folder_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.npy")
-    with pytest.raises(InputError, match=r"a.npy"), opened(tmp_path):
+    with pytest.raises(InputError, match=r"a.npy"), open_candidate(tmp_path):
         pass
 
 
@@ -299,7 +299,7 @@ def test_two_members_of_one_name(tmp_path: Path) -> None:
         archive.writestr("a.npy", buffer.getvalue())
         with pytest.warns(UserWarning, match="Duplicate name"):
             archive.writestr("a.npy", buffer.getvalue())
-    with pytest.raises(InputError, match="'a' in .*two of this name"), opened(tmp_path / "a.npz"):
+    with pytest.raises(InputError, match="'a' in .*two arrays of this name"), open_candidate(tmp_path / "a.npz"):
         pass
 
 
@@ -307,14 +307,17 @@ def test_dtypes_that_safetensors_knows_and_numpy_does_not(tmp_path: Path) -> Non
     header = json.dumps({"e": {"dtype": "F8_E4M3", "shape": [2], "data_offsets": [0, 2]}}).encode()
     path = tmp_path / "e.safetensors"
     path.write_bytes(len(header).to_bytes(8, "little") + header + b"\0\0")
-    with pytest.raises(InputError, match="'e' in .*must be floats or integers; found F8_E4M3"), opened(path):
+    with pytest.raises(InputError, match="'e' in .*must be floats or integers; found F8_E4M3"), open_candidate(path):
         pass
 
 
 def test_a_header_larger_than_any(tmp_path: Path) -> None:
     path = tmp_path / "large.safetensors"
     path.write_bytes((1 << 40).to_bytes(8, "little") + b"{}")
-    with pytest.raises(InputError, match=r"large.safetensors must be a whole safetensors or npz file"), opened(path):
+    with (
+        pytest.raises(InputError, match=r"large.safetensors must be a complete safetensors or npz file"),
+        open_candidate(path),
+    ):
         pass
 
 
@@ -324,7 +327,7 @@ def test_a_header_larger_than_any(tmp_path: Path) -> None:
 def test_garbage_never_gives_a_traceback(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, form: str
 ) -> None:
-    """Good files with a few bytes changed, cut or put in: read, or one InputError."""
+    """A valid file with a few bytes changed, cut or inserted is either read or raises one InputError."""
     folder = tmp_path_factory.mktemp("garbage")
     path = save(form, folder, {"a": normal(3, 2), "b": np.arange(4)})
     file = path / "a.npy" if path.is_dir() else path
@@ -342,8 +345,8 @@ def test_garbage_never_gives_a_traceback(
             del content[at:]
     file.write_bytes(content)
     try:
-        with opened(path) as tensors:
+        with open_candidate(path) as tensors:
             for one in tensors.values():
-                assert one.numbers(one.raw()).shape == one.shape
+                assert one.decode(one.raw()).shape == one.shape
     except InputError as error:
         assert str(path) in str(error)  # noqa: PT017

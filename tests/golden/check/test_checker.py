@@ -1,4 +1,4 @@
-"""The verdict on a whole candidate: dtypes and precisions, inputs, padding, subsets, steps, slim cases."""
+"""The check of a whole candidate: dtypes and precisions, inputs, padding, subsets, steps, slim cases."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_any_element_off_by_more_than_its_budget_is_the_first_difference(
     x[at] += data.draw(st.sampled_from([1.5e-12, -1.5e-12, 1.0, np.nan, -np.inf]))
     result = checked(case, {name: x})
     assert result.first_difference is row(result, name)
-    assert (result.code, row(result, name).where, len(result.of(DIFFERS))) == (1, at, 1)
+    assert (result.code, row(result, name).where, len(result.rows_in(DIFFERS))) == (1, at, 1)
 
 
 @pytest.mark.parametrize(("dtype", "off", "state"), [
@@ -70,13 +70,13 @@ def test_the_budget_is_that_of_the_tensors_own_dtype(case: Case, dtype: str, off
     found = row(checked(case, {"layers.0": (np.array(case.array("layers.0")) + off).astype(dtype)}), "layers.0")
     assert (found.state, found.dtype, found.precision) == (state, dtype, dtype)
     if state == NOT_COMPARABLE:
-        assert found.notes == ["float16 cannot represent this array: it has no budget there"]
+        assert found.notes == ["float16 cannot represent this array, so there is no budget for it"]
     else:
         assert found.measured is not None
         assert found.measured.budget == BUDGETS[dtype]
 
 
-def test_a_precision_that_is_told_counts_for_all_floats(case: Case) -> None:
+def test_a_precision_that_is_given_counts_for_all_floats(case: Case) -> None:
     off = {"layers.0": case.array("layers.0") + 1e-6, "logits": case.array("logits").astype("f4")}
     assert checked(case, off).code == 1
     assert checked(case, off, precision="float32").code == 0
@@ -89,27 +89,27 @@ def test_a_precision_that_is_told_counts_for_all_floats(case: Case) -> None:
 def test_a_coarser_precision_is_suggested_if_the_numbers_are_its_own(case: Case) -> None:
     def suggested(precision: str, off: float = 0.0, **more: np.ndarray) -> str | None:
         x = rounded((case.array("layers.0") + off).astype("f4"), precision).astype("f8")
-        return checked(case, {"layers.0": x, **more}).coarser
+        return checked(case, {"layers.0": x, **more}).coarser_precision
 
     assert suggested("float32") == "float32"
     assert suggested("bfloat16") == "bfloat16"
-    assert suggested("float32", 1e-3) is None, "float32 numbers that float32 does not explain are no bfloat16"
+    assert suggested("float32", 1e-3) is None, "float32 values with errors too large for float32 are not bfloat16"
     assert suggested("bfloat16", 0.5) is None
     narrow = rounded(case.array("logits").astype("f4"), "bfloat16").astype("f8")
-    assert suggested("float32", logits=narrow) is None, "of two precisions none explains both"
+    assert suggested("float32", logits=narrow) is None, "two precisions, neither of which explains both arrays"
     assert suggested("bfloat16", logits=narrow) == "bfloat16"
     both = checked(case, {"layers.0": narrow_of(case, "layers.0").astype("f8")})
     row(both, "layers.0").budgets = BUDGETS | {"float16": BUDGETS["bfloat16"]}
-    assert both.coarser == "float16", "of two that explain it the finer"
+    assert both.coarser_precision == "float16", "if two explain it, the finer one"
     assert suggested("float32", logits=case.array("logits") + 1) is None
     assert suggested("float32", position_ids=case.array("position_ids") + 1) is None
-    spoilt = np.array(case.array("logits"))
-    spoilt[0, 0, 0] = np.nan
-    assert suggested("float32", logits=spoilt) is None
+    with_nan = np.array(case.array("logits"))
+    with_nan[0, 0, 0] = np.nan
+    assert suggested("float32", logits=with_nan) is None
     visible = np.where(case.array(MASKED) == LOWEST, 0.0, case.array(MASKED))
     assert suggested("float32", **{MASKED: visible}) is None
-    assert checked(case, {"layers.0": case.array("layers.0") + 1e-7}).coarser is None, "float64 numbers, off"
-    assert checked(case, {"layers.0": narrow_of(case, "layers.0").astype("f4")}).coarser == "bfloat16"
+    assert checked(case, {"layers.0": case.array("layers.0") + 1e-7}).coarser_precision is None, "wrong float64 values"
+    assert checked(case, {"layers.0": narrow_of(case, "layers.0").astype("f4")}).coarser_precision == "bfloat16"
 
 
 def narrow_of(case: Case, name: str) -> np.ndarray:
@@ -121,9 +121,9 @@ def test_floats_are_no_integers_and_integers_no_floats(case: Case) -> None:
     for dtype in ("int32", "int16", "int8"):
         assert checked(case, {"position_ids": ids.astype(dtype)}).code == 0
     found = row(checked(case, {"position_ids": ids.astype("f8")}), "position_ids")
-    assert (found.state, found.notes) == (NOT_COMPARABLE, ["integers are expected, found float64"])
+    assert (found.state, found.notes) == (NOT_COMPARABLE, ["expected integers, found float64"])
     found = row(checked(case, {"layers.0": np.zeros((2, 5, 21), "i8")}), "layers.0")
-    assert (found.state, found.notes) == (NOT_COMPARABLE, ["floats are expected, found int64"])
+    assert (found.state, found.notes) == (NOT_COMPARABLE, ["expected floats, found int64"])
     unsigned = row(checked(case, {"position_ids": ids.astype("uint8")}), "position_ids")
     assert unsigned.state == DIFFERS
 
@@ -131,8 +131,9 @@ def test_floats_are_no_integers_and_integers_no_floats(case: Case) -> None:
 def test_integers_are_exact_whatever_the_budgets_say(tmp_path: Path) -> None:
     path, ids = tmp_path / "c.safetensors", np.arange(6).reshape(2, 3)
     one = Entry("position_ids", (2, 3), "B T", 5.0, dict.fromkeys(BUDGETS, 9.0))
-    facts = {"case": "x", "about": "", "kind": "full", "architecture": "x", "config": CONFIG, "model": {}, "budget": {}}
-    write_case(path, facts, {}, [one], {"position_ids": ids})
+    fields = {"case": "x", "about": "", "kind": "full", "architecture": "x"}
+    fields |= {"config": CONFIG, "model": {}, "budget": {}}
+    write_case(path, fields, {}, [one], {"position_ids": ids})
     assert checked(Case.read(path)).code == 0
     assert checked(Case.read(path), {"position_ids": ids + 1}, precision="float32").code == 1
 
@@ -155,7 +156,7 @@ def test_only_some_names(case: Case) -> None:
     wrong = {"logits": case.array("logits") + 1, "extra": np.zeros(2)}
     result = checked(case, wrong, names=["layers.*", "embeddings"])
     assert (result.code, len(result.rows)) == (0, 5)
-    assert [one.candidate for one in result.unpaired] == ["extra"], "what is not asked for is known all the same"
+    assert [one.candidate for one in result.unpaired] == ["extra"], "unpaired tensors are listed anyway"
     assert checked(case, wrong, names=["log*"]).code == 1
     assert checked(case, {"layers.0": None}, names=["layers.0"]).code == 2
     assert checked(case, {"layers.0": None}, names=["layers.*"]).code == 1
@@ -177,11 +178,15 @@ def test_inputs_are_compared_exactly(case: Case) -> None:
     other = np.array(ids)
     other[1, 4] += 1
     result = checked(case, {"inputs/input_ids": other})
-    assert (result.code, result.of(DIFFERS), [one.name for one in result.wrong_inputs]) == (1, [], ["inputs/input_ids"])
+    assert (result.code, result.rows_in(DIFFERS), [one.name for one in result.wrong_inputs]) == (
+        1,
+        [],
+        ["inputs/input_ids"],
+    )
     assert result.wrong_inputs[0].where == (1, 4)
     assert checked(case, {"inputs/input_ids": ids[None]}).code == 0
-    wrongs = [(ids[:, :4], "expected the shape (2, 5)"), (ids.reshape(5, 2), "expected the shape (2, 5)")]
-    for wrong, word in (*wrongs, (ids.astype("f8"), "integers are expected")):
+    wrongs = [(ids[:, :4], "expected shape (2, 5)"), (ids.reshape(5, 2), "expected shape (2, 5)")]
+    for wrong, word in (*wrongs, (ids.astype("f8"), "expected integers")):
         result = checked(case, {"inputs/input_ids": wrong})
         assert (result.code, result.wrong_inputs[0].state) == (1, NOT_COMPARABLE)
         assert word in result.wrong_inputs[0].notes[0]
@@ -217,14 +222,14 @@ def test_a_mask_of_ones_means_what_none_means(tmp_path: Path) -> None:
 
 
 def test_padding_can_be_left_out(case: Case) -> None:
-    """The first row's positions 0 and 1 are padding: as queries, and as keys."""
+    """Positions 0 and 1 of the first row are padding, as queries and as keys."""
     pads, scores, q = np.array(case.array("layers.0")), np.array(case.array(MASKED)), np.array(case.array("logits"))
     pads[0, :2] = np.nan
     q[0, 1] = 99.0
     scores[0, :, :2] = 7.0
     scores[0, :, :, 1] = 5.0
     wrong = {"layers.0": pads, MASKED: scores, "logits": q}
-    assert len(checked(case, wrong).of(DIFFERS)) == 3
+    assert len(checked(case, wrong).rows_in(DIFFERS)) == 3
     result = checked(case, wrong, real_only=True)
     assert result.code == 0
     found = row(result, "layers.0").measured
@@ -252,7 +257,7 @@ def test_padding_of_a_later_step_and_of_keys(tmp_path: Path) -> None:
     x, k = np.array(case.array("step.1/layers.0")), np.array(case.array("step.1/layers.0.self_attn.k"))
     x[1, 1], k[0, :, 0], k[1, :, 4] = 9, 9, 9
     wrong = {"step.1/layers.0": x, "step.1/layers.0.self_attn.k": k}
-    assert len(checked(case, wrong).of(DIFFERS)) == 2
+    assert len(checked(case, wrong).rows_in(DIFFERS)) == 2
     assert checked(case, wrong, real_only=True).code == 0
     x[0, 0] += 1  # position 3 of the first row: real
     assert row(checked(case, {"step.1/layers.0": x}, real_only=True), "step.1/layers.0").where == (0, 0, 0)
@@ -269,7 +274,7 @@ def test_nothing_but_padding_is_not_comparable(tmp_path: Path) -> None:
     zeros = {"inputs/attention_mask": np.zeros((2, 3), int)}
     case = case_of(tmp_path / "c.safetensors", {"x": ("B T", normal(2, 3))}, zeros)
     found = checked(case, real_only=True)
-    assert (found.code, found.rows[0].notes) == (2, ["nothing of it is left to compare"])
+    assert (found.code, found.rows[0].notes) == (2, ["nothing left to compare"])
 
 
 def test_other_names_and_layouts_by_alias(case: Case) -> None:
@@ -282,8 +287,8 @@ def test_other_names_and_layouts_by_alias(case: Case) -> None:
     plain = row(checked(case, {**names, **hooks, "blocks.0.attn.hook_q": q}), "layers.0.self_attn.q")
     assert plain.state == NOT_COMPARABLE
     assert plain.notes == [
-        "its axes are declared as B T H Dh, which (2, 3, 5, 7) is not",
-        "agrees when read otherwise: candidate axes are B H T Dh",
+        "its axes are declared as B T H Dh, but its shape is (2, 3, 5, 7)",
+        "agrees when read in memory order: candidate axes are B H T Dh",
     ]
     both = checked(case, {"biogpt.layers.0": case.array("layers.0") + 1})
     twice = [(one.candidate, one.state) for one in both.rows if one.name == "layers.0"]
@@ -291,11 +296,11 @@ def test_other_names_and_layouts_by_alias(case: Case) -> None:
     assert both.code == 1
 
 
-def test_the_note_of_an_alias_is_told_where_it_differs(case: Case) -> None:
+def test_the_note_of_an_alias_is_reported_where_it_differs(case: Case) -> None:
     hidden = np.array(case.array("layers.0"))
     assert row(checked(case, {"layers.0": None, "hidden_states.1": hidden}), "layers.0").notes == []
-    told = row(checked(case, {"layers.0": None, "hidden_states.1": hidden + 1}), "layers.0").notes
-    assert "in 5.x it is layer_norm" in told[-1]
+    notes = row(checked(case, {"layers.0": None, "hidden_states.1": hidden + 1}), "layers.0").notes
+    assert "in 5.x it is layer_norm" in notes[-1]
 
 
 def test_a_map_declares_names_and_axes(case: Case) -> None:
@@ -318,11 +323,11 @@ def test_a_slim_case(tmp_path: Path) -> None:
     case = slim_case(tmp_path / "slim.safetensors", "layers.0", "T D", x, 20)
     assert checked(case, {"layers.0": x}).code == 0
     at_sample, between = x.copy(), x.copy()
-    at_sample[1, 13] += 1  # flat 63 is a sample, 60 is none
+    at_sample[1, 13] += 1  # the flat index 63 is a sample, 60 is not
     between[1, 10] += 1
     assert row(checked(case, {"layers.0": at_sample}), "layers.0").where == (1, 13)
     result = checked(case, {"layers.0": between})
-    assert (result.code, result.coarser) == (1, None)
+    assert (result.code, result.coarser_precision) == (1, None)
     assert checked(case, {"layers.0": x[:, :20]}).code == 2
     narrow = x.astype("f4").astype("f8")
     assert [checked(case, {"layers.0": narrow}, precision=p).code for p in (None, "float32")] == [1, 0]
@@ -353,10 +358,10 @@ def test_the_reference_itself_is_no_candidate(case: Case) -> None:
     Entry("x", (2, 3), "B T", 1.0, BUDGETS, 2, {p: [1.0] * 3 for p in BUDGETS}),
 ])  # fmt: skip
 def test_a_case_that_gives_no_axes(tmp_path: Path, one: Entry) -> None:
-    path, facts = tmp_path / "c.safetensors", {"case": "x", "about": "", "kind": "full", "architecture": "x"}
+    path, fields = tmp_path / "c.safetensors", {"case": "x", "about": "", "kind": "full", "architecture": "x"}
     x = normal(2, 3) if one.samples is None else normal(one.samples)
     stored = {"x": x} if one.sums is None else {"x": x, "x/sums": normal(4)}
-    write_case(path, facts | {"config": CONFIG, "model": {}, "budget": {}}, {}, [one], stored)
+    write_case(path, fields | {"config": CONFIG, "model": {}, "budget": {}}, {}, [one], stored)
     with pytest.raises(InputError, match="must give each axis a letter and a size, .*; found 'x'"):
         check(Case.read(path), written(tmp_path / "t.safetensors", {"x": normal(2, 3)}), Options())
 

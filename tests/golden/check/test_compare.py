@@ -1,4 +1,4 @@
-"""Comparing one array: what agrees, what is found, where, and in little memory."""
+"""Comparing one array: what agrees, what is measured, where it differs, and the memory it takes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minibiogpt.golden.check.compare import FAR, LOWEST, SUMS, Measure, blocks, measure, measure_slim
+from minibiogpt.golden.check.compare import HIDDEN_MARGIN, LOWEST, SUMS, Measure, blocks, measure, measure_slim
 from minibiogpt.golden.format.case import sample_places, sums_of
 from tests.budgets import SUMMED
 from tests.support.golden_cases import normal
@@ -50,37 +50,37 @@ def test_the_cosine_of_opposites_and_of_nothing() -> None:
     assert compared(x * np.inf, x).cosine is None
     assert compared(x * 1e200, x).cosine is None
     holes = np.array([x[0], np.nan, x[2], -np.inf])
-    assert compared(holes, x).cosine == pytest.approx(1.0), "of what is finite"
+    assert compared(holes, x).cosine == pytest.approx(1.0), "of the finite elements"
 
 
-@given(shape=st.lists(st.integers(1, 6), max_size=4).map(tuple), most=st.integers(1, 40), data=st.data())
-def test_any_element_beyond_the_budget_is_found_and_located(shape: tuple, most: int, data: st.DataObject) -> None:
+@given(shape=st.lists(st.integers(1, 6), max_size=4).map(tuple), max_size=st.integers(1, 40), data=st.data())
+def test_any_element_beyond_the_budget_is_found_and_located(shape: tuple, max_size: int, data: st.DataObject) -> None:
     r = normal(*shape)
     at = tuple(data.draw(st.integers(0, n - 1)) for n in shape)
     off = data.draw(st.sampled_from([0.01, -0.01, 1e300, np.nan, np.inf, -np.inf]))
     c = np.array(r)
-    assert compared(c, r, 0.001, most=most).agrees
+    assert compared(c, r, 0.001, max_size=max_size).agrees
     c[at] += off
-    found = compared(c, r, 0.001, most=most)
+    found = compared(c, r, 0.001, max_size=max_size)
     assert (found.exceeding, found.compared, found.agrees) == (1, r.size, False)
-    place = found.worst if math.isfinite(off) else found.not_finite
-    assert place == at
+    index = found.worst if math.isfinite(off) else found.not_finite
+    assert index == at
     assert (found.nan, found.inf) == (int(math.isnan(off)), int(math.isinf(off)))
 
 
 @given(st.lists(st.integers(0, 5), max_size=4).map(tuple), st.integers(1, 30))
-def test_blocks_cover_every_element_once_in_order(shape: tuple, most: int) -> None:
+def test_blocks_cover_every_element_once_in_order(shape: tuple, max_size: int) -> None:
     x = np.arange(math.prod(shape)).reshape(shape)
-    parts = [x[at] for at in blocks(shape, most)]
+    parts = [x[at] for at in blocks(shape, max_size)]
     assert [int(i) for part in parts for i in np.ravel(part)] == list(range(x.size))
-    assert max((part.size for part in parts), default=0) <= max(most, 1)
+    assert max((part.size for part in parts), default=0) <= max(max_size, 1)
 
 
 def test_the_first_of_several_that_are_not_finite() -> None:
     c = normal(3, 4)
     c[1, 2], c[2, 0] = np.inf, np.nan
-    for most in (1, 3, 100):
-        found = compared(c, normal(3, 4), most=most)
+    for max_size in (1, 3, 100):
+        found = compared(c, normal(3, 4), max_size=max_size)
         assert (found.nan, found.inf, found.not_finite, found.exceeding) == (1, 1, (1, 2), 2)
         assert found.largest_error == math.inf
 
@@ -100,13 +100,13 @@ def test_integers_are_exact_where_float64_is_not() -> None:
     assert not compared(np.array([True, True]), np.array([1, 0]), 0.0).agrees
 
 
-def test_held_are_the_precisions_of_every_block_in_which_something_differs() -> None:
-    for c, held in (
-        ([0.1, 0.5], {"float64"}),  # the last block alone would be of every precision
+def test_representable_are_the_precisions_of_every_block_in_which_something_differs() -> None:
+    for c, precisions in (
+        ([0.1, 0.5], {"float64"}),  # every precision represents the last block
         ([0.5, 0.1], {"float64"}),
-        ([0.01, 0.5], {"float64", "float32", "bfloat16", "float16"}),  # what agrees may be of any
+        ([0.01, 0.5], {"float64", "float32", "bfloat16", "float16"}),  # blocks that agree don't count
     ):
-        assert compared(np.array(c), np.zeros(2), 0.05, most=1).held == held, c
+        assert compared(np.array(c), np.zeros(2), 0.05, max_size=1).representable == precisions, c
 
 
 def test_what_a_coarser_precision_does_not_explain() -> None:
@@ -124,12 +124,12 @@ def test_hidden_is_what_is_hidden_in_effect(value: float) -> None:
     found = compared(np.where(MARKED == LOWEST, value, MARKED), MARKED, 0.0, marks=True)
     assert found.agrees
     assert (found.largest_error, found.wrong_marks, found.inf) == (0.0, 0, 0)
-    assert found.cosine == pytest.approx(1.0), "of what both see"
+    assert found.cosine == pytest.approx(1.0), "of the visible scores"
 
 
 def test_a_mark_is_judged_in_its_own_row() -> None:
     c = np.where(MARKED == LOWEST, -np.inf, MARKED)
-    for x, agrees in ((1.0 - FAR, False), (1.0 - FAR - 1e-9, True), (2.5 - FAR, False)):
+    for x, agrees in ((1.0 - HIDDEN_MARGIN, False), (1.0 - HIDDEN_MARGIN - 1e-9, True), (2.5 - HIDDEN_MARGIN, False)):
         c[0, 1] = x
         found = compared(c, MARKED, 0.0, marks=True)
         assert found.agrees is agrees, x
@@ -155,7 +155,7 @@ def test_a_row_that_sees_nothing_is_one_low_value(blind: list[float], agrees: bo
 @pytest.mark.parametrize("value", [np.nan, np.inf, 0.0])
 def test_what_does_not_hide(value: float) -> None:
     c = np.array(MARKED)
-    c[0, 1] = value  # beside a mark that hides
+    c[0, 1] = value  # next to a mark that hides
     found = compared(c, MARKED, 0.0, marks=True)
     assert not found.agrees
     assert found.exceeding == 1
@@ -176,9 +176,9 @@ def test_rows_are_not_cut_where_marks_are_judged() -> None:
     r = np.full((2, 3, 9), LOWEST)
     r[..., 0] = 1.0
     c = np.where(r == LOWEST, -900.0, r)
-    assert compared(c, r, 0.0, marks=True, most=4).agrees
+    assert compared(c, r, 0.0, marks=True, max_size=4).agrees
     c[0, 1, 3] = c[1, 0, 5] = 0.0
-    found = compared(c, r, 0.0, marks=True, most=4)
+    found = compared(c, r, 0.0, marks=True, max_size=4)
     assert (found.wrong_marks, found.wrong_mark) == (2, (0, 1, 3))
 
 
@@ -198,8 +198,8 @@ def test_what_is_left_out_is_not_looked_at() -> None:
 
 def slim(c: np.ndarray, r: np.ndarray, samples: int, budget: float = 1e-9, **options: object) -> Measure:
     stored = r.reshape(-1)[sample_places(r.size, samples)]
-    given: dict = {"sums": sums_of(np.where(r == LOWEST, 0.0, r)), "sum_budgets": [1e-6] * 4} | options
-    return measure_slim(c, stored, budget, np.asarray, **given)
+    arguments: dict = {"sums": sums_of(np.where(r == LOWEST, 0.0, r)), "sum_budgets": [1e-6] * 4} | options
+    return measure_slim(c, stored, budget, np.asarray, **arguments)
 
 
 def test_the_slim_form_by_its_samples_and_sums() -> None:
@@ -207,7 +207,7 @@ def test_the_slim_form_by_its_samples_and_sums() -> None:
     assert slim(r, r, 5).agrees
     assert slim(r, r, 5).compared == 5
     at_sample, between = np.array(r), np.array(r)
-    at_sample[1, 2] += 1.0  # flat 9 is a sample, 8 is none
+    at_sample[1, 2] += 1.0  # the flat index 9 is a sample, 8 is not
     between[1, 1] += 1.0
     assert sample_places(21, 5).tolist() == [1, 7, 9, 14, 16]
     assert (slim(at_sample, r, 5).worst, slim(at_sample, r, 5).exceeding) == ((1, 2), 1)
@@ -222,16 +222,16 @@ def test_the_slim_form_by_its_samples_and_sums() -> None:
 @pytest.mark.parametrize(
     ("change", "what"),
     [
-        (lambda x: -x, {"the sum", "the sum weighted by place"}),
-        (lambda x: x * [1, 1, 1, 1, -1], {"the sum", "the sum weighted by place"}),
-        (lambda x: x[::-1], {"the sum weighted by place"}),
-        (lambda x: x + np.array([0, 1, 0, -1, 0]), {"the sum of squares", "the sum weighted by place"}),
+        (lambda x: -x, {"the sum", "the index-weighted sum"}),
+        (lambda x: x * [1, 1, 1, 1, -1], {"the sum", "the index-weighted sum"}),
+        (lambda x: x[::-1], {"the index-weighted sum"}),
+        (lambda x: x + np.array([0, 1, 0, -1, 0]), {"the sum of squares", "the index-weighted sum"}),
         (lambda x: x + np.eye(5)[0], set(SUMS)),
     ],
 )
 def test_each_sum_of_the_slim_form(change: Any, what: set[str]) -> None:
     r = np.array([0.0, 3.0, 0.5, 5.0, 1.0])
-    assert {told for told, _, _ in slim(change(r), r, 1).sums} == what
+    assert {description for description, _, _ in slim(change(r), r, 1).sums} == what
 
 
 def test_the_weights_of_places_go_on_from_block_to_block() -> None:

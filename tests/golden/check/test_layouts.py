@@ -1,4 +1,4 @@
-"""Axes: every order is recognised by its values, and what does not fit is said in words."""
+"""Layouts: every order of the axes is recognised by its values, and a shape that doesn't fit is described."""
 
 from __future__ import annotations
 
@@ -12,7 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minibiogpt import InputError
-from minibiogpt.golden.check.layouts import MEMORY, axes_of, check_letters, declared, mismatch, part, readings
+from minibiogpt.golden.check.layouts import (
+    MEMORY_ORDER,
+    axes_of,
+    check_letters,
+    declared_layout,
+    mismatch,
+    overlaps,
+    possible_layouts,
+)
 from minibiogpt.golden.check.result import AGREES, DIFFERS, NOT_COMPARABLE
 from minibiogpt.golden.format.case import Case, Entry
 from tests.support.golden_cases import CONFIG, case_of, checked, entry, normal, row, slim_case, small
@@ -27,7 +35,7 @@ def of(axes: str) -> tuple[Entry, np.ndarray]:
 
 @given(axes=st.sampled_from(["B T", "B T D", "B T F", "B H T S", "B H T Dh"]), data=st.data())
 def test_every_order_of_the_axes_is_recognised(axes: str, data: st.DataObject) -> None:
-    """Any permutation of axes of distinct sizes, D taken apart or not, with neighbours merged anywhere."""
+    """Any permutation of axes of distinct sizes, with D split or not, and with any neighbours merged."""
     one, x = of(axes)
     letters = axes_of(one, CONFIG)
     order = data.draw(st.permutations(range(len(letters))))
@@ -37,120 +45,125 @@ def test_every_order_of_the_axes_is_recognised(axes: str, data: st.DataObject) -
     for n, together in zip(sizes[1:], merged[1:], strict=True):
         shape[-1:] = [shape[-1] * n] if together else [shape[-1], n]
     held = held.reshape(shape)
-    found = [reading for reading in readings(held.shape, one, CONFIG) if np.array_equal(reading(held), x)]
+    found = [layout for layout in possible_layouts(held.shape, one, CONFIG) if np.array_equal(layout(held), x)]
     assert len(found) == 1
     assert found[0].keeps_order is (list(order) == list(range(len(letters))))
-    again = declared(found[0].axes, held.shape, one, CONFIG)
+    again = declared_layout(found[0].axes, held.shape, one, CONFIG)
     assert again is not None
     assert np.array_equal(again(held), x)
 
 
-def test_the_letters_of_a_reading() -> None:
+def test_the_letters_of_a_layout() -> None:
     one, _ = of("B H T Dh")
-    told = {reading.axes for reading in readings((5, 3, 2, 7), one, CONFIG)}
-    assert told == {"T H B Dh", MEMORY}
-    assert {r.axes for r in readings((6, 5, 7), one, CONFIG)} == {"B*H T Dh", "H*B T Dh"}
+    assert {layout.axes for layout in possible_layouts((5, 3, 2, 7), one, CONFIG)} == {"T H B Dh", MEMORY_ORDER}
+    assert {r.axes for r in possible_layouts((6, 5, 7), one, CONFIG)} == {"B*H T Dh", "H*B T Dh"}
     one, _ = of("B T D")
-    assert {r.axes for r in readings((21, 10), one, CONFIG)} == {"D B*T", "D T*B", "Dh*H B*T", "Dh*H T*B", MEMORY}
-    assert next(readings((2, 5, 3, 7), one, CONFIG)).axes == "B T H Dh"
-    assert next(readings((1, 2, 5, 1, 21), one, CONFIG)).axes == "B T D"
-    assert next(readings((210,), one, CONFIG)).axes == "B*T*D"
+    assert {r.axes for r in possible_layouts((21, 10), one, CONFIG)} == {
+        "D B*T",
+        "D T*B",
+        "Dh*H B*T",
+        "Dh*H T*B",
+        MEMORY_ORDER,
+    }
+    assert next(possible_layouts((2, 5, 3, 7), one, CONFIG)).axes == "B T H Dh"
+    assert next(possible_layouts((1, 2, 5, 1, 21), one, CONFIG)).axes == "B T D"
+    assert next(possible_layouts((210,), one, CONFIG)).axes == "B*T*D"
 
 
 def test_axes_of_one_make_no_readings_of_their_own() -> None:
     one = entry("x", normal(1, 5, 1, 4), "B T S F")
-    assert [r.axes for r in readings((5, 4), one, CONFIG)] == ["T F"]
-    assert next(readings((20,), one, CONFIG)).axes == "T*F"
-    assert {r.axes for r in readings((4, 5), one, CONFIG)} == {"F T", MEMORY}
+    assert [r.axes for r in possible_layouts((5, 4), one, CONFIG)] == ["T F"]
+    assert next(possible_layouts((20,), one, CONFIG)).axes == "T*F"
+    assert {r.axes for r in possible_layouts((4, 5), one, CONFIG)} == {"F T", MEMORY_ORDER}
 
 
 def test_taken_apart_otherwise_than_into_heads_keeps_the_order() -> None:
     one = entry("logits", x := normal(2, 5, 12), "B T V")
-    first = next(readings((2, 5, 4, 3), one, CONFIG))
+    first = next(possible_layouts((2, 5, 4, 3), one, CONFIG))
     assert first.keeps_order
-    assert first.axes != MEMORY
+    assert first.axes != MEMORY_ORDER
     assert np.array_equal(first(x.reshape(2, 5, 4, 3)), x)
 
 
 def test_another_size_has_no_reading_and_a_strange_shape_one_in_memory() -> None:
     one, x = of("B T F")
-    assert list(readings((2, 5, 14), one, CONFIG)) == []
-    (last,) = [r for r in readings((5, 2, 13), one, CONFIG) if r.axes == MEMORY]
+    assert list(possible_layouts((2, 5, 14), one, CONFIG)) == []
+    (last,) = [r for r in possible_layouts((5, 2, 13), one, CONFIG) if r.axes == MEMORY_ORDER]
     assert np.array_equal(last(x.reshape(5, 2, 13)), x)
 
 
 def test_declared_axes_must_be_those_of_the_array() -> None:
     one, _ = of("B H T Dh")
-    assert declared("B T H Dh", (2, 5, 3, 7), one, CONFIG) is not None
-    assert declared("B T H Dh", (2, 3, 5, 7), one, CONFIG) is None
-    assert declared("B T D", (2, 5, 21), one, CONFIG) is not None
-    assert declared("B T F", (2, 5, 21), one, CONFIG) is None
-    assert declared("B T H Dh", (2, 5, 3, 8), one, CONFIG) is None
+    assert declared_layout("B T H Dh", (2, 5, 3, 7), one, CONFIG) is not None
+    assert declared_layout("B T H Dh", (2, 3, 5, 7), one, CONFIG) is None
+    assert declared_layout("B T D", (2, 5, 21), one, CONFIG) is not None
+    assert declared_layout("B T F", (2, 5, 21), one, CONFIG) is None
+    assert declared_layout("B T H Dh", (2, 5, 3, 8), one, CONFIG) is None
     for wrong in ("B T", "B T T H Dh"):
-        assert declared(wrong, (2, 5, 21), one, CONFIG) is None
+        assert declared_layout(wrong, (2, 5, 21), one, CONFIG) is None
     check_letters("T 1 D B", one, CONFIG)
     for wrong in ("B T F", "B T", "B T T H Dh", ""):
         with pytest.raises(InputError, match="must be B H T Dh in some order"):
             check_letters(wrong, one, CONFIG)
-    assert declared("B T H Dh", (2, 5), one, CONFIG) is None
+    assert declared_layout("B T H Dh", (2, 5), one, CONFIG) is None
     other = entry("x", normal(2, 5, 13), "B T F")
-    assert declared("B T V", (2, 5, 13), other, CONFIG) is None
-    assert declared("B T T", (2, 5, 13), other, CONFIG) is None
+    assert declared_layout("B T V", (2, 5, 13), other, CONFIG) is None
+    assert declared_layout("B T T", (2, 5, 13), other, CONFIG) is None
     for heads in (0, -3, None, "3"):
         assert axes_of(of("B T D")[0], {"num_attention_heads": heads})[-1][0] == "D"
     single = entry("x", normal(1, 5, 4), "B T F")
     check_letters("T F", single, CONFIG)
-    assert declared("F T", (4, 5), single, CONFIG) is not None
+    assert declared_layout("F T", (4, 5), single, CONFIG) is not None
 
 
 @pytest.mark.parametrize(
     ("axes", "shape", "words"),
     [
         ("B T D", (2, 5, 20), "D is 20, not 21: 1 missing"),
-        ("B T D", (2, 6, 21), "T is 6, not 5: one more (a </s> in front?)"),
+        ("B T D", (2, 6, 21), "T is 6, not 5: 1 extra (a </s> in front?)"),
         ("B T D", (2, 11, 21), "T is 11, not 5: the size of S, all positions instead of the 5 new ones"),
         ("B H S Dh", (2, 3, 5, 7), "S is 5, not 11: the size of T, without the 6 positions of the cache"),
         ("B T D", (2, 3, 21), "T is 3, not 5: 2 missing"),
-        ("B T V", (2, 5, 24), "V is 24, not 17: padded to a multiple of 8, 7 columns more; cut them off"),
-        ("B T V", (2, 5, 128), "V is 128, not 17: padded to a multiple of 128, 111 columns more"),
-        ("B T V", (2, 5, 19), "V is 19, not 17, 2 columns more"),
-        ("B T F", (2, 5, 15), "F is 15, not 13: 2 more"),
+        ("B T V", (2, 5, 24), "V is 24, not 17: padded to a multiple of 8, 7 extra columns; cut them off"),
+        ("B T V", (2, 5, 128), "V is 128, not 17: padded to a multiple of 128, 111 extra columns"),
+        ("B T V", (2, 5, 19), "V is 19, not 17, 2 extra columns"),
+        ("B T F", (2, 5, 15), "F is 15, not 13: 2 extra"),
         ("B T D", (5, 21), "the batch axis is missing: the case has B = 2 rows"),
         ("B T D", (2, 21), "the axis T is missing"),
-        ("B T D", (3, 7, 9, 4), "4 axes where there are 3"),
-        ("B T D", (), "one number, which agrees with nothing by being broadcast"),
-        ("B T D", (1, 1), "one number, which agrees with nothing"),
-        ("B T D", (0, 5, 21), "no numbers"),
+        ("B T D", (3, 7, 9, 4), "4 axes instead of 3"),
+        ("B T D", (), "a single value, which is not broadcast"),
+        ("B T D", (1, 1), "a single value, which is not broadcast"),
+        ("B T D", (0, 5, 21), "no elements"),
         ("B T D", (2, 4, 20), "T is 4, not 5: 1 missing; D is 20, not 21: 1 missing"),
-        ("B T D", (21, 5, 2), "as many numbers, in other axes"),
+        ("B T D", (21, 5, 2), "the right number of elements, but other axes"),
     ],
 )
 def test_what_is_wrong_with_a_shape(axes: str, shape: tuple[int, ...], words: str) -> None:
-    told = mismatch(shape, of(axes)[0], SIZES)
-    assert told.startswith(f"expected {axes} = ")
-    assert f"found {shape}: " in told
-    assert words in told
+    reason = mismatch(shape, of(axes)[0], SIZES)
+    assert reason.startswith(f"expected {axes} = ")
+    assert f"found {shape}: " in reason
+    assert words in reason
 
 
 def test_a_single_number_is_expected() -> None:
-    assert mismatch((3,), Entry("loss", (), "", 1.0, {}), {}).startswith("expected one number = (), found (3,): ")
+    assert mismatch((3,), Entry("loss", (), "", 1.0, {}), {}).startswith("expected a scalar = (), found (3,): ")
 
 
 def test_the_part_that_is_there() -> None:
     x = np.arange(12).reshape(3, 4)
     for held, words in ((x[:, :3], "the first 3 agree"), (x[:, 1:], "the last 3 agree"), (x[1:], "the last 2 agree")):
-        agreeing = [w for w, theirs, ours in part(held.shape, x.shape) if np.array_equal(held[theirs], x[ours])]
+        agreeing = [w for w, theirs, ours in overlaps(held.shape, x.shape) if np.array_equal(held[theirs], x[ours])]
         assert agreeing == [words]
     wide = np.pad(x, ((0, 0), (0, 2)))
-    assert [w for w, theirs, ours in part(wide.shape, x.shape) if np.array_equal(wide[theirs], x[ours])] == [
+    assert [w for w, theirs, ours in overlaps(wide.shape, x.shape) if np.array_equal(wide[theirs], x[ours])] == [
         "the first 4 agree"
     ]
-    assert list(part((2, 3), x.shape)) == []
-    assert list(part((0, 4), x.shape)) == []
-    assert list(part((3,), x.shape)) == []
+    assert list(overlaps((2, 3), x.shape)) == []
+    assert list(overlaps((0, 4), x.shape)) == []
+    assert list(overlaps((3,), x.shape)) == []
 
 
-# ---- What the check makes of it.
+# ---- How the check treats other layouts.
 
 
 @pytest.fixture
@@ -161,7 +174,7 @@ def case(tmp_path: Path) -> Case:
 Q, CONTEXT = "layers.0.self_attn.q", "layers.0.self_attn.context"
 
 
-def test_the_memory_order_kept_is_accepted_and_said(case: Case) -> None:
+def test_the_memory_order_kept_is_accepted_and_reported(case: Case) -> None:
     x = np.array(case.array("layers.0"))
     for held, axes in ((x.reshape(10, 21), "B*T D"), (x[None], "B T D"), (x.reshape(2, 5, 3, 7), "B T H Dh")):
         found = row(checked(case, {"layers.0": held}), "layers.0")
@@ -170,7 +183,7 @@ def test_the_memory_order_kept_is_accepted_and_said(case: Case) -> None:
     assert row(checked(case, {"loss": np.array([2.5])}), "loss").state == AGREES
 
 
-def test_an_order_that_nobody_declared_is_told_and_not_accepted(case: Case) -> None:
+def test_an_order_that_is_not_declared_is_reported_and_not_accepted(case: Case) -> None:
     x = np.array(case.array(Q))
     for order in itertools.permutations(range(4)):
         held = {Q: x.transpose(order)}
@@ -208,17 +221,23 @@ def test_a_flattened_array_in_another_order_is_not_comparable(case: Case) -> Non
     lost = row(checked(case, {"layers.0": x.reshape(-1)[::-1]}), "layers.0")
     assert lost.state == DIFFERS
     odd = row(checked(case, {"layers.0": x.reshape(5, 2, 21)}), "layers.0")
-    assert (odd.state, odd.notes) == (NOT_COMPARABLE, [f"agrees when read otherwise: candidate axes are {MEMORY}"])
+    assert (odd.state, odd.notes) == (
+        NOT_COMPARABLE,
+        [f"agrees when read in memory order: candidate axes are {MEMORY_ORDER}"],
+    )
     none = row(checked(case, {"layers.0": -x.swapaxes(0, 1)}), "layers.0")
     assert none.state == NOT_COMPARABLE
-    assert "as many numbers, in other axes, and no order of them agrees" in none.notes[0]
+    assert "the right number of elements, but other axes, and it agrees in no order of the axes" in none.notes[0]
 
 
-def test_a_shape_of_no_order_of_the_axes_is_not_accepted_as_it_lies_in_memory(tmp_path: Path) -> None:
+def test_a_shape_of_no_order_of_the_axes_is_not_accepted_in_memory_order(tmp_path: Path) -> None:
     x = normal(4, 9, 6)
     case = case_of(tmp_path / "case.safetensors", {"layers.0.fc1": ("B T F", x)})
     found = row(checked(case, {"layers.0.fc1": x.reshape(2, 108)}), "layers.0.fc1")
-    assert (found.state, found.notes) == (NOT_COMPARABLE, [f"agrees when read otherwise: candidate axes are {MEMORY}"])
+    assert (found.state, found.notes) == (
+        NOT_COMPARABLE,
+        [f"agrees when read in memory order: candidate axes are {MEMORY_ORDER}"],
+    )
     assert checked(case, {"layers.0.fc1": x.reshape(2, 108)}, accept_layouts=True).code == 0
 
 
@@ -235,7 +254,7 @@ def test_another_size_says_which_part_agrees(case: Case) -> None:
     x = np.array(case.array("logits"))
     found = row(checked(case, {"logits": np.pad(x, ((0, 0), (0, 0), (0, 5)))}), "logits")
     assert found.state == NOT_COMPARABLE
-    assert found.notes[0].endswith("V is 72, not 67: padded to a multiple of 8, 5 columns more; cut them off")
+    assert found.notes[0].endswith("V is 72, not 67: padded to a multiple of 8, 5 extra columns; cut them off")
     assert found.notes[1:] == ["the first 67 agree"]
     assert row(checked(case, {"logits": x[:, 1:]}), "logits").notes[1:] == ["the last 4 agree"]
     assert row(checked(case, {"logits": x[:, 1:] + 1}), "logits").notes[1:] == []

@@ -1,4 +1,4 @@
-"""Names: ours, with biogpt. in front, other tools', those of a map; and names of nothing."""
+"""Pairing names: the case's own, prefixed with biogpt., other tools', those of a map; and unknown names."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from minibiogpt import InputError
-from minibiogpt.golden.check.pairing import MOST_NEAREST, Mapped, pair, read_map
+from minibiogpt.golden.check.pairing import MAX_SUGGESTIONS, Mapped, pair, read_map
 
 KNOWN = [
     "embeddings", "layers.0.self_attn.q", "layers.0.self_attn.scores_masked", "layers.0.self_attn.out_proj", "layers.0",
@@ -45,16 +45,16 @@ def test_names_that_stand_for_an_array(name: str, ours: str, axes: str | None) -
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("layers.0.self_attn.qq", "the nearest are layers.0.self_attn.q, "),
-        ("biogpt.biogpt.layers.0", "the nearest are layers.0"),
-        ("?", "no name is like it"),
+        ("layers.0.self_attn.qq", "the closest names are layers.0.self_attn.q, "),
+        ("biogpt.biogpt.layers.0", "the closest names are layers.0"),
+        ("?", "no name is similar"),
         ("blocks.0.ln1.hook_normalized", "before its gain and bias"),
-        ("blocks.7.hook_resid_post", "it is layers.7, which the case does not hold"),
-        ("step.2/layers.0", "it is step.2/layers.0, which the case does not hold"),
-        ("layers.0.fc1", "it is layers.0.fc1, which the case does not hold"),
-        ("step.1/logits", "it is step.1/logits, which the case does not hold"),
-        ("LAYERS.0", "nearest"),
-        ("layers.0 ", "nearest"),
+        ("blocks.7.hook_resid_post", "it is layers.7, which the case doesn't have"),
+        ("step.2/layers.0", "it is step.2/layers.0, which the case doesn't have"),
+        ("layers.0.fc1", "it is layers.0.fc1, which the case doesn't have"),
+        ("step.1/logits", "it is step.1/logits, which the case doesn't have"),
+        ("LAYERS.0", "the closest names are"),
+        ("layers.0 ", "the closest names are"),
     ],
 )
 def test_names_that_stand_for_nothing(name: str, reason: str) -> None:
@@ -74,9 +74,9 @@ def test_a_note_of_an_alias_is_kept() -> None:
     assert "in 5.x it is layer_norm" in pair(["hidden_states.1"], KNOWN)[0].note
 
 
-def test_only_the_first_few_are_told_the_nearest() -> None:
-    found = pair([f"layers.0.self_attn.q{i}" for i in range(MOST_NEAREST + 3)], KNOWN)
-    assert [bool(one.reason) for one in found] == [True] * MOST_NEAREST + [False] * 3
+def test_only_the_first_few_get_suggestions() -> None:
+    found = pair([f"layers.0.self_attn.q{i}" for i in range(MAX_SUGGESTIONS + 3)], KNOWN)
+    assert [bool(one.reason) for one in found] == [True] * MAX_SUGGESTIONS + [False] * 3
 
 
 def test_a_map_comes_before_every_other_name() -> None:
@@ -91,8 +91,8 @@ def test_a_map_comes_before_every_other_name() -> None:
 @pytest.mark.parametrize(
     ("mapped", "message"),
     [
-        ({"layers.1": Mapped("h")}, "a map must name what is in the case; found 'layers.1' (nearest: layers.0"),
-        ({"layers.0": Mapped("g")}, "a map must name what is in the candidate; found 'g'"),
+        ({"layers.1": Mapped("h")}, "a map must use names that exist in the case; found 'layers.1' (nearest: layers.0"),
+        ({"layers.0": Mapped("g")}, "a map must use names that exist in the candidate; found 'g'"),
     ],
 )
 def test_a_map_of_what_is_not_there(mapped: dict[str, Mapped], message: str) -> None:

@@ -1,4 +1,4 @@
-"""docs/golden-format.md: its readers in JavaScript and C are run, and find what is in a case."""
+"""docs/golden-format.md: its readers in JavaScript and C run and read a case correctly."""
 
 from __future__ import annotations
 

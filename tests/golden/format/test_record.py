@@ -1,4 +1,4 @@
-"""Cases: what is recorded, written, read again, and refused."""
+"""Cases: what is recorded, written, read again, and rejected."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from minibiogpt.cli import main
 from minibiogpt.golden.check.checker import check
 from minibiogpt.golden.format.case import Case, sample_places, sums_of
 from minibiogpt.golden.format.record import SLIM_BYTES, record
-from minibiogpt.golden.kit.models import make
+from minibiogpt.golden.kit.models import make_model
 from tests.budgets import LANE_A, SUMMED
 from tests.compare import assert_close
 from tests.support.configs import PRIMES
@@ -65,7 +65,7 @@ def test_the_letters_are_the_sizes(model: BioGptForCausalLM, whole: Path) -> Non
 
 
 def test_any_reader_of_safetensors_finds_it(whole: Path) -> None:
-    """What docs/golden-format.md promises to a reader without this package."""
+    """As docs/golden-format.md promises to readers without this package."""
     with safe_open(whole, framework="np") as file:
         metadata = file.metadata()
         arrays = json.loads(metadata["arrays"])
@@ -117,7 +117,7 @@ def test_the_slim_form_is_small_and_says_what_the_whole_has(model: BioGptForCaus
 
 def test_samples_and_sums_by_hand() -> None:
     assert sample_places(3, 3).tolist() == [0, 1, 2]
-    one, two = 2654435761, 2 * 2654435761 % 2**32  # scrambled(0), scrambled(1)
+    one, two = 2654435761, 2 * 2654435761 % 2**32  # the hashes of 0 and 1
     assert sample_places(7, 2).tolist() == [(one >> 8) % 3, 3 + (two >> 8) % 3]
     weighted = (one / 2**32 - 0.5) - 2 * (two / 2**32 - 0.5)
     assert sums_of(np.array([1.0, -2.0])).tolist() == [-1.0, 3.0, 5.0, weighted]
@@ -125,15 +125,15 @@ def test_samples_and_sums_by_hand() -> None:
 
 def test_the_samples_are_one_in_each_part_and_at_no_regular_distance() -> None:
     for size, samples in ((1000, 37), (128 * 1024, 1024), (50, 50), (51, 50)):
-        places = sample_places(size, samples)
-        assert all(j * size // samples <= place < (j + 1) * size // samples for j, place in enumerate(places.tolist()))
-    assert len(set((sample_places(128 * 1024, 1024) % 1024).tolist())) > 500, "many columns, not a few again and again"
+        indices = sample_places(size, samples).tolist()
+        assert all(j * size // samples <= index < (j + 1) * size // samples for j, index in enumerate(indices))
+    assert len(set((sample_places(128 * 1024, 1024) % 1024).tolist())) > 500, "many columns, not the same few"
 
 
-def test_only_the_arrays_asked_for(model: BioGptForCausalLM, tmp_path: Path) -> None:
+def test_only_the_requested_arrays(model: BioGptForCausalLM, tmp_path: Path) -> None:
     record(model, [{"input_ids": IDS[:1]}], tmp_path / "c", name="c", names=["logits", "layers.{0..1}.fc1"])
     assert [entry.name for entry in Case.read(tmp_path / "c").entries] == ["layers.0.fc1", "layers.1.fc1", "logits"]
-    with pytest.raises(InputError, match="a name of the trace must occur"):
+    with pytest.raises(InputError, match="every name of the trace must match an array"):
         record(model, [{"input_ids": IDS[:1]}], tmp_path / "d", name="d", names="layers.9.fc1")
     assert not (tmp_path / "d").exists()
 
@@ -144,18 +144,18 @@ def test_what_cannot_be_recorded(model: BioGptForCausalLM, tmp_path: Path) -> No
     base = BioGptModel.from_pretrained("demo", dtype="float64")
     with pytest.raises(InputError, match="the base model has no loss"):
         record(base, [{"input_ids": [[2]], "labels": [[2]]}], tmp_path / "c", name="c")
-    tagger = make("token")
+    tagger = make_model("token")
     tagger = type(tagger)(
         tagger.config, {k.removeprefix("biogpt."): x.astype("f8") for k, x in tagger.named_parameters()}
     )
-    with pytest.raises(InputError, match="several calls need a model that returns its cache"):
+    with pytest.raises(InputError, match="the model of several calls must return its cache"):
         record(tagger, [{"input_ids": [[2, 5]]}, {"input_ids": [[7]]}], tmp_path / "x", name="x")
     with pytest.raises(InputError, match="every array of a case must be finite; found NaN or infinity first in loss"):
         record(model, [{"input_ids": [[2, 5]], "labels": [[-100, -100]]}], tmp_path / "c", name="c")
     assert list(tmp_path.iterdir()) == []
 
 
-def spoilt(whole: Path, target: Path, change: Any) -> Path:
+def corrupted(whole: Path, target: Path, change: Any) -> Path:
     with safe_open(whole, framework="np") as file:
         metadata = dict(file.metadata())
     tensors = load_file(whole)
@@ -173,40 +173,40 @@ def _arrays(change: Any) -> Any:
     return apply
 
 
-SPOILT: dict[str, Any] = {
+CORRUPTIONS: dict[str, Any] = {
     "another format": lambda m, t: m.update(format="pt"),
     "a later version": lambda m, t: m.update(version="2"),
     "no arrays": lambda m, t: m.pop("arrays"),
-    "arrays that are no JSON": lambda m, t: m.update(arrays="[{"),
-    "arrays that are no list": lambda m, t: m.update(arrays="3"),
+    "arrays that are not JSON": lambda m, t: m.update(arrays="[{"),
+    "arrays that are not a list": lambda m, t: m.update(arrays="3"),
     "an empty list": lambda m, t: m.update(arrays="[]"),
     "an unknown kind": lambda m, t: m.update(kind="fat"),
-    "a config that is no object": lambda m, t: m.update(config="7"),
-    "a tensor too few": lambda m, t: t.pop("logits"),
-    "a tensor too many": lambda m, t: t.update(more=np.zeros(1)),
-    "an input too few": lambda m, t: t.pop("inputs/labels"),
+    "a config that is not an object": lambda m, t: m.update(config="7"),
+    "a missing tensor": lambda m, t: t.pop("logits"),
+    "an extra tensor": lambda m, t: t.update(more=np.zeros(1)),
+    "a missing input": lambda m, t: t.pop("inputs/labels"),
     "a tensor of another shape": lambda m, t: t.update(loss=np.zeros((1,))),
     "a tensor in float32": lambda m, t: t.update(logits=t["logits"].astype(np.float32)),
-    "a budget without a bound": _arrays(lambda arrays: arrays[3]["budgets"].update(float32=float("inf"))),
-    "a budget below zero": _arrays(lambda arrays: arrays[3]["budgets"].update(float32=-1.0)),
-    "a budget that is no number": _arrays(lambda arrays: arrays[3]["budgets"].update(float32=float("nan"))),
+    "an infinite budget": _arrays(lambda arrays: arrays[3]["budgets"].update(float32=float("inf"))),
+    "a negative budget": _arrays(lambda arrays: arrays[3]["budgets"].update(float32=-1.0)),
+    "a budget that is NaN": _arrays(lambda arrays: arrays[3]["budgets"].update(float32=float("nan"))),
     "an entry without budgets": _arrays(lambda arrays: arrays[3].pop("budgets")),
     "a budget that is a word": _arrays(lambda arrays: arrays[3]["budgets"].update(float32="small")),
-    "a precision too few": _arrays(lambda arrays: arrays[3]["budgets"].pop("float32")),
+    "a missing precision": _arrays(lambda arrays: arrays[3]["budgets"].pop("float32")),
     "a shape that is a word": _arrays(lambda arrays: arrays[3].update(shape="wide")),
     "an entry that is a number": _arrays(lambda arrays: arrays.append(3)),
     "samples without their tensor": _arrays(lambda arrays: arrays[3].update(samples=7)),
 }
 
 
-@pytest.mark.parametrize("what", SPOILT)
-def test_a_spoilt_case_is_one_clear_error(whole: Path, tmp_path: Path, what: str) -> None:
+@pytest.mark.parametrize("what", CORRUPTIONS)
+def test_a_corrupted_case_is_one_clear_error(whole: Path, tmp_path: Path, what: str) -> None:
     with pytest.raises(InputError, match="must be a golden case, format 'minibiogpt-golden', version '1'; found"):
-        Case.read(spoilt(whole, tmp_path / "c", SPOILT[what]))
+        Case.read(corrupted(whole, tmp_path / "c", CORRUPTIONS[what]))
 
 
-def test_the_spoiling_alone_is_no_error(whole: Path, tmp_path: Path) -> None:
-    assert Case.read(spoilt(whole, tmp_path / "c", lambda m, t: None)).name == "whole"
+def test_rewriting_a_case_alone_is_no_error(whole: Path, tmp_path: Path) -> None:
+    assert Case.read(corrupted(whole, tmp_path / "c", lambda m, t: None)).name == "whole"
 
 
 def run(*line: str) -> int:
@@ -217,8 +217,8 @@ def test_record_and_inspect_as_commands(tmp_path: Path, capsys: pytest.CaptureFi
     file = str(tmp_path / "two.safetensors")
     texts = ["--text", "Ibuprofen", "--text", "Insulin lowers blood sugar."]
     assert run("record", *texts, "--padding-side", "left", "--labels", "-o", file, "--about", "Two texts.") == 0
-    assert "83 arrays" in (told := capsys.readouterr().out)
-    assert f"minibiogpt golden check {file} THEIRS" in told
+    assert "83 arrays" in (printed := capsys.readouterr().out)
+    assert f"minibiogpt golden check {file} THEIRS" in printed
     case = Case.read(file)
     mask = case.array("inputs/attention_mask")
     assert mask[0, 0] == 0
@@ -255,16 +255,16 @@ def test_the_inputs_of_a_case_can_be_recorded_again(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        (["--ids", "2,x"], "--ids must be whole numbers"),
+        (["--ids", "2,x"], "--ids must be integers"),
         (["--ids", "2,5", "--ids", "4"], "found 2 and 1 of them"),
         (["--ids", "2", "--text", "x"], "found several"),
         ([], "found none"),
         (["--ids", "2,99999"], "input_ids must lie in"),
-        (["--ids", "2", "--seeds", "1"], "seeds must be a whole number, 2 to 1000"),
+        (["--ids", "2", "--seeds", "1"], "seeds must be an integer, 2 to 1000"),
         (["--ids", "2", "--model", "nothing here"], "a model must be"),
         (["--inputs", "FILE", "--labels"], "--labels goes with"),
         (["--inputs", "FILE"], "must hold inputs of a model call"),
-        (["--inputs", "absent"], "must be there"),
+        (["--inputs", "absent"], "must exist"),
     ],
 )
 def test_unusable_input_is_one_line(
@@ -273,9 +273,9 @@ def test_unusable_input_is_one_line(
     save_file({"ids": np.array([[2, 5]])}, tmp_path / "f.safetensors")
     line = [str(tmp_path / "f.safetensors") if part == "FILE" else part for part in line]
     assert run("record", *line, "-o", str(tmp_path / "c")) == 2
-    told = capsys.readouterr()
-    assert words in told.err
-    assert told.err.count("\n") == 1
+    printed = capsys.readouterr()
+    assert words in printed.err
+    assert printed.err.count("\n") == 1
     assert not (tmp_path / "c").exists()
 
 
@@ -305,9 +305,9 @@ def test_a_case_never_takes_the_place_of_what_it_is_made_from(
     assert run("record", "--inputs", str(tmp_path / "inputs"), "-o", str(tmp_path / "inputs")) == 2
     save_file({"input_ids": np.array([[2, 5]]), "step.1/input_ids": np.array([[7]])}, tmp_path / "both")
     assert run("record", "--inputs", str(tmp_path / "both"), "-o", str(tmp_path / "c")) == 2
-    told = capsys.readouterr().err.splitlines()
-    assert ["the case must be another file" in line for line in told] == [True, True, False]
-    assert "must hold one call, or steps alone" in told[2]
+    lines = capsys.readouterr().err.splitlines()
+    assert ["the case must be another file" in line for line in lines] == [True, True, False]
+    assert "must hold one call, or only steps" in lines[2]
 
 
 def test_a_loss_in_the_slim_form_is_compared(model: BioGptForCausalLM, tmp_path: Path) -> None:
@@ -322,7 +322,7 @@ def test_a_loss_in_the_slim_form_is_compared(model: BioGptForCausalLM, tmp_path:
 
 
 def test_sums_that_come_to_nothing_keep_a_budget(tmp_path: Path) -> None:
-    """The rows of a norm without gain and bias add up to 0: what is left of them is rounding alone."""
+    """The rows of a norm without gain and bias sum to 0, up to rounding."""
     tiny = BioGptForCausalLM.from_config(BioGptConfig(**(PRIMES | {"hidden_size": 2, "num_attention_heads": 1})))
     model = BioGptForCausalLM(tiny.config, dict(_widened(tiny)), "numpy")
     record(model, [{"input_ids": IDS[:1]}], tmp_path / "c", name="c", slim=True, seeds=2)
@@ -331,7 +331,7 @@ def test_sums_that_come_to_nothing_keep_a_budget(tmp_path: Path) -> None:
     assert sums is not None
     assert entry.sums is not None
     assert entry.sums["float64"] is not None
-    assert abs(sums[0]) < LANE_A * sums[1], "what is left is rounding"
+    assert abs(sums[0]) < LANE_A * sums[1], "only rounding is left"
     assert entry.sums["float64"][0] > 2.0**-53 * np.sqrt(sums[2])
 
 

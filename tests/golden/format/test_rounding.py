@@ -1,4 +1,4 @@
-"""What rounding can do: sums really run in another order, numbers really are rounded, and the budgets follow."""
+"""Rounding noise: sums are really reordered, values are really rounded, and the budgets are computed from both."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from minibiogpt.golden.format.rounding import (
     ROUNDING,
     Noise,
     in_precision,
-    measured,
+    measure_noise,
     reordered,
     rounded,
     run_calls,
@@ -40,7 +40,7 @@ def test_a_product_in_another_order_is_the_same_but_for_rounding(dtype: str) -> 
     others = [np.asarray(reordered(a, RNG(seed)) @ b) for seed in range(6)]
     assert all(other.dtype == dtype for other in others)
     assert len({other.tobytes() for other in others}) == 6, "each seed has its own order"
-    assert np.asarray(reordered(a, RNG(2)) @ b).tobytes() == others[2].tobytes(), "and keeps to it"
+    assert np.asarray(reordered(a, RNG(2)) @ b).tobytes() == others[2].tobytes(), "and always the same one"
     exact = a.astype(np.float64) @ b.astype(np.float64)
     size = np.abs(a).astype(np.float64) @ np.abs(b).astype(np.float64)
     assert all((np.abs(other - exact) <= 300 * np.finfo(dtype).eps * size).all() for other in others)
@@ -70,7 +70,7 @@ def test_what_is_done_in_place_stays_reordered() -> None:
     x += np.array([1.0, 2.0, 3.0])
     assert x is before
     assert x.tolist() == [2.0, 3.0, 4.0]
-    assert reordered(np.arange(3), RNG(0)).dtype.kind == "i", "integers are as they are"
+    assert reordered(np.arange(3), RNG(0)).dtype.kind == "i", "integers are unchanged"
 
 
 @pytest.mark.parametrize(("precision", "dtype"), [("bfloat16", torch.bfloat16), ("float16", torch.float16)])
@@ -92,7 +92,7 @@ def test_the_mark_of_a_hidden_score_stays_and_the_others_may_overflow() -> None:
 
 
 def test_every_product_and_every_sum_of_a_forward_pass_is_reordered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """np.where and the cache hand out plain arrays: the tap must make them reordered again."""
+    """np.where and the cache return plain arrays, which the tap must wrap again."""
     counted = {"products": 0, "sums": 0}
     product, total = rounding._product, rounding._sum
 
@@ -123,14 +123,14 @@ def test_the_rounded_model_has_the_weights_of_that_precision() -> None:
 
 
 class Kept(Noise):
-    """Also keeps the rounded arrays themselves."""
+    """Noise that also keeps the rounded arrays."""
 
-    def __init__(self, *given: Any) -> None:
-        super().__init__(*given)
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
         self.arrays: dict[str, np.ndarray] = {}
 
-    def see(self, name: str, x: np.ndarray) -> np.ndarray:
-        self.arrays[name] = np.array(super().see(name, x))
+    def intercept(self, name: str, x: np.ndarray) -> np.ndarray:
+        self.arrays[name] = np.array(super().intercept(name, x))
         return reordered(self.arrays[name], self.rng)
 
 
@@ -145,7 +145,7 @@ def test_the_noise_is_the_largest_error_of_the_runs(precision: str) -> None:
         errors.append(float(np.abs(kept.arrays["logits"].astype(np.float64) - trace["logits"]).max()))
         assert kept.errors["logits"] == errors[-1] > 0
         runs.add(kept.arrays["logits"].tobytes())
-    assert measured(lm, calls, trace, seeds=3)[precision][0]["logits"] == max(errors)
+    assert measure_noise(lm, calls, trace, seeds=3)[precision][0]["logits"] == max(errors)
     assert len(runs) == 3 or precision in ("bfloat16", "float16"), "each seed has its own order of sums"
 
 
@@ -163,7 +163,7 @@ def test_lower_precision_means_larger_budgets_and_their_size_is_that_of_the_prec
 
 
 def test_what_a_precision_cannot_hold_has_no_budget(tmp_path: Any) -> None:
-    """Scores of 1e5 are beyond float16; all that comes before them is not."""
+    """Scores of 1e5 overflow float16; the arrays before them don't."""
     lm = model()
     for layer in lm.biogpt.layers:
         layer.self_attn.q_proj.weight *= 1e4
@@ -200,7 +200,7 @@ def test_the_budget_is_the_stated_factor_times_the_noise(tmp_path: Any) -> None:
     record(classifier, calls, tmp_path / "c", name="c", seeds=2)
     case, trace = Case.read(tmp_path / "c"), Trace()
     classifier(**calls[0], trace=trace)
-    noise = measured(classifier, calls, trace, seeds=2)
+    noise = measure_noise(classifier, calls, trace, seeds=2)
     assert case.budget["factor"] == FACTOR
     for entry in case.entries:
         if entry.name != "position_ids":
@@ -212,8 +212,8 @@ def test_the_budget_is_the_stated_factor_times_the_noise(tmp_path: Any) -> None:
 def test_an_error_has_no_sign() -> None:
     for off in (0.5, -0.5):
         noise = Noise({"x": np.array([1.0, 2.0])}, "float64", 0)
-        noise.see("x", np.array([1.0 + off, 2.0]))
-        squares = max(abs((1 + off) ** 2 - 1), 2 * 1.0 * 0.5)  # what came out, and what an error of this size does
+        noise.intercept("x", np.array([1.0 + off, 2.0]))
+        squares = max(abs((1 + off) ** 2 - 1), 2 * 1.0 * 0.5)  # the actual error, and the first-order one
         weighted = abs(off) * abs(2654435761 / 2**32 - 0.5)
         assert noise.errors["x"] == 0.5
         assert noise.sums["x"].tolist() == pytest.approx([0.5, 0.5, squares, weighted], rel=SUMMED)
@@ -221,5 +221,5 @@ def test_an_error_has_no_sign() -> None:
 
 def test_the_noise_of_a_sum_is_not_that_of_errors_that_cancel() -> None:
     noise = Noise({"x": np.array([3.0, 3.0])}, "float64", 0)
-    noise.see("x", np.array([3.5, 2.5]))
-    assert noise.sums["x"][0] == pytest.approx(math.sqrt(0.5), rel=SUMMED), "though the sum itself is right"
+    noise.intercept("x", np.array([3.5, 2.5]))
+    assert noise.sums["x"][0] == pytest.approx(math.sqrt(0.5), rel=SUMMED), "although the sum itself is correct"

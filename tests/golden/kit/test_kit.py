@@ -1,4 +1,4 @@
-"""The conformance kit: transformers agrees with every case; the same seed, the same bytes; whole, or absent."""
+"""The conformance kit: transformers agrees with every case; the same seed gives the same bytes; it is written whole."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from minibiogpt import BioGptConfig, InputError
 from minibiogpt.cli import main
 from minibiogpt.files.reading import sha256
 from minibiogpt.golden.format.case import INPUT, PRECISIONS, Case
-from minibiogpt.golden.kit.models import CHECKPOINTS, FLAT, LOUD, QUIET, make
+from minibiogpt.golden.kit.models import CHECKPOINTS, FLAT_TOKENS, LOUD_COLUMN, QUIET_POSITIONS, make_model
 from minibiogpt.golden.kit.probes import probes
 from minibiogpt.golden.kit.writer import write_kit
 from tests.budgets import LANE_A
@@ -28,7 +28,7 @@ from tools.dump_torch import record, record_steps
 NAMES = list(probes())
 every_case = pytest.mark.parametrize("name", NAMES)
 every_model = pytest.mark.parametrize("name", CHECKPOINTS)
-# Letters that have to be equal: without a past S is T; one token; all N positions; one step of one token in some rows.
+# Letters whose sizes must be equal: S and T without a past, and N too in a case that uses all positions.
 SAME = {"one_token": [{"T", "S"}], "longest": [{"T", "S", "N"}]}
 
 
@@ -44,7 +44,7 @@ def manifest(kit: Path) -> dict[str, Any]:
 
 
 def steps_of(case: Case) -> list[tuple[str, dict[str, np.ndarray]]]:
-    """(what is in front of its names, inputs) of each call."""
+    """Return (prefix of its names, inputs) of each call."""
     found: dict[str, dict[str, np.ndarray]] = {}
     for name, x in case.inputs().items():
         prefix, _, key = name.partition(INPUT)
@@ -53,7 +53,7 @@ def steps_of(case: Case) -> list[tuple[str, dict[str, np.ndarray]]]:
 
 
 def their_loss(architecture: str, logits: torch.Tensor, call: dict[str, np.ndarray]) -> torch.Tensor:
-    """transformers' own equations, in float64: its language model rounds to float32 before."""
+    """Return transformers' loss in float64; its own language model rounds the logits to float32 first."""
     labels = torch.tensor(call["labels"])
     if architecture == "BioGptForCausalLM":
         return F.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten())
@@ -68,7 +68,7 @@ def their_loss(architecture: str, logits: torch.Tensor, call: dict[str, np.ndarr
 
 
 def their_arrays(kit: Path, case: Case, folder: Path, precision: str = "float64") -> Arrays:
-    """Every array that transformers makes of the case's inputs, by the case's names, in float64 or widened to it."""
+    """Return transformers' arrays for the case's inputs, under the case's names, as float64."""
     kind, dtype = getattr(transformers, case.architecture), getattr(torch, precision)
     model = kind.from_pretrained(folder, attn_implementation="eager").to(dtype).eval()
     steps = steps_of(case)
@@ -76,7 +76,7 @@ def their_arrays(kit: Path, case: Case, folder: Path, precision: str = "float64"
         return {name: widened(x) for name, x in record_steps(model, [call for _, call in steps]).items()}
     ((_, call),) = steps
     found = {name: widened(x) for name, x in record(model, **call).items()}
-    if "score" in found:  # 4.57 pools where the rightmost token stands only if nothing but right padding is there
+    if "score" in found:  # 4.57 pools at the rightmost token only if all padding is on the right
         real = (call["input_ids"] != 1) & (call.get("attention_mask", 1) == 1)
         last = [int(np.flatnonzero(row)[-1]) for row in real]
         found["logits"] = found["score"][np.arange(len(last)), last]
@@ -104,7 +104,7 @@ LOWEST = np.finfo(np.float64).min
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_what_is_right_is_within_the_budgets_in_every_precision(kit: Path, precision: str) -> None:
-    """PyTorch's own kernels and order of sums. In float16 transformers adds -65504, which large scores survive."""
+    """With PyTorch's own kernels and order of sums. In float16 transformers adds -65504, too little for loud scores."""
     beyond, compared = {}, 0
     for listed in manifest(kit)["cases"]:
         case = Case.read(kit / listed["file"])
@@ -123,7 +123,7 @@ def test_what_is_right_is_within_the_budgets_in_every_precision(kit: Path, preci
 
 
 def test_transformers_pools_elsewhere_where_the_case_says_so(kit: Path) -> None:
-    """And there alone: the case's sentence tells an implementer why transformers would not agree."""
+    """And only there: the case's sentence explains to implementers why transformers doesn't agree."""
     for entry in manifest(kit)["cases"]:
         if entry["architecture"] == "BioGptForSequenceClassification":
             case = Case.read(kit / entry["file"])
@@ -153,7 +153,7 @@ def test_no_two_sizes_of_a_case_are_equal(kit: Path, name: str) -> None:
 @every_model
 @pytest.mark.parametrize("seed", [0, 1])
 def test_every_weight_counts_and_is_exact_in_every_precision(name: str, seed: int) -> None:
-    model = make(name, seed)
+    model = make_model(name, seed)
     parameters = dict(model.named_parameters())
     assert len(parameters) >= 36
     for key, x in parameters.items():
@@ -161,18 +161,18 @@ def test_every_weight_counts_and_is_exact_in_every_precision(name: str, seed: in
         assert not np.isin(np.abs(x), (0, 1)).any(), key
         assert np.array_equal(x.astype(np.float16).astype(np.float32), x), key
         assert not (x.view(np.uint32) & 0xFFFF).any(), f"{key} in bfloat16"
-    assert not any(np.array_equal(x, parameters[key]) for key, x in make(name, seed + 2).named_parameters())
+    assert not any(np.array_equal(x, parameters[key]) for key, x in make_model(name, seed + 2).named_parameters())
 
 
 @every_model
 def test_the_traps_are_built_in(kit: Path, name: str) -> None:
-    """Nearly constant rows, the norm's eps, and activations where the forms of GELU differ."""
+    """Nearly constant rows, the norm's eps, and fc1 biases where the two forms of GELU differ."""
     config = json.loads((kit / "models" / name / "config.json").read_text())
     assert (config["layer_norm_eps"], config["hidden_act"]) == (1e-12, "gelu")
-    assert config["architectures"] == [CHECKPOINTS[name].kind.__name__]
-    weights = {key.removeprefix("biogpt."): x for key, x in make(name).named_parameters()}
-    others = np.arange(21) != (LOUD if name == "loud" else -1)
-    for token, position in zip(FLAT, QUIET, strict=True):
+    assert config["architectures"] == [CHECKPOINTS[name].model_class.__name__]
+    weights = {key.removeprefix("biogpt."): x for key, x in make_model(name).named_parameters()}
+    others = np.arange(21) != (LOUD_COLUMN if name == "loud" else -1)
+    for token, position in zip(FLAT_TOKENS, QUIET_POSITIONS, strict=True):
         row = weights["embed_tokens.weight"][token] * 21**0.5 + weights["embed_positions.weight"][position + 2]
         assert 1e-7 < row[others].var() < 1e-5
     for layer in range(2):
@@ -190,7 +190,7 @@ def test_loud_scores_are_large_and_fit_into_float16(kit: Path) -> None:
         scores, masked = (case.array(f"layers.0.self_attn.{key}") for key in ("scores", "scores_masked"))
         hidden, seen = np.where(masked < scores, scores, -np.inf).max(-1), masked.max(-1)
         assert hidden.max() > 15_000
-        assert (hidden - 1e4 > seen).sum() > 2, "rows in which -1e4 does not hide"
+        assert (hidden - 1e4 > seen).sum() > 2, "rows in which adding -1e4 does not hide"
         assert np.abs(scores).max() * 7**0.5 < np.finfo(np.float16).max, "even before the division by sqrt(Dh)"
         assert all(None not in entry.budgets.values() for entry in case.entries)
 
@@ -203,19 +203,20 @@ def test_equal_scores_are_equal(kit: Path) -> None:
         assert np.abs(probs - uniform).max() <= case.entry(f"layers.{layer}.self_attn.probs").budgets["float64"]
 
 
-def test_the_manifest_tells_every_file(kit: Path) -> None:
-    told = manifest(kit)
-    assert (told["format"], told["version"], told["seed"]) == ("minibiogpt-golden-kit", "1", 0)
-    listed = {f"{folder}/{file}": digest for folder, files in told["models"].items() for file, digest in files.items()}
-    listed |= {entry["file"]: entry["sha256"] for entry in (*told["cases"], told["tokenizer"], told["readme"])}
+def test_the_manifest_lists_every_file(kit: Path) -> None:
+    content = manifest(kit)
+    models = content["models"]
+    assert (content["format"], content["version"], content["seed"]) == ("minibiogpt-golden-kit", "1", 0)
+    listed = {f"{folder}/{file}": digest for folder, files in models.items() for file, digest in files.items()}
+    listed |= {entry["file"]: entry["sha256"] for entry in (*content["cases"], content["tokenizer"], content["readme"])}
     found = {str(path.relative_to(kit)): sha256(path) for path in kit.rglob("*") if path.is_file()}
     assert listed == {name: digest for name, digest in found.items() if name != "manifest.json"}
-    assert [entry["name"] for entry in told["cases"]] == NAMES
-    assert told["tokenizer"]["model"] in told["models"]
-    for entry in told["cases"]:
+    assert [entry["name"] for entry in content["cases"]] == NAMES
+    assert content["tokenizer"]["model"] in models
+    for entry in content["cases"]:
         case, probe = Case.read(kit / entry["file"]), probes()[entry["name"]]
         assert (case.name, case.about, case.architecture) == (entry["name"], entry["about"], entry["architecture"])
-        assert case.model == {"model.safetensors": told["models"][entry["model"]]["model.safetensors"]}
+        assert case.model == {"model.safetensors": models[entry["model"]]["model.safetensors"]}
         assert (entry["about"], entry["exposes"]) == (probe.about, list(probe.exposes))
         assert all(set(one.budgets) == set(PRECISIONS) for one in case.entries)
 
@@ -228,7 +229,7 @@ def test_the_page_names_every_case_every_mistake_and_every_array(kit: Path) -> N
     arrays = {entry.name for path in kit.glob("cases/*") for entry in Case.read(path).entries}
     words = {name.rpartition("/")[2].rpartition(".")[2] for name in arrays} - {"0", "1"}
     assert not {word for word in words if f"{word}`" not in page}
-    assert "{" not in page.replace("{text: ids}", ""), "a hole in the template"
+    assert "{" not in page.replace("{text: ids}", ""), "an unfilled field of the template"
 
 
 def test_the_kit_is_small(kit: Path) -> None:
@@ -257,10 +258,10 @@ def test_the_same_seed_gives_the_same_bytes_and_another_one_others(kit: Path, tm
     assert same <= {"explicit_positions.safetensors", "equal_scores.safetensors"}, "position_ids are not drawn"
 
 
-def test_some_cases_bring_their_models_alone(tmp_path: Path) -> None:
-    told = write_kit(tmp_path / "kit", cases=["regression", "one_token", "regression"], runs=1)
-    assert [entry["name"] for entry in told["cases"]] == ["regression", "one_token"]
-    assert list(told["models"]) == ["models/base", "models/regression"]
+def test_some_cases_bring_only_their_models(tmp_path: Path) -> None:
+    content = write_kit(tmp_path / "kit", cases=["regression", "one_token", "regression"], runs=1)
+    assert [entry["name"] for entry in content["cases"]] == ["regression", "one_token"]
+    assert list(content["models"]) == ["models/base", "models/regression"]
     assert sorted(path.name for path in (tmp_path / "kit" / "cases").iterdir()) == [
         "one_token.safetensors",
         "regression.safetensors",
@@ -268,13 +269,13 @@ def test_some_cases_bring_their_models_alone(tmp_path: Path) -> None:
     assert (tmp_path / "kit" / "tokenizer.json").is_file()
 
 
-@pytest.mark.parametrize(("options", "told"), [
+@pytest.mark.parametrize(("options", "message"), [
     ({"cases": ["absent"]}, "a case must be one of the kit's; found 'absent'; choose from ordinary, "),
     ({"cases": []}, "a case must be one of the kit's; found none"),
-    ({"seed": -1}, "seed must be a whole number"),
+    ({"seed": -1}, "seed must be an integer"),
 ])  # fmt: skip
-def test_what_cannot_be_is_refused_and_leaves_nothing(tmp_path: Path, options: Any, told: str) -> None:
-    with pytest.raises(InputError, match=told):
+def test_what_cannot_be_is_refused_and_leaves_nothing(tmp_path: Path, options: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
         write_kit(tmp_path / "kit", **options)
     assert not list(tmp_path.iterdir())
 
@@ -288,7 +289,7 @@ def test_an_existing_folder_is_refused_and_left_alone(tmp_path: Path) -> None:
 
 
 def test_a_kit_that_fails_half_way_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*given: Any, **options: Any) -> None:
+    def fail(*arguments: Any, **options: Any) -> None:
         raise InputError("a", "b", "c")
 
     monkeypatch.setattr("minibiogpt.golden.kit.writer.record", fail)
@@ -297,7 +298,7 @@ def test_a_kit_that_fails_half_way_leaves_nothing(tmp_path: Path, monkeypatch: p
     assert not list(tmp_path.iterdir())
 
 
-def test_the_command_says_what_was_made_and_what_to_type_next(
+def test_the_command_prints_what_was_made_and_what_to_type_next(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "kit"

@@ -1,4 +1,4 @@
-"""Each probe shows each mistake that it claims to show: planted here, it moves an array by ten times the budgets."""
+"""Each probe shows the mistakes it claims to show: planted here, each changes an array by ten times the budgets."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ from minibiogpt.model.ops import softmax
 from minibiogpt.trace import Recorder
 
 LOWEST = np.finfo(np.float64).min
-Change = Callable[[str, np.ndarray, dict[str, np.ndarray]], np.ndarray]  # name, array, those before it: the array
+Change = Callable[[str, np.ndarray, dict[str, np.ndarray]], np.ndarray]  # (name, array, earlier arrays) -> array
 Planted = tuple[Any, list[Call], Change | None]
-Mistake = Callable[[Any, list[Call]], Planted]  # what takes the place of the model, the calls and the arrays
+Mistake = Callable[[Any, list[Call]], Planted]  # (model, calls) -> their replacements, and the change to arrays
 
 
-class Meddling(Recorder):
-    """Lets a mistake replace each array on its way."""
+class ChangingRecorder(Recorder):
+    """A recorder that lets a mistake replace each array."""
 
     def __init__(self, trace: Trace, change: Change | None) -> None:
         super().__init__(trace)
         self.change, self.before = change, dict[str, np.ndarray]()
 
-    def see(self, name: str, x: np.ndarray) -> np.ndarray:
+    def intercept(self, name: str, x: np.ndarray) -> np.ndarray:
         if self.change is not None:
             x = self.change(name, x, self.before)
         self.before[name] = x
-        self.note(name, x)
+        self.record(name, x)
         return x
 
 
 def config(**changes: Any) -> Mistake:
-    """The same weights under another config."""
+    """Use the same weights with another config."""
 
     def plant(model: Any, calls: list[Call]) -> Planted:
         weights = {name.removeprefix("biogpt."): x for name, x in model.named_parameters()}
@@ -53,7 +53,7 @@ def config(**changes: Any) -> Mistake:
 
 
 def weights(change: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]) -> Mistake:
-    """Some weights replaced."""
+    """Replace some weights."""
 
     def plant(model: Any, calls: list[Call]) -> Planted:
         known = {name.removeprefix("biogpt."): x for name, x in model.named_parameters()}
@@ -63,7 +63,7 @@ def weights(change: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]) ->
 
 
 def inputs(change: Callable[[Call], Call]) -> Mistake:
-    """Each call's inputs replaced; None takes one away."""
+    """Replace inputs of each call; None removes one."""
     return lambda model, calls: (
         model,
         [{key: x for key, x in (call | change(call)).items() if x is not None} for call in calls],
@@ -72,14 +72,14 @@ def inputs(change: Callable[[Call], Call]) -> Mistake:
 
 
 def arrays(part: str, change: Callable[..., np.ndarray]) -> Mistake:
-    """Every array of that name, in whatever layer and step, from itself and a look-up of its neighbours."""
+    """Replace every array of that name, in all layers and steps; ``change(array, neighbours)`` returns the new one."""
 
     def plant(model: Any, calls: list[Call]) -> Planted:
         def replace(name: str, x: np.ndarray, before: dict[str, np.ndarray]) -> np.ndarray:
             path, _, last = name.rpartition(".")
             if name.partition("/")[2] == part or last == part or name == part:
                 step = int(name.removeprefix("step.").partition("/")[0]) if "/" in name else 0
-                return change(x, Near(model, calls[step], name, path, before))
+                return change(x, Neighbours(model, calls[step], name, path, before))
             return x
 
         return model, calls, replace
@@ -87,8 +87,8 @@ def arrays(part: str, change: Callable[..., np.ndarray]) -> Mistake:
     return plant
 
 
-class Near:
-    """What a planted array may look at: near["scores"] is the one beside it; the call, the model, its own layer."""
+class Neighbours:
+    """The context of a planted array: near["scores"] is that array of the same module; also call, model and layer."""
 
     def __init__(self, model: Any, call: Call, name: str, path: str, before: dict[str, np.ndarray]) -> None:
         self.model, self.call, self.path, self.before = model, call, path, before
@@ -102,7 +102,7 @@ KINDS = ("self_attn_layer_norm", "final_layer_norm", "layer_norm")
 
 
 def norms(change: Callable[..., np.ndarray], kinds: tuple[str, ...] = KINDS) -> Mistake:
-    """Another equation in every norm of these kinds, of the centred row and its variance."""
+    """Use another equation in every norm of these kinds: ``change(centred row, variance)``."""
 
     class Norm(LayerNorm):
         def __call__(self, x: np.ndarray) -> np.ndarray:
@@ -129,14 +129,14 @@ def tiny_eps(centred: np.ndarray, variance: np.ndarray) -> np.ndarray:
 
 
 def hidden(change: Callable[..., np.ndarray]) -> Mistake:
-    """Other numbers where a score is hidden, from the scores: what stands there is compared by its effect only."""
+    """Use other values where scores are hidden, computed from the scores; only their effect is compared."""
     return arrays("scores_masked", lambda x, near: np.where(x == LOWEST, change(near["scores"]), x))
 
 
-def seen(which: Callable[[int, int, Near], np.ndarray]) -> Mistake:
-    """Scores that some keys, by (T, S), should have hidden are not."""
+def visible(which: Callable[[int, int, Neighbours], np.ndarray]) -> Mistake:
+    """Use another mask: ``which(T, S, neighbours)`` returns which scores are visible."""
 
-    def change(x: np.ndarray, near: Near) -> np.ndarray:
+    def change(x: np.ndarray, near: Neighbours) -> np.ndarray:
         return np.where(which(*x.shape[2:], near), near["scores"], LOWEST)
 
     return arrays("scores_masked", change)
@@ -146,38 +146,38 @@ def causal(T: int, S: int) -> np.ndarray:
     return np.tri(T, S, S - T, dtype=bool)
 
 
-def blind(x: np.ndarray, near: Near, put: Any) -> np.ndarray:
-    """``put`` into the rows that see nothing."""
+def blind(x: np.ndarray, near: Neighbours, put: Any) -> np.ndarray:
+    """Put ``put`` into the rows in which all keys are hidden."""
     return np.where((near["scores_masked"] == LOWEST).all(-1, keepdims=True), put, x)
 
 
-def uniform_up_to_t(x: np.ndarray, near: Near) -> np.ndarray:
-    visible = causal(*x.shape[2:])
-    return blind(x, near, visible / visible.sum(-1, keepdims=True))
+def uniform_up_to_t(x: np.ndarray, near: Neighbours) -> np.ndarray:
+    mask = causal(*x.shape[2:])
+    return blind(x, near, mask / mask.sum(-1, keepdims=True))
 
 
-def without_largest(x: np.ndarray, near: Near) -> np.ndarray:
+def without_largest(x: np.ndarray, near: Neighbours) -> np.ndarray:
     with np.errstate(over="ignore", invalid="ignore"):
         e = np.exp(near["scores_masked"])
         return e / e.sum(-1, keepdims=True)
 
 
-def zeroed(x: np.ndarray, near: Near) -> np.ndarray:
+def zeroed(x: np.ndarray, near: Neighbours) -> np.ndarray:
     return softmax(near["scores"]) * causal(*x.shape[2:])
 
 
-def interleaved(x: np.ndarray, near: Near) -> np.ndarray:
+def interleaved(x: np.ndarray, near: Neighbours) -> np.ndarray:
     B, H, T, Dh = x.shape
     return near["q_proj"].reshape(B, T, Dh, H).transpose(0, 3, 1, 2)
 
 
-def head_mask_first(x: np.ndarray, near: Near) -> np.ndarray:
+def head_mask_first(x: np.ndarray, near: Neighbours) -> np.ndarray:
     scores = near["scores"] * near.call["head_mask"][:, None, None]
     return softmax(np.where(near["scores_masked"] == LOWEST, LOWEST, scores))
 
 
-def residual(x: np.ndarray, near: Near) -> np.ndarray:
-    """What a layer is given, without the norm."""
+def residual(x: np.ndarray, near: Neighbours) -> np.ndarray:
+    """Return a layer's input, without the norm."""
     return near.before["embeddings" if near.layer == 0 else f"layers.{near.layer - 1}"]
 
 
@@ -193,11 +193,11 @@ def put(name: str, change: Callable[[np.ndarray], np.ndarray]) -> Mistake:
     return weights(lambda known: {name: change(known[name].copy())})
 
 
-def rows(**given: tuple[Any, Any]) -> Callable[[np.ndarray], np.ndarray]:
-    """The row (first of the pair) replaced by another row of the table (an int) or by a number."""
+def rows(**replacements: tuple[Any, Any]) -> Callable[[np.ndarray], np.ndarray]:
+    """Replace rows of a table; each pair is (row, other row as an int, or a float value)."""
 
     def change(table: np.ndarray) -> np.ndarray:
-        for row, by in given.values():
+        for row, by in replacements.values():
             table[row] = table[by] if isinstance(by, int) else by
         return table
 
@@ -219,31 +219,31 @@ def counted(mask: np.ndarray) -> np.ndarray:
 
 
 def nll(logits: np.ndarray, labels: np.ndarray, divisor: int | None = None) -> np.ndarray:
-    """The mean of -ln p over the labels that are not -100."""
+    """Return the mean of -ln p over the labels that aren't -100."""
     p = softmax(logits.reshape(-1, logits.shape[-1]))[np.arange(labels.size), np.maximum(labels.reshape(-1), 0)]
     real = labels.reshape(-1) != -100
     return np.asarray(-np.log(p[real]).sum() / (divisor or real.sum()))
 
 
 def lm_loss(change: Callable[[np.ndarray, Call], np.ndarray], shift: int = 1, divisor: int | None = None) -> Mistake:
-    def loss(x: np.ndarray, near: Near) -> np.ndarray:
+    def loss(x: np.ndarray, near: Neighbours) -> np.ndarray:
         labels = change(near.call["labels"], near.call)[:, shift:]
         return nll(near["logits"][:, : labels.shape[1]], labels, divisor and labels.size)
 
     return arrays("loss", loss)
 
 
-def pooled(place: Callable[[Call], Any]) -> Mistake:
-    """The logits of another position of each row."""
+def pooled(position: Callable[[Call], Any]) -> Mistake:
+    """Use the logits at another position of each row."""
 
-    def change(x: np.ndarray, near: Near) -> np.ndarray:
+    def change(x: np.ndarray, near: Neighbours) -> np.ndarray:
         scores = near["score"]
-        return scores[np.arange(len(scores)), place(near.call)]
+        return scores[np.arange(len(scores)), position(near.call)]
 
     return arrays("logits", change)
 
 
-def soft_cross_entropy(x: np.ndarray, near: Near) -> np.ndarray:
+def soft_cross_entropy(x: np.ndarray, near: Neighbours) -> np.ndarray:
     return np.asarray(-(near.call["labels"] * np.log(softmax(near["logits"]))).sum(-1).mean())
 
 
@@ -258,8 +258,8 @@ MISTAKES: dict[str, Mistake] = {
     "embeddings scaled by sqrt(D) all the same": config(scale_embedding=True),
     "position offset 1 instead of 2": weights(moved([P], 1)),
     "scores not divided by sqrt(Dh)": arrays("scores", lambda x, near: x * math.sqrt(DH)),
-    "no causal mask": seen(lambda T, S, near: np.ones((T, S), dtype=bool)),
-    "a token cannot see itself": seen(lambda T, S, near: causal(T, S) & ~np.eye(T, S, S - T, dtype=bool)),
+    "no causal mask": visible(lambda T, S, near: np.ones((T, S), dtype=bool)),
+    "a token cannot see itself": visible(lambda T, S, near: causal(T, S) & ~np.eye(T, S, S - T, dtype=bool)),
     "variance divided by D - 1": norms(unbiased),
     "gain of a norm left out": put(f"{NORM}.weight", np.ones_like),
     "bias of k_proj left out": put("layers.1.self_attn.k_proj.bias", np.zeros_like),
@@ -281,7 +281,7 @@ MISTAKES: dict[str, Mistake] = {
     "positions left out": put(P, np.zeros_like),
     "positions multiplied by sqrt(D) too": put(P, lambda table: table * math.sqrt(D)),
     "padding has positions": inputs(lambda call: {"position_ids": arange(call)}),
-    "padding not hidden": seen(lambda T, S, near: causal(T, S)),
+    "padding not hidden": visible(lambda T, S, near: causal(T, S)),
     "embedding of the pad taken as 0": put(E, rows(pad=(1, 0.0))),
     "mask taken as a number of real tokens": inputs(lambda call: {"attention_mask": counted(call["attention_mask"])}),
     "rows that see nothing are 0": arrays("probs", lambda x, near: blind(x, near, 0.0)),
@@ -303,9 +303,9 @@ MISTAKES: dict[str, Mistake] = {
     "position -1 taken as 0": put(P, rows(pad=(1, 2))),
     "position -1 taken as the last": put(P, rows(pad=(1, -1))),
     "positions start anew at each call": inputs(lambda call: {"position_ids": arange(call)}),
-    "new tokens see those after them": seen(lambda T, S, near: np.ones((T, S), dtype=bool)),
-    "causal mask counts from the first key": seen(lambda T, S, near: np.tri(T, S, dtype=bool)),
-    "mask of the past forgotten": seen(
+    "new tokens see those after them": visible(lambda T, S, near: np.ones((T, S), dtype=bool)),
+    "causal mask counts from the first key": visible(lambda T, S, near: np.tri(T, S, dtype=bool)),
+    "mask of the past forgotten": visible(
         lambda T, S, near: causal(T, S) & ((np.arange(S) < S - T) | (near.call["attention_mask"] == 1)[:, None, None])
     ),
     "head mask not honoured": inputs(lambda call: {"head_mask": None}),
@@ -343,8 +343,8 @@ PROBES = probes()
 CLAIMS = [(name, words) for name, probe in PROBES.items() for words in probe.exposes]
 
 
-SEEDS = (0, 7)  # a user may choose any
-# What bfloat16 is too coarse to show, of all that is claimed: 0.006 and 0.66 budgets with seed 0, 2026-11-21.
+SEEDS = (0, 7)  # users may choose any seed
+# The claims that bfloat16 is too coarse to show: 0.006 and 0.66 budgets with seed 0, 2026-11-21.
 TOO_FINE = {("ordinary", "tanh GELU instead of erf"), ("lm_loss", "-100 counted as class 0")}
 
 
@@ -365,14 +365,14 @@ def kit(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 
 
 def errors(kit: Kit, name: str, mistake: Mistake | None) -> dict[str, float]:
-    """{array: its largest absolute error} when the mistake is made; hidden scores count by their effect alone."""
+    """Return {array: largest absolute error} with the mistake planted; hidden scores count only by their effect."""
     probe, case = probes(kit.seed)[name], kit.case(name)
-    kind, folder = CHECKPOINTS[probe.model].kind, kit.folder / "models" / probe.model
+    kind, folder = CHECKPOINTS[probe.model].model_class, kit.folder / "models" / probe.model
     loaded: Any = kind.from_pretrained(folder, dtype="float64", attn_implementation="eager")
     calls = [{key: np.asarray(x) for key, x in call.items()} for call in probe.calls]
     model, calls, change = (loaded, calls, None) if mistake is None else mistake(loaded, calls)
     trace = Trace(probe.arrays)
-    run_calls(model, calls, Meddling(trace, change))
+    run_calls(model, calls, ChangingRecorder(trace, change))
     assert [entry.name for entry in case.entries] == list(trace)
     found = {}
     for entry in case.entries:
@@ -384,14 +384,14 @@ def errors(kit: Kit, name: str, mistake: Mistake | None) -> dict[str, float]:
 
 
 def budgets_off(kit: Kit, name: str, found: dict[str, float], precision: str) -> dict[str, float]:
-    """How many budgets of the precision each array is off; those of integers, which have none, are left out."""
+    """Return {array: error in budgets of the precision}; integers, whose budget is 0, are left out."""
     budgets = {entry.name: entry.budgets[precision] for entry in kit.case(name).entries}
-    assert None not in budgets.values(), "every precision can hold every case"
+    assert None not in budgets.values(), "every precision can represent every case"
     return {key: error / budgets[key] for key, error in found.items() if budgets[key]}  # type: ignore[operator]
 
 
 def most(kit: Kit, name: str, words: str, precision: str) -> float:
-    """By how many budgets of that precision the most telling array is off."""
+    """Return the largest error of all arrays, in budgets of the precision."""
     return max(budgets_off(kit, name, errors(kit, name, MISTAKES[words]), precision).values())
 
 
@@ -412,7 +412,7 @@ def test_every_claim_is_planted_and_nothing_else() -> None:
 
 @pytest.mark.parametrize(("name", "words"), CLAIMS)
 def test_a_probe_shows_what_it_claims_by_ten_budgets(kit: Kit, name: str, words: str) -> None:
-    """At the first array that moves at all, in float64 and float32; the usual kit's somewhere in bfloat16 too."""
+    """At the first array that changes at all, in float64 and float32; with seed 0, somewhere in bfloat16 too."""
     found = errors(kit, name, MISTAKES[words])
     double, single = (budgets_off(kit, name, found, precision) for precision in ("float64", "float32"))
     first = next((key for key, times in double.items() if not times <= 1), None)

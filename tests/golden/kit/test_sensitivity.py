@@ -1,4 +1,4 @@
-"""Each classic mistake, planted in the PyTorch side, is noticed by at least ten times the budget, and at its place."""
+"""Each classic mistake, planted in PyTorch, is noticed where it is made, by at least ten times the budget."""
 
 from __future__ import annotations
 
@@ -54,9 +54,9 @@ SETTINGS: dict[str, tuple[str, dict[str, Any], list[dict[str, Any]]]] = {
         [LEFT_PADDING | {"input_ids": PADDED, "labels": RNG.integers(0, 2, (B, 5)).astype(np.float64)}],
     ),
 }  # fmt: skip
-# Where a mistake shows; with left padding, if nothing is said.
+# {mistake: the setting in which it shows}; others show with left padding.
 SHOWN = {
-    "position offset 0": "no padding",  # with pads PyTorch refuses that itself
+    "position offset 0": "no padding",  # with padding PyTorch raises an error
     "inputs_embeds scaled again": "inputs_embeds",
     "tied head where it is untied": "untied",
     "no bias in the classifier": "tokens",
@@ -83,7 +83,7 @@ def reference(setting: str) -> Any:
 
 @pytest.fixture(scope="module")
 def ours(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """The traces of our model, by setting."""
+    """Return a function from a setting to our model's traces."""
 
     @cache
     def traces(setting: str) -> dict[str, np.ndarray]:
@@ -91,9 +91,9 @@ def ours(tmp_path_factory: pytest.TempPathFactory) -> Any:
         folder = save(reference(setting), tmp_path_factory.mktemp("model"))
         model = getattr(minibiogpt, f"BioGptFor{head}").from_pretrained(folder, dtype="float64")
         past, arrays = None, {}
-        for n, given in enumerate(calls):
+        for n, inputs in enumerate(calls):
             trace = Trace()
-            output = model(**given, past_key_values=past, trace=trace)
+            output = model(**inputs, past_key_values=past, trace=trace)
             past = getattr(output, "past_key_values", None)
             arrays |= {f"step.{n}/{name}" if len(calls) > 1 else name: x for name, x in trace.items()}
         return arrays
@@ -102,7 +102,7 @@ def ours(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 def theirs(setting: str, plant: Any) -> dict[str, np.ndarray]:
-    """What the corrected reference computes with a mistake planted in it."""
+    """Return the arrays of the corrected reference with a mistake planted in it."""
     model, calls = reference(setting), SETTINGS[setting][2]
     with corrected(model), plant(model):
         arrays = dump_torch.record_steps(model, calls) if len(calls) > 1 else dump_torch.record(model, **calls[0])
@@ -143,7 +143,7 @@ def test_a_mistake_is_taken_out_again(setting: str) -> None:
 
 
 def test_a_bias_of_the_keys_cancels_in_the_softmax(ours: Any) -> None:
-    """It adds the same to every score of a row: only the keys and the scores show that it is missing."""
+    """It adds the same to every score of a row, so only the keys and the scores show that it is missing."""
     trace, want = ours("left padding"), theirs("left padding", MISTAKES["no bias in self_attn.k_proj"].plant)
     for part in ("k_proj", "k", "scores"):
         name = f"layers.0.self_attn.{part}"
@@ -156,7 +156,7 @@ def test_a_bias_of_the_keys_cancels_in_the_softmax(ours: Any) -> None:
 
 @pytest.mark.parametrize("mistake", ["norm eps 1e-12", "tanh GELU"])
 def test_what_a_comparison_of_tokens_does_not_see(ours: Any, mistake: str) -> None:
-    """Why every array is compared: these two leave the most probable token of every position as it is."""
+    """Why every array is compared: these two don't change the most probable token of any position."""
     with torch.no_grad(), MISTAKES[mistake].plant(reference("no padding")):
         theirs = reference("no padding")(torch.tensor(IDS)).logits.numpy()
     mine = ours("no padding")["logits"]

@@ -1,4 +1,4 @@
-"""The kit's tokenizer cases: transformers' on the same files; and the check of a candidate's ids."""
+"""The kit's tokenizer cases agree with transformers on the same files; and the check of a candidate's ids."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 import transformers
 
 from minibiogpt import BioGptTokenizer, InputError
-from minibiogpt.golden.kit.tokens import LACKING, MERGES, TEXTS, VOCAB, check_tokens
+from minibiogpt.golden.kit.tokens import MERGES, NOT_IN_VOCAB, TEXTS, VOCAB, check_tokens
 from minibiogpt.golden.kit.writer import write_kit
 from minibiogpt.tokenizer.bpe import END_OF_WORD
 
@@ -67,14 +67,14 @@ def test_pieces_ids_and_offsets_belong_together(kit: Path, cases: Cases) -> None
 
 def test_what_the_texts_are_there_for_occurs(cases: Cases) -> None:
     pieces = {piece for case in cases for piece in case["pieces"]}
-    assert {"ox", "tre", "qu", "IL</w>"} <= pieces & set(LACKING), "merge products that are no pieces"
+    assert {"ox", "tre", "qu", "IL</w>"} <= pieces & set(NOT_IN_VOCAB), "results of merges that the vocabulary lacks"
     assert {"@-@</w>", "&lt;</w>", "&apos;s</w>", "<s>", "<pad>", "<unk>"} <= pieces
     ids = {case["text"]: case["ids"] for case in cases if "text_pair" not in case}
     assert ids["é"] != ids["e\u0301"], "NFC and NFD"
     assert ids[""] == [2]
     assert any(len(piece.removesuffix(END_OF_WORD)) >= 5 for piece in pieces)
     assert sum("text_pair" in case for case in cases) >= 3
-    assert not any("\t" in text for case in cases for text in parts(case)), "a tab parts a pair"
+    assert not any("\t" in text for case in cases for text in parts(case)), "a tab separates a pair"
 
 
 def written(folder: Path, candidate: Any) -> Path:
@@ -96,7 +96,7 @@ def test_candidates_of_every_form_agree(kit: Path, cases: Cases, tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    ("key", "change", "told"),
+    ("key", "change", "message"),
     [
         ("ids", lambda ids: [*ids[:2], 4, *ids[3:]], "ids differ first at 2: 4, not 105 (piece 'is</w>')"),
         ("ids", lambda ids: ids[:3], "ids differ first at 3: the end, not 120 (piece 'used</w>')"),
@@ -109,14 +109,14 @@ def test_candidates_of_every_form_agree(kit: Path, cases: Cases, tmp_path: Path)
         ("pieces", lambda pieces: None, "pieces None, not ['</s>', 'Ibuprofen</w>', 'is</w>', "),
     ],
 )
-def test_a_difference_is_told_where_it_is(
-    kit: Path, cases: Cases, tmp_path: Path, key: str, change: Any, told: str
+def test_a_difference_is_reported_where_it_is(
+    kit: Path, cases: Cases, tmp_path: Path, key: str, change: Any, message: str
 ) -> None:
     n = next(n for n, case in enumerate(cases) if case["text"] == "Ibuprofen is used for pain.")
     candidate = [*cases[:n], cases[n] | {key: change(cases[n][key])}, *cases[n + 1 :]]
     report = check_tokens(kit / "tokenizer.json", written(tmp_path, candidate))
     assert (report.agrees, report.code, len(report.differing)) == (False, 1, 1)
-    assert report.lines()[1].startswith(f"first: 'Ibuprofen is used for pain.': {told}")
+    assert report.lines()[1].startswith(f"first: 'Ibuprofen is used for pain.': {message}")
     assert report.lines()[2] == f"the candidate differs from the reference: 1 of {len(cases)} texts differ"
 
 
@@ -131,25 +131,25 @@ def test_a_candidate_that_is_not_whole_does_not_agree(kit: Path, cases: Cases, t
         assert (report.agrees, report.code) == (False, 1)
         assert report.compared + len(report.missing) == report.total == len(cases)
         assert "are missing" in report.lines()[-1]
-        assert report.lines()[1].startswith("first: no ids of ")
+        assert report.lines()[1].startswith("first: no ids for ")
 
 
 @pytest.mark.parametrize(
-    ("candidate", "told"),
+    ("candidate", "message"),
     [
-        ([], "must hold ids of the reference's texts; found none"),
-        ({}, "must hold ids of the reference's texts; found none"),
-        ([None, None], "must hold ids of the reference's texts; found none"),
-        ("ids", "must hold at most 76 cases; found str"),
-        ([[2]] * 77, "must hold at most 76 cases; found 77 cases"),
-        ([["2"]], "case 0 of the candidate must have whole numbers as ids"),
-        ([[2], {"pieces": ["a"]}], "case 1 of the candidate must have whole numbers as ids"),
-        ([[True]], "case 0 of the candidate must have whole numbers as ids"),
-        ({"another text": [2]}, "must hold texts of the reference; found 'another text'"),
+        ([], "must contain ids for texts of the reference; found none"),
+        ({}, "must contain ids for texts of the reference; found none"),
+        ([None, None], "must contain ids for texts of the reference; found none"),
+        ("ids", "must contain at most 76 cases; found str"),
+        ([[2]] * 77, "must contain at most 76 cases; found 77 cases"),
+        ([["2"]], "case 0 of the candidate must have integers as ids"),
+        ([[2], {"pieces": ["a"]}], "case 1 of the candidate must have integers as ids"),
+        ([[True]], "case 0 of the candidate must have integers as ids"),
+        ({"another text": [2]}, "must contain only texts of the reference; found 'another text'"),
     ],
 )
-def test_an_unusable_candidate_is_refused(kit: Path, tmp_path: Path, candidate: Any, told: str) -> None:
-    with pytest.raises(InputError, match=told):
+def test_an_unusable_candidate_is_refused(kit: Path, tmp_path: Path, candidate: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
         check_tokens(kit / "tokenizer.json", written(tmp_path, candidate))
 
 

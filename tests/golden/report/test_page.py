@@ -1,4 +1,4 @@
-"""The page: whole, without network or script, and whatever a file holds is text."""
+"""The HTML page: well-formed, without network or script, with text from files escaped."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ VOID = {"meta", "br", "line", "rect"}
 
 
 class Reader(HTMLParser):
-    """Every tag must be closed by its own end; collects tags, attributes and text."""
+    """Collects tags, attributes and text; every tag must be closed by its own end tag."""
 
     def __init__(self, text: str) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What is said of a result: the table, the verdict, the next command, and JSON."""
+"""Reports as text and JSON: the table, the verdict, the next command."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import pytest
 from minibiogpt.golden.format.case import Case
 from minibiogpt.golden.report.json_report import as_json
 from minibiogpt.golden.report.text import (
-    MOST,
+    MAX_SHOWN,
     findings,
+    format_index,
     last_line,
     lines_of,
     next_command,
-    place,
     plain,
     sentence,
     table,
@@ -45,7 +45,7 @@ def test_everything_agrees(case: Case) -> None:
     assert re.match(r"ok   \.\.\. 7 agree: position_ids to logits, at most 0 x budget", lines[1])
     assert lines[2].startswith("ok  loss")
     assert lines[-2] == "8 compared, 8 agree, 0 differ, 0 not compared, 8 in all"
-    assert lines[-1] == "agrees: 8 of 8 arrays, to rounding in float64; next: minibiogpt golden selftest"
+    assert lines[-1] == "agrees: 8 of 8 arrays, up to rounding in float64; next: minibiogpt golden selftest"
     every = list(lines_of(result, every=True))
     assert [line.split()[1] for line in every[1:9]] == [one.name for one in case.entries]
     assert [line.split()[0] for line in every[1:9]] == ["ok"] * 8
@@ -63,14 +63,14 @@ def test_a_row_says_where_and_how_much(case: Case) -> None:
     assert "float64" in line
     assert {"0.5", "5e+11", "b=1", "t=2", "d=3", "differs"} <= set(cells)
     below = lines[lines.index(line) + 1]
-    assert below.strip().startswith("2 of 210 beyond the budget 1e-12; worst: candidate ")
+    assert below.strip().startswith("2 of 210 elements exceed the budget 1e-12; worst: candidate ")
     assert f"reference {case.array('layers.0')[1, 2, 3]:.9g}" in below
 
 
 def test_the_first_difference_and_the_last_good(deep: Case) -> None:
     result = checked(deep, {name: deep.array(name) + 1 for name in ("layers.7", "layers.9")})
     assert findings(result) == [
-        "first difference at layers.7, everything before agrees to rounding",
+        "first difference at layers.7, everything before it agrees up to rounding",
         "last good: layers.6",
         "12 compared, 10 agree, 2 differ, 0 not compared, 12 in all",
     ]
@@ -88,17 +88,17 @@ def test_a_difference_at_the_very_start_and_after_gaps(deep: Case) -> None:
     assert findings(first)[:2] == ["first difference at layers.0", "last good: none"]
     gap = checked(deep, {"layers.1": None, "layers.3": deep.array("layers.3") + 1})
     assert findings(gap)[0] == (
-        "first difference at layers.3, what was compared before agrees to rounding; 1 before it were not compared"
+        "first difference at layers.3, everything compared before it agrees up to rounding; 1 before it not compared"
     )
     alone = checked(deep, {"layers.0": None, "layers.1": deep.array("layers.1") + 1})
-    assert findings(alone)[0] == "first difference at layers.1; 1 before it were not compared"
+    assert findings(alone)[0] == "first difference at layers.1; 1 before it not compared"
 
 
 def test_what_follows_from_a_difference_is_folded(deep: Case) -> None:
     wrong = {name: deep.array(name) + 1 for name in NAMES[4:]}
     text = table(checked(deep, wrong))
     shown = [line.split()[1] for line in text if line[:2] == "X "]
-    assert shown == [*NAMES[4 : 4 + MOST], "...", NAMES[-1]]
+    assert shown == [*NAMES[4 : 4 + MAX_SHOWN], "...", NAMES[-1]]
     (fold,) = [line for line in text if "..." in line]
     assert fold.startswith(f"X    ... 1 differ: {NAMES[-2]}, at most ")
     assert [line.split()[1] for line in text if line[:2] == "ok"] == NAMES[:4], "three and the last good are not folded"
@@ -108,24 +108,24 @@ def test_what_follows_from_a_difference_is_folded(deep: Case) -> None:
 
 def test_of_what_is_missing_the_first_are_shown(deep: Case) -> None:
     text = table(checked(deep, dict.fromkeys(NAMES[2:]), subset=True))
-    assert [line.split()[1] for line in text if line[:2] == "? "] == [*NAMES[2 : 2 + MOST], "...", NAMES[-1]]
+    assert [line.split()[1] for line in text if line[:2] == "? "] == [*NAMES[2 : 2 + MAX_SHOWN], "...", NAMES[-1]]
     (fold,) = [line for line in text if "..." in line]
     assert fold.startswith(f"?    ... 3 not comparable: {NAMES[-4]} to {NAMES[-2]}, ")
 
 
-def test_nan_marks_and_sums_are_told(case: Case) -> None:
+def test_nan_marks_and_sums_are_reported(case: Case) -> None:
     name = "layers.0.self_attn.scores_masked"
     x, scores = np.array(case.array("layers.0")), np.array(case.array(name))
     x[1, 0, 2], x[1, 0, 3] = np.nan, np.inf
     scores[1, 2, 0, 3] = 0.0
     text = "\n".join(table(checked(case, {"layers.0": x, name: scores})))
     assert "1 NaN and 1 infinite, the first at b=1 t=0 d=2" in text
-    assert "1 scores are visible that the reference hides, the first at b=1 h=2 t=0 s=3" in text
+    assert "scores that should be hidden are visible: 1, the first at b=1 h=2 t=0 s=3" in text
 
 
-def test_other_inputs_are_said_first(case: Case) -> None:
+def test_other_inputs_are_reported_first(case: Case) -> None:
     result = checked(case, {"input_ids": case.array("inputs/input_ids") + 1, "logits": case.array("logits") + 1})
-    assert findings(result)[0].startswith("the candidate ran on other inputs (inputs/input_ids): see to that first")
+    assert findings(result)[0].startswith("the candidate ran on other inputs (inputs/input_ids): fix this first")
     assert verdict(result) == "differs"
     assert next_command(result) == f"minibiogpt golden inspect {case.path}"
     only = checked(case, {"input_ids": case.array("inputs/input_ids") + 1})
@@ -140,18 +140,18 @@ def test_what_to_type_next(case: Case) -> None:
     wide = {name: x.astype("f4").astype("f8") for name, x in floats.items()}
     result = checked(case, wide)
     assert next_command(result) == f"{base} --precision float32"
-    assert any("if the candidate computed in float32, say --precision float32" in x for x in findings(result))
+    assert any("if the candidate computes in float32, add --precision float32" in x for x in findings(result))
     moved = checked(case, {"layers.0": case.array("layers.0").swapaxes(0, 1)})
     assert next_command(moved) == f"{base} --accept-layouts"
     assert sentence(moved) == "incomplete: 7 of 8 arrays agree, 1 could not be compared"
     missing = checked(case, {"layers.0": None})
     assert last_line(missing) == f"{sentence(missing)}; next: {base} --subset"
     assert sentence(checked(case, {"layers.0": None}, subset=True)) == (
-        "agrees: 7 of 8 arrays, to rounding in float64; not in the candidate: 1"
+        "agrees: 7 of 8 arrays, up to rounding in float64; not in the candidate: 1"
     )
     extra = checked(case, {"extra": np.zeros(2)})
     assert next_command(extra) == f"{base} --subset"
-    assert findings(extra)[0].startswith("stands for no array of the case: extra: ")
+    assert findings(extra)[0].startswith("matches no array of the case: extra: ")
     wrong = checked(case, {"logits": np.zeros((2, 5, 60))})
     assert next_command(wrong) == f"minibiogpt golden inspect {case.path}"
     nothing = checked(case, dict.fromkeys(arrays_of(case)))
@@ -167,17 +167,17 @@ def test_a_step_keeps_its_prefix_in_the_next_command(tmp_path: Path) -> None:
     assert f"'{case.path}'" in next_command(result)
 
 
-def test_padding_left_out_is_said(case: Case) -> None:
-    assert "positions that attention_mask calls padding are left out (--real-only)" in findings(
+def test_padding_left_out_is_reported(case: Case) -> None:
+    assert "positions that attention_mask marks as padding are left out (--real-only)" in findings(
         checked(case, real_only=True)
     )
     assert not any("padding" in line for line in findings(checked(case)))
 
 
-def test_more_unpaired_names_than_are_told(deep: Case) -> None:
+def test_more_unpaired_names_than_are_listed(deep: Case) -> None:
     lines = findings(checked(deep, {f"extra_{i:02}": np.zeros(1) for i in range(30)}))
-    assert len([line for line in lines if line.startswith("stands for no array")]) == 12
-    assert "and 18 more that stand for none" in lines
+    assert len([line for line in lines if line.startswith("matches no array")]) == 12
+    assert "and 18 more that match none" in lines
 
 
 def test_no_name_is_obeyed_by_a_terminal(case: Case) -> None:
@@ -187,8 +187,13 @@ def test_no_name_is_obeyed_by_a_terminal(case: Case) -> None:
     assert len(plain("x" * 9999)) < 500
 
 
-def test_a_place_without_letters() -> None:
-    assert (place(None, "B T"), place((), ""), place((1,), ""), place((1, 2), "B")) == ("", "", "[1]", "[1, 2]")
+def test_an_index_without_letters() -> None:
+    assert (format_index(None, "B T"), format_index((), ""), format_index((1,), ""), format_index((1, 2), "B")) == (
+        "",
+        "",
+        "[1]",
+        "[1, 2]",
+    )
 
 
 def test_json_is_json_and_its_keys_are_stable(case: Case) -> None:
@@ -202,22 +207,28 @@ def test_json_is_json_and_its_keys_are_stable(case: Case) -> None:
     def refuse(text: str) -> None:
         raise AssertionError(text)
 
-    told = json.loads(json.dumps(as_json(result), allow_nan=False), parse_constant=refuse)
-    assert list(told) == [
+    content = json.loads(json.dumps(as_json(result), allow_nan=False), parse_constant=refuse)
+    assert list(content) == [
         "case", "candidate", "verdict", "exit_code", "sentence", "next", "compared", "agrees", "differs",
         "not_comparable", "missing", "total", "first_difference", "last_good", "padding_left_out", "inputs", "arrays",
         "unpaired",
     ]  # fmt: skip
-    assert (told["verdict"], told["exit_code"], told["first_difference"]) == ("differs", 1, "layers.0")
-    assert (told["compared"], told["agrees"], told["differs"], told["not_comparable"], told["missing"]) == (
+    assert (content["verdict"], content["exit_code"], content["first_difference"]) == ("differs", 1, "layers.0")
+    assert (
+        content["compared"],
+        content["agrees"],
+        content["differs"],
+        content["not_comparable"],
+        content["missing"],
+    ) == (
         7,
         6,
         1,
         1,
         1,
     )
-    rows = {one["name"]: one for one in told["arrays"]}
-    assert {tuple(one) for one in told["arrays"]} == {tuple(rows["layers.0"])}
+    rows = {one["name"]: one for one in content["arrays"]}
+    assert {tuple(one) for one in content["arrays"]} == {tuple(rows["layers.0"])}
     bad = rows["layers.0"]
     assert (bad["largest_error"], bad["times_budget"], bad["nan"], bad["inf"]) == ("Infinity", "Infinity", 1, 1)
     assert (bad["where"], bad["candidate_value"], bad["state"], bad["elements"]) == (
@@ -227,13 +238,13 @@ def test_json_is_json_and_its_keys_are_stable(case: Case) -> None:
         210,
     )
     assert rows["logits"]["candidate"] is None
-    assert [one["name"] for one in told["unpaired"]] == ["extra", "more"]
-    assert told["inputs"][0]["state"] == "differs"
+    assert [one["name"] for one in content["unpaired"]] == ["extra", "more"]
+    assert content["inputs"][0]["state"] == "differs"
 
 
-def test_every_key_is_told_in_the_docstring(case: Case) -> None:
-    from minibiogpt.golden.report import json_report as told
+def test_every_key_is_documented(case: Case) -> None:
+    from minibiogpt.golden.report import json_report
 
     found = as_json(checked(case))
     keys = {*found, *found["arrays"][0]}
-    assert {key for key in keys if f"``{key}``" not in (told.__doc__ or "")} == set()
+    assert {key for key in keys if f"``{key}``" not in (json_report.__doc__ or "")} == set()

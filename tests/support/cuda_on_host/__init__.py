@@ -1,8 +1,7 @@
-"""CUDA kernels on an ordinary processor: compiled as C++, each block's threads run in turn (host.h).
+"""CUDA kernels on a CPU: compiled as C++, with the threads of each block run in turn (host.h).
 
-The same source that a device is given is compiled for this computer, so that its arithmetic, its indices, its barriers
-and the arguments of every launch can be tested without a device. What this cannot show is speed, and what a device's
-own compiler and libraries make of it.
+This compiles the same source as for a device, so that arithmetic, indices, barriers and launch arguments can be tested
+without one. It cannot test speed, nor CUDA's own compiler and libraries.
 """
 
 from __future__ import annotations
@@ -19,39 +18,39 @@ from typing import Any
 
 HERE = Path(__file__).parent
 COMPILER = shutil.which("g++")
-MISSING = "no g++ to compile the kernels for this processor with"
+MISSING = "g++, which compiles the kernels for the CPU, is not installed"
 SIGNATURE = re.compile(r'extern "C" __global__ void (\w+)\s*\(([^)]*)\)')
 DTYPES = {"float": "float32", "double": "float64", "__half": "float16", "__nv_bfloat16": "bfloat16"}
 SCALARS = {"Int": (int, ctypes.c_longlong), "double": (float, ctypes.c_double)}
 
 
 def parameters(source: str) -> dict[str, list[tuple[str, bool]]]:
-    """{kernel: [(type, whether it is a pointer)]} as the source declares them."""
+    """Return {kernel: [(type, whether it is a pointer)]} of the kernels declared in the source."""
     found = {}
-    for name, given in SIGNATURE.findall(source):
-        words = [re.sub(r"\bconst\b", "", one).strip() for one in given.split(",")]
-        found[name] = [(re.split(r"[\s*]", word)[0], "*" in word) for word in words]
+    for name, arguments in SIGNATURE.findall(source):
+        declarations = [re.sub(r"\bconst\b", "", one).strip() for one in arguments.split(",")]
+        found[name] = [(re.split(r"[\s*]", one)[0], "*" in one) for one in declarations]
     return found
 
 
 def launchers(declared: dict[str, list[tuple[str, bool]]]) -> str:
-    """C functions that take each kernel's arguments as CUDA does, by their addresses."""
+    """Return the source of a C function per kernel that takes the arguments as CUDA does, by their addresses."""
     lines = []
-    for name, given in declared.items():
-        types = [f"{kind}{' *' if pointer else ''}" for kind, pointer in given]
-        taken = ", ".join(f"*({kind} *)arguments[{i}]" for i, kind in enumerate(types))
+    for name, arguments in declared.items():
+        types = [f"{kind}{' *' if pointer else ''}" for kind, pointer in arguments]
+        values = ", ".join(f"*({kind} *)arguments[{i}]" for i, kind in enumerate(types))
         lines.append(f"""
 extern "C" const char *launch_{name}(unsigned blocks, unsigned threads, unsigned shared, unsigned order, void **all) {{
     static void **arguments;
     arguments = all;
-    return host::launch([] {{ {name}({taken}); }}, blocks, threads, shared, order);
+    return host::launch([] {{ {name}({values}); }}, blocks, threads, shared, order);
 }}""")
     return "\n".join(lines)
 
 
 @functools.cache
 def compiled(source: str, options: tuple[str, ...]) -> ctypes.CDLL:
-    """The library of this source; compiled once for each set of options."""
+    """Compile the source to a library, once for each set of options."""
     assert COMPILER, MISSING
     code = re.sub(r"extern __shared__ (\w+) (\w+)\[\];", r"\1 *\2 = (\1 *)host::dynamic_shared();", source)
     with tempfile.TemporaryDirectory() as folder:
@@ -65,13 +64,13 @@ def compiled(source: str, options: tuple[str, ...]) -> ctypes.CDLL:
 
 
 class Function:
-    """A kernel that is launched as CuPy launches one, and checks what it is given against the source.
+    """A kernel that is launched as in CuPy, and checks its arguments against the source.
 
-    CuPy hands over a Python int as 8 bytes, a float as a double, an array as its address, whatever the kernel expects;
-    here it must expect just that.
+    CuPy passes a Python int as 8 bytes, a float as a double and an array as its address, without checking the kernel's
+    declaration. Here the declared types must match.
     """
 
-    order = 0  # in which the threads of a block run; see host.h
+    order = 0  # of the threads in a block; see host.h
 
     def __init__(
         self, source: str, options: tuple[str, ...], name: str, address: Callable[[Any], tuple[int, str]]
@@ -91,14 +90,14 @@ class Function:
         if fault:
             raise RuntimeError(f"{self.name}: {fault.decode()}")
 
-    def _value(self, given: Any, kind: str, pointer: bool) -> Any:
+    def _value(self, argument: Any, kind: str, pointer: bool) -> Any:
         if not pointer:
             python, c = SCALARS[kind]
-            assert type(given) is python, f"{self.name} expects {kind}; found {given!r}"
-            return c(given)
-        if type(given) is int and given == 0:  # no array
+            assert type(argument) is python, f"{self.name} expects {kind}; found {argument!r}"
+            return c(argument)
+        if type(argument) is int and argument == 0:  # a null pointer
             return ctypes.c_void_p(None)
-        address, dtype = self.address(given)
+        address, dtype = self.address(argument)
         kind = self.types.get(kind, kind)
         expected = {"bool": "bool", "Int": "int64"}.get(kind) or DTYPES[kind]
         assert dtype == expected, f"{self.name} expects an array of {expected}; found {dtype}"

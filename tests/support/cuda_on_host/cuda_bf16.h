@@ -1,4 +1,4 @@
-// CUDA's bfloat16: the upper half of a float, rounded to the nearest, of two equally near ones to the even one.
+// CUDA's bfloat16: the upper half of a float, rounded to nearest, ties to even.
 #include <cstdint>
 #include <cstring>
 struct __nv_bfloat16 {

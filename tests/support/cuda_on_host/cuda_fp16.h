@@ -1,4 +1,4 @@
-// CUDA's half, as this processor has it.
+// CUDA's half, as the compiler's _Float16.
 struct __half {
     _Float16 value;
     __half() = default;

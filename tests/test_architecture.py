@@ -1,7 +1,7 @@
-"""The house: which wing may import which, no circles, and no room too large.
+"""The architecture: which subpackage may import which, no import cycles, and limits on the size of files and folders.
 
-Imports are read from the source with ``ast``, wherever in a file they are: an import inside a function, or one for type
-checking alone, counts like any other.
+Imports are read from the source with ``ast``, wherever they are in a file: an import inside a function, or one for type
+checking only, counts like any other.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import pytest
 import minibiogpt
 
 PACKAGE = Path(minibiogpt.__file__).parent
-# From the ground up. A wing imports itself and the wings below it; those on one line do not import each other.
-FLOORS = [
+# From the bottom up. A subpackage imports itself and those below it. Those on one line do not import each other.
+LAYERS = [
     {"errors"},
     {"checks", "files"},
     {"backend"},
@@ -36,17 +36,17 @@ FLOORS = [
     {"cli"},
     {"__main__"},
 ]
-FLOOR = {wing: number for number, wings in enumerate(FLOORS) for wing in wings}
-# The registry of backends imports CuPy's inside a function, so that it is imported when it is asked for. It is the
-# only import that names CuPy's module outside of that module's own tests.
+LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
+# The registry imports the CuPy backend inside a function, so that CuPy is imported only when it is requested. No other
+# module imports it.
 LAZY = ("backend.registry", "backend.cupy")
 ONLY_IN_BACKEND = {"cupy", "cupyx", "cupy_backends"}
 NOWHERE = {"torch", "transformers"}
-MOST_AT_THE_TOP, MOST_IN_A_FOLDER, MOST_LINES = 8, 14, 330
+MAX_FILES_AT_TOP, MAX_FILES_IN_FOLDER, MAX_LINES = 8, 14, 330
 
 
 def modules(package: Path = PACKAGE) -> dict[str, Path]:
-    """{"model.ops": its file}; a package by its own name, the root as "minibiogpt"."""
+    """Return {"model.ops": its file}. A package has its own name, the root is "minibiogpt"."""
     found = {}
     for path in sorted(package.rglob("*.py")):
         name = ".".join(path.relative_to(package).with_suffix("").parts).removesuffix("__init__").removesuffix(".")
@@ -55,7 +55,7 @@ def modules(package: Path = PACKAGE) -> dict[str, Path]:
 
 
 def imports(source: str, known: set[str]) -> set[str]:
-    """The modules of the package that a source imports, anywhere in it.
+    """Return the modules of the package that a source imports, anywhere in it.
 
     ``from minibiogpt.model import ops`` imports the module ``model.ops``; ``from minibiogpt.model import BioGptModel``
     imports ``model``.
@@ -78,7 +78,7 @@ def imports(source: str, known: set[str]) -> set[str]:
 
 
 def roots(source: str) -> set[str]:
-    """The first name of every module that a source imports: "cupy" of ``from cupy.cuda import ...``."""
+    """Return the first name of every module that a source imports: "cupy" for ``from cupy.cuda import ...``."""
     found = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
@@ -89,27 +89,27 @@ def roots(source: str) -> set[str]:
 
 
 def graph() -> dict[str, set[str]]:
-    """{module: the modules it imports}."""
+    """Return {module: the modules it imports}."""
     found = modules()
     return {name: imports(path.read_text(encoding="utf-8"), set(found)) for name, path in found.items()}
 
 
-def wing(module: str) -> str:
+def subpackage(module: str) -> str:
     return module.partition(".")[0]
 
 
 def upward(edges: dict[str, set[str]]) -> list[str]:
-    """The imports that go up, or sideways to another wing."""
+    """Return the imports that go up, or sideways to another subpackage."""
     return [
         f"{name} imports {other}"
         for name, others in edges.items()
         for other in sorted(others)
-        if wing(name) != wing(other) and FLOOR[wing(name)] <= FLOOR[wing(other)]
+        if subpackage(name) != subpackage(other) and LEVEL[subpackage(name)] <= LEVEL[subpackage(other)]
     ]
 
 
-def circle(edges: dict[str, set[str]]) -> list[str]:
-    """The modules of one circle, if there is one."""
+def cycle(edges: dict[str, set[str]]) -> list[str]:
+    """Return the modules of one import cycle; an empty list if there is none."""
     try:
         TopologicalSorter({name: others - {name} for name, others in edges.items()}).prepare()
     except CycleError as error:
@@ -117,34 +117,34 @@ def circle(edges: dict[str, set[str]]) -> list[str]:
     return []
 
 
-def test_every_wing_has_a_floor() -> None:
-    assert {wing(name) for name in modules()} == set(FLOOR)
+def test_every_subpackage_has_a_level() -> None:
+    assert {subpackage(name) for name in modules()} == set(LEVEL)
 
 
 def test_imports_go_down() -> None:
     assert upward(graph()) == []
 
 
-def test_no_circle_between_files() -> None:
-    assert circle(graph()) == []
+def test_no_cycle_between_files() -> None:
+    assert cycle(graph()) == []
 
 
-def test_no_circle_between_wings() -> None:
-    wings: dict[str, set[str]] = {}
+def test_no_cycle_between_subpackages() -> None:
+    parts: dict[str, set[str]] = {}
     for name, others in graph().items():
-        wings.setdefault(wing(name), set()).update(wing(other) for other in others)
-    assert circle(wings) == []
+        parts.setdefault(subpackage(name), set()).update(subpackage(other) for other in others)
+    assert cycle(parts) == []
 
 
-def test_the_rooms_of_golden_are_built_on_each_other() -> None:
+def test_the_parts_of_golden_import_one_way() -> None:
     order = ["format", "kit", "check", "report", "selftest"]
     pairs = [(name.split("."), other.split(".")) for name, others in graph().items() for other in others]
-    rooms = {(a[1], b[1]) for a, b in pairs if a[0] == b[0] == "golden" and len(a) > 1 and len(b) > 1 and a[1] != b[1]}
-    assert rooms
-    assert [(a, b) for a, b in rooms if order.index(a) <= order.index(b)] == []
+    parts = {(a[1], b[1]) for a, b in pairs if a[0] == b[0] == "golden" and len(a) > 1 and len(b) > 1 and a[1] != b[1]}
+    assert parts
+    assert [(a, b) for a, b in parts if order.index(a) <= order.index(b)] == []
 
 
-def test_an_import_up_is_noticed_wherever_it_is() -> None:
+def test_an_upward_import_is_detected_anywhere_in_a_file() -> None:
     known = set(modules())
     for source in (
         "from minibiogpt.cli import main",
@@ -159,9 +159,9 @@ def test_an_import_up_is_noticed_wherever_it_is() -> None:
     assert upward({"model.ops": {"model.biogpt", "backend"}}) == []
 
 
-def test_a_circle_is_noticed() -> None:
-    assert set(circle({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}})) == {"a", "b", "c"}
-    assert circle({"a": {"a"}, "b": {"a"}}) == []
+def test_a_cycle_is_detected() -> None:
+    assert set(cycle({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}})) == {"a", "b", "c"}
+    assert cycle({"a": {"a"}, "b": {"a"}}) == []
 
 
 def test_imports_are_found() -> None:
@@ -173,7 +173,7 @@ def test_imports_are_found() -> None:
 def test_only_the_backend_imports_cupy_and_nothing_a_framework(name: str) -> None:
     found = roots(modules()[name].read_text(encoding="utf-8"))
     assert not found & NOWHERE
-    assert wing(name) == "backend" or not found & ONLY_IN_BACKEND
+    assert subpackage(name) == "backend" or not found & ONLY_IN_BACKEND
 
 
 def test_the_registry_alone_imports_the_cupy_backend() -> None:
@@ -183,25 +183,36 @@ def test_the_registry_alone_imports_the_cupy_backend() -> None:
     assert not any(isinstance(node, ast.ImportFrom) and (node.module or "").endswith("cupy") for node in tree.body)
 
 
-def test_no_room_is_too_large_and_no_wing_too_full() -> None:
-    assert len(list(PACKAGE.glob("*.py"))) <= MOST_AT_THE_TOP
+def test_no_import_hides_behind_a_name_made_at_run_time() -> None:
+    """``import_module`` could import anything. One file uses it for modules whose source it shows, one for fcntl."""
+    names = {"import_module", "__import__", "exec", "eval"}
+    found = set()
+    for name, path in modules().items():
+        calls = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
+        if any(ast.unparse(call.func).rpartition(".")[2] in names for call in calls):
+            found.add(name)
+    assert found == {"view.source", "cli.batch.resume"}
+
+
+def test_files_and_folders_stay_small() -> None:
+    assert len(list(PACKAGE.glob("*.py"))) <= MAX_FILES_AT_TOP
     for folder in {path.parent for path in modules().values()} - {PACKAGE}:
-        rooms = [path for path in folder.glob("*.py") if path.name != "__init__.py"]
-        assert len(rooms) <= MOST_IN_A_FOLDER, folder
+        files = [path for path in folder.glob("*.py") if path.name != "__init__.py"]
+        assert len(files) <= MAX_FILES_IN_FOLDER, folder
     for path in modules().values():
-        assert len(path.read_text(encoding="utf-8").splitlines()) <= MOST_LINES, path
+        assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_LINES, path
 
 
-def test_each_wing_says_what_lives_there() -> None:
+def test_each_subpackage_describes_itself() -> None:
     for path in modules().values():
         if path.name == "__init__.py":
             assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), path
 
 
-def test_the_tests_of_a_wing_are_in_a_folder_of_its_name() -> None:
-    wings = {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").is_file()}
+def test_the_tests_of_a_subpackage_are_in_a_folder_of_its_name() -> None:
+    folders = {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").is_file()}
     tests = {path.name for path in Path(__file__).parent.iterdir() if (path / "__init__.py").is_file()}
-    assert wings <= tests
+    assert folders <= tests
     assert [path for path in Path(__file__).parent.glob("*/test_*.py") if path.parent.name == "support"] == []
 
 
@@ -210,14 +221,14 @@ def test_a_plain_import_loads_no_golden_values_and_no_explanations() -> None:
     done = subprocess.run([sys.executable, "-c", code], cwd=PACKAGE.parent, capture_output=True, text=True, check=True)
     loaded = {name.removeprefix("minibiogpt.") for name in done.stdout.split()}
     assert "trace.tap" in loaded
-    assert {wing(name) for name in loaded} & {"golden", "view", "cli", "lens"} == set()
+    assert {subpackage(name) for name in loaded} & {"golden", "view", "cli", "lens"} == set()
     assert (
         loaded & {f"catalog.{name}" for name in ("steps", "equations", "descriptions", "aliases", "explain")} == set()
     )
     assert "backend.cupy" not in loaded
 
 
-def test_what_the_commands_keep_by_themselves_to_start_quickly_is_what_the_package_says() -> None:
+def test_what_the_commands_keep_by_themselves_to_start_quickly_is_what_the_package_defines() -> None:
     from minibiogpt.catalog.steps import HEADS
     from minibiogpt.cli.golden import check, record
     from minibiogpt.golden.format import case
