@@ -1,13 +1,14 @@
 """Logits to text: greedy decoding, sampling and beam search, logits processors, stopping, streaming.
 
-Read ``decode`` first (``generate``, and greedy decoding and sampling), then ``beam``. ``processors``, ``sampling`` and
-``rules`` change logits, ``stopping`` ends rows, ``state`` runs the model on the newest tokens. This subpackage uses
-models through the protocol in ``protocols`` and doesn't import the heads.
+Read ``decode`` first (``generate``, and greedy decoding and sampling), then ``beam``. ``processors`` and ``sampling``
+change logits, ``processor_list`` chooses and orders them, ``stopping`` ends rows, ``state`` runs the model on the newest
+tokens. This subpackage uses models through the protocol in ``protocols`` and doesn't import the heads.
 """
 
 from minibiogpt.generation.config import GENERATION_CONFIG, GenerationConfig
 from minibiogpt.generation.decode import generate
 from minibiogpt.generation.outputs import GenerateOutput, transition_scores
+from minibiogpt.generation.processor_list import logits_processors
 from minibiogpt.generation.processors import (
     ExponentialDecay,
     ForcedEnd,
@@ -23,7 +24,6 @@ from minibiogpt.generation.processors import (
     bad_words,
     renormalize,
 )
-from minibiogpt.generation.rules import logits_processors
 from minibiogpt.generation.sampling import EpsilonCutoff, EtaCutoff, MinP, Temperature, TopK, TopP, TypicalP
 from minibiogpt.generation.stopping import EndToken, StoppingCriterion, StopStrings
 from minibiogpt.generation.streaming import TextStreamer

@@ -11,11 +11,11 @@ from minibiogpt.errors import InputError
 from minibiogpt.generation.beam import beam_search
 from minibiogpt.generation.config import GenerationConfig, ids_as_tuple
 from minibiogpt.generation.outputs import GenerateOutput
+from minibiogpt.generation.processor_list import logits_processors
 from minibiogpt.generation.processors import LogitsProcessor, apply
 from minibiogpt.generation.prompt import check_options, check_token_ids, prompt_mask, resolve_max_new_tokens
 from minibiogpt.generation.protocols import LanguageModel, Streamer
 from minibiogpt.generation.random_draws import RandomDraws
-from minibiogpt.generation.rules import logits_processors
 from minibiogpt.generation.state import DecodingState, GenerationRequest
 from minibiogpt.generation.stopping import EndToken, StoppingCriterion, StopStrings, any_criterion_met
 from minibiogpt.model import inputs

@@ -39,7 +39,7 @@ How the data flows (``x`` is the residual stream)::
                         |
                      a head  (minibiogpt.heads)                       logits
 
-This subpackage imports neither generation nor heads, nor the code that inspects its arrays.
+This subpackage does not import generation, heads, golden or view.
 """
 
 from minibiogpt.model.biogpt import BioGptModel

@@ -12,7 +12,7 @@ import pytest
 from minibiogpt import BioGptTokenizer
 from minibiogpt.errors import InputError
 from minibiogpt.generation.config import GenerationConfig
-from minibiogpt.generation.rules import logits_processors
+from minibiogpt.generation.processor_list import logits_processors
 from minibiogpt.model.ops import softmax
 from minibiogpt.view import Sampler
 from tests.budgets import LANE_A
