@@ -14,7 +14,7 @@ import minibiogpt  # noqa: E402  (from this tree, whatever is installed)
 
 project = "minibiogpt"
 author = "The minibiogpt authors"
-copyright = f"{author}, MIT licence"
+copyright = f"{author}, MIT license"
 version = release = minibiogpt.__version__
 
 extensions = [

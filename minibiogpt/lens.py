@@ -1,7 +1,7 @@
 """Analyze a trace: logit lens, head outputs, direct logit attribution, ablation tables.
 
 Each function takes a model and the trace of one of its calls, and returns arrays of the model's backend. The results
-describe the call as it ran: if ``edits`` replaced an array, the parts before it no longer sum to what follows it.
+describe the call as it ran: if ``edits`` replaced an array, the components before it no longer sum to what follows it.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ def logit_lens(model: BioGptForCausalLM, trace: Mapping[str, Array], position: i
     Returns
     -------
     {"embeddings": logits, "layers.0": logits, ...}, (B, V) each, or (B, T, V) for all positions. They are unnormalized
-    log-probabilities (natural logarithm).
+    log-probabilities, in nats.
 
     Raises
     ------
     InputError
-        If the trace lacks one of these arrays or comes from another model.
+        If the trace lacks one of these arrays or comes from a different model.
 
     Source: nostalgebraist 2020, "interpreting GPT: the logit lens".
 
@@ -65,7 +65,7 @@ def logit_lens(model: BioGptForCausalLM, trace: Mapping[str, Array], position: i
 def head_out(model: Any, trace: Mapping[str, Array], layer: int) -> Array:
     """Return what each head of a layer adds to the residual stream: z_h W_h^T, (B, T, H, D).
 
-    z_h (B, T, Dh) is the context of head h, columns h Dh to (h + 1) Dh of ``context``; W_h (D, Dh) holds the same
+    z_h (B, T, Dh) is the context of head h, columns h * Dh to (h + 1) * Dh of ``context``; W_h (D, Dh) holds the same
     columns of the output projection. The split comes before the projection because the projection mixes the heads.
     The sum over the heads plus the bias of the projection is ``out_proj``.
 
@@ -76,7 +76,7 @@ def head_out(model: Any, trace: Mapping[str, Array], layer: int) -> Array:
     Raises
     ------
     InputError
-        If the trace lacks this array or comes from another model, or the layer does not exist.
+        If the trace lacks this array or comes from a different model, or the layer does not exist.
 
     Source: Elhage et al. 2021, "A Mathematical Framework for Transformer Circuits".
 
@@ -103,11 +103,11 @@ def head_out(model: Any, trace: Mapping[str, Array], layer: int) -> Array:
 def logit_attribution(
     model: BioGptForCausalLM, trace: Mapping[str, Array], token: Any, position: int = -1, against: Any = None
 ) -> dict[str, Array]:
-    """Direct logit attribution: how much each part adds to a token's logit directly, through the final norm alone.
+    """Direct logit attribution: how much each component adds to a token's logit through the final norm alone.
 
-    The residual stream before the final norm is a sum x of parts c, and the norm is linear once its scale is held
-    fixed: with s = sqrt(var(x) + eps), part c adds ((c - mean(c)) / s * g) . E[token], and the norm's bias adds
-    b . E[token]. These sum to the logit. The effect of a part on later parts is not attributed to it.
+    The residual stream before the final norm is a sum x of components c, and the norm is linear once its scale is held
+    fixed: with s = sqrt(var(x) + eps), component c adds ((c - mean(c)) / s * g) . E[token], and the norm's bias adds
+    b . E[token]. These sum to the logit. The effect of a component on later ones is not attributed to it.
 
     Parameters
     ----------
@@ -115,18 +115,19 @@ def logit_attribution(
         last ``layers.{l}``.
     token : the id whose logit is decomposed: one for all rows, or one per row, (B,).
     position : which of the T positions; the logit predicts the token after it.
-    against : another id, or (B,) ids. Then the difference of the two logits is decomposed.
+    against : a second id, or (B,) ids. Then the difference of the two logits is decomposed.
 
     Returns
     -------
-    {part: (B,)} in model order: "embed_tokens", "embed_positions"; for each layer "layers.{l}.self_attn.heads.{h}" for
-    each head, "layers.{l}.self_attn.out_proj.bias", "layers.{l}.fc2" (with its bias); finally "layer_norm.bias". In
-    units of logits; float32 if the model computes in half precision.
+    {component: (B,)} in model order: "embed_tokens", "embed_positions"; for each layer
+    "layers.{l}.self_attn.heads.{h}" for each head, "layers.{l}.self_attn.out_proj.bias",
+    "layers.{l}.fc2" (with its bias); finally "layer_norm.bias". In units of logits; float32 if the model computes in
+    half precision.
 
     Raises
     ------
     InputError
-        If the trace lacks one of these arrays or comes from another model, or a token or the position is invalid.
+        If the trace lacks one of these arrays or comes from a different model, or a token or the position is invalid.
 
     Source: Elhage et al. 2021; Wang et al. 2022, "Interpretability in the Wild".
 
@@ -170,7 +171,7 @@ def ablation_table(model: Any, input_ids: Any, measure: Callable[[Any], Any], **
     """Return how much ``measure(output)`` drops when each head is ablated: (L, H), in the units of the measure.
 
     Entry (l, h) is measure(model(input_ids)) - measure(model(input_ids, ablate=[(l, h)])). This calls the model
-    L H + 1 times.
+    ``L * H + 1`` times.
 
     Parameters
     ----------

@@ -77,7 +77,7 @@ def main() -> None:
         x = 3 / (middle + half * u) - 3
         return mp.exp(x * x) * mp.erfc(x)
 
-    show("CENTRE", power_basis(centre, 13), 20)
+    show("CENTER", power_basis(centre, 13), 20)
     show("TAIL", power_basis(tail, 16), 20)
     show("INSIDE_TANH", [mp.mpf(c) for c in inside_tanh(9)], 10)
 

@@ -184,7 +184,8 @@ _BY_TYPE: dict[type, Backend | None] = {}  # cache of every array type seen: it 
 
 
 def report_full_memory(method: Method) -> Method:
-    """Decorate a method of an object with a ``backend``, so that a full device memory is a ``DeviceMemoryError``."""
+    """Decorate a method of an object with a ``backend``, so that running out of device memory raises
+    ``DeviceMemoryError``."""
 
     @wraps(method)
     def wrapper(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -195,7 +196,7 @@ def report_full_memory(method: Method) -> Method:
 
 
 def register_backend(name: str, factory: Callable[[], Backend]) -> None:
-    """Register another backend. The type of its arrays must be defined in a package called ``name``."""
+    """Register a backend. The type of its arrays must be defined in a package called ``name``."""
     _FACTORIES[name] = factory
     _BY_TYPE.clear()
 

@@ -1,4 +1,4 @@
-"""Batched matrix products by one call of cuBLAS: each array in its own layout, half precision summed in float32.
+"""Batched matrix products by one cuBLAS call: each array in its own layout, half precision summed in float32.
 
 CuPy's own ``@`` copies non-contiguous arrays, computes float16 through float32 arrays, and has no batched bfloat16
 (14.2). The cuBLAS function called here is the one that CuPy calls itself.
@@ -28,7 +28,7 @@ class HeadProducts:
     Parameters
     ----------
     xp : the module cupy.
-    cublas : CuPy's module of cuBLAS.
+    cublas : CuPy's cuBLAS module.
     """
 
     def __init__(self, xp: Any, cublas: Any) -> None:

@@ -86,7 +86,7 @@ class CupyBackend(Backend):
 
     @property
     def tf32(self) -> bool:
-        """Whether float32 products may round their factors to TF32 (10 bits instead of 23), which is faster.
+        """Whether float32 matrix products may round their inputs to TF32 (10 bits instead of 23), which is faster.
 
         Off by default, unless CuPy's environment variable CUPY_TF32 is 1. Setting it overrides CuPy's own setting, for
         all uses of CuPy in this process.
@@ -125,15 +125,15 @@ class CupyBackend(Backend):
         return -(-positions // 64) * 64
 
     def can_capture(self, rows: int, capacity: int, head_size: int, dtype: str) -> bool:
-        """Whether kernels can compute the whole step: CuPy cannot capture calls of cuBLAS."""
+        """Whether kernels can compute the whole step: CuPy cannot capture cuBLAS calls."""
         fits = self.kernels.fits(capacity, head_size, self.dtype(dtype))
         return self.use_kernels and self.use_graphs and rows <= self.kernels.few_rows and fits
 
     def capture(self, step: Callable[[], None]) -> Callable[[], None] | None:
         """Run ``step`` once, capture it as a CUDA graph, and return a function that replays it.
 
-        The captured step owns the memory of its intermediate arrays as long as it exists. CuPy cannot capture calls of
-        cuBLAS, so the step must consist of kernels.
+        The captured step owns the memory of its intermediate arrays as long as it exists. CuPy cannot capture cuBLAS
+        calls, so the step must consist of kernels.
         """
         try:
             pool = self.free_graph_pools.pop()
@@ -149,7 +149,7 @@ class CupyBackend(Backend):
             self.free_graph_pools.append(pool)
             if not isinstance(error, CaptureError):
                 raise
-            warnings.warn(f"steps are launched kernel by kernel, as no graph could be captured: {error}", stacklevel=2)
+            warnings.warn(f"CUDA graph capture failed, so each kernel is launched separately: {error}", stacklevel=2)
             return None
         captured = CapturedStep(graph, self.xp.cuda.get_current_stream)
         finalize(captured, self.free_graph_pools.append, pool).atexit = False
@@ -187,7 +187,7 @@ class CupyBackend(Backend):
         free, total = self.xp.cuda.runtime.memGetInfo()
         must = f"the device's memory, {total / 1e9:.1f} GB, must hold the model and its arrays"
         found = f"{free / 1e9:.1f} GB left ({reason})"
-        raise DeviceMemoryError(must, found, "use fewer rows, shorter ones, or a narrower dtype") from None
+        raise DeviceMemoryError(must, found, "use a smaller batch, shorter sequences, or a narrower dtype") from None
 
     def synchronize(self) -> None:
         self.xp.cuda.get_current_stream().synchronize()
@@ -279,7 +279,7 @@ def import_cupy() -> ModuleType | Any:
 
 
 def import_cublas() -> ModuleType | Any:
-    """Import CuPy's module of cuBLAS. If the library is missing, the InputError says how to install it."""
+    """Import CuPy's cuBLAS module. If the library is missing, the InputError says how to install it."""
     try:
         from cupy_backends.cuda.libs import cublas
     except ImportError as error:

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-CENTRE = (  # lowest power first
+CENTER = (  # lowest power first
     0.96546873866986730832,
     -0.14053608902271711934,
     0.019852496688983707387,
@@ -92,10 +92,10 @@ def _erf_float32(x: np.ndarray) -> np.ndarray:
 
 def _erf_float64(x: np.ndarray) -> np.ndarray:
     z = np.minimum(np.abs(x), 6)
-    centre = z * _polynomial(2 * np.minimum(z, 1) ** 2 - 1, CENTRE)
+    center = z * _polynomial(2 * np.minimum(z, 1) ** 2 - 1, CENTER)
     u = (3 / (3 + np.maximum(z, 1)) - MIDDLE) / HALF
     tail = 1 - np.exp(-z * z) * _polynomial(u, TAIL)
-    return np.copysign(np.where(z <= 1, centre, tail), x)
+    return np.copysign(np.where(z <= 1, center, tail), x)
 
 
 def _polynomial(x: np.ndarray, coefficients: Sequence[float]) -> np.ndarray:

@@ -64,8 +64,8 @@ extern "C" __global__ void layer_norm(const T* x, const T* weight, const T* bias
     A mean = block_sum(sum) / D;
     A squares = 0;
     for (Int i = threadIdx.x; i < D; i += blockDim.x) {
-        A centred = wide(x[i]) - mean;
-        squares += centred * centred;
+        A centered = wide(x[i]) - mean;
+        squares += centered * centered;
     }
     A deviation = root(block_sum(squares) / D + (A)eps);
     for (Int i = threadIdx.x; i < D; i += blockDim.x)
@@ -169,13 +169,13 @@ extern "C" __global__ void product_8(
 // softmax(q k^T scale, masked) v; one block per query, head and batch row. attention.attend_blocked.
 // q (B, H, queries, width); k and v with strides per_batch, per_head and per_key; mixed (B, queries, H, width).
 // A masked key is never read, because the cache may be uninitialized there. Its value is read only if its probability
-// is above 0 (a row with every key masked). Shared memory: the query (width), the scores (S), and a pack per thread.
+// is above 0 (a fully masked row). Shared memory: the query (width), the scores (S), and a pack per thread.
 extern "C" __global__ void attend(
     const T* q, const T* k, const T* v, const bool* visible, T* mixed, Int heads, Int queries, Int S, Int width,
     Int per_batch, Int per_head, Int per_key, Int per_row, Int per_query, double scale, double lowest, Int packed
 ) {
-    extern __shared__ double room[];
-    A *query = (A*)room, *scores = query + width, *parts = scores + S;
+    extern __shared__ double shared_buffer[];
+    A *query = (A*)shared_buffer, *scores = query + width, *parts = scores + S;
     Int t = blockIdx.x % queries, h = blockIdx.x / queries % heads, b = blockIdx.x / (queries * heads);
     q += blockIdx.x * width;
     k += b * per_batch + h * per_head;

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 SUMMARIES = {
-    "position_ids": "position of each token, counted from 0 over the non-padding tokens; -1 at padding",
+    "position_ids": "position of each token, counted from 0 over the real tokens; -1 at padding",
     "embed_tokens": "token embeddings: the row of the embedding table for each id",
     "embed_positions": "position embeddings: the row of the position table for each position",
     "embeddings": "input of the first layer: token plus position embeddings; the start of the residual stream",
@@ -32,14 +32,14 @@ SUMMARIES = {
     "logits": "unnormalized scores that the model returns",
     "loss": "mean loss over the labels that are not ignored (natural logarithm)",
     "processors.{i}.{rule}.before": "input of a logits processor",
-    "processors.{i}.{rule}.after": "output of a logits processor; -inf at the tokens that it forbids",
+    "processors.{i}.{rule}.after": "output of a logits processor; -inf at the tokens that it suppresses",
     "origins": "beam search: for each row, the row of the previous step that it continues",
     "tokens": "ids of the chosen tokens, one per row",
 }
 
 EPS = "eps is 1e-5, whatever layer_norm_eps in config.json says (1e-12); transformers ignores that field too."
 NOTES = {
-    "position_ids": "Counted over non-padding tokens, as in transformers 4.x: a padded row has the same positions as "
+    "position_ids": "Counted over real tokens, as in transformers 4.x: a padded row has the same positions as "
     "the unpadded one. transformers 5.x counts padding too unless you pass position_ids.",
     "embed_tokens": "Scaled by sqrt(D) if the config sets scale_embedding; the head uses the same table unscaled. "
     "inputs_embeds must already be scaled.",
@@ -60,8 +60,8 @@ NOTES = {
     "head mask. TransformerLens writes 0 into a fully masked row.",
     "layers.{l}.self_attn.weights": "transformers applies a head mask in eager attention only; sdpa, its default, "
     "silently ignores it. transformers 4.57 reads an (H,) mask as one value per layer.",
-    "layers.{l}.self_attn.context": "Head h has columns h Dh to (h + 1) Dh. out_proj mixes the heads; after it they "
-    "can no longer be separated.",
+    "layers.{l}.self_attn.context": "Head h has columns h * Dh to (h + 1) * Dh. out_proj mixes the heads; after it "
+    "they can no longer be separated.",
     "layers.{l}.self_attn.head_out": "Not stored in a trace; computed from context. Summed over the heads, plus the "
     "bias, it is out_proj.",
     "layers.{l}.self_attn.out_proj": "The bias belongs to no head.",
@@ -73,7 +73,7 @@ NOTES = {
     "layer_norm": "last_hidden_state of transformers. hidden_states[-1] of 4.x is the output of the last layer, before "
     f"this norm. {EPS}",
     "logits": "Unnormalized. With tied weights the head is the embedding table itself, unscaled. A sequence classifier "
-    "returns the scores at each row's rightmost non-padding token; a generation step has those of the last position.",
+    "returns the scores at each row's rightmost real token; a generation step has those of the last position.",
     "loss": "Labels of -100 are ignored; if all labels are ignored, the loss is NaN. The language model shifts the "
     "labels itself.",
     "origins": "The cache is reordered by these indices before the next step.",

@@ -109,7 +109,7 @@ def causal_logits(config: BioGptConfig, position: str = "") -> Equation:
 
 
 def pooled_logits(config: BioGptConfig, inputs: Collection[str]) -> Equation:
-    """The scores at the rightmost non-padding token of each row."""
+    """The scores at the rightmost real token of each row."""
     where = {"scores": "score"}
     if "input_ids" not in inputs or config.pad_token_id is None:
         return equation("scores[:, -1]", where)
@@ -120,12 +120,12 @@ def pooled_logits(config: BioGptConfig, inputs: Collection[str]) -> Equation:
 
 
 def causal_loss() -> Equation:
-    """Cross entropy of the logits at position t and the label at t + 1."""
+    """Cross-entropy of the logits at position t and the label at t + 1."""
     return _cross_entropy("labels[:, 1:]", "logits[:, :-1]", "y != -100", {})
 
 
 def token_loss(inputs: Collection[str]) -> Equation:
-    """Cross entropy of each position; labels at padding are ignored."""
+    """Cross-entropy of each position; labels at padding are ignored."""
     if "attention_mask" not in inputs:
         return _cross_entropy("labels", "logits", "y != -100", {})
     return _cross_entropy("labels", "logits", "(y != -100) & (mask[:, S - T:] == 1)", MASK)

@@ -75,20 +75,20 @@ def explain(facts: CallFacts, name: str) -> str:
     """
     step = step_of(resolve_alias(name), facts.config, facts.head, facts.inputs)
     sizes = sizes_of(facts, step.name)
-    equation = step.equation or "depends on the options of the generation"
+    equation = step.equation or "depends on the options of the generate call"
     rows = [("shape", _shape(step, facts, sizes)), ("equation", equation)]
     rows += [(f"  {symbol}", text) for symbol, text in step.terms.items()]
-    rows += [(f"  {symbol}", source_of(source, facts, sizes)) for symbol, source in step.where.items()]
-    letters, functions = vocabulary(step, sizes)
+    rows += [(f"  {symbol}", describe_source(source, facts, sizes)) for symbol, source in step.where.items()]
+    letters, functions = symbols_used(step, sizes)
     rows += [("  letters", letters), *((f"  {name}", EQUATION_FUNCTIONS[name]) for name in functions)]
-    rows += [("source line", "none: computed on request" if step.derived else line_of(step, facts))]
+    rows += [("source line", "none: computed on request" if step.derived else source_line(step, facts))]
     rows += [("transformers", step.transformers or "no module or output has it")]
-    rows += [("TransformerLens", lens_of(step)), ("note", step.note)]
+    rows += [("TransformerLens", transformer_lens_hook(step)), ("note", step.note)]
     return "\n".join([f"{step.name}: {step.what}", *(line for row in rows if row[1] for line in _wrapped(*row))])
 
 
 def sizes_of(facts: CallFacts, name: str) -> dict[str, int]:
-    """Return {letter: size}, within a generation those of the same step."""
+    """Return {letter: size}; within a ``generate`` call, those of the same step."""
     found = STEP.match(name)
     prefix = found[0] if found else ""
     sizes = dict(facts.letters)
@@ -98,7 +98,7 @@ def sizes_of(facts: CallFacts, name: str) -> dict[str, int]:
     return sizes
 
 
-def line_of(step: Step, facts: CallFacts) -> str:
+def source_line(step: Step, facts: CallFacts) -> str:
     """Return the source line that taps the array: "minibiogpt/model/attention.py:86: scores = tap(...)"."""
     for file, scope in _locations(step, facts):
         line = _taps(file, scope).get(_tap_name(step))
@@ -156,16 +156,16 @@ def _shape(step: Step, facts: CallFacts, sizes: dict[str, int]) -> str:
     """Return letters and sizes, and the dtype if the trace holds the array."""
     if step.name in facts.shapes:
         found = dict(zip(step.axes.split(), facts.shapes[step.name], strict=False))
-        return f"{lettered(step.axes, found)}, {facts.dtypes[step.name]}"
-    return f"{lettered(step.axes, sizes)}, not in this trace"
+        return f"{format_axes(step.axes, found)}, {facts.dtypes[step.name]}"
+    return f"{format_axes(step.axes, sizes)}, not in this trace"
 
 
-def lettered(axes: str, sizes: dict[str, int]) -> str:
+def format_axes(axes: str, sizes: dict[str, int]) -> str:
     """Return the axes with their sizes: "(B 1, T 3)"."""
     return f"({', '.join(f'{letter} {sizes[letter]}' if letter in sizes else letter for letter in axes.split())})"
 
 
-def source_of(source: str, facts: CallFacts, sizes: dict[str, int]) -> str:
+def describe_source(source: str, facts: CallFacts, sizes: dict[str, int]) -> str:
     """Return the source of a symbol and its shape, as text."""
     kind = kind_of_source(source)
     if kind == "parameter":
@@ -173,16 +173,16 @@ def source_of(source: str, facts: CallFacts, sizes: dict[str, int]) -> str:
     if kind == "array":
         shape = facts.shapes.get(source, ())
         found = dict(zip(axes_of(source, facts.head).split(), shape, strict=False))
-        return f"{source} {lettered(axes_of(source, facts.head), sizes | found)}"
+        return f"{source} {format_axes(axes_of(source, facts.head), sizes | found)}"
     name = source.rpartition("inputs/")[2]
     if name.startswith("past_key_values"):
         letter = name.rpartition(".")[2]
         return f"{letter} of the cached positions (B, H, S - T, Dh)"
     axes = INPUT_AXES.get(name)
-    return f"{name}, input of the call{' ' + lettered(axes, sizes) if axes else ''}"
+    return f"{name}, input of the call{' ' + format_axes(axes, sizes) if axes else ''}"
 
 
-def vocabulary(step: Step, sizes: dict[str, int]) -> tuple[str, list[str]]:
+def symbols_used(step: Step, sizes: dict[str, int]) -> tuple[str, list[str]]:
     """Return the letters with their sizes, and the EQUATION_FUNCTIONS, that the equation and its terms use."""
     texts = [text for text in (step.equation, *step.terms.values()) if text]
     nodes = [node for text in texts for node in ast.walk(ast.parse(text, mode="eval"))]
@@ -192,7 +192,7 @@ def vocabulary(step: Step, sizes: dict[str, int]) -> tuple[str, list[str]]:
     return ", ".join(f"{x} {sizes[x]}" for x in free if x in sizes), functions
 
 
-def lens_of(step: Step) -> str:
+def transformer_lens_hook(step: Step) -> str:
     """Return the hook of TransformerLens, with its axes if they differ from ours."""
     hook, axes = step.transformer_lens
     if not hook:

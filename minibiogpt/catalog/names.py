@@ -1,4 +1,4 @@
-"""How array names are built: ``step.{n}/`` of a generation, ``layers.{l}``, and the kinds of sources."""
+"""How array names are built: ``step.{n}/`` of a ``generate`` call, ``layers.{l}``, and the kinds of sources."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ class Step:
     name : in the trace; in the templates of this module, with ``{l}`` for the layer.
     axes : the letters of its shape, separated by spaces: "B H T S"; "" for a scalar.
     equation : the array as a Python expression of the symbols in ``where`` and ``terms``, the letters, NumPy's
-        functions and ``equations.EQUATION_FUNCTIONS``; "" if it depends on the options of a generation.
+        functions and ``equations.EQUATION_FUNCTIONS``; "" if it depends on the options of ``generate``.
     where : {symbol: source}; the docstring of this module lists the kinds of sources.
     terms : {symbol: expression}, parts of the equation that are evaluated first, in order.
     what : one-line description. note : common mistakes and differences from other tools.
@@ -59,7 +59,7 @@ class Step:
 
     @property
     def template(self) -> str:
-        """The name with ``{l}`` for the layer, without the ``step.{n}/`` of a generation."""
+        """The name with ``{l}`` for the layer, without the ``step.{n}/`` of a ``generate`` call."""
         return template_of(self.name)
 
     @property
@@ -95,7 +95,7 @@ def steps(config: BioGptConfig, head: str = "causal", inputs: Mapping[str, str] 
 
     Parameters
     ----------
-    head : "base", "causal", "sequence", "token", the name of an architecture, or "generate": one step of a generation,
+    head : "base", "causal", "sequence", "token", the name of an architecture, or "generate": one step of ``generate``,
         without the arrays that depend on its options (see GENERATION_ARRAYS).
     inputs : {input: dtype} of the call. The inputs present select the equations and decide whether there is a loss;
         the dtype matters only for the labels of a sequence classifier. Include "past_key_values" if the cache already

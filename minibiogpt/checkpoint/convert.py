@@ -111,8 +111,8 @@ def convert(
 def _leave_out(original: Original, config: BioGptConfig) -> list[str]:
     """Remove tensors that the model does not have, and a tied head. Return the names of the former.
 
-    In transformers' files they are buffers of older versions; in fairseq's they mean another architecture. A head that
-    differs from the embedding although the config ties them is kept: loading warns that it is not used.
+    In transformers' files they are buffers of older versions; in fairseq's they mean a different architecture. A head
+    that differs from the embedding although the config ties them is kept: loading warns that it is not used.
     """
     tensors, known = original.tensors, {*base_shapes(config), *HEADS}
     if config.tie_word_embeddings and HEAD in tensors and is_tied(tensors):
@@ -121,7 +121,7 @@ def _leave_out(original: Original, config: BioGptConfig) -> list[str]:
     unknown = [name for name in tensors if name not in known]
     if unknown and original.layout == "fairseq":
         must = f"{original.files[0]} must have BioGPT's architecture"
-        raise CheckpointError(must, f"also {listed(unknown)}", "convert another checkpoint")
+        raise CheckpointError(must, f"also {listed(unknown)}", "convert a different checkpoint")
     for name in unknown:
         del tensors[name]
     if unknown:
@@ -217,13 +217,13 @@ def _check_written(folder: Path, tensors: Mapping[str, TensorToWrite]) -> None:
 
 
 def _origin(original: Original, config: BioGptConfig) -> dict[str, Any]:
-    """Report where the file comes from; warn if it has an official file's name and sizes, but another sha256."""
+    """Report where the file comes from; warn if it has an official file's name and sizes, but a different sha256."""
     hashes = {file.name: sha256(file) for file in original.files}
     known_as = KNOWN.get(next(iter(hashes.values()))) if len(hashes) == 1 else None
     official = SIZES.get((config.vocab_size, config.hidden_size, config.num_hidden_layers))
     if known_as is None and official and list(hashes) == ["pytorch_model.bin"]:
         warnings.warn(
-            f"{original.files[0]} has the name and sizes of {official}'s file, but another sha256: it is a "
+            f"{original.files[0]} has the name and sizes of {official}'s file, but a different sha256: it is a "
             "fine-tuned, re-saved or modified copy; use it only if you trust its source",
             stacklevel=3,
         )

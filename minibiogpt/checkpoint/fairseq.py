@@ -78,7 +78,7 @@ def config_fields(settings: dict[str, Any], file: Path) -> dict[str, Any]:
         if not isinstance(activation, str) or activation not in ACTIVATIONS:
             must = f"{file} must use one of the activations {', '.join(ACTIVATIONS)}"
             found = ascii(activation)[:80] if isinstance(activation, str) else type(activation).__name__
-            raise CheckpointError(must, found, "convert another checkpoint")
+            raise CheckpointError(must, found, "convert a different checkpoint")
         fields["hidden_act"] = ACTIVATIONS[activation]
     return fields
 

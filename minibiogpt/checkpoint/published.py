@@ -114,7 +114,7 @@ def _state_dict(content: Any, file: Path) -> Tensors:
         raise CheckpointError(must, found, "save model.state_dict() alone, and convert that")
     for name in tensors:
         if not isinstance(name, str) or not name.isascii() or not name.isprintable():
-            must, found = f"{file} must name its tensors in printable ASCII", "another name"
+            must, found = f"{file} must name its tensors in printable ASCII", "a name with other characters"
             raise CheckpointError(must, found, "download it from a source you trust")
     return tensors
 

@@ -224,7 +224,7 @@ def _read_legacy(path: Path, file: BinaryIO, strict: bool) -> Any:
     for found in (storages[key] for key in keys):
         file.seek(offset)
         if file.read(8) != struct.pack("<q", found.count) or offset + 8 + found.bytes > end:
-            raise NotData("a truncated file, or a storage of another size")
+            raise NotData("a truncated file, or a storage of a different size")
         found.begin = offset + 8
         offset = found.begin + found.bytes
     return content

@@ -104,7 +104,7 @@ def load_weights(
     absent = bool(head) and not any(key in tensors for key in head)
     if absent and seed is None:
         must = f"{folder} must hold the requested head, {', '.join(head)}"
-        raise CheckpointError(must, "another head, or none", "choose a model that was trained for it")
+        raise CheckpointError(must, "a different head, or none", "choose a model that was trained for it")
     new = {key: shapes.pop(key) for key in head} if absent else {}
     _report(folder, tensors, shapes)
     weights = _read(folder, tensors, shapes, backend, dtype)

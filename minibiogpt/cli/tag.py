@@ -1,4 +1,4 @@
-"""minibiogpt tag: find the labelled entities of each text, with offsets, using a token classification model.
+"""minibiogpt tag: find the labeled entities of each text, with offsets, using a token classification model.
 
 Texts on the command line give a table. A file, standard input, --json and --output give JSON Lines. With --output,
 repeating the same command resumes a killed run where it stopped.

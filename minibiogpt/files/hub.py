@@ -189,7 +189,7 @@ def _translate_errors(hub: ModuleType, repo_id: str, revision: str) -> Iterator[
 
 
 def _as_input_error(error: Exception, errors: ModuleType, what: str) -> InputError | None:
-    """Return an InputError for an error of huggingface_hub or its HTTP library; None if it is of another origin.
+    """Return an InputError for an error of huggingface_hub or its HTTP library; None if it has a different origin.
 
     The HTTP library is requests or httpx, depending on the version of huggingface_hub.
     """

@@ -67,7 +67,7 @@ def stored_tensors(folder: Path) -> dict[str, StoredTensor]:
     Raises
     ------
     CheckpointError
-        If there is no such file, one is truncated, corrupt or missing, or the index names a file in another folder.
+        If there is no such file, one is truncated, corrupt or missing, or the index names a file in a different folder.
     """
     index = folder / "model.safetensors.index.json"
     if (folder / "model.safetensors").is_file():

@@ -1,8 +1,8 @@
 """Logits to text: greedy decoding, sampling and beam search, logits processors, stopping, streaming.
 
 Read ``decode`` first (``generate``, and greedy decoding and sampling), then ``beam``. ``processors`` and ``sampling``
-change logits, ``processor_list`` chooses and orders them, ``stopping`` ends rows, ``state`` runs the model on the newest
-tokens. This subpackage uses models through the protocol in ``protocols`` and doesn't import the heads.
+change logits, ``processor_list`` chooses and orders them, ``stopping`` ends rows, ``state`` runs the model on the
+newest tokens. This subpackage uses models through the protocol in ``protocols`` and doesn't import the heads.
 """
 
 from minibiogpt.generation.config import GENERATION_CONFIG, GenerationConfig

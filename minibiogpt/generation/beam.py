@@ -1,7 +1,8 @@
 """Beam search: several hypotheses for each row, with one forward pass per step for all of them.
 
-Each step adds the log-probability of every token to each hypothesis' score and keeps the best 2 num_beams of the
-num_beams V candidates (more with several end tokens), so that num_beams of them continue even if all others end.
+Each step adds the log-probability of every token to each hypothesis' score and keeps the best
+``2 * num_beams`` of the ``num_beams * V`` candidates (more with several end tokens), so that num_beams of them continue
+even if all others end.
 Ties go to the earlier hypothesis, then to the smaller id. PyTorch's ``topk`` does not guarantee an order.
 """
 
@@ -81,11 +82,11 @@ class Beams:
         self.can_improve = self.xp.ones((B, 1), dtype=bool)
 
     def running_ids(self) -> Array:
-        """Return the ids of the running hypotheses so far, (B K, length)."""
+        """Return the ids of the running hypotheses so far, (B * K, length)."""
         return self.running.ids.reshape(-1, self.max_length)[:, : self.length]
 
     def candidates(self, scores: Array, indices: Array) -> Hypotheses:
-        """Return the continuations at ``indices``, (B, C), of the K V that each row has; scores are (B, K V)."""
+        """Return the continuations at ``indices``, (B, C), of the K * V that each row has; scores are (B, K * V)."""
         xp, step = self.xp, self.length - self.T
         V = scores.shape[1] // self.K
         parents = indices // V
@@ -104,7 +105,7 @@ class Beams:
 
         Returns
         -------
-        (B K,) the row that each running hypothesis continues; the rows of the cache must be reordered the same way.
+        (B * K,) the row that each running hypothesis continues; the rows of the cache must be reordered the same way.
         """
         step = self.length - self.T
         self.length += 1
@@ -163,7 +164,7 @@ class Beams:
 
 
 def beam_search(state: DecodingState, request: GenerationRequest) -> GenerateOutput:
-    """Return the best hypotheses of each row: (B, T) gives at most (B num_return_sequences, T + new)."""
+    """Return the best hypotheses of each row: (B, T) gives at most (B * num_return_sequences, T + new)."""
     config = request.config
     B, K = request.prompt.shape[0], config.num_beams
     num_candidates = max(2, 1 + len(ids_as_tuple(config.eos_token_id))) * K

@@ -2,7 +2,7 @@
 
 On a device the time per token is bound by kernel launches, not by arithmetic. Replaying a captured step is one launch.
 The step is the model's own forward pass. Everything that changes between steps (the ids, their positions, the length of
-the cache) is stored on the device. Attention runs over the cache's full capacity; the mask hides unused positions.
+the cache) is stored on the device. Attention runs over the cache's full capacity; unused positions are masked.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from minibiogpt.model.inputs import position_ids_from_mask
 from minibiogpt.model.layers import ForwardContext
 from minibiogpt.trace import Tap
 
-MIN_STEPS_LEFT = 4  # a step is captured only if more than these are left: capturing costs about two
+MIN_STEPS_LEFT = 4  # a step is captured only if more than these are left: capturing costs about as much as two steps
 
 
 class CapturedDecodingStep:
@@ -26,7 +26,7 @@ class CapturedDecodingStep:
     Parameters
     ----------
     cache : of all earlier positions, with enough capacity for the coming ones. Each call extends it in place by one.
-    mask : (B, final length) int64, 1 = a real token, now or later; None when nothing is padding.
+    mask : (B, final length) int64, 1 = holds or will hold a real token; None when nothing is padding.
     """
 
     def __init__(self, model: LanguageModel, cache: KVCache, mask: Array | None) -> None:
@@ -57,7 +57,7 @@ class CapturedDecodingStep:
         return self.logits.copy()  # the next call overwrites them
 
     def step(self) -> None:
-        """Compute ``logits`` from ``ids`` and advance by one position. Nothing here may wait for the device."""
+        """Compute ``logits`` from ``ids`` and advance by one position. Nothing here may synchronize with the device."""
         base = self.model.biogpt
         visible = (self.key_positions <= self.position) & self.real_keys
         mask = AttentionMask(visible, padded=True, fully_masked_rows=False)

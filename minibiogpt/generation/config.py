@@ -44,10 +44,11 @@ class GenerationConfig:
     num_beams : the number of hypotheses kept for each row; above 1, beam search.
     num_return_sequences : rows returned for each row of the prompt; without sampling at most num_beams.
     length_penalty : a hypothesis' score is its summed log-probability / length ** length_penalty.
-    early_stopping : beam search ends when num_beams hypotheses have ended (True), when the best running one is no
-        better at its current length (False), or when it cannot get better at the longest length ("never").
+    early_stopping : beam search ends when num_beams hypotheses have ended (True), when no running hypothesis, scored
+        at its current length, beats the worst finished one (False), or when none could at the maximum length ("never").
     scoring : "transformers", or "fairseq": like Microsoft's own decoder, which also counts the prompt's
-        log-probabilities and tokens, ends when num_beams hypotheses have ended, and has a ``min_length`` one longer.
+        log-probabilities and tokens, ends when num_beams hypotheses have ended, and allows an end token one token later
+        than ``min_length`` or ``min_new_tokens`` sets.
     temperature, top_k, top_p, min_p, typical_p, epsilon_cutoff, eta_cutoff : with do_sample; see the processor classes.
     repetition_penalty, no_repeat_ngram_size, bad_words_ids, sequence_bias, suppress_tokens, begin_suppress_tokens,
     forced_bos_token_id, forced_eos_token_id, exponential_decay_length_penalty, renormalize_logits : see the classes.
@@ -56,7 +57,7 @@ class GenerationConfig:
     pad_token_id : fills a row after its end. bos_token_id : the prompt if none is given.
     use_cache : whether keys and values are cached, so that each position is computed once.
     return_dict_in_generate : return a GenerateOutput instead of only the ids.
-    output_scores, output_logits : include the scores of each step after the logits processors, the logits before them.
+    output_scores, output_logits : include each step's scores (after the logits processors) or logits (before them).
     extra : unknown keys of generation_config.json, kept and written back.
 
     Source: GenerationConfig in transformers 4.57. Only ``scoring`` is not part of transformers.
@@ -159,34 +160,34 @@ class GenerationConfig:
         for name in options:
             if name in _UNSUPPORTED:
                 remedy = f"leave it out, or set it to {_UNSUPPORTED[name]}"
-                raise InputError("an option of generate must be implemented", f"{name}, which is not", remedy)
+                raise InputError("generate must support the option", f"{name}, which is unsupported", remedy)
             if name not in names:
                 close = difflib.get_close_matches(name, names, 1)
                 remedy = f"did you mean {close[0]}?" if close else "see GenerationConfig for all options"
-                raise InputError("an option of generate must be a known one", name, remedy)
+                raise InputError("an argument of generate must be a known option", name, remedy)
         config = dataclasses.replace(self, **{name: _array_to_list(x) for name, x in options.items()})
         if config.max_length == 20 and "max_length" not in options:
             config.max_length = None  # transformers' default, which means 20 new tokens, not 20 in total
         config.check_all(options)
         return config
 
-    def warn_of_what_has_no_effect(self, said: Collection[str]) -> None:
-        """Warn about options of the call, ``said``, that need sampling or beam search but are used without it."""
-        unused = [name for name in _SAMPLING_OPTIONS if name in said and not self.do_sample]
-        unused += [name for name in _BEAM_OPTIONS if name in said and self.num_beams == 1]
+    def warn_of_what_has_no_effect(self, call_options: Collection[str]) -> None:
+        """Warn about ``call_options`` that need sampling or beam search but are used without it."""
+        unused = [name for name in _SAMPLING_OPTIONS if name in call_options and not self.do_sample]
+        unused += [name for name in _BEAM_OPTIONS if name in call_options and self.num_beams == 1]
         unused = [name for name in unused if getattr(self, name) != getattr(GenerationConfig(), name)]
         if unused:
             needs = "do_sample=True" if unused[0] in _SAMPLING_OPTIONS else "num_beams"
             warnings.warn(f"without {needs} these options have no effect: {', '.join(unused)}", stacklevel=4)
 
-    def check_all(self, said: Collection[str] = ()) -> None:
+    def check_all(self, call_options: Collection[str] = ()) -> None:
         """Raise if an option is invalid for every model.
 
-        Sampling options are checked only if they are used, or if they are in ``said``, the options of the call.
+        Sampling options are checked only if they are used, or if they are in ``call_options``, the options of the call.
         """
         for name, (is_valid, description) in _CHECKS.items():
             value = getattr(self, name)
-            if not is_valid(value) and (self.do_sample or name not in _SAMPLING_OPTIONS or name in said):
+            if not is_valid(value) and (self.do_sample or name not in _SAMPLING_OPTIONS or name in call_options):
                 raise InputError(f"{name} must be {description}", short_repr(value), f"correct {name}")
 
     def warn_of_what_is_passed_over(self) -> None:

@@ -50,7 +50,8 @@ def generate(
     ----------
     input_ids : (B, T) integers; texts of unequal length must be padded on the **left** (``padding_side="left"`` of the
         tokenizer). None: one row of bos_token_id.
-    attention_mask : (B, T); by default what is not padding, as in transformers.
+    attention_mask : (B, T); by default 1 wherever the id is not pad_token_id (all ones if that is None or an end
+        token), as in transformers.
     generation_config, options : see GenerationConfig, which lists every option and their precedence.
     logits_processor : your own logits processors, (ids, logits) -> logits. They run after the built-in ones and before
         those of sampling.
@@ -65,12 +66,13 @@ def generate(
         where ``logits`` (rows, V) are those of the last position; the input and output of each logits processor,
         ``processors.{i}.{its name}.before`` and ``.after`` (rows, V); and the chosen ``tokens`` (rows,), pads in rows
         that have ended. In beam search the processors work on log-probabilities, ``tokens`` are those of the running
-        hypotheses, and ``origins`` (rows,) is the row that each one continues; no edit can replace these two.
+        hypotheses, and ``origins`` (rows,) is the row that each one continues; neither can be edited in beam
+        search.
     edits, ablate : as in a model call, applied in every step; an edit named ``step.{n}/...`` applies to that step only.
 
     Returns
     -------
-    (B num_return_sequences, T + new) int64, the prompt included, on the model's backend; a GenerateOutput with
+    (B * num_return_sequences, T + new) int64, the prompt included, on the model's backend; a GenerateOutput with
     ``return_dict_in_generate=True``.
 
     Raises

@@ -18,11 +18,11 @@ class GenerateOutput(ModelOutput):
 
     Attributes
     ----------
-    sequences : (rows, T + new) int64, prompt included; rows = B num_return_sequences.
+    sequences : (rows, T + new) int64, prompt included; rows = B * num_return_sequences.
     sequences_scores : (rows,) in beam search with ``output_scores``: the summed log-probability in nats, divided by
         length ** length_penalty.
     scores : with ``output_scores``, for each step (rows, V): the logits after all logits processors; in beam search,
-        with rows = B num_beams, the log-probabilities after them.
+        with rows = B * num_beams, the log-probabilities after them.
     logits : with ``output_logits``, for each step (rows, V): the logits before any logits processor.
     beam_indices : (rows, new) in beam search: the row of ``scores`` in which each token was chosen; -1 after the end.
     past_key_values : the cache; None without one.

@@ -23,8 +23,8 @@ def logits_processors(
     ----------
     new : the largest number of new tokens. user_processors : the caller's, which come before those of sampling.
     """
-    c, eos, longest = config, ids_as_tuple(config.eos_token_id), prompt_length + new
-    min_length = _min_length(c, prompt_length, longest)
+    c, eos, max_length = config, ids_as_tuple(config.eos_token_id), prompt_length + new
+    min_length = _min_length(c, prompt_length, max_length)
     chain: list[LogitsProcessor] = []
     if c.sequence_bias:
         pairs = c.sequence_bias.items() if isinstance(c.sequence_bias, dict) else c.sequence_bias
@@ -42,7 +42,7 @@ def logits_processors(
     if c.forced_bos_token_id is not None:
         chain.append(processors.ForcedFirst(c.forced_bos_token_id))
     if c.forced_eos_token_id is not None:
-        chain.append(processors.ForcedEnd(longest, ids_as_tuple(c.forced_eos_token_id)))
+        chain.append(processors.ForcedEnd(max_length, ids_as_tuple(c.forced_eos_token_id)))
     if c.exponential_decay_length_penalty:
         after, factor = c.exponential_decay_length_penalty
         chain.append(processors.ExponentialDecay(prompt_length + after, factor, eos))
@@ -52,19 +52,19 @@ def logits_processors(
         bos_is_forced = prompt_length == 1 and c.forced_bos_token_id is not None
         chain.append(processors.Suppress(c.begin_suppress_tokens, prompt_length + bos_is_forced))
     if c.scoring == "fairseq":
-        chain += [processors.Suppress(ids_as_tuple(c.pad_token_id)), processors.OnlyEnd(longest, eos)]
+        chain += [processors.Suppress(ids_as_tuple(c.pad_token_id)), processors.OnlyEnd(max_length, eos)]
     chain += list(user_processors)
     chain += _sampling_processors(c, len(eos) + 1 if eos and c.num_beams > 1 else 2 if c.num_beams > 1 else 1)
     return chain + ([processors.renormalize] if c.renormalize_logits else [])
 
 
-def _min_length(c: GenerationConfig, prompt_length: int, longest: int) -> int:
+def _min_length(c: GenerationConfig, prompt_length: int, max_length: int) -> int:
     """Return the number of tokens before an end token is allowed: from min_new_tokens if given, else min_length.
 
-    With fairseq scoring it is one more, but an end as the last token of the longest text is always allowed.
+    With fairseq scoring it is one more, but an end token is always allowed as the last of ``max_length`` tokens.
     """
     length = c.min_length if c.min_new_tokens is None else prompt_length + c.min_new_tokens
-    return min(length + 1, longest - 1) if c.scoring == "fairseq" else length
+    return min(length + 1, max_length - 1) if c.scoring == "fairseq" else length
 
 
 def _sampling_processors(c: GenerationConfig, keep: int) -> list[LogitsProcessor]:

@@ -74,7 +74,7 @@ class RepetitionPenalty:
 
 @dataclass(frozen=True)
 class NoRepeatNGram:
-    """Suppress tokens that would repeat an n-gram of ``size`` tokens: those that followed the last size - 1 before.
+    """Suppress every token that would complete an n-gram of ``size`` tokens that already occurred.
 
     Examples
     --------
@@ -132,8 +132,8 @@ class SequenceBias:
 
 def bad_words(words: Sequence[Sequence[int]], eos_token_ids: Sequence[int]) -> SequenceBias:
     """Return a SequenceBias of -inf for each word. A single end token is never a bad word, as in transformers."""
-    banned = [tuple(word) for word in words if not (len(word) == 1 and word[0] in eos_token_ids)]
-    return SequenceBias(dict.fromkeys(banned, -math.inf))
+    suppressed = [tuple(word) for word in words if not (len(word) == 1 and word[0] in eos_token_ids)]
+    return SequenceBias(dict.fromkeys(suppressed, -math.inf))
 
 
 @dataclass(frozen=True)
@@ -172,24 +172,24 @@ class ForcedFirst:
 
 @dataclass(frozen=True)
 class ForcedEnd:
-    """Force one of these end tokens as the last token that fits into ``longest`` (forced_eos_token_id)."""
+    """Force one of these end tokens as the last token that fits into ``max_length`` (forced_eos_token_id)."""
 
-    longest: int
+    max_length: int
     eos_token_ids: Sequence[int]
 
     def __call__(self, ids: Array, logits: Array) -> Array:
-        return _force(logits, self.eos_token_ids) if ids.shape[1] == self.longest - 1 else logits
+        return _force(logits, self.eos_token_ids) if ids.shape[1] == self.max_length - 1 else logits
 
 
 @dataclass(frozen=True)
 class OnlyEnd:
-    """Allow only end tokens, with their own scores, as the last token that fits into ``longest`` (fairseq)."""
+    """Allow only end tokens, with their own scores, as the last token that fits into ``max_length`` (fairseq)."""
 
-    longest: int
+    max_length: int
     eos_token_ids: Sequence[int]
 
     def __call__(self, ids: Array, logits: Array) -> Array:
-        if ids.shape[1] != self.longest - 1 or not self.eos_token_ids:
+        if ids.shape[1] != self.max_length - 1 or not self.eos_token_ids:
             return logits
         xp = backend_of(logits).xp
         return xp.where(isin(xp.arange(logits.shape[-1]), self.eos_token_ids), logits, -math.inf)

@@ -38,9 +38,9 @@ def check_options(
 
     A minimum length beyond the longest output is an error only if the call itself sets it, not if a config does.
     """
-    longest, num_return = prompt.shape[1] + new, config.num_return_sequences
-    if config.min_length > longest and "min_length" in call_options:
-        must = f"min_length must be an integer in [0, {longest}], the longest output"
+    max_length, num_return = prompt.shape[1] + new, config.num_return_sequences
+    if config.min_length > max_length and "min_length" in call_options:
+        must = f"min_length must be an integer in [0, {max_length}], the longest output"
         raise InputError(must, str(config.min_length), "allow a longer output too")
     if (config.min_new_tokens or 0) > new and "min_new_tokens" in call_options:
         must = f"min_new_tokens must be at most the {new} new tokens that are possible"
@@ -72,7 +72,7 @@ def prompt_mask(attention_mask: Any, prompt: Array, pad: int | None, eos: Sequen
     mask = inputs.as_mask(attention_mask, B, 0, T, backend)
     if mask is not None and not bool(mask[:, -1].all()):
         raise InputError(
-            "a prompt must be padded on the left, because new tokens follow its last one",
+            "a prompt must be padded on the left, because generation continues from the last position",
             "padding at the end of a row",
             "tokenize with padding_side='left'",
         )

@@ -17,15 +17,15 @@ class RandomDraws:
 
     def __init__(self, seed: Any) -> None:
         if seed is not None and not (is_integer(seed) and seed >= 0):
-            raise InputError("seed must be None or an integer, 0 or more", repr(seed), "choose another seed")
+            raise InputError("seed must be None or an integer, 0 or more", repr(seed), "choose a different seed")
         self.rng = np.random.default_rng(seed)
 
     def sample(self, logits: Array) -> Array:
         """Draw one token per row, (B, V) to (B,), by inverting the cumulative distribution at a uniform number u.
 
         The result is the first token whose cumulative probability exceeds u times the total. Tokens of probability 0
-        are never drawn, even if a parallel sum on a device rounds the cumulative probability up there. Since u < 1, u
-        times the total is below the total in floating point too.
+        are never drawn, even if a parallel scan rounds the cumulative sum up at such a token. Since u < 1, u times the
+        total is below the total in floating point too.
         """
         backend = backend_of(logits)
         xp = backend.xp

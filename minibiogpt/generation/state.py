@@ -149,7 +149,7 @@ class DecodingState:
         return recorded
 
     def reorder(self, rows: Array) -> None:
-        """Let row i continue what was row ``rows[i]``, of the same prompt."""
+        """Reorder the cache: row i becomes row ``rows[i]``, which must belong to the same prompt."""
         if self.cache is not None and not bool((rows == self.model.backend.xp.arange(rows.shape[0])).all()):
             self.cache.exchange(rows, self.prompt_length)
 

@@ -34,7 +34,7 @@ class EndToken:
 
 
 class StopStrings:
-    """Ends a row when its text, without special tokens, contains one of the strings outside the prompt.
+    """Ends a row when its text, without special tokens, contains one of the strings, ending after the prompt.
 
     The text is searched as it would be decoded, so a match inside a token counts before the word is complete. A string
     may start in the prompt and end in the new text. (transformers 4.57 matches token by token, and treats BioGPT's

@@ -1,6 +1,6 @@
-"""The heads on top of the base model: language modelling and two kinds of classification, with their losses.
+"""The heads on top of the base model: language modeling and two kinds of classification, with their losses.
 
-``scoring`` computes log-probabilities and perplexity of texts, ``tagging`` turns token labels into labelled spans.
+``scoring`` computes log-probabilities and perplexity of texts, ``tagging`` turns token labels into labeled spans.
 """
 
 from minibiogpt.heads.causal_lm import BioGptForCausalLM

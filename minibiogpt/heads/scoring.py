@@ -96,8 +96,8 @@ def score(
 
     Notes
     -----
-    A row of n > window tokens is split into the windows [k stride, k stride + window), the last one cut at n. They are
-    plain slices of the row: only the first one starts with ``</s>``. Each token is scored once, in the first window
+    A row of n > window tokens is split into the windows [k * stride, k * stride + window), the last one cut at n. They
+    are plain slices of the row: only the first one starts with ``</s>``. Each token is scored once, in the first window
     that contains it. Tokens of the first window are conditioned on all tokens before them, later ones on at least
     window - stride and at most window - 1 tokens right before them.
 
@@ -143,7 +143,7 @@ def _score_batch(model: LanguageModel, batch: list[_ScoredWindow]) -> None:
     }
     hidden = model.biogpt(ids, **options).last_hidden_state  # (B, T, D)
     T = ids.shape[1]
-    # The state at t - 1 predicts token t. Indices are into the flattened (B T, D) states.
+    # The state at t - 1 predicts token t. Indices are into the flattened (B * T, D) states.
     indices = np.concatenate([b * T + np.arange(w.first, len(w.ids)) - 1 for b, w in enumerate(batch)])
     targets = np.concatenate([w.ids[w.first :] for w in batch])
     log_probs = _log_probs(model, hidden.reshape(-1, hidden.shape[-1]), indices, targets)
@@ -153,7 +153,7 @@ def _score_batch(model: LanguageModel, batch: list[_ScoredWindow]) -> None:
 
 
 def _log_probs(model: LanguageModel, states: Array, indices: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """Return ln p(targets[m] | states[indices[m]]), (M,), computed in blocks; states are (B T, D)."""
+    """Return ln p(targets[m] | states[indices[m]]), (M,), computed in blocks; states are (B * T, D)."""
     backend = model.backend
     rows = max(1, LOGITS_BLOCK // model.config.vocab_size)
     blocks = []

@@ -31,7 +31,7 @@ class BioGptForSequenceClassification(ModelWithHead):
     score : the head, a Linear without bias, (labels, D).
 
     Source: BioGptForSequenceClassification in transformers 4.57, except for the pooling: 4.57 reads the position
-    (number of tokens that are not padding) - 1, which is the last real token only if the padding is on the right.
+    (number of real tokens) - 1, which is the last real token only if the padding is on the right.
     """
 
     head = ("score.weight",)
@@ -60,8 +60,8 @@ class BioGptForSequenceClassification(ModelWithHead):
         labels : the targets; ``config.problem_type`` chooses the loss. If it is None, one class means regression,
             int64 or int32 labels a single label per text, other dtypes multiple labels.
             "regression": numbers (B,) or (B, labels); mean squared error.
-            "single_label_classification": classes (B,), -100 is ignored; cross entropy in nats.
-            "multi_label_classification": 0 or 1 for each class, (B, labels); binary cross entropy in nats.
+            "single_label_classification": classes (B,), -100 is ignored; cross-entropy in nats.
+            "multi_label_classification": 0 or 1 for each class, (B, labels); binary cross-entropy in nats.
 
         Returns
         -------
@@ -79,9 +79,9 @@ class BioGptForSequenceClassification(ModelWithHead):
         return self._dict_or_tuple(output, return_dict)
 
     def _last_real_positions(self, input_ids: Any, attention_mask: Any, scores: Array) -> Array:
-        """Return (B,) the position of each row's rightmost token that is not padding by its id or by the mask.
+        """Return (B,) the position of each row's rightmost real token: neither its id nor the mask marks it as padding.
 
-        Without input_ids it is the last position, as in transformers: embeddings do not show which ones are pads.
+        Without input_ids it is the last position, as in transformers: embeddings don't show which ones are pads.
         """
         xp, pad = self.backend.xp, self.config.pad_token_id
         B, T, _ = scores.shape
@@ -91,7 +91,7 @@ class BioGptForSequenceClassification(ModelWithHead):
         if attention_mask is not None:
             real = real & (self.backend.asarray(attention_mask)[:, -T:] != 0)  # (B, T)
         if not bool(real.any(axis=1).all()):
-            raise InputError("each row must hold a token that is not padding", "a row of pads", "leave the row out")
+            raise InputError("each row must hold a real token", "a row of pads", "leave the row out")
         return xp.where(real, xp.arange(T), -1).max(axis=1)
 
     def _loss(self, logits: Array, labels: Any) -> Array:

@@ -1,4 +1,4 @@
-"""Named entities: turn the labels of tokens into labelled spans of the text."""
+"""Named entities: turn the labels of tokens into labeled spans of the text."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Tagged(NamedTuple):
 
 
 class Entity(NamedTuple):
-    """A labelled span [start, end) of the original text, with the mean probability of its tokens' labels."""
+    """A labeled span [start, end) of the original text, with the mean probability of its tokens' labels."""
 
     label: str
     start: int

@@ -50,7 +50,7 @@ class BioGptForTokenClassification(ModelWithHead):
         Parameters
         ----------
         labels : (B, T) classes, or -100 (ignored); positions that attention_mask marks as padding are ignored too.
-            The loss is the mean over the other labels, in nats; NaN if there are none, as in PyTorch.
+            The loss is the mean over the labels that are not ignored, in nats; NaN if there are none, as in PyTorch.
 
         Returns
         -------

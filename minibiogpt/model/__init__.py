@@ -6,7 +6,7 @@
 4. ``biogpt``: BioGptModel, from token ids to hidden states.
 5. ``cache``: the KV cache.
 6. ``inputs``, ``outputs``: validation of a call's inputs; what a call returns.
-7. ``pretrained``: loading, random initialisation, saving.
+7. ``pretrained``: loading, random initialization, saving.
 8. ``batching``, ``pooling``: batches of rows of unequal length; text embeddings.
 
 How the data flows (``x`` is the residual stream)::

@@ -19,7 +19,7 @@ class AttentionMask:
     ----------
     visible : (B or 1, 1, T, S) bool, True = may attend. The head axis is 1 because all heads share the mask.
     padded : whether any position is padding. If not, the mask is purely causal.
-    fully_masked_rows : whether some query may attend to nothing (a pad on the left). Its probabilities are uniform over
+    fully_masked_rows : whether some query has no key to attend to (left padding). Its probabilities are uniform over
         all S positions, masked ones included, as in transformers: never NaN.
     """
 
@@ -29,7 +29,7 @@ class AttentionMask:
 
 
 def make_mask(backend: Backend, T: int, S: int, attention_mask: Array | None) -> AttentionMask:
-    """Return the causal and padding mask: query t (position S - T + t) sees key s if s is not later and not padding.
+    """Return the causal and padding mask: query t (position S - T + t) sees key s if s is real and not later.
 
     Parameters
     ----------
@@ -42,12 +42,12 @@ def make_mask(backend: Backend, T: int, S: int, attention_mask: Array | None) ->
     if attention_mask is None:
         return AttentionMask(causal[None, None], padded=False, fully_masked_rows=False)
     visible = causal[None, None] & attention_mask[:, None, None, :]  # (B, 1, T, S)
-    # Every query sees position 0 unless it is padding. Only then can a query have nothing to attend to.
+    # Every query sees position 0 unless it is padding. Only then can a query be fully masked.
     return AttentionMask(visible, padded=True, fully_masked_rows=not bool(attention_mask[:, 0].all()))
 
 
 def split_heads(x: Array, heads: int) -> Array:
-    """Reshape (B, T, D) to (B, H, T, Dh): head h takes columns h Dh to (h + 1) Dh.
+    """Reshape (B, T, D) to (B, H, T, Dh): head h takes columns h * Dh to (h + 1) * Dh.
 
     Each head is contiguous in memory. Matrix products are half as fast when the rows of a head are D elements apart.
     """
@@ -104,8 +104,8 @@ def attend_blocked(
     """Return the same weighted sums, (B, H, T, Dh), without ever allocating a (B, H, T, S) array.
 
     Queries are processed in blocks of ``rows``. Each block streams over the keys in blocks of ``columns`` and skips
-    the keys that causality hides from all of its queries. The backend chooses both sizes by default, and how many heads
-    are processed together. If the backend has a kernel for a few queries, that kernel does all of it.
+    the keys that are masked for all of its queries. The backend chooses both sizes by default, and how many heads
+    are processed together. If the backend has a kernel for a few queries, it computes the whole result.
     """
     backend = backend_of(q, k, v)
     kernel = backend.kernel("attend", q, k, v) if rows is None and columns is None else None

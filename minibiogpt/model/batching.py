@@ -19,7 +19,7 @@ BATCH_TOKENS = 512
 
 
 class Window(NamedTuple):
-    """The positions [begin, end) of a row. Those in [new, end) are in no earlier window."""
+    """The positions [begin, end) of a row; [new, end) are the positions that no earlier window covers."""
 
     begin: int
     end: int
@@ -104,7 +104,7 @@ def unpadded_rows(input_ids: Any, attention_mask: Any, vocab_size: int) -> tuple
 
 
 def padded(rows: Sequence[np.ndarray]) -> np.ndarray:
-    """Pad rows on the right to ids (B, T), int64. No mask is needed: causality hides the pads from all real tokens."""
+    """Pad rows on the right to ids (B, T), int64. No mask is needed: the causal mask covers the pads."""
     ids = np.zeros((len(rows), max(len(row) for row in rows)), dtype=np.int64)
     for b, row in enumerate(rows):
         ids[b, : len(row)] = row

@@ -107,8 +107,8 @@ class BioGptModel(Pretrained):
             Patterns are allowed, as in Trace. Edits of k_proj and v_proj also change the cache; edits of k and v apply
             to this call only.
         ablate : (layer, head) pairs; their part of the context is set to 0.
-        patch_from : {name: array}, such as a Trace of another call or part of it; these arrays replace this call's.
-        tap : of the enclosing call if this is part of a larger one; it then records and edits.
+        patch_from : {name: array}, such as a Trace of a different call or part of it; these arrays replace this call's.
+        tap : the Tap of the enclosing call, if any; it replaces trace and the edit options.
 
         Returns
         -------
@@ -178,7 +178,8 @@ class BioGptModel(Pretrained):
 
         Parameters
         ----------
-        x : (B, T, D) token embeddings. position_ids : (B, T), already checked; nothing here waits for the device.
+        x : (B, T, D) token embeddings. position_ids : (B, T), checked by the caller. Nothing here synchronizes
+            with the device.
         hidden_states, attentions : lists that collect each x and the attention weights; None to collect nothing.
         """
         x = tap("embed_tokens", x)

@@ -44,8 +44,8 @@ class _Buffers:
 class StaticCache:
     """A cache of fixed shape whose length is stored on the device, so that a captured decoding step can be replayed.
 
-    Attention reads all ``capacity`` positions. The mask hides those from ``position`` on, but they must hold finite
-    values, because attention still multiplies them by 0.
+    Attention reads all ``capacity`` positions. Those after the newest one are masked, but they must hold finite values,
+    because attention still multiplies them by 0.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ class KVCache:
 
     A cache behaves like an immutable value: a model call returns a longer cache and leaves its argument unchanged.
     Both share the same buffers, which are allocated once and grow by doubling. Otherwise they are copied only when a
-    shorter cache is continued a second time (two answers to one prompt), so that neither answer overwrites the other.
+    shorter cache is continued a second time (two continuations of one prompt), so that neither overwrites the other.
 
     Examples
     --------

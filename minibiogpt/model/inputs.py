@@ -103,7 +103,7 @@ def as_head_mask(x: Any, config: BioGptConfig, backend: Backend, dtype: str) -> 
     must = f"numbers of shape ({H},) for every layer or ({L}, {H})"
     array = as_backend_array("head_mask", x, backend, must).astype(dtype)
     if array.shape not in ((H,), (L, H)):
-        raise InputError(f"head_mask must be {must}", f"shape {array.shape}", "give one number per head")
+        raise InputError(f"head_mask must be {must}", f"shape {array.shape}", "give one value per head")
     return backend.xp.broadcast_to(array, (L, H))
 
 
@@ -151,7 +151,7 @@ def check_position_ids(position_ids: Array, config: BioGptConfig) -> None:
 
 
 def check_largest_position(largest: int, config: BioGptConfig) -> None:
-    """Check that the largest position is below N, without waiting for a device."""
+    """Check that the largest position is below N, without synchronizing with the device."""
     N = config.max_position_embeddings
     if largest >= N:
         raise InputError(

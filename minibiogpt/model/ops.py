@@ -78,10 +78,10 @@ def layer_norm(x: Array, weight: Array, bias: Array, eps: float) -> Array:
 
     def equation(x: Array) -> Array:
         wide = widened(x)
-        centred = wide - wide.mean(axis=-1, keepdims=True)
-        variance = (centred * centred).mean(axis=-1, keepdims=True)
-        normalised = centred / backend.xp.sqrt(variance + eps)
-        return (normalised * widened(weight) + widened(bias)).astype(x.dtype, copy=False)
+        centered = wide - wide.mean(axis=-1, keepdims=True)
+        variance = (centered * centered).mean(axis=-1, keepdims=True)
+        normalized = centered / backend.xp.sqrt(variance + eps)
+        return (normalized * widened(weight) + widened(bias)).astype(x.dtype, copy=False)
 
     return backend.map_rows(equation, x)
 

@@ -55,7 +55,7 @@ class CausalLMOutput(ModelOutput):
     Attributes
     ----------
     loss : () mean of -log p in nats over the labels that are not ignored; None without labels.
-    logits : (B, T, V) unnormalised log-probabilities of the next token, in nats.
+    logits : (B, T, V) unnormalized log-probabilities of the next token, in nats.
     past_key_values, hidden_states, attentions : as in BaseModelOutput.
     """
 
@@ -72,8 +72,8 @@ class SequenceClassifierOutput(ModelOutput):
 
     Attributes
     ----------
-    loss : () mean squared error, or cross entropy in nats; None without labels.
-    logits : (B, labels) scores at each row's last real token: unnormalised, or in a regression the values themselves.
+    loss : () mean squared error, or cross-entropy in nats; None without labels.
+    logits : (B, labels) scores at each row's last real token: unnormalized, or in a regression the values themselves.
     past_key_values, hidden_states, attentions : as in BaseModelOutput.
     """
 
@@ -90,8 +90,8 @@ class TokenClassifierOutput(ModelOutput):
 
     Attributes
     ----------
-    loss : () mean cross entropy in nats over the real tokens whose label is not ignored; None without labels.
-    logits : (B, T, labels) unnormalised log-probabilities of each token's classes, in nats.
+    loss : () mean cross-entropy in nats over the real tokens whose label is not ignored; None without labels.
+    logits : (B, T, labels) unnormalized log-probabilities of each token's classes, in nats.
     hidden_states, attentions : as in BaseModelOutput.
     """
 

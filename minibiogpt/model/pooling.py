@@ -52,8 +52,8 @@ def embed(
     attention_mask : (B, T), 1 = real, padding on either side; default all ones.
     pooling : "last": the state of the last real token, the only one that has seen the whole text; "mean": the mean
         over all real tokens, including ``</s>``.
-    layer : None: the states after the final norm; 0 to L: hidden_states[layer], before it, which keeps the states of
-        all layers of a batch in memory.
+    layer : index into hidden_states, 0 to L, before the final norm (keeps all layers' states of a batch in memory);
+        None: the states after the final norm.
     batch_tokens : the largest size of a batch of rows of similar length, in positions, including padding.
 
     Returns

@@ -1,4 +1,4 @@
-"""The base class of all models: load from files, initialise at random, count parameters, save."""
+"""The base class of all models: load from files, initialize at random, count parameters, save."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Pretrained(ABC):
     config: BioGptConfig
     backend: Backend
     name_or_path: str = ""  # the argument of from_pretrained, as in transformers; the tokenizer is there too
-    head: tuple[str, ...] = ()  # tensors that are initialised at random if the checkpoint lacks them
+    head: tuple[str, ...] = ()  # tensors that are initialized at random if the checkpoint lacks them
 
     @abstractmethod
     def __init__(

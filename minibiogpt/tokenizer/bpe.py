@@ -56,7 +56,7 @@ def merge_word(word: str, ranks: dict[tuple[str, str], int]) -> list[str]:
     >>> merge_word("errs", ranks), merge_word("err", ranks)
     (['er', 'r', 's</w>'], ['err</w>'])
     """
-    symbols: list[str | None] = [*word[:-1], word[-1] + END_OF_WORD]  # None: merged into its left neighbour
+    symbols: list[str | None] = [*word[:-1], word[-1] + END_OF_WORD]  # None: merged into its left neighbor
     after = list(range(1, len(symbols) + 1))  # linked list: the index of the next symbol
     before = list(range(-1, len(symbols) - 1))  # and of the previous one
     heap: list[tuple[int, int, str, str]] = []

@@ -60,8 +60,8 @@ class BioGptTokenizer:
     padding_side : "right" as in transformers, unless tokenizer_config.json says "left", which generation needs.
     model_max_length : the length to which ``truncation`` cuts by default; unknown if not given.
     clean_up_tokenization_spaces : the default of ``decode``.
-    soft_prompt : how many embeddings the model has beyond the pieces: trained prompts of fine-tuned models. No text
-        is encoded to them. ``soft_prompt_ids`` are their ids, and they are decoded as "learned1", "learned2" ...
+    soft_prompt : number of extra embeddings after the vocabulary (soft prompts of fine-tuned models). No text is
+        encoded to them. ``soft_prompt_ids`` are their ids, and they are decoded as "learned1", "learned2" ...
     special : other ``bos_token``, ``pad_token``, ``eos_token``, ``unk_token`` or ``sep_token`` (which precedes each
         text), ``cls_token``, ``mask_token``, ``additional_special_tokens`` (a list). Each must be a piece of the
         vocabulary (transformers would give it a new id, for which the model has no embedding).
@@ -150,8 +150,8 @@ class BioGptTokenizer:
         padding : False, True or "longest" (to the longest of the batch), or "max_length".
         truncation : False or "do_not_truncate"; True or "longest_first" cuts each row to ``max_length`` (default: the
             model's; if that is unknown, nothing is cut, as in transformers), from the right, the longer text of a pair
-            first. ``</s>`` is kept. As in transformers, a single text of which nothing would be left is not cut at all.
-            Without truncation, max_length cuts nothing.
+            first. ``</s>`` is kept. As in transformers, a single text is not truncated if nothing would remain. Without
+            truncation, max_length has no effect.
         parse_special : whether ``</s>`` and the like in the text are special tokens (as in transformers) or text.
         return_offsets : also return "offsets" (B, T, 2): token t is text[start:end], [start, end) in the original text
             (for a pair, in its own text), and (0, 0) for added tokens and padding. Offsets are exact where Moses only
@@ -281,7 +281,7 @@ class BioGptTokenizer:
             return f"learned{i - self.soft_prompt_ids.start + 1}{END_OF_WORD}"
         if isinstance(i, bool) or not isinstance(i, int | np.integer) or int(i) not in self.pieces:
             must = f"an id must be an integer in the vocabulary, 0 to {max(self.pieces)}"
-            raise InputError(must, repr(i), "decode one row of ids that this tokenizer's model made")
+            raise InputError(must, repr(i), "pass one row of ids generated with this tokenizer's model")
         return self.pieces[int(i)]
 
     def convert_tokens_to_ids(self, pieces: str | Iterable[str]) -> list[int] | int:

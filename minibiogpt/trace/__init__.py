@@ -1,7 +1,8 @@
 """Looking inside a model call: every named array, recorded or replaced while the call runs.
 
 ``trace`` holds the arrays, ``tap`` is the call in the model that records or replaces one, ``edits`` turns the options
-of a call into replacements, ``patterns`` selects names. This subpackage knows names and arrays. It knows no layer.
+of a call into replacements, ``patterns`` selects names. This subpackage knows names and arrays. It
+doesn't import the layers.
 """
 
 from minibiogpt.trace.tap import Edit, Recorder, Tap

@@ -28,7 +28,7 @@ def make_tap(
     trace : is emptied, then filled.
     edits : {name or pattern: function of the array that returns an array of the same shape and dtype}.
     ablate : (layer, head) pairs. The head's part of that layer's context is set to 0, as with a head mask of 0.
-    patch_from : {name: array}, such as the trace of another call. Each array replaces this call's array.
+    patch_from : {name: array}, such as the trace of a different call. Each array replaces this call's array.
         Patches are applied first, then ablations, then edits.
 
     Raises

@@ -38,14 +38,15 @@ def expand(pattern: str) -> list[str]:
 
 
 def inclusive_range(first: int, last: int) -> range:
-    """Return the range including both ends, cut after ``MOST + 1`` values: enough for ``expand`` to refuse it."""
+    """Return the range including both ends, cut after ``MOST + 1`` values: enough for ``expand`` to reject it."""
     return range(first, min(last, first + MOST) + 1)
 
 
 class Pattern:
     """One pattern: ``*`` matches any run of characters, ``{0..3}`` is a range, ``{q,k}`` a list; the rest is literal.
 
-    In the trace of a generation, whose names begin with ``step.{n}/``, a pattern without a ``/`` matches in every step.
+    In the trace of a ``generate`` call, whose names begin with ``step.{n}/``, a pattern without a ``/`` matches in
+    every step.
 
     Examples
     --------
@@ -104,7 +105,7 @@ def check_all_matched(patterns: Iterable[Pattern], names: Iterable[str], must: s
 
 
 def _comparable(missed: str, known: list[str]) -> list[str]:
-    """Return the names of one step of a generation: the step of ``missed``, or else the last one."""
+    """Return the names of one step of a ``generate`` call: the step of ``missed``, or else the last one."""
     steps = [name.rpartition("/")[0] for name in known]
     step, slash, _ = missed.rpartition("/")
     if not slash:

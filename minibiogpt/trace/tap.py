@@ -113,7 +113,7 @@ class Tap:
         return self if self.recorder is None else Tap(self.recorder, self._full_name(path))
 
     def step(self, n: int) -> Tap:
-        """Return the tap of one step of a generation, whose names start with ``step.{n}/``."""
+        """Return the tap of one step of a ``generate`` call, whose names start with ``step.{n}/``."""
         return self if self.recorder is None else Tap(self.recorder, f"step.{n}/")
 
     def wants(self, names: Iterable[str]) -> bool:

@@ -169,7 +169,7 @@ class Trace(dict[str, Array]):
             trace.update((name, widened(tensors[name].mapped(), tensors[name].dtype).copy()) for name in names)
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError):
             must = f"{path} must be a trace written by Trace.save"
-            raise InputError(must, "another safetensors file", "read it with safetensors.numpy.load_file") from None
+            raise InputError(must, "a different safetensors file", "read it with safetensors.numpy.load_file") from None
         return trace
 
     def _read_call(self, metadata: Mapping[str, str]) -> None:

@@ -9,7 +9,7 @@ from minibiogpt.errors import InputError
 
 
 class Adjustable(Protocol):
-    """A page of one text and one layer that can be rebuilt with others, such as ``Stepper``."""
+    """A page of one text and one layer that can be rebuilt with different ones, such as ``Stepper``."""
 
     layer: int
     model: Any

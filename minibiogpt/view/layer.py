@@ -8,7 +8,15 @@ from typing import Any
 import numpy as np
 
 from minibiogpt.catalog.equations import EQUATION_FUNCTIONS
-from minibiogpt.catalog.explain import CallFacts, lens_of, lettered, line_of, sizes_of, source_of, vocabulary
+from minibiogpt.catalog.explain import (
+    CallFacts,
+    describe_source,
+    format_axes,
+    sizes_of,
+    source_line,
+    symbols_used,
+    transformer_lens_hook,
+)
 from minibiogpt.catalog.names import kind_of_source
 from minibiogpt.catalog.steps import Step, steps
 from minibiogpt.config import LAYER_NORM_EPS, BioGptConfig
@@ -68,19 +76,19 @@ def kind_of(step: Step) -> str:
 def step_data(step: Step, facts: CallFacts) -> dict[str, Any]:
     """Return the page data of one step: text, and its axes as a list of letters."""
     sizes = sizes_of(facts, step.name)
-    letters, words = vocabulary(step, sizes)
-    hook = lens_of(step)
+    letters, words = symbols_used(step, sizes)
+    hook = transformer_lens_hook(step)
     names = {"transformers": step.transformers or "no module or output", "TransformerLens": hook}
     symbols = [{"symbol": symbol, "text": text, "step": ""} for symbol, text in step.terms.items()]
     for symbol, source in step.where.items():
         array = source if kind_of_source(source) == "array" else ""
-        symbols.append({"symbol": symbol, "text": source_of(source, facts, sizes), "step": array})
+        symbols.append({"symbol": symbol, "text": describe_source(source, facts, sizes), "step": array})
     symbols += [{"symbol": word, "text": EQUATION_FUNCTIONS[word], "step": ""} for word in words]
     return {
         "name": step.name,
         "kind": kind_of(step),
         "axes": step.axes.split(),
-        "shape": lettered(step.axes, sizes),
+        "shape": format_axes(step.axes, sizes),
         "what": step.what,
         "equation": step.equation,
         "where": dict(step.where),
@@ -88,7 +96,7 @@ def step_data(step: Step, facts: CallFacts) -> dict[str, Any]:
         "letters": letters,
         "note": step.note,
         "names": names,
-        "code": code_of(line_of(step, facts), kind_of(step), facts.config.hidden_act),
+        "code": code_of(source_line(step, facts), kind_of(step), facts.config.hidden_act),
     }
 
 

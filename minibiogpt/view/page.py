@@ -1,6 +1,6 @@
 """Page: one self-contained HTML document of a title, a body, data, styles and scripts, saved or shown in a frame.
 
-It makes no network request: it contains everything it needs, and a content security policy forbids the rest. Arrays are
+It makes no network request: it contains everything it needs, and a content security policy blocks the rest. Arrays are
 stored as base64 in their own precision; static/arrays.js decodes them. The static files can be used for other pages.
 """
 
@@ -184,7 +184,7 @@ def megabytes_of(arrays: Iterable[Array]) -> float:
 
 
 def check_size(megabytes: float, allowed: float, what: str) -> None:
-    """Refuse a page that would slow down a browser.
+    """Reject a page that would slow down a browser.
 
     Raises
     ------

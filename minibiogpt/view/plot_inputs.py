@@ -30,7 +30,7 @@ def head_weights(weights: Any, layer: int, head: int, row: int) -> np.ndarray:
 def at(x: np.ndarray, what: str, index: Any) -> np.ndarray:
     """Return x[index] after a bounds check."""
     if not is_integer(index) or not 0 <= index < len(x):
-        raise InputError(f"{what} must be an integer in [0, {len(x)})", repr(index), "choose another")
+        raise InputError(f"{what} must be an integer in [0, {len(x)})", repr(index), "choose a valid index")
     return x[index]
 
 
@@ -71,7 +71,7 @@ def matrix(x: Any, axes: int, must: str) -> np.ndarray:
     return x.astype(np.float64)
 
 
-def labelled(what: str, labels: Any, count: int) -> list[str]:
+def labeled(what: str, labels: Any, count: int) -> list[str]:
     """Return ``count`` labels as plain text."""
     if isinstance(labels, str) or not hasattr(labels, "__len__") or len(labels) != count:
         found = f"{len(labels)}" if hasattr(labels, "__len__") else repr(labels)

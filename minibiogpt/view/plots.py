@@ -17,7 +17,7 @@ import numpy as np
 from minibiogpt.checks import is_integer
 from minibiogpt.errors import InputError
 from minibiogpt.model.ops import softmax
-from minibiogpt.view.plot_inputs import at, boolean, head_weights, host, labelled, matrix, missing, nonempty, plain
+from minibiogpt.view.plot_inputs import at, boolean, head_weights, host, labeled, matrix, missing, nonempty, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -66,9 +66,9 @@ def heat_map(
     x = matrix(x, 2, "x must be a matrix, (rows, columns)")
     hatched = np.zeros(x.shape, bool) if hidden is None else boolean("hidden", hidden, x.shape)
     sides = (("rows", rows, x.shape[0]), ("columns", columns, x.shape[1]))
-    labels = [labelled(what, range(count) if names is None else names, count) for what, names, count in sides]
+    labels = [labeled(what, range(count) if names is None else names, count) for what, names, count in sides]
     masked = hatched | ~np.isfinite(x)
-    shown = np.ma.masked_array(np.where(masked, 0, x), masked)  # a hidden score can be too large to draw
+    shown = np.ma.masked_array(np.where(masked, 0, x), masked)  # a masked score can be too large to draw
     signed = bool((shown < 0).any()) if signed is None else signed
     top = (float(abs(shown).max()) if shown.count() else 0.0) or 1.0
     limits: Any = {"vmin": -top, "vmax": top} if signed else {"vmin": min(0.0, float(shown.min() or 0)), "vmax": top}
@@ -86,11 +86,12 @@ def heat_map(
 def attention(
     weights: Any, tokens: Sequence[str], *, layer: int = 0, head: int = 0, row: int = 0, ax: Axes | None = None
 ) -> Axes:
-    """Draw the attention weights of one head, a row per query and a column per key; future keys are hatched.
+    """Draw the attention probabilities of one head, a row per query and a column per key; future keys are hatched.
 
     Parameters
     ----------
-    weights : a trace that contains ``layers.{layer}.self_attn.probs``, or an array (T, S), (H, T, S) or (B, H, T, S).
+    weights : a trace, of which ``layers.{layer}.self_attn.probs`` is drawn (the probabilities before the head mask), or
+        an array (T, S), (H, T, S) or (B, H, T, S).
     tokens : the S tokens of the keys; the queries are the last T of them. head, row : indices on the axes H and B.
 
     Raises
@@ -100,7 +101,7 @@ def attention(
     """
     x = head_weights(weights, layer, head, row)
     T, S = x.shape
-    labelled("tokens", tokens, S)
+    labeled("tokens", tokens, S)
     future = np.arange(S)[None] > np.arange(S - T, S)[:, None]
     title = f"head {layer}.{head}" if isinstance(weights, Mapping) else f"head {head}"
     return heat_map(
@@ -121,7 +122,7 @@ def attention_heads(trace: Mapping[str, Any], tokens: Sequence[str], *, row: int
     for axes, layer in zip(grid, layers, strict=True):
         for head, ax in enumerate(axes):
             x = head_weights(trace, layer, head, row)
-            labelled("tokens", tokens, x.shape[1])
+            labeled("tokens", tokens, x.shape[1])
             image = ax.imshow(x, cmap=SEQUENTIAL, vmin=0, vmax=1, aspect="auto", interpolation="nearest")
             ax.set_title(f"{layer}.{head}", fontsize=9)
             ax.set(xticks=[], yticks=[])
@@ -132,7 +133,7 @@ def attention_heads(trace: Mapping[str, Any], tokens: Sequence[str], *, row: int
 
 
 def head_table(table: Any, *, title: str = "", ax: Axes | None = None) -> Axes:
-    """Draw one number per head, (L, H), such as the result of ``lens.ablation_table``; layers are rows."""
+    """Draw one value per head, (L, H), such as the result of ``lens.ablation_table``; layers are rows."""
     x = matrix(table, 2, "the table must be (L, H)")
     return heat_map(x, title=title, axes=("layer", "head"), numbers=True, ax=ax)
 
@@ -144,7 +145,7 @@ def top_tokens(
 
     Parameters
     ----------
-    logits : (V,), unnormalized log probabilities (natural log). kept : (V,) bool: bars of the other tokens are hatched.
+    logits : (V,), unnormalized log-probabilities, in nats. kept : (V,) bool: bars of the other tokens are hatched.
     """
     x = matrix(logits, 1, "logits must be one row, (V,)")
     if not is_integer(k) or not 1 <= k <= len(x):
@@ -175,7 +176,7 @@ def logit_lens(
     names, must = list(nonempty("the lens", lens)), "the lens must cover all positions, (B, T, V)"
     probs = [softmax(at(matrix(lens[name], 3, must), "row", row)) for name in names]
     best = np.array([p.max(axis=-1) for p in probs])
-    labelled("tokens", tokens, best.shape[1])
+    labeled("tokens", tokens, best.shape[1])
     ax = _axes(ax, (1.5 + 0.8 * best.shape[1], 1.2 + 0.45 * len(names)))
     ax = heat_map(
         best, names, tokens, signed=False, numbers=False, title="most probable next token", axes=("after", ""), ax=ax
@@ -190,7 +191,7 @@ def logit_lens(
 def attribution(
     parts: Mapping[str, Any], *, row: int = 0, k: int = 12, title: str = "", ax: Axes | None = None
 ) -> Axes:
-    """Draw what each part adds to a token's logit: the k largest in magnitude, and the sum of the others.
+    """Draw what each component adds to a token's logit: the k largest in magnitude, and the sum of the others.
 
     Parameters
     ----------
@@ -229,7 +230,7 @@ def drifts(found: Mapping[str, float], *, budget: float | None = None, title: st
     Parameters
     ----------
     found : {name: error}, not negative. budget : the largest error that rounding explains, drawn as a line; larger
-        errors have another marker.
+        errors have a different marker.
     """
     names = list(nonempty("the errors", found))
     values = matrix(list(found.values()), 1, "the errors must be numbers")

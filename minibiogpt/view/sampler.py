@@ -26,8 +26,8 @@ class Sampler(OnePage):
 
     Parameters
     ----------
-    logits : (V,) or (1, V), any backend: unnormalized log probabilities (natural log) of the next token; a token with
-        -inf is never drawn.
+    logits : (V,) or (1, V), any backend: unnormalized log-probabilities of the next token, in nats; a token with -inf
+        is never drawn.
     tokenizer : gives the text of each token; None shows ids.
     top : number of tokens with a bar of their own. theme : "auto", "light" or "dark". seed : of the draws.
 
@@ -38,7 +38,7 @@ class Sampler(OnePage):
     Raises
     ------
     InputError
-        If logits is not one row of numbers, or the vocabulary of the tokenizer has another size.
+        If logits is not one row of numbers, or the tokenizer's vocabulary has a different size.
 
     Examples
     --------
@@ -55,9 +55,9 @@ class Sampler(OnePage):
         self.logits = _row(logits)
         check_theme(theme)
         if not is_integer(top) or top < 1:
-            raise InputError("top must be an integer, 1 or more", repr(top), "choose another")
+            raise InputError("top must be an integer, 1 or more", repr(top), "choose a different value")
         if not is_integer(seed) or not 0 <= seed < 2**32:
-            raise InputError("seed must be an integer from 0 to 2**32 - 1", repr(seed), "choose another")
+            raise InputError("seed must be an integer from 0 to 2**32 - 1", repr(seed), "choose a different value")
         self.top, self.theme, self.seed, self.text = min(int(top), self.logits.size), theme, int(seed), text
         if tokenizer is not None and len(tokenizer) != self.logits.size:
             must = f"the tokenizer must have as many tokens as the logits, V = {self.logits.size}"

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import ast
-import importlib
 import inspect
 import re
 from collections.abc import Callable
 from functools import cache
-from types import ModuleType
+from pathlib import Path
 from typing import Any
 
 from minibiogpt.model import attention, ops
 
+PACKAGE = Path(__file__).parents[1]
 LINE = re.compile(r"minibiogpt/(.+)\.py:(\d+): ")
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "norm": ops.layer_norm,
@@ -29,7 +29,7 @@ def code_of(line: str, kind: str, hidden_act: str) -> list[dict[str, Any]]:
 
     Parameters
     ----------
-    line : the result of ``explain.line_of``. kind : kind of step, see ``layer.KINDS``.
+    line : the result of ``explain.source_line``. kind : kind of step, see ``layer.KINDS``.
 
     Returns
     -------
@@ -53,10 +53,10 @@ def _listing(function: Callable[..., Any]) -> dict[str, Any]:
 
 def _enclosing(file: str, number: int) -> dict[str, Any]:
     """Return the source of the innermost function that contains a line."""
-    module = importlib.import_module(f"minibiogpt.{file.replace('/', '.')}")
-    lines = inspect.getsource(module).splitlines()
+    source = (PACKAGE / f"{file}.py").read_text(encoding="utf-8")
+    lines = source.splitlines()
     scope, node = min(
-        ((scope, node) for scope, node in _functions(module) if node.lineno <= number <= (node.end_lineno or 0)),
+        ((scope, node) for scope, node in _functions(source) if node.lineno <= number <= (node.end_lineno or 0)),
         key=lambda pair: (pair[1].end_lineno or 0) - pair[1].lineno,
     )
     text = inspect.cleandoc("\n" + "\n".join(lines[node.lineno - 1 : node.end_lineno]))
@@ -64,10 +64,10 @@ def _enclosing(file: str, number: int) -> dict[str, Any]:
 
 
 @cache
-def _functions(module: ModuleType) -> list[tuple[str, ast.FunctionDef]]:
+def _functions(source: str) -> list[tuple[str, ast.FunctionDef]]:
     """Return every function and method of a module as (qualified name, node)."""
     found = []
-    for part in ast.parse(inspect.getsource(module)).body:
+    for part in ast.parse(source).body:
         if isinstance(part, ast.FunctionDef):
             found.append((part.name, part))
         elif isinstance(part, ast.ClassDef):

@@ -103,7 +103,7 @@ class Stepper(OnePage):
         return controls(self)
 
     def with_(self, **changes: Any) -> Stepper:
-        """Return a stepper of the same model with another text, layer or theme; a new text drops the attention mask."""
+        """Return a stepper of this model with a different text, layer or theme; a new text drops the attention mask."""
         same = {"tokenizer": self.tokenizer, "layer": self.layer, "theme": self.theme, **self._masks}
         if "text" in changes:
             same.pop("attention_mask", None)
@@ -184,7 +184,7 @@ def _check_types(model: Any, tokenizer: Any, max_megabytes: Any) -> None:
         must, remedy = "tokenizer must be a BioGptTokenizer or None", "pass BioGptTokenizer.from_pretrained(...)"
         raise InputError(must, type(tokenizer).__name__, remedy)
     if isinstance(max_megabytes, bool) or not isinstance(max_megabytes, int | float) or not max_megabytes > 0:
-        raise InputError("max_megabytes must be a number above 0", repr(max_megabytes), "choose another")
+        raise InputError("max_megabytes must be a number above 0", repr(max_megabytes), "choose a different value")
 
 
 def _tokenizer_of(model: Any, needed: bool) -> BioGptTokenizer | None:

@@ -29,7 +29,7 @@ def test_a_full_memory_is_one_error_and_everything_goes_on(backend: CupyBackend)
     message = str(caught.value)
     assert message.startswith("the device's memory, ")
     assert "must hold the model and its arrays; found " in message
-    assert message.endswith("use fewer rows, shorter ones, or a narrower dtype")
+    assert message.endswith("use a smaller batch, shorter sequences, or a narrower dtype")
     assert "\n" not in message
     assert caught.value.__suppress_context__
     assert np.array_equal(host(model(PROMPTS).logits), want)

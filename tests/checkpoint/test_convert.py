@@ -253,7 +253,7 @@ def test_whose_file_it_is(
     monkeypatch.setitem(SIZES, (67, 21, 2), "some/body")
     assert main(["convert", str(source), str(tmp_path / "b")]) == 0
     assert "warning: " in (captured := capsys.readouterr()).err
-    assert "has the name and sizes of some/body's file, but another sha256" in captured.err
+    assert "has the name and sizes of some/body's file, but a different sha256" in captured.err
     monkeypatch.setitem(KNOWN, digest, "some/body")
     assert main(["convert", str(source), str(tmp_path / "c")]) == 0
     assert f"pytorch_model.bin: this is some/body's file, sha256 {digest}\n" in (captured := capsys.readouterr()).out

@@ -415,7 +415,7 @@ def test_a_truncated_file_of_the_older_format_is_refused_wherever_it_ends(tmp_pa
         with pytest.raises(CheckpointError):
             read_pickled(path)
     path.write_bytes(whole.replace(struct.pack("<q", 6) + struct.pack("<f", 1), struct.pack("<qf", 7, 1)))
-    with pytest.raises(CheckpointError, match="a storage of another size"):
+    with pytest.raises(CheckpointError, match="a storage of a different size"):
         read_pickled(path)
     path.write_bytes(whole.replace(b"little_endianq\x02\x88", b"little_endianq\x02\x89"))
     with pytest.raises(CheckpointError, match="a byte order other than little"):

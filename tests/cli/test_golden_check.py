@@ -118,7 +118,7 @@ def test_a_page(case: Case, tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         ("theirs", "case.safetensors", [], "must be a golden case"),
         ("case.safetensors", "none", [], "the candidate must be a file or a folder; found no "),
         ("case.safetensors", "text", [], "must be a complete safetensors or npz file, or a folder of npy"),
-        ("case.safetensors", "case.safetensors", [], "must be another file than the reference"),
+        ("case.safetensors", "case.safetensors", [], "must be a different file from the reference"),
         ("case.safetensors", "empty", [], "must contain npy files; found none"),
         ("case.safetensors", "theirs", ["--names", "nothing"], "--names must name an array of the case"),
         ("case.safetensors", "theirs", ["--names", ""], "--names must name an array of the case"),

@@ -257,7 +257,7 @@ def test_a_killed_run_is_resumed_only_by_the_same_command(
         options |= {"strategy": ["--strategy", "simple"], "tokens": ["--tokens"]}
     for name, more in options.items():
         error = run(capsys, *words, *more, code=2)
-        assert f"can only be resumed by the command that started it; found another {name};" in error
+        assert f"can only be resumed by the command that started it; found different {name};" in error
     run(capsys, *words)
     assert (tmp_path / "out").read_bytes() == (tmp_path / "whole").read_bytes()
 

@@ -241,7 +241,7 @@ def test_killed_wherever_it_may_be_and_resumed_it_writes_the_same_bytes(
         killed(where, chunk, *line, "--output", output)
         assert (tmp_path / "killed" / f"{name}.state").exists()
     killed("before the end", 100, *line, "--output", output)
-    assert "another dtype" in error_of(capsys, *line, "--output", output, "--dtype", "float64")
+    assert "different dtype" in error_of(capsys, *line, "--output", output, "--dtype", "float64")
     killed("before the state goes", 100, *line, "--output", output)
     assert (
         output_of(capsys, *line, "--output", output)[1].replace(str(output.parent), str(tmp_path / "whole")) == want[1]
@@ -320,8 +320,8 @@ def test_only_the_same_run_continues(tmp_path: Path, capsys: pytest.CaptureFixtu
         (["--file", written(tmp_path / "other", random_texts(12)[::-1])], "input"),
     ]:
         message = error_of(capsys, *line, *words)
-        assert "can only be resumed by the command that started it; found another " in message
-        assert set(message.partition("found another ")[2].partition(";")[0].split(", ")) == set(name.split(", "))
+        assert "can only be resumed by the command that started it; found different " in message
+        assert set(message.partition("found different ")[2].partition(";")[0].split(", ")) == set(name.split(", "))
     assert (tmp_path / "out").read_bytes() == done
     output_of(capsys, *line, "--tokens", "--overwrite")
     assert "pieces" in json.loads((tmp_path / "out").read_text().splitlines()[11])

@@ -40,7 +40,14 @@ def test_every_linked_file_is_there() -> None:
     assert [link for link in links if not (ROOT / link).exists()] == []
 
 
+def test_the_functions_that_it_points_to_are_there() -> None:
+    pointers = re.findall(r"\[`(\w+)` in [\w/.]+\]\(([\w/.]+)\)", README)
+    assert len(pointers) > 8
+    for name, path in pointers:
+        assert re.search(rf"^\s*(def|class) {name}\b", (ROOT / path).read_text(encoding="utf-8"), re.M), (name, path)
+
+
 def test_the_numbers_of_the_kit_and_of_the_selftest_are_true() -> None:
     words = {7: "seven", 8: "eight", 9: "nine"}
     assert f"{words[len(CHECKPOINTS)]} tiny models, {len(probes(0))} cases" in README
-    assert f"damages a correct candidate in {len(TRIALS) - len(GOOD)} ways" in README
+    assert f"corrupts a correct candidate in {len(TRIALS) - len(GOOD)} ways" in README

@@ -120,7 +120,7 @@ def test_a_seed_gives_the_same_text_and_another_another() -> None:
         ({"top_k": 2.0}, "top_k must be an integer"),
         ({"top_p": "most"}, r"top_p must be a number in \(0, 1\]"),
         ({"seed": 1.5}, "seed must be None or an integer"),
-        ({"num_beam": 5}, "an option of generate must be a known one; found num_beam; did you mean num_beams?"),
+        ({"num_beam": 5}, "an argument of generate must be a known option; found num_beam; did you mean num_beams?"),
         ({"num_beams": 0}, "num_beams must be an integer, 1 or more; found 0"),
         ({"num_beams": True}, "num_beams must be an integer, 1 or more"),
         ({"num_beams": 1875}, "num_beams must be at most the size of the vocabulary, 1874; found 1875"),
@@ -323,7 +323,7 @@ def test_what_is_off_in_transformers_may_be_set_to_off() -> None:
     got = ours().generate([[2, 92, 26]], max_new_tokens=3, eos_token_id=np.array([2, 155]), **off)
     assert np.array_equal(got, want)
     message = (
-        "an option of generate must be implemented; found num_beam_groups, which is not; leave it out, or set it to 1"
+        "generate must support the option; found num_beam_groups, which is unsupported; leave it out, or set it to 1"
     )
     with pytest.raises(InputError, match=message):
         ours().generate([[2, 92, 26]], num_beam_groups=2)

@@ -28,9 +28,9 @@ from tools import dump_torch
 
 Arrays = dict[str, torch.Tensor]
 PRECISIONS = ("float64", "float32", "bfloat16")
-MARK_TIMES = 1e25  # error in budgets that only the mark of a hidden score can cause, no value of a model
-MARK_BELOW = -1e300  # lower values are marks of hidden scores
-HIDDEN_MARGIN, HIDDEN_ROW_BELOW = 800.0, -6e4  # see "hidden in effect" in docs/golden-format.md
+MARK_TIMES = 1e25  # error in budgets that only the value of a masked score can cause, no value of a model
+MARK_BELOW = -1e300  # lower values are masked scores
+MASKED_MARGIN, MASKED_ROW_BELOW = 800.0, -6e4  # see "masked in effect" in docs/golden-format.md
 
 
 @dataclass(frozen=True)
@@ -88,13 +88,13 @@ def true_first(right: Arrays, wrong: Arrays) -> str | None:
 
 
 def _equal(name: str, x: torch.Tensor, y: torch.Tensor) -> bool:
-    """Whether x and y are bitwise equal (NaN is never equal); scores hidden in x must be hidden in effect in y."""
+    """Whether x and y are bitwise equal (NaN is never equal); scores masked in x must be masked in effect in y."""
     if not name.endswith(".scores_masked"):
         return torch.equal(x, y)
     marks = x < MARK_BELOW
     highest, lowest = y.amax(-1, keepdim=True), y.amin(-1, keepdim=True)
-    hidden = (y < highest - HIDDEN_MARGIN) | ((highest == lowest) & (highest < HIDDEN_ROW_BELOW))
-    return bool(torch.where(marks, hidden, x == y).all())
+    masked = (y < highest - MASKED_MARGIN) | ((highest == lowest) & (highest < MASKED_ROW_BELOW))
+    return bool(torch.where(marks, masked, x == y).all())
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from safetensors.numpy import save_file
 from minibiogpt.golden.check.checker import check
 from minibiogpt.golden.check.compare import LOWEST
 from minibiogpt.golden.check.result import Options, Result, Row
-from minibiogpt.golden.format.case import Case, Entry, sample_places, sums_of, write_case
+from minibiogpt.golden.format.case import Case, Entry, sample_indices, sums_of, write_case
 
 CONFIG = {"num_attention_heads": 3}
 BUDGETS = {"float64": 1e-12, "float32": 1e-5, "bfloat16": 0.05, "float16": None}
@@ -43,7 +43,7 @@ def case_of(
 def slim_case(path: Path, name: str, axes: str, x: np.ndarray, samples: int) -> Case:
     """Write a slim case of one array."""
     one = Entry(name, x.shape, axes, float(np.abs(x).max()), BUDGETS, samples, None if LOWEST in x else SUMS)
-    arrays = {name: x.reshape(-1)[sample_places(x.size, samples)]}
+    arrays = {name: x.reshape(-1)[sample_indices(x.size, samples)]}
     if one.sums is not None:
         arrays[f"{name}/sums"] = sums_of(x)
     facts = {"case": "slim", "about": "", "kind": "slim", "architecture": "BioGptForCausalLM", "config": CONFIG}

@@ -475,7 +475,10 @@ def test_bad_files_are_one_clear_error(tmp_path: Path, file: str, content: Any, 
         (lambda tok: tok.decode([2, 1874]), "0 to 1873; found 1874"),
         (lambda tok: tok.decode([-1]), "found -1"),
         (lambda tok: tok.decode([1.0]), "found 1.0"),
-        (lambda tok: tok.decode([[2, 3]]), "found \\[2, 3\\]; decode one row"),
+        (
+            lambda tok: tok.decode([[2, 3]]),
+            "found \\[2, 3\\]; pass one row of ids generated with this tokenizer's model",
+        ),
     ],
 )
 def test_bad_calls_are_one_clear_error(call: Any, message: str) -> None:

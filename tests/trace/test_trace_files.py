@@ -96,7 +96,9 @@ FOREIGN: dict[str, dict[str, str] | None] = {
 @pytest.mark.parametrize("metadata", FOREIGN.values(), ids=FOREIGN)
 def test_a_foreign_file_is_refused(tmp_path: Path, metadata: Any) -> None:
     save_file({"x": np.ones(2)}, tmp_path / "file", metadata=metadata)
-    with pytest.raises(InputError, match="file must be a trace written by Trace.save; found another safetensors file"):
+    with pytest.raises(
+        InputError, match="file must be a trace written by Trace.save; found a different safetensors file"
+    ):
         Trace.load(tmp_path / "file")
     for dtype in ("uint32", "float64"):
         save_file({"x": np.ones(2, dtype)}, tmp_path / "file", metadata=GOOD)

@@ -98,7 +98,9 @@ def run_chunks(
     reader.skip(progress.records)
     if (reader.records, reader.digest) != (progress.records, progress.digest):
         must = f"the input must begin with the {progress.records} records already in {job.options.output}"
-        raise InputError(must, "others", "use the same input, or remove that file and its .state to start again")
+        raise InputError(
+            must, "different records", "use the same input, or remove that file and its .state to start again"
+        )
     with _progress_bar(job.scanned[0] if job.scanned else None, progress.records) as bar:
         for records in reader:
             rows = [job.encode(record) for record in records]

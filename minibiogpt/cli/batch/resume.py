@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import json
 import os
 from collections.abc import Callable
@@ -38,13 +37,13 @@ class ResumableFile:
     ----------
     settings : everything that the bytes of FILE depend on. Only a run with equal settings may resume it.
     part : append to FILE.part, from which ``finish`` makes FILE.
-    overwrite : whether to replace a finished FILE, or an unfinished one with other settings. An unfinished one with
+    overwrite : whether to replace a finished FILE, or an unfinished one with different settings. An unfinished one with
         equal settings is resumed anyway, so that you can repeat a killed command unchanged.
 
     Raises
     ------
     InputError
-        If FILE is finished, belongs to another run, has lost bytes, is being written by another process, or is not
+        If FILE is finished, belongs to a different run, has lost bytes, is being written by another process, or is not
         writable.
     """
 
@@ -72,7 +71,7 @@ class ResumableFile:
             names = [name for name in self.settings | settings if self.settings.get(name) != settings.get(name)]
             must = f"an unfinished {self.path} can only be resumed by the command that started it"
             remedy = "repeat that command, or start again with --overwrite"
-            raise InputError(must, f"another {', '.join(names)}", remedy)
+            raise InputError(must, f"different {', '.join(names)}", remedy)
         if size < progress.bytes:
             must = f"{self.data_path} must hold the {progress.bytes} bytes that {self.state.name} counts"
             raise InputError(must, f"{size}", "restore it, or remove both to start again")
@@ -178,12 +177,13 @@ def _open_locked(path: Path) -> BinaryIO:
     except OSError as error:
         raise InputError(f"{path} must be writable", f"{error.strerror}", "choose another folder") from None
     try:
-        fcntl = importlib.import_module("fcntl")  # not on Windows
+        import fcntl  # not on Windows
+
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         file.close()
         must = f"only one run at a time may write {path}"
-        raise InputError(must, "another run", "wait for it, or choose another name") from None
+        raise InputError(must, "a different run", "wait for it, or choose another name") from None
     except (ImportError, OSError):  # some network file systems cannot lock
         pass
     return file

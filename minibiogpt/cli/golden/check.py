@@ -36,7 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--precision", choices=PRECISIONS, help="precision of your computation (default: the dtype of each array)"
     )
-    parser.add_argument("--accept-layouts", action="store_true", help="accept arrays whose axes are in another order")
+    parser.add_argument(
+        "--accept-layouts", action="store_true", help="accept arrays whose axes are in a different order"
+    )
     parser.add_argument(
         "--real-only", action="store_true", help="ignore positions that attention_mask marks as padding"
     )
@@ -47,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Compare, print, and return the exit code: 0 agrees, 1 differs or incomplete, 2 nothing could be compared."""
-    from minibiogpt.golden.check.checker import check, existing_case
+    from minibiogpt.golden.check.checker import check, read_case
     from minibiogpt.golden.check.pairing import read_map
     from minibiogpt.golden.check.result import Options
 
@@ -61,7 +63,7 @@ def run(options: argparse.Namespace) -> int:
     )
     if path.is_dir():
         return _check_kit(path, theirs, check_options, options)
-    result = check(existing_case(path), theirs, check_options)
+    result = check(read_case(path), theirs, check_options)
     _write_page(options.html, result)
     return _show(result, options)
 
@@ -105,7 +107,7 @@ def _check_html_path(file: str | None, inputs: Sequence[Path]) -> None:
 
 def _check_kit(path: Path, theirs: Path, check_options: Any, options: argparse.Namespace) -> int:
     """Print a line for each case, then the details of the first that does not agree."""
-    from minibiogpt.golden.check.checker import check_kit, strays
+    from minibiogpt.golden.check.checker import check_kit, unmatched_files
     from minibiogpt.golden.report.json_report import as_json
     from minibiogpt.golden.report.text import kit_code, kit_lines, plain
 
@@ -121,7 +123,7 @@ def _check_kit(path: Path, theirs: Path, check_options: Any, options: argparse.N
         print_json({"kit": str(path), "candidate": str(theirs), "exit_code": code, "cases": cases})
     else:
         *lines, last = kit_lines(results, path, theirs, check_options.subset, options.all)
-        unused = strays(theirs, [name for name, _ in results])
+        unused = unmatched_files(theirs, [name for name, _ in results])
         print("\n".join([*lines, *([f"ignored: {', '.join(map(plain, unused))}"] if unused else []), last]))
     if code == 2:
         must = "at least one case must have a candidate"

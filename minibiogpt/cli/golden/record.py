@@ -96,7 +96,7 @@ def run(options: argparse.Namespace) -> None:
 def _check_output(output: Path, sources: list[Path]) -> None:
     """Check that the case would not overwrite a file that it is made from."""
     if any(output.resolve() == source.resolve() for source in sources):
-        must = "the case must be another file than those of the model and the inputs"
+        must = "the case must be a different file from those of the model and the inputs"
         raise InputError(must, str(output), "choose another name for -o")
 
 

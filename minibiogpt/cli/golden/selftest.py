@@ -12,10 +12,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print a line for each trial. Return 0 if the check passed all trials, else 1."""
-    from minibiogpt.golden.check.checker import existing_case
+    from minibiogpt.golden.check.checker import read_case
     from minibiogpt.golden.selftest.runner import lines_of, selftest
 
-    case = None if options.case is None else existing_case(Path(options.case)).path
+    case = None if options.case is None else read_case(Path(options.case)).path
     code = 1
     for line, good in lines_of(selftest(case)):
         print(line, flush=True)

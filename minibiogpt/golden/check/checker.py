@@ -32,7 +32,7 @@ def check(case: Case, theirs: Path, options: Options | None = None) -> Result:
     """
     options = options or Options()
     if theirs.exists() and theirs.samefile(case.path):
-        must = "the candidate must be another file than the reference"
+        must = "the candidate must be a different file from the reference"
         raise InputError(must, f"{theirs} twice", "pass the file that your implementation wrote")
     with open_candidate(theirs) as tensors:
         return _compare(case, theirs, tensors, options)
@@ -44,15 +44,15 @@ def _compare(case: Case, theirs: Path, tensors: Mapping[str, Tensor], options: O
     _check_axes(case, options)
     by_name: dict[str, list[Pair]] = {}
     for p in pairs:
-        if p.ours is not None:
-            by_name.setdefault(p.ours, []).append(p)
+        if p.reference_name is not None:
+            by_name.setdefault(p.reference_name, []).append(p)
     judge = Judge(case, options)
     inputs = [judge.input(name, tensors[p.candidate]) for name in case.input_names for p in by_name.get(name, [])]
     rows: list[Row] = []
     for entry in entries:
         found = [judge.array(entry, p, tensors[p.candidate]) for p in by_name.get(entry.name, [])]
         rows += found or [row_of(entry, None, None, "missing from the candidate")]
-    unpaired = [p for p in pairs if p.ours is None]
+    unpaired = [p for p in pairs if p.reference_name is None]
     no_op_masks = [p for p in unpaired if _is_no_op_mask(tensors[p.candidate])]
     inputs += [Row(p.candidate, p.candidate, AGREES, notes=["all ones, the same as no mask"]) for p in no_op_masks]
     return Result(case, theirs, options, inputs, rows, [p for p in unpaired if p not in no_op_masks])
@@ -78,8 +78,8 @@ def _check_axes(case: Case, options: Options) -> None:
             or any(len(sums) != len(SUMS) for sums in (entry.sums or {}).values() if sums is not None)
         ):
             found = f"{short_repr(entry.name)} of {short_repr(entry.shape)}, axes {short_repr(entry.axes)}"
-            must = f"{case.path} must give each axis a letter and a size, and budgets of four sums"
-            raise InputError(must, found, "make the case again")
+            must = f"{case.path} must have one letter and one size per axis, and four sum budgets"
+            raise InputError(must, found, "record the case again")
     for name, mapped in (options.mapped or {}).items():
         entry_of = {entry.name: entry for entry in case.entries}
         if mapped.axes is not None and name in entry_of:
@@ -94,7 +94,7 @@ def _is_no_op_mask(tensor: Tensor) -> bool:
     return bool((tensor.decode(tensor.raw()) == 1).all())
 
 
-def existing_case(path: Path) -> Case:
+def read_case(path: Path) -> Case:
     """Read the case at the path given as CASE on the command line.
 
     Raises
@@ -144,7 +144,7 @@ def _options_by_case(cases: Mapping[str, Case], options: Options) -> dict[str, O
     return found
 
 
-def strays(theirs: Path, names: Sequence[str]) -> list[str]:
+def unmatched_files(theirs: Path, names: Sequence[str]) -> list[str]:
     """Return the files in the folder of candidates that belong to no case, such as mistyped names."""
     known = {f"{name}{ending}" for name in names for ending in ENDINGS}
     return sorted(path.name for path in theirs.iterdir() if path.name not in known)

@@ -1,4 +1,4 @@
-"""Compare one array with its reference, block by block: errors, their locations, and hidden scores by their effect.
+"""Compare one array with its reference, block by block: errors, their locations, and masked scores by their effect.
 
 The *relative* error is the largest absolute error over the largest absolute value of the whole reference array.
 Dividing each error by its own element would make rounding noise near zero look like a difference. An array agrees when
@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from minibiogpt.golden.format.case import PRECISIONS, sample_places, sums_of
+from minibiogpt.golden.format.case import PRECISIONS, sample_indices, sums_of
 from minibiogpt.golden.format.rounding import rounded
 
-LOWEST = float(np.finfo(np.float64).min)  # the mark: the reference's value of a hidden score
-HIDDEN_MARGIN = 800.0  # a hidden score is this far below the largest of its row: exp(-800) is 0 in float64
-HIDDEN_ROW_BELOW = -6e4  # an entirely hidden row holds one value below this: float16's lowest number is -65504
+LOWEST = float(np.finfo(np.float64).min)  # the reference's value of a masked score
+MASKED_MARGIN = 800.0  # a masked score is more than this below the largest of its row: exp(-800) is 0 in float64
+MASKED_ROW_BELOW = -6e4  # a fully masked row holds one value below this: float16's lowest number is -65504
 BLOCK = 1 << 18  # elements compared at once
 Index = tuple[int, ...]
 
@@ -30,14 +30,14 @@ class Measure:
     Attributes
     ----------
     compared : number of elements compared.
-    largest_error : largest absolute error; infinities count, NaN and wrong marks don't.
+    largest_error : largest absolute error; infinities count; NaN and wrongly unmasked scores don't.
     worst : index of the largest error; ``reference`` and ``candidate`` are the two values there.
-    exceeding : number of elements beyond the budget, including NaN and wrong marks.
+    exceeding : number of elements beyond the budget, including NaN and wrongly unmasked scores.
     nan, inf : how many the candidate has; ``not_finite`` is the index of the first.
-    wrong_marks : number of scores that only the reference hides; ``wrong_mark`` is the index of the first.
+    wrong_marks : number of scores that only the reference masks; ``wrong_mark`` is the index of the first.
     sums : slim form: (description, error, budget) of each sum beyond its budget.
     products : dot products of candidate and reference, candidate and candidate, reference and reference.
-    representable : the precisions that represent exactly all values of every block with an element beyond the budget.
+    representable : the precisions that can represent exactly every finite value in the blocks that exceed the budget.
     """
 
     budget: float
@@ -68,7 +68,7 @@ class Measure:
         return max(-1.0, min(1.0, dot / length)) if length > 0 else None
 
     def only_coarser(self, precision: str, budget: float | None) -> bool:
-        """Whether a coarser precision explains every error: it represents the values, and its budget is kept."""
+        """Whether a coarser precision can represent the values, with every error within its budget."""
         unexplained = self.nan + self.wrong_marks + len(self.sums)
         return (
             precision in self.representable and budget is not None and not unexplained and self.largest_error <= budget
@@ -103,7 +103,7 @@ def measure(
     budget: float,
     decode: Callable[[np.ndarray], np.ndarray],
     *,
-    marks: bool = False,
+    has_masked: bool = False,
     keep: np.ndarray | None = None,
     max_size: int = BLOCK,
 ) -> Measure:
@@ -112,30 +112,30 @@ def measure(
     Parameters
     ----------
     decode : converts a block of the candidate to float64, or to integers if the reference is int64.
-    marks : whether the reference contains marks of hidden scores. If so, rows along the last axis are never split.
+    has_masked : whether the array has masked scores. If so, rows along the last axis are never split.
     keep : bool, broadcastable to both arrays; elements where it is False are skipped. None compares all.
     max_size : largest number of elements compared at once.
     """
     found = Measure(budget)
-    outer = reference.shape[:-1] if marks else reference.shape
-    width = reference.shape[-1] if marks else 1
+    outer = reference.shape[:-1] if has_masked else reference.shape
+    width = reference.shape[-1] if has_masked else 1
     keep = None if keep is None else np.broadcast_to(keep, reference.shape)
     for at in blocks(outer, max(1, max_size // max(1, width))):
         kept = np.ones(reference[at].shape, bool) if keep is None else keep[at]
         c = decode(candidate[at])
-        _add_block(found, at, c, reference[at], kept, _hidden(c) if marks else None)
+        _add_block(found, at, c, reference[at], kept, _masked(c) if has_masked else None)
     return found
 
 
 def _add_block(
-    found: Measure, at: tuple, c: np.ndarray, r: np.ndarray, kept: np.ndarray, candidate_hidden: np.ndarray | None
+    found: Measure, at: tuple, c: np.ndarray, r: np.ndarray, kept: np.ndarray, candidate_masked: np.ndarray | None
 ) -> None:
-    """Add one block to ``found``. ``candidate_hidden``: where the candidate hides scores in effect; None: no marks."""
-    hidden = np.zeros(r.shape, bool) if candidate_hidden is None else (r == LOWEST) & kept
-    visible = kept & ~hidden
+    """Add one block to ``found``. ``candidate_masked``: where the candidate's scores are masked in effect, or None."""
+    masked = np.zeros(r.shape, bool) if candidate_masked is None else (r == LOWEST) & kept
+    visible = kept & ~masked
     error = np.asarray(_errors(c, r))  # NumPy returns a scalar for arrays without axes
     nan, inf = np.isnan(c) & kept, np.isinf(c) & visible
-    wrong = hidden if candidate_hidden is None else hidden & ~candidate_hidden & ~nan
+    wrong = masked if candidate_masked is None else masked & ~candidate_masked & ~nan
     error[~visible | nan] = 0.0
     bad = ~(error <= found.budget) | nan | wrong
     found.compared += int(kept.sum())
@@ -180,11 +180,11 @@ def _errors(c: np.ndarray, r: np.ndarray) -> np.ndarray:
     return np.where(c != r, np.maximum(difference, 1.0), 0.0)
 
 
-def _hidden(c: np.ndarray) -> np.ndarray:
-    """Where a score is hidden in effect: its softmax is 0, or its row is entirely hidden and so uniform."""
+def _masked(c: np.ndarray) -> np.ndarray:
+    """Where a score is masked in effect: its softmax is 0, or its row is fully masked and its softmax uniform."""
     highest = np.fmax.reduce(c, axis=-1, initial=-np.inf, keepdims=True)
     lowest = np.fmin.reduce(c, axis=-1, initial=np.inf, keepdims=True)
-    return (c == -np.inf) | (c < highest - HIDDEN_MARGIN) | ((highest == lowest) & (highest < HIDDEN_ROW_BELOW))
+    return (c == -np.inf) | (c < highest - MASKED_MARGIN) | ((highest == lowest) & (highest < MASKED_ROW_BELOW))
 
 
 def _update_worst(
@@ -221,7 +221,7 @@ def measure_slim(
     *,
     sums: np.ndarray | None = None,
     sum_budgets: list[float] | None = None,
-    marks: bool = False,
+    has_masked: bool = False,
     keep: np.ndarray | None = None,
 ) -> Measure:
     """Compare a whole candidate with samples and sums; indices in the result refer to the whole array.
@@ -229,13 +229,13 @@ def measure_slim(
     With ``keep``, only samples are compared, because the sums include the skipped elements.
     """
     candidate = np.atleast_1d(candidate)  # a loss has no axes
-    indices = np.unravel_index(sample_places(candidate.size, samples.size), candidate.shape)
+    indices = np.unravel_index(sample_indices(candidate.size, samples.size), candidate.shape)
     kept = np.broadcast_to(True if keep is None else keep, candidate.shape)[indices]
     found = Measure(budget)
-    candidate_hidden = None
-    if marks:  # whether a score is hidden depends on its whole row
-        candidate_hidden = _hidden(decode(candidate[indices[:-1]]))[np.arange(samples.size), indices[-1]]
-    _add_block(found, (slice(0, None),), decode(candidate[indices]), samples, kept, candidate_hidden)
+    candidate_masked = None
+    if has_masked:  # whether a score is masked depends on its whole row
+        candidate_masked = _masked(decode(candidate[indices[:-1]]))[np.arange(samples.size), indices[-1]]
+    _add_block(found, (slice(0, None),), decode(candidate[indices]), samples, kept, candidate_masked)
     for name in ("worst", "not_finite", "wrong_mark"):
         sample = getattr(found, name)
         if sample is not None:

@@ -19,10 +19,10 @@ from minibiogpt.golden.check.layouts import (
 )
 from minibiogpt.golden.check.pairing import Pair
 from minibiogpt.golden.check.result import AGREES, DIFFERS, NOT_COMPARABLE, Options, Row
-from minibiogpt.golden.format.case import INPUT, Case, Entry, sample_places
+from minibiogpt.golden.format.case import INPUT, Case, Entry, sample_indices
 from minibiogpt.golden.format.rounding import rounded
 
-SPOT_CHECKS = 64  # elements compared before a whole array is compared in another layout
+SPOT_CHECKS = 64  # elements compared before a whole array is compared in a different layout
 
 
 def row_of(entry: Entry, pair: Pair | None, tensor: Tensor | None, *notes: str) -> Row:
@@ -115,7 +115,7 @@ class Judge:
     def _try_layouts(
         self, row: Row, entry: Entry, tensor: Tensor, raw: np.ndarray, budget: float, layouts: list[Layout]
     ) -> None:
-        """Look for a layout in which an array agrees that doesn't agree as it is."""
+        """Look for another layout in which the array agrees."""
         for layout in layouts:
             if not self._spot_check(layout, entry, tensor, raw, budget):
                 continue
@@ -131,22 +131,22 @@ class Judge:
                     row.measured = None
                 return
         if row.measured is None:
-            row.notes.append(mismatch(tensor.shape, entry, {}) + ", and it agrees in no order of the axes")
+            row.notes.append(mismatch(tensor.shape, entry, {}) + ", and no permutation of the axes agrees")
 
     def _measure(self, layout: Layout, entry: Entry, tensor: Tensor, raw: np.ndarray, budget: float) -> Measure:
         candidate, reference, keep = layout(raw), self.case.array(entry.name), self._keep(entry)
-        marks = entry.name.endswith(".scores_masked")
+        has_masked = entry.name.endswith(".scores_masked")
         if entry.samples is None:
-            return measure(candidate, reference, budget, tensor.decode, marks=marks, keep=keep)
+            return measure(candidate, reference, budget, tensor.decode, has_masked=has_masked, keep=keep)
         sums = (entry.sums or {}).get(self.options.precision or tensor.dtype)
         slim = partial(measure_slim, sums=self.case.sums(entry.name), sum_budgets=sums)
-        return slim(candidate, reference, budget, tensor.decode, marks=marks, keep=keep)
+        return slim(candidate, reference, budget, tensor.decode, has_masked=has_masked, keep=keep)
 
     def _spot_check(self, layout: Layout, entry: Entry, tensor: Tensor, raw: np.ndarray, budget: float) -> bool:
         """Whether a few elements agree in this layout."""
         stored, size = self.case.array(entry.name).reshape(-1), math.prod(entry.shape)
-        chosen = sample_places(stored.size, min(SPOT_CHECKS, stored.size))
-        flat = chosen if entry.samples is None else sample_places(size, stored.size)[chosen]
+        chosen = sample_indices(stored.size, min(SPOT_CHECKS, stored.size))
+        flat = chosen if entry.samples is None else sample_indices(size, stored.size)[chosen]
         split, keep = layout.split(raw), self._keep(entry)
         found = tensor.decode(split[np.unravel_index(flat, split.shape)]).astype(np.float64)
         with np.errstate(over="ignore", invalid="ignore"):
@@ -176,8 +176,8 @@ class Judge:
             return []
         for note, theirs, ours in overlaps(tensor.shape, entry.shape):
             reference = self.case.array(entry.name)[ours]
-            marks = entry.name.endswith(".scores_masked")
-            if measure(tensor.raw()[theirs], reference, budget, tensor.decode, marks=marks).agrees:
+            has_masked = entry.name.endswith(".scores_masked")
+            if measure(tensor.raw()[theirs], reference, budget, tensor.decode, has_masked=has_masked).agrees:
                 return [note]
         return []
 

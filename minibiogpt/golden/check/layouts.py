@@ -1,7 +1,7 @@
 """Detect the layout of a candidate's array from its shape, or describe why its shape doesn't fit.
 
-Letters are those of the case (B, T, S, H, Dh, D, F, V). D is split into H and Dh, so that heads merged in another
-order can be detected. A *layout* is the order in which the candidate has the reference's axes.
+Letters are those of the case (B, T, S, H, Dh, D, F, V). D is split into H and Dh, so that heads merged in
+a different order can be detected. A *layout* is the order in which the candidate has the reference's axes.
 """
 
 from __future__ import annotations
@@ -80,8 +80,8 @@ def possible_layouts(shape: Sequence[int], entry: Entry, config: Mapping[str, An
     """Yield every layout of the entry that ``shape`` fits, beginning with the one that keeps the memory order.
 
     These are the same shape, flattened arrays, added or dropped axes of size 1, merged or split axes, and permuted
-    axes. If the shape fits the axes in no way that keeps the memory order, the last layout is the memory order itself,
-    with ``axes`` MEMORY_ORDER.
+    axes. If no reshape that keeps the memory order fits, the last layout reinterprets the memory as is, with ``axes``
+    MEMORY_ORDER.
     """
     axes, boundaries = axes_of(entry, config), _cumulative_products(shape)
     if math.prod(shape) != math.prod(entry.shape):
@@ -195,7 +195,7 @@ def _mismatch_reason(
     if math.prod(shape) == 1:
         return "a single value, which is not broadcast"
     if math.prod(shape) == math.prod(expected):
-        return "the right number of elements, but other axes"
+        return "the right number of elements, but different axes"
     found, axes = [n for n in shape if n != 1], list(zip(letters, expected, strict=True))
     axes = axes if len(shape) == len(expected) else [(letter, n) for letter, n in axes if n != 1]
     found = list(shape) if len(shape) == len(expected) else found
@@ -209,18 +209,18 @@ def _mismatch_reason(
 
 
 def _axis_mismatch(letter: str, expected: int, found: int, sizes: Mapping[str, int]) -> str:
-    """Describe one axis that has another size."""
+    """Describe one axis whose size differs."""
     name = f"{letter} is {found}, not {expected}"
     if letter == "T" and found == sizes.get("S"):
         return f"{name}: the size of S, all positions instead of the {expected} new ones"
     if letter == "S" and found == sizes.get("T"):
         return f"{name}: the size of T, without the {expected - found} positions of the cache"
     if letter in ("T", "S") and found == expected + 1:
-        return f"{name}: 1 extra (a </s> in front?)"
+        return f"{name}: 1 extra (a leading </s>?)"
     if letter == "V" and found > expected:
         multiple = next((m for m in MULTIPLES if found == -(-expected // m) * m), None)
         padded = f": padded to a multiple of {multiple}" if multiple else ""
-        return f"{name}{padded}, {found - expected} extra columns; cut them off"
+        return f"{name}{padded}, {found - expected} extra columns; remove them"
     return f"{name}: {expected - found} missing" if found < expected else f"{name}: {found - expected} extra"
 
 

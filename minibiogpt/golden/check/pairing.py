@@ -22,14 +22,15 @@ class Pair:
 
     Attributes
     ----------
-    candidate, ours : the full names in the candidate and in the case; ours is None if it matches no array.
+    candidate, reference_name : the full names in the candidate and in the case; reference_name is None if it matches
+        no array.
     axes : its axes, if an alias or a map declares them.
     reason : why it matches no array.
     note : a remark on the alias.
     """
 
     candidate: str
-    ours: str | None
+    reference_name: str | None
     axes: str | None = None
     reason: str = ""
     note: str = ""
@@ -89,7 +90,7 @@ def _with_suggestions(pairs: list[Pair], known: Mapping[str, Any]) -> list[Pair]
     """Add the three most similar names to the first few pairs that match no array."""
     found, left = [], MAX_SUGGESTIONS
     for item in pairs:
-        if item.ours is None and not item.reason and left:
+        if item.reference_name is None and not item.reason and left:
             left -= 1
             near = ", ".join(nearest(item.candidate, known))
             reason = f"the closest names are {near}" if near else "no name is similar"

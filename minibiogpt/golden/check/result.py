@@ -66,7 +66,7 @@ class Row:
 
     @property
     def where(self) -> Index | None:
-        """The index to look at: of the first NaN, infinity or wrong mark, or else of the largest error."""
+        """The index to look at: of the first NaN, infinity or wrongly unmasked score, or else of the largest error."""
         m = self.measured
         if m is None:
             return None
@@ -126,7 +126,10 @@ class Result:
 
     @property
     def incomplete(self) -> int:
-        """How many tensors should have been compared and could not be; with --subset, only those that both have."""
+        """How many tensors should have been compared and could not be.
+
+        With --subset, only arrays present in both the case and the candidate count.
+        """
         rows = [row for row in self.rows_in(NOT_COMPARABLE) if row.candidate is not None or not self.options.subset]
         extra = [] if self.options.subset or self.options.names else self.unpaired
         return len(rows) + len(extra)

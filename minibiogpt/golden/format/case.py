@@ -33,10 +33,10 @@ class Entry:
     Attributes
     ----------
     shape, axes : the sizes and the letters of the axes: (2, 7, 24) and "B T D".
-    largest : largest absolute value; marks of hidden scores don't count.
+    largest : largest absolute value; masked scores don't count.
     budgets : {precision: largest absolute error that rounding explains}; None if the precision can't represent the
         array.
-    samples : slim form only: number of stored elements; ``sample_places`` returns their indices.
+    samples : slim form only: number of stored elements; ``sample_indices`` returns their indices.
     sums : slim form only: {precision: a budget for each of the four sums of ``sums_of``}.
     """
 
@@ -83,7 +83,7 @@ class Case:
         Raises
         ------
         InputError
-            If the file isn't a golden case, has another version, or its header doesn't match its tensors.
+            If the file isn't a golden case, has a different version, or its header doesn't match its tensors.
         """
         path = Path(path)
         metadata, tensors = read_header(path)
@@ -95,7 +95,7 @@ class Case:
             case = cls(path=path, tensors=tensors, **_parsed_fields(metadata))
             case.check()
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
-            raise InputError(must, f"an incomplete or inconsistent header ({error})", "make the case again") from None
+            raise InputError(must, f"an incomplete or inconsistent header ({error})", "record the case again") from None
         return case
 
     def check(self) -> None:
@@ -108,7 +108,7 @@ class Case:
             stored = entry.shape if entry.samples is None else (entry.samples,)
             tensor = self.tensors[entry.name]
             if (tensor.shape, tensor.dtype in ("F64", "I64")) != (stored, True):
-                raise ValueError(f"the tensor {entry.name} has another shape or dtype")
+                raise ValueError(f"the tensor {entry.name} has a different shape or dtype")
             if set(entry.budgets) != set(PRECISIONS) or set(entry.sums or PRECISIONS) != set(PRECISIONS):
                 raise ValueError(f"{entry.name} lacks budgets")
         if any(self.tensors[name].shape != (4,) for name in sums):
@@ -195,7 +195,7 @@ def write_case(
     write_atomically(Path(path), lambda temporary: save_file(stored, temporary, metadata=metadata))
 
 
-def sample_places(size: int, samples: int) -> np.ndarray:
+def sample_indices(size: int, samples: int) -> np.ndarray:
     """Return the flat indices of the samples, (samples,) int64: one in each of ``samples`` equal parts, irregular.
 
     Sample j is at j * size // samples + (hashed(j) >> 8) % (size // samples). A regular grid would sample the same
@@ -203,7 +203,7 @@ def sample_places(size: int, samples: int) -> np.ndarray:
 
     Examples
     --------
-    >>> sample_places(3, 3).tolist(), sample_places(40, 4).tolist()
+    >>> sample_indices(3, 3).tolist(), sample_indices(40, 4).tolist()
     ([0, 1, 2], [9, 13, 23, 36])
     """
     j = np.arange(samples, dtype=np.int64)

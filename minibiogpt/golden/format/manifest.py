@@ -18,7 +18,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     Raises
     ------
     InputError
-        If the folder isn't a kit, or is one of another version; if a listed file is missing, was changed, or is
+        If the folder isn't a kit, or has a different version; if a listed file is missing, was changed, or is
         outside the folder; or if two cases have the same name.
     """
     path, remedy = folder / "manifest.json", "make it again: minibiogpt golden kit FOLDER"

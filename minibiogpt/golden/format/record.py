@@ -10,7 +10,7 @@ import numpy as np
 
 from minibiogpt.catalog.steps import axes_of
 from minibiogpt.errors import InputError
-from minibiogpt.golden.format.case import INPUT, PRECISIONS, SUMS, Entry, sample_places, sums_of, write_case
+from minibiogpt.golden.format.case import INPUT, PRECISIONS, SUMS, Entry, sample_indices, sums_of, write_case
 from minibiogpt.golden.format.rounding import FACTOR, ROUNDING, SEEDS, measure_noise, run_calls, sum_error_terms
 from minibiogpt.model.pretrained import Pretrained
 from minibiogpt.trace import Recorder, Trace
@@ -47,7 +47,7 @@ def record(
     Raises
     ------
     InputError
-        If the model computes in another dtype, an input is invalid, or an array is not finite.
+        If the model's dtype isn't float64, an input is invalid, or an array is not finite.
     """
     if model.dtype != "float64":
         raise InputError("golden values must be computed in float64", model.dtype, 'load it with dtype="float64"')
@@ -97,17 +97,19 @@ def _check_finite(trace: Trace) -> None:
     not_finite = [name for name, x in trace.items() if not np.isfinite(x).all()]
     if not_finite:
         must = "every array of a case must be finite"
-        raise InputError(must, f"NaN or infinity first in {not_finite[0]}", "choose other inputs, or check the weights")
+        raise InputError(
+            must, f"NaN or infinity first in {not_finite[0]}", "choose different inputs, or check the weights"
+        )
 
 
 def _entry(name: str, x: np.ndarray, architecture: str, noise: Mapping[str, Any], samples: int | None) -> Entry:
     """Return the entry of one array, with its budgets."""
     is_integer = x.dtype.kind != "f"
-    visible = x if is_integer else x[x > np.finfo(np.float64).min]  # without the marks of hidden scores
+    visible = x if is_integer else x[x > np.finfo(np.float64).min]  # without masked scores
     largest = float(np.abs(visible).max()) if visible.size else 0.0
     budgets = {p: 0.0 if is_integer else _budget(noise[p][0][name], ROUNDING[p] * largest) for p in PRECISIONS}
     sizes = [max(abs(terms.sum()), np.sqrt(np.square(terms).sum())) for terms in sum_error_terms(visible, visible)]
-    has_marks = visible.size < x.size
+    has_masked = visible.size < x.size
     minimum = {
         p: ROUNDING[p] * np.array(sizes) for p in PRECISIONS
     }  # each element rounded once: all alike, or at random
@@ -115,7 +117,7 @@ def _entry(name: str, x: np.ndarray, architecture: str, noise: Mapping[str, Any]
     axes = axes_of(name, architecture)
     if samples is None:
         return Entry(name, x.shape, axes, largest, budgets)
-    return Entry(name, x.shape, axes, largest, budgets, min(samples, x.size), None if has_marks else sums)
+    return Entry(name, x.shape, axes, largest, budgets, min(samples, x.size), None if has_masked else sums)
 
 
 def _budget(error: float, minimum: float) -> float | None:
@@ -131,7 +133,7 @@ def _samples(trace: Trace, entries: Sequence[Entry]) -> dict[str, np.ndarray]:
     stored = {}
     for entry in entries:
         x = trace[entry.name]
-        stored[entry.name] = x.reshape(-1)[sample_places(x.size, entry.samples or 0)]
+        stored[entry.name] = x.reshape(-1)[sample_indices(x.size, entry.samples or 0)]
         if entry.sums is not None:
             stored[entry.name + SUMS] = sums_of(x)
     return stored

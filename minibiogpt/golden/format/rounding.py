@@ -1,4 +1,4 @@
-"""Measure rounding noise: the same calls in lower precisions, with every sum in another order.
+"""Measure rounding noise: the same calls in lower precisions, with every sum in a different order.
 
 Budgets are measured, not chosen. The model computes in float32 (in float64 for the precision float64), and each named
 array is rounded to the precision as soon as it is computed. Implementations in bfloat16 and float16 work the same way:
@@ -83,7 +83,7 @@ def _sum(rng: np.random.Generator, x: np.ndarray, axis: Any = None, **options: A
 
 @ignore_overflow
 def rounded(x: np.ndarray, precision: str) -> np.ndarray:
-    """Return x rounded to the precision, in x's own dtype; marks of hidden scores stay."""
+    """Return x rounded to the precision, in x's own dtype; the value of masked scores stays."""
     if precision in ("float64", "float32") or x.dtype.kind != "f":
         return x
     lowest = np.finfo(x.dtype).min
@@ -120,7 +120,7 @@ class Noise(Recorder):
 
 
 def _errors(x: np.ndarray, reference: np.ndarray) -> tuple[float, np.ndarray]:
-    """Return the largest absolute error, hidden scores excluded, and the noise of the four sums.
+    """Return the largest absolute error, masked scores excluded, and the noise of the four sums.
 
     The noise of a sum is its error, or its ``_spread`` if that is larger: a single sum may be exact by chance.
     """

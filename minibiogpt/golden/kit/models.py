@@ -2,7 +2,7 @@
 
 Each weight has at most 8 significant bits, so float32, bfloat16 and float16 represent it exactly: every precision
 starts from the same model. The weights also contain what special inputs need: tokens and positions that together make
-a row nearly constant; fc1 biases where the two forms of GELU differ most; in ``loud``, hidden scores that are large; in
+a row nearly constant; fc1 biases where the two forms of GELU differ most; in ``loud``, masked scores that are large; in
 ``faint``, layers that add so little that a nearly constant row stays nearly constant up to the last norm.
 """
 
@@ -49,7 +49,7 @@ CHECKPOINTS = {
     "untied": Checkpoint(BioGptForCausalLM, {"tie_word_embeddings": False}, "its head is a matrix of its own"),
     "unscaled": Checkpoint(BioGptForCausalLM, {"scale_embedding": False}, "token embeddings are not scaled"),
     "loud": Checkpoint(
-        BioGptForCausalLM, {}, "scores of about 20,000 in one head of layer 0, the largest of them hidden"
+        BioGptForCausalLM, {}, "scores of about 20,000 in one head of layer 0, the largest of them masked"
     ),
     "faint": Checkpoint(
         BioGptForCausalLM, {}, "its layers add little, so nearly constant rows stay nearly constant at every norm"
@@ -127,7 +127,7 @@ def _make_loud(weights: dict[str, np.ndarray]) -> None:
     """Make the scores of the first head of the first layer grow with the key's position, and be largest for padding.
 
     In one column, every query has about the same value, and every key has the position encoded in the residual's
-    LOUD_COLUMN, greatly amplified. So each query scores itself highest among its visible keys, and every hidden key
+    LOUD_COLUMN, greatly amplified. So each query scores itself highest among its visible keys, and every masked key
     higher still. The products stay below 65,504 even before the division by sqrt(Dh), so float16 can represent them.
     The large factor is in the keys' weight, not in the queries' bias: a large bias alone would decide how the query
     sums round, and reordering the sums would not show the rounding noise.

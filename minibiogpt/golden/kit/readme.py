@@ -58,13 +58,13 @@ that both sides have are compared, so you can begin with `logits`.
 so a misplaced axis shows in the shape. No weight is 0 or 1, and no gain of a norm is 1. Every weight has at most 8
 significant bits, so float32, bfloat16 and float16 represent it exactly.
 
-| folder | class | what is special |
+| folder | class | description |
 |---|---|---|
 {models}
 
-config.json has `layer_norm_eps` 1e-12, like the real BioGPT's, but the norms use **1e-5**, like the real ones. The
-head of a language model is the token embedding unless `tie_word_embeddings` is false. merges.txt has three columns;
-ignore the third, a count.
+config.json has `layer_norm_eps` 1e-12, as in the published checkpoints, but every norm must use **1e-5**, as the
+published model does. The head of a language model is the token embedding unless `tie_word_embeddings` is false.
+merges.txt has three columns; ignore the third, a count.
 
 ## A case file
 
@@ -89,7 +89,7 @@ several calls, every name is prefixed with `step.0/`, `step.1/` and so on. Each 
 the previous one, and its attention_mask covers past and new positions.
 
 An array **agrees** in a precision if no element is further from the reference than `budgets[precision]`. This is an
-absolute error, measured by running the model in that precision with sums in other orders. `null` means that the
+absolute error, measured by running the model in that precision with sums in different orders. `null` means that the
 precision cannot represent this array. Arrays of integers must be equal.
 
 ## The arrays
@@ -108,10 +108,10 @@ the key s if s <= S - T + t and attention_mask is 1 at s.
 | `layers.l.self_attn_layer_norm` | B T D | the norm before attention, of the layer's input |
 | `layers.l.self_attn.q_proj`, `k_proj`, `v_proj` | B T D | self_attn_layer_norm W^T + b |
 | `layers.l.self_attn.q` | B H T Dh | q_proj split into heads, not scaled; head h has columns h Dh to (h + 1) Dh |
-| `layers.l.self_attn.k`, `v` | B H S Dh | k_proj and v_proj split into heads, with the past in front |
+| `layers.l.self_attn.k`, `v` | B H S Dh | k_proj and v_proj split into heads, preceded by the cached ones |
 | `layers.l.self_attn.scores` | B H T S | q k^T / sqrt(Dh), before the mask |
-| `layers.l.self_attn.scores_masked` | B H T S | scores, with float64's lowest finite number where hidden |
-| `layers.l.self_attn.probs` | B H T S | softmax over S; 1 / S everywhere in a row in which all keys are hidden |
+| `layers.l.self_attn.scores_masked` | B H T S | scores, with float64's lowest finite number where masked |
+| `layers.l.self_attn.probs` | B H T S | softmax over S; 1 / S everywhere in a fully masked row |
 | `layers.l.self_attn.weights` | B H T S | probs * head mask |
 | `layers.l.self_attn.context` | B T D | weights @ v (matrix product), heads merged |
 | `layers.l.self_attn.out_proj` | B T D | context W^T + b |
@@ -124,16 +124,16 @@ the key s if s <= S - T + t and attention_mask is 1 at s.
 | `layer_norm` | B T D | the norm after the last layer |
 | `score` | B T labels | sequence classification: layer_norm W^T, at each position |
 | `logits` | B T V | layer_norm E^T, with E unscaled; for `untied`, layer_norm W^T with W of output_projection |
-| `logits` of token classes | B T labels | layer_norm W^T + b |
-| `logits` of a sequence | B labels | `score` at the last token that is not padding |
+| `logits` (token classification) | B T labels | layer_norm W^T + b |
+| `logits` (sequence classification) | B labels | `score` at the last token that is not padding |
 | `loss` | (none) | a scalar |
 
-Rows of padding are compared like all others. In `scores_masked` a hidden score may be -inf, or any number at least 800
-below the largest of its row. In a row in which all keys are hidden, all scores may be one number below -60,000.
+Padding positions are compared like all others. In `scores_masked` a masked score may be -inf, or any number more than
+800 below the largest of its row. In a fully masked row, all scores may be one number below -60,000.
 
-Losses. Language model: the mean of -ln p over labels[:, 1:] given logits[:, :-1]. Token classes: the mean of -ln p
-where the mask is 1. Both ignore labels of -100. Sequence, by its labels: (B) integers, the mean of -ln p; (B, labels)
-floats, binary cross entropy, averaged over all elements; if the config has one label, the mean squared error.
+Losses. Language model: the mean of -ln p over labels[:, 1:] given logits[:, :-1]. Token classification: the mean of
+-ln p where the mask is 1. Both ignore labels of -100. Sequence classification: integer labels (B,): the mean of -ln p;
+float labels (B, labels): binary cross-entropy, averaged over all elements; one label: mean squared error.
 
 ## The tokenizer
 

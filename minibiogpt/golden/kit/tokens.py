@@ -162,7 +162,7 @@ def _read_reference(path: Path) -> list[dict[str, Any]]:
     cases = read_json(path, "the reference must be a kit's tokenizer.json")
     if not isinstance(cases, list) or not cases or not all(map(_is_case, cases)):
         must = f"{path} must be a kit's tokenizer.json"
-        raise InputError(must, "another JSON file", "make a kit: minibiogpt golden kit FOLDER")
+        raise InputError(must, "a different JSON file", "make a kit: minibiogpt golden kit FOLDER")
     return cases
 
 

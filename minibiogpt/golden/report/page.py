@@ -103,7 +103,7 @@ def _top_power(rows: list[Row]) -> int:
 
 
 def _power(row: Row) -> float:
-    """Return log10 of error / budget, clipped to the scale; NaN, infinities and wrong marks are at the top."""
+    """Return log10 of error / budget, clipped to the scale; NaN, infinities and unmasked scores are at the top."""
     found = row.measured
     if found is not None and found.exceeding and (found.nan or found.wrong_marks or math.isinf(found.largest_error)):
         return MAX_POWER

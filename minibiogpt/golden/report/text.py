@@ -108,7 +108,7 @@ def notes_of(row: Row) -> Iterator[str]:
             yield f"{found.nan} NaN and {found.inf} infinite, the first at {format_index(found.not_finite, row.axes)}"
         if found.wrong_marks:
             at = format_index(found.wrong_mark, row.axes)
-            yield f"scores that should be hidden are visible: {found.wrong_marks}, the first at {at}"
+            yield f"scores that should be masked are not: {found.wrong_marks}, the first at {at}"
         if found.worst is not None and found.largest_error > 0:
             values = f"candidate {_format_value(found.candidate)}, reference {_format_value(found.reference)}"
             exceeding = f"{found.exceeding} of {found.compared} elements exceed the budget {found.budget:.2g}"
@@ -119,7 +119,7 @@ def notes_of(row: Row) -> Iterator[str]:
 
 
 def _format_value(x: float) -> str:
-    return "hidden" if x == LOWEST else f"{x:.9g}"
+    return "masked" if x == LOWEST else f"{x:.9g}"
 
 
 def _aligned(lines: list[tuple[str, ...] | str]) -> list[str]:
@@ -143,7 +143,7 @@ def findings(result: Result) -> list[str]:
     if result.wrong_inputs:
         names = ", ".join(plain(row.name) for row in result.wrong_inputs)
         lines.append(
-            f"the candidate ran on other inputs ({names}): fix this first, it may explain all other differences"
+            f"the candidate ran on different inputs ({names}): fix this first, it may explain all other differences"
         )
     if result.options.real_only:
         lines.append("positions that attention_mask marks as padding are left out (--real-only)")
@@ -214,7 +214,7 @@ def sentence(result: Result) -> str:
         counted = f"{result.compared} of {len(result.rows)} arrays{slim}"
         return f"agrees: {counted} up to rounding in {_precisions(result)}{left}"
     if word == "differs" and first is None:
-        return "differs: the candidate ran on other inputs"
+        return "differs: the candidate ran on different inputs"
     if first is not None:
         return f"differs: {len(result.rows_in(DIFFERS))} of {len(result.rows)} arrays, first at {plain(first.name)}"
     if word == "incomplete":

@@ -17,7 +17,7 @@ FILES: list[Trial] = []
 
 
 def narrowed(arrays: Arrays, dtype: str = "float32") -> Arrays:
-    """Return the arrays in a narrower dtype, with its lowest finite number for hidden scores."""
+    """Return the arrays in a narrower dtype, with its lowest finite number for masked scores."""
     lowest = float(np.finfo(dtype).min)
     floats = {name: np.where(x == LOWEST, lowest, x).astype(dtype) for name, x in arrays.items() if x.dtype.kind == "f"}
     return {**arrays, **floats}
@@ -28,7 +28,7 @@ def _good(w: Workspace, arrays: Arrays, *options: str) -> CheckRun:
 
 
 def _some(w: Workspace, arrays: Arrays) -> CheckRun:
-    """Return a run with some of the arrays under other names."""
+    """Return a run with some of the arrays, under different names."""
     if not arrays:
         raise NoSuchArray
     return _good(w, arrays, "--subset")
@@ -79,9 +79,9 @@ GOOD += [
     Trial("npy in Fortran order, big-endian", lambda w: _fortran(w)),
     Trial("flattened", lambda w: _good(w, {name: x.reshape(-1) for name, x in w.arrays.items()})),
     Trial("a map with axes", lambda w: _declared(w)),
-    Trial("other values at padding, with --real-only", lambda w: _padding(w, "--real-only")),
-    Trial("hidden scores as -inf", lambda w: _marked(w, -np.inf)),
-    Trial("hidden scores as -1e9", lambda w: _marked(w, -1e9)),
+    Trial("different values at padding, with --real-only", lambda w: _padding(w, "--real-only")),
+    Trial("masked scores as -inf", lambda w: _marked(w, -np.inf)),
+    Trial("masked scores as -1e9", lambda w: _marked(w, -1e9)),
     Trial("-0 instead of 0", lambda w: _good(w, {n: np.where(x == 0, -x, x) for n, x in w.arrays.items()})),
     Trial("arrays and inputs", lambda w: _good(w, w.arrays | w.inputs)),
     Trial("a subset", lambda w: _good(w, dict(list(w.arrays.items())[::3]), "--subset")),
@@ -113,7 +113,7 @@ def _padding(w: Workspace, *options: str) -> CheckRun:
     return CheckRun([str(main), w.write_candidate(arrays), *options], expected, 0 if options else 1)
 
 
-FILES.append(Trial("other values at padding", _padding))
+FILES.append(Trial("different values at padding", _padding))
 
 
 def _wide(arrays: Arrays) -> Arrays:
@@ -152,7 +152,9 @@ FILES += [
     ),
     Trial("a truncated npz", lambda w: _truncated(w, _npz(w, w.arrays), 0.9, "complete npz")),
     Trial("an empty folder", lambda w: CheckRun([str(w.path), str(_made(w.new_path("")))], ["must contain npy"], 2)),
-    Trial("the case itself", lambda w: CheckRun([str(w.path), str(w.path)], ["another file than the reference"], 2)),
+    Trial(
+        "the case itself", lambda w: CheckRun([str(w.path), str(w.path)], ["a different file from the reference"], 2)
+    ),
     Trial(
         "a text file as the case",
         lambda w: CheckRun([str(_text(w)), w.write_candidate({})], ["complete safetensors"], 2),
@@ -263,7 +265,7 @@ FILES += [
     Trial("a map from an unknown name", lambda w: _with_map(w, {"x": next(iter(w.arrays))}, "the case", "'x'")),
     Trial("a map that is a list", lambda w: _with_map(w, ["x"], "must hold JSON")),
     Trial("a map to the wrong array", lambda w: _wrong_map(w)),
-    Trial("a map with axes of another array", lambda w: _with_map(w, _axes(w), "in some order")),
+    Trial("a map with axes of a different array", lambda w: _with_map(w, _axes(w), "in some order")),
 ]
 
 

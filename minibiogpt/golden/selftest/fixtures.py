@@ -78,8 +78,8 @@ class Workspace:
     path : the main case.
     arrays : its reference arrays, a candidate that agrees.
     entries, inputs : its entries and inputs, by name.
-    steps, slim, other : a case of two calls with a cache, a slim case, and a case of another model.
-    stale : arrays of the same model for other ids.
+    steps, slim, other : a case of two calls with a cache, a slim case, and a case of a different model.
+    stale : arrays of the same model for different ids.
     """
 
     folder: Path

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from minibiogpt.golden.check.compare import LOWEST
-from minibiogpt.golden.format.case import Case, sample_places
+from minibiogpt.golden.format.case import Case, sample_indices
 from minibiogpt.golden.report.text import format_index
 from minibiogpt.golden.selftest.fixtures import Arrays, CheckRun, NoSuchArray, Trial, Workspace, arrays_of, trial
 
@@ -118,7 +118,7 @@ def _check_arrays(arrays: Arrays, path: str, w: Workspace, *expected: str) -> Ch
     return CheckRun([path, w.write_candidate(arrays)], list(expected))
 
 
-@trial("stale arrays, of other ids", VALUES)
+@trial("stale arrays, from different ids", VALUES)
 def _(w: Workspace) -> CheckRun:
     main = w.folder / "main.safetensors"
     return _check_arrays(w.stale, str(main), w, "first difference at embed_tokens")
@@ -130,16 +130,16 @@ def _(w: Workspace) -> CheckRun:
     return _check_arrays(arrays_of(main) | {name: w.stale[name]}, str(main), w, f"first difference at {name}")
 
 
-@trial("the reference of another model", VALUES)
+@trial("the reference of a different model", VALUES)
 def _(w: Workspace) -> CheckRun:
     main = w.folder / "main.safetensors"
     return _check_arrays(arrays_of(w.other), str(main), w, "V is 67, not 30011", "first difference")
 
 
-@trial("other inputs", VALUES)
+@trial("different inputs", VALUES)
 def _(w: Workspace) -> CheckRun:
     name = next(iter(w.inputs))
-    return w.check_with({name: np.roll(w.inputs[name], 1)}, "ran on other inputs", name)
+    return w.check_with({name: np.roll(w.inputs[name], 1)}, "ran on different inputs", name)
 
 
 @trial("a step with a cache missing", VALUES)
@@ -165,7 +165,7 @@ def _(w: Workspace) -> CheckRun:
 def _slim(w: Workspace, sampled: bool) -> CheckRun:
     """Change one element of the logits: the first sample, or the element after it, which is no sample."""
     arrays, entry = arrays_of(w.folder / "main.safetensors"), Case.read(w.slim).entry("logits")
-    at = int(sample_places(arrays["logits"].size, entry.samples or 1)[0])
+    at = int(sample_indices(arrays["logits"].size, entry.samples or 1)[0])
     arrays["logits"].reshape(-1)[at if sampled else at + 1] += 1.0
     index = tuple(map(int, np.unravel_index(at, entry.shape)))
     expected = format_index(index, entry.axes) if sampled else "the index-weighted sum"
@@ -176,7 +176,7 @@ def _rolled(w: Workspace) -> CheckRun:
     """Roll all elements but the samples by one: the sums of values and of squares stay the same."""
     arrays, entry = arrays_of(w.folder / "main.safetensors"), Case.read(w.slim).entry("logits")
     flat = arrays["logits"].reshape(-1)
-    others = np.setdiff1d(np.arange(flat.size), sample_places(flat.size, entry.samples or 1))
+    others = np.setdiff1d(np.arange(flat.size), sample_indices(flat.size, entry.samples or 1))
     flat[others] = np.roll(flat[others], 1)
     return _check_arrays(arrays, str(w.slim), w, "first difference at logits", "the index-weighted sum")
 
@@ -184,46 +184,46 @@ def _rolled(w: Workspace) -> CheckRun:
 VALUES += [
     Trial("a slim case: a sample changed", lambda w: _slim(w, True)),
     Trial("a slim case: an element changed that isn't a sample", lambda w: _slim(w, False)),
-    Trial("a slim case: all but the samples in another order", _rolled),
+    Trial("a slim case: all but the samples in a different order", _rolled),
 ]
 
 
-def _marks(w: Workspace, change: str) -> CheckRun:
+def _masking(w: Workspace, change: str) -> CheckRun:
     name = w.find("B H T S", ending=".scores_masked")
-    scores, hidden = w.arrays.get(name.removesuffix("_masked")), w.arrays[name] == LOWEST
+    scores, masked = w.arrays.get(name.removesuffix("_masked")), w.arrays[name] == LOWEST
     if scores is None:
         raise NoSuchArray
-    partly = hidden & ~hidden.all(axis=-1, keepdims=True)  # hidden scores in rows that have visible ones
-    first = partly & (np.cumsum(partly).reshape(hidden.shape) == 1)
+    partly = masked & ~masked.all(axis=-1, keepdims=True)  # masked scores in rows that have visible ones
+    first = partly & (np.cumsum(partly).reshape(masked.shape) == 1)
     changed = {
         "visible": scores,
         "weak": np.where(partly, scores - 700.0, w.arrays[name]),
-        "uneven": np.where(hidden & ~partly, scores * 1e5 - 1e6, w.arrays[name]),
-        "zero": np.where(hidden & ~partly, 0.0, w.arrays[name]),
+        "uneven": np.where(masked & ~partly, scores * 1e5 - 1e6, w.arrays[name]),
+        "zero": np.where(masked & ~partly, 0.0, w.arrays[name]),
         "one visible": np.where(first, scores, w.arrays[name]),
-        "too many": np.where(np.arange(hidden.shape[-1]) == 0, LOWEST, w.arrays[name]),
-        "nan": np.where(hidden, np.nan, scores),
-        "inf": np.where(hidden, np.inf, scores),
+        "too many": np.where(np.arange(masked.shape[-1]) == 0, LOWEST, w.arrays[name]),
+        "nan": np.where(masked, np.nan, scores),
+        "inf": np.where(masked, np.inf, scores),
     }[change]
-    if change in ("uneven", "zero") and not (hidden & ~partly).any():
+    if change in ("uneven", "zero") and not (masked & ~partly).any():
         raise NoSuchArray
     return w.check_changed(name, lambda x: changed)
 
 
 VALUES += [
-    Trial("hidden scores visible", lambda w: _marks(w, "visible")),
-    Trial("one hidden score visible", lambda w: _marks(w, "one visible")),
-    Trial("hidden scores not low enough", lambda w: _marks(w, "weak")),
-    Trial("unequal scores in an entirely hidden row", lambda w: _marks(w, "uneven")),
-    Trial("zero scores in an entirely hidden row", lambda w: _marks(w, "zero")),
-    Trial("visible scores hidden", lambda w: _marks(w, "too many")),
-    Trial("NaN instead of hidden scores", lambda w: _marks(w, "nan")),
-    Trial("+infinity instead of hidden scores", lambda w: _marks(w, "inf")),
+    Trial("masked scores visible", lambda w: _masking(w, "visible")),
+    Trial("one masked score visible", lambda w: _masking(w, "one visible")),
+    Trial("masked scores not low enough", lambda w: _masking(w, "weak")),
+    Trial("unequal scores in a fully masked row", lambda w: _masking(w, "uneven")),
+    Trial("zero scores in a fully masked row", lambda w: _masking(w, "zero")),
+    Trial("visible scores masked", lambda w: _masking(w, "too many")),
+    Trial("NaN instead of masked scores", lambda w: _masking(w, "nan")),
+    Trial("+infinity instead of masked scores", lambda w: _masking(w, "inf")),
 ]
 
 
 def _reshaped(about: str, axes: str, change: object, expected: str) -> None:
-    """Add a trial with an array of another shape, which must be reported as not comparable, for this reason."""
+    """Add a trial with an array of a different shape, which must be reported as not comparable, for this reason."""
 
     def make(w: Workspace) -> CheckRun:
         name = w.find(axes)
@@ -235,7 +235,7 @@ def _reshaped(about: str, axes: str, change: object, expected: str) -> None:
 _reshaped("batch and positions transposed", "B T F", lambda x: x.swapaxes(0, 1), "candidate axes are T B F")
 _reshaped("heads after positions", "B H T Dh", lambda x: x.swapaxes(1, 2), "candidate axes are B T H Dh")
 _reshaped("a position missing", "B T D", lambda x: x[:, :-1], "1 missing")
-_reshaped("an extra position", "B T D", lambda x: np.concatenate([x[:, :1], x], 1), "1 extra (a </s> in front?)")
+_reshaped("an extra position", "B T D", lambda x: np.concatenate([x[:, :1], x], 1), "1 extra (a leading </s>?)")
 _reshaped("a column missing", "B T F", lambda x: x[..., :-1], "1 missing")
 _reshaped("a padded vocabulary", "B T V", lambda x: np.pad(x, ((0, 0), (0, 0), (0, 5))), "5 extra columns")
 _reshaped("a single value in a list, to be broadcast", "B T F", lambda x: x.reshape(-1)[:1], "broadcast")

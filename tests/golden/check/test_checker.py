@@ -344,7 +344,7 @@ def test_the_reference_itself_is_no_candidate(case: Case) -> None:
     link = case.path.parent / "link"
     link.symlink_to(case.path)
     for path in (case.path, link):
-        with pytest.raises(InputError, match="must be another file than the reference"):
+        with pytest.raises(InputError, match="must be a different file from the reference"):
             check(case, path)
     copied = case.path.parent / "copy.safetensors"
     copied.write_bytes(case.path.read_bytes())
@@ -362,7 +362,7 @@ def test_a_case_that_gives_no_axes(tmp_path: Path, one: Entry) -> None:
     x = normal(2, 3) if one.samples is None else normal(one.samples)
     stored = {"x": x} if one.sums is None else {"x": x, "x/sums": normal(4)}
     write_case(path, fields | {"config": CONFIG, "model": {}, "budget": {}}, {}, [one], stored)
-    with pytest.raises(InputError, match="must give each axis a letter and a size, .*; found 'x'"):
+    with pytest.raises(InputError, match="must have one letter and one size per axis, .*; found 'x'"):
         check(Case.read(path), written(tmp_path / "t.safetensors", {"x": normal(2, 3)}), Options())
 
 

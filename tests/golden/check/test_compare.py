@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minibiogpt.golden.check.compare import HIDDEN_MARGIN, LOWEST, SUMS, Measure, blocks, measure, measure_slim
-from minibiogpt.golden.format.case import sample_places, sums_of
+from minibiogpt.golden.check.compare import LOWEST, MASKED_MARGIN, SUMS, Measure, blocks, measure, measure_slim
+from minibiogpt.golden.format.case import sample_indices, sums_of
 from tests.budgets import SUMMED
 from tests.support.golden_cases import normal
 
@@ -112,7 +112,7 @@ def test_representable_are_the_precisions_of_every_block_in_which_something_diff
 def test_what_a_coarser_precision_does_not_explain() -> None:
     assert compared(np.array([[0.75, 0.0]]), np.zeros((1, 2)), 0.5).only_coarser("float16", 1.0)
     assert not compared(np.array([[0.75, np.nan]]), np.zeros((1, 2)), 0.5).only_coarser("float16", 1.0)
-    visible = compared(np.array([[0.75, 0.0]]), np.array([[0.0, LOWEST]]), 0.5, marks=True)
+    visible = compared(np.array([[0.75, 0.0]]), np.array([[0.0, LOWEST]]), 0.5, has_masked=True)
     assert not visible.only_coarser("float16", 1.0)
 
 
@@ -121,7 +121,7 @@ MARKED = np.array([[1.0, LOWEST, LOWEST], [2.0, 3.0, LOWEST], [LOWEST, LOWEST, L
 
 @pytest.mark.parametrize("value", [-np.inf, LOWEST, float(np.finfo("f4").min), -65504.0, -1e9])
 def test_hidden_is_what_is_hidden_in_effect(value: float) -> None:
-    found = compared(np.where(MARKED == LOWEST, value, MARKED), MARKED, 0.0, marks=True)
+    found = compared(np.where(MARKED == LOWEST, value, MARKED), MARKED, 0.0, has_masked=True)
     assert found.agrees
     assert (found.largest_error, found.wrong_marks, found.inf) == (0.0, 0, 0)
     assert found.cosine == pytest.approx(1.0), "of the visible scores"
@@ -129,9 +129,9 @@ def test_hidden_is_what_is_hidden_in_effect(value: float) -> None:
 
 def test_a_mark_is_judged_in_its_own_row() -> None:
     c = np.where(MARKED == LOWEST, -np.inf, MARKED)
-    for x, agrees in ((1.0 - HIDDEN_MARGIN, False), (1.0 - HIDDEN_MARGIN - 1e-9, True), (2.5 - HIDDEN_MARGIN, False)):
+    for x, agrees in ((1.0 - MASKED_MARGIN, False), (1.0 - MASKED_MARGIN - 1e-9, True), (2.5 - MASKED_MARGIN, False)):
         c[0, 1] = x
-        found = compared(c, MARKED, 0.0, marks=True)
+        found = compared(c, MARKED, 0.0, has_masked=True)
         assert found.agrees is agrees, x
         assert (found.wrong_marks, found.wrong_mark) == ((0, None) if agrees else (1, (0, 1)))
 
@@ -149,14 +149,14 @@ def test_a_mark_is_judged_in_its_own_row() -> None:
 def test_a_row_that_sees_nothing_is_one_low_value(blind: list[float], agrees: bool) -> None:
     c = np.array(MARKED)
     c[2] = blind
-    assert compared(c, MARKED, 0.0, marks=True).agrees is agrees
+    assert compared(c, MARKED, 0.0, has_masked=True).agrees is agrees
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 0.0])
 def test_what_does_not_hide(value: float) -> None:
     c = np.array(MARKED)
-    c[0, 1] = value  # next to a mark that hides
-    found = compared(c, MARKED, 0.0, marks=True)
+    c[0, 1] = value  # next to a masked score
+    found = compared(c, MARKED, 0.0, has_masked=True)
     assert not found.agrees
     assert found.exceeding == 1
     assert (found.nan, found.wrong_marks) == ((1, 0) if math.isnan(value) else (0, 1))
@@ -165,9 +165,9 @@ def test_what_does_not_hide(value: float) -> None:
 def test_a_mark_where_the_reference_has_none_and_marks_in_other_arrays() -> None:
     c = np.array(MARKED)
     c[1, 1] = LOWEST
-    assert not compared(c, MARKED, 1.0, marks=True).agrees
+    assert not compared(c, MARKED, 1.0, has_masked=True).agrees
     c[1, 1] = -np.inf
-    found = compared(c, MARKED, 1.0, marks=True)
+    found = compared(c, MARKED, 1.0, has_masked=True)
     assert (found.agrees, found.inf, found.not_finite) == (False, 1, (1, 1))
     assert not compared(np.where(MARKED == LOWEST, -np.inf, MARKED), MARKED, 1.0).agrees
 
@@ -176,9 +176,9 @@ def test_rows_are_not_cut_where_marks_are_judged() -> None:
     r = np.full((2, 3, 9), LOWEST)
     r[..., 0] = 1.0
     c = np.where(r == LOWEST, -900.0, r)
-    assert compared(c, r, 0.0, marks=True, max_size=4).agrees
+    assert compared(c, r, 0.0, has_masked=True, max_size=4).agrees
     c[0, 1, 3] = c[1, 0, 5] = 0.0
-    found = compared(c, r, 0.0, marks=True, max_size=4)
+    found = compared(c, r, 0.0, has_masked=True, max_size=4)
     assert (found.wrong_marks, found.wrong_mark) == (2, (0, 1, 3))
 
 
@@ -191,13 +191,13 @@ def test_what_is_left_out_is_not_looked_at() -> None:
     c[1, 2] += 1
     assert compared(c, r, 0.0, keep=keep).worst == (1, 2)
     marked = np.full((2, 3), LOWEST)
-    hidden = np.where(keep, -np.inf, 0.0) * np.ones((2, 3))
-    assert compared(hidden, marked, 0.0, keep=keep, marks=True).agrees
-    assert not compared(hidden, marked, 0.0, keep=~keep, marks=True).agrees
+    candidate = np.where(keep, -np.inf, 0.0) * np.ones((2, 3))
+    assert compared(candidate, marked, 0.0, keep=keep, has_masked=True).agrees
+    assert not compared(candidate, marked, 0.0, keep=~keep, has_masked=True).agrees
 
 
 def slim(c: np.ndarray, r: np.ndarray, samples: int, budget: float = 1e-9, **options: object) -> Measure:
-    stored = r.reshape(-1)[sample_places(r.size, samples)]
+    stored = r.reshape(-1)[sample_indices(r.size, samples)]
     arguments: dict = {"sums": sums_of(np.where(r == LOWEST, 0.0, r)), "sum_budgets": [1e-6] * 4} | options
     return measure_slim(c, stored, budget, np.asarray, **arguments)
 
@@ -209,7 +209,7 @@ def test_the_slim_form_by_its_samples_and_sums() -> None:
     at_sample, between = np.array(r), np.array(r)
     at_sample[1, 2] += 1.0  # the flat index 9 is a sample, 8 is not
     between[1, 1] += 1.0
-    assert sample_places(21, 5).tolist() == [1, 7, 9, 14, 16]
+    assert sample_indices(21, 5).tolist() == [1, 7, 9, 14, 16]
     assert (slim(at_sample, r, 5).worst, slim(at_sample, r, 5).exceeding) == ((1, 2), 1)
     found = slim(between, r, 5)
     assert (found.agrees, found.exceeding) == (False, 0)
@@ -247,18 +247,18 @@ def test_a_sum_that_is_no_number_differs() -> None:
 
 
 def test_a_mark_of_the_slim_form_is_judged_in_its_row() -> None:
-    options = {"sums": None, "sum_budgets": None, "marks": True}
+    options = {"sums": None, "sum_budgets": None, "has_masked": True}
     assert slim(np.where(MARKED == LOWEST, -1e9, MARKED), MARKED, 9, 0.0, **options).agrees
     found = slim(np.where(MARKED == LOWEST, -700.0, MARKED), MARKED, 9, 0.0, **options)
     assert (found.agrees, found.wrong_mark) == (False, (0, 1))
 
 
-@pytest.mark.parametrize("marks", [False, True])
-def test_memory_is_that_of_a_block(marks: bool) -> None:
+@pytest.mark.parametrize("has_masked", [False, True])
+def test_memory_is_that_of_a_block(has_masked: bool) -> None:
     r, c = np.zeros((64, 65536)), np.zeros((64, 65536), "f4")
     tracemalloc.start()
     try:
-        assert measure(c, r, 0.0, lambda block: block.astype("f8"), marks=marks).agrees
+        assert measure(c, r, 0.0, lambda block: block.astype("f8"), has_masked=has_masked).agrees
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

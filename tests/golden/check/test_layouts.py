@@ -1,4 +1,4 @@
-"""Layouts: every order of the axes is recognised by its values, and a shape that doesn't fit is described."""
+"""Layouts: every order of the axes is recognized by its values, and a shape that doesn't fit is described."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def of(axes: str) -> tuple[Entry, np.ndarray]:
 
 @given(axes=st.sampled_from(["B T", "B T D", "B T F", "B H T S", "B H T Dh"]), data=st.data())
 def test_every_order_of_the_axes_is_recognised(axes: str, data: st.DataObject) -> None:
-    """Any permutation of axes of distinct sizes, with D split or not, and with any neighbours merged."""
+    """Any permutation of axes of distinct sizes, with D split or not, and with any neighbors merged."""
     one, x = of(axes)
     letters = axes_of(one, CONFIG)
     order = data.draw(st.permutations(range(len(letters))))
@@ -120,11 +120,11 @@ def test_declared_axes_must_be_those_of_the_array() -> None:
     ("axes", "shape", "words"),
     [
         ("B T D", (2, 5, 20), "D is 20, not 21: 1 missing"),
-        ("B T D", (2, 6, 21), "T is 6, not 5: 1 extra (a </s> in front?)"),
+        ("B T D", (2, 6, 21), "T is 6, not 5: 1 extra (a leading </s>?)"),
         ("B T D", (2, 11, 21), "T is 11, not 5: the size of S, all positions instead of the 5 new ones"),
         ("B H S Dh", (2, 3, 5, 7), "S is 5, not 11: the size of T, without the 6 positions of the cache"),
         ("B T D", (2, 3, 21), "T is 3, not 5: 2 missing"),
-        ("B T V", (2, 5, 24), "V is 24, not 17: padded to a multiple of 8, 7 extra columns; cut them off"),
+        ("B T V", (2, 5, 24), "V is 24, not 17: padded to a multiple of 8, 7 extra columns; remove them"),
         ("B T V", (2, 5, 128), "V is 128, not 17: padded to a multiple of 128, 111 extra columns"),
         ("B T V", (2, 5, 19), "V is 19, not 17, 2 extra columns"),
         ("B T F", (2, 5, 15), "F is 15, not 13: 2 extra"),
@@ -135,7 +135,7 @@ def test_declared_axes_must_be_those_of_the_array() -> None:
         ("B T D", (1, 1), "a single value, which is not broadcast"),
         ("B T D", (0, 5, 21), "no elements"),
         ("B T D", (2, 4, 20), "T is 4, not 5: 1 missing; D is 20, not 21: 1 missing"),
-        ("B T D", (21, 5, 2), "the right number of elements, but other axes"),
+        ("B T D", (21, 5, 2), "the right number of elements, but different axes"),
     ],
 )
 def test_what_is_wrong_with_a_shape(axes: str, shape: tuple[int, ...], words: str) -> None:
@@ -163,7 +163,7 @@ def test_the_part_that_is_there() -> None:
     assert list(overlaps((3,), x.shape)) == []
 
 
-# ---- How the check treats other layouts.
+# ---- How the check treats different layouts.
 
 
 @pytest.fixture
@@ -227,7 +227,7 @@ def test_a_flattened_array_in_another_order_is_not_comparable(case: Case) -> Non
     )
     none = row(checked(case, {"layers.0": -x.swapaxes(0, 1)}), "layers.0")
     assert none.state == NOT_COMPARABLE
-    assert "the right number of elements, but other axes, and it agrees in no order of the axes" in none.notes[0]
+    assert "the right number of elements, but different axes, and no permutation of the axes agrees" in none.notes[0]
 
 
 def test_a_shape_of_no_order_of_the_axes_is_not_accepted_in_memory_order(tmp_path: Path) -> None:
@@ -254,7 +254,7 @@ def test_another_size_says_which_part_agrees(case: Case) -> None:
     x = np.array(case.array("logits"))
     found = row(checked(case, {"logits": np.pad(x, ((0, 0), (0, 0), (0, 5)))}), "logits")
     assert found.state == NOT_COMPARABLE
-    assert found.notes[0].endswith("V is 72, not 67: padded to a multiple of 8, 5 extra columns; cut them off")
+    assert found.notes[0].endswith("V is 72, not 67: padded to a multiple of 8, 5 extra columns; remove them")
     assert found.notes[1:] == ["the first 67 agree"]
     assert row(checked(case, {"logits": x[:, 1:]}), "logits").notes[1:] == ["the last 4 agree"]
     assert row(checked(case, {"logits": x[:, 1:] + 1}), "logits").notes[1:] == []

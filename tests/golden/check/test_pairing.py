@@ -39,7 +39,7 @@ KNOWN = [
 )
 def test_names_that_stand_for_an_array(name: str, ours: str, axes: str | None) -> None:
     (found,) = pair([name], KNOWN)
-    assert (found.candidate, found.ours, found.axes, found.reason) == (name, ours, axes, "")
+    assert (found.candidate, found.reference_name, found.axes, found.reason) == (name, ours, axes, "")
 
 
 @pytest.mark.parametrize(
@@ -59,13 +59,13 @@ def test_names_that_stand_for_an_array(name: str, ours: str, axes: str | None) -
 )
 def test_names_that_stand_for_nothing(name: str, reason: str) -> None:
     (found,) = pair([name], KNOWN)
-    assert found.ours is None
+    assert found.reference_name is None
     assert reason in found.reason
 
 
 def test_two_names_of_one_array_are_both_kept() -> None:
     found = pair(["layers.0", "biogpt.layers.0", "blocks.0.hook_resid_post"], KNOWN)
-    assert [(one.candidate, one.ours) for one in found] == [
+    assert [(one.candidate, one.reference_name) for one in found] == [
         ("layers.0", "layers.0"), ("biogpt.layers.0", "layers.0"), ("blocks.0.hook_resid_post", "layers.0"),
     ]  # fmt: skip
 
@@ -82,7 +82,7 @@ def test_only_the_first_few_get_suggestions() -> None:
 def test_a_map_comes_before_every_other_name() -> None:
     mapped = {"layers.0": Mapped("embeddings"), "layer_norm": Mapped("h", "T D"), "embeddings": Mapped("embeddings")}
     found = pair(["embeddings", "h", "logits"], KNOWN, mapped)
-    assert [(one.candidate, one.ours, one.axes) for one in found] == [
+    assert [(one.candidate, one.reference_name, one.axes) for one in found] == [
         ("embeddings", "layers.0", None), ("embeddings", "embeddings", None), ("h", "layer_norm", "T D"),
         ("logits", "logits", None),
     ]  # fmt: skip

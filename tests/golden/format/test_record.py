@@ -15,7 +15,7 @@ from safetensors.numpy import load_file, save_file
 from minibiogpt import BioGptConfig, BioGptForCausalLM, BioGptModel, InputError, Trace
 from minibiogpt.cli import main
 from minibiogpt.golden.check.checker import check
-from minibiogpt.golden.format.case import Case, sample_places, sums_of
+from minibiogpt.golden.format.case import Case, sample_indices, sums_of
 from minibiogpt.golden.format.record import SLIM_BYTES, record
 from minibiogpt.golden.kit.models import make_model
 from tests.budgets import LANE_A, SUMMED
@@ -104,7 +104,7 @@ def test_the_slim_form_is_small_and_says_what_the_whole_has(model: BioGptForCaus
     for entry in case.entries:
         x = trace[entry.name]
         K = min(1024, SLIM_BYTES // (8 * len(trace)), x.size)
-        flat = x.reshape(-1)[sample_places(x.size, K)].tolist()
+        flat = x.reshape(-1)[sample_indices(x.size, K)].tolist()
         assert (entry.samples, case.array(entry.name).tolist()) == (K, flat)
         sums = case.sums(entry.name)
         assert (sums is None) == entry.name.endswith("scores_masked")
@@ -116,18 +116,18 @@ def test_the_slim_form_is_small_and_says_what_the_whole_has(model: BioGptForCaus
 
 
 def test_samples_and_sums_by_hand() -> None:
-    assert sample_places(3, 3).tolist() == [0, 1, 2]
+    assert sample_indices(3, 3).tolist() == [0, 1, 2]
     one, two = 2654435761, 2 * 2654435761 % 2**32  # the hashes of 0 and 1
-    assert sample_places(7, 2).tolist() == [(one >> 8) % 3, 3 + (two >> 8) % 3]
+    assert sample_indices(7, 2).tolist() == [(one >> 8) % 3, 3 + (two >> 8) % 3]
     weighted = (one / 2**32 - 0.5) - 2 * (two / 2**32 - 0.5)
     assert sums_of(np.array([1.0, -2.0])).tolist() == [-1.0, 3.0, 5.0, weighted]
 
 
 def test_the_samples_are_one_in_each_part_and_at_no_regular_distance() -> None:
     for size, samples in ((1000, 37), (128 * 1024, 1024), (50, 50), (51, 50)):
-        indices = sample_places(size, samples).tolist()
+        indices = sample_indices(size, samples).tolist()
         assert all(j * size // samples <= index < (j + 1) * size // samples for j, index in enumerate(indices))
-    assert len(set((sample_places(128 * 1024, 1024) % 1024).tolist())) > 500, "many columns, not the same few"
+    assert len(set((sample_indices(128 * 1024, 1024) % 1024).tolist())) > 500, "many columns, not the same few"
 
 
 def test_only_the_requested_arrays(model: BioGptForCausalLM, tmp_path: Path) -> None:
@@ -174,7 +174,7 @@ def _arrays(change: Any) -> Any:
 
 
 CORRUPTIONS: dict[str, Any] = {
-    "another format": lambda m, t: m.update(format="pt"),
+    "a different format": lambda m, t: m.update(format="pt"),
     "a later version": lambda m, t: m.update(version="2"),
     "no arrays": lambda m, t: m.pop("arrays"),
     "arrays that are not JSON": lambda m, t: m.update(arrays="[{"),
@@ -185,7 +185,7 @@ CORRUPTIONS: dict[str, Any] = {
     "a missing tensor": lambda m, t: t.pop("logits"),
     "an extra tensor": lambda m, t: t.update(more=np.zeros(1)),
     "a missing input": lambda m, t: t.pop("inputs/labels"),
-    "a tensor of another shape": lambda m, t: t.update(loss=np.zeros((1,))),
+    "a tensor of a different shape": lambda m, t: t.update(loss=np.zeros((1,))),
     "a tensor in float32": lambda m, t: t.update(logits=t["logits"].astype(np.float32)),
     "an infinite budget": _arrays(lambda arrays: arrays[3]["budgets"].update(float32=float("inf"))),
     "a negative budget": _arrays(lambda arrays: arrays[3]["budgets"].update(float32=-1.0)),
@@ -306,7 +306,7 @@ def test_a_case_never_takes_the_place_of_what_it_is_made_from(
     save_file({"input_ids": np.array([[2, 5]]), "step.1/input_ids": np.array([[7]])}, tmp_path / "both")
     assert run("record", "--inputs", str(tmp_path / "both"), "-o", str(tmp_path / "c")) == 2
     lines = capsys.readouterr().err.splitlines()
-    assert ["the case must be another file" in line for line in lines] == [True, True, False]
+    assert ["the case must be a different file" in line for line in lines] == [True, True, False]
     assert "must hold one call, or only steps" in lines[2]
 
 

@@ -188,9 +188,9 @@ def test_loud_scores_are_large_and_fit_into_float16(kit: Path) -> None:
     for name in ("loud_future", "loud_left_pad"):
         case = Case.read(kit / "cases" / f"{name}.safetensors")
         scores, masked = (case.array(f"layers.0.self_attn.{key}") for key in ("scores", "scores_masked"))
-        hidden, seen = np.where(masked < scores, scores, -np.inf).max(-1), masked.max(-1)
-        assert hidden.max() > 15_000
-        assert (hidden - 1e4 > seen).sum() > 2, "rows in which adding -1e4 does not hide"
+        largest_masked, largest_visible = np.where(masked < scores, scores, -np.inf).max(-1), masked.max(-1)
+        assert largest_masked.max() > 15_000
+        assert (largest_masked - 1e4 > largest_visible).sum() > 2, "rows in which adding -1e4 does not mask"
         assert np.abs(scores).max() * 7**0.5 < np.finfo(np.float16).max, "even before the division by sqrt(Dh)"
         assert all(None not in entry.budgets.values() for entry in case.entries)
 

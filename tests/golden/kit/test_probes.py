@@ -43,7 +43,7 @@ class ChangingRecorder(Recorder):
 
 
 def config(**changes: Any) -> Mistake:
-    """Use the same weights with another config."""
+    """Use the same weights with a different config."""
 
     def plant(model: Any, calls: list[Call]) -> Planted:
         weights = {name.removeprefix("biogpt."): x for name, x in model.named_parameters()}
@@ -72,14 +72,14 @@ def inputs(change: Callable[[Call], Call]) -> Mistake:
 
 
 def arrays(part: str, change: Callable[..., np.ndarray]) -> Mistake:
-    """Replace every array of that name, in all layers and steps; ``change(array, neighbours)`` returns the new one."""
+    """Replace every array of that name, in all layers and steps; ``change(array, neighbors)`` returns the new one."""
 
     def plant(model: Any, calls: list[Call]) -> Planted:
         def replace(name: str, x: np.ndarray, before: dict[str, np.ndarray]) -> np.ndarray:
             path, _, last = name.rpartition(".")
             if name.partition("/")[2] == part or last == part or name == part:
                 step = int(name.removeprefix("step.").partition("/")[0]) if "/" in name else 0
-                return change(x, Neighbours(model, calls[step], name, path, before))
+                return change(x, Neighbors(model, calls[step], name, path, before))
             return x
 
         return model, calls, replace
@@ -87,7 +87,7 @@ def arrays(part: str, change: Callable[..., np.ndarray]) -> Mistake:
     return plant
 
 
-class Neighbours:
+class Neighbors:
     """The context of a planted array: near["scores"] is that array of the same module; also call, model and layer."""
 
     def __init__(self, model: Any, call: Call, name: str, path: str, before: dict[str, np.ndarray]) -> None:
@@ -102,12 +102,12 @@ KINDS = ("self_attn_layer_norm", "final_layer_norm", "layer_norm")
 
 
 def norms(change: Callable[..., np.ndarray], kinds: tuple[str, ...] = KINDS) -> Mistake:
-    """Use another equation in every norm of these kinds: ``change(centred row, variance)``."""
+    """Use a different equation in every norm of these kinds: ``change(centered row, variance)``."""
 
     class Norm(LayerNorm):
         def __call__(self, x: np.ndarray) -> np.ndarray:
-            centred = x - x.mean(-1, keepdims=True)
-            return change(centred, (centred * centred).mean(-1, keepdims=True)) * self.weight + self.bias
+            centered = x - x.mean(-1, keepdims=True)
+            return change(centered, (centered * centered).mean(-1, keepdims=True)) * self.weight + self.bias
 
     def plant(model: Any, calls: list[Call]) -> Planted:
         for part in (*model.biogpt.layers, model.biogpt):
@@ -119,24 +119,24 @@ def norms(change: Callable[..., np.ndarray], kinds: tuple[str, ...] = KINDS) -> 
     return plant
 
 
-def unbiased(centred: np.ndarray, variance: np.ndarray) -> np.ndarray:
-    D = centred.shape[-1]
-    return centred / np.sqrt(variance * D / (D - 1) + 1e-5)
+def unbiased(centered: np.ndarray, variance: np.ndarray) -> np.ndarray:
+    D = centered.shape[-1]
+    return centered / np.sqrt(variance * D / (D - 1) + 1e-5)
 
 
-def tiny_eps(centred: np.ndarray, variance: np.ndarray) -> np.ndarray:
-    return centred / np.sqrt(variance + 1e-12)
+def tiny_eps(centered: np.ndarray, variance: np.ndarray) -> np.ndarray:
+    return centered / np.sqrt(variance + 1e-12)
 
 
-def hidden(change: Callable[..., np.ndarray]) -> Mistake:
-    """Use other values where scores are hidden, computed from the scores; only their effect is compared."""
+def masked(change: Callable[..., np.ndarray]) -> Mistake:
+    """Use different values where scores are masked, computed from the scores; only their effect is compared."""
     return arrays("scores_masked", lambda x, near: np.where(x == LOWEST, change(near["scores"]), x))
 
 
-def visible(which: Callable[[int, int, Neighbours], np.ndarray]) -> Mistake:
-    """Use another mask: ``which(T, S, neighbours)`` returns which scores are visible."""
+def visible(which: Callable[[int, int, Neighbors], np.ndarray]) -> Mistake:
+    """Use a different mask: ``which(T, S, neighbors)`` returns which scores are visible."""
 
-    def change(x: np.ndarray, near: Neighbours) -> np.ndarray:
+    def change(x: np.ndarray, near: Neighbors) -> np.ndarray:
         return np.where(which(*x.shape[2:], near), near["scores"], LOWEST)
 
     return arrays("scores_masked", change)
@@ -146,37 +146,37 @@ def causal(T: int, S: int) -> np.ndarray:
     return np.tri(T, S, S - T, dtype=bool)
 
 
-def blind(x: np.ndarray, near: Neighbours, put: Any) -> np.ndarray:
-    """Put ``put`` into the rows in which all keys are hidden."""
+def blind(x: np.ndarray, near: Neighbors, put: Any) -> np.ndarray:
+    """Put ``put`` into the fully masked rows."""
     return np.where((near["scores_masked"] == LOWEST).all(-1, keepdims=True), put, x)
 
 
-def uniform_up_to_t(x: np.ndarray, near: Neighbours) -> np.ndarray:
+def uniform_up_to_t(x: np.ndarray, near: Neighbors) -> np.ndarray:
     mask = causal(*x.shape[2:])
     return blind(x, near, mask / mask.sum(-1, keepdims=True))
 
 
-def without_largest(x: np.ndarray, near: Neighbours) -> np.ndarray:
+def without_largest(x: np.ndarray, near: Neighbors) -> np.ndarray:
     with np.errstate(over="ignore", invalid="ignore"):
         e = np.exp(near["scores_masked"])
         return e / e.sum(-1, keepdims=True)
 
 
-def zeroed(x: np.ndarray, near: Neighbours) -> np.ndarray:
+def zeroed(x: np.ndarray, near: Neighbors) -> np.ndarray:
     return softmax(near["scores"]) * causal(*x.shape[2:])
 
 
-def interleaved(x: np.ndarray, near: Neighbours) -> np.ndarray:
+def interleaved(x: np.ndarray, near: Neighbors) -> np.ndarray:
     B, H, T, Dh = x.shape
     return near["q_proj"].reshape(B, T, Dh, H).transpose(0, 3, 1, 2)
 
 
-def head_mask_first(x: np.ndarray, near: Neighbours) -> np.ndarray:
+def head_mask_first(x: np.ndarray, near: Neighbors) -> np.ndarray:
     scores = near["scores"] * near.call["head_mask"][:, None, None]
     return softmax(np.where(near["scores_masked"] == LOWEST, LOWEST, scores))
 
 
-def residual(x: np.ndarray, near: Neighbours) -> np.ndarray:
+def residual(x: np.ndarray, near: Neighbors) -> np.ndarray:
     """Return a layer's input, without the norm."""
     return near.before["embeddings" if near.layer == 0 else f"layers.{near.layer - 1}"]
 
@@ -226,7 +226,7 @@ def nll(logits: np.ndarray, labels: np.ndarray, divisor: int | None = None) -> n
 
 
 def lm_loss(change: Callable[[np.ndarray, Call], np.ndarray], shift: int = 1, divisor: int | None = None) -> Mistake:
-    def loss(x: np.ndarray, near: Neighbours) -> np.ndarray:
+    def loss(x: np.ndarray, near: Neighbors) -> np.ndarray:
         labels = change(near.call["labels"], near.call)[:, shift:]
         return nll(near["logits"][:, : labels.shape[1]], labels, divisor and labels.size)
 
@@ -234,16 +234,16 @@ def lm_loss(change: Callable[[np.ndarray, Call], np.ndarray], shift: int = 1, di
 
 
 def pooled(position: Callable[[Call], Any]) -> Mistake:
-    """Use the logits at another position of each row."""
+    """Use the logits at a different position of each row."""
 
-    def change(x: np.ndarray, near: Neighbours) -> np.ndarray:
+    def change(x: np.ndarray, near: Neighbors) -> np.ndarray:
         scores = near["score"]
         return scores[np.arange(len(scores)), position(near.call)]
 
     return arrays("logits", change)
 
 
-def soft_cross_entropy(x: np.ndarray, near: Neighbours) -> np.ndarray:
+def soft_cross_entropy(x: np.ndarray, near: Neighbors) -> np.ndarray:
     return np.asarray(-(near.call["labels"] * np.log(softmax(near["logits"]))).sum(-1).mean())
 
 
@@ -273,8 +273,8 @@ MISTAKES: dict[str, Mistake] = {
     "norm eps 1e-12 in final_layer_norm alone": norms(tiny_eps, ("final_layer_norm",)),
     "norm eps 1e-12 in the last norm alone": norms(tiny_eps, ("layer_norm",)),
     "eps added to the root, not under it": norms(lambda x, variance: x / (np.sqrt(variance) + 1e-5)),
-    "hidden scores get -1e4 added": hidden(lambda scores: scores - 1e4),
-    "hidden scores get -1e9 added": hidden(lambda scores: scores.astype(np.float32) - np.float32(1e9)),  # steps of 64
+    "hidden scores get -1e4 added": masked(lambda scores: scores - 1e4),
+    "hidden scores get -1e9 added": masked(lambda scores: scores.astype(np.float32) - np.float32(1e9)),  # steps of 64
     "softmax without taking the largest away": arrays("probs", without_largest),
     "future zeroed after the softmax": arrays("probs", zeroed),
     "position_ids not honoured": inputs(lambda call: {"position_ids": None}),
@@ -365,7 +365,7 @@ def kit(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 
 
 def errors(kit: Kit, name: str, mistake: Mistake | None) -> dict[str, float]:
-    """Return {array: largest absolute error} with the mistake planted; hidden scores count only by their effect."""
+    """Return {array: largest absolute error} with the mistake planted; masked scores count only by their effect."""
     probe, case = probes(kit.seed)[name], kit.case(name)
     kind, folder = CHECKPOINTS[probe.model].model_class, kit.folder / "models" / probe.model
     loaded: Any = kind.from_pretrained(folder, dtype="float64", attn_implementation="eager")

@@ -157,7 +157,7 @@ def test_an_unusable_candidate_is_refused(kit: Path, tmp_path: Path, candidate: 
     "reference", [[], {}, [1], [{"text": "a"}], [{"text": 1, "ids": [], "pieces": []}], [{"text": "a", "ids": [2]}]]
 )
 def test_a_reference_that_is_none_is_refused(kit: Path, tmp_path: Path, reference: Any) -> None:
-    with pytest.raises(InputError, match="must be a kit's tokenizer.json; found another JSON file"):
+    with pytest.raises(InputError, match="must be a kit's tokenizer.json; found a different JSON file"):
         check_tokens(written(tmp_path, reference), kit / "tokenizer.json")
     with pytest.raises(InputError, match="no file"):
         check_tokens(kit / "tokenizer.json", tmp_path / "absent.json")

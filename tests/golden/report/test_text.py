@@ -120,16 +120,16 @@ def test_nan_marks_and_sums_are_reported(case: Case) -> None:
     scores[1, 2, 0, 3] = 0.0
     text = "\n".join(table(checked(case, {"layers.0": x, name: scores})))
     assert "1 NaN and 1 infinite, the first at b=1 t=0 d=2" in text
-    assert "scores that should be hidden are visible: 1, the first at b=1 h=2 t=0 s=3" in text
+    assert "scores that should be masked are not: 1, the first at b=1 h=2 t=0 s=3" in text
 
 
 def test_other_inputs_are_reported_first(case: Case) -> None:
     result = checked(case, {"input_ids": case.array("inputs/input_ids") + 1, "logits": case.array("logits") + 1})
-    assert findings(result)[0].startswith("the candidate ran on other inputs (inputs/input_ids): fix this first")
+    assert findings(result)[0].startswith("the candidate ran on different inputs (inputs/input_ids): fix this first")
     assert verdict(result) == "differs"
     assert next_command(result) == f"minibiogpt golden inspect {case.path}"
     only = checked(case, {"input_ids": case.array("inputs/input_ids") + 1})
-    assert sentence(only) == "differs: the candidate ran on other inputs"
+    assert sentence(only) == "differs: the candidate ran on different inputs"
     assert any(line.startswith("X   inputs/input_ids") for line in table(only))
     assert not any("inputs/input_ids" in line for line in table(checked(case, case.inputs())))
 

@@ -84,10 +84,10 @@ def only_numbers(found: compare.Measure) -> bool:
 BROKEN = {
     "budgets are ignored": lambda m: m.setattr(compare.Measure, "agrees", property(lambda self: self.compared > 0)),
     "NaN passes": lambda m: m.setattr(compare.Measure, "agrees", property(only_numbers)),
-    "marks pass": lambda m: m.setattr(compare, "_hidden", lambda c: c == c),
+    "every score counts as masked": lambda m: m.setattr(compare, "_masked", lambda c: c == c),
     "missing arrays pass": lambda m: m.setattr(result.Result, "incomplete", 0),
-    "other layouts pass": lambda m: m.setattr(judge, "NOT_COMPARABLE", result.AGREES),
-    "other inputs pass": lambda m: m.setattr(result.Result, "wrong_inputs", []),
+    "different layouts pass": lambda m: m.setattr(judge, "NOT_COMPARABLE", result.AGREES),
+    "different inputs pass": lambda m: m.setattr(result.Result, "wrong_inputs", []),
     "comparing nothing passes": lambda m: m.setattr(result.Result, "compared", 1),
 }  # fmt: skip
 
@@ -138,7 +138,7 @@ def test_a_case_of_ones_own(tmp_path: Path) -> None:
     found = list(selftest.selftest(case.path, workers=1))
     assert [one for one in found if not one.as_expected] == []
     skipped = [one.about for one in found if one.skipped]
-    assert "one hidden score visible" in skipped
+    assert "one masked score visible" in skipped
     assert 0 < len(skipped) < 40
 
 
