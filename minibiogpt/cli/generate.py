@@ -38,7 +38,7 @@ OPTIONS: dict[str, tuple[dict[str, Any], str]] = {  # the options of GenerationC
     ),
     "temperature": (FLOAT, "with --sample: divide the logits by X; below 1 sharpens the distribution (default: 1)"),
     "top_k": (INTEGER, "with --sample: keep the N most probable tokens (default: 50; 0 keeps all)"),
-    "top_p": (FLOAT, "with --sample: keep the most probable tokens until their probabilities sum to more than X"),
+    "top_p": (FLOAT, "with --sample: keep the most probable tokens until their probabilities sum to X or more"),
     "min_p": (FLOAT, "with --sample: keep tokens at least X times as probable as the most probable one"),
     "typical_p": (FLOAT, "with --sample: keep the most typical tokens until their probabilities sum to X"),
     "repetition_penalty": (FLOAT, "above 1: make tokens that already occurred less probable (default: 1)"),

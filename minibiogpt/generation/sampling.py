@@ -57,7 +57,7 @@ class TopK:
 
 @dataclass(frozen=True)
 class TopP:
-    """Keep the smallest set of most probable tokens whose total probability exceeds p. Holtzman et al. 2020.
+    """Keep the smallest set of most probable tokens whose total probability reaches p. Holtzman et al. 2020.
 
     As in transformers, tokens are dropped from the least probable up, while the dropped probability is at most 1 - p.
     The most probable token is always kept.

@@ -1,8 +1,7 @@
 """Looking inside a model call: every named array, recorded or replaced while the call runs.
 
 ``trace`` holds the arrays, ``tap`` is the call in the model that records or replaces one, ``edits`` turns the options
-of a call into replacements, ``patterns`` selects names. This subpackage knows names and arrays. It
-doesn't import the layers.
+of a call into replacements, ``patterns`` selects names. This subpackage does not import the layers.
 """
 
 from minibiogpt.trace.tap import Edit, Recorder, Tap
