@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from minibiogpt import BioGptConfig, CheckpointError, InputError
 from minibiogpt.files.safetensors import stored_tensors
 from tools import fuzz
-from tools.fuzzing import checkpoints, texts
+from tools.fuzzing import archives, checkpoints, texts
 from tools.fuzzing.guard import Limits, snapshot
 from tools.fuzzing.mutate import KEPT, NUMBERS, STRINGS
 from tools.fuzzing.supervise import KINDS, Tally, Target, make_case, run_target
@@ -57,6 +57,14 @@ def test_a_case_is_the_same_for_the_same_seed(name: str, tmp_path: Path) -> None
     assert [facts(3, number) for number in range(6)] == first
     assert [facts(4, number) for number in range(6)] != first
     assert len({repr(one) for one in first}) > 3
+
+
+def test_an_archive_does_not_contain_the_time_of_day(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    for seconds in (1_000_000_000, 1_000_000_100):
+        monkeypatch.setattr("time.time", lambda seconds=seconds: seconds)
+        made.append(archives._packed(Random(0), {"archive/data.pkl": b"x", "archive/data/0": b"y" * 9}))
+    assert made[0] == made[1]
 
 
 # Bugs planted in the package: (attribute, target), bug, kind of finding, expected detail.

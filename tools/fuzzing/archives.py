@@ -124,7 +124,7 @@ def _packed(rng: Random, members: dict[str, bytes]) -> bytes:
     )
     with zipfile.ZipFile(whole, "w", compression) as packed:
         for name, content in members.items():
-            packed.writestr(name, content)
+            packed.writestr(zipfile.ZipInfo(name), content, compression)  # not the time of day: a seed fixes every byte
     return mutate_bytes(rng, whole.getvalue()) if rng.random() < 0.05 else whole.getvalue()
 
 
