@@ -20,7 +20,7 @@ PACKAGE = Path(minibiogpt.__file__).parent
 # From the bottom up. A subpackage imports itself and those below it. Those on one line do not import each other.
 LAYERS = [
     {"errors"},
-    {"checks", "files"},
+    {"checks", "files", "idioms"},
     {"backend"},
     {"config"},
     {"tokenizer"},
