@@ -1,10 +1,13 @@
 """Text to ids and back: Moses, then byte-pair encoding.
 
-Read ``tokenizer`` first. It uses ``moses``, ``bpe`` and ``vocabulary``. ``encoding`` builds the arrays, and ``offsets``
-finds each piece in the text. This subpackage does not know the model.
+Read ``tokenizer`` first. It uses ``moses``, ``bpe`` and ``vocabulary``. ``batch`` is the body of a call: it reads the
+``texts``, and builds the rows with ``truncation`` and ``padding``. ``encoding`` has the options of a call,
+``batch_encoding`` what it returns, and ``offsets`` finds each piece in the text. This subpackage does not know the
+model.
 """
 
+from minibiogpt.tokenizer.batch_encoding import BatchEncoding, CharSpan, TokenSpan
 from minibiogpt.tokenizer.encoding import Piece
 from minibiogpt.tokenizer.tokenizer import BioGptTokenizer
 
-__all__ = ["BioGptTokenizer", "Piece"]
+__all__ = ["BatchEncoding", "BioGptTokenizer", "CharSpan", "Piece", "TokenSpan"]

@@ -1,17 +1,39 @@
-"""Join rows of pieces, truncate and pad them, and turn them into arrays; check the tokenizer's arguments."""
+"""A piece of a text; the options of a tokenizer's call; checks of its arguments."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from minibiogpt.checks import is_integer
-from minibiogpt.errors import InputError
+from minibiogpt.checks import checked_integer, is_integer
+from minibiogpt.errors import InputError, short_repr
+from minibiogpt.idioms import no_option
 from minibiogpt.tokenizer.offsets import Span
+from minibiogpt.tokenizer.truncation import STRATEGIES
 
 MAX_LENGTH = 1 << 32  # a larger model_max_length means that the length is unknown
+TENSORS = {  # what other libraries make of an array
+    "pt": 'omit it and write torch.from_numpy(encoding["input_ids"])',
+    "tf": 'omit it and write tf.constant(encoding["input_ids"])',
+    "jax": 'omit it and write jax.numpy.asarray(encoding["input_ids"])',
+    "mlx": 'omit it and write mlx.core.array(encoding["input_ids"])',
+}
+
+PADDINGS = ("longest", "max_length", "do_not_pad")
+ADVICE = {
+    "text_target": "encode the target with a call of its own, and pass its input_ids as labels",
+    "text_pair_target": "encode the target with a call of its own, and pass its input_ids as labels",
+    "pad_to_max_length": "write padding='max_length'",
+    "truncation_strategy": "write truncation='only_first', 'only_second' or 'longest_first'",
+    "truncation_side": "set it on the tokenizer: tok.truncation_side = 'left'",
+    "return_token_type_id": "write return_token_type_ids",
+    "is_pretokenized": "write is_split_into_words",
+    "is_split": "write is_split_into_words",
+    "skip_special_tokens": "it is an option of decode; a call has add_special_tokens",
+    "device": "move the result: tok(text).to(device)",
+}
 
 
 class Piece(NamedTuple):
@@ -22,62 +44,121 @@ class Piece(NamedTuple):
     span: Span
 
 
-def join_parts(parts: list[list[Any]], opening: list[Any], limit: int) -> list[Any]:
-    """Join parts of pieces or ids, each preceded by ``opening``, truncated to ``limit`` in total."""
-    surplus = sum(len(opening) + len(part) for part in parts) - limit
-    if surplus > 0:
-        cuts = _cuts([len(part) for part in parts], surplus)
-        parts = [part[: max(len(part) - cut, 0)] for part, cut in zip(parts, cuts, strict=True)]
-    return [item for part in parts for item in (*opening, *part)]
+@dataclass(frozen=True)
+class CallOptions:
+    """How texts become rows; ``BioGptTokenizer.__call__`` explains each field.
 
-
-def _cuts(lengths: list[int], surplus: int) -> list[int]:
-    """Return how much to cut from each part: from the longer of a pair until both are equal, then alternately."""
-    if len(lengths) == 1:
-        return [surplus if surplus < lengths[0] else 0]  # as in transformers: a single text is never cut to nothing
-    first, second = lengths
-    uneven = min(abs(first - second), surplus)
-    rest = surplus - uneven
-    if first > second:
-        return [uneven + rest // 2, rest - rest // 2]
-    return [rest // 2, uneven + rest - rest // 2]
-
-
-def as_arrays(rows: list[list[Any]], width: int, pad: int, side: str, with_offsets: bool) -> dict[str, np.ndarray]:
-    """Return input_ids and attention_mask (B, width) of rows of ids; from rows of pieces, also offsets (B, width, 2).
-
-    All are int64.
+    Examples
+    --------
+    >>> CallOptions(truncation="only_first", max_length=8).strategy
+    'only_first'
     """
-    arrays = {
-        "input_ids": np.full((len(rows), width), pad, dtype=np.int64),
-        "attention_mask": np.zeros((len(rows), width), dtype=np.int64),
-    }
-    if with_offsets:
-        arrays["offsets"] = np.zeros((len(rows), width, 2), dtype=np.int64)
-    for b, row in enumerate(rows):
-        if row:
-            filled = slice(width - len(row), width) if side == "left" else slice(0, len(row))
-            arrays["input_ids"][b, filled] = [piece.id for piece in row] if with_offsets else row
-            arrays["attention_mask"][b, filled] = 1
-            if with_offsets:
-                arrays["offsets"][b, filled] = [piece.span for piece in row]
-    return arrays
+
+    padding: bool | str = False
+    truncation: bool | str | None = None
+    max_length: int | None = None
+    stride: int = 0
+    is_split_into_words: bool = False
+    pad_to_multiple_of: int | None = None
+    padding_side: str | None = None
+    add_special_tokens: bool = True
+    parse_special: bool | None = None
+    split_special_tokens: bool | None = None
+    return_tensors: Any = None
+    return_token_type_ids: bool | None = None
+    return_attention_mask: bool | None = None
+    return_overflowing_tokens: bool = False
+    return_special_tokens_mask: bool = False
+    return_offsets_mapping: bool = False
+    return_offsets: bool = False
+    return_length: bool = False
+    verbose: bool = True
+    prepend_batch_axis: bool = False
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            if field.type in ("bool", "bool | None") and (value := getattr(self, field.name)) is not None:
+                checked_flag(field.name, value)
+        if not (
+            self.truncation is None or isinstance(self.truncation, bool) or _is_one_of(self.truncation, STRATEGIES)
+        ):
+            must = f"truncation must be False, True (which is 'longest_first'), or one of {', '.join(STRATEGIES)}"
+            raise InputError(must, short_repr(self.truncation), "choose one of these")
+        if not (isinstance(self.padding, bool) or _is_one_of(self.padding, PADDINGS)):
+            must = "padding must be False, True, 'longest', 'max_length' or 'do_not_pad'"
+            raise InputError(must, short_repr(self.padding), "choose one of these")
+        if self.padding_side is not None:
+            checked_side(self.padding_side)
+        checked_integer("stride", self.stride, 0)
+        if self.pad_to_multiple_of is not None:
+            checked_integer("pad_to_multiple_of", self.pad_to_multiple_of, 1)
+        checked_tensors(self.return_tensors)
+        if self.return_token_type_ids and not self.add_special_tokens:
+            must = "return_token_type_ids=True must have add_special_tokens=True, as in transformers"
+            raise InputError(must, "add_special_tokens=False", "omit one of the two")
+        if (
+            None not in (self.parse_special, self.split_special_tokens)
+            and self.parse_special is self.split_special_tokens
+        ):
+            must = "split_special_tokens must be the opposite of parse_special"
+            raise InputError(must, f"{self.parse_special} for both", "pass one of the two")
+
+    @property
+    def strategy(self) -> str:
+        """The strategy of truncation. As in transformers, ``max_length`` alone (without padding) truncates."""
+        if self.truncation is None:
+            return "longest_first" if self.max_length is not None and self.padding is False else "do_not_truncate"
+        if isinstance(self.truncation, bool):
+            return "longest_first" if self.truncation else "do_not_truncate"
+        return str.__str__(self.truncation)
+
+    def length(self, known: int) -> int:
+        """Return ``max_length``, or the tokenizer's own length; warn if nothing uses it; check the multiple.
+
+        Raises
+        ------
+        InputError
+            For an invalid length, or if rows of that length are not padded to the multiple.
+        """
+        length = checked_length(self.max_length, known)
+        cuts, pads = self.strategy != "do_not_truncate", self.padding not in (False, "do_not_pad")
+        if self.max_length is not None and self.verbose and not cuts and self.padding in (True, "longest"):
+            message = (
+                "max_length has no effect: pass truncation=True to cut to it, or padding='max_length' to pad to it"
+            )
+            warnings.warn(message, UserWarning, stacklevel=5)
+        multiple = self.pad_to_multiple_of
+        if cuts and pads and multiple is not None and length <= MAX_LENGTH and length % multiple:
+            must = "with truncation and padding, max_length must be a multiple of pad_to_multiple_of"
+            raise InputError(
+                must, f"{length} and {multiple}", f"pass max_length={max(length // multiple, 1) * multiple}"
+            )
+        return length
+
+    def parses(self, split: bool) -> bool:
+        """Whether special tokens in a text are tokens; ``split`` is the tokenizer's ``split_special_tokens``."""
+        if self.parse_special is not None:
+            return self.parse_special
+        return not (split if self.split_special_tokens is None else self.split_special_tokens)
 
 
-def common_width(lengths: list[int], padding: bool | str, max_length: int) -> int:
-    """Return the width of the batch; only padding="max_length" uses ``max_length``."""
-    if padding not in (False, True, "longest", "max_length"):
-        must = "padding must be False, True, 'longest' or 'max_length'"
-        raise InputError(must, repr(padding), "choose one of these")
-    if padding == "max_length":
-        if max_length > MAX_LENGTH:
-            must = "padding='max_length' must have a known length"
-            raise InputError(must, "no max_length, and a tokenizer without model_max_length", "pass max_length")
-        return max(*lengths, max_length)
-    if not padding and len(set(lengths)) > 1:
-        must = "the texts of a batch must have the same number of tokens, or be padded"
-        raise InputError(must, f"lengths {sorted(set(lengths))}", "call with padding=True")
-    return max(lengths)
+def read_options(where: str, given: Mapping[str, Any], without: tuple[str, ...] = ()) -> CallOptions:
+    """Return the options of a call of ``where``, which takes all but those in ``without``.
+
+    Raises
+    ------
+    InputError
+        For an unknown name or an invalid value.
+    """
+    known = [field.name for field in fields(CallOptions) if field.name not in without]
+    for name in given:
+        if name not in known:
+            raise no_option(where, name, known, ADVICE)
+    return CallOptions(**given)
+
+
+def _is_one_of(value: Any, names: tuple[str, ...]) -> bool:
+    return isinstance(value, str) and value in names  # an enum of transformers is a string too
 
 
 def checked_length(max_length: Any, known: int) -> int:
@@ -97,22 +178,15 @@ def checked_model_length(length: Any) -> int:
     return length
 
 
-def checked_truncation(truncation: Any) -> bool:
-    if not isinstance(truncation, bool) and truncation not in ("longest_first", "do_not_truncate"):
-        must = "truncation must be False, True (which is 'longest_first') or 'do_not_truncate'"
-        raise InputError(must, repr(truncation), "truncate the texts yourself for any other strategy")
-    return truncation in (True, "longest_first")
-
-
 def checked_flag(name: str, value: Any) -> bool:
     if not isinstance(value, bool):
         raise InputError(f"{name} must be True or False", repr(value), "choose one of these")
     return value
 
 
-def checked_side(side: Any) -> str:
+def checked_side(side: Any, name: str = "padding_side") -> str:
     if side not in ("left", "right"):
-        raise InputError("padding_side must be 'left' or 'right'", repr(side), "choose one of these")
+        raise InputError(f"{name} must be 'left' or 'right'", repr(side), "choose one of these")
     return side
 
 
@@ -122,13 +196,15 @@ def checked_text(text: object, name: str = "text") -> str:
     return text
 
 
-def checked_batch(text: object, name: str) -> list[str]:
-    texts = [text] if isinstance(text, str) else list(text) if isinstance(text, list | tuple) else None
-    if not texts or not all(isinstance(item, str) for item in texts):
-        kinds = type(text).__name__ if texts is None else f"{len(texts)} of {sorted({type(t).__name__ for t in texts})}"
-        remedy = "decode bytes; drop None; pass second texts as text_pair"
-        raise InputError(f"{name} must be a string or a list of one or more strings", kinds, remedy)
-    return texts
+def checked_tensors(kind: Any, name: str = "return_tensors") -> str | None:
+    """Return None or "np"; an enum of transformers counts by its text."""
+    if kind is None:
+        return None
+    value = getattr(kind, "value", kind)
+    if value != "np":
+        write = TENSORS.get(value, "omit it") if isinstance(value, str) else "omit it"
+        raise InputError(f"{name} must be 'np' or None: the arrays are NumPy's", short_repr(kind), write)
+    return "np"
 
 
 def checked_strings(pieces: Any) -> list[str]:

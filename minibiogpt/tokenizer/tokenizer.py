@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,21 +17,17 @@ import numpy as np
 from minibiogpt.errors import CheckpointError, InputError
 from minibiogpt.files.hub import find_model
 from minibiogpt.files.reading import read_json
+from minibiogpt.tokenizer import batch, padding
+from minibiogpt.tokenizer.batch_encoding import BatchEncoding
 from minibiogpt.tokenizer.bpe import END_OF_WORD, Word, Words
 from minibiogpt.tokenizer.encoding import (
     Piece,
-    as_arrays,
-    checked_batch,
     checked_flag,
-    checked_length,
     checked_model_length,
     checked_side,
     checked_strings,
     checked_text,
-    checked_truncation,
     clean_up,
-    common_width,
-    join_parts,
 )
 from minibiogpt.tokenizer.offsets import align
 from minibiogpt.tokenizer.vocabulary import (
@@ -74,6 +70,8 @@ class BioGptTokenizer:
     >>> tok.tokenize("a < b")  # Moses writes &lt; for <
     ['a</w>', '&', 'l', 't', ';</w>', 'b</w>']
     """
+
+    truncation_side = "right"
 
     def __init__(
         self,
@@ -129,39 +127,35 @@ class BioGptTokenizer:
         tokenizer.soft_prompt_ids = range(first, first + check_against_model(folder, first))
         return tokenizer
 
-    def __call__(
-        self,
-        text: str | Sequence[str],
-        text_pair: str | Sequence[str] | None = None,
-        *,
-        padding: bool | str = False,
-        truncation: bool | str = False,
-        max_length: int | None = None,
-        padding_side: str | None = None,
-        add_special_tokens: bool = True,
-        parse_special: bool = True,
-        return_offsets: bool = False,
-    ) -> dict[str, np.ndarray]:
+    def __call__(self, text: Any = None, text_pair: Any = None, **options: Any) -> BatchEncoding:
         """Encode a text or a batch.
 
         Parameters
         ----------
-        text, text_pair : a string (a batch of 1) or a list of strings.
-        padding : False, True or "longest" (to the longest of the batch), or "max_length".
-        truncation : False or "do_not_truncate"; True or "longest_first" cuts each row to ``max_length`` (default: the
-            model's; if that is unknown, nothing is cut, as in transformers), from the right, the longer text of a pair
-            first. ``</s>`` is kept. As in transformers, a single text is not truncated if nothing would remain. Without
-            truncation, max_length has no effect.
-        parse_special : whether ``</s>`` and the like in the text are special tokens (as in transformers) or text.
-        return_offsets : also return "offsets" (B, T, 2): token t is text[start:end], [start, end) in the original text
-            (for a pair, in its own text), and (0, 0) for added tokens and padding. Offsets are exact where Moses only
-            splits. Where it rewrites, each piece has the span of the whole original: the one character of an escape
-            (``&apos;``) or a split dash (``@-@``), or the word DOTMULTI, which sacremoses mistakes for its own mark. A
-            control character, which Moses drops, is inside a span only if both its neighbors are.
+        text, text_pair : a string (a batch of 1) or a list of strings. A list of pairs may be passed as ``text``.
+        padding : False, True or "longest" (to the longest of the batch), or "max_length". padding_side : "left" or
+            "right", by default the tokenizer's. pad_to_multiple_of : rounds the width up.
+        truncation : cuts rows to ``max_length`` (default: the model's; if that is unknown, nothing is cut) on the
+            tokenizer's ``truncation_side``. True or "longest_first" cuts the longer text of a pair first, and a single
+            text only if something remains; "only_first" and "only_second" cut that text. ``</s>`` is kept. None (the
+            default) truncates if only max_length is passed, False and "do_not_truncate" never do.
+        return_overflowing_tokens : return what was cut as further rows, which share ``stride`` tokens with the row
+            before, and "overflow_to_sample_mapping" (rows,), the text of each row.
+        is_split_into_words : a text is a list of words, each encoded by itself; see ``word_ids`` of the result.
+        parse_special : whether ``</s>`` and the like in the text are special tokens (the default) or text; the opposite
+            of ``split_special_tokens``. add_special_tokens : whether ``</s>`` precedes each text.
+        return_offsets, return_offsets_mapping : also return "offsets" or "offset_mapping" (B, T, 2): token t is
+            text[start:end], [start, end) in the original text (in its own text of a pair, in its own word of a split
+            text), and (0, 0) for added tokens and padding. Offsets are exact where Moses only splits. Where it
+            rewrites, each piece has the span of the whole original: the one character of an escape (``&apos;``) or a
+            split dash (``@-@``), or the word DOTMULTI, which sacremoses mistakes for its own mark. A control character,
+            which Moses drops, is inside a span only if both its neighbors are.
+        return_token_type_ids, return_special_tokens_mask, return_length, return_attention_mask (the default): also
+            return those; "length" (B,) counts tokens without padding. return_tensors : "np" or None, the same here.
 
         Returns
         -------
-        {"input_ids", "attention_mask"}: int64 arrays (B, T), 1 = real, 0 = padding.
+        A dictionary with "input_ids" and "attention_mask": int64 arrays (B, T), 1 = real, 0 = padding.
 
         Raises
         ------
@@ -174,24 +168,10 @@ class BioGptTokenizer:
         >>> tok = BioGptTokenizer(vocab, [("a", "b</w>")])
         >>> tok(["ab", "a b?"], padding=True, return_offsets=True)["offsets"][1].tolist()
         [[0, 0], [0, 1], [2, 3], [3, 4]]
-        >>> tok("ab", "a")["input_ids"]
-        array([[2, 6, 2, 4]])
+        >>> tok(["ab", "a"], is_split_into_words=True).word_ids()
+        [None, 0, 1]
         """
-        texts, pairs = checked_batch(text, "text"), None if text_pair is None else checked_batch(text_pair, "text_pair")
-        if pairs is not None and len(pairs) != len(texts):
-            found = f"{len(texts)} texts and {len(pairs)} pairs"
-            raise InputError("text and text_pair must have the same length", found, "pass one pair per text")
-        length = checked_length(max_length, self.model_max_length)
-        limit = length if checked_truncation(truncation) else NO_LIMIT
-        side = checked_side(self.padding_side if padding_side is None else padding_side)
-        opening = Piece(self.sep_token, self.sep_token_id, (0, 0))
-        encode, first = (self.analyse, opening) if return_offsets else (self._ids, opening.id)
-        rows = []
-        for parts in zip(texts, strict=True) if pairs is None else zip(texts, pairs, strict=True):
-            encoded = [encode(part, parse_special=parse_special) for part in parts]
-            rows.append(join_parts(encoded, [first] if add_special_tokens else [], limit))
-        width = common_width([len(row) for row in rows], padding, length)
-        return as_arrays(rows, width, self.pad_token_id, side, return_offsets)
+        return batch.encode_batch(self, text, text_pair, options)
 
     def analyse(self, text: str, *, parse_special: bool = True) -> list[Piece]:
         """Return the pieces of a text, each with its id and its span; nothing is added."""
@@ -235,10 +215,13 @@ class BioGptTokenizer:
             return [(checked_text(text), False)]
         return [(part, i % 2 == 1) for i, part in enumerate(self._special.split(checked_text(text))) if part]
 
-    def encode(self, text: str, text_pair: str | None = None, **options: Any) -> list[int]:
-        """Return the ids of one text (or one pair) as a list; the options are those of a call."""
-        pair = None if text_pair is None else checked_text(text_pair, "text_pair")
-        return self(checked_text(text), pair, **options)["input_ids"][0].tolist()
+    def encode(self, text: Any, text_pair: Any = None, **options: Any) -> Any:
+        """Return the ids of one text or pair as a list (with return_tensors="np": (1, T)); the options of a call."""
+        ids = self.encode_plus(text, text_pair, **options)["input_ids"]
+        return ids[0].tolist() if options.get("return_tensors") is None else ids
+
+    encode_plus, batch_encode_plus = batch.encode_plus, batch.batch_encode_plus
+    prepare_for_model, truncate_sequences, pad = batch.prepare_for_model, batch.truncate_sequences, padding.pad
 
     def tokenize(self, text: str, *, parse_special: bool = True) -> list[str]:
         """Return the pieces of a text, without the leading ``</s>``."""
