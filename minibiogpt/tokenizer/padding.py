@@ -197,6 +197,7 @@ def _extra(values: list[Any]) -> Any:
     """Return labels and the like unpadded, as in transformers: an array if rows have one length, otherwise the list."""
     plain = [value.tolist() if hasattr(value, "tolist") else value for value in values]
     try:
-        return np.asarray(plain)
+        array = np.asarray(plain)
     except ValueError:
         return plain
+    return plain if array.dtype == object else array
