@@ -76,12 +76,10 @@ class CallOptions:
     prepend_batch_axis: bool = False
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            if field.type in ("bool", "bool | None") and (value := getattr(self, field.name)) is not None:
-                checked_flag(field.name, value)
-        if not (
-            self.truncation is None or isinstance(self.truncation, bool) or _is_one_of(self.truncation, STRATEGIES)
-        ):
+        for name in FLAGS:
+            if (value := getattr(self, name)) is not None:
+                checked_flag(name, value)
+        if not isinstance(self.truncation, bool | None) and not _is_one_of(self.truncation, STRATEGIES):
             must = f"truncation must be False, True (which is 'longest_first'), or one of {', '.join(STRATEGIES)}"
             raise InputError(must, short_repr(self.truncation), "choose one of these")
         if not (isinstance(self.padding, bool) or _is_one_of(self.padding, PADDINGS)):
@@ -96,10 +94,7 @@ class CallOptions:
         if self.return_token_type_ids and not self.add_special_tokens:
             must = "return_token_type_ids=True must have add_special_tokens=True, as in transformers"
             raise InputError(must, "add_special_tokens=False", "omit one of the two")
-        if (
-            None not in (self.parse_special, self.split_special_tokens)
-            and self.parse_special is self.split_special_tokens
-        ):
+        if self.parse_special is not None and self.parse_special is self.split_special_tokens:
             must = "split_special_tokens must be the opposite of parse_special"
             raise InputError(must, f"{self.parse_special} for both", "pass one of the two")
 
@@ -130,9 +125,8 @@ class CallOptions:
         multiple = self.pad_to_multiple_of
         if cuts and pads and multiple is not None and length <= MAX_LENGTH and length % multiple:
             must = "with truncation and padding, max_length must be a multiple of pad_to_multiple_of"
-            raise InputError(
-                must, f"{length} and {multiple}", f"pass max_length={max(length // multiple, 1) * multiple}"
-            )
+            down = max(length // multiple, 1) * multiple
+            raise InputError(must, f"{length} and {multiple}", f"pass max_length={down}")
         return length
 
     def parses(self, split: bool) -> bool:
@@ -140,6 +134,10 @@ class CallOptions:
         if self.parse_special is not None:
             return self.parse_special
         return not (split if self.split_special_tokens is None else self.split_special_tokens)
+
+
+OPTIONS = tuple(field.name for field in fields(CallOptions))
+FLAGS = tuple(field.name for field in fields(CallOptions) if field.type in ("bool", "bool | None"))
 
 
 def read_options(where: str, given: Mapping[str, Any], without: tuple[str, ...] = ()) -> CallOptions:
@@ -150,10 +148,9 @@ def read_options(where: str, given: Mapping[str, Any], without: tuple[str, ...] 
     InputError
         For an unknown name or an invalid value.
     """
-    known = [field.name for field in fields(CallOptions) if field.name not in without]
     for name in given:
-        if name not in known:
-            raise no_option(where, name, known, ADVICE)
+        if name not in OPTIONS or name in without:
+            raise no_option(where, name, set(OPTIONS).difference(without), ADVICE)
     return CallOptions(**given)
 
 
