@@ -11,6 +11,7 @@ from minibiogpt.checks import checked_integer, is_integer
 from minibiogpt.errors import InputError, short_repr
 from minibiogpt.idioms import no_option
 from minibiogpt.tokenizer.offsets import Span
+from minibiogpt.tokenizer.texts import as_list, refused
 from minibiogpt.tokenizer.truncation import STRATEGIES
 
 MAX_LENGTH = 1 << 32  # a larger model_max_length means that the length is unknown
@@ -188,8 +189,14 @@ def checked_side(side: Any, name: str = "padding_side") -> str:
 
 
 def checked_text(text: object, name: str = "text") -> str:
+    must = f"{name} must be one string"
+    if as_list(text) is not None:
+        remedy = (
+            "call the tokenizer itself for a batch; for pieces call convert_tokens_to_ids, for ids prepare_for_model"
+        )
+        raise InputError(must, type(text).__name__, remedy)
     if not isinstance(text, str):
-        raise InputError(f"{name} must be one string", type(text).__name__, "call the tokenizer itself for a batch")
+        raise refused(must, text)
     return text
 
 

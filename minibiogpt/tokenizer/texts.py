@@ -60,7 +60,7 @@ def _plain_texts(value: Any, name: str) -> list[Sample]:
         return [[value]]
     must, items = f"{name} must be a string or a list of one or more strings", as_list(value)
     if items is None:
-        raise _refused(must, value)
+        raise refused(must, value)
     if not items:
         raise InputError(must, "an empty list", "pass at least one text, or skip an empty batch")
     return [_plain_sample(item, index, must) for index, item in enumerate(items)]
@@ -73,10 +73,10 @@ def _plain_sample(item: Any, index: int, must: str) -> Sample:
     if parts is not None and len(parts) == 2 and _all_strings(parts):
         return [*parts]
     if parts is None:
-        raise _refused(must, item, f" at index {index}")
+        raise refused(must, item, f" at index {index}")
     wrong = [part for part in parts if not isinstance(part, str)]
     if wrong and as_list(wrong[0]) is None:
-        raise _refused(must, wrong[0], f" in the list at index {index}")
+        raise refused(must, wrong[0], f" in the list at index {index}")
     remedy = "a pair has two strings; for texts split into words pass is_split_into_words=True"
     raise InputError(must, f"a {type(item).__name__} of {len(parts)} at index {index}", remedy)
 
@@ -85,7 +85,7 @@ def _split_texts(value: Any, name: str) -> list[Sample]:
     must = f"with is_split_into_words=True, {name} must be a list of words or a list of such lists"
     items = as_list(value)
     if items is None:
-        raise _refused(must, value)
+        raise refused(must, value)
     if _all_strings(items):
         return [[items]]  # as in fast tokenizers, an empty list is a text without words
     return [_split_sample(item, index, must) for index, item in enumerate(items)]
@@ -94,21 +94,21 @@ def _split_texts(value: Any, name: str) -> list[Sample]:
 def _split_sample(item: Any, index: int, must: str) -> Sample:
     words = as_list(item)
     if words is None:
-        raise _refused(must, item, f" at index {index}")
+        raise refused(must, item, f" at index {index}")
     if _all_strings(words):
         return [words]
     pair = [as_list(part) for part in words]
     if len(pair) == 2 and all(part is not None and _all_strings(part) for part in pair):
         return [part for part in pair if part is not None]
     wrong = next(part for part in words if not isinstance(part, str))
-    raise _refused(must, wrong, f" in the list at index {index}")
+    raise refused(must, wrong, f" in the list at index {index}")
 
 
 def _all_strings(items: list[Any]) -> bool:
     return all(isinstance(item, str) for item in items)
 
 
-def _refused(must: str, value: Any, where: str = "") -> InputError:
+def refused(must: str, value: Any, where: str = "") -> InputError:
     """Return the error for a value that is no text, with the advice for its type."""
     kind = type(value).__name__
     if isinstance(value, bytes | bytearray):

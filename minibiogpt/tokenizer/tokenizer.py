@@ -140,7 +140,7 @@ class BioGptTokenizer:
             text only if something remains; "only_first" and "only_second" cut that text. ``</s>`` is kept. None (the
             default) truncates if only max_length is passed, False and "do_not_truncate" never do.
         return_overflowing_tokens : return what was cut as further rows, which share ``stride`` tokens with the row
-            before, and "overflow_to_sample_mapping" (rows,), the text of each row.
+            before, and "overflow_to_sample_mapping" (rows,), the text of each row; so do transformers' fast tokenizers.
         is_split_into_words : a text is a list of words, each encoded by itself; see ``word_ids`` of the result.
         parse_special : whether ``</s>`` and the like in the text are special tokens (the default) or text; the opposite
             of ``split_special_tokens``. add_special_tokens : whether ``</s>`` precedes each text.
@@ -168,6 +168,8 @@ class BioGptTokenizer:
         >>> tok = BioGptTokenizer(vocab, [("a", "b</w>")])
         >>> tok(["ab", "a b?"], padding=True, return_offsets=True)["offsets"][1].tolist()
         [[0, 0], [0, 1], [2, 3], [3, 4]]
+        >>> tok("ab", "a")["input_ids"]
+        array([[2, 6, 2, 4]])
         >>> tok(["ab", "a"], is_split_into_words=True).word_ids()
         [None, 0, 1]
         """

@@ -32,7 +32,7 @@ def kept(lengths: Sequence[int], room: int, strategy: str, side: str) -> list[Cu
     surplus = sum(lengths) - room
     if strategy == "do_not_truncate" or surplus <= 0:
         return [(0, length) for length in lengths]
-    cuts = (max(length - cut, 0) for length, cut in zip(lengths, _surplus(lengths, surplus, strategy), strict=True))
+    cuts = (max(length - cut, 0) for length, cut in zip(lengths, _removed(lengths, surplus, strategy), strict=True))
     return [_at(length, keep, side) for length, keep in zip(lengths, cuts, strict=True)]
 
 
@@ -61,7 +61,7 @@ def windows(lengths: Sequence[int], room: int, strategy: str, side: str, stride:
     if strategy == "do_not_truncate" or surplus <= 0:
         return [whole]
     target = 1 if strategy == "only_second" else 0
-    cut = _surplus(lengths, surplus, strategy)[target]
+    cut = _removed(lengths, surplus, strategy)[target]
     width = lengths[target] - cut if cut else 0  # no cut: a single text of which nothing would remain
     if stride >= width:
         must = "stride must be smaller than the tokens of the text that fit into a row"
@@ -76,7 +76,7 @@ def windows(lengths: Sequence[int], room: int, strategy: str, side: str, stride:
     return [[*whole[:target], span, *whole[target + 1 :]] for span in spans]
 
 
-def _surplus(lengths: Sequence[int], surplus: int, strategy: str) -> list[int]:
+def _removed(lengths: Sequence[int], surplus: int, strategy: str) -> list[int]:
     """Return how many tokens to remove from each text."""
     if strategy == "longest_first":
         return _longest_first(lengths, surplus)

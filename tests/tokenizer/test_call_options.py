@@ -301,6 +301,10 @@ def test_a_tokenizer_that_splits_special_tokens_by_default(tmp_path: Path) -> No
         (lambda tok: tok.prepare_for_model([4], [None]), "pair_ids must be a list of integers; found None"),
         (lambda tok: tok.truncate_sequences([4, 5], None, 1.5), "num_tokens_to_remove must be an integer"),
         (lambda tok: tok.encode_plus(["a"]), "text must be one string; found list; call the tokenizer itself"),
+        (lambda tok: tok.encode([4, 5]), "found list; .*, for ids prepare_for_model"),
+        (lambda tok: tok.encode(b"a"), r"text must be one string; found bytes; decode bytes: text.decode\(\)"),
+        (lambda tok: tok.encode(None), "text must be one string; found NoneType; pass a text"),
+        (lambda tok: tok.encode("a", 3), "text_pair must be one string; found int 3; write numbers as text"),
     ],
 )
 def test_bad_options_are_one_clear_error(call: Any, message: str) -> None:

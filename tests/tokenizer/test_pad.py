@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import DataCollatorForTokenClassification, DataCollatorWithPadding
+from transformers import DataCollatorForLanguageModeling, DataCollatorForTokenClassification, DataCollatorWithPadding
 
 from minibiogpt import InputError
 from minibiogpt.tokenizer import BatchEncoding
@@ -104,6 +104,10 @@ def test_data_collators_use_it() -> None:
     for name in want:
         assert np.array_equal(got[name], want[name])
     assert -100 in got["labels"]
+    ids = [{"input_ids": f["input_ids"]} for f in features]
+    got = DataCollatorForLanguageModeling(mine, mlm=False, return_tensors="np")([dict(f) for f in ids])
+    want = DataCollatorForLanguageModeling(other, mlm=False, return_tensors="np")([dict(f) for f in ids])
+    assert {name: value.tolist() for name, value in got.items()} == {n: v.tolist() for n, v in want.items()}
 
 
 def test_labels_of_unequal_length_stay_lists_and_are_no_array() -> None:
