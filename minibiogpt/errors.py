@@ -1,11 +1,13 @@
 """The errors for unusable input: each says what must hold, what was found and what to do."""
 
 import difflib
+from collections import Counter
 from collections.abc import Iterable
 from reprlib import Repr
 
 _SHORT = Repr()
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 200
+MAX_NAME = 100  # characters of one name in a list
 
 
 class InputError(ValueError):
@@ -43,6 +45,40 @@ def short_repr(value: object) -> str:
         return _SHORT.repr(value)
     except ValueError:  # Python's limit on the digits of an integer
         return "an integer with thousands of digits"
+
+
+def listed(names: Iterable[object], most: int = 8) -> str:
+    """Join the first names, each truncated, and say how many more there are: a file may hold any number of names.
+
+    Examples
+    --------
+    >>> listed(["a", "b", "c"], most=2), listed([])
+    ('a, b and 1 more', 'nothing')
+    """
+    every = [str(name) for name in names]
+    shown = ", ".join(name if len(name) <= MAX_NAME else f"{name[:MAX_NAME]}..." for name in every[:most])
+    return f"{shown} and {len(every) - most} more" if len(every) > most else shown or "nothing"
+
+
+def shared_start(names: Iterable[str], least: float = 0.9) -> tuple[str, int]:
+    """Return the longest start, up to a dot, that most of the names have, and how many have it; ("", 0) if none.
+
+    Examples
+    --------
+    >>> shared_start([f"transformer.layers.{i}.bias" for i in range(19)] + ["head"])
+    ('transformer.layers.', 19)
+    """
+    every, start, count = list(names), "", 0
+    while True:
+        longer = Counter(name[: name.index(".", len(start)) + 1] for name in every if _goes_on(name, start))
+        found, n = longer.most_common(1)[0] if longer else ("", 0)
+        if not found or n < least * len(every):
+            return start, count
+        start, count = found, n
+
+
+def _goes_on(name: str, start: str) -> bool:
+    return name.startswith(start) and "." in name[len(start) :]
 
 
 class CheckpointError(InputError):

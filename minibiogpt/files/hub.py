@@ -6,59 +6,72 @@ import errno
 import os
 import re
 import shutil
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
-from minibiogpt.errors import CheckpointError, InputError, short_repr
-from minibiogpt.files.safetensors import stored_tensors
+from minibiogpt.errors import CheckpointError, InputError, listed, short_repr
+from minibiogpt.files.naming import hub_id, local_folder, pinned_revision
+from minibiogpt.files.safetensors import INDEX, SINGLE, stored_tensors
 from minibiogpt.files.writing import is_new_folder
 
 DEMO = Path(__file__).parents[1] / "demo"
-HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-# The official checkpoints have their safetensors in pull requests; their main branch has pickles instead.
-REVISIONS = {
-    "microsoft/biogpt": "refs/pr/17",
-    "microsoft/BioGPT-Large": "refs/pr/5",
-    "microsoft/BioGPT-Large-PubMedQA": "refs/pr/2",
-}
 REQUIRED_FILES = ("config.json", "vocab.json", "merges.txt")
-TEXT_FILES = (*REQUIRED_FILES, "tokenizer_config.json", "generation_config.json", "special_tokens_map.json")
-SINGLE, SHARDS, INDEX = "model.safetensors", "model-*.safetensors", "model.safetensors.index.json"
+TEXT_FILES = (
+    *REQUIRED_FILES,
+    "tokenizer_config.json",
+    "generation_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+)
+SHARDS = "model-*.safetensors"
+ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin")
 TIMEOUT = 20  # seconds until the hub must respond
 RESUME = "try again: the files downloaded so far are kept"
 
 Plan = list[tuple[str, list[str]]]  # pairs of a commit and the files to download from it
 
 
-def find_model(name: str | os.PathLike[str]) -> Path:
+def find_model(name: str | os.PathLike[str], revision: str | None = None) -> Path:
     """Return the folder of a model: "demo", a path, or a hub id such as "microsoft/biogpt".
 
-    A hub id is downloaded into huggingface_hub's own cache, or updated there. Without a network, the cached files are
-    used. Only a string can be a hub id; a path object is always a folder.
+    A path may also be one of the folder's own files, such as model.safetensors or config.json. A hub id is downloaded
+    into huggingface_hub's own cache, or updated there; the address of its page is read as the hub id. Without a
+    network, the cached files are used. Only a string can be a hub id; a path object is always a folder or a file.
+
+    Parameters
+    ----------
+    revision : a branch, tag or commit of a hub id. The default is the revision that holds the safetensors for the
+        official checkpoints, in any case of their letters, and main for all others.
 
     Raises
     ------
     InputError
-        If the name is none of the three, or the hub id cannot be downloaded.
+        If the name is none of these, or the hub id cannot be downloaded.
 
     Examples
     --------
     >>> sorted(path.suffix for path in find_model("demo").glob("m*"))
     ['.safetensors', '.txt']
     """
-    if name == "demo":
-        return DEMO
-    if os.fspath(name) and _is_folder(Path(name)):
-        return Path(name)
-    if not isinstance(name, str) or not HUB_ID.fullmatch(name):
-        must = "a model must be 'demo', a folder, or a hub id such as microsoft/biogpt"
-        raise InputError(must, repr(os.fspath(name)), "check the path")
-    hub, revision = _import_hub(f"{name!r}, which is not a folder, "), REVISIONS.get(name, "main")
-    patterns = [*TEXT_FILES, SINGLE, SHARDS, INDEX]
-    with _translate_errors(hub, name, revision):
-        return Path(hub.snapshot_download(name, revision=revision, allow_patterns=patterns))
+    path = DEMO if name == "demo" else local_folder(name)
+    if path is not None:
+        if revision is not None:
+            message = f"revision {short_repr(revision)} has no effect: {os.fspath(name)} is not on the hub"
+            warnings.warn(message, stacklevel=3)
+        return path
+    repo_id, from_address = hub_id(name)
+    return _cached(repo_id, revision or from_address)
+
+
+def _cached(repo_id: str, revision: str | None) -> Path:
+    """Download the text files, the safetensors and the adapter of a repository into the hub's cache, or update them."""
+    hub, revision = _import_hub(f"{repo_id!r}, which is not a folder, "), revision or pinned_revision(repo_id) or "main"
+    patterns = [*TEXT_FILES, SINGLE, SHARDS, INDEX, *ADAPTER_FILES]
+    with _translate_errors(hub, repo_id, revision):
+        return Path(hub.snapshot_download(repo_id, revision=revision, allow_patterns=patterns))
 
 
 def download(repo_id: str, folder: str | os.PathLike[str], *, revision: str | None = None) -> Path:
@@ -84,9 +97,9 @@ def download(repo_id: str, folder: str | os.PathLike[str], *, revision: str | No
     """
     target = Path(folder)
     _require_new(target)
-    if not HUB_ID.fullmatch(repo_id):
-        raise InputError("a repository must be OWNER/NAME", repr(repo_id), "try microsoft/biogpt")
-    hub, shown = _import_hub(), revision or REVISIONS.get(repo_id, "main")
+    repo_id, from_address = hub_id(repo_id, "a repository must be OWNER/NAME")
+    revision = revision or from_address
+    hub, shown = _import_hub(), revision or pinned_revision(repo_id) or "main"
     with _translate_errors(hub, repo_id, shown):
         plan = _plan(hub, repo_id, revision)
         part = target.with_name(f"{target.name}.{plan[0][0][:12]}.part")
@@ -102,14 +115,6 @@ def download(repo_id: str, folder: str | os.PathLike[str], *, revision: str | No
             target.rmdir()
         part.rename(target)
     return target
-
-
-def _is_folder(path: Path) -> bool:
-    try:
-        return path.is_dir()
-    except OSError as error:  # the name is too long, or a parent folder is not accessible
-        found = f"{short_repr(str(path))}: {error.strerror}"
-        raise InputError("a model's folder must be readable", found, "check the path") from None
 
 
 def _require_new(target: Path) -> None:
@@ -134,7 +139,7 @@ def _import_hub(what: str = "a model from the hub ") -> ModuleType:
 
 def _plan(hub: ModuleType, repo_id: str, revision: str | None) -> Plan:
     """Choose which files to download from which commit. An unusable repository fails here, before any download."""
-    pinned = REVISIONS.get(repo_id) if revision is None else None
+    pinned = pinned_revision(repo_id) if revision is None else None
     commit, files = _list_files(hub, repo_id, revision or pinned or "main")
     plan = [(commit, [name for name in TEXT_FILES if name in files] + _weight_files(repo_id, files))]
     if pinned:
@@ -143,7 +148,7 @@ def _plan(hub: ModuleType, repo_id: str, revision: str | None) -> Plan:
     found = {name for _, names in plan for name in names}
     if missing := [name for name in REQUIRED_FILES if name not in found]:
         must = f"{repo_id} must hold {', '.join(REQUIRED_FILES)}"
-        raise CheckpointError(must, f"no {', '.join(missing)}", "choose another repository or revision")
+        raise CheckpointError(must, f"no {listed(missing)}", "choose another repository or revision")
     return [(commit, names) for commit, names in plan if names]
 
 
@@ -160,7 +165,7 @@ def _weight_files(repo_id: str, files: list[str]) -> list[str]:
     if shards and INDEX in files:
         return [INDEX, *shards]
     pickled = [name for name in files if name.endswith((".bin", ".pt"))]
-    found = f"only {', '.join(pickled)}, which can run code" if pickled else "none"
+    found = f"only {listed(pickled)}, which can run code" if pickled else "none"
     remedy = "name a revision that has them, or download the files yourself and run minibiogpt convert"
     raise CheckpointError(f"{repo_id} must hold safetensors", found, remedy)
 
@@ -170,7 +175,7 @@ def _fetch(hub: ModuleType, repo_id: str, plan: Plan, part: Path) -> None:
     for commit, names in plan:
         hub.snapshot_download(repo_id, revision=commit, local_dir=part, allow_patterns=names)
         if missing := [name for name in names if not (part / name).is_file()]:  # the client may skip some
-            raise InputError(f"{repo_id} must download completely", f"no {', '.join(missing)}", RESUME)
+            raise InputError(f"{repo_id} must download completely", f"no {listed(missing)}", RESUME)
     stored_tensors(part)
 
 

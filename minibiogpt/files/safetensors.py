@@ -12,9 +12,11 @@ from pathlib import Path
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from minibiogpt.errors import CheckpointError
+from minibiogpt.errors import CheckpointError, listed, short_repr
 from minibiogpt.files.reading import MAX_TEXT_BYTES, check_regular, read_json
 
+SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 FLOATS = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}  # bfloat16 is the upper half of a float32
 INTEGERS = {"I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "<i1", "BOOL": "?"}
 INTEGERS |= {"U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "<u1"}
@@ -31,12 +33,25 @@ class StoredTensor:
     begin: int
     end: int
 
-    def mapped(self) -> np.ndarray:
-        """Return the raw values, memory-mapped copy-on-write: read when accessed, never written to the file."""
+    def raw(self) -> np.ndarray:
+        """Return the bytes, memory-mapped copy-on-write: read when accessed, never written to the file."""
         if self.begin == self.end:
-            return np.empty(self.shape, DTYPES[self.dtype])
-        raw = np.memmap(self.path, dtype=np.uint8, mode="c", offset=self.begin, shape=(self.end - self.begin,))
-        return np.asarray(raw).view(DTYPES[self.dtype]).reshape(self.shape)
+            return np.empty(0, np.uint8)
+        mapped = np.memmap(self.path, dtype=np.uint8, mode="c", offset=self.begin, shape=(self.end - self.begin,))
+        return np.asarray(mapped)
+
+    def mapped(self) -> np.ndarray:
+        """Return the values, memory-mapped like ``raw``; those of bfloat16 as 16-bit integers.
+
+        Raises
+        ------
+        CheckpointError
+            If NumPy has no such dtype, as for 8-bit floats and complex numbers.
+        """
+        if self.dtype not in DTYPES:
+            must = f"{self.path} must hold tensors of the dtypes {', '.join(DTYPES)}"
+            raise CheckpointError(must, short_repr(self.dtype), "convert them to one of these")
+        return self.raw().view(DTYPES[self.dtype]).reshape(self.shape)
 
     def read_into(self, out: np.ndarray) -> None:
         """Read into ``out``, C-contiguous and of the same shape, converted to its dtype. Overflow gives inf.
@@ -44,9 +59,9 @@ class StoredTensor:
         Raises
         ------
         CheckpointError
-            If the file ends before the tensor does.
+            If the file ends before the tensor does, or NumPy has no such dtype.
         """
-        if out.dtype != np.dtype(DTYPES[self.dtype]) or self.dtype == "BF16":
+        if self.dtype == "BF16" or out.dtype != np.dtype(DTYPES.get(self.dtype, "V")):
             with np.errstate(over="ignore", invalid="ignore"):
                 out[...] = widened(self.mapped(), self.dtype)
             return
@@ -69,19 +84,26 @@ def stored_tensors(folder: Path) -> dict[str, StoredTensor]:
     CheckpointError
         If there is no such file, one is truncated, corrupt or missing, or the index names a file in a different folder.
     """
-    index = folder / "model.safetensors.index.json"
-    if (folder / "model.safetensors").is_file():
-        return read_header(folder / "model.safetensors")[1]
-    if not index.is_file():
-        pickled = any(folder.glob("*.bin")) or any(folder.glob("*.pt"))
-        found, remedy = "neither", "fetch a safetensors revision: minibiogpt download microsoft/biogpt FOLDER"
-        if pickled:
-            found, remedy = (
-                "only a pickle",
-                f"convert it without running its code: minibiogpt convert {folder} FOLDER",
-            )
-        raise CheckpointError(f"{folder} must hold model.safetensors or its index", found, remedy)
-    return _read_shards(folder, index)
+    index = folder / INDEX
+    if (folder / SINGLE).is_file():
+        return read_header(folder / SINGLE)[1]
+    if index.is_file():
+        return _read_shards(folder, index)
+    raise CheckpointError(f"{folder} must hold model.safetensors or its index", *_found_instead(folder))
+
+
+def _found_instead(folder: Path) -> tuple[str, str]:
+    """Return what a folder without model.safetensors holds, and what to do."""
+    others = sorted(path.name for path in folder.glob("*.safetensors"))
+    if "adapter_model.safetensors" in others:
+        return "only an adapter", "name its base model, and this folder as its adapter"
+    if others:
+        shards = all(name.startswith("model-") for name in others)
+        return listed(others), f"fetch {INDEX}, too" if shards else f"if that is the model, rename it to {SINGLE}"
+    if any(path for suffix in PICKLES for path in folder.glob(f"*{suffix}")):
+        return "only a pickle", f"convert it without running its code: minibiogpt convert {folder} FOLDER"
+    remedy = "if the model is published as pytorch_model.bin, fetch that file and run minibiogpt convert"
+    return "neither", f"{remedy}; microsoft/biogpt has safetensors: minibiogpt download microsoft/biogpt FOLDER"
 
 
 def widened(raw: np.ndarray, dtype: str) -> np.ndarray:

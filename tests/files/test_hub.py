@@ -20,7 +20,8 @@ import pytest
 import safetensors.numpy
 
 from minibiogpt import InputError
-from minibiogpt.files.hub import DEMO, REVISIONS, download, find_model
+from minibiogpt.files.hub import DEMO, download, find_model
+from minibiogpt.files.naming import REVISIONS
 
 Files = dict[str, bytes]
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
