@@ -23,10 +23,11 @@ from minibiogpt.catalog.parameters import (
     token_classification_shapes,
 )
 from minibiogpt.checkpoint import fairseq
-from minibiogpt.checkpoint.published import Original, config_values, is_tied, listed, read_original
+from minibiogpt.checkpoint.published import Original, config_values, is_tied, read_original
+from minibiogpt.checkpoint.quantized import kind_of, reject_quantized
 from minibiogpt.checkpoint.torch_archive import PickledTensor
 from minibiogpt.config import BioGptConfig
-from minibiogpt.errors import CheckpointError, InputError
+from minibiogpt.errors import CheckpointError, InputError, listed
 from minibiogpt.files.hub import TEXT_FILES
 from minibiogpt.files.reading import MAX_TEXT_BYTES, check_regular, sha256
 from minibiogpt.files.safetensors import (
@@ -43,7 +44,7 @@ from minibiogpt.tokenizer import BioGptTokenizer
 
 DTYPES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16", "float64": "F64"}
 NAMES = {code: name for name, code in DTYPES.items()}
-TOKENIZER_FILES = (*(name for name in TEXT_FILES if name != "config.json"), "added_tokens.json")
+TOKENIZER_FILES = tuple(name for name in TEXT_FILES if name != "config.json")
 HEADS = (HEAD, "score.weight", "classifier.weight", "classifier.bias")  # stored without the prefix "biogpt."
 # The official files by sha256, and the official models by size (V, D, L).
 KNOWN = {
@@ -93,6 +94,7 @@ def convert(
         original = read_original(Path(source))
         values, assumed = config_values(original)
         config = BioGptConfig.from_dict(values)
+        reject_quantized(original.folder, values.get("quantization_config"), original.tensors, base_shapes(config))
         left_out = _leave_out(original, config)
         _check_shapes(original.tensors, config, original.folder)
         _check_size(original)
@@ -139,7 +141,9 @@ def _check_shapes(tensors: Mapping[str, PickledTensor | StoredTensor], config: B
     wrong = [f"no {name}" for name in shapes if name not in tensors]
     common = [(name, tensors[name]) for name in shapes if name in tensors]
     wrong += [f"{name} {tensor.shape}, not {shapes[name]}" for name, tensor in common if tensor.shape != shapes[name]]
-    wrong += [f"{name} of dtype {tensor.dtype}" for name, tensor in tensors.items() if tensor.dtype not in FLOATS]
+    wrong += [
+        f"{name} of dtype {kind_of(tensor.dtype)}" for name, tensor in tensors.items() if tensor.dtype not in FLOATS
+    ]
     if wrong:
         must = f"the checkpoint in {where} must hold every tensor of its config, {len(shapes)} in all"
         raise CheckpointError(must, listed(wrong), "check that the config and the weights belong together")

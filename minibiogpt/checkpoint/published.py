@@ -9,13 +9,17 @@ from typing import Any
 
 from minibiogpt.catalog.parameters import EMBEDDING, HEAD
 from minibiogpt.checkpoint import fairseq
+from minibiogpt.checkpoint.names import by_model_name, short_name
 from minibiogpt.checkpoint.torch_archive import PickledTensor, read_pickled
 from minibiogpt.config import POSITION_OFFSET, BioGptConfig
-from minibiogpt.errors import CheckpointError, InputError
+from minibiogpt.errors import CheckpointError, InputError, listed
 from minibiogpt.files.reading import read_json
 from minibiogpt.files.safetensors import shard_table
 
 SINGLE, INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
+# Where training loops keep the state dict: PyTorch Lightning, DeepSpeed, and by hand.
+NESTED = ("state_dict", "module", "model_state_dict", "model")
+DATA = (".pt", ".pth", ".ckpt")  # may hold settings and counters, too
 # Settings that no shape shows. If the checkpoint does not hold them either, BioGptConfig's defaults are assumed.
 NOT_IN_SHAPES = (
     "num_attention_heads", "hidden_act", "scale_embedding", "hidden_dropout_prob", "attention_probs_dropout_prob",
@@ -45,7 +49,7 @@ class Original:
 
 
 def read_original(source: Path) -> Original:
-    """Find and read a folder's pickles, or one file. ``.pt`` may hold objects, read as inert data; ``.bin`` must not.
+    """Find and read a folder's pickles, or one file. Other than ``.bin``, ``.pt`` may hold objects, read as inert data.
 
     Raises
     ------
@@ -55,19 +59,18 @@ def read_original(source: Path) -> Original:
         If it is not a checkpoint, is broken or holds more than data.
     """
     files = _files(source)
-    contents = [read_pickled(file, strict=file.suffix not in (".pt", ".pth")) for file in files]
+    contents = [read_pickled(file, strict=file.suffix not in DATA) for file in files]
     first = contents[0]
-    if isinstance(first, dict) and isinstance(first.get("model"), dict):
+    if isinstance(first, dict) and _is_fairseq(first.get("model")):
         return Original(files, _fairseq_names(first["model"], files[0]), fairseq.model_settings(first))
     tensors: Tensors = {}
     for file, content in zip(files, contents, strict=True):
-        for name, tensor in _state_dict(content, file).items():
-            short = name.removeprefix("module.").removeprefix("biogpt.")  # module. is from torch.nn.DataParallel
-            if short in tensors:
-                must = "a tensor must be stored only once, with or without the prefix 'biogpt.'"
-                raise CheckpointError(must, f"{short} twice", "remove one of the two")
-            tensors[short] = tensor
-    return Original(files, tensors)
+        shard = _state_dict(content, file)
+        if again := sorted(tensors.keys() & shard.keys()):
+            must = f"{source}: a tensor must be in one shard only"
+            raise CheckpointError(must, f"{listed(again)} twice", "fetch the shards again")
+        tensors |= shard
+    return Original(files, by_model_name(tensors, source))
 
 
 def _files(source: Path) -> list[Path]:
@@ -95,6 +98,12 @@ def _shards(index: Path) -> list[Path]:
     return [index.parent / name for name in sorted(set(shard_table(index, ".bin").values()))]
 
 
+def _is_fairseq(content: Any) -> bool:
+    """Whether the entry "model" is fairseq's; some training loops keep a state dict of transformers under this name."""
+    names = [name for name in content if isinstance(name, str)] if isinstance(content, dict) else []
+    return isinstance(content, dict) and "embed_positions.weight" not in map(short_name, names)
+
+
 def _fairseq_names(content: dict[Any, Any], file: Path) -> Tensors:
     tensors = {n: x for n, x in _state_dict(content, file).items() if n not in fairseq.IGNORED_TENSORS}
     if foreign := [name for name in tensors if not name.startswith("decoder.")]:
@@ -104,8 +113,13 @@ def _fairseq_names(content: dict[Any, Any], file: Path) -> Tensors:
 
 
 def _state_dict(content: Any, file: Path) -> Tensors:
-    """Return the tensors of a state dict; other entries are ignored."""
+    """Return the tensors of a state dict, or of the one that a training checkpoint holds; other entries are ignored."""
     entries = content if isinstance(content, dict) else {}
+    for key in NESTED:
+        inner = entries.get(key)
+        if isinstance(inner, dict) and any(isinstance(x, PickledTensor) for x in inner.values()):
+            entries = inner
+            break
     tensors = {name: x for name, x in entries.items() if isinstance(x, PickledTensor)}
     if not tensors:
         keys = [ascii(key) for key in entries if isinstance(key, str)]
@@ -117,12 +131,6 @@ def _state_dict(content: Any, file: Path) -> Tensors:
             must, found = f"{file} must name its tensors in printable ASCII", "a name with other characters"
             raise CheckpointError(must, found, "download it from a source you trust")
     return tensors
-
-
-def listed(names: list[str], limit: int = 20) -> str:
-    """Join the first names, each truncated, and say how many more there are."""
-    more = [f"and {len(names) - limit} more"] if len(names) > limit else []
-    return ", ".join([name[:100] for name in names[:limit]] + more) or "nothing"
 
 
 def config_values(original: Original) -> tuple[dict[str, Any], dict[str, Any]]:

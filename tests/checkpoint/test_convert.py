@@ -197,7 +197,7 @@ def test_an_untied_head_is_kept_and_needed_by_a_language_model_only(tmp_path: Pa
 
 def test_a_long_list_of_names_is_cut(tmp_path: Path, model: transformers.BioGptForCausalLM) -> None:
     source = resave(pickled(model, tmp_path / "old"), lambda s: s.update({f"x{i}": torch.ones(1) for i in range(99)}))
-    with pytest.warns(UserWarning, match="does not have: x0, x1, .*, x19, and 79 more$"):
+    with pytest.warns(UserWarning, match="does not have: x0, x1, .*, x7 and 91 more$"):
         assert len(convert(source, tmp_path / "new")["left_out"]) == 99
 
 
@@ -505,7 +505,7 @@ def test_wrong_shapes_are_one_report_and_nothing_is_written(
     with pytest.raises(CheckpointError, match=f"every tensor of its config, 36 in all; found {wrong}"):
         convert(source, tmp_path / "new")
     resave(source, lambda state: state.update({"layer_norm.weight": torch.ones(21)}))
-    with pytest.raises(CheckpointError, match="stored only once, .*; found layer_norm.weight twice"):
+    with pytest.raises(CheckpointError, match="stored only once, .*; found both names for layer_norm.weight"):
         convert(source, tmp_path / "new")
     resave(source, lambda state: state.pop("layer_norm.weight"))
     (source / "config.json").write_text('{"hidden_size": 0}')

@@ -1,0 +1,90 @@
+"""Recognize quantized weights, which cannot be read: say what they are and what to do."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from minibiogpt.catalog.parameters import Shapes
+from minibiogpt.errors import CheckpointError, listed, short_repr
+from minibiogpt.files.safetensors import FLOATS
+
+READABLE = "float32, float16, bfloat16 or float64"
+# The last part of tensor names that only one kind of quantization has, the most specific first.
+MARKS = {
+    "bitsandbytes, 4 bits": ("absmax", "quant_map", "nested_absmax", "nested_quant_map"),
+    "bitsandbytes, 8 bits": ("SCB", "CB", "weight_format"),
+    "GPTQ": ("g_idx",),
+    "AWQ": ("qzeros",),
+    "compressed-tensors": ("weight_packed", "weight_shape", "weight_zero_point"),
+    "HQQ": ("W_q",),
+    "AQLM": ("codebooks",),
+    "a method with scales": ("weight_scale", "weight_scale_inv", "input_scale", "scales", "_scale"),
+}
+KINDS = {
+    "I4": "4-bit integers", "U4": "4-bit integers", "I8": "8-bit integers", "U8": "bytes", "BOOL": "true and false",
+    "I16": "integers", "U16": "integers", "I32": "integers", "U32": "integers", "I64": "integers", "U64": "integers",
+    "C64": "complex numbers",
+}  # fmt: skip
+PACKED = ("I8", "U8", "I4", "U4")  # integers that stand for other numbers
+
+
+class Tensor(Protocol):
+    """What is needed of a tensor in a file."""
+
+    @property
+    def dtype(self) -> str: ...
+
+
+def kind_of(dtype: str) -> str:
+    """Say what a safetensors dtype is.
+
+    Examples
+    --------
+    >>> kind_of("F8_E4M3"), kind_of("I8"), kind_of("F6_E2M3")
+    ('F8_E4M3 (8-bit floats)', 'I8 (8-bit integers)', 'F6_E2M3 (6-bit floats)')
+    """
+    bits = dtype[1:2]
+    if dtype not in FLOATS and dtype[:1] == "F" and bits.isdigit():
+        return f"{dtype} ({bits}-bit floats)"
+    return f"{dtype} ({KINDS[dtype]})" if dtype in KINDS else dtype
+
+
+def reject_quantized(folder: Path, settings: Any, tensors: Mapping[str, Tensor], shapes: Shapes) -> None:
+    """Raise if the weights are quantized; warn if only config.json says so.
+
+    Parameters
+    ----------
+    settings : ``quantization_config`` of config.json, or None.
+    """
+    packed = [name for name in shapes if name in tensors and _is_packed(tensors[name].dtype)]
+    marked = next((method for method, ends in MARKS.items() if any(_ends(name, ends) for name in tensors)), None)
+    parts = [] if marked is None else [name for name in tensors if _ends(name, MARKS[marked])]
+    absent = [name for name in shapes if name not in tensors]
+    if not packed and not (parts and absent):
+        if settings:
+            message = (
+                f"{folder}: quantization_config in config.json has no effect: the stored weights are not quantized"
+            )
+            warnings.warn(message, stacklevel=5)
+        return
+    named = settings.get("quant_method") if isinstance(settings, dict) else None
+    method = short_repr(named).strip("'") if named else marked
+    shown = [f"{name} of dtype {kind_of(tensors[name].dtype)}" for name in packed or parts]
+    kind = f"weights quantized by {method}" if method else "quantized weights"
+    raise CheckpointError(
+        f"the weights in {folder} must be {READABLE}",
+        f"{kind}: {listed(shown)}",
+        "dequantize and save it with the library that quantized it (in transformers: "
+        "model.dequantize().save_pretrained(FOLDER)), or use the model that it was made from",
+    )
+
+
+def _is_packed(dtype: str) -> bool:
+    return dtype in PACKED or (dtype not in FLOATS and dtype[:1] == "F")
+
+
+def _ends(name: str, ends: tuple[str, ...]) -> bool:
+    return name.rpartition(".")[2] in ends
