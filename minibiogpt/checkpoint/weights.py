@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import warnings
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,26 +14,19 @@ from safetensors.numpy import save_file
 
 from minibiogpt.backend import Array, Backend, get_backend
 from minibiogpt.catalog.parameters import EMBEDDING, HEAD, Shapes
+from minibiogpt.checkpoint.lora import Tensor
+from minibiogpt.checkpoint.names import by_model_name
+from minibiogpt.checkpoint.quantized import kind_of, reject_quantized
+from minibiogpt.checkpoint.source import find_source
 from minibiogpt.config import BioGptConfig
-from minibiogpt.errors import CheckpointError, InputError
-from minibiogpt.files.hub import find_model
-from minibiogpt.files.safetensors import FLOATS, StoredTensor, stored_tensors
+from minibiogpt.errors import CheckpointError, InputError, listed, shared_start
+from minibiogpt.files.safetensors import FLOATS, stored_tensors
 from minibiogpt.files.writing import write_atomically
 
 BLOCK = 1 << 22  # elements checked at a time, so that no check doubles the memory
 
 
-def _by_model_name(stored: dict[str, StoredTensor]) -> dict[str, StoredTensor]:
-    """Return the tensors by name without the prefix ``biogpt.``, which only some files have; names must not collide."""
-    short = {name.removeprefix("biogpt."): tensor for name, tensor in stored.items()}
-    if len(short) < len(stored):
-        twice = sorted(name for name in stored if f"biogpt.{name}" in stored)
-        must = "a tensor must be stored only once, with or without the prefix 'biogpt.'"
-        raise CheckpointError(must, f"both names for {', '.join(twice)}", "remove one of the two")
-    return short
-
-
-def _drop_unused_head(tensors: dict[str, StoredTensor], shapes: Shapes, tied: bool) -> None:
+def _drop_unused_head(tensors: dict[str, Tensor], shapes: Shapes, tied: bool) -> None:
     """Drop a head that the model does not use. A tied head replaces a missing embedding; warn if they differ."""
     if HEAD in shapes or HEAD not in tensors:
         return
@@ -50,27 +43,36 @@ def _drop_unused_head(tensors: dict[str, StoredTensor], shapes: Shapes, tied: bo
         )
 
 
-def _equal(a: StoredTensor, b: StoredTensor) -> bool:
+def _equal(a: Tensor, b: Tensor) -> bool:
+    """Whether both hold the same bytes, of any dtype."""
     if (a.shape, a.dtype) != (b.shape, b.dtype):
         return False
-    x, y = a.mapped().reshape(-1), b.mapped().reshape(-1)
+    x, y = a.raw(), b.raw()
     return all(np.array_equal(x[i : i + BLOCK], y[i : i + BLOCK]) for i in range(0, x.size, BLOCK))
 
 
-def _report(folder: Path, tensors: dict[str, StoredTensor], shapes: Shapes) -> None:
+def _report(folder: Path, tensors: Mapping[str, Tensor], shapes: Shapes) -> None:
     """Raise one error for all that is missing or misshapen; warn if there are only unexpected tensors."""
     missing = [name for name in shapes if name not in tensors]
     unexpected = sorted(name for name in tensors if name not in shapes)
     common = [(name, tensors[name]) for name in shapes if name in tensors]
     misshapen = [f"{name} {t.shape}, not {shapes[name]}" for name, t in common if t.shape != shapes[name]]
-    misshapen += [f"{name} of dtype {t.dtype}" for name, t in common if t.dtype not in FLOATS]
+    misshapen += [f"{name} of dtype {kind_of(t.dtype)}" for name, t in common if t.dtype not in FLOATS]
     lists = {"missing": missing, "misshapen": misshapen, "unexpected": unexpected}
-    details = "; ".join(f"{len(names)} {what}: {', '.join(names)}" for what, names in lists.items() if names)
+    start = _start(unexpected)
+    lists = {"missing": missing, "misshapen": misshapen, f"unexpected{start}": unexpected}
+    details = "; ".join(f"{len(names)} {what}: {listed(names)}" for what, names in lists.items() if names)
     if missing or misshapen:
         must = f"{folder} must hold every tensor that its config.json requires, {len(shapes)} in all"
         raise CheckpointError(must, details, "check that config.json and the weights belong together")
     if unexpected:
         warnings.warn(f"{folder}: ignored {details}", stacklevel=5)
+
+
+def _start(names: list[str]) -> str:
+    """Say with what most names of a long list begin: another model's prefix, or layers that the config lacks."""
+    start, count = shared_start(names) if len(names) > 8 else ("", 0)
+    return f" ({count} of {len(names)} begin with {start!r})" if start else ""
 
 
 def load_weights(
@@ -81,42 +83,51 @@ def load_weights(
     *,
     head: Collection[str] = (),
     seed: int | None = None,
+    revision: str | None = None,
+    adapter: str | os.PathLike[str] | None = None,
     **changes: Any,
 ) -> tuple[BioGptConfig, dict[str, Array]]:
-    """Return the config and the weights of "demo", a folder or a hub id.
+    """Return the config and the weights of "demo", a folder or a hub id, with a LoRA adapter merged if there is one.
 
     Tensors are read one by one, so that no more than one is held twice. All values must be finite.
 
     Parameters
     ----------
+    name : a model, or the folder of an adapter, which names its base model.
     head : names of the tensors that a checkpoint of the base model lacks; they are then drawn from ``seed``, with a
         warning.
     seed : None makes a missing head an error.
+    revision : a branch, tag or commit of a hub id.
+    adapter : the folder or hub id of a LoRA adapter for this model.
     changes : fields of the config that override those in the file.
     """
     backend = get_backend(backend)
     dtype = str(backend.dtype(dtype))
-    folder = find_model(name)
-    config = BioGptConfig.from_pretrained(folder).changed(**changes)
+    source = find_source(name, revision, adapter)
+    folder = source.folder
+    config = source.config(**changes)
     shapes = shapes_of(config)
-    tensors = _by_model_name(stored_tensors(folder))
+    tensors: dict[str, Tensor] = dict(by_model_name(stored_tensors(folder), folder))
+    reject_quantized(folder, config.extra.get("quantization_config"), tensors, shapes)
+    if source.adapter:
+        tensors = source.adapter.applied(tensors, shapes, source.tied)
     _drop_unused_head(tensors, shapes, config.tie_word_embeddings)
     absent = bool(head) and not any(key in tensors for key in head)
     if absent and seed is None:
-        must = f"{folder} must hold the requested head, {', '.join(head)}"
+        must = f"{folder} must hold the requested head, {listed(head)}"
         raise CheckpointError(must, "a different head, or none", "choose a model that was trained for it")
     new = {key: shapes.pop(key) for key in head} if absent else {}
     _report(folder, tensors, shapes)
     weights = _read(folder, tensors, shapes, backend, dtype)
     if new and seed is not None:
         drawn = f"initialized from N(0, {config.initializer_range}) with seed {seed}"
-        warnings.warn(f"{folder} has no {', '.join(new)}: {drawn}; train the head before use", stacklevel=4)
+        warnings.warn(f"{folder} has no {listed(new)}: {drawn}; train the head before use", stacklevel=4)
         weights |= random_weights(config, new, seed, backend, dtype)
     return config, weights
 
 
 def _read(
-    folder: Path, tensors: dict[str, StoredTensor], shapes: Shapes, backend: Backend, dtype: str
+    folder: Path, tensors: Mapping[str, Tensor], shapes: Shapes, backend: Backend, dtype: str
 ) -> dict[str, Array]:
     weights, not_finite = {}, []
     for name, host in backend.allocate(shapes, dtype):
@@ -127,7 +138,7 @@ def _read(
             weights[name] = backend.asarray(host)
     if not_finite:
         must = f"every weight in {folder} must be a finite number in {dtype}"
-        raise CheckpointError(must, f"NaN or infinity in {', '.join(not_finite)}", "fetch the file again")
+        raise CheckpointError(must, f"NaN or infinity in {listed(not_finite)}", "fetch the file again")
     return weights
 
 

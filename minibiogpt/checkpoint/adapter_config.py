@@ -1,0 +1,178 @@
+"""adapter_config.json of a LoRA adapter: which modules it changes, and with what scale.
+
+Source: LoraConfig of peft 0.21 and the functions that match its patterns.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from minibiogpt.checks import is_finite_number, is_integer
+from minibiogpt.errors import CheckpointError, listed, short_repr
+from minibiogpt.files.reading import read_json
+
+ADAPTER_CONFIG = "adapter_config.json"
+USED = (
+    "peft_type", "base_model_name_or_path", "revision", "r", "lora_alpha", "use_rslora", "rank_pattern",
+    "alpha_pattern", "target_modules", "exclude_modules", "modules_to_save", "layers_to_transform", "layers_pattern",
+    "fan_in_fan_out", "bias", "use_dora", "lora_bias", "init_lora_weights", "ensure_weight_tying",
+)  # fmt: skip
+# Settings that matter in training only, or only together with one that is refused.
+IGNORED = (
+    "task_type", "auto_mapping", "peft_version", "inference_mode", "lora_dropout", "loftq_config", "eva_config",
+    "corda_config", "lora_ga_config", "runtime_config", "megatron_core", "qalora_group_size", "merge_weights",
+)  # fmt: skip
+# How A and B were initialized. Other ways (PiSSA, OLoRA, CorDA, LoftQ ...) also changed the base model's weights.
+PLAIN_STARTS = (None, True, False, "gaussian", "orthogonal", "eva")
+ALL_LINEAR = "all-linear"
+LINEAR = re.compile(r"layers\.\d+\.(self_attn\.[kvq]_proj|self_attn\.out_proj|fc1|fc2)")
+MAX_PATTERN = 2000  # characters of a regular expression
+NESTED = re.compile(r"\([^()]*[*+}][^()]*\)[*+{]")  # such an expression can take forever
+
+
+@dataclass
+class AdapterConfig:
+    """The settings of a LoRA adapter; ``path`` is the file that they come from."""
+
+    path: Path
+    values: dict[str, Any]
+
+    @classmethod
+    def read(cls, folder: Path) -> AdapterConfig:
+        """Read FOLDER/adapter_config.json.
+
+        Raises
+        ------
+        CheckpointError
+            If it isn't LoRA's, or has a setting that isn't supported; the message names it.
+        """
+        path = folder / ADAPTER_CONFIG
+        values = read_json(path, f"an adapter's folder must hold {ADAPTER_CONFIG}")
+        if not isinstance(values, dict):
+            raise CheckpointError(f"{path} must hold a JSON object", type(values).__name__, "fetch the file again")
+        config = cls(path, values)
+        config._check()
+        return config
+
+    def _check(self) -> None:
+        remedy = "merge it in peft (merge_and_unload), and save the merged model"
+        kind = self.values.get("peft_type")
+        if kind != "LORA":
+            raise CheckpointError(f"peft_type in {self.path} must be LORA", short_repr(kind), remedy)
+        start = self.values.get("init_lora_weights")
+        if not any(start is one or (isinstance(start, str) and start == one) for one in PLAIN_STARTS):
+            must = f"the adapter in {self.path} must leave the base model's weights as they are"
+            raise CheckpointError(must, f"init_lora_weights {short_repr(start)}, which changes them", remedy)
+        others = {key: x for key, x in self.values.items() if key not in (*USED, *IGNORED) and x}
+        if others:
+            must = f"{self.path} must have settings of plain LoRA only"
+            raise CheckpointError(must, listed(f"{key} {short_repr(x)}" for key, x in others.items()), remedy)
+        for name in ("rank_pattern", "alpha_pattern"):
+            pairs = self.values.get(name) or {}
+            if not isinstance(pairs, dict) or not all(is_finite_number(x) and x > 0 for x in pairs.values()):
+                raise self.invalid(name, "must map patterns to numbers above 0")
+            for pattern in pairs:
+                self._compiled(name, f"({pattern})")
+        if not is_integer(self.values.get("r")) or self.values["r"] < 1:
+            raise self.invalid("r", "must be an integer, 1 or more")
+        if not is_finite_number(self.values.get("lora_alpha")):
+            raise self.invalid("lora_alpha", "must be a number")
+        for name in ("use_rslora", "fan_in_fan_out", "use_dora", "ensure_weight_tying"):
+            if self.values.get(name) not in (None, True, False):
+                raise self.invalid(name, "must be true or false")
+        for name in ("target_modules", "exclude_modules", "modules_to_save", "layers_pattern"):
+            value = self.values.get(name)
+            if not (value is None or isinstance(value, str) or _are_strings(value)):
+                raise self.invalid(name, "must be a string or a list of strings")
+        for name in ("target_modules", "exclude_modules"):
+            if isinstance(self.values.get(name), str):
+                self._compiled(name, self.values[name])
+        for name in ("modules_to_save", "layers_pattern"):
+            for pattern in _strings(self.values.get(name)):
+                self._compiled(name, pattern)
+        layers = self.values.get("layers_to_transform")
+        if not (layers is None or is_integer(layers) or (isinstance(layers, list) and all(map(is_integer, layers)))):
+            raise self.invalid("layers_to_transform", "must be an integer or a list of integers")
+
+    def invalid(self, name: str, condition: str) -> CheckpointError:
+        found = f"{name} {short_repr(self.values.get(name))}"
+        return CheckpointError(f"{name} in {self.path} {condition}", found, "correct the file")
+
+    def _compiled(self, name: str, pattern: str) -> None:
+        try:
+            re.compile(pattern)
+        except (re.error, RecursionError, OverflowError):
+            raise self.invalid(name, "must be a regular expression") from None
+        if len(pattern) > MAX_PATTERN or NESTED.search(pattern):
+            raise self.invalid(name, "must be a regular expression without nested repetition")
+
+    @property
+    def base(self) -> str:
+        """The name of the base model, or an empty string."""
+        name = self.values.get("base_model_name_or_path")
+        return name if isinstance(name, str) else ""
+
+    @property
+    def revision(self) -> str | None:
+        """The base model's revision, if the adapter was trained on a particular one."""
+        value = self.values.get("revision")
+        return value if isinstance(value, str) and value else None
+
+    def on(self, name: str) -> bool:
+        """Whether a setting is on: "use_dora", "fan_in_fan_out" or "ensure_weight_tying"."""
+        return bool(self.values.get(name))
+
+    def rank(self, module: str) -> int:
+        """Return r, the rank of the change of one module."""
+        return int(self._patterned("rank_pattern", module, self.values["r"]))
+
+    def scale(self, module: str) -> float:
+        """Return the factor of B A: alpha / r, or alpha / sqrt(r) with rank-stabilized LoRA."""
+        alpha, r = self._patterned("alpha_pattern", module, self.values["lora_alpha"]), self.rank(module)
+        return alpha / (math.sqrt(r) if self.on("use_rslora") else r)
+
+    def _patterned(self, name: str, module: str, default: float) -> float:
+        pairs: dict[str, float] = self.values.get(name) or {}
+        return next((x for key, x in pairs.items() if re.match(rf"(.*\.)?({key})$", module)), default)
+
+    def targets(self, module: str) -> bool:
+        """Whether the settings say that a module, named as in peft (with ``biogpt.``), has a LoRA."""
+        excluded, wanted = self.values.get("exclude_modules") or [], self.values.get("target_modules") or []
+        if re.fullmatch(excluded, module) if isinstance(excluded, str) else _ends_in(module, excluded):
+            return False
+        saved = _strings(self.values.get("modules_to_save"))
+        if any(re.match(rf"(^|.*\.){one}($|\..*)", module) for one in saved):
+            return False
+        if isinstance(wanted, str):
+            if wanted.lower() == ALL_LINEAR:
+                return bool(LINEAR.fullmatch(module.removeprefix("biogpt.")))
+            return bool(re.fullmatch(wanted, module))
+        return _ends_in(module, wanted) and (module in wanted or self._in_layers(module))
+
+    def _in_layers(self, module: str) -> bool:
+        layers = self.values.get("layers_to_transform")
+        if layers is None or layers == []:
+            return True
+        patterns = _strings(self.values.get("layers_pattern")) or [r"[^.]*"]
+        matches = (re.match(rf"(?:^|.*?\.){pattern}\.(?P<layer>\d+)\.", module) for pattern in patterns)
+        found = next((match for match in matches if match), None)
+        return found is not None and int(found["layer"]) in (layers if isinstance(layers, list) else [layers])
+
+
+def _are_strings(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(x, str) for x in value)
+
+
+def _strings(value: Any) -> list[str]:
+    """Return a setting that may be one string or a list of them as a list."""
+    return [value] if isinstance(value, str) and value else list(value or [])
+
+
+def _ends_in(module: str, names: Iterable[str]) -> bool:
+    """Whether the module's full name, or its last parts, are among the names."""
+    return any(module == name or module.endswith(f".{name}") for name in names)

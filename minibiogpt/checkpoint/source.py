@@ -1,0 +1,111 @@
+"""What a model's name stands for: its folder, or an adapter and the folder of the model that it was trained on."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from minibiogpt.checkpoint.adapter import Adapter
+from minibiogpt.checkpoint.adapter_config import ADAPTER_CONFIG
+from minibiogpt.config import BioGptConfig
+from minibiogpt.errors import CheckpointError, InputError, short_repr
+from minibiogpt.files.hub import find_model
+from minibiogpt.files.safetensors import INDEX, SINGLE
+
+
+@dataclass
+class Source:
+    """A model's folder, and the adapter to merge into it, if there is one."""
+
+    folder: Path
+    adapter: Adapter | None = None
+
+    @property
+    def folders(self) -> list[Path]:
+        """The folders that the model is made from, the one with the most specific files first."""
+        return [*([self.adapter.folder] if self.adapter else []), self.folder]
+
+    @property
+    def tied(self) -> bool:
+        """Whether the base model's head is its token embedding."""
+        return BioGptConfig.from_pretrained(self.folder).tie_word_embeddings
+
+    def config(self, **changes: Any) -> BioGptConfig:
+        """Return the model's config with what the adapter's tensors show, and ``changes``."""
+        config = BioGptConfig.from_pretrained(self.folder)
+        if self.adapter is None:
+            return config.changed(**changes)
+        implied: dict[str, Any] = dict(self.adapter.implied())
+        if config.tie_word_embeddings and self.adapter.unties():
+            implied["tie_word_embeddings"] = False
+        if "id2label" in changes:
+            implied.pop("num_labels", None)
+        return config.changed(**implied | changes)
+
+
+def find_source(
+    name: str | os.PathLike[str], revision: str | None = None, adapter: str | os.PathLike[str] | None = None
+) -> Source:
+    """Find a model, as ``find_model`` does, and its adapter: ``adapter``, or ``name`` itself if it is an adapter.
+
+    As in transformers, a folder with adapter_config.json is an adapter, even if it also holds a model.
+
+    Raises
+    ------
+    InputError
+        If the model, the adapter or its base is not found, or there are two adapters.
+    CheckpointError
+        If the adapter is broken, or of a kind that isn't supported.
+    """
+    folder = find_model(name, revision)
+    if adapter is not None:
+        chosen = find_model(adapter)
+        if _is_model(folder) or not _is_adapter(folder):
+            return Source(folder, Adapter.read(chosen))
+        if not folder.samefile(chosen):
+            found = f"{folder} and {chosen}"
+            raise InputError("a model must have at most one adapter", found, "merge one of them and save the model")
+    if not _is_adapter(folder):
+        return Source(folder)
+    found_adapter = Adapter.read(folder)
+    base = _base(folder, found_adapter)
+    if _is_model(folder):
+        weights = "" if base.samefile(folder) else ", not the weights beside it"
+        message = f"{folder} holds an adapter: it is merged into {found_adapter.config.base or 'the weights beside it'}"
+        warnings.warn(f"{message}{weights}; remove {ADAPTER_CONFIG} to load the folder without it", stacklevel=6)
+    return Source(base, found_adapter)
+
+
+def _base(folder: Path, adapter: Adapter) -> Path:
+    """Return the folder of the model that an adapter was trained on, as its settings name it."""
+    name, config = adapter.config.base, adapter.config
+    must = f"base_model_name_or_path in {config.path} must name the model that the adapter was trained on"
+    remedy = f"name that model yourself, and the adapter beside it: adapter={os.fspath(folder)!r}, or --adapter"
+    if _is_model(folder):
+        remedy += f"; or remove {ADAPTER_CONFIG} to load {folder} without the adapter"
+    if not name:
+        raise CheckpointError(must, short_repr(config.values.get("base_model_name_or_path")), remedy)
+    beside = folder / name
+    if name != "demo" and not Path(name).is_dir() and beside.is_dir():
+        base = beside
+    else:
+        try:
+            base = find_model(name, config.revision)
+        except InputError as error:
+            raise CheckpointError(must, f"{short_repr(name)}: {error.found}", remedy) from None
+    if _is_adapter(base) and not _is_model(base):
+        raise CheckpointError(must, f"{short_repr(name)}, an adapter itself", remedy)
+    if not (base / "config.json").is_file():
+        raise CheckpointError(must, f"{short_repr(name)}, a folder without config.json", remedy)
+    return base
+
+
+def _is_adapter(folder: Path) -> bool:
+    return (folder / ADAPTER_CONFIG).is_file()
+
+
+def _is_model(folder: Path) -> bool:
+    return (folder / "config.json").is_file() and ((folder / SINGLE).is_file() or (folder / INDEX).is_file())
