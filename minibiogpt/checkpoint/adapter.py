@@ -74,6 +74,16 @@ class Adapter:
         whole = f", {len(self.replaced)} tensors replaced" if self.replaced else ""
         return f"{kind}{sizes}, {modules} module{'s' * (modules != 1)}{whole}"
 
+    @property
+    def file(self) -> Path:
+        """The file of its tensors."""
+        return _weights_file(self.folder)
+
+    @property
+    def head(self) -> str | None:
+        """The head that it was trained with, if the settings name one: "sequence" or "token"."""
+        return {"SEQ_CLS": "sequence", "TOKEN_CLS": "token"}.get(str(self.config.values.get("task_type")))
+
     def implied(self) -> dict[str, int]:
         """Return the fields of the config that the shapes of replaced tensors show: vocab_size, num_labels."""
         fields = {EMBEDDING: "vocab_size", HEAD: "vocab_size", "score.weight": "num_labels"}
@@ -133,12 +143,17 @@ class Adapter:
             raise CheckpointError(must, f"no {listed(missing)}", "fetch the adapter again: it is incomplete")
 
 
-def _stored(folder: Path) -> dict[str, InFile]:
-    """Return the adapter's tensors by their names in the file, less what training tools put in front."""
+def _weights_file(folder: Path) -> Path:
     file = next((folder / name for name in WEIGHTS if (folder / name).is_file()), None)
     if file is None:
         must = f"{folder} must hold {' or '.join(WEIGHTS)}"
         raise CheckpointError(must, "neither", "fetch the adapter again, or save it with save_pretrained")
+    return file
+
+
+def _stored(folder: Path) -> dict[str, InFile]:
+    """Return the adapter's tensors by their names in the file, less what training tools put in front."""
+    file = _weights_file(folder)
     if file.suffix == ".safetensors":
         return dict(read_header(file)[1])
     content = read_pickled(file)

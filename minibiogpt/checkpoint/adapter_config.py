@@ -52,7 +52,8 @@ class AdapterConfig:
             If it isn't LoRA's, or has a setting that isn't supported; the message names it.
         """
         path = folder / ADAPTER_CONFIG
-        values = read_json(path, f"an adapter's folder must hold {ADAPTER_CONFIG}")
+        absent = "name the folder that peft saved the adapter to"
+        values = read_json(path, f"an adapter's folder must hold {ADAPTER_CONFIG}", absent=absent)
         if not isinstance(values, dict):
             raise CheckpointError(f"{path} must hold a JSON object", type(values).__name__, "fetch the file again")
         config = cls(path, values)

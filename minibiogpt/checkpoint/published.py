@@ -9,6 +9,7 @@ from typing import Any
 
 from minibiogpt.catalog.parameters import EMBEDDING, HEAD
 from minibiogpt.checkpoint import fairseq
+from minibiogpt.checkpoint.adapter_config import ADAPTER_CONFIG
 from minibiogpt.checkpoint.names import by_model_name, short_name
 from minibiogpt.checkpoint.torch_archive import PickledTensor, read_pickled
 from minibiogpt.config import POSITION_OFFSET, BioGptConfig
@@ -90,6 +91,8 @@ def _files(source: Path) -> list[Path]:
     found = ", ".join(file.name for file in candidates) or "none of them"
     if not candidates and any(source.glob("*.safetensors")):
         found = "safetensors, which need no conversion"
+    if not candidates and (source / ADAPTER_CONFIG).is_file():
+        found = "a LoRA adapter, which is loaded as it is: --model, or --adapter beside its base"
     must = f"{source} must hold {SINGLE}, its index, or fairseq's checkpoint.pt"
     raise CheckpointError(must, found, "pass the file itself")
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from minibiogpt.cli.batch.labelled import Prediction, add_labelled, checked_finite, fit_length, run_labelled
 from minibiogpt.cli.batch.loop import Job
+from minibiogpt.cli.options import load_model
 from minibiogpt.model.ops import softmax
 from minibiogpt.tokenizer import Piece
 
@@ -31,9 +32,7 @@ def run(options: argparse.Namespace) -> None:
     job = Job.of(options, reserved=RESULT_FIELDS)
     from minibiogpt import BioGptForSequenceClassification
 
-    model = BioGptForSequenceClassification.from_pretrained(
-        job.folder, backend=options.backend, dtype=options.dtype, seed=None
-    )
+    model = load_model(options, BioGptForSequenceClassification, seed=None)
     run_labelled(job, lambda rows: _classify(job, model, rows), _line)
 
 

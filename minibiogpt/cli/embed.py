@@ -18,7 +18,7 @@ import numpy as np
 from minibiogpt.checks import checked_integer
 from minibiogpt.cli.batch.loop import Job, add_output, run_chunks
 from minibiogpt.cli.batch.records import add_input
-from minibiogpt.cli.options import add_model
+from minibiogpt.cli.options import add_model, load_model
 from minibiogpt.errors import InputError
 from minibiogpt.model.pooling import POOLINGS
 from minibiogpt.tokenizer import Piece
@@ -53,7 +53,7 @@ def run(options: argparse.Namespace) -> None:
     job = Job.of(options)
     from minibiogpt import BioGptModel
 
-    model = BioGptModel.from_pretrained(job.folder, backend=options.backend, dtype=options.dtype)
+    model = load_model(options, BioGptModel)
     if options.layer is not None:
         checked_integer("--layer", options.layer, 0, model.config.num_hidden_layers)
     D = model.config.hidden_size

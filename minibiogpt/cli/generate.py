@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from minibiogpt.checks import checked_integer
-from minibiogpt.cli.options import add_json, add_model, print_json, texts_of
+from minibiogpt.cli.options import add_json, add_model, load_model, load_tokenizer, print_json, texts_of
 from minibiogpt.errors import InputError
 from minibiogpt.files.reading import read_text
 from minibiogpt.tokenizer import BioGptTokenizer
@@ -96,10 +96,10 @@ def run(options: argparse.Namespace) -> None:
     from minibiogpt import BioGptForCausalLM
     from minibiogpt.generation import TextStreamer
 
-    tokenizer = BioGptTokenizer.from_pretrained(options.model)
+    tokenizer = load_tokenizer(options)
     overrides = _overrides(tokenizer, options)
     _prompt(tokenizer, texts[:1], options)  # report an unusable prompt before the weights are read
-    model = BioGptForCausalLM.from_pretrained(options.model, backend=options.backend, dtype=options.dtype)
+    model = load_model(options, BioGptForCausalLM)
     config = model.generation_config.updated(overrides)
     single = len(texts) * config.num_beams * config.num_return_sequences == 1
     on_terminal = sys.stdout.isatty() and not options.json and not options.clean_large
@@ -123,7 +123,8 @@ def _texts(options: argparse.Namespace) -> list[str]:
         return texts_of(options.text)
     if options.text:
         raise InputError("the texts must come from one source", f"--file and {options.text[0]!r}", "leave one out")
-    return read_text(Path(options.file), "--file must exist").splitlines()
+    broken = "name a text file in UTF-8, with one text per line"
+    return read_text(Path(options.file), "--file must exist", absent="check the path", broken=broken).splitlines()
 
 
 def _check(texts: list[str], options: argparse.Namespace) -> None:

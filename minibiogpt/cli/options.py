@@ -5,21 +5,100 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from minibiogpt.errors import InputError
+from minibiogpt.errors import CheckpointError, InputError
+from minibiogpt.tokenizer import BioGptTokenizer
+
+if TYPE_CHECKING:
+    from minibiogpt.checkpoint.source import Source
 
 
-def add_model(parser: argparse.ArgumentParser, *, runs: bool = False) -> None:
-    """Add --model and, for a command that runs the model, --backend and --dtype."""
+def add_model(parser: argparse.ArgumentParser, *, runs: bool = False, texts: bool = True) -> None:
+    """Add --model and --revision; --tokenizer for a command that reads texts; what a command needs to run the model."""
     parser.add_argument(
-        "--model", default="demo", metavar="M", help="demo (default), a folder, or a Hugging Face hub id"
+        "--model",
+        default="demo",
+        metavar="M",
+        help="demo (default), a folder, the folder of a LoRA adapter, or a Hugging Face hub id",
     )
+    parser.add_argument(
+        "--revision",
+        metavar="R",
+        help="branch, tag or commit of a hub id (default for Microsoft's models: the one with safetensors)",
+    )
+    if texts:
+        parser.add_argument(
+            "--tokenizer", metavar="T", help="folder or hub id of the tokenizer, if the model has none of its own"
+        )
     if runs:
+        add_adapter(parser)
         parser.add_argument("--backend", default="numpy", help="numpy (default) or cupy")
         parser.add_argument(
             "--dtype", default="float32", help="float32 (default) or float64; on cupy also float16 or bfloat16"
         )
+
+
+def add_adapter(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--adapter", metavar="A", help="folder or hub id of a LoRA adapter to merge into the model")
+
+
+def source_of(options: argparse.Namespace) -> Source:
+    """Find the model and its adapter, once per command."""
+    from minibiogpt.checkpoint.source import find_source
+
+    if not hasattr(options, "source"):
+        options.source = find_source(options.model, options.revision, getattr(options, "adapter", None))
+    return options.source
+
+
+def load_model(options: argparse.Namespace, model_class: Any, **more: Any) -> Any:
+    """Load the model with its adapter; ``more`` are further arguments of ``from_pretrained``."""
+    source = source_of(options)
+    adapter = {"adapter": source.adapter.folder} if source.adapter else {}
+    settings = {name: getattr(options, name) for name in ("backend", "dtype") if hasattr(options, name)}
+    return model_class.from_pretrained(source.folder, **settings | adapter | more)
+
+
+def tokenizer_folder(options: argparse.Namespace) -> Path:
+    """Return the folder of --tokenizer, else the model's or its adapter's, whichever has a vocabulary.
+
+    Raises
+    ------
+    CheckpointError
+        If none has one.
+    """
+    from minibiogpt.files.hub import find_model
+
+    if options.tokenizer is not None:
+        return find_model(options.tokenizer)
+    folders = source_of(options).folders
+    found = next((folder for folder in folders if (folder / "vocab.json").exists()), None)
+    if found is None:
+        remedy = "name a tokenizer, such as --tokenizer microsoft/biogpt if the model was made from it"
+        raise CheckpointError("a tokenizer needs vocab.json", f"no file {folders[0] / 'vocab.json'}", remedy)
+    return found
+
+
+def load_tokenizer(options: argparse.Namespace) -> BioGptTokenizer:
+    """Load the tokenizer of the command's model; ids beyond its pieces are those of a soft prompt.
+
+    Raises
+    ------
+    CheckpointError
+        If there is none, or it has more pieces than the model has embeddings.
+    """
+    source, folder = source_of(options), tokenizer_folder(options)
+    tokenizer = BioGptTokenizer.from_pretrained(folder)
+    if folder == source.folder and source.adapter is None:
+        return tokenizer  # compared with config.json beside it
+    rows, pieces = source.config().vocab_size, max(tokenizer.pieces) + 1
+    if pieces > rows:
+        must = f"the tokenizer in {folder} must not have more pieces than the model has embeddings (vocab_size {rows})"
+        raise CheckpointError(must, f"ids up to {pieces - 1}", "name the tokenizer that belongs to the model")
+    tokenizer.soft_prompt_ids = range(pieces, rows)
+    return tokenizer
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from minibiogpt.cli.batch.loop import Chunk, Job, add_output, run_chunks
 from minibiogpt.cli.batch.records import add_input
 from minibiogpt.cli.batch.resume import Progress
-from minibiogpt.cli.options import add_model
+from minibiogpt.cli.options import add_model, load_model
 from minibiogpt.errors import InputError
 from minibiogpt.model.batching import window_sizes
 from minibiogpt.tokenizer import Piece
@@ -64,7 +64,7 @@ def run(options: argparse.Namespace) -> None:
     job = Job.of(options, reserved=TOTALS + (TOKEN_FIELDS if options.tokens else ()))
     from minibiogpt import BioGptForCausalLM
 
-    model = BioGptForCausalLM.from_pretrained(job.folder, backend=options.backend, dtype=options.dtype)
+    model = load_model(options, BioGptForCausalLM)
     window, stride = window_sizes(model.config, options.window, options.stride)
     if options.output is None:
         _print(job, _chunks(job, model, Progress(), window, stride))

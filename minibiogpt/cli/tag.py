@@ -13,6 +13,7 @@ import numpy as np
 
 from minibiogpt.cli.batch.labelled import Prediction, add_labelled, checked_finite, fit_length, run_labelled
 from minibiogpt.cli.batch.loop import Job
+from minibiogpt.cli.options import load_model
 from minibiogpt.heads.tagging import STRATEGIES, Tagged, entities
 from minibiogpt.model.batching import padded
 from minibiogpt.model.ops import softmax
@@ -44,9 +45,7 @@ def run(options: argparse.Namespace) -> None:
     job = Job.of(options, reserved=RESULT_FIELDS)
     from minibiogpt import BioGptForTokenClassification
 
-    model = BioGptForTokenClassification.from_pretrained(
-        job.folder, backend=options.backend, dtype=options.dtype, seed=None
-    )
+    model = load_model(options, BioGptForTokenClassification, seed=None)
     run_labelled(job, lambda rows: _tag(job, model, rows), _lines, strategy=options.strategy, tokens=options.tokens)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from minibiogpt.cli.options import add_json, add_model, print_json, texts_of
+from minibiogpt.cli.options import add_json, add_model, load_tokenizer, print_json, texts_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,9 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Print a table for each text, or a JSON list with a record for each."""
     texts = texts_of(options.text)
-    from minibiogpt import BioGptTokenizer
-
-    tokenizer = BioGptTokenizer.from_pretrained(options.model)
+    tokenizer = load_tokenizer(options)
     records = []
     for text in texts:
         encoded = tokenizer(text, parse_special=not options.no_special, return_offsets=True)

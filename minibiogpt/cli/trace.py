@@ -6,7 +6,7 @@ import argparse
 import math
 from typing import TYPE_CHECKING, Any
 
-from minibiogpt.cli.options import add_json, add_model, print_json, texts_of
+from minibiogpt.cli.options import add_json, add_model, load_model, load_tokenizer, print_json, texts_of
 from minibiogpt.errors import InputError
 
 if TYPE_CHECKING:
@@ -58,9 +58,7 @@ def _inputs(options: argparse.Namespace) -> dict[str, Any]:
             raise InputError("there must be a text or --ids", "both", "leave one out")
         return {"input_ids": [[_id(part) for part in options.ids.split(",")]]}
     texts = texts_of(options.text)
-    from minibiogpt import BioGptTokenizer
-
-    inputs = dict(BioGptTokenizer.from_pretrained(options.model)(texts, padding=True))
+    inputs = dict(load_tokenizer(options)(texts, padding=True))
     return inputs if not inputs["attention_mask"].all() else {"input_ids": inputs["input_ids"]}
 
 
@@ -76,7 +74,7 @@ def _traced(options: argparse.Namespace, inputs: dict[str, Any]) -> Trace:
     from minibiogpt import BioGptForCausalLM, Trace
 
     trace = Trace(names=options.names)
-    model = BioGptForCausalLM.from_pretrained(options.model, backend=options.backend, dtype=options.dtype)
+    model = load_model(options, BioGptForCausalLM)
     model(**inputs, trace=trace)
     return trace
 

@@ -14,13 +14,14 @@ from types import ModuleType
 
 from minibiogpt.errors import CheckpointError, InputError, listed, short_repr
 from minibiogpt.files.naming import hub_id, local_folder, pinned_revision
-from minibiogpt.files.safetensors import INDEX, SINGLE, stored_tensors
+from minibiogpt.files.safetensors import INDEX, SINGLE, read_header, stored_tensors
 from minibiogpt.files.writing import is_new_folder
 
 DEMO = Path(__file__).parents[1] / "demo"
-REQUIRED_FILES = ("config.json", "vocab.json", "merges.txt")
+TOKENIZER_FILES = ("vocab.json", "merges.txt")
 TEXT_FILES = (
-    *REQUIRED_FILES,
+    "config.json",
+    *TOKENIZER_FILES,
     "tokenizer_config.json",
     "generation_config.json",
     "special_tokens_map.json",
@@ -93,7 +94,7 @@ def download(repo_id: str, folder: str | os.PathLike[str], *, revision: str | No
     InputError
         If FOLDER is not empty, huggingface_hub is not installed, the repository does not exist, or the network fails.
     CheckpointError
-        If the repository has no safetensors, or the downloaded files are incomplete.
+        If the repository has no safetensors, neither a model's nor a LoRA adapter's, or the files are incomplete.
     """
     target = Path(folder)
     _require_new(target)
@@ -146,9 +147,11 @@ def _plan(hub: ModuleType, repo_id: str, revision: str | None) -> Plan:
         main, others = _list_files(hub, repo_id, "main")
         plan.append((main, [name for name in TEXT_FILES if name in others and name not in files]))
     found = {name for _, names in plan for name in names}
-    if missing := [name for name in REQUIRED_FILES if name not in found]:
-        must = f"{repo_id} must hold {', '.join(REQUIRED_FILES)}"
-        raise CheckpointError(must, f"no {listed(missing)}", "choose another repository or revision")
+    if "config.json" not in found and ADAPTER_FILES[0] not in found:
+        raise CheckpointError(f"{repo_id} must hold config.json", "none", "choose another repository or revision")
+    if "config.json" in found and (missing := [name for name in TOKENIZER_FILES if name not in found]):
+        advice = "name a tokenizer with --tokenizer, such as microsoft/biogpt if the model was made from it"
+        warnings.warn(f"{repo_id} has no {listed(missing)}: {advice}", stacklevel=4)
     return [(commit, names) for commit, names in plan if names]
 
 
@@ -158,12 +161,15 @@ def _list_files(hub: ModuleType, repo_id: str, revision: str) -> tuple[str, list
 
 
 def _weight_files(repo_id: str, files: list[str]) -> list[str]:
-    """Return the single weights file if there is one, otherwise the shards and their index."""
+    """Return the single weights file if there is one, otherwise the shards and their index; and a LoRA adapter."""
+    adapter = [name for name in ADAPTER_FILES[:2] if name in files]
     if SINGLE in files:
-        return [SINGLE]
+        return [SINGLE, *adapter]
     shards = [name for name in files if re.fullmatch(r"model-[^/]*\.safetensors", name)]
     if shards and INDEX in files:
-        return [INDEX, *shards]
+        return [INDEX, *shards, *adapter]
+    if len(adapter) == 2:
+        return adapter
     pickled = [name for name in files if name.endswith((".bin", ".pt"))]
     found = f"only {listed(pickled)}, which can run code" if pickled else "none"
     remedy = "name a revision that has them, or download the files yourself and run minibiogpt convert"
@@ -176,7 +182,10 @@ def _fetch(hub: ModuleType, repo_id: str, plan: Plan, part: Path) -> None:
         hub.snapshot_download(repo_id, revision=commit, local_dir=part, allow_patterns=names)
         if missing := [name for name in names if not (part / name).is_file()]:  # the client may skip some
             raise InputError(f"{repo_id} must download completely", f"no {listed(missing)}", RESUME)
-    stored_tensors(part)
+    if plan[0][1][-2:] == list(ADAPTER_FILES[:2]):
+        read_header(part / ADAPTER_FILES[1])
+    if (part / "config.json").is_file():
+        stored_tensors(part)
 
 
 @contextmanager

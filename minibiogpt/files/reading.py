@@ -11,11 +11,14 @@ from typing import Any
 from minibiogpt.errors import CheckpointError
 
 MAX_TEXT_BYTES = 32 << 20  # parsed JSON can take thirty times as much. The largest published vocabulary has 1.3 MB
+MODEL_FOLDER, FETCH_AGAIN = "name a folder in Hugging Face layout", "fetch the file again"  # for a model's own files
 MAX_JSON_DEPTH = 100  # far below the depth that Python can still print
 
 
-def check_regular(path: Path, max_bytes: int | None = None) -> None:
+def check_regular(path: Path, max_bytes: int | None = None, *, broken: str = FETCH_AGAIN) -> None:
     """Check that ``path`` is a regular file. Reading a pipe could block, and reading a device might never end.
+
+    ``broken`` is the remedy if it is not.
 
     Raises
     ------
@@ -26,14 +29,19 @@ def check_regular(path: Path, max_bytes: int | None = None) -> None:
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):
         kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe or a device"
-        raise CheckpointError(f"{path} must be a file", kind, "fetch the file again")
+        raise CheckpointError(f"{path} must be a file", kind, broken)
     if max_bytes is not None and status.st_size > max_bytes:
         must = f"{path} must have at most {max_bytes} bytes"
-        raise CheckpointError(must, str(status.st_size), "fetch the file again")
+        raise CheckpointError(must, str(status.st_size), broken)
 
 
-def read_text(path: Path, must: str) -> str:
-    """Return the content of a UTF-8 file. ``must`` is the error's first part if the file is missing.
+def read_text(path: Path, must: str, *, absent: str = MODEL_FOLDER, broken: str = FETCH_AGAIN) -> str:
+    """Return the content of a UTF-8 file.
+
+    Parameters
+    ----------
+    must : the error's first part if the file is missing.
+    absent, broken : what to do if the file is missing, and if it cannot be used. The defaults are for a model's files.
 
     Raises
     ------
@@ -41,30 +49,30 @@ def read_text(path: Path, must: str) -> str:
         If the file is missing, unreadable, not UTF-8, or larger than ``MAX_TEXT_BYTES``.
     """
     try:
-        check_regular(path, MAX_TEXT_BYTES)
+        check_regular(path, MAX_TEXT_BYTES, broken=broken)
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise CheckpointError(must, f"no file {path}", "name a folder in Hugging Face layout") from None
+        raise CheckpointError(must, f"no file {path}", absent) from None
     except (OSError, UnicodeError) as error:
-        raise CheckpointError(f"{path} must be a readable UTF-8 file", str(error), "fetch the file again") from None
+        raise CheckpointError(f"{path} must be a readable UTF-8 file", str(error), broken) from None
 
 
-def read_json(path: Path, must: str) -> Any:
-    """Parse a UTF-8 JSON file. ``must`` is the error's first part if the file is missing.
+def read_json(path: Path, must: str, *, absent: str = MODEL_FOLDER, broken: str = FETCH_AGAIN) -> Any:
+    """Parse a UTF-8 JSON file. The arguments are those of ``read_text``.
 
     Raises
     ------
     CheckpointError
         If ``read_text`` does, if the file is not JSON, or if it is nested more than ``MAX_JSON_DEPTH`` deep.
     """
-    text = read_text(path, must)
+    text = read_text(path, must, absent=absent, broken=broken)
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path} must hold JSON", f"{error}", "fetch the file again") from None
+        raise CheckpointError(f"{path} must hold JSON", f"{error}", broken) from None
     if _is_too_deep(value):
         must = f"{path} must be nested at most {MAX_JSON_DEPTH} levels deep"
-        raise CheckpointError(must, "more", "fetch the file again")
+        raise CheckpointError(must, "more", broken)
     return value
 
 

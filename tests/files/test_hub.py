@@ -40,6 +40,15 @@ def sharded() -> Files:
 
 
 SHARDED = sharded()
+ADAPTER = {
+    "adapter_config.json": json.dumps(
+        {"peft_type": "LORA", "r": 1, "lora_alpha": 1, "target_modules": ["0.fc1"], "base_model_name_or_path": "demo"}
+    ).encode(),
+    "adapter_model.safetensors": safetensors.numpy.save(
+        {f"base_model.model.biogpt.layers.0.fc1.lora_{k}.weight": np.ones(shape, np.float32) / 99
+         for k, shape in (("A", (1, 128)), ("B", (512, 1)))}
+    ),
+}  # fmt: skip
 LARGE = TEXT_FILES | {
     SINGLE: safetensors.numpy.save({"x": np.zeros(3_000_000, np.float32)})
 }  # over the client's 10 MB chunk
@@ -52,7 +61,9 @@ REPOSITORIES: dict[tuple[str, str], Files] = {
     ("some/both", "main"): GOOD | SHARDED,
     ("some/hole", "main"): TEXT_FILES | {name: data for name, data in SHARDED.items() if "00002-of" not in name},
     ("some/pickle", "main"): PICKLED,
-    ("some/torso", "main"): {name: GOOD[name] for name in ("config.json", SINGLE)},
+    ("some/torso", "main"): {name: GOOD[name] for name in ("vocab.json", SINGLE)},
+    ("some/model-alone", "main"): {name: GOOD[name] for name in ("config.json", SINGLE)},
+    ("some/adapter", "main"): ADAPTER | {"training_args.bin": b"pickle", "README.md": b"no"},
     ("some/corrupt", "main"): GOOD | {SINGLE: GOOD[SINGLE][:-100]},
     ("some/cut", "main"): LARGE,
     ("some/short", "main"): GOOD,
@@ -211,6 +222,103 @@ def test_a_single_file_makes_shards_superfluous(tmp_path: Path, endpoint: str) -
     assert fetch(tmp_path, endpoint, "some/both") == GOOD
 
 
+def test_a_model_without_a_tokenizer_is_downloaded_and_used_with_another(tmp_path: Path, endpoint: str) -> None:
+    run = command(tmp_path, endpoint, "download", "some/model-alone", str(tmp_path / "x"))
+    assert run.returncode == 0
+    assert "some/model-alone has no vocab.json, merges.txt: name a tokenizer with --tokenizer" in run.stderr
+    text = ["generate", "Ibuprofen is best used for", "--model", str(tmp_path / "x")]
+    assert "a tokenizer needs vocab.json; found no file" in one_error(command(tmp_path, endpoint, *text))
+    for tokenizer in ("demo", str(DEMO / "vocab.json"), "microsoft/BioGPT"):
+        run = command(tmp_path, endpoint, *text, "--tokenizer", tokenizer)
+        assert run.stdout == "Ibuprofen is best used for pain and inflammation.\n", run.stderr
+
+
+def test_an_adapter_is_downloaded_without_pickles(tmp_path: Path, endpoint: str) -> None:
+    assert fetch(tmp_path, endpoint, "some/adapter") == ADAPTER
+    facts = [
+        json.loads(command(tmp_path, endpoint, "info", "--json", *words).stdout)["adapter"]
+        for words in (
+            ["--model", str(tmp_path / "x")],
+            ["--model", "some/adapter"],
+            ["--adapter", "some/adapter"],
+        )
+    ]
+    assert facts == ["merged adapter r=1 alpha=1, 1 module"] * 3
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["microsoft/BioGPT", "Microsoft/biogpt", "https://huggingface.co/microsoft/biogpt", "hf.co/microsoft/biogpt/",
+     "https://huggingface.co/microsoft/biogpt/tree/refs/pr/17", "microsoft/biogpt/"],
+)  # fmt: skip
+def test_a_hub_id_in_any_case_or_as_an_address(
+    tmp_path: Path, endpoint: str, name: str, requests: list[tuple[str, str | None]]
+) -> None:
+    for words in (["info", "--model", name], ["download", name, str(tmp_path / "x")]):
+        run = command(tmp_path, endpoint, *words)
+        assert run.returncode == 0, run.stderr
+    assert "/api/models/microsoft/biogpt/revision/refs/pr/17" in [path for path, _ in requests]
+    assert not any("BioGPT" in path or "Microsoft" in path for path, _ in requests)
+
+
+def test_a_revision_of_a_model(tmp_path: Path, endpoint: str) -> None:
+    run = command(tmp_path, endpoint, "info", "--model", "microsoft/biogpt", "--revision", "main")
+    assert "must hold model.safetensors or its index" in one_error(run)
+    run = command(tmp_path, endpoint, "info", "--model", "https://huggingface.co/microsoft/biogpt/blob/v9/config.json")
+    assert "microsoft/biogpt (revision v9) must be on the hub; found no such revision" in one_error(run)
+    with pytest.warns(UserWarning, match="revision 'main' has no effect: demo is not on the hub"):
+        assert find_model("demo", "main") == DEMO
+
+
+def test_a_file_of_the_folder_names_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "my model"
+    folder.mkdir()
+    for name, content in GOOD.items():
+        (folder / name).write_bytes(content)
+    for name in (*GOOD, ""):
+        assert find_model(folder / name) == find_model(f"{folder}/{name}") == folder
+    assert find_model((folder / SINGLE).as_uri()) == folder
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert find_model("~/my model").samefile(folder)
+    monkeypatch.chdir(tmp_path)
+    assert find_model("my model/").samefile(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("pytorch_model.bin", "a pickle; convert it without running its code: minibiogpt convert .*.bin FOLDER"),
+        ("checkpoint.pt", "a pickle; convert it without running its code: minibiogpt convert .*.pt FOLDER"),
+        ("last.ckpt", "minibiogpt convert .*last.ckpt FOLDER"),
+        ("merged.safetensors", "name it model.safetensors, beside its config.json, and name that folder"),
+        ("model-q4.gguf", "a model must be a folder, or one of its files; found the file .*gguf'; name the folder"),
+    ],
+)
+def test_other_files_are_refused_with_what_to_do(tmp_path: Path, name: str, message: str) -> None:
+    (tmp_path / name).write_bytes(b"x")
+    for file in (tmp_path / name, str(tmp_path / name)):
+        with pytest.raises(InputError, match=message):
+            find_model(file)
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [
+        ("biogpt", "did you mean microsoft/biogpt?"),
+        ("BioGPT-Large", "did you mean microsoft/BioGPT-Large?"),
+        ("https://huggingface.co/microsoft", "check the path$"),
+        ("https://example.com/microsoft/biogpt", "check the path; did you mean microsoft/biogpt"),
+        ("./microsoft/biogpt", "check the path; did you mean microsoft/biogpt"),
+        ("nothing/like/it", "check the path$"),
+        ("~nobody-here/x", "check the path$"),
+        ("", "check the path$"),
+    ],
+)
+def test_what_is_no_name_is_one_line(name: str, remedy: str) -> None:
+    with pytest.raises(InputError, match=f"a model('s folder)? must be .*{remedy}"):
+        find_model(name)
+
+
 def test_an_empty_folder_is_filled(tmp_path: Path, endpoint: str) -> None:
     (tmp_path / "x").mkdir()
     assert fetch(tmp_path, endpoint, "microsoft/biogpt") == GOOD
@@ -238,7 +346,7 @@ def test_a_download_that_was_cut_off_goes_on_where_it_stopped(
     ("repository", "message"),
     [
         ("some/pickle", "must hold safetensors; found only pytorch_model.bin, which can run code; name a revision"),
-        ("some/torso", "must hold config.json, vocab.json, merges.txt; found no vocab.json, merges.txt"),
+        ("some/torso", "must hold config.json; found none; choose another repository or revision"),
         ("some/corrupt", "must be a complete safetensors file"),
         ("some/short", "must download completely; found OSError: Consistency check failed"),
         ("some/hole", "must exist; found no such file"),

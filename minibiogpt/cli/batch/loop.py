@@ -17,9 +17,9 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from minibiogpt.checks import checked_integer
 from minibiogpt.cli.batch.records import Reader, Record, Source, source_of
-from minibiogpt.cli.batch.resume import Progress, ResumableFile, check_new, fingerprint
+from minibiogpt.cli.batch.resume import Progress, ResumableFile, check_new, model_settings
+from minibiogpt.cli.options import load_tokenizer
 from minibiogpt.errors import InputError
-from minibiogpt.files.hub import find_model
 from minibiogpt.model.batching import BATCH_TOKENS, batches
 from minibiogpt.tokenizer import BioGptTokenizer, Piece
 
@@ -44,12 +44,11 @@ def add_output(parser: argparse.ArgumentParser, output: str) -> None:
 
 @dataclass
 class Job:
-    """What a run needs before the weights are read: texts, their count and digest, the model's folder and tokenizer."""
+    """What a run needs before the weights are read: texts, their count and digest, and the tokenizer."""
 
     options: argparse.Namespace
     source: Source
     scanned: tuple[int, str] | None
-    folder: Path
     tokenizer: BioGptTokenizer
 
     @classmethod
@@ -58,13 +57,12 @@ class Job:
         checked_integer("--batch-tokens", options.batch_tokens, 1)
         source = source_of(options, reserved)
         _check_output(source, options)
-        folder = find_model(options.model)
-        return cls(options, source, source.scan(), folder, BioGptTokenizer.from_pretrained(folder))
+        return cls(options, source, source.scan(), load_tokenizer(options))
 
     def output(self, *, part: bool = False, **settings: Any) -> ResumableFile:
         """Return the output file. It may be resumed only with the same input, model and options."""
         common = {name: getattr(self.options, name) for name in COMMON_OPTIONS}
-        common |= {"model": fingerprint(self.folder), "input": self.scanned[1] if self.scanned else None}
+        common |= model_settings(self.options) | {"input": self.scanned[1] if self.scanned else None}
         path = Path(self.options.output)
         return ResumableFile(path, common | settings, part=part, overwrite=self.options.overwrite)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 import os
@@ -12,9 +13,10 @@ from types import TracebackType
 from typing import Any, BinaryIO, Self
 
 from minibiogpt import __version__
+from minibiogpt.cli.options import source_of, tokenizer_folder
 from minibiogpt.errors import InputError
 
-MODEL_FILES = ("*.json", "merges.txt", "*.safetensors")
+MODEL_FILES = ("*.json", "merges.txt", "*.safetensors", "adapter_model.bin")
 
 
 @dataclass
@@ -135,6 +137,17 @@ def check_new(path: Path, overwrite: bool) -> None:
     if path.exists() and path.stat().st_size and not _state_path(path).exists() and not overwrite:
         must = f"{path} must be new, or the unfinished output of the same command"
         raise InputError(must, "a finished file", "choose another name, or use --overwrite")
+
+
+def model_settings(options: argparse.Namespace) -> dict[str, str]:
+    """Return the fingerprint of the model, and of its adapter and tokenizer if they are in other folders."""
+    source, tokenizer = source_of(options), tokenizer_folder(options)
+    settings = {"model": fingerprint(source.folder)}
+    if source.adapter is not None:
+        settings["adapter"] = fingerprint(source.adapter.folder)
+    if tokenizer not in source.folders:
+        settings["tokenizer"] = fingerprint(tokenizer)
+    return settings
 
 
 def fingerprint(folder: Path) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from minibiogpt.cli.options import add_model
+from minibiogpt.cli.options import add_adapter, add_model, load_model, load_tokenizer, source_of
 from minibiogpt.errors import InputError
 
 CLASSES = {
@@ -21,6 +21,7 @@ CLASSES = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
+    add_adapter(parser)
     parser.add_argument("--backend", default="numpy", help="backend that computes the values: numpy (default) or cupy")
     inputs = parser.add_argument_group("inputs, exactly one of")
     inputs.add_argument(
@@ -61,7 +62,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Run the model in float64, measure the budgets, write the case, and print the command to run next."""
     from minibiogpt.checks import checked_integer
-    from minibiogpt.files.hub import find_model
     from minibiogpt.files.reading import sha256
     from minibiogpt.files.safetensors import stored_tensors
     from minibiogpt.golden.format.case import Case
@@ -73,10 +73,12 @@ def run(options: argparse.Namespace) -> None:
         checked_integer("seeds", SEEDS if options.seeds is None else options.seeds, 2, 1000),
     )
     calls = _calls(options)
-    folder = find_model(options.model)
-    _check_output(output, [*folder.iterdir(), *([Path(options.inputs)] if options.inputs else [])])
-    model = _class_of(folder, options.head).from_pretrained(folder, dtype="float64", backend=options.backend)
-    files = sorted({tensor.path for tensor in stored_tensors(folder).values()})
+    source = source_of(options)
+    inputs = [Path(options.inputs)] if options.inputs else []
+    _check_output(output, [*(path for folder in source.folders for path in folder.iterdir()), *inputs])
+    model = load_model(options, _class_of(source, options.head), dtype="float64")
+    files = sorted({tensor.path for tensor in stored_tensors(source.folder).values()})
+    files += [source.adapter.file] if source.adapter else []
     record(
         model,
         calls,
@@ -100,12 +102,12 @@ def _check_output(output: Path, sources: list[Path]) -> None:
         raise InputError(must, str(output), "choose another name for -o")
 
 
-def _class_of(folder: Path, head: str | None) -> Any:
-    """Return the model class of ``head``, else the one that config.json names, else the causal language model."""
+def _class_of(source: Any, head: str | None) -> Any:
+    """Return the model class of ``head``, else the one that the adapter or config.json names, else the causal LM."""
     import minibiogpt
-    from minibiogpt import BioGptConfig
 
-    architectures = BioGptConfig.from_pretrained(folder).extra.get("architectures")
+    architectures = source.config().extra.get("architectures")
+    head = head or (source.adapter.head if source.adapter else None)
     first = architectures[0] if isinstance(architectures, list) and architectures else None
     name = CLASSES[head] if head else first if first in CLASSES.values() else CLASSES["causal"]
     return getattr(minibiogpt, str(name))
@@ -126,9 +128,7 @@ def _calls(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def _call_from_texts(options: argparse.Namespace) -> dict[str, Any]:
-    from minibiogpt import BioGptTokenizer
-
-    tokenizer = BioGptTokenizer.from_pretrained(options.model)
+    tokenizer = load_tokenizer(options)
     encoded = tokenizer(options.text, padding=True, padding_side=options.padding_side or "right")
     if encoded["attention_mask"].all():
         del encoded["attention_mask"]
@@ -150,7 +150,7 @@ def _call_from_ids(texts: list[str]) -> dict[str, Any]:
 
 def _calls_from_file(path: Path, labels: bool) -> list[dict[str, Any]]:
     """Return the calls stored in a file: its tensors, or the inputs of a case. ``step.{n}/`` separates calls."""
-    from minibiogpt.files.safetensors import read_header
+    from minibiogpt.files.safetensors import read_header, widened
     from minibiogpt.golden.format.case import INPUT
 
     if labels:
@@ -163,7 +163,7 @@ def _calls_from_file(path: Path, labels: bool) -> list[dict[str, Any]]:
         number = step.removeprefix("step.")
         if not number.isdigit():
             raise InputError(f"{path} must name its inputs input_ids or step.0/input_ids", repr(name), "rename it")
-        calls.setdefault(int(number), {})[rest.removeprefix(INPUT)] = tensor.mapped()
+        calls.setdefault(int(number), {})[rest.removeprefix(INPUT)] = widened(tensor.mapped(), tensor.dtype)
     if len({name.startswith("step.") for name in chosen}) > 1:
         raise InputError(f"{path} must hold one call, or only steps", "both", "prefix all inputs with step.0/")
     if sorted(calls) != list(range(len(calls))):

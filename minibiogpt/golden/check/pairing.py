@@ -109,7 +109,7 @@ def read_map(path: Path) -> dict[str, Mapped]:
     """
     if not path.exists():
         raise InputError("--map must name a file", f"no {path}", "check the path")
-    content = read_json(path, "a map of names must exist")
+    content = read_json(path, "a map of names must exist", absent="check the path", broken="correct the file")
     must = f"{path} must hold JSON, such as {EXAMPLE}"
     if not isinstance(content, dict) or not content:
         raise InputError(must, short_repr(content), "correct the map")

@@ -25,7 +25,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     must = f"{folder} must be a complete kit"
     if not path.is_file():
         raise InputError(must, "no manifest.json", remedy)
-    manifest = read_json(path, must)
+    manifest = read_json(path, must, absent=remedy, broken=remedy)
     try:
         for key, expected in (("format", FORMAT), ("version", VERSION)):
             if manifest[key] != expected:

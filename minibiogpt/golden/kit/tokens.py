@@ -155,14 +155,15 @@ def check_tokens(reference: str | os.PathLike[str], candidate: str | os.PathLike
     return TokenReport(len(cases), len(cases) - len(missing), missing, differing)
 
 
+_MAKE = "make a kit: minibiogpt golden kit FOLDER"
 _REMEDY = 'write [{"ids": [2, 5]}, ...] in the order of the reference, or {"text": [2, 5], ...}'
 
 
 def _read_reference(path: Path) -> list[dict[str, Any]]:
-    cases = read_json(path, "the reference must be a kit's tokenizer.json")
+    cases = read_json(path, "the reference must be a kit's tokenizer.json", absent=_MAKE, broken=_MAKE)
     if not isinstance(cases, list) or not cases or not all(map(_is_case, cases)):
         must = f"{path} must be a kit's tokenizer.json"
-        raise InputError(must, "a different JSON file", "make a kit: minibiogpt golden kit FOLDER")
+        raise InputError(must, "a different JSON file", _MAKE)
     return cases
 
 
@@ -176,7 +177,7 @@ def _is_case(case: Any) -> bool:
 
 def _read_candidate(path: Path, cases: Sequence[dict[str, Any]]) -> list[dict[str, Any] | None]:
     """Return the candidate's object for each case, or None if it has none."""
-    content = read_json(path, "the candidate must be a JSON file")
+    content = read_json(path, "the candidate must be a JSON file", absent="check the path", broken="write it again")
     if isinstance(content, dict):
         keys = ["\t".join(_texts(case)) for case in cases]
         if unknown := [key for key in content if key not in keys]:
