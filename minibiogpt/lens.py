@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from minibiogpt.backend import Array, ignore_overflow
 from minibiogpt.checks import is_integer
 from minibiogpt.config import LAYER_NORM_EPS
-from minibiogpt.errors import InputError
+from minibiogpt.errors import InputError, listed
 from minibiogpt.model import inputs
 from minibiogpt.model.ops import widened
 from minibiogpt.trace.patterns import expand
@@ -233,8 +233,11 @@ def _arrays_of(model: Any, trace: Mapping[str, Array], patterns: list[str]) -> d
     names = [name for pattern in patterns for name in expand(pattern)]
     missing = [name for name in names if name not in trace]
     if missing:
-        found = f"no {', '.join(missing[:3])}" + (f" and {len(missing) - 3} more" if missing[3:] else "")
-        raise InputError(f"the trace must hold {', '.join(patterns)}", found, f"trace the call with names={patterns}")
+        raise InputError(
+            f"the trace must hold {', '.join(patterns)}",
+            f"no {listed(missing, 3)}",
+            f"trace the call with names={patterns}",
+        )
     arrays = {name: model.backend.asarray(trace[name]) for name in names}
     for name, x in arrays.items():
         if x.ndim != 3 or x.shape[-1] != own["D"] or str(x.dtype) != model.dtype:

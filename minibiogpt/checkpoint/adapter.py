@@ -71,7 +71,8 @@ class Adapter:
         alpha = f"alpha={self.config.values['lora_alpha']:g}"
         sizes = f"r={' and '.join(map(str, ranks)) or self.config.values['r']} {alpha}"
         modules = sum(isinstance(change, Change) for change in self.changes.values())
-        whole = f", {len(self.replaced)} tensors replaced" if self.replaced else ""
+        n = len(self.replaced)
+        whole = f", {n} tensor{'s' * (n != 1)} replaced" if n else ""
         return f"{kind}{sizes}, {modules} module{'s' * (modules != 1)}{whole}"
 
     @property

@@ -88,7 +88,7 @@ def _files(source: Path) -> list[Path]:
     candidates = sorted(source.glob("checkpoint*.pt"))
     if len(candidates) == 1:
         return candidates
-    found = ", ".join(file.name for file in candidates) or "none of them"
+    found = listed(file.name for file in candidates) if candidates else "none of them"
     if not candidates and any(source.glob("*.safetensors")):
         found = "safetensors, which need no conversion"
     if not candidates and (source / ADAPTER_CONFIG).is_file():

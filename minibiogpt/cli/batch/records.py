@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from minibiogpt.checks import checked_integer
-from minibiogpt.errors import InputError
+from minibiogpt.errors import InputError, listed
 
 CHUNK = 256
 
@@ -71,7 +71,11 @@ class Source:
         except (ValueError, RecursionError) as error:  # a lone surrogate is a ValueError too
             raise InputError(f"{location} must be a JSON object", str(error), remedy) from None
         if not isinstance(fields, dict) or not isinstance(fields.get(field), str):
-            found = f"no such field in {sorted(fields)}" if isinstance(fields, dict) else type(fields).__name__
+            found = (
+                f"no such field among {listed(map(repr, sorted(fields)))}"
+                if isinstance(fields, dict)
+                else type(fields).__name__
+            )
             found = f"{type(fields[field]).__name__}" if isinstance(fields, dict) and field in fields else found
             raise InputError(f"{location} must be a JSON object whose {field!r} is a string", found, remedy)
         clashes = [name for name in fields if name in self._reserved]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from minibiogpt.cli.options import add_json, print_json
-from minibiogpt.errors import InputError
+from minibiogpt.errors import InputError, listed
 
 PRECISIONS = ("float64", "float32", "bfloat16", "float16")
 
@@ -124,7 +124,7 @@ def _check_kit(path: Path, theirs: Path, check_options: Any, options: argparse.N
     else:
         *lines, last = kit_lines(results, path, theirs, check_options.subset, options.all)
         unused = unmatched_files(theirs, [name for name, _ in results])
-        print("\n".join([*lines, *([f"ignored: {', '.join(map(plain, unused))}"] if unused else []), last]))
+        print("\n".join([*lines, *([f"ignored: {listed(map(plain, unused), 20)}"] if unused else []), last]))
     if code == 2:
         must = "at least one case must have a candidate"
         names = ", ".join(name for name, _ in results[:3])

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from minibiogpt.cli.options import add_adapter, add_model, load_model, load_tokenizer, source_of
-from minibiogpt.errors import InputError
+from minibiogpt.errors import InputError, listed
 
 CLASSES = {
     "causal": "BioGptForCausalLM",
@@ -143,7 +143,7 @@ def _call_from_ids(texts: list[str]) -> dict[str, Any]:
     except ValueError:
         raise InputError(must, repr(texts)[:80], "write --ids 2,54,34") from None
     if len({len(row) for row in rows}) > 1:
-        found = " and ".join(str(len(row)) for row in rows)
+        found = " and ".join(str(len(row)) for row in rows[:9])
         raise InputError(must, f"{found} of them", "use --text, which pads, or --inputs with an attention_mask")
     return {"input_ids": rows}
 
@@ -167,7 +167,7 @@ def _calls_from_file(path: Path, labels: bool) -> list[dict[str, Any]]:
     if len({name.startswith("step.") for name in chosen}) > 1:
         raise InputError(f"{path} must hold one call, or only steps", "both", "prefix all inputs with step.0/")
     if sorted(calls) != list(range(len(calls))):
-        raise InputError(f"{path} must number its steps from 0", f"{sorted(calls)}", "rename them")
+        raise InputError(f"{path} must number its steps from 0", listed(sorted(calls)), "rename them")
     return [_checked_call(path, calls[n]) for n in range(len(calls))]
 
 

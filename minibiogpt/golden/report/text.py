@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from minibiogpt.catalog.steps import step_of
 from minibiogpt.config import BioGptConfig
-from minibiogpt.errors import InputError
+from minibiogpt.errors import InputError, listed
 from minibiogpt.golden.check.compare import LOWEST, Index
 from minibiogpt.golden.check.result import AGREES, DIFFERS, NOT_COMPARABLE, Result, Row
 from minibiogpt.golden.format.case import INPUT
@@ -141,7 +141,7 @@ def findings(result: Result) -> list[str]:
     """Return the lines between the table and the verdict."""
     lines = []
     if result.wrong_inputs:
-        names = ", ".join(plain(row.name) for row in result.wrong_inputs)
+        names = listed(plain(row.name) for row in result.wrong_inputs)
         lines.append(
             f"the candidate ran on different inputs ({names}): fix this first, it may explain all other differences"
         )
