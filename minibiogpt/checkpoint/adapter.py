@@ -93,9 +93,7 @@ class Adapter:
         return {fields[name]: shape[0] for name, shape in found.items()}
 
     def unties(self) -> bool:
-        """Whether it changes the token embedding and the head, which may be tied, in different ways."""
-        if self.config.on("ensure_weight_tying"):
-            return False
+        """Whether it may change the token embedding and the head, which may be tied, in different ways."""
         if EMBEDDING in self.changes or HEAD in self.changes:
             return True
         whole = [self.replaced.get(EMBEDDING), self.replaced.get(HEAD)]

@@ -31,8 +31,8 @@ IGNORED = (
 PLAIN_STARTS = (None, True, False, "gaussian", "orthogonal", "eva")
 ALL_LINEAR = "all-linear"
 LINEAR = re.compile(r"layers\.\d+\.(self_attn\.[kvq]_proj|self_attn\.out_proj|fc1|fc2)")
-MAX_PATTERN = 2000  # characters of a regular expression
-NESTED = re.compile(r"\([^()]*[*+}][^()]*\)[*+{]")  # such an expression can take forever
+# A regular expression that repeats a group, or repeats too often, can take forever.
+REPEATED_GROUP, REPETITION, MAX_REPETITIONS = re.compile(r"\)[*+{]"), re.compile(r"[*+{]"), 10
 
 
 @dataclass
@@ -109,8 +109,8 @@ class AdapterConfig:
             re.compile(pattern)
         except (re.error, RecursionError, OverflowError):
             raise self.invalid(name, "must be a regular expression") from None
-        if len(pattern) > MAX_PATTERN or NESTED.search(pattern):
-            raise self.invalid(name, "must be a regular expression without nested repetition")
+        if REPEATED_GROUP.search(pattern) or len(REPETITION.findall(pattern)) > MAX_REPETITIONS:
+            raise self.invalid(name, f"must repeat no group, and at most {MAX_REPETITIONS} other parts")
 
     @property
     def base(self) -> str:
@@ -143,6 +143,11 @@ class AdapterConfig:
 
     def targets(self, module: str) -> bool:
         """Whether the settings say that a module, named as in peft (with ``biogpt.``), has a LoRA."""
+        if module == "output_projection" and self.on("ensure_weight_tying"):
+            return self.targets("biogpt.embed_tokens") or self._targets(module)
+        return self._targets(module)
+
+    def _targets(self, module: str) -> bool:
         excluded, wanted = self.values.get("exclude_modules") or [], self.values.get("target_modules") or []
         if re.fullmatch(excluded, module) if isinstance(excluded, str) else _ends_in(module, excluded):
             return False

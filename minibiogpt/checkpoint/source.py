@@ -75,7 +75,7 @@ def find_source(
     if _is_model(folder):
         weights = "" if base.samefile(folder) else ", not the weights beside it"
         message = f"{folder} holds an adapter: it is merged into {found_adapter.config.base or 'the weights beside it'}"
-        warnings.warn(f"{message}{weights}; remove {ADAPTER_CONFIG} to load the folder without it", stacklevel=6)
+        warnings.warn(f"{message}{weights}; remove {ADAPTER_CONFIG} to load the folder without it", stacklevel=5)
     return Source(base, found_adapter)
 
 

@@ -38,6 +38,10 @@ RAW = {  # the NumPy dtype of the stored values
     "F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1",
     "U8": "u1", "BOOL": "?",
 }  # fmt: skip
+OTHER_NUMBERS = (  # what torch calls to make tensors of dtypes that are not in STORAGES
+    "torch._utils._rebuild_tensor_v3", "torch._utils._rebuild_qtensor", "torch.Complex", "torch._utils._rebuild_sparse",
+    "torch._utils._rebuild_wrapper_subclass", "torch.QInt", "torch.QUInt",
+)  # fmt: skip
 MAX_PICKLE_BYTES = 8 << 20  # bytes of data.pkl: ten times what BioGPT-Large needs with its optimizer state
 BLOCK = 1 << 22  # elements per block
 MAX_SIZE = 1 << 40  # of a size, stride or count: no file holds more elements
@@ -128,6 +132,8 @@ def read_pickled(path: Path, *, strict: bool = True) -> Any:
     except NotData as error:
         must = f"{path} must hold tensors as torch.save writes them, and nothing that runs code"
         remedy = "do not unpickle it; download it from a source you trust"
+        if any(name in str(error) for name in OTHER_NUMBERS):
+            remedy = "it has 8-bit floats, quantized or complex numbers: save the model in float32 (model.float())"
         raise CheckpointError(must, str(error), remedy) from None
     except OSError as error:
         found = error.strerror or str(error)

@@ -169,11 +169,14 @@ def test_the_number_of_labels_is_the_adapters(tmp_path: Path) -> None:
     ],
     ids=str,
 )
-@pytest.mark.parametrize("tied", [True, False])
-def test_the_embedding_and_the_head(tmp_path: Path, settings: Any, tied: bool) -> None:
+@pytest.mark.parametrize("tied", ["tied", "untied", "kept equal"])
+def test_the_embedding_and_the_head(tmp_path: Path, settings: Any, tied: str) -> None:
     """A tied head is untied, as in the model that was trained; peft's merge_and_unload changes both matrices."""
-    ours = assert_merged(tmp_path, config={"tie_word_embeddings": tied}, r=3, **settings)
-    assert ours.config.tie_word_embeddings is False
+    if tied == "kept equal":
+        settings = settings | {"ensure_weight_tying": True}
+    ours = assert_merged(tmp_path, config={"tie_word_embeddings": tied != "untied"}, r=3, **settings)
+    one_tensor = tied == "kept equal" and "embed_tokens" in settings.get("modules_to_save", ())
+    assert ours.config.tie_word_embeddings is one_tensor
     ours.save_pretrained(tmp_path / "saved")
     again = BioGptForCausalLM.from_pretrained(tmp_path / "saved", dtype="float64")
     assert np.array_equal(again(IDS).logits, ours(IDS).logits)
@@ -327,7 +330,9 @@ def test_the_float32_model_is_the_float64_one_to_rounding(folders: Any) -> None:
         ({"rank_pattern": {"(": 2}}, "rank_pattern .* must be a regular expression"),
         ({"alpha_pattern": ["q"]}, "alpha_pattern"),
         ({"target_modules": "("}, "target_modules .* must be a regular expression"),
-        ({"target_modules": "(.+)+x"}, "without nested repetition"),
+        ({"target_modules": "(.+)+x"}, "must repeat no group"),
+        ({"target_modules": "(.|.)*x"}, "must repeat no group"),
+        ({"rank_pattern": {".*" * 11: 3}}, "at most 10 other parts"),
         ({"target_modules": [1]}, "target_modules .* must be a string or a list of strings"),
         ({"target_modules": ["q_proj"]}, "must name each module .*; found no biogpt.layers.0.self_attn.v_proj, "),
         (

@@ -139,6 +139,20 @@ def test_a_training_checkpoint_is_converted_with_its_prefixes(folder: Path, tmp_
         assert np.array_equal(logits(tmp_path / f"new{n}"), want)
 
 
+@pytest.mark.parametrize(("dtype", "message"), [
+    ("float8_e4m3fn", "it has 8-bit floats, quantized or complex numbers: save the model in float32"),
+    ("complex64", "it has 8-bit floats, quantized or complex numbers: save the model in float32"),
+    ("int8", r"found quantized weights: layer_norm.bias of dtype I8 .8-bit integers.; dequantize"),
+    ("bool", r"layer_norm.bias of dtype BOOL .true and false."),
+])  # fmt: skip
+def test_a_pickle_of_other_numbers_says_what_they_are(folder: Path, tmp_path: Path, dtype: str, message: str) -> None:
+    state = {name: torch.from_numpy(x) for name, x in load_file(folder / "model.safetensors").items()}
+    state["biogpt.layer_norm.bias"] = state["biogpt.layer_norm.bias"].to(getattr(torch, dtype))
+    torch.save(state, folder / "pytorch_model.bin")
+    with pytest.raises(CheckpointError, match=message):
+        convert(folder, tmp_path / "new")
+
+
 def set_dtype(folder: Path, names: tuple[str, ...], dtype: str, itemsize: float) -> None:
     """Store some tensors as bytes of a dtype that NumPy does not have, as a file of another tool would."""
     path = folder / "model.safetensors"
