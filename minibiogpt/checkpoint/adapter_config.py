@@ -20,10 +20,12 @@ ADAPTER_CONFIG = "adapter_config.json"
 USED = (
     "peft_type", "base_model_name_or_path", "revision", "r", "lora_alpha", "use_rslora", "rank_pattern",
     "alpha_pattern", "target_modules", "exclude_modules", "modules_to_save", "layers_to_transform", "layers_pattern",
-    "fan_in_fan_out", "bias", "use_dora", "lora_bias", "init_lora_weights", "ensure_weight_tying",
+    "bias", "use_dora", "lora_bias", "init_lora_weights", "ensure_weight_tying",
 )  # fmt: skip
-# Settings that matter in training only, or only together with one that is refused.
+# Settings that matter in training only, or only together with one that is refused. peft turns fan_in_fan_out off for
+# all of BioGPT's matrices, because none of them is stored as (in, out).
 IGNORED = (
+    "fan_in_fan_out",
     "task_type", "auto_mapping", "peft_version", "inference_mode", "lora_dropout", "loftq_config", "eva_config",
     "corda_config", "lora_ga_config", "runtime_config", "megatron_core", "qalora_group_size", "merge_weights",
 )  # fmt: skip
@@ -83,7 +85,7 @@ class AdapterConfig:
             raise self.invalid("r", "must be an integer, 1 or more")
         if not is_finite_number(self.values.get("lora_alpha")):
             raise self.invalid("lora_alpha", "must be a number")
-        for name in ("use_rslora", "fan_in_fan_out", "use_dora", "ensure_weight_tying"):
+        for name in ("use_rslora", "use_dora", "ensure_weight_tying"):
             if self.values.get(name) not in (None, True, False):
                 raise self.invalid(name, "must be true or false")
         for name in ("target_modules", "exclude_modules", "modules_to_save", "layers_pattern"):
@@ -125,7 +127,7 @@ class AdapterConfig:
         return value if isinstance(value, str) and value else None
 
     def on(self, name: str) -> bool:
-        """Whether a setting is on: "use_dora", "fan_in_fan_out" or "ensure_weight_tying"."""
+        """Whether a setting is on: "use_dora" or "ensure_weight_tying"."""
         return bool(self.values.get(name))
 
     def rank(self, module: str) -> int:

@@ -50,7 +50,7 @@ class Original:
 
 
 def read_original(source: Path) -> Original:
-    """Find and read a folder's pickles, or one file. Other than ``.bin``, ``.pt`` may hold objects, read as inert data.
+    """Find and read a folder's pickles, or one file. Objects in ``.pt`` and ``.ckpt`` are inert; ``.bin`` has none.
 
     Raises
     ------

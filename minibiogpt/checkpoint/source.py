@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from minibiogpt.checkpoint.adapter_config import ADAPTER_CONFIG
 from minibiogpt.config import BioGptConfig
 from minibiogpt.errors import CheckpointError, InputError, short_repr
 from minibiogpt.files.hub import find_model
+from minibiogpt.files.naming import local_folder
 from minibiogpt.files.safetensors import INDEX, SINGLE
 
 
@@ -23,19 +25,22 @@ class Source:
     folder: Path
     adapter: Adapter | None = None
 
+    def __str__(self) -> str:
+        return f"{self.folder} with the adapter in {self.adapter.folder}" if self.adapter else str(self.folder)
+
     @property
     def folders(self) -> list[Path]:
         """The folders that the model is made from, the one with the most specific files first."""
         return [*([self.adapter.folder] if self.adapter else []), self.folder]
 
-    @property
-    def tied(self) -> bool:
-        """Whether the base model's head is its token embedding."""
-        return BioGptConfig.from_pretrained(self.folder).tie_word_embeddings
+    @cached_property
+    def base_config(self) -> BioGptConfig:
+        """The config in the model's folder."""
+        return BioGptConfig.from_pretrained(self.folder)
 
     def config(self, **changes: Any) -> BioGptConfig:
         """Return the model's config with what the adapter's tensors show, and ``changes``."""
-        config = BioGptConfig.from_pretrained(self.folder)
+        config = self.base_config
         if self.adapter is None:
             return config.changed(**changes)
         implied: dict[str, Any] = dict(self.adapter.implied())
@@ -63,11 +68,11 @@ def find_source(
     folder = find_model(name, revision)
     if adapter is not None:
         chosen = find_model(adapter)
-        if _is_model(folder) or not _is_adapter(folder):
-            return Source(folder, Adapter.read(chosen))
-        if not folder.samefile(chosen):
+        if _is_adapter(folder) and not folder.samefile(chosen):
             found = f"{folder} and {chosen}"
             raise InputError("a model must have at most one adapter", found, "merge one of them and save the model")
+        if _is_model(folder) or not _is_adapter(folder):
+            return Source(folder, Adapter.read(chosen))
     if not _is_adapter(folder):
         return Source(folder)
     found_adapter = Adapter.read(folder)
@@ -88,15 +93,12 @@ def _base(folder: Path, adapter: Adapter) -> Path:
         remedy += f"; or remove {ADAPTER_CONFIG} to load {folder} without the adapter"
     if not name:
         raise CheckpointError(must, short_repr(config.values.get("base_model_name_or_path")), remedy)
-    beside = folder / name
-    if name != "demo" and not Path(name).is_dir() and beside.is_dir():
-        base = beside
-    else:
-        try:
-            base = find_model(name, config.revision)
-        except InputError as error:
-            raise CheckpointError(must, f"{short_repr(name)}: {error.found}", remedy) from None
-    if _is_adapter(base) and not _is_model(base):
+    try:
+        beside = None if name == "demo" or local_folder(name) else local_folder(folder / name)
+        base = beside or find_model(name, config.revision)
+    except InputError as error:
+        raise CheckpointError(must, f"{short_repr(name)}: {error.found}", remedy) from None
+    if _is_adapter(base) and not (_is_model(base) and base.samefile(folder)):
         raise CheckpointError(must, f"{short_repr(name)}, an adapter itself", remedy)
     if not (base / "config.json").is_file():
         raise CheckpointError(must, f"{short_repr(name)}, a folder without config.json", remedy)

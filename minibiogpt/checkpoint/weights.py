@@ -17,7 +17,7 @@ from minibiogpt.catalog.parameters import EMBEDDING, HEAD, Shapes
 from minibiogpt.checkpoint.lora import Tensor
 from minibiogpt.checkpoint.names import by_model_name
 from minibiogpt.checkpoint.quantized import kind_of, reject_quantized
-from minibiogpt.checkpoint.source import find_source
+from minibiogpt.checkpoint.source import Source, find_source
 from minibiogpt.config import BioGptConfig
 from minibiogpt.errors import CheckpointError, InputError, listed, shared_start
 from minibiogpt.files.safetensors import FLOATS, stored_tensors
@@ -51,7 +51,7 @@ def _equal(a: Tensor, b: Tensor) -> bool:
     return all(np.array_equal(x[i : i + BLOCK], y[i : i + BLOCK]) for i in range(0, x.size, BLOCK))
 
 
-def _report(folder: Path, tensors: Mapping[str, Tensor], shapes: Shapes) -> None:
+def _report(source: Source, tensors: Mapping[str, Tensor], shapes: Shapes) -> None:
     """Raise one error for all that is missing or misshapen; warn if there are only unexpected tensors."""
     missing = [name for name in shapes if name not in tensors]
     unexpected = sorted(name for name in tensors if name not in shapes)
@@ -63,10 +63,10 @@ def _report(folder: Path, tensors: Mapping[str, Tensor], shapes: Shapes) -> None
     lists = {"missing": missing, "misshapen": misshapen, f"unexpected{start}": unexpected}
     details = "; ".join(f"{len(names)} {what}: {listed(names)}" for what, names in lists.items() if names)
     if missing or misshapen:
-        must = f"{folder} must hold every tensor that its config.json requires, {len(shapes)} in all"
+        must = f"{source} must hold every tensor that its config.json requires, {len(shapes)} in all"
         raise CheckpointError(must, details, "check that config.json and the weights belong together")
     if unexpected:
-        warnings.warn(f"{folder}: ignored {details}", stacklevel=5)
+        warnings.warn(f"{source}: ignored {details}", stacklevel=5)
 
 
 def _start(names: list[str]) -> str:
@@ -110,24 +110,24 @@ def load_weights(
     tensors: dict[str, Tensor] = dict(by_model_name(stored_tensors(folder), folder))
     reject_quantized(folder, config.extra.get("quantization_config"), tensors, shapes)
     if source.adapter:
-        tensors = source.adapter.applied(tensors, shapes, source.tied)
+        tensors = source.adapter.applied(tensors, shapes, source.base_config.tie_word_embeddings)
     _drop_unused_head(tensors, shapes, config.tie_word_embeddings)
     absent = bool(head) and not any(key in tensors for key in head)
     if absent and seed is None:
-        must = f"{folder} must hold the requested head, {listed(head)}"
+        must = f"{source} must hold the requested head, {listed(head)}"
         raise CheckpointError(must, "a different head, or none", "choose a model that was trained for it")
     new = {key: shapes.pop(key) for key in head} if absent else {}
-    _report(folder, tensors, shapes)
-    weights = _read(folder, tensors, shapes, backend, dtype)
+    _report(source, tensors, shapes)
+    weights = _read(source, tensors, shapes, backend, dtype)
     if new and seed is not None:
         drawn = f"initialized from N(0, {config.initializer_range}) with seed {seed}"
-        warnings.warn(f"{folder} has no {listed(new)}: {drawn}; train the head before use", stacklevel=4)
+        warnings.warn(f"{source} has no {listed(new)}: {drawn}; train the head before use", stacklevel=4)
         weights |= random_weights(config, new, seed, backend, dtype)
     return config, weights
 
 
 def _read(
-    folder: Path, tensors: Mapping[str, Tensor], shapes: Shapes, backend: Backend, dtype: str
+    source: Source, tensors: Mapping[str, Tensor], shapes: Shapes, backend: Backend, dtype: str
 ) -> dict[str, Array]:
     weights, not_finite = {}, []
     for name, host in backend.allocate(shapes, dtype):
@@ -137,7 +137,7 @@ def _read(
         with backend.memory_errors():
             weights[name] = backend.asarray(host)
     if not_finite:
-        must = f"every weight in {folder} must be a finite number in {dtype}"
+        must = f"every weight in {source} must be a finite number in {dtype}"
         raise CheckpointError(must, f"NaN or infinity in {listed(not_finite)}", "fetch the file again")
     return weights
 

@@ -117,6 +117,7 @@ def test_settings_that_peft_does_not_rewrite(tmp_path: Path, targets: Any) -> No
         {"init_lora_weights": "gaussian"},
         {"init_lora_weights": False},
         {"lora_dropout": 0.5},
+        {"fan_in_fan_out": True},
     ],
     ids=str,
 )
@@ -217,7 +218,7 @@ def test_the_base_is_named_by_a_path_or_given(folders: Any, monkeypatch: pytest.
     for name in (str(base), "base", "../base"):  # absolute, from here, from the adapter's folder
         set_keys(adapter, base_model_name_or_path=name)
         assert_close(name, logits(adapter), want, LANE_A)
-    for name in ("/home/them/base", "", None, 7, ".."):
+    for name in ("/home/them/base", "", None, 7, "..", "a" * 5000, "a\0b", "base/config.txt"):
         set_keys(adapter, base_model_name_or_path=name)
         with pytest.raises(CheckpointError, match="must name the model that .*; name that model yourself, and the ad"):
             logits(adapter)
@@ -243,6 +244,8 @@ def test_a_folder_with_a_model_and_an_adapter_is_an_adapter_as_in_transformers(f
         assert_close("in its base's folder", logits(base), want, LANE_A)
     theirs = transformers.BioGptForCausalLM.from_pretrained(base, dtype=torch.float64).eval()
     assert_close("transformers", output_of(theirs), want, LANE_A)
+    for path in adapter.iterdir():
+        (base / path.name).unlink()
     other = reference.build(seed=9, **PRIMES)
     other.save_pretrained(adapter)
     with pytest.warns(UserWarning, match="merged into .*base, not the weights beside it"):
@@ -260,6 +263,12 @@ def test_two_adapters_are_refused(folders: Any, tmp_path: Path) -> None:
     assert_close("itself", logits(adapter, adapter=adapter), want, LANE_A)
     with pytest.raises(CheckpointError, match="an adapter's folder must hold adapter_config.json"):
         logits(base, adapter=base)
+    for path in (tmp_path / "second").iterdir():
+        (base / path.name).write_bytes(path.read_bytes())
+    with pytest.raises(InputError, match="at most one adapter; found .*base and .*adapter"):
+        logits(base, adapter=adapter)
+    with pytest.raises(CheckpointError, match="found '.*base', an adapter itself; name that model yourself"):
+        logits(adapter)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
@@ -371,7 +380,10 @@ def test_broken_files_of_an_adapter(folders: Any) -> None:
     refused("lora_A.weight of dtype I8", **{"A.weight": torch.ones(3, 21, dtype=torch.int8)})
     refused("parts of LoRA and whole weights only; found .*lora_E", **{"E": torch.ones(3, 1)})
     refused("must hold one adapter; found several", **{"A.default.weight": torch.ones(3, 21)})
-    refused("NaN or infinity in layers.0.self_attn.q_proj.weight", **{"A.weight": torch.full((3, 21), torch.nan)})
+    refused(
+        "every weight in .*base with the adapter in .*adapter must be .*NaN or infinity in layers.0.self_attn.q_proj.w",
+        **{"A.weight": torch.full((3, 21), torch.nan)},
+    )
     for content in ("[]", "{", '"x"'):
         config.write_text(content)
         with pytest.raises(CheckpointError, match="must hold (JSON|a JSON object)"):

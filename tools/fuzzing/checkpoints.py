@@ -13,6 +13,7 @@ from random import Random
 from typing import Any
 
 import numpy as np
+import safetensors.numpy
 
 from minibiogpt import BioGptConfig, BioGptForCausalLM, BioGptTokenizer, InputError
 from tools.fuzzing.mutate import KEPT, STRINGS, json_bytes, mutate_bytes, mutate_json, odd_file, odd_value
@@ -234,6 +235,27 @@ def _corrupted_merges(rng: Random, content: bytes) -> bytes:
     return end.join([*lines, *rng.sample(odd, 3), *lines]).encode("utf-8", "surrogatepass")
 
 
+def _make_adapter(rng: Random, folder: Path) -> dict[str, Json]:
+    """Write a model and a LoRA adapter for it, with the adapter's settings or tensors corrupted."""
+    (folder / "base").mkdir()
+    write_seed(folder / "base")
+    sizes = json.loads((folder / "base" / "config.json").read_text())
+    width, names = sizes["hidden_size"], [f"biogpt.layers.0.self_attn.{part}_proj" for part in "qv"]
+    tensors = {f"base_model.model.{name}.lora_A.weight": np.ones((2, width), np.float32) for name in names}
+    tensors |= {f"base_model.model.{name}.lora_B.weight": np.ones((width, 2), np.float32) / 9 for name in names}
+    settings: Json = {"peft_type": "LORA", "r": 2, "lora_alpha": 4, "target_modules": ["q_proj", "v_proj"]}
+    settings |= {"base_model_name_or_path": "base", "rank_pattern": {}, "bias": "none", "modules_to_save": None}
+    settings |= {"layers_to_transform": [0], "exclude_modules": r".*fc\d", "alpha_pattern": {"q_proj": 3}}
+    weights = safetensors.numpy.save(tensors)
+    if rng.random() < 0.7:
+        settings = mutate_json(rng, settings)
+    else:
+        weights = corrupted_weights(rng, weights)
+    (folder / "adapter_config.json").write_bytes(json_bytes(rng, settings))
+    (folder / "adapter_model.safetensors").write_bytes(weights)
+    return {"dtype": "float32", "text": "a"}
+
+
 def _load_model(folder: Path, case: dict[str, Json]) -> None:
     """Load, generate, save, load again: the parameters must be equal."""
     model = BioGptForCausalLM.from_pretrained(folder, dtype=case["dtype"])
@@ -269,9 +291,10 @@ def _target(name: str, share: int, file: str, corrupt: Any, run: Any) -> Target:
 
 
 TARGETS = (
-    _target("weights", 22, WEIGHTS, corrupted_weights, _load_model),
+    _target("weights", 16, WEIGHTS, corrupted_weights, _load_model),
     Target("index", 8, _make_index, _load_model, lambda case: ("saved",)),
-    _target("config", 14, "config.json", _corrupted_config, _load_both),
+    Target("adapter", 8, _make_adapter, _load_model, lambda case: ("saved",)),
+    _target("config", 12, "config.json", _corrupted_config, _load_both),
     _target("generation_config", 3, "generation_config.json", _corrupted_json, _load_model),
     _target("tokenizer_config", 7, "tokenizer_config.json", _corrupted_json, _load_tokenizer),
     _target("vocab", 8, "vocab.json", _corrupted_vocab, _load_tokenizer),

@@ -188,9 +188,10 @@ def _streams(stdin: str | None, encoding: str) -> Iterator[io.BytesIO]:
 
 
 def _outputs(case: dict[str, Any]) -> list[str]:
-    """Return every word of the command line that may be a path."""
+    """Return every word of the command line that may be a path, and the pages that view writes without --output."""
     words = [word for word in case["line"] if "\0" not in word]
-    return [*words, *(word.partition("=")[2] for word in words if "=" in word)]
+    pages = [f"layer-{n}.html" for n in range(9)] if words[:1] == ["view"] else []
+    return [*pages, *words, *(word.partition("=")[2] for word in words if "=" in word)]
 
 
 TARGETS = (Target("command", 10, make, run, _outputs, confined=False),)
