@@ -17,7 +17,9 @@ from safetensors.torch import load_file, save_file
 import minibiogpt
 from minibiogpt import BioGptForCausalLM, BioGptModel, CheckpointError, InputError
 from minibiogpt.checkpoint.adapter import Adapter
+from minibiogpt.checkpoint.lora import Change, Merged, Shift
 from minibiogpt.checkpoint.source import find_source
+from minibiogpt.files.safetensors import read_header
 from tests import reference
 from tests.budgets import LANE_A
 from tests.compare import assert_close
@@ -26,6 +28,24 @@ from tests.support.configs import PRIMES
 IDS = [[2, 5, 11, 60, 3]]
 TASKS = {"CausalLM": "CAUSAL_LM", "SequenceClassification": "SEQ_CLS", "TokenClassification": "TOKEN_CLS"}
 ATTENTION = ["q_proj", "v_proj"]
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16"])
+def test_the_arithmetic_by_hand(tmp_path: Path, dtype: str) -> None:
+    numbers = {"w": [[1, 2], [3, 4], [5, 6]], "a": [[1, -1]], "b": [[1], [0], [2]], "m": [5, 10, 1], "bias": [1, 0, 2]}
+    save_file({name: torch.tensor(x, dtype=torch.float32) for name, x in numbers.items()}, tmp_path / "x.safetensors")
+    t = read_header(tmp_path / "x.safetensors")[1]
+
+    def merged(base: str, change: Change | Shift) -> list[Any]:
+        out = np.empty(t[base].shape, dtype)
+        Merged(t[base], change).read_into(out)
+        return out.tolist()
+
+    assert merged("w", Change(t["a"], t["b"], 0.5)) == [[1.5, 1.5], [3, 4], [6, 5]]
+    assert merged("bias", Shift(t["m"], 2)) == [11, 20, 4]
+    lengths = merged("w", Change(t["a"], t["b"], 0, lengths=t["m"]))
+    assert lengths[1] == [6, 8], "the row (3, 4) of length 5 gets the length 10"
+    assert Change(t["a"], t["b"], 1, transposed=True).shape == (2, 3), "an embedding, where A is (r, V) and B (D, r)"
 
 
 def base_model(folder: Path, head: str = "CausalLM", **config: Any) -> Any:
