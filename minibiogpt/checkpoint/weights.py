@@ -1,4 +1,4 @@
-"""Load, initialize and save weights, with one report of everything that is wrong."""
+"""Load and save weights, with one report of everything that is wrong."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from safetensors.numpy import save_file
 
 from minibiogpt.backend import Array, Backend, get_backend
 from minibiogpt.catalog.parameters import EMBEDDING, HEAD, Shapes
+from minibiogpt.checkpoint.initialization import random_weights
 from minibiogpt.checkpoint.lora import Tensor
 from minibiogpt.checkpoint.names import by_model_name
 from minibiogpt.checkpoint.quantized import kind_of, reject_quantized
@@ -145,25 +146,6 @@ def _read(
 def _finite(x: np.ndarray) -> bool:
     flat = x.reshape(-1)
     return all(bool(np.isfinite(flat[i : i + BLOCK]).all()) for i in range(0, flat.size, BLOCK))
-
-
-def random_weights(
-    config: BioGptConfig, shapes: Shapes, seed: int, backend: str | Backend, dtype: str
-) -> dict[str, Array]:
-    """Return untrained weights: N(0, initializer_range) for matrices, 0 for biases, 1 for the norms' weights."""
-    backend = get_backend(backend)
-    dtype = str(backend.dtype(dtype))
-    rng = np.random.default_rng(seed)
-
-    def draw(name: str, shape: tuple[int, ...]) -> np.ndarray:
-        if len(shape) == 2:
-            drawn = rng.standard_normal(shape, dtype=np.float32)
-            drawn *= config.initializer_range
-            return drawn.astype(dtype, copy=False)
-        return np.full(shape, 0 if name.endswith("bias") else 1, dtype=dtype)
-
-    with backend.memory_errors():
-        return {name: backend.asarray(draw(name, shape)) for name, shape in shapes.items()}
 
 
 def save_weights(

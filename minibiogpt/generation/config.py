@@ -106,7 +106,8 @@ class GenerationConfig:
         if not isinstance(values, dict):
             raise InputError("a generation config must be a JSON object", type(values).__name__, "write {...}")
         names = {f.name for f in dataclasses.fields(cls)} - {"extra"}
-        known = {key: value for key, value in values.items() if key in names}
+        # null leaves an option at its default, unless null is a value of its own, as in top_k.
+        known = {key: x for key, x in values.items() if key in names and (x is not None or _CHECKS[key][0](None))}
         config = cls(**known, extra={key: value for key, value in values.items() if key not in names})
         config.check_all()
         return config
@@ -115,7 +116,7 @@ class GenerationConfig:
     def from_model_config(cls, config: BioGptConfig) -> GenerationConfig:
         """Create a config from config.json: the special ids, and the generation options that old files have there."""
         names = {f.name for f in dataclasses.fields(cls)} - {"extra"}
-        special_ids = {name: getattr(config, name) for name in names if hasattr(config, name)}
+        special_ids = {f.name: getattr(config, f.name) for f in dataclasses.fields(config) if f.name in names}
         old = {key: value for key, value in config.extra.items() if key in names and value is not None}
         return cls.from_dict(old | special_ids)
 
