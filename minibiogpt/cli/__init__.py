@@ -15,6 +15,7 @@ from types import ModuleType
 
 from minibiogpt import __version__
 from minibiogpt.cli import classify, convert, download, embed, generate, golden, info, score, tag, tokenize, trace, view
+from minibiogpt.cli.options import check_dtype
 from minibiogpt.errors import InputError
 
 MAX_CHARACTERS = 2000  # of an error or a warning
@@ -54,6 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     try:
+        check_dtype(options)
         code = options.run(options)
         sys.stdout.flush()
         return code or 0

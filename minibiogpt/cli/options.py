@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from minibiogpt.backend import get_backend
 from minibiogpt.errors import CheckpointError, InputError
 from minibiogpt.tokenizer import BioGptTokenizer
 
@@ -38,6 +39,12 @@ def add_model(parser: argparse.ArgumentParser, *, runs: bool = False, texts: boo
         parser.add_argument(
             "--dtype", default="float32", help="float32 (default) or float64; on cupy also float16 or bfloat16"
         )
+
+
+def check_dtype(options: argparse.Namespace) -> None:
+    """Refuse a --dtype that the --backend does not compute in; from_pretrained would warn, and use float32."""
+    if "backend" in options and "dtype" in options:
+        get_backend(options.backend).dtype(options.dtype)
 
 
 def add_adapter(parser: argparse.ArgumentParser) -> None:

@@ -6,6 +6,7 @@
 """
 
 from minibiogpt.config.biogpt_config import BioGptConfig
+from minibiogpt.config.common import GENERATION as GENERATION_DEFAULTS
 from minibiogpt.config.fields import (
     ACTIVATIONS,
     LAYER_NORM_EPS,
@@ -21,6 +22,7 @@ from minibiogpt.config.labels import DEFAULT_LABELS, MAX_LABELS, inverse_labels,
 __all__ = [
     "ACTIVATIONS",
     "DEFAULT_LABELS",
+    "GENERATION_DEFAULTS",
     "LAYER_NORM_EPS",
     "MAX_LABELS",
     "MAX_LAYERS",

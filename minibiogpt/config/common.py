@@ -8,17 +8,20 @@ from __future__ import annotations
 from typing import Any
 
 # Name: its default in transformers' PretrainedConfig. Those of generation are in generation_config.json today.
+GENERATION: dict[str, Any] = {
+    "max_length": 20, "min_length": 0, "do_sample": False, "early_stopping": False, "num_beams": 1, "temperature": 1.0,
+    "top_k": 50, "top_p": 1.0, "typical_p": 1.0, "repetition_penalty": 1.0, "length_penalty": 1.0,
+    "no_repeat_ngram_size": 0, "bad_words_ids": None, "num_return_sequences": 1, "output_scores": False,
+    "return_dict_in_generate": False, "forced_bos_token_id": None, "forced_eos_token_id": None,
+    "exponential_decay_length_penalty": None, "suppress_tokens": None, "begin_suppress_tokens": None,
+}  # fmt: skip
 DEFAULTS: dict[str, Any] = {
     "_attn_implementation": None, "_commit_hash": None, "add_cross_attention": False, "architectures": None,
     "chunk_size_feed_forward": 0, "cross_attention_hidden_size": None, "decoder_start_token_id": None,
     "finetuning_task": None, "is_decoder": False, "is_encoder_decoder": False, "prefix": None, "pruned_heads": {},
     "sep_token_id": None, "task_specific_params": None, "tf_legacy_loss": False, "tie_encoder_decoder": False,
     "tokenizer_class": None, "torchscript": False, "transformers_version": None, "use_bfloat16": False,
-    "max_length": 20, "min_length": 0, "do_sample": False, "early_stopping": False, "num_beams": 1, "temperature": 1.0,
-    "top_k": 50, "top_p": 1.0, "typical_p": 1.0, "repetition_penalty": 1.0, "length_penalty": 1.0,
-    "no_repeat_ngram_size": 0, "bad_words_ids": None, "num_return_sequences": 1, "output_scores": False,
-    "return_dict_in_generate": False, "forced_bos_token_id": None, "forced_eos_token_id": None,
-    "exponential_decay_length_penalty": None, "suppress_tokens": None, "begin_suppress_tokens": None,
+    **GENERATION,
 }  # fmt: skip
 DTYPES = ("dtype", "torch_dtype")  # two names of one key; transformers 4.57 writes the first
 

@@ -62,7 +62,7 @@ class CapturedDecodingStep:
         visible = (self.key_positions <= self.position) & self.real_keys
         mask = AttentionMask(visible, padded=True, fully_masked_rows=False)
         context = ForwardContext(mask, self.cache, blocked=True)
-        hidden = base.forward(base.embed_tokens(self.ids), self.position_ids, context, None, Tap())
+        hidden = base.apply_layers(base.embed_tokens(self.ids), self.position_ids, context, None, Tap())
         self.logits[...] = self.model.output_projection(hidden[:, -1])
         self.position += 1
         self.position_ids += 1

@@ -6,8 +6,7 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from typing import Any
 
-from minibiogpt.backend import Array, Backend
-from minibiogpt.config import BioGptConfig
+from minibiogpt.backend import Array
 from minibiogpt.model.biogpt import BioGptModel
 from minibiogpt.model.layers import Weights
 from minibiogpt.model.pretrained import Pretrained
@@ -18,15 +17,8 @@ from minibiogpt.trace.edits import make_tap
 class ModelWithHead(Pretrained):
     """A base model with a head on top."""
 
-    def __init__(
-        self,
-        config: BioGptConfig,
-        weights: Weights,
-        backend: str | Backend = "numpy",
-        attn_implementation: str = "auto",
-    ) -> None:
-        self.biogpt = BioGptModel(config, weights, backend, attn_implementation)
-        self.config, self.backend = config, self.biogpt.backend
+    def _build(self, weights: Weights, attn_implementation: str) -> None:
+        self.biogpt = BioGptModel(self.config, weights, self.backend, attn_implementation)
         self._make_head(weights)
 
     @abstractmethod
@@ -36,6 +28,15 @@ class ModelWithHead(Pretrained):
     @property
     def dtype(self) -> str:
         return self.biogpt.dtype
+
+    @property
+    def base_model(self) -> BioGptModel:
+        return self.biogpt
+
+    @property
+    def attn_implementation(self) -> str:
+        """The implementation of attention; see BioGptModel."""
+        return self.biogpt.attn_implementation
 
     def named_parameters(self) -> Iterator[tuple[str, Array]]:
         """Yield the base model's parameters, with ``biogpt.`` in front of their names."""

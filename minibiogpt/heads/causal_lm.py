@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from typing import Any, Self
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 from minibiogpt import generation
 from minibiogpt.backend import Array, ignore_overflow, report_full_memory
 from minibiogpt.catalog.parameters import causal_lm_shapes
-from minibiogpt.files.hub import find_model
 from minibiogpt.generation import GenerationConfig
 from minibiogpt.heads import scoring
 from minibiogpt.heads.base import ModelWithHead
@@ -41,6 +41,10 @@ class BioGptForCausalLM(ModelWithHead):
 
     @ignore_overflow
     @report_full_memory
+    @inputs.by_position(
+        "input_ids", "attention_mask", "head_mask", "inputs_embeds", "past_key_values", "labels", "use_cache",
+        "position_ids", "output_attentions", "output_hidden_states", "return_dict",
+    )  # fmt: skip
     def __call__(
         self,
         input_ids: Any = None,
@@ -79,14 +83,11 @@ class BioGptForCausalLM(ModelWithHead):
         )
         return cross_entropy(logits[:, :-1].reshape(-1, V), labels.reshape(B, T)[:, 1:].reshape(-1))
 
-    @classmethod
-    def from_pretrained(cls, name: str | os.PathLike[str], *args: Any, **options: Any) -> Self:
-        """Load as every model does, and also the folder's generation_config.json, if there is one."""
-        folder = find_model(name)
-        model = super().from_pretrained(folder, *args, **options)
-        if (folder / generation.GENERATION_CONFIG).is_file():
-            model.generation_config = GenerationConfig.from_pretrained(folder)
-        return model
+    def _read_more(self, folder: Callable[[], Path]) -> None:
+        """Read the folder's generation_config.json, if there is one."""
+        path = folder()
+        if (path / generation.GENERATION_CONFIG).is_file():
+            self.generation_config = GenerationConfig.from_pretrained(path)
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
         """Save as every model does, and also generation_config.json."""

@@ -43,6 +43,10 @@ class BioGptForSequenceClassification(ModelWithHead):
 
     @ignore_overflow
     @report_full_memory
+    @inputs.by_position(
+        "input_ids", "attention_mask", "head_mask", "past_key_values", "inputs_embeds", "labels", "use_cache",
+        "position_ids", "output_attentions", "output_hidden_states", "return_dict",
+    )  # fmt: skip
     def __call__(
         self,
         input_ids: Any = None,

@@ -6,7 +6,8 @@
 4. ``biogpt``: BioGptModel, from token ids to hidden states.
 5. ``cache``: the KV cache.
 6. ``inputs``, ``outputs``: validation of a call's inputs; what a call returns.
-7. ``pretrained``: loading, random initialization, saving.
+7. ``pretrained``: building, loading, resizing and saving, as transformers' PreTrainedModel; ``module``: what it has of
+   PyTorch's Module; ``loading_options``, ``resize``, ``transformers_names``: keywords, new rows, names of transformers.
 8. ``batching``, ``pooling``: batches of rows of unequal length; text embeddings.
 
 How the data flows (``x`` is the residual stream)::

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from minibiogpt.backend import Array, Backend, get_backend, ignore_overflow, report_full_memory
+from minibiogpt.backend import Array, ignore_overflow, report_full_memory
 from minibiogpt.catalog.parameters import base_shapes
-from minibiogpt.config import BioGptConfig
 from minibiogpt.errors import InputError
 from minibiogpt.model import inputs, pooling
 from minibiogpt.model.attention import make_mask
@@ -22,12 +21,12 @@ from minibiogpt.model.layers import (
     named_parameters,
     weights_under,
 )
+from minibiogpt.model.loading_options import FUSED
 from minibiogpt.model.outputs import BaseModelOutput
 from minibiogpt.model.pretrained import Pretrained
 from minibiogpt.trace import Edit, Tap, Trace
 from minibiogpt.trace.edits import make_tap
 
-ATTN_IMPLEMENTATIONS = ("auto", "eager", "blocked")
 EAGER_ONLY = ("scores", "scores_masked", "probs", "weights")  # arrays that only eager attention computes
 
 
@@ -36,25 +35,23 @@ class BioGptModel(Pretrained):
 
     Parameters
     ----------
-    config : the sizes.
-    weights : {name: array} with the checkpoint's names without the leading ``biogpt.``, all of one backend and dtype.
+    config, weights, backend, seed, dtype : see ``Pretrained``: without weights they're drawn from ``seed``.
     attn_implementation : "eager" computes every array of attention; "blocked" streams over the keys; "auto" uses eager
         only when an array inside attention is requested (trace, edits, output_attentions). They agree up to rounding.
+        transformers' "sdpa", "flash_attention_2", "flash_attention_3" and "flex_attention" do what "auto" does.
 
-    Source: Luo et al. 2022 (BioGPT); BioGptModel in transformers 4.57, in evaluation mode.
+    Source: Luo et al. 2022 (BioGPT); BioGptModel in transformers 4.57, in evaluation mode. A ``head_mask`` applies
+    under every implementation; transformers ignores it under "sdpa", its default.
+
+    Examples
+    --------
+    >>> from minibiogpt import BioGptConfig
+    >>> BioGptModel(BioGptConfig(vocab_size=50, hidden_size=8, num_attention_heads=2, num_hidden_layers=1))
+    <BioGptModel L=1, D=8, H=2, F=4096, V=50, N=1024; 78,584 parameters, float32, numpy>
     """
 
-    def __init__(
-        self,
-        config: BioGptConfig,
-        weights: Weights,
-        backend: str | Backend = "numpy",
-        attn_implementation: str = "auto",
-    ) -> None:
-        if attn_implementation not in ATTN_IMPLEMENTATIONS:
-            must = f"attn_implementation must be one of {', '.join(ATTN_IMPLEMENTATIONS)}"
-            raise InputError(must, repr(attn_implementation), "choose one of these")
-        self.config, self.backend, self.attn_implementation = config, get_backend(backend), attn_implementation
+    def _build(self, weights: Weights, attn_implementation: str) -> None:
+        config, self.attn_implementation = self.config, attn_implementation
         self.embed_tokens = ScaledEmbedding(weights["embed_tokens.weight"], config.embed_scale)
         self.embed_positions = LearnedPositions(weights["embed_positions.weight"])
         layers = range(config.num_hidden_layers)
@@ -67,11 +64,16 @@ class BioGptModel(Pretrained):
     def dtype(self) -> str:
         return str(self.layer_norm.weight.dtype)
 
+    @property
+    def base_model(self) -> BioGptModel:
+        return self
+
     def named_parameters(self) -> Iterator[tuple[str, Array]]:
         return named_parameters(self)
 
     @ignore_overflow
     @report_full_memory
+    @inputs.by_position("input_ids", "attention_mask", *inputs.ORDER)
     def __call__(
         self,
         input_ids: Any = None,
@@ -90,8 +92,10 @@ class BioGptModel(Pretrained):
         ablate: Iterable[tuple[int, int]] | None = None,
         patch_from: Mapping[str, Any] | None = None,
         tap: Tap | None = None,
+        cache_position: Any = None,
+        **others: Any,
     ) -> Any:
-        """Run the model. No argument is modified.
+        """Run the model. No argument is modified. Arguments by position have transformers' order.
 
         Parameters
         ----------
@@ -109,6 +113,8 @@ class BioGptModel(Pretrained):
         ablate : (layer, head) pairs; their part of the context is set to 0.
         patch_from : {name: array}, such as a Trace of a different call or part of it; these arrays replace this call's.
         tap : the Tap of the enclosing call, if any; it replaces trace and the edit options.
+        cache_position : (T,) where the tokens follow the cache; there is no other place for them.
+        others : ``token_type_ids`` and ``logits_to_keep=0`` make no difference, as in transformers.
 
         Returns
         -------
@@ -128,6 +134,7 @@ class BioGptModel(Pretrained):
         B, T, _ = x.shape
         past = inputs.as_cache(past_key_values, config, B, backend, self.dtype)
         P = past.seq_length if past else 0
+        inputs.check_no_difference(cache_position, P, T, others, _KEYWORDS)
         real = inputs.as_mask(attention_mask, B, P, T, backend)
         positions = self._positions(position_ids, real, B, P, T)  # (B, T)
         heads = inputs.as_head_mask(head_mask, config, backend, self.dtype)
@@ -154,7 +161,7 @@ class BioGptModel(Pretrained):
         cache = self._extended_cache(past, B, T, use_cache)
         mask = make_mask(backend, T, P + T, real)
         context = ForwardContext(mask, cache, self._use_blocked_attention(output_attentions, tap))
-        x = self.forward(x, positions, context, heads, tap, hidden_states, attentions)
+        x = self.apply_layers(x, positions, context, heads, tap, hidden_states, attentions)
         tap.finish()
         output = BaseModelOutput(
             x,
@@ -164,7 +171,7 @@ class BioGptModel(Pretrained):
         )
         return output if _option(return_dict, config.return_dict) else output.to_tuple()
 
-    def forward(
+    def apply_layers(
         self,
         x: Array,
         position_ids: Array,
@@ -226,8 +233,11 @@ class BioGptModel(Pretrained):
         return None if past is None else past.extended(T)
 
     def _use_blocked_attention(self, output_attentions: bool, tap: Tap) -> bool:
-        """Return whether attention streams. With "auto" it does, unless an array inside attention is requested."""
-        if self.attn_implementation == "auto":
+        """Return whether attention streams. With "auto" it does, unless an array inside attention is requested.
+
+        Also with transformers' names: its "sdpa" hands such a call to eager attention.
+        """
+        if self.attn_implementation in ("auto", *FUSED):
             layers = range(self.config.num_hidden_layers)
             names = (f"layers.{layer}.self_attn.{name}" for layer in layers for name in EAGER_ONLY)
             return not output_attentions and not tap.wants(names)
@@ -238,6 +248,11 @@ class BioGptModel(Pretrained):
                 "load the model with attn_implementation='auto' or 'eager'",
             )
         return self.attn_implementation == "blocked"
+
+
+_KEYWORDS = (
+    "input_ids", "attention_mask", *inputs.ORDER, "cache_position", "labels", "trace", "edits", "ablate", "patch_from",
+)  # fmt: skip
 
 
 def _append(collected: list[Array] | None, x: Array) -> None:

@@ -2,15 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from functools import wraps
+from typing import Any, TypeVar
 
 import numpy as np
 
 from minibiogpt.backend import HALVES, Array, Backend, backend_of
 from minibiogpt.config import BioGptConfig
-from minibiogpt.errors import InputError
+from minibiogpt.errors import InputError, short_repr
+from minibiogpt.idioms import no_option
 from minibiogpt.model.cache import KVCache
+from minibiogpt.model.transformers_names import CALL
+
+# The order of transformers' BioGptModel.forward, after input_ids and attention_mask.
+ORDER = (
+    "head_mask", "inputs_embeds", "past_key_values", "use_cache", "position_ids", "output_attentions",
+    "output_hidden_states", "return_dict",
+)  # fmt: skip
+NO_DIFFERENCE = {"token_type_ids": "any", "logits_to_keep": 0, "num_items_in_batch": None}
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+def by_position(*names: str, two: tuple[str, ...] = ()) -> Callable[[Method], Method]:
+    """Decorate a model's call so that its arguments can be given by position, in this order.
+
+    Parameters
+    ----------
+    two : what two arguments mean, if not the first two names.
+
+    Raises
+    ------
+    InputError
+        If there are too many, or one is given by name too.
+    """
+
+    def decorate(method: Method) -> Method:
+        @wraps(method)
+        def call(self: Any, *args: Any, **options: Any) -> Any:
+            order = two if len(args) == 2 and two else names
+            twice = [name for name in order[: len(args)] if name in options]
+            if len(args) > len(names) or twice:
+                found = f"{twice[0]} twice" if twice else f"{len(args)} by position"
+                raise InputError("a model must get each input once", found, "pass the inputs by name")
+            return method(self, **dict(zip(order, args, strict=False)), **options)
+
+        return call  # type: ignore[return-value]
+
+    return decorate
+
+
+def check_no_difference(cache_position: Any, P: int, T: int, others: Mapping[str, Any], known: Iterable[str]) -> None:
+    """Check that the remaining keyword arguments of a call change nothing: unknown ones would be lost silently."""
+    if cache_position is not None and np.asarray(cache_position).tolist() != list(range(P, P + T)):
+        must = f"cache_position must be where the tokens follow the cache: {P} to {P + T - 1}"
+        raise InputError(must, short_repr(np.asarray(cache_position).tolist()), "leave it out")
+    for name, value in others.items():
+        if name not in NO_DIFFERENCE:
+            raise no_option("a model", name, known, CALL)
+        if NO_DIFFERENCE[name] != "any" and value not in (None, NO_DIFFERENCE[name]):
+            raise InputError(f"{name} must be {NO_DIFFERENCE[name]}", short_repr(value), f"leave {name} out")
 
 
 def as_backend_array(name: str, x: Any, backend: Backend, must: str) -> Array:
@@ -27,6 +78,10 @@ def as_numeric_array(name: str, x: Any, backend: Backend, must: str) -> Array:
         If rows have unequal lengths, or elements are not numbers.
     """
     remedy = f"pass {name} as a list of equally long lists of numbers, or as an array"
+    if isinstance(x, Mapping):
+        raise InputError(f"{name} must be {must}", type(x).__name__, "unpack the encoding: model(**enc)")
+    if _is_text(x):
+        raise InputError(f"{name} must be {must}", f"text {short_repr(x)}", 'tokenize first: tok(text)["input_ids"]')
     try:
         on_host = isinstance(x, np.ndarray) or not hasattr(x, "dtype")
         array = np.asarray(x) if on_host else backend.asarray(x)
@@ -34,8 +89,13 @@ def as_numeric_array(name: str, x: Any, backend: Backend, must: str) -> Array:
         reason = "rows of unequal length" if "inhomogeneous" in str(error) else str(error)
         raise InputError(f"{name} must be {must}", reason, remedy) from None
     if array.dtype.kind not in "biuf" and array.dtype.name not in HALVES:
+        remedy = 'tokenize first: tok(text)["input_ids"]' if array.dtype.kind == "U" else remedy
         raise InputError(f"{name} must be {must}", f"dtype {array.dtype}", remedy)
     return array
+
+
+def _is_text(x: Any) -> bool:
+    return isinstance(x, str) or (isinstance(x, list | tuple) and bool(x) and isinstance(x[0], str))
 
 
 def as_integers(name: str, x: Any, backend: Backend, low: int, high: int, shape: str = "(B, T)") -> Array:

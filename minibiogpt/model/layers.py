@@ -34,7 +34,7 @@ def named_parameters(module: Any, path: str = "") -> Iterator[tuple[str, Array]]
         elif isinstance(value, list):
             for i, submodule in enumerate(value):
                 yield from named_parameters(submodule, f"{full_name}.{i}")
-        elif type(value) in _MODULE_TYPES:
+        elif type(value) in MODULE_TYPES:
             yield from named_parameters(value, full_name)
 
 
@@ -66,6 +66,16 @@ class ScaledEmbedding:
 
     weight: Array
     scale: float
+
+    @property
+    def num_embeddings(self) -> int:
+        """V."""
+        return int(self.weight.shape[0])
+
+    @property
+    def embedding_dim(self) -> int:
+        """D."""
+        return int(self.weight.shape[1])
 
     def __call__(self, ids: Array) -> Array:
         x = embedding(ids, self.weight)
@@ -149,4 +159,4 @@ class DecoderLayer:
         return tap("", x + h), weights
 
 
-_MODULE_TYPES = (Linear, LayerNorm, ScaledEmbedding, LearnedPositions, SelfAttention, DecoderLayer)
+MODULE_TYPES = (Linear, LayerNorm, ScaledEmbedding, LearnedPositions, SelfAttention, DecoderLayer)

@@ -1,59 +1,93 @@
-"""The base class of all models: load from files, initialize at random, count parameters, save."""
+"""The base class of all models: build, load, convert, resize and save them, and count their parameters."""
 
 from __future__ import annotations
 
 import os
-from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from abc import abstractmethod
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Self
 
-from minibiogpt.backend import Array, Backend
+import numpy as np
+
+from minibiogpt.backend import Backend, get_backend
 from minibiogpt.catalog.parameters import Shapes
-from minibiogpt.checkpoint.weights import load_weights, random_weights, save_weights
-from minibiogpt.config import BioGptConfig
-from minibiogpt.model.layers import Weights
+from minibiogpt.checkpoint.initialization import random_weights
+from minibiogpt.checkpoint.weights import load_weights, save_weights
+from minibiogpt.checks import checked_integer
+from minibiogpt.config import BioGptConfig, local_folder, revision_of
+from minibiogpt.files.hub import find_model
+from minibiogpt.files.safetensors import FLOATS, stored_tensors
+from minibiogpt.idioms import no_attribute
+from minibiogpt.model.layers import Linear, ScaledEmbedding, Weights
+from minibiogpt.model.loading_options import (
+    as_config,
+    checked_attention,
+    chosen_backend,
+    chosen_dtype,
+    config_changes,
+)
+from minibiogpt.model.module import Module
+from minibiogpt.model.resize import resized, target_rows
+from minibiogpt.model.transformers_names import ATTRIBUTES, OF_A_LANGUAGE_MODEL
 
 
-class Pretrained(ABC):
-    """A model with a config, a backend, and named weights."""
+class Pretrained(Module):
+    """A model with a config, a backend, and named weights.
+
+    Parameters
+    ----------
+    config : the sizes; a BioGptConfig (or a config object of transformers).
+    weights : {name: array} with the checkpoint's names without the leading ``biogpt.``, all of one backend and dtype.
+        None: untrained weights, drawn as transformers draws them.
+    attn_implementation : see BioGptModel.
+    seed, dtype : of untrained weights. The numbers differ from PyTorch's; their distribution is the same.
+    """
 
     config: BioGptConfig
     backend: Backend
     name_or_path: str = ""  # the argument of from_pretrained, as in transformers; the tokenizer is there too
     head: tuple[str, ...] = ()  # tensors that are initialized at random if the checkpoint lacks them
+    base_model_prefix = "biogpt"
 
-    @abstractmethod
     def __init__(
         self,
         config: BioGptConfig,
-        weights: Weights,
+        weights: Weights | None = None,
         backend: str | Backend = "numpy",
         attn_implementation: str = "auto",
-    ) -> None: ...
+        *,
+        seed: int | None = 0,
+        dtype: Any = "float32",
+    ) -> None:
+        self.config, self.backend = as_config(config), get_backend(backend)
+        if weights is None:
+            dtype = chosen_dtype(dtype, None, self.backend, lambda: self.config.dtype)
+            weights = random_weights(self.config, self.shapes_of(self.config), seed, self.backend, dtype)
+        self._build(weights, checked_attention(attn_implementation))
+
+    @abstractmethod
+    def _build(self, weights: Weights, attn_implementation: str) -> None:
+        """Create the modules from their weights."""
 
     @staticmethod
     @abstractmethod
     def shapes_of(config: BioGptConfig) -> Shapes:
         """Return {name: shape} of every tensor of the model, without the leading ``biogpt.``."""
 
-    @abstractmethod
-    def named_parameters(self) -> Iterator[tuple[str, Array]]:
-        """Yield (name in a checkpoint, array) of every weight. A tied head is not listed twice."""
-
-    @property
-    @abstractmethod
-    def dtype(self) -> str:
-        """The dtype of weights and computation: "float32", "float64", "float16" or "bfloat16"."""
-
     @classmethod
     def from_pretrained(
         cls,
         name: str | os.PathLike[str],
         backend: str | Backend = "numpy",
-        dtype: str = "float32",
+        dtype: Any = None,
         attn_implementation: str = "auto",
         *,
         seed: int | None = 0,
+        torch_dtype: Any = None,
+        device: Any = None,
+        device_map: Any = None,
+        adapter: Any = None,
         **changes: Any,
     ) -> Self:
         """Load "demo", a folder in Hugging Face layout, or a hub id.
@@ -63,40 +97,119 @@ class Pretrained(ABC):
 
         Parameters
         ----------
+        dtype, torch_dtype : the dtype to compute in, default "float32"; a name, or an object of NumPy or PyTorch.
+            "auto" is the checkpoint's, or float32 where the backend doesn't compute in it. float16 and bfloat16 on
+            NumPy mean float32, with a warning.
+        attn_implementation : see BioGptModel. transformers' names ("sdpa", "flash_attention_2" ...) are allowed.
         seed : for the weights of a classification head that the checkpoint lacks, drawn with the config's
             ``initializer_range``; a warning names them. None: such a checkpoint is an error.
-        changes : fields of the config to change, such as ``num_labels=3`` or ``id2label={0: "no", 1: "yes"}``.
+        device, device_map : another way to choose the backend: "cpu", "cuda", 0, "auto" (the GPU if there is one),
+            {"": 0}. The whole model is on one device.
+        adapter : a folder with a LoRA adapter to merge into the weights.
+        changes : fields of the config to change, such as ``num_labels=3`` or ``id2label={0: "no", 1: "yes"}``, or
+            ``config=``, a config to use instead of the file's. transformers' other keywords are allowed where they
+            make no difference (``low_cpu_mem_usage``, ``use_safetensors=True`` ...), and refused by name elsewhere.
 
         Raises
         ------
         CheckpointError
             If tensors are missing or have the wrong shape (all are listed), or a file is invalid.
+        InputError
+            If the model is not found, or a keyword argument is unknown or cannot be honored.
         """
-        config, weights = load_weights(name, cls.shapes_of, backend, dtype, head=cls.head, seed=seed, **changes)
-        model = cls(config, weights, backend, attn_implementation)
-        model.name_or_path = os.fspath(name)
+        given, name = name, local_folder(name, changes)
+        place = chosen_backend(backend, device, device_map)
+        attention = checked_attention(attn_implementation)
+        source = revision_of(changes)
+        changes = config_changes(changes)
+        dtype = chosen_dtype(dtype, torch_dtype, place, lambda: _stored_dtype(find_model(name, **source)))
+        options = source | changes | ({} if adapter is None else {"adapter": adapter})
+        config, weights = load_weights(name, cls.shapes_of, place, dtype, head=cls.head, seed=seed, **options)
+        model = cls(config, weights, place, attention)
+        model.name_or_path = config.name_or_path = os.fspath(given)
+        model._read_more(lambda: find_model(name, **source))
         return model
+
+    def _read_more(self, folder: Callable[[], Path]) -> None:
+        """Read what a class needs besides config and weights."""
+        return
 
     @classmethod
     def from_config(
         cls,
         config: BioGptConfig,
-        seed: int = 0,
+        seed: int | None = 0,
         backend: str | Backend = "numpy",
-        dtype: str = "float32",
+        dtype: Any = "float32",
         attn_implementation: str = "auto",
     ) -> Self:
         """Return an untrained model of these sizes, with random weights drawn from ``seed``."""
-        weights = random_weights(config, cls.shapes_of(config), seed, backend, dtype)
-        return cls(config, weights, backend, attn_implementation)
-
-    def num_parameters(self) -> int:
-        """Return the number of learned parameters."""
-        return sum(x.size for _, x in self.named_parameters())
+        return cls(config, None, backend, attn_implementation, seed=seed, dtype=dtype)
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
         """Write config.json and model.safetensors to ``folder`` as transformers reads them, each file atomically."""
         save_weights(folder, self.config, dict(self.named_parameters()), self.backend, type(self).__name__)
+
+    def set_attn_implementation(self, attn_implementation: str) -> None:
+        """Choose the implementation of attention; see BioGptModel."""
+        self.base_model.attn_implementation = checked_attention(attn_implementation)
+
+    def can_generate(self) -> bool:
+        """Whether the class has ``generate``."""
+        return hasattr(type(self), "generate")
+
+    def get_input_embeddings(self) -> ScaledEmbedding:
+        """Return the token embedding."""
+        return self.base_model.embed_tokens
+
+    def get_output_embeddings(self) -> Linear | None:
+        """Return the head of a language model, otherwise None."""
+        return self.__dict__.get("output_projection")
+
+    def tie_weights(self) -> None:
+        """Make the head of a language model the token embedding again, if the config ties them."""
+        head = self.get_output_embeddings()
+        if head is not None and self.config.tie_word_embeddings:
+            head.weight = self.get_input_embeddings().weight
+
+    def resize_token_embeddings(
+        self,
+        new_num_tokens: int | None = None,
+        pad_to_multiple_of: int | None = None,
+        mean_resizing: bool = True,
+        seed: int | None = 0,
+    ) -> ScaledEmbedding:
+        """Change the vocabulary size, and return the token embedding. A language model's head follows.
+
+        Parameters
+        ----------
+        new_num_tokens : the new V; rows are added or cut at the end. None: the old V.
+        pad_to_multiple_of : round the new V up to a multiple of this.
+        mean_resizing : see ``minibiogpt.model.resize.resized``, for how new rows are drawn, from ``seed``.
+
+        Source: resize_token_embeddings in transformers 4.57. Here a size that cuts a special token's row is an error.
+
+        Examples
+        --------
+        >>> from minibiogpt import BioGptForCausalLM
+        >>> model = BioGptForCausalLM.from_pretrained("demo")
+        >>> model.resize_token_embeddings(1880).weight.shape, model.config.vocab_size
+        ((1880, 128), 1880)
+        """
+        embedding, head = self.get_input_embeddings(), self.get_output_embeddings()
+        rows = target_rows(len(embedding.weight), new_num_tokens, pad_to_multiple_of)
+        self.config.changed(vocab_size=rows)  # raises if the special tokens would be cut, or it is too large
+        rng = np.random.default_rng(None if seed is None else checked_integer("seed", seed, 0))
+        own_head = head is not None and head.weight is not embedding.weight
+        for module in [embedding, head] if own_head else [embedding]:
+            if module is not None and len(module.weight) != rows:
+                module.weight = resized(module.weight, rows, mean_resizing, self.config.initializer_range, rng)
+        self.config.vocab_size = rows
+        self.tie_weights()
+        return embedding
+
+    def __getattr__(self, name: str) -> Any:
+        raise no_attribute(self, name, OF_A_LANGUAGE_MODEL | ATTRIBUTES)
 
     def __repr__(self) -> str:
         c = self.config
@@ -104,3 +217,11 @@ class Pretrained(ABC):
         sizes += f", V={c.vocab_size}, N={c.max_position_embeddings}"
         details = f"{self.num_parameters():,} parameters, {self.dtype}, {self.backend.name}"
         return f"<{type(self).__name__} {sizes}; {details}>"
+
+
+def _stored_dtype(folder: Path) -> str | None:
+    """Return the dtype in config.json, otherwise that of the first tensor of floats."""
+    dtype = BioGptConfig.from_pretrained(folder).dtype
+    kinds = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+    stored = (kinds[tensor.dtype] for tensor in stored_tensors(folder).values() if tensor.dtype in FLOATS)
+    return dtype or next(stored, None)

@@ -191,5 +191,5 @@ def run_calls(model: Pretrained, calls: Sequence[Mapping[str, Any]], recorder: R
     for n, call in enumerate(calls):
         tap = Tap(recorder) if len(calls) == 1 else Tap(recorder).step(n)
         cache_options = {"past_key_values": cache, "use_cache": True} if len(calls) > 1 else {}
-        output = model(**call, **cache_options, tap=tap, return_dict=True)  # type: ignore[operator]
+        output = model(**call, **cache_options, tap=tap, return_dict=True)
         cache = getattr(output, "past_key_values", None)

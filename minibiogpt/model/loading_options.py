@@ -1,0 +1,165 @@
+"""The keyword arguments of a model's ``from_pretrained``, as users of transformers type them."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from minibiogpt.backend import HALVES, Backend, backend_for, get_backend
+from minibiogpt.config import GENERATION_DEFAULTS, BioGptConfig, dtype_text
+from minibiogpt.errors import InputError, short_repr
+from minibiogpt.idioms import no_option
+
+# Several names of one thing: blocked attention, unless an array inside attention is wanted, which eager computes.
+FUSED = ("sdpa", "flash_attention_2", "flash_attention_3", "flex_attention")
+ATTN_IMPLEMENTATIONS = ("auto", "eager", "blocked", *FUSED)
+ANY_DEVICE = ("auto", "balanced", "balanced_low_0", "sequential")  # values of device_map: choose a device for me
+
+# What would change the result, and is not here (yet): what to do instead. None, False and {} leave the default.
+_REFUSED = {
+    "load_in_8bit": "load with dtype='float16' on a GPU: quantization is not here yet",
+    "load_in_4bit": "load with dtype='float16' on a GPU: quantization is not here yet",
+    "quantization_config": "load with dtype='float16' on a GPU: quantization is not here yet",
+    "output_loading_info": "leave it out: what is missing is an error or a warning",
+    "ignore_mismatched_sizes": "load BioGptModel, and give a new head to Class(config, weights)",
+    "state_dict": "pass the arrays to the class itself: Class(config, weights)",
+    "variant": "convert the file: minibiogpt convert FILE FOLDER",
+    "gguf_file": "convert a checkpoint of PyTorch: minibiogpt convert FOLDER NEW",
+    "from_tf": "save it from transformers first, as safetensors",
+    "from_flax": "save it from transformers first, as safetensors",
+    "max_memory": "leave it out: the model is on one device",
+    "tp_plan": "leave it out: the model is on one device",
+    "tp_size": "leave it out: the model is on one device",
+    "device_mesh": "leave it out: the model is on one device",
+    "distributed_config": "leave it out: the model is on one device",
+    "key_mapping": "rename the tensors in the file",
+    "use_kernels": "leave it out: the backend chooses its kernels",
+    "adapter_kwargs": "write adapter=FOLDER",
+    "adapter_name": "write adapter=FOLDER",
+    "generation_config": "set it afterwards: model.generation_config = ...",
+}
+_ADVICE = {
+    "output_attention": "did you mean output_attentions?",
+    "label_names": "write id2label={0: NAME, ...}",
+    "labels": "write id2label={0: NAME, ...}",
+    "head_mask": "pass it to a model call",
+    **dict.fromkeys((*GENERATION_DEFAULTS, "max_new_tokens"), "pass it to generate"),
+    "quantization": "load with dtype='float16' on a GPU: quantization is not here yet",
+}
+_KNOWN = (
+    "backend", "dtype", "torch_dtype", "device", "device_map", "attn_implementation", "seed", "config", "revision",
+    "adapter", "use_safetensors", "low_cpu_mem_usage", "trust_remote_code", "subfolder",
+)  # fmt: skip
+
+
+def config_changes(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of the config to change, from the keyword arguments that are left, and from ``config=``.
+
+    Raises
+    ------
+    InputError
+        If a keyword argument is unknown, or is one that cannot be honored; the message names it.
+    """
+    if options.pop("use_safetensors", None) is False:
+        remedy = "leave it out; convert a pickle first with minibiogpt convert"
+        raise InputError("weights must be read from safetensors", "use_safetensors=False", remedy)
+    for name, remedy in _REFUSED.items():
+        if options.pop(name, None):
+            raise InputError(f"from_pretrained must find {name} at its default", name, remedy)
+    given = options.pop("config", None)
+    if isinstance(given, str | os.PathLike):
+        given = BioGptConfig.from_pretrained(given)
+    base = {} if given is None else _as_changes(as_config(given))
+    fields = [f.name for f in dataclasses.fields(BioGptConfig)]
+    for name in options:
+        if name in _ADVICE or not (name in fields or BioGptConfig().has(name)):
+            raise no_option("from_pretrained", name, (*fields, *_KNOWN), _ADVICE)
+    return base | options
+
+
+def _as_changes(config: BioGptConfig) -> dict[str, Any]:
+    return {f.name: getattr(config, f.name) for f in dataclasses.fields(config) if f.name != "name_or_path"}
+
+
+def as_config(config: Any) -> BioGptConfig:
+    """Return a config from a BioGptConfig, or from transformers' object, which has ``to_dict`` too.
+
+    Raises
+    ------
+    InputError
+        If it is anything else. The message says what to call instead.
+    """
+    if isinstance(config, BioGptConfig):
+        config.check()
+        return config
+    if isinstance(config, str | os.PathLike):
+        remedy = f"load the checkpoint with from_pretrained({os.fspath(config)!r})"
+    elif isinstance(config, Mapping):
+        remedy = "write BioGptConfig.from_dict(values)"
+    elif callable(values := getattr(config, "to_dict", None)) and not isinstance(config, type):
+        converted: BioGptConfig = BioGptConfig.from_dict(values())
+        return converted
+    else:
+        remedy = "write Class(BioGptConfig())"
+    raise InputError("a model must be built from a BioGptConfig", short_repr(config), remedy)
+
+
+def chosen_backend(backend: str | Backend, device: Any, device_map: Any) -> Backend:
+    """Return the backend of ``backend=``, ``device=`` or ``device_map=``; they must not contradict each other.
+
+    Examples
+    --------
+    >>> chosen_backend("numpy", None, {"": "cpu"})
+    <backend numpy>
+    """
+    found = get_backend(backend)
+    places = [] if device is None else [device]
+    if isinstance(device_map, Mapping):
+        places += device_map.values()
+    elif device_map is not None:
+        places.append("auto" if isinstance(device_map, str) and device_map in ANY_DEVICE else device_map)
+    chosen = {backend_for(place).name: backend_for(place) for place in places}
+    if found.name != "numpy":  # not the default, so it was chosen
+        chosen[found.name] = found
+    if len(chosen) > 1:
+        raise InputError("a model must be on one device", ", ".join(chosen), "name one device or one backend")
+    return next(iter(chosen.values()), found)
+
+
+def chosen_dtype(dtype: Any, torch_dtype: Any, backend: Backend, stored: Callable[[], str | None]) -> str:
+    """Return the dtype to compute in, of ``dtype=`` or transformers' older ``torch_dtype=``.
+
+    NumPy does not compute in float16 or bfloat16: such a model is computed in float32, with a warning.
+
+    Parameters
+    ----------
+    stored : returns the dtype of the checkpoint, which "auto" asks for. It is float32 where the backend has no such.
+    """
+    if torch_dtype is not None:
+        if dtype is not None and dtype_text(dtype) != dtype_text(torch_dtype):
+            found = f"dtype {dtype_text(dtype)} and torch_dtype {dtype_text(torch_dtype)}"
+            raise InputError("dtype and torch_dtype must be the same", found, "pass dtype alone")
+        dtype = torch_dtype
+    if dtype is None:
+        return "float32"
+    name = dtype_text(dtype)
+    if name == "auto":
+        of_file = stored()
+        return of_file if of_file in backend.float_dtypes else "float32"
+    if name in HALVES and name not in backend.float_dtypes and backend.name == "numpy":
+        warnings.warn(f"NumPy does not compute in {name}: the model is computed in float32", stacklevel=4)
+        return "float32"
+    return str(backend.dtype(name))
+
+
+def checked_attention(name: Any) -> str:
+    """Return the name of an implementation of attention; None is "auto"."""
+    if name is None:
+        return "auto"
+    if name not in ATTN_IMPLEMENTATIONS:
+        must = f"attn_implementation must be one of {', '.join(ATTN_IMPLEMENTATIONS)}"
+        raise InputError(must, repr(name), "choose one of these")
+    return str(name)

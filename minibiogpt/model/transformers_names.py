@@ -1,0 +1,70 @@
+"""Names of transformers' and PyTorch's models that are something else here, or are not here: what to write instead."""
+
+from __future__ import annotations
+
+_TRAINING = "models here are not trained yet: train in PyTorch, and load the checkpoint"
+_DEVICE = "load the model with backend='cupy' or device='cuda'"
+
+ATTRIBUTES = {
+    "register_forward_hook": "record arrays with model(..., trace=Trace()), and change them with edits=",
+    "register_forward_pre_hook": "record arrays with model(..., trace=Trace()), and change them with edits=",
+    "register_full_backward_hook": _TRAINING,
+    "gradient_checkpointing_enable": _TRAINING,
+    "gradient_checkpointing_disable": "leave it out: there are no gradients",
+    "enable_input_require_grads": _TRAINING,
+    "zero_grad": _TRAINING,
+    "push_to_hub": "write model.save_pretrained(folder) and upload the folder",
+    "add_adapter": _TRAINING,
+    "load_adapter": "load the model with from_pretrained(..., adapter=FOLDER)",
+    "merge_and_unload": "the adapter of from_pretrained(..., adapter=FOLDER) is already merged",
+    "resize_position_embeddings": "positions are learned; build a new model with another max_position_embeddings",
+    "prune_heads": "write model(..., ablate=[(layer, head)])",
+    "modules": "iterate over model.named_parameters()",
+    "named_modules": "iterate over model.named_parameters()",
+    "children": "iterate over model.named_parameters()",
+    "named_children": "iterate over model.named_parameters()",
+    "buffers": "a BioGPT has no buffers",
+    "named_buffers": "a BioGPT has no buffers",
+    "apply": "iterate over model.named_parameters()",
+    "get_submodule": "the modules are attributes: model.biogpt.layers[0].self_attn",
+    "get_parameter": "write model.state_dict()[name]",
+    "load_state_dict": "build the model from the arrays: type(model)(config, weights)",
+    "init_weights": "write type(model)(config, seed=0)",
+    "post_init": "write type(model)(config, seed=0)",
+    "compile": "leave it out: there is nothing to compile",
+    "share_memory": "leave it out",
+    "set_input_embeddings": "assign to model.get_input_embeddings().weight",
+    "set_output_embeddings": "assign to model.get_output_embeddings().weight",
+    "bettertransformer": "leave it out",
+    "to_bettertransformer": "leave it out",
+    "get_extended_attention_mask": "the mask of attention is the array scores_masked of a trace",
+    "xpu": _DEVICE,
+    "mps": _DEVICE,
+    "transformer": "the base model is model.base_model (model.biogpt)",
+    "model": "the base model is model.base_model (model.biogpt)",
+    "lm_head": "write model.output_projection",
+    "get_decoder": "write model.base_model",
+    "hf_device_map": "write model.device",
+    "num_labels": "write model.config.num_labels",
+    "loss_function": "pass labels to the model; the loss is outputs.loss",
+}
+GENERATION = "only BioGptForCausalLM generates: load the checkpoint with that class"
+OF_A_LANGUAGE_MODEL = dict.fromkeys(("generate", "generation_config", "compute_transition_scores"), GENERATION)
+
+# Keyword arguments of a model call.
+CALL = {
+    "labels": "use a class with a head: the base model has no loss",
+    "input": "write input_ids",
+    "inputs": "write input_ids, or model(**inputs)",
+    "mask": "write attention_mask",
+    "past": "write past_key_values",
+    "max_new_tokens": "pass it to generate",
+    "max_length": "pass it to the tokenizer, or to generate",
+    "num_beams": "pass it to generate",
+    "do_sample": "pass it to generate",
+    "encoder_hidden_states": "BioGPT has no cross-attention",
+    "offset_mapping": "take it out of the encoding first: enc.pop('offset_mapping')",
+    "overflow_to_sample_mapping": "take it out of the encoding first",
+    "special_tokens_mask": "take it out of the encoding first",
+    "length": "take it out of the encoding first",
+}
