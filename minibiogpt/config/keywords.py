@@ -46,7 +46,7 @@ def local_folder(name: Any, options: dict[str, Any]) -> Any:
     subfolder = options.pop("subfolder", None) if local else None
     for keyword in HUB.keys() & options.keys():
         if options.pop(keyword) and not local:
-            raise InputError(f"from_pretrained must find {keyword} at its default", keyword, HUB[keyword])
+            raise InputError(f"from_pretrained must be called without {keyword}", f"{keyword}=", HUB[keyword])
     return Path(name) / subfolder if subfolder and name != "demo" else name
 
 

@@ -48,4 +48,4 @@ class ModelWithHead(Pretrained):
         return options.pop("tap", None) or make_tap(self.config, self.backend, trace, **edits), options
 
     def _dict_or_tuple(self, output: Any, return_dict: bool | None) -> Any:
-        return output if (self.config.return_dict if return_dict is None else return_dict) else output.to_tuple()
+        return output if (self.config.use_return_dict if return_dict is None else return_dict) else output.to_tuple()

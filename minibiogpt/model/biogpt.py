@@ -169,7 +169,7 @@ class BioGptModel(Pretrained):
             None if hidden_states is None else tuple(hidden_states),
             None if attentions is None else tuple(attentions),
         )
-        return output if _option(return_dict, config.return_dict) else output.to_tuple()
+        return output if _option(return_dict, config.use_return_dict) else output.to_tuple()
 
     def apply_layers(
         self,

@@ -67,8 +67,9 @@ def config_changes(options: dict[str, Any]) -> dict[str, Any]:
         remedy = "leave it out; convert a pickle first with minibiogpt convert"
         raise InputError("weights must be read from safetensors", "use_safetensors=False", remedy)
     for name, remedy in _REFUSED.items():
-        if options.pop(name, None):
-            raise InputError(f"from_pretrained must find {name} at its default", name, remedy)
+        if (value := options.pop(name, None)) not in (None, False, {}):
+            must = f"from_pretrained must be called without {name}"
+            raise InputError(must, f"{name}={short_repr(value)}", remedy)
     given = options.pop("config", None)
     if isinstance(given, str | os.PathLike):
         given = BioGptConfig.from_pretrained(given)
