@@ -1,0 +1,186 @@
+"""from_pretrained takes transformers' keyword arguments, or refuses them by name in one line."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from minibiogpt import BioGptConfig, BioGptForCausalLM, BioGptForSequenceClassification, InputError
+from minibiogpt.files.hub import find_model
+
+HALF = "NumPy does not compute in (float16|bfloat16): the model is computed in float32"
+
+
+def load(**options: Any) -> BioGptForCausalLM:
+    return BioGptForCausalLM.from_pretrained("demo", **options)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "torch.float64", np.float64, np.dtype("float64"), "double"])
+@pytest.mark.parametrize("keyword", ["dtype", "torch_dtype"])
+def test_a_dtype_is_text_or_an_object(keyword: str, dtype: Any) -> None:
+    assert load(**{keyword: dtype}).dtype == "float64"
+
+
+def test_a_dtype_of_pytorch_is_taken() -> None:
+    torch = pytest.importorskip("torch")
+    assert load(torch_dtype=torch.float64).dtype == "float64"
+    assert load(dtype=torch.float, torch_dtype=torch.float32).dtype == "float32"
+    for half in (torch.float16, torch.bfloat16):
+        with pytest.warns(UserWarning, match=HALF):
+            assert load(torch_dtype=half).dtype == "float32"
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "half", np.float16])
+def test_half_precision_on_numpy_is_float32_with_one_warning(dtype: Any) -> None:
+    with pytest.warns(UserWarning, match=HALF) as caught:
+        model = load(dtype=dtype)
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
+    assert np.array_equal(model([[2, 3]]).logits, load()([[2, 3]]).logits)
+
+
+@pytest.mark.parametrize(("kind", "want"), [("<f2", "float32"), ("<f8", "float64"), ("<f4", "float32")])
+@pytest.mark.parametrize("in_config", [True, False])
+def test_auto_is_the_dtype_of_the_checkpoint(kind: str, want: str, in_config: bool, tmp_path: Path) -> None:
+    folder = shutil.copytree(find_model("demo"), tmp_path / "model")
+    tensors = {name: x.astype(kind) for name, x in load_file(folder / "model.safetensors").items()}
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    config = BioGptConfig.from_pretrained(folder)
+    del config.extra["dtype"]
+    if in_config:
+        config.dtype = np.dtype(kind)
+    config.save_pretrained(folder)
+    assert BioGptForCausalLM.from_pretrained(folder, dtype="auto").dtype == want
+    assert BioGptForCausalLM.from_pretrained(folder, torch_dtype="auto").dtype == want
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        {"device": "cpu"}, {"device_map": "cpu"}, {"device_map": {"": "cpu"}}, {"device": -1}, {"device_map": None},
+        {"device_map": {"biogpt": "cpu", "output_projection": "cpu"}},
+    ],
+)  # fmt: skip
+def test_the_cpu_is_numpy(place: dict[str, Any]) -> None:
+    model = load(**place)
+    assert (model.backend.name, model.device, model.device.type) == ("numpy", "cpu", "cpu")
+
+
+@pytest.mark.parametrize("device_map", ["auto", "balanced", "sequential"])
+def test_auto_is_a_device_that_can_be_used(device_map: str) -> None:
+    assert load(device_map=device_map).device.type in ("cpu", "cuda")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"device": "mps"}, "a device must be 'cpu'"),
+        ({"device_map": {"": "disk"}}, "a device must be 'cpu'"),
+        ({"device_map": 3}, "a device must be 'cpu'"),
+        ({"dtype": "float32", "torch_dtype": "float64"}, "dtype and torch_dtype must be the same; found dtype float32"),
+        ({"dtype": "int8"}, "dtype must be one of float32, float64 on backend numpy; found 'int8'"),
+        ({"attn_implementation": "xformers"}, "attn_implementation must be one of auto, eager, blocked, sdpa"),
+        ({"num_label": 3}, "from_pretrained must know each keyword argument; found num_label; did you mean num_labels"),
+        ({"hiden_size": 3}, "did you mean hidden_size"),
+        ({"torchdtype": "float32"}, "did you mean torch_dtype"),
+        ({"note": 3}, "found note; see its documentation"),
+        ({"max_length": 30}, "found max_length; pass it to generate"),
+        ({"load_in_8bit": True}, "called without load_in_8bit; found load_in_8bit=True; load with dtype='float16'"),
+        ({"load_in_4bit": True}, "quantization is not here yet"),
+        ({"quantization_config": {"bits": 4}}, "called without quantization_config"),
+        ({"output_loading_info": True}, "called without output_loading_info"),
+        ({"ignore_mismatched_sizes": True}, "called without ignore_mismatched_sizes"),
+        ({"state_dict": {"a": 1}}, r"pass the arrays to the class itself: Class\(config, weights\)"),
+        ({"variant": "fp16"}, "called without variant; found variant='fp16'"),
+        ({"use_safetensors": False}, "weights must be read from safetensors"),
+        ({"config": {"hidden_size": 3}}, "must be built from a BioGptConfig"),
+    ],
+)
+def test_what_cannot_be_honored_is_one_error(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        load(**options)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_default_of_every_refused_keyword_is_accepted() -> None:
+    load(load_in_8bit=False, quantization_config=None, variant=None, state_dict=None, output_loading_info=False)
+
+
+def test_what_makes_no_difference_is_accepted_silently() -> None:
+    model = load(
+        low_cpu_mem_usage=True, use_safetensors=True, trust_remote_code=False, cache_dir="x", token="t", revision=None,
+        local_files_only=True, force_download=True, weights_only=True, offload_folder="x", proxies={"a": "b"},
+        subfolder="",
+    )  # fmt: skip
+    assert np.array_equal(model([[2, 3]]).logits, load()([[2, 3]]).logits)
+
+
+def test_keywords_of_the_hub_are_refused_for_the_hub() -> None:
+    with pytest.raises(InputError, match="called without cache_dir; found cache_dir=; set the environment variable"):
+        BioGptForCausalLM.from_pretrained("owner/name", cache_dir="x")
+
+
+def test_a_subfolder_is_part_of_a_local_path(tmp_path: Path) -> None:
+    load().save_pretrained(tmp_path / "checkpoint-5")
+    model = BioGptForCausalLM.from_pretrained(tmp_path, subfolder="checkpoint-5")
+    assert model.num_parameters() == load().num_parameters()
+
+
+@pytest.mark.parametrize("name", [None, "", 3, ["demo"]])
+def test_a_name_that_is_none_is_one_error(name: Any) -> None:
+    with pytest.raises(InputError, match="a model must be 'demo', a folder, or a hub id"):
+        BioGptForCausalLM.from_pretrained(name)
+
+
+def test_fields_of_the_config_are_keywords() -> None:
+    with pytest.warns(UserWarning, match="has no score.weight"):
+        model = BioGptForSequenceClassification.from_pretrained(
+            "demo", num_labels=3, problem_type="multi_label_classification", use_cache=False
+        )
+    assert (model.config.num_labels, model.config.use_cache) == (3, False)
+    assert model.config.problem_type == "multi_label_classification"
+
+
+def test_a_config_replaces_that_of_the_file(tmp_path: Path) -> None:
+    config = BioGptConfig.from_pretrained("demo", hidden_act="relu", use_cache=False)
+    for given in (config, tmp_path):
+        config.save_pretrained(tmp_path)
+        model = load(config=given)
+        assert (model.config.hidden_act, model.config.use_cache) == ("relu", False)
+        assert model.config is not config
+    assert not np.array_equal(model([[2, 3]]).logits, load()([[2, 3]]).logits)
+    assert load(config=config, use_cache=True).config.use_cache
+
+
+@pytest.mark.parametrize("name", ["sdpa", "flash_attention_2", "flash_attention_3", "flex_attention"])
+def test_names_of_fused_attention_are_blocked_unless_the_weights_are_wanted(name: str) -> None:
+    model, eager, mask = load(attn_implementation=name), load(attn_implementation="eager"), [1.0, 0.0, 0.5, 1.0]
+    want = eager([[2, 3, 5]], head_mask=mask, output_attentions=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        got = model([[2, 3, 5]], head_mask=mask, output_attentions=True)
+    assert np.array_equal(got.attentions[0], want.attentions[0])
+    assert np.allclose(model([[2, 3, 5]], head_mask=mask).logits, want.logits, atol=1e-5)
+    blocked = load(attn_implementation="blocked")([[2, 3, 5]], head_mask=mask)
+    assert np.array_equal(model([[2, 3, 5]], head_mask=mask).logits, blocked.logits)
+
+
+def test_where_it_came_from_is_kept(tmp_path: Path) -> None:
+    assert (load().name_or_path, load().config.name_or_path) == ("demo", "demo")
+    load().save_pretrained(tmp_path)
+    assert BioGptForCausalLM.from_pretrained(tmp_path).name_or_path == str(tmp_path)
+
+
+def test_nothing_imports_torch() -> None:
+    code = "import sys\nfrom minibiogpt import BioGptForCausalLM as Model"
+    code += "\nModel.from_pretrained('demo', dtype='torch.float64', device='cpu')"
+    code += "\nassert not {'torch', 'transformers'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)

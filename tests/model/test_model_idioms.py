@@ -1,0 +1,164 @@
+"""Methods and attributes of PreTrainedModel and nn.Module that people type: they work, or say what to write instead."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from typing import Any
+
+import numpy as np
+import pytest
+
+import minibiogpt
+from minibiogpt import BioGptConfig, BioGptForCausalLM, InputError
+from tests.support.configs import CONFIGS, PRIMES
+
+CLASSES = ("BioGptModel", "BioGptForCausalLM", "BioGptForSequenceClassification", "BioGptForTokenClassification")
+IDS = [[2, 3, 5, 7]]
+
+
+def build(name: str = "BioGptForCausalLM", **changes: Any) -> Any:
+    return getattr(minibiogpt, name)(BioGptConfig(**PRIMES | changes))
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_evaluation_is_the_only_mode(name: str) -> None:
+    model = build(name)
+    assert model.eval() is model
+    assert model.train(False) is model
+    assert model.requires_grad_(False) is model
+    assert model.training is False
+    for call in (model.train, model.requires_grad_):
+        with pytest.raises(InputError, match="train in PyTorch, and load the checkpoint"):
+            call()
+
+
+@pytest.mark.parametrize("changes", [{}, {"tie_word_embeddings": False}])
+@pytest.mark.parametrize("name", CLASSES)
+def test_counts_and_names_are_transformers(name: str, changes: dict[str, Any]) -> None:
+    transformers = pytest.importorskip("transformers")
+    ours = build(name, **changes)
+    theirs = getattr(transformers, name)(transformers.BioGptConfig(**PRIMES | changes)).eval()
+    assert set(ours.state_dict()) == set(theirs.state_dict())
+    assert [tuple(x.shape) for x in theirs.parameters()] == [x.shape for x in ours.parameters()]
+    for options in ({}, {"exclude_embeddings": True}, {"only_trainable": True}):
+        assert ours.num_parameters(**options) == theirs.num_parameters(**options)
+    assert ours.get_memory_footprint() == theirs.get_memory_footprint()
+    assert ours.can_generate() == theirs.can_generate()
+    assert ours.base_model_prefix == theirs.base_model_prefix
+    assert (ours.base_model is ours) == (theirs.base_model is theirs)
+    embedding, want = ours.get_input_embeddings(), theirs.get_input_embeddings()
+    assert (embedding.num_embeddings, embedding.embedding_dim) == (want.num_embeddings, want.embedding_dim)
+    assert (ours.get_output_embeddings() is None) == (theirs.get_output_embeddings() is None)
+
+
+def test_moving_to_where_it_is_changes_nothing() -> None:
+    torch = pytest.importorskip("torch")
+    model = build()
+    before = list(model.parameters())
+    for place in (
+        "cpu",
+        model.device,
+        torch.device("cpu"),
+        model.dtype,
+        "float32",
+        np.float32,
+        torch.float32,
+        model.backend,
+    ):
+        assert model.to(place) is model
+    assert model.to("cpu", torch.float32).to(device="cpu", dtype=None).to("cpu", non_blocking=True).cpu() is model
+    assert all(a is b for a, b in zip(model.parameters(), before, strict=True))
+
+
+def test_another_dtype_converts_in_place_and_keeps_the_head_tied() -> None:
+    model = build()
+    assert model.to(np.float64) is model
+    assert {x.dtype.name for x in model.parameters()} == {"float64"}
+    assert model.output_projection.weight is model.biogpt.embed_tokens.weight
+    assert model(IDS).logits.dtype == np.float64
+    assert np.allclose(model(IDS).logits, build()(IDS).logits, atol=1e-6)
+    assert model.float().dtype == "float32"
+    assert np.array_equal(model(IDS).logits, build()(IDS).logits)
+    assert model.double().dtype == "float64"
+    for narrow in (model.half, model.bfloat16):
+        with pytest.warns(UserWarning, match="NumPy does not compute in"):
+            assert narrow() is model
+        assert model.dtype == "float32"
+
+
+@pytest.mark.parametrize("place", ["gpu", 3, "mps", "int8"])
+def test_a_place_that_is_none_is_one_error(place: Any) -> None:
+    with pytest.raises(InputError, match="a device must be|dtype must be one of"):
+        build().to(place)
+    with pytest.raises(InputError, match="to must get a device or a dtype; found devices"):
+        build().to(devices="cpu")
+
+
+def test_forward_is_a_call() -> None:
+    model = build()
+    assert np.array_equal(model.forward(IDS).logits, model(IDS).logits)
+    assert np.array_equal(model.biogpt.forward(input_ids=IDS)[0], model.biogpt(IDS)[0])
+
+
+def test_attention_can_be_chosen_afterwards() -> None:
+    model = build()
+    model.set_attn_implementation("eager")
+    assert (model.attn_implementation, model.biogpt.attn_implementation) == ("eager", "eager")
+    with pytest.raises(InputError, match="attn_implementation must be one of"):
+        model.set_attn_implementation("fast")
+
+
+def test_tying_again_makes_the_head_the_embedding() -> None:
+    model = build()
+    model.get_input_embeddings().weight = model.get_input_embeddings().weight * 2
+    assert model.output_projection.weight is not model.biogpt.embed_tokens.weight
+    model.tie_weights()
+    assert model.output_projection.weight is model.biogpt.embed_tokens.weight
+    untied = build(tie_word_embeddings=False)
+    untied.tie_weights()
+    assert untied.output_projection.weight is not untied.biogpt.embed_tokens.weight
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("register_forward_hook", "record arrays with model"),
+        ("gradient_checkpointing_enable", "models here are not trained yet"),
+        ("load_adapter", "adapter=FOLDER"),
+        ("lm_head", "write model.output_projection"),
+        ("transformer", "the base model is model.base_model"),
+        ("output_projektion", "did you mean output_projection"),
+        ("named_parameter", "did you mean named_parameters"),
+        ("quux", "see its documentation"),
+    ],
+)
+def test_another_attribute_says_what_to_write(name: str, message: str) -> None:
+    with pytest.raises(AttributeError, match=f"BioGptForCausalLM has no attribute '{name}'.*{message}"):
+        getattr(build(), name)
+    assert not hasattr(build(), name)
+
+
+@pytest.mark.parametrize("name", [name for name in CLASSES if name != "BioGptForCausalLM"])
+def test_only_a_language_model_generates(name: str) -> None:
+    with pytest.raises(AttributeError, match="only BioGptForCausalLM generates"):
+        build(name).generate([[2]])
+
+
+def test_a_model_is_copied_and_pickled() -> None:
+    model = build(tie_word_embeddings=False)
+    for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert np.array_equal(other(IDS).logits, model(IDS).logits)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_model_of_pytorch_has_every_tensor_of_state_dict(name: str) -> None:
+    torch = pytest.importorskip("torch")
+    transformers = pytest.importorskip("transformers")
+    ours = BioGptForCausalLM(BioGptConfig(**CONFIGS[name]), dtype="float64")
+    if CONFIGS[name].get("hidden_act") == "selu":
+        return  # transformers' table of activations has no selu
+    theirs = transformers.BioGptForCausalLM(transformers.BioGptConfig(**CONFIGS[name])).double().eval()
+    theirs.load_state_dict({key: torch.tensor(x) for key, x in ours.state_dict().items()})
+    with torch.no_grad():
+        assert np.allclose(theirs(torch.tensor(IDS)).logits.numpy(), ours(IDS).logits, atol=1e-12)
