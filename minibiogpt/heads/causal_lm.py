@@ -89,9 +89,9 @@ class BioGptForCausalLM(ModelWithHead):
         if (path / generation.GENERATION_CONFIG).is_file():
             self.generation_config = GenerationConfig.from_pretrained(path)
 
-    def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
+    def save_pretrained(self, folder: str | os.PathLike[str], **options: Any) -> None:
         """Save as every model does, and also generation_config.json."""
-        super().save_pretrained(folder)
+        super().save_pretrained(folder, **options)
         self.generation_config.save_pretrained(folder)
 
     @ignore_overflow

@@ -54,6 +54,15 @@ _KNOWN = (
     "adapter", "use_safetensors", "low_cpu_mem_usage", "trust_remote_code", "subfolder",
 )  # fmt: skip
 
+_SAVE = {
+    "safe_serialization": True, "push_to_hub": False, "is_main_process": True, "max_shard_size": "any", "token": "any",
+    "state_dict": None, "variant": None, "save_function": None, "save_peft_format": "any",
+}  # fmt: skip
+_SAVE_ADVICE = {
+    "push_to_hub": "write model.save_pretrained(folder) and upload the folder",
+    "state_dict": "build a model from these arrays: type(model)(config, weights)",
+}
+
 
 def config_changes(options: dict[str, Any]) -> dict[str, Any]:
     """Return the fields of the config to change, from the keyword arguments that are left, and from ``config=``.
@@ -154,6 +163,16 @@ def chosen_dtype(dtype: Any, torch_dtype: Any, backend: Backend, stored: Callabl
         warnings.warn(f"NumPy does not compute in {name}: the model is computed in float32", stacklevel=4)
         return "float32"
     return str(backend.dtype(name))
+
+
+def check_save_options(options: Mapping[str, Any]) -> None:
+    """Refuse keyword arguments of ``save_pretrained`` that would change what is written."""
+    for name, value in options.items():
+        if name not in _SAVE:
+            raise no_option("save_pretrained", name, _SAVE, {})
+        if _SAVE[name] != "any" and value not in (None, _SAVE[name]):
+            must = f"save_pretrained must be called with {name}={_SAVE[name]}"
+            raise InputError(must, f"{name}={short_repr(value)}", _SAVE_ADVICE.get(name, f"leave {name} out"))
 
 
 def checked_attention(name: Any) -> str:

@@ -22,6 +22,7 @@ from minibiogpt.idioms import no_attribute
 from minibiogpt.model.layers import Linear, ScaledEmbedding, Weights
 from minibiogpt.model.loading_options import (
     as_config,
+    check_save_options,
     checked_attention,
     chosen_backend,
     chosen_dtype,
@@ -64,6 +65,8 @@ class Pretrained(Module):
         if weights is None:
             dtype = chosen_dtype(dtype, None, self.backend, lambda: self.config.dtype)
             weights = random_weights(self.config, self.shapes_of(self.config), seed, self.backend, dtype)
+        if attn_implementation == "auto":  # config._attn_implementation = "eager" is how transformers' users set it
+            attn_implementation = self.config._attn_implementation
         self._build(weights, checked_attention(attn_implementation))
 
     @abstractmethod
@@ -146,8 +149,15 @@ class Pretrained(Module):
         """Return an untrained model of these sizes, with random weights drawn from ``seed``."""
         return cls(config, None, backend, attn_implementation, seed=seed, dtype=dtype)
 
-    def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
-        """Write config.json and model.safetensors to ``folder`` as transformers reads them, each file atomically."""
+    def save_pretrained(self, folder: str | os.PathLike[str], **options: Any) -> None:
+        """Write config.json and model.safetensors to ``folder`` as transformers reads them, each file atomically.
+
+        Parameters
+        ----------
+        options : transformers' keywords, such as ``max_shard_size`` (there is one file), where they make no difference
+            to what is read back; ``push_to_hub=True`` and the like are refused.
+        """
+        check_save_options(options)
         save_weights(folder, self.config, dict(self.named_parameters()), self.backend, type(self).__name__)
 
     def set_attn_implementation(self, attn_implementation: str) -> None:

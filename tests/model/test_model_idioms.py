@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import copy
 import pickle
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 import minibiogpt
-from minibiogpt import BioGptConfig, BioGptForCausalLM, InputError
+from minibiogpt import BioGptConfig, BioGptForCausalLM, InputError, get_backend
+from minibiogpt.backend import register_backend
 from tests.support.configs import CONFIGS, PRIMES
+from tests.support.strict import StrictArray, StrictBackend
+
+register_backend("strict", StrictBackend)
 
 CLASSES = ("BioGptModel", "BioGptForCausalLM", "BioGptForSequenceClassification", "BioGptForTokenClassification")
 IDS = [[2, 3, 5, 7]]
@@ -93,6 +98,43 @@ def test_a_place_that_is_none_is_one_error(place: Any) -> None:
         build().to(place)
     with pytest.raises(InputError, match="to must get a device or a dtype; found devices"):
         build().to(devices="cpu")
+
+
+def test_a_model_moves_to_another_backend_and_back() -> None:
+    model, want, strict = build(), build()(IDS).logits, get_backend("strict")
+    assert model.to(strict) is model
+    assert {type(x) for x in model.parameters()} == {StrictArray}
+    assert model.biogpt.backend is model.backend is strict
+    assert model.output_projection.weight is model.biogpt.embed_tokens.weight
+    assert np.allclose(strict.to_numpy(model(IDS).logits), want, atol=1e-5)
+    model.resize_token_embeddings(70)
+    assert isinstance(model.biogpt.embed_tokens.weight, StrictArray)
+    model.to("cpu")
+    assert np.array_equal(model(IDS).logits[..., :67], want)
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_saving_takes_keywords_that_make_no_difference(name: str, tmp_path: Path) -> None:
+    model = build(name)
+    model.save_pretrained(tmp_path, safe_serialization=True, max_shard_size="5GB", push_to_hub=False)
+    assert type(model).from_pretrained(tmp_path).num_parameters() == model.num_parameters()
+    for options, message in [
+        ({"push_to_hub": True}, "called with push_to_hub=False; found push_to_hub=True; write model.save_pretrained"),
+        ({"safe_serialization": False}, "called with safe_serialization=True"),
+        ({"max_shards": 3}, "found max_shards; did you mean max_shard_size"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            model.save_pretrained(tmp_path / "new", **options)
+    assert not (tmp_path / "new").exists()
+
+
+def test_attention_set_on_the_config_is_used_and_not_written(tmp_path: Path) -> None:
+    config = BioGptConfig(**PRIMES)
+    config._attn_implementation = "eager"
+    model = BioGptForCausalLM(config)
+    assert model.attn_implementation == "eager"
+    model.save_pretrained(tmp_path)
+    assert BioGptForCausalLM.from_pretrained(tmp_path).attn_implementation == "auto"
 
 
 def test_forward_is_a_call() -> None:
