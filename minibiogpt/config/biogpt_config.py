@@ -25,9 +25,8 @@ from minibiogpt.idioms import no_attribute, no_option
 
 @dataclass(init=False)
 class BioGptConfig:
-    """The hyperparameters of a BioGPT model.
+    """The hyperparameters of a BioGPT model: names and defaults of transformers 4.57 (microsoft/biogpt).
 
-    Field names and defaults are those of transformers 4.57 (the base checkpoint, microsoft/biogpt).
     Every shape comment of this package uses these letters:
 
     ====== ==================================== ============================
@@ -122,6 +121,8 @@ class BioGptConfig:
         if len(sizes) > len(_FIELDS) or (twice := set(_FIELDS[: len(sizes)]) & set(values)):
             found = ", ".join(sorted(twice)) if len(sizes) <= len(_FIELDS) else f"{len(sizes)} positional arguments"
             raise InputError("a config must get each field once", found, "pass the fields by name")
+        if not isinstance(extra, dict | None):
+            raise InputError("extra must be a dict", type(extra).__name__, "write BioGptConfig(NAME=value)")
         values |= dict(zip(_FIELDS, sizes, strict=False))
         kept = {
             **(extra or {}),
@@ -136,13 +137,7 @@ class BioGptConfig:
         self.check()
 
     def check(self) -> None:
-        """Check that the fields fit together: sizes, heads, and token ids. A model does it when it is built.
-
-        Raises
-        ------
-        InputError
-            If they don't. The message names the fields.
-        """
+        """Raise an InputError unless sizes, heads and token ids fit together. A model does it when it is built."""
         check_sizes({name: getattr(self, name) for name in SIZES})
         for name in TOKEN_IDS:
             check_in_vocabulary(name, getattr(self, name), self.vocab_size)
@@ -167,11 +162,10 @@ class BioGptConfig:
 
     def __getattr__(self, name: str) -> Any:
         extra = self.__dict__.get("extra", {})
-        for key in common.DTYPES if name in common.DTYPES else (name,):
-            if key in extra:
-                return extra[key]
         if name in common.DTYPES:
-            return None
+            return next((extra[key] for key in common.DTYPES if extra.get(key) is not None), None)
+        if name in extra:
+            return extra[name]
         if name in common.DEFAULTS:
             return copy.copy(common.DEFAULTS[name])
         raise no_attribute(self, name, common.ADVICE)
@@ -250,6 +244,8 @@ class BioGptConfig:
 
     def update(self, values: dict[str, Any]) -> None:
         """Set several attributes, in order, as ``setattr`` does."""
+        if not isinstance(values, dict):
+            raise InputError("update must get a dict", type(values).__name__, "write config.update({NAME: value})")
         for name, value in values.items():
             setattr(self, name, value)
 
@@ -309,8 +305,10 @@ class BioGptConfig:
             path = find_model(name, **revision) / "config.json"
         return cls.from_json_file(path, **{"name_or_path": given} | changes)
 
-    def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
+    def save_pretrained(self, folder: str | os.PathLike[str], push_to_hub: bool = False) -> None:
         """Write FOLDER/config.json atomically: a temporary file is renamed."""
+        if push_to_hub:
+            raise InputError("a config must be saved to a folder", "push_to_hub=True", common.ADVICE["push_to_hub"])
         self.to_json_file(Path(folder) / "config.json", use_diff=False)
 
 

@@ -107,7 +107,8 @@ class GenerationConfig:
             raise InputError("a generation config must be a JSON object", type(values).__name__, "write {...}")
         names = {f.name for f in dataclasses.fields(cls)} - {"extra"}
         # null leaves an option at its default, unless null is a value of its own, as in top_k.
-        known = {key: x for key, x in values.items() if key in names and (x is not None or _CHECKS[key][0](None))}
+        nullable = {f.name for f in dataclasses.fields(cls) if "None" in str(f.type)}
+        known = {key: x for key, x in values.items() if key in names and (x is not None or key in nullable)}
         config = cls(**known, extra={key: value for key, value in values.items() if key not in names})
         config.check_all()
         return config

@@ -145,6 +145,16 @@ def test_update_sets_several() -> None:
     config = BioGptConfig()
     config.update({"num_labels": 4, "foo": 1, "use_cache": None})
     assert (config.num_labels, config.foo, config.use_cache) == (4, 1, False)
+    with pytest.raises(InputError, match="update must get a dict; found list"):
+        config.update([1])  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="extra must be a dict; found int"):
+        BioGptConfig(extra=3)  # type: ignore[arg-type]
+
+
+def test_saving_to_the_hub_is_refused(tmp_path: Path) -> None:
+    BioGptConfig().save_pretrained(tmp_path, push_to_hub=False)
+    with pytest.raises(InputError, match="found push_to_hub=True; write config.save_pretrained"):
+        BioGptConfig().save_pretrained(tmp_path, push_to_hub=True)
 
 
 def test_arrays_are_written_and_other_objects_refused() -> None:
@@ -161,6 +171,11 @@ def test_a_dtype_is_stored_by_name() -> None:
         config = BioGptConfig(torch_dtype="float32")
         config.dtype = dtype
         assert (config.torch_dtype, config.extra) == ("float16", {"dtype": "float16"})
+
+
+def test_a_dtype_that_is_null_is_looked_up_under_its_other_name() -> None:
+    config = BioGptConfig.from_dict({"dtype": None, "torch_dtype": "float16"})
+    assert (config.dtype, config.torch_dtype) == ("float16", "float16")
 
 
 def test_too_many_or_doubled_fields_are_one_error() -> None:

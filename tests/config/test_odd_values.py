@@ -143,3 +143,15 @@ def test_a_negative_padding_id_is_no_padding(folder: Path, tmp_path: Path) -> No
     ours = BioGptForSequenceClassification.from_pretrained(path)
     assert ours.config.pad_token_id is None
     assert np.allclose(ours(IDS).logits, want, atol=1e-4)
+
+
+@pytest.mark.parametrize("file", ["config.json", "generation_config.json"])
+def test_options_of_generation_that_are_null_have_their_default(file: str, folder: Path, tmp_path: Path) -> None:
+    for path in folder.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    names = ("min_length", "num_beams", "length_penalty", "do_sample", "early_stopping", "max_length", "use_cache")
+    values = json.loads((tmp_path / file).read_text()) | dict.fromkeys(names)
+    (tmp_path / file).write_text(json.dumps(values))
+    model = BioGptForCausalLM.from_pretrained(tmp_path)
+    want = BioGptForCausalLM.from_pretrained(folder).generate([[2, 5]], max_new_tokens=3)
+    assert np.array_equal(model.generate([[2, 5]], max_new_tokens=3), want)
