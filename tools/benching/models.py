@@ -87,7 +87,7 @@ def _matches(folder: Path, config: BioGptConfig) -> bool:
 
 
 def _sizes(config: BioGptConfig) -> dict[str, Any]:
-    return {name: value for name, value in vars(config).items() if name != "extra"}
+    return {name: value for name, value in vars(config).items() if name not in ("extra", "name_or_path")}
 
 
 def make_model(folder: Path, config: BioGptConfig) -> None:
