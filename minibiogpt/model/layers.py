@@ -67,16 +67,6 @@ class ScaledEmbedding:
     weight: Array
     scale: float
 
-    @property
-    def num_embeddings(self) -> int:
-        """V."""
-        return int(self.weight.shape[0])
-
-    @property
-    def embedding_dim(self) -> int:
-        """D."""
-        return int(self.weight.shape[1])
-
     def __call__(self, ids: Array) -> Array:
         x = embedding(ids, self.weight)
         return (x * self.scale).astype(x.dtype, copy=False)
