@@ -26,7 +26,7 @@ _REFUSED = {
     "output_loading_info": "leave it out: what is missing is an error or a warning",
     "ignore_mismatched_sizes": "load BioGptModel, and give a new head to Class(config, weights)",
     "state_dict": "pass the arrays to the class itself: Class(config, weights)",
-    "variant": "convert the file: minibiogpt convert FILE FOLDER",
+    "variant": "rename its file to model.safetensors, in a folder of its own",
     "gguf_file": "convert a checkpoint of PyTorch: minibiogpt convert FOLDER NEW",
     "from_tf": "save it from transformers first, as safetensors",
     "from_flax": "save it from transformers first, as safetensors",
