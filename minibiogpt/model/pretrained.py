@@ -13,10 +13,10 @@ import numpy as np
 from minibiogpt.backend import Backend, get_backend
 from minibiogpt.catalog.parameters import Shapes
 from minibiogpt.checkpoint.initialization import random_weights
+from minibiogpt.checkpoint.source import find_source
 from minibiogpt.checkpoint.weights import load_weights, save_weights
 from minibiogpt.checks import checked_integer
 from minibiogpt.config import BioGptConfig, local_folder, revision_of
-from minibiogpt.files.hub import find_model
 from minibiogpt.files.safetensors import FLOATS, stored_tensors
 from minibiogpt.idioms import no_attribute
 from minibiogpt.model.layers import Linear, ScaledEmbedding, Weights
@@ -108,7 +108,8 @@ class Pretrained(Module):
             ``initializer_range``; a warning names them. None: such a checkpoint is an error.
         device, device_map : another way to choose the backend: "cpu", "cuda", 0, "auto" (the GPU if there is one),
             {"": 0}. The whole model is on one device.
-        adapter : a folder with a LoRA adapter to merge into the weights.
+        adapter : the folder or hub id of a LoRA adapter to merge into the weights. ``name`` may also be an adapter,
+            whose settings name its base model.
         changes : fields of the config to change, such as ``num_labels=3`` or ``id2label={0: "no", 1: "yes"}``, or
             ``config=``, a config to use instead of the file's. transformers' other keywords are allowed where they
             make no difference (``low_cpu_mem_usage``, ``use_safetensors=True`` ...), and refused by name elsewhere.
@@ -125,12 +126,13 @@ class Pretrained(Module):
         attention = checked_attention(attn_implementation)
         source = revision_of(changes)
         changes = config_changes(changes)
-        dtype = chosen_dtype(dtype, torch_dtype, place, lambda: _stored_dtype(find_model(name, **source)))
-        options = source | changes | ({} if adapter is None else {"adapter": adapter})
+        source |= {} if adapter is None else {"adapter": adapter}
+        dtype = chosen_dtype(dtype, torch_dtype, place, lambda: _stored_dtype(find_source(name, **source).folder))
+        options = source | changes
         config, weights = load_weights(name, cls.shapes_of, place, dtype, head=cls.head, seed=seed, **options)
         model = cls(config, weights, place, attention)
         model.name_or_path = config.name_or_path = os.fspath(given)
-        model._read_more(lambda: find_model(name, **source))
+        model._read_more(lambda: find_source(name, **source).folder)
         return model
 
     def _read_more(self, folder: Callable[[], Path]) -> None:
