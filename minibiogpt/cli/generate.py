@@ -103,7 +103,7 @@ def run(options: argparse.Namespace) -> None:
     config = model.generation_config.updated(overrides)
     single = len(texts) * config.num_beams * config.num_return_sequences == 1
     on_terminal = sys.stdout.isatty() and not options.json and not options.clean_large
-    streamer = TextStreamer(tokenizer) if options.stream or (single and on_terminal) else None
+    streamer = TextStreamer(tokenizer, skip_special_tokens=True) if options.stream or (single and on_terminal) else None
     records = []
     for start in range(0, len(texts), options.batch_size):
         batch = texts[start : start + options.batch_size]

@@ -22,11 +22,12 @@ from minibiogpt.generation.processors import (
     SequenceBias,
     Suppress,
     bad_words,
+    remove_invalid_values,
     renormalize,
 )
 from minibiogpt.generation.sampling import EpsilonCutoff, EtaCutoff, MinP, Temperature, TopK, TopP, TypicalP
-from minibiogpt.generation.stopping import EndToken, StoppingCriterion, StopStrings
-from minibiogpt.generation.streaming import TextStreamer
+from minibiogpt.generation.stopping import EndToken, MaxTime, StoppingCriterion, StopStrings
+from minibiogpt.generation.streaming import TextIteratorStreamer, TextStreamer
 
 __all__ = [
     "GENERATION_CONFIG",
@@ -39,6 +40,7 @@ __all__ = [
     "GenerateOutput",
     "GenerationConfig",
     "LogitsProcessor",
+    "MaxTime",
     "MinLength",
     "MinP",
     "NoRepeatNGram",
@@ -50,6 +52,7 @@ __all__ = [
     "StoppingCriterion",
     "Suppress",
     "Temperature",
+    "TextIteratorStreamer",
     "TextStreamer",
     "TopK",
     "TopP",
@@ -57,6 +60,7 @@ __all__ = [
     "bad_words",
     "generate",
     "logits_processors",
+    "remove_invalid_values",
     "renormalize",
     "transition_scores",
 ]

@@ -43,13 +43,15 @@ def logits_processors(
         chain.append(processors.ForcedFirst(c.forced_bos_token_id))
     if c.forced_eos_token_id is not None:
         chain.append(processors.ForcedEnd(max_length, ids_as_tuple(c.forced_eos_token_id)))
+    if c.remove_invalid_values:
+        chain.append(processors.remove_invalid_values)
     if c.exponential_decay_length_penalty:
         after, factor = c.exponential_decay_length_penalty
         chain.append(processors.ExponentialDecay(prompt_length + after, factor, eos))
     if c.suppress_tokens:
         chain.append(processors.Suppress(c.suppress_tokens))
     if c.begin_suppress_tokens:
-        bos_is_forced = prompt_length == 1 and c.forced_bos_token_id is not None
+        bos_is_forced = prompt_length <= 1 and c.forced_bos_token_id is not None
         chain.append(processors.Suppress(c.begin_suppress_tokens, prompt_length + bos_is_forced))
     if c.scoring == "fairseq":
         chain += [processors.Suppress(ids_as_tuple(c.pad_token_id)), processors.OnlyEnd(max_length, eos)]
@@ -63,7 +65,7 @@ def _min_length(c: GenerationConfig, prompt_length: int, max_length: int) -> int
 
     With fairseq scoring it is one more, but an end token is always allowed as the last of ``max_length`` tokens.
     """
-    length = c.min_length if c.min_new_tokens is None else prompt_length + c.min_new_tokens
+    length = c.min_length or 0 if c.min_new_tokens is None else prompt_length + c.min_new_tokens
     return min(length + 1, max_length - 1) if c.scoring == "fairseq" else length
 
 

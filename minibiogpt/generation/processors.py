@@ -11,12 +11,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from minibiogpt.backend import Array, backend_of
 from minibiogpt.errors import InputError
 from minibiogpt.generation.stopping import isin
 from minibiogpt.model.ops import log_softmax
 from minibiogpt.trace import Tap
 
+LARGEST = float(np.finfo(np.float32).max)
 LogitsProcessor = Callable[[Array, Array], Array]
 """Takes the ids so far, (B, S) int64, and the logits of the next token, (B, V); returns logits (B, V).
 
@@ -179,6 +182,12 @@ class ForcedEnd:
 
     def __call__(self, ids: Array, logits: Array) -> Array:
         return _force(logits, self.eos_token_ids) if ids.shape[1] == self.max_length - 1 else logits
+
+
+def remove_invalid_values(ids: Array, logits: Array) -> Array:
+    """Replace NaN by 0, and infinities by the largest finite values of float32, as in transformers."""
+    xp = backend_of(logits).xp
+    return xp.nan_to_num(logits, nan=0.0, posinf=LARGEST, neginf=-LARGEST)
 
 
 @dataclass(frozen=True)

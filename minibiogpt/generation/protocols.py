@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from minibiogpt.backend import Array, Backend
 from minibiogpt.config import BioGptConfig
@@ -40,8 +40,8 @@ class LanguageModel(Protocol):
 
 
 class Streamer(Protocol):
-    """Receives the ids of one row during generation: first the prompt, then one id at a time."""
+    """Receives the ids of one row during generation, as NumPy arrays: first the prompt (1, T), then (1,) at a time."""
 
-    def put(self, ids: list[int]) -> None: ...
+    def put(self, ids: Any) -> None: ...
 
     def end(self) -> None: ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,25 @@ class EndToken:
 
     def __call__(self, ids: Array, scores: Any = None) -> Array:
         return isin(ids[:, -1], self.eos_token_ids)
+
+
+class MaxTime:
+    """Ends every row once more than ``seconds`` have passed since this object was made (max_time).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> clock = iter([0.0, 1.5, 2.5])  # at the beginning, and after each of two tokens
+    >>> criterion = MaxTime(2.0, clock.__next__)
+    >>> criterion(np.array([[5]])), criterion(np.array([[5, 6]]))
+    (False, True)
+    """
+
+    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self.clock, self.end = clock, clock() + seconds
+
+    def __call__(self, ids: Array, scores: Any = None) -> bool:
+        return self.clock() > self.end
 
 
 class StopStrings:

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, TextIO
+from queue import Queue
+from typing import TYPE_CHECKING, Any, Self, TextIO
+
+import numpy as np
+
+from minibiogpt.errors import InputError
 
 if TYPE_CHECKING:
     from minibiogpt.tokenizer import BioGptTokenizer
@@ -21,30 +26,48 @@ class TextStreamer:
     ----------
     skip_prompt : whether to leave out the prompt.
     stream : where to write; standard output by default.
+    decode_options : for the tokenizer's ``decode``, such as ``skip_special_tokens=True``.
+
+    Source: TextStreamer in transformers 4.57. A subclass may replace ``on_finalized_text``, as there.
     """
 
-    def __init__(self, tokenizer: BioGptTokenizer, skip_prompt: bool = False, stream: TextIO | None = None) -> None:
+    def __init__(
+        self,
+        tokenizer: BioGptTokenizer,
+        skip_prompt: bool = False,
+        stream: TextIO | None = None,
+        **decode_options: Any,
+    ) -> None:
         self.tokenizer, self.skip_prompt, self.stream = tokenizer, skip_prompt, stream or sys.stdout
+        self.decode_options = decode_options
         self.ids: list[int] = []
         self.skipped = not skip_prompt
         self.written = ""
 
-    def put(self, ids: list[int]) -> None:
-        """Receive new ids: first the prompt's, then one at a time."""
+    def put(self, ids: Any) -> None:
+        """Receive new ids of one row: first the prompt's, then one at a time. Lists or arrays, (1, T) or (T,)."""
+        new = np.asarray(ids)
+        if new.ndim > 1 and new.shape[0] > 1:
+            raise InputError("a TextStreamer must receive one row", f"{new.shape[0]} rows", "stream one text at a time")
         if not self.skipped:
             self.skipped = True
             return
-        self.ids += ids
+        self.ids += new.reshape(-1).tolist()
         if self._unfinished() not in ("@", "@-"):
             text = self._text()
             self._write(text[: max(text.rfind(" "), 0)])
 
     def end(self) -> None:
         """Write the text held back so far, and a newline."""
-        self._write(self._text())
-        self.stream.write("\n")
-        self.stream.flush()
+        text = self._text()
+        rest = text[len(self.written) :] if text.startswith(self.written) else ""
         self.ids, self.written, self.skipped = [], "", not self.skip_prompt
+        self.on_finalized_text(rest, stream_end=True)
+
+    def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
+        """Write text that no later token can change; at the end, also a newline."""
+        self.stream.write(text + "\n" * stream_end)
+        self.stream.flush()
 
     def _unfinished(self) -> str:
         """Return the characters of an incomplete last word."""
@@ -53,10 +76,59 @@ class TextStreamer:
         return "".join(pieces).rpartition("</w>")[2]
 
     def _text(self) -> str:
-        return self.tokenizer.decode(self.ids, skip_special_tokens=True)
+        return self.tokenizer.decode(self.ids, **self.decode_options)
 
     def _write(self, text: str) -> None:
         if len(text) > len(self.written) and text.startswith(self.written):
-            self.stream.write(text[len(self.written) :])
-            self.stream.flush()
+            self.on_finalized_text(text[len(self.written) :])
             self.written = text
+
+
+class TextIteratorStreamer(TextStreamer):
+    """Puts the text of one row into a queue while it is generated, and iterates over it in another thread.
+
+    Parameters
+    ----------
+    timeout : seconds to wait for the next piece of text before ``queue.Empty`` is raised; None waits for ever.
+
+    Source: TextIteratorStreamer in transformers 4.57. Here the iteration also ends if ``generate`` raises an error.
+
+    Examples
+    --------
+    >>> from threading import Thread
+    >>> from minibiogpt import BioGptForCausalLM, BioGptTokenizer
+    >>> model, tokenizer = BioGptForCausalLM.from_pretrained("demo"), BioGptTokenizer.from_pretrained("demo")
+    >>> streamer = TextIteratorStreamer(tokenizer, skip_special_tokens=True)
+    >>> options = dict(tokenizer("Metformin acts by"), streamer=streamer, max_new_tokens=3)
+    >>> thread = Thread(target=model.generate, kwargs=options)
+    >>> thread.start()
+    >>> "".join(streamer)
+    'Metformin acts by blocking the'
+    >>> thread.join()
+    """
+
+    def __init__(
+        self,
+        tokenizer: BioGptTokenizer,
+        skip_prompt: bool = False,
+        timeout: float | None = None,
+        **decode_options: Any,
+    ) -> None:
+        super().__init__(tokenizer, skip_prompt, **decode_options)
+        self.text_queue: Queue[str | None] = Queue()
+        self.timeout = timeout
+
+    def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
+        """Put text into the queue; at the end, also None."""
+        self.text_queue.put(text)
+        if stream_end:
+            self.text_queue.put(None)
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> str:
+        text = self.text_queue.get(timeout=self.timeout)
+        if text is None:
+            raise StopIteration
+        return text

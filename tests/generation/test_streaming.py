@@ -20,7 +20,7 @@ def test_streamed_text_is_the_decoded_text() -> None:
     rows += [rng.integers(0, len(tok), 40).tolist() for _ in range(300)]
     for row in rows:
         out = io.StringIO()
-        streamer = TextStreamer(tok, stream=out)
+        streamer = TextStreamer(tok, stream=out, skip_special_tokens=True)
         for ids in (row[:3], *([i] for i in row[3:])):
             streamer.put(ids)
         before_end = out.getvalue()
@@ -32,7 +32,9 @@ def test_streamed_text_is_the_decoded_text() -> None:
 
 def test_streaming_from_generate_skips_the_prompt_when_asked_to() -> None:
     out, ids = io.StringIO(), tokenizer()("Metformin acts by")["input_ids"]
-    got = ours().generate(ids, streamer=TextStreamer(tokenizer(), skip_prompt=True, stream=out))
+    got = ours().generate(
+        ids, streamer=TextStreamer(tokenizer(), skip_prompt=True, stream=out, skip_special_tokens=True)
+    )
     assert out.getvalue() == tokenizer().decode(got[0, ids.shape[1] :], skip_special_tokens=True) + "\n"
 
 
@@ -46,7 +48,7 @@ DASHES = ["@", "-@</w>", "@-@</w>", "@</w>", "-", "-</w>", ".</w>", ",</w>", '"<
 def test_streamed_text_is_the_decoded_text_where_dashes_join_words(row: list[str | int]) -> None:
     tok, out = tokenizer(), io.StringIO()
     ids = [tok.vocab[piece] if isinstance(piece, str) else piece for piece in ["98</w>", *row]]
-    streamer = TextStreamer(tok, stream=out)
+    streamer = TextStreamer(tok, stream=out, skip_special_tokens=True)
     for i in ids:
         streamer.put([i])
     streamer.end()

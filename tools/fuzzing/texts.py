@@ -140,7 +140,7 @@ def _batch(tokenizer: BioGptTokenizer, case: dict[str, Any]) -> None:
 
 def _stream(tokenizer: BioGptTokenizer, ids: list[int]) -> None:
     written = io.StringIO()
-    streamer = TextStreamer(tokenizer, stream=written)
+    streamer = TextStreamer(tokenizer, stream=written, skip_special_tokens=True)
     streamer.put(ids[:3])
     for i in ids[3:]:
         streamer.put([i])
