@@ -190,9 +190,7 @@ def beam_search(state: DecodingState, request: GenerationRequest) -> GenerateOut
         state.reorder(origins)
         logits = state.next_logits(beams.running_ids())
     ids, scores, origins = beams.best()
-    return GenerateOutput(
-        ids, scores if config.output_scores else None, request.scores, request.logits, origins, state.cache
-    )
+    return state.output(request, ids, scores if config.output_scores else None, origins)
 
 
 def _prompt_terms(state: DecodingState, request: GenerationRequest, dtype: Any) -> Array:
@@ -208,7 +206,7 @@ def _prompt_terms(state: DecodingState, request: GenerationRequest, dtype: Any) 
     for t in range(T - 1):
         log_p = log_softmax(state.head(state.hidden[:, t]))  # (B, V)
         target_log_p = xp.take_along_axis(log_p, request.prompt[:, t + 1 : t + 2], axis=-1)[:, 0]  # (B)
-        real = xp.ones((B,), dtype=bool) if request.attention_mask is None else request.attention_mask[:, t]
+        real = xp.ones((B,), dtype=bool) if request.source.mask is None else request.source.mask[:, t]
         terms[:, 0] += xp.where(real, target_log_p, 0.0).astype(dtype)
         terms[:, 1] += real.astype(dtype)
     return terms

@@ -27,11 +27,14 @@ class CapturedDecodingStep:
     ----------
     cache : of all earlier positions, with enough capacity for the coming ones. Each call extends it in place by one.
     mask : (B, final length) int64, 1 = holds or will hold a real token; None when nothing is padding.
+    head_mask : (L, H) or None.
     """
 
-    def __init__(self, model: LanguageModel, cache: KVCache, mask: Array | None) -> None:
+    def __init__(
+        self, model: LanguageModel, cache: KVCache, mask: Array | None, head_mask: Array | None = None
+    ) -> None:
         backend, xp, B = model.backend, model.backend.xp, cache.batch_size
-        self.model = model
+        self.model, self.head_mask = model, head_mask
         self.started = False
         self.replay: Callable[[], None] | None = None  # launches the captured graph; None if it could not be captured
         self.position = xp.full((1,), cache.seq_length, dtype="int64")  # index in the cache, counting pads
@@ -62,7 +65,7 @@ class CapturedDecodingStep:
         visible = (self.key_positions <= self.position) & self.real_keys
         mask = AttentionMask(visible, padded=True, fully_masked_rows=False)
         context = ForwardContext(mask, self.cache, blocked=True)
-        hidden = base.apply_layers(base.embed_tokens(self.ids), self.position_ids, context, None, Tap())
+        hidden = base.apply_layers(base.embed_tokens(self.ids), self.position_ids, context, self.head_mask, Tap())
         self.logits[...] = self.model.output_projection(hidden[:, -1])
         self.position += 1
         self.position_ids += 1

@@ -6,19 +6,26 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from minibiogpt.backend import Array, backend_of
+from minibiogpt.backend import backend_of
 from minibiogpt.errors import InputError
 from minibiogpt.generation.beam import beam_search
 from minibiogpt.generation.config import GenerationConfig, ids_as_tuple
+from minibiogpt.generation.options.arguments import check_streamer, list_of_functions, pad_of, resolve_config
 from minibiogpt.generation.outputs import GenerateOutput
 from minibiogpt.generation.processor_list import logits_processors
 from minibiogpt.generation.processors import LogitsProcessor, apply
-from minibiogpt.generation.prompt import check_options, check_token_ids, prompt_mask, resolve_max_new_tokens
+from minibiogpt.generation.prompt import (
+    Prompt,
+    check_options,
+    check_token_ids,
+    read_prompt,
+    resolve_max_new_tokens,
+    without_embeddings_in_lengths,
+)
 from minibiogpt.generation.protocols import LanguageModel, Streamer
 from minibiogpt.generation.random_draws import RandomDraws
 from minibiogpt.generation.state import DecodingState, GenerationRequest
-from minibiogpt.generation.stopping import EndToken, StoppingCriterion, StopStrings, any_criterion_met
-from minibiogpt.model import inputs
+from minibiogpt.generation.stopping import EndToken, MaxTime, StoppingCriterion, StopStrings, any_criterion_met
 from minibiogpt.tokenizer import BioGptTokenizer
 from minibiogpt.trace import Edit, Trace
 from minibiogpt.trace.edits import make_tap
@@ -29,15 +36,21 @@ PROGRESS_BAR_ABOVE = 50  # new tokens
 def generate(
     model: LanguageModel,
     input_ids: Any = None,
+    generation_config: GenerationConfig | Mapping[str, Any] | None = None,
     *,
+    inputs: Any = None,
     attention_mask: Any = None,
-    generation_config: GenerationConfig | None = None,
+    inputs_embeds: Any = None,
+    past_key_values: Any = None,
+    head_mask: Any = None,
+    cache_position: Any = None,
     logits_processor: Sequence[LogitsProcessor] | None = None,
     stopping_criteria: Sequence[StoppingCriterion] | None = None,
     prefix_allowed_tokens_fn: Callable[[int, Any], Sequence[int]] | None = None,
     tokenizer: BioGptTokenizer | None = None,
     seed: int | None = 0,
     streamer: Streamer | None = None,
+    use_model_defaults: bool | None = None,
     progress: bool | None = None,
     trace: Trace | None = None,
     edits: Mapping[str, Edit] | None = None,
@@ -49,10 +62,21 @@ def generate(
     Parameters
     ----------
     input_ids : (B, T) integers; texts of unequal length must be padded on the **left** (``padding_side="left"`` of the
-        tokenizer). None: one row of bos_token_id.
+        tokenizer). None: one row of bos_token_id. Lists, NumPy or CuPy arrays, or PyTorch tensors on the CPU.
+    generation_config, options : see GenerationConfig, which lists every option and their precedence. A dict of options
+        is accepted too.
+    inputs : another name of ``input_ids``, as in transformers.
     attention_mask : (B, T); by default 1 wherever the id is not pad_token_id (all ones if that is None or an end
-        token), as in transformers.
-    generation_config, options : see GenerationConfig, which lists every option and their precedence.
+        token), as in transformers. It covers the positions of a cache too.
+    inputs_embeds : (B, P, D) floats that the model reads instead of ``input_ids``, already scaled. Without input_ids,
+        only the new ids are returned, the logits processors see only those, and ``max_length`` counts the embeddings
+        too (20 by default). With input_ids, these are returned in front of the new ids.
+    past_key_values : the cache of the first positions of the prompt, from a model call or an earlier ``generate``. The
+        prompt still holds the ids of all positions, and only those after the cache are computed. A cache of one row
+        serves all rows, and each row is repeated for beams and num_return_sequences. It is not changed; the longer
+        one is in the output.
+    head_mask : (H,) or (L, H), as in a model call.
+    cache_position : the positions after the cache, which are what is computed anyway.
     logits_processor : your own logits processors, (ids, logits) -> logits. They run after the built-in ones and before
         those of sampling.
     stopping_criteria : (ids, scores) -> (rows,) booleans; a row ends when it meets one.
@@ -60,7 +84,10 @@ def generate(
     tokenizer : needed for stop_strings.
     seed : for the random draws, which are made on the host, so that a seed gives the same draws on every backend. None:
         a fresh seed.
-    streamer : receives the ids of a single row as they are generated.
+    streamer : receives the ids of a single row as they are generated, as NumPy arrays: the prompt (1, T), then (1,)
+        each. Its ``end`` is called at the end, and also after an error.
+    use_model_defaults : False takes only the special ids from the model's own config if ``generation_config`` is
+        given.
     progress : whether to show a progress bar on stderr; None: on long runs only.
     trace : filled with the named arrays of every step, with ``step.{n}/`` in front: all arrays of the forward pass,
         where ``logits`` (rows, V) are those of the last position; the input and output of each logits processor,
@@ -80,64 +107,51 @@ def generate(
     InputError
         If an option is invalid, the prompt is empty or padded on the right, or more than N positions are needed.
 
-    Source: GenerationMixin.generate in transformers 4.57 (greedy, sampling, beam search, beam sampling).
+    Source: GenerationMixin.generate in transformers 4.57 (greedy, sampling, beam search, beam sampling). There a given
+    cache is changed in place, and is not repeated for beams.
     """
-    config = _resolve_config(model.generation_config, generation_config, options)
-    prompt = _prompt(model, input_ids, config.bos_token_id)
-    check_token_ids(config, model.config.vocab_size)
-    eos = ids_as_tuple(config.eos_token_id)
-    mask = prompt_mask(attention_mask, prompt, config.pad_token_id, eos)
-    new = resolve_max_new_tokens(model.config.max_position_embeddings, mask, prompt.shape[1], config)
-    check_options(config, options, prompt, new, model.config.vocab_size, streamer)
-    criteria: list[StoppingCriterion] = [EndToken(eos)] if eos else []
-    criteria += [StopStrings(config.stop_strings, tokenizer, prompt)] if config.stop_strings is not None else []
-    pad = config.pad_token_id if config.pad_token_id is not None else (*eos, 0)[0]  # as in transformers
-    user_processors = _list_of_functions("logits_processor", logits_processor)
-    processors = logits_processors(config, prompt.shape[1], new, prefix_allowed_tokens_fn, user_processors)
-    bar = _progress_bar(progress, new, streamer)
-    criteria += _list_of_functions("stopping_criteria", stopping_criteria)
-    draws = RandomDraws(seed)
-    request = GenerationRequest(prompt, mask, config, processors, criteria, new, pad, draws, streamer, bar)
-    tap = make_tap(model.config, model.backend, trace, edits, ablate)
-    state = DecodingState(model, request, tap)
+    check_streamer(streamer)
     try:
-        output = beam_search(state, request) if config.num_beams > 1 else greedy_or_sample(state, request)
+        config = resolve_config(model.generation_config, generation_config, options, use_model_defaults)
+        prompt = read_prompt(
+            model, config, _one_input(input_ids, inputs), attention_mask, inputs_embeds, past_key_values,
+            cache_position, head_mask,
+        )  # fmt: skip
+        check_token_ids(config, model.config.vocab_size)
+        config = without_embeddings_in_lengths(config, prompt)
+        new = resolve_max_new_tokens(model.config.max_position_embeddings, prompt, config)
+        check_options(config, options, prompt, new, model.config.vocab_size, streamer)
+        user_processors = list_of_functions("logits_processor", logits_processor)
+        T = prompt.ids.shape[1]
+        processors = logits_processors(config, T, new, prefix_allowed_tokens_fn, user_processors)
+        criteria = _criteria(config, tokenizer, prompt) + list_of_functions("stopping_criteria", stopping_criteria)
+        bar = _progress_bar(progress, new, streamer)
+        draws = RandomDraws(seed)
+        request = GenerationRequest(prompt, config, processors, criteria, new, pad_of(config), draws, streamer, bar)
+        tap = make_tap(model.config, model.backend, trace, edits, ablate)
+        state = DecodingState(model, request, tap)
+        with bar:
+            output = beam_search(state, request) if config.num_beams > 1 else greedy_or_sample(state, request)
+        tap.finish()
     finally:
-        bar.close()
-    tap.finish()
+        if streamer is not None:
+            streamer.end()
     return output if config.return_dict_in_generate else output.sequences
 
 
-def _resolve_config(
-    model_config: GenerationConfig, call_config: GenerationConfig | None, options: dict[str, Any]
-) -> GenerationConfig:
-    """Merge the options of the call over its generation_config over the model's."""
-    if not isinstance(call_config, GenerationConfig | None):
-        must = "generation_config must be a GenerationConfig"
-        raise InputError(
-            must, type(call_config).__name__, "use GenerationConfig.from_dict, or pass its keys as options"
-        )
-    config = (call_config.over(model_config) if call_config else model_config).updated(options)
-    config.warn_of_what_is_passed_over()
-    config.warn_of_what_has_no_effect(options)
-    return config
+def _one_input(input_ids: Any, inputs: Any) -> Any:
+    """Return whichever of the two names of the prompt is used."""
+    if input_ids is not None and inputs is not None:
+        raise InputError("the prompt must be given once", "input_ids and inputs", "leave one out")
+    return inputs if input_ids is None else input_ids
 
 
-def _list_of_functions(name: str, value: Any) -> list[Any]:
-    """Return one function or several as a list; an empty one for None."""
-    functions = [value] if callable(value) else list(value) if isinstance(value, list | tuple) else value or []
-    if not isinstance(functions, list) or not all(map(callable, functions)):
-        raise InputError(f"{name} must be a list of functions", repr(value)[:80], "pass functions of ids and logits")
-    return functions
-
-
-def _prompt(model: LanguageModel, input_ids: Any, bos: int | None) -> Array:
-    """Return the prompt ids, (B, T), on the model's backend."""
-    if input_ids is None:
-        if bos is None:
-            raise InputError("there must be a prompt, or a bos_token_id to start with", "neither", "pass input_ids")
-        input_ids = [[bos]]
-    return inputs.as_integers("input_ids", input_ids, model.backend, 0, model.config.vocab_size)
+def _criteria(config: GenerationConfig, tokenizer: BioGptTokenizer | None, prompt: Prompt) -> list[StoppingCriterion]:
+    """Return the stopping criteria that the options require."""
+    eos = ids_as_tuple(config.eos_token_id)
+    criteria: list[StoppingCriterion] = [EndToken(eos)] if eos else []
+    criteria += [StopStrings(config.stop_strings, tokenizer, prompt.ids)] if config.stop_strings is not None else []
+    return criteria + ([MaxTime(config.max_time)] if config.max_time is not None else [])
 
 
 def greedy_or_sample(state: DecodingState, request: GenerationRequest) -> GenerateOutput:
@@ -151,22 +165,18 @@ def greedy_or_sample(state: DecodingState, request: GenerationRequest) -> Genera
     ended = xp.zeros((ids.shape[0],), dtype=bool)
     logits = state.repeat_rows(state.next_logits(request.prompt), config.num_return_sequences)
     request.stream(prompt)
-    try:
-        while True:
-            request.record_logits(logits)
-            scores = request.record_scores(apply(request.processors, ids[:, :length], logits, state.step))
-            tokens = request.draws.sample(scores) if config.do_sample else xp.argmax(scores, axis=-1)
-            ids[:, length] = state.record_tokens(xp.where(ended, request.pad_token_id, tokens))
-            length += 1
-            request.stream(ids[:, length - 1 : length])
-            ended = ended | any_criterion_met(request.stopping_criteria, ids[:, :length], request.scores)
-            if length == ids.shape[1] or bool(ended.all()):
-                break
-            logits = state.next_logits(ids[:, :length])
-    finally:
-        if request.streamer:
-            request.streamer.end()
-    return GenerateOutput(ids[:, :length], None, request.scores, request.logits, None, state.cache)
+    while True:
+        request.record_logits(logits)
+        scores = request.record_scores(apply(request.processors, ids[:, :length], logits, state.step))
+        tokens = request.draws.sample(scores) if config.do_sample else xp.argmax(scores, axis=-1)
+        ids[:, length] = state.record_tokens(xp.where(ended, request.pad_token_id, tokens))
+        length += 1
+        request.stream(ids[:, length - 1])
+        ended = ended | any_criterion_met(request.stopping_criteria, ids[:, :length], request.scores)
+        if length == ids.shape[1] or bool(ended.all()):
+            break
+        logits = state.next_logits(ids[:, :length])
+    return state.output(request, ids[:, :length])
 
 
 def _progress_bar(progress: bool | None, new: int, streamer: Streamer | None) -> Any:

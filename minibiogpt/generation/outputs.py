@@ -25,6 +25,10 @@ class GenerateOutput(ModelOutput):
         with rows = B * num_beams, the log-probabilities after them.
     logits : with ``output_logits``, for each step (rows, V): the logits before any logits processor.
     beam_indices : (rows, new) in beam search: the row of ``scores`` in which each token was chosen; -1 after the end.
+    attentions, hidden_states : with ``output_attentions`` or ``output_hidden_states``, for each step what the model
+        returns of it: L arrays (rows, H, T, S), or L + 1 arrays (rows, T, D). T is the prompt's length in the first
+        step and 1 in the others; with ``use_cache=False`` it is the whole length. rows is B * max(num_beams,
+        num_return_sequences) in every step.
     past_key_values : the cache; None without one.
     """
 
@@ -33,7 +37,9 @@ class GenerateOutput(ModelOutput):
     scores: tuple[Array, ...] | None = None
     logits: tuple[Array, ...] | None = None
     beam_indices: Array | None = None
-    past_key_values: KVCache | None = None
+    attentions: tuple[tuple[Array, ...], ...] | None = None
+    hidden_states: tuple[tuple[Array, ...], ...] | None = None
+    past_key_values: KVCache | tuple[tuple[Array, Array], ...] | None = None
 
 
 def transition_scores(
@@ -54,7 +60,8 @@ def transition_scores(
     xp = backend_of(sequences).xp
     if beam_indices is None:
         beam_indices = xp.repeat(xp.arange(sequences.shape[0])[:, None], len(scores), axis=1)
-    new = beam_indices.shape[1]
+    new = max(int((beam_indices >= 0).sum(axis=1).max()), 1)
+    beam_indices = beam_indices[:, :new]
     result = xp.zeros((sequences.shape[0], new), dtype=scores[0].dtype)
     for step, (rows, tokens) in enumerate(zip(beam_indices.T, sequences[:, -new:].T, strict=True)):
         step_scores = log_softmax(scores[step]) if normalize_logits else scores[step]

@@ -10,7 +10,9 @@ from minibiogpt.backend import Array, backend_of
 from minibiogpt.errors import InputError
 from minibiogpt.generation.captured import MIN_STEPS_LEFT, CapturedDecodingStep
 from minibiogpt.generation.config import GenerationConfig
+from minibiogpt.generation.outputs import GenerateOutput
 from minibiogpt.generation.processors import LogitsProcessor
+from minibiogpt.generation.prompt import Prompt
 from minibiogpt.generation.protocols import LanguageModel, Streamer
 from minibiogpt.generation.random_draws import RandomDraws
 from minibiogpt.generation.stopping import StoppingCriterion
@@ -26,13 +28,12 @@ class GenerationRequest:
 
     Attributes
     ----------
-    prompt : (B, T) ids. attention_mask : (B, T) booleans, or None when nothing is padding.
+    prompt : the ids, (B, T). source : the whole Prompt.
     pad_token_id : the id that fills a row after its end.
     scores, logits : of each step so far, if requested; else None.
     """
 
-    prompt: Array
-    attention_mask: Array | None
+    source: Prompt
     config: GenerationConfig
     processors: Sequence[LogitsProcessor]
     stopping_criteria: Sequence[StoppingCriterion]
@@ -43,6 +44,10 @@ class GenerationRequest:
     progress_bar: Any
     scores: tuple[Array, ...] | None = field(default=None, init=False)
     logits: tuple[Array, ...] | None = field(default=None, init=False)
+
+    @property
+    def prompt(self) -> Array:
+        return self.source.ids
 
     def record_logits(self, logits: Array) -> None:
         """Record the logits of one more step, if requested: a copy that no processor can modify."""
@@ -57,9 +62,9 @@ class GenerationRequest:
         return scores
 
     def stream(self, ids: Array) -> None:
-        """Pass the first row's newest ids to the streamer, if there is one."""
-        if self.streamer:
-            self.streamer.put(backend_of(ids).to_numpy(ids[0]).tolist())
+        """Pass the newest ids to the streamer, if there is one."""
+        if self.streamer is not None:
+            self.streamer.put(backend_of(ids).to_numpy(ids))
 
 
 class DecodingState:
@@ -69,28 +74,37 @@ class DecodingState:
     ----------
     step : the tap of the current step.
     hidden : the last hidden states of the newest forward pass.
+    attentions, hidden_states : of each step so far, if requested; else None.
     """
 
     def __init__(self, model: LanguageModel, request: GenerationRequest, tap: Tap) -> None:
-        xp, max_length = model.backend.xp, request.prompt.shape[1] + request.max_new_tokens
-        B, T = request.prompt.shape
-        self.model, self.use_cache, self.mask = model, request.config.use_cache, None
-        self.tap, self.num_steps, self.prompt_length = tap, 0, T
-        if request.attention_mask is not None:
-            self.mask = xp.ones((B, max_length), dtype="int64")
-            self.mask[:, :T] = request.attention_mask
-        self.max_length = max_length
-        self.cache = KVCache.empty(model.config, B, max_length, model.backend, model.dtype) if self.use_cache else None
+        xp, source, config = model.backend.xp, request.source, request.config
+        B, T = source.ids.shape
+        self.model, self.use_cache, self.mask = model, config.use_cache, None
+        self.embeds, self.head_mask = source.embeds, source.head_mask
+        self.tap, self.num_steps, self.prompt_length = tap, 0, source.positions
+        self.positions_without_ids = source.positions - T  # of embeddings that have no ids
+        self.max_length = source.positions + request.max_new_tokens
+        if source.mask is not None:
+            self.mask = xp.ones((B, self.max_length), dtype="int64")
+            self.mask[:, : source.positions] = source.mask
+        self.cache = _initial_cache(model, source, self.max_length) if self.use_cache else None
+        self.needs_finite = not config.remove_invalid_values
+        self.attentions: tuple | None = None
+        self.hidden_states: tuple | None = None
+        self.output_attentions = config.return_dict_in_generate and config.output_attentions
+        self.output_hidden_states = config.return_dict_in_generate and config.output_hidden_states
         self.captured: CapturedDecodingStep | None = None
 
     def next_logits(self, ids: Array) -> Array:
-        """Return the logits of the next token, (rows, V), after ids (rows, S). The head runs on the last position only.
+        """Return the logits of the next token, (rows, V), after all ids so far.
 
-        With a cache only the new positions are computed. float16 and bfloat16 logits are widened to float32.
+        The head runs on the last position only. With a cache only the new positions are computed. float16 and bfloat16
+        logits are widened to float32.
         """
         self.step, self.num_steps = self.tap.step(self.num_steps), self.num_steps + 1
         logits = self._run_captured(ids) if self._can_capture(ids) else self._forward(ids)
-        if not bool(self.model.backend.xp.isfinite(logits).all()):
+        if self.needs_finite and not bool(self.model.backend.xp.isfinite(logits).all()):
             found = f"NaN or infinity after {ids.shape[1]} tokens, computed in {self.model.dtype}"
             remedy = "load the model with dtype='float64'"
             raise InputError("logits must be finite to choose a token", found, remedy)
@@ -99,16 +113,24 @@ class DecodingState:
     def _forward(self, ids: Array) -> Array:
         """Call the model on the ids that are not in the cache yet."""
         cached = 0 if self.cache is None else self.cache.seq_length
+        S = ids.shape[1] + self.positions_without_ids
+        embeds, self.embeds = self.embeds, None  # for the first step only
         output = self.model.biogpt(
-            ids[:, cached:],
-            None if self.mask is None else self.mask[:, : ids.shape[1]],
+            ids[:, cached - self.positions_without_ids :] if embeds is None else None,
+            None if self.mask is None else self.mask[:, :S],
+            inputs_embeds=None if embeds is None else embeds[:, cached:],
+            head_mask=self.head_mask,
             past_key_values=self.cache,
             use_cache=self.use_cache,
             return_dict=True,
-            output_attentions=False,
-            output_hidden_states=False,
+            output_attentions=self.output_attentions,
+            output_hidden_states=self.output_hidden_states,
             tap=self.step,
         )
+        if self.output_attentions:
+            self.attentions = (*(self.attentions or ()), output.attentions)
+        if self.output_hidden_states:
+            self.hidden_states = (*(self.hidden_states or ()), output.hidden_states)
         self.cache, self.hidden = output.past_key_values, output.last_hidden_state
         self.step.describe_call("generate")
         return self.step("logits", self.head(self.hidden[:, -1]))  # (B, V)
@@ -116,9 +138,11 @@ class DecodingState:
     def _can_capture(self, ids: Array) -> bool:
         """Return whether this step can be captured and replayed: one new id per row, and nothing traced or edited."""
         cache = self.cache
-        if cache is None or not cache.seq_length:  # the prompt, even of one id: its rows may be repeated afterwards
+        if cache is None or self.num_steps == 1:  # the prompt, even of one id: its rows may be repeated afterwards
             return False
-        if self.tap.recorder is not None or ids.shape[1] != cache.seq_length + 1:
+        if self.tap.recorder is not None or self.output_attentions or self.output_hidden_states:
+            return False
+        if ids.shape[1] + self.positions_without_ids != cache.seq_length + 1:
             return False
         if self.captured is not None:
             return True
@@ -131,7 +155,7 @@ class DecodingState:
         """Run the captured step on the newest id of each row."""
         assert self.cache is not None
         if self.captured is None:
-            self.captured = CapturedDecodingStep(self.model, self.cache, self.mask)
+            self.captured = CapturedDecodingStep(self.model, self.cache, self.mask, self.head_mask)
         logits = self.captured(ids[:, -1:])
         self.cache = self.cache.extended(1)
         return logits
@@ -160,4 +184,34 @@ class DecodingState:
         rows = self.model.backend.xp.repeat(self.model.backend.xp.arange(logits.shape[0]), times)
         self.cache = None if self.cache is None else self.cache.reorder(rows)
         self.mask = None if self.mask is None else self.mask[rows]
+        self.attentions = _repeated(self.attentions, rows)
+        self.hidden_states = _repeated(self.hidden_states, rows)
         return logits[rows]
+
+    def output(
+        self, request: GenerationRequest, sequences: Array, scores: Array | None = None, origins: Array | None = None
+    ) -> GenerateOutput:
+        """Return what generate returns, with the arrays of the steps that were requested."""
+        cache = self.cache
+        past = (
+            cache
+            if cache is None or not request.config.return_legacy_cache
+            else tuple(cache[i] for i in range(len(cache)))
+        )
+        return GenerateOutput(
+            sequences, scores, request.scores, request.logits, origins, self.attentions, self.hidden_states, past
+        )
+
+
+def _initial_cache(model: LanguageModel, source: Prompt, capacity: int) -> KVCache:
+    """Return an empty cache, or a copy of the prompt's with its one row for all rows, that has this capacity."""
+    B = source.ids.shape[0]
+    if source.past is None:
+        return KVCache.empty(model.config, B, capacity, model.backend, model.dtype)
+    rows = slice(None) if source.past.batch_size == B else model.backend.xp.zeros((B,), dtype="int64")
+    return source.past.copy(capacity, rows)
+
+
+def _repeated(steps: tuple | None, rows: Array) -> tuple | None:
+    """Return the arrays of each step with their rows repeated."""
+    return None if steps is None else tuple(tuple(x[rows] for x in step) for step in steps)

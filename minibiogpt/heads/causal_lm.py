@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from minibiogpt import generation
-from minibiogpt.backend import Array, ignore_overflow, report_full_memory
+from minibiogpt.backend import Array, backend_of, ignore_overflow, report_full_memory
 from minibiogpt.catalog.parameters import causal_lm_shapes
+from minibiogpt.checks import checked_integer, is_integer
+from minibiogpt.errors import InputError
 from minibiogpt.generation import GenerationConfig
 from minibiogpt.heads import scoring
 from minibiogpt.heads.base import ModelWithHead
@@ -51,6 +53,7 @@ class BioGptForCausalLM(ModelWithHead):
         attention_mask: Any = None,
         *,
         labels: Any = None,
+        logits_to_keep: Any = 0,
         return_dict: bool | None = None,
         trace: Trace | None = None,
         **options: Any,
@@ -61,6 +64,9 @@ class BioGptForCausalLM(ModelWithHead):
         ----------
         labels : (B, T) integers, ids or -100 (ignored). They are shifted here, so pass input_ids unshifted.
             The loss is the mean over the labels that are not ignored, in nats; NaN if all are, as in PyTorch.
+        logits_to_keep : the number of last positions whose logits are computed, 0 for all, or the indices of those
+            positions. The other logits are not returned. (In transformers 4.57 BioGPT ignores this argument, which
+            other models have.)
 
         Returns
         -------
@@ -69,7 +75,8 @@ class BioGptForCausalLM(ModelWithHead):
         tap, options = self._make_tap(trace, options)
         base = self.biogpt(input_ids, attention_mask, return_dict=True, tap=tap.nested(), **options)
         tap.describe_call("causal", labels=labels)
-        logits = tap("logits", self.output_projection(base.last_hidden_state))  # (B, T, V)
+        hidden = _kept(base.last_hidden_state, logits_to_keep, labels)
+        logits = tap("logits", self.output_projection(hidden))  # (B, T, V)
         loss = None if labels is None else tap("loss", self.backend.asarray(self._loss(logits, labels)))
         output = CausalLMOutput(loss, logits, base.past_key_values, base.hidden_states, base.attentions)
         tap.finish()
@@ -96,9 +103,9 @@ class BioGptForCausalLM(ModelWithHead):
 
     @ignore_overflow
     @report_full_memory
-    def generate(self, input_ids: Any = None, **options: Any) -> Any:
+    def generate(self, input_ids: Any = None, generation_config: Any = None, **options: Any) -> Any:
         """Continue each row of ``input_ids``; see ``minibiogpt.generation.generate`` for the options."""
-        return generation.generate(self, input_ids, **options)
+        return generation.generate(self, input_ids, generation_config, **options)
 
     def compute_transition_scores(self, sequences: Array, scores: Any, *args: Any, **options: Any) -> Array:
         """Return the score of each generated token; see ``minibiogpt.generation.transition_scores``."""
@@ -113,3 +120,15 @@ class BioGptForCausalLM(ModelWithHead):
         yield from super().named_parameters()
         if self.output_projection.weight is not self.biogpt.embed_tokens.weight:
             yield "output_projection.weight", self.output_projection.weight
+
+
+def _kept(hidden: Array, logits_to_keep: Any, labels: Any) -> Array:
+    """Return the positions of ``hidden``, (B, T, D), whose logits are to be computed."""
+    if is_integer(logits_to_keep) and logits_to_keep == 0:
+        return hidden
+    if labels is not None:
+        raise InputError("the loss needs the logits of all positions", "logits_to_keep and labels", "leave one out")
+    if is_integer(logits_to_keep):
+        return hidden[:, -checked_integer("logits_to_keep", logits_to_keep, 0) :]
+    T, backend = hidden.shape[1], backend_of(hidden)
+    return hidden[:, inputs.as_integers("logits_to_keep", logits_to_keep, backend, -T, T, "(M)")]

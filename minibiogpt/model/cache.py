@@ -155,6 +155,12 @@ class KVCache:
         buffers.filled = length
         return KVCache(buffers, length)
 
+    def copy(self, capacity: int, rows: Any = slice(None)) -> KVCache:
+        """Return a copy with room for ``capacity`` positions in all. ``rows`` selects or repeats rows of the batch."""
+        backend = backend_of(self._buffers.keys[0])
+        room = backend.cache_capacity(max(capacity, self.seq_length, 1))
+        return KVCache(self._buffers.copy(self.seq_length, room, rows), self.seq_length)
+
     def write(self, layer: int, k: Array, v: Array) -> tuple[Array, Array]:
         """Write the last T positions, (B, H, T, Dh) each; return all keys and values, (B, H, S, Dh) each."""
         new = slice(self.seq_length - k.shape[2], self.seq_length)

@@ -104,11 +104,11 @@ def test_a_seed_gives_the_same_text_and_another_another() -> None:
         ({"max_new_tokens": 255}, r"fit into N = 256 positions .*; found 3 and 255; request at most 254"),
         ({"max_length": 3}, "max_length includes the prompt and must exceed it; found 3 for 3 tokens"),
         ({"min_length": 30}, r"min_length must be an integer in \[0, 23\]"),
-        ({"temperature": 0.0}, r"temperature must be a number in \[1e-06, 1e\+06\]; found 0.0"),
+        ({"temperature": 0.0, "do_sample": True}, r"temperature must be .*; found 0.0; .* write do_sample=False"),
         ({"temperature": math.nan}, r"temperature must be a number in \[1e-06, 1e\+06\]"),
         ({"top_k": -1}, "top_k must be an integer"),
-        ({"top_p": 0.0}, r"top_p must be a number in \(0, 1\]"),
-        ({"top_p": 1.5}, r"top_p must be a number in \(0, 1\]"),
+        ({"top_p": -0.5}, r"top_p must be a number in \[0, 1\]"),
+        ({"top_p": 1.5}, r"top_p must be a number in \[0, 1\]; found 1.5; write top_p=1.0 to turn it off"),
         ({"do_sample": True, "seed": -1}, "seed must be None or an integer"),
         ({"min_length": 2.5}, "min_length must be an integer"),
         ({"min_length": "5"}, "min_length must be an integer"),
@@ -118,9 +118,9 @@ def test_a_seed_gives_the_same_text_and_another_another() -> None:
         ({"top_k": math.inf}, "top_k must be an integer"),
         ({"top_k": "5"}, "top_k must be an integer"),
         ({"top_k": 2.0}, "top_k must be an integer"),
-        ({"top_p": "most"}, r"top_p must be a number in \(0, 1\]"),
+        ({"top_p": "most"}, r"top_p must be a number in \[0, 1\]"),
         ({"seed": 1.5}, "seed must be None or an integer"),
-        ({"num_beam": 5}, "an argument of generate must be a known option; found num_beam; did you mean num_beams?"),
+        ({"num_beam": 5}, "generate must know each keyword argument; found num_beam; did you mean num_beams?"),
         ({"num_beams": 0}, "num_beams must be an integer, 1 or more; found 0"),
         ({"num_beams": True}, "num_beams must be an integer, 1 or more"),
         ({"num_beams": 1875}, "num_beams must be at most the size of the vocabulary, 1874; found 1875"),
@@ -151,7 +151,7 @@ def test_a_seed_gives_the_same_text_and_another_another() -> None:
         ({"suppress_tokens": list(range(1874)), "num_beams": 2}, "must leave each row a token to choose"),
         ({"sequence_bias": {(5,): math.nan}}, "sequence_bias must be a list of pairs of ids and a number"),
         ({"exponential_decay_length_penalty": (1, -2.0)}, "a pair: how many new tokens, and a factor above 0"),
-        ({"generation_config": {"num_beams": 2}}, "generation_config must be a GenerationConfig; found dict"),
+        ({"generation_config": 3}, "generation_config must be a GenerationConfig or a dict of its options; found int"),
         ({"input_ids": None, "bos_token_id": None}, "there must be a prompt, or a bos_token_id to start with"),
         ({"num_beams": 2, "streamer": True}, "a streamer needs a batch of 1 without beams"),
         ({"do_sample": True, "num_return_sequences": 2, "streamer": True}, "a streamer needs a batch of 1"),
@@ -322,9 +322,7 @@ def test_what_is_off_in_transformers_may_be_set_to_off() -> None:
     off: dict[str, Any] = {"num_beam_groups": 1, "diversity_penalty": 0.0, "max_time": None}
     got = ours().generate([[2, 92, 26]], max_new_tokens=3, eos_token_id=np.array([2, 155]), **off)
     assert np.array_equal(got, want)
-    message = (
-        "generate must support the option; found num_beam_groups, which is unsupported; leave it out, or set it to 1"
-    )
+    message = "must support the option; found num_beam_groups=2, which it does not; group beam search does not exist"
     with pytest.raises(InputError, match=message):
         ours().generate([[2, 92, 26]], num_beam_groups=2)
 
