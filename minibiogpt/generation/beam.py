@@ -185,9 +185,9 @@ def beam_search(state: DecodingState, request: GenerationRequest) -> GenerateOut
         origins = beams.step(candidates, hits)
         state.step.record("origins", origins)
         state.step.record("tokens", beams.running_ids()[:, -1])
+        state.reorder(origins)  # after the last step too: the cache that is returned belongs to the running hypotheses
         if beams.is_over(hits):
             break
-        state.reorder(origins)
         logits = state.next_logits(beams.running_ids())
     ids, scores, origins = beams.best()
     return state.output(request, ids, scores if config.output_scores else None, origins)

@@ -70,7 +70,7 @@ def read_prompt(
     if past is not None and embeds is not None and ids.shape[1]:
         must = "a prompt with past_key_values must be input_ids or inputs_embeds"
         raise InputError(must, "both", "pass one of them, for all positions")
-    if past is not None and not config.use_cache:
+    if past is not None and embeds is None and not config.use_cache:
         raise InputError("past_key_values needs the cache", "use_cache=False", "leave one of them out")
     _check_cache_position(cache_position, 0 if past is None else past.seq_length, P)
     return Prompt(ids, embeds, mask, past, inputs.as_head_mask(head_mask, model.config, backend, model.dtype))
