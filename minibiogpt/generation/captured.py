@@ -34,7 +34,7 @@ class CapturedDecodingStep:
         self, model: LanguageModel, cache: KVCache, mask: Array | None, head_mask: Array | None = None
     ) -> None:
         backend, xp, B = model.backend, model.backend.xp, cache.batch_size
-        self.model, self.head_mask = model, head_mask
+        self.model, self.head_mask = model, None if head_mask is None else head_mask.copy()
         self.started = False
         self.replay: Callable[[], None] | None = None  # launches the captured graph; None if it could not be captured
         self.position = xp.full((1,), cache.seq_length, dtype="int64")  # index in the cache, counting pads

@@ -236,8 +236,13 @@ class GenerationConfig:
         return {name: getattr(self, name) for name, value in DEFAULTS.items() if getattr(self, name) != value}
 
     def over(self, model: GenerationConfig) -> GenerationConfig:
-        """Return the model's config, overridden by the options of this one that differ from the defaults."""
-        return dataclasses.replace(model, **self._non_defaults(), extra=model.extra | self.extra)
+        """Return the model's config, overridden by the options of this one that differ from the defaults.
+
+        A temperature of 0 turns sampling off, as in transformers.
+        """
+        changes = self._non_defaults()
+        changes |= {"do_sample": False} if changes.get("temperature", model.temperature) == 0 else {}
+        return dataclasses.replace(model, **changes, extra=model.extra | self.extra)
 
     def updated(self, options: dict[str, Any]) -> Self:
         """Return this config with the options of a call, after checking each, also those that are not used."""

@@ -98,6 +98,10 @@ def _read_ids(model: LanguageModel, input_ids: Any, bos: int | None) -> Array:
 def _read_cache(model: LanguageModel, past_key_values: Any, B: int, P: int) -> KVCache:
     """Check the cache of the first positions of a prompt of P positions. One row serves all B rows."""
     cache = past_key_values
+    if hasattr(cache, "to_legacy_cache"):
+        must = "past_key_values must be a KVCache, which a call returns and does not change"
+        remedy = "leave it out: with return_dict_in_generate=True, generate returns its cache"
+        raise InputError(must, f"transformers' {type(cache).__name__}", remedy)
     if not isinstance(cache, KVCache) and isinstance(cache, Iterable):
         cache = KVCache.from_legacy(list(cache), model.backend)
     rows = 1 if isinstance(cache, KVCache) and cache.batch_size == 1 else B

@@ -43,10 +43,11 @@ class TextStreamer:
         self.ids: list[int] = []
         self.skipped = not skip_prompt
         self.written = ""
+        self.started = False
 
     def put(self, ids: Any) -> None:
         """Receive new ids of one row: first the prompt's, then one at a time. Lists or arrays, (1, T) or (T,)."""
-        new = np.asarray(ids)
+        self.started, new = True, np.asarray(ids)
         if new.ndim > 1 and new.shape[0] > 1:
             raise InputError("a TextStreamer must receive one row", f"{new.shape[0]} rows", "stream one text at a time")
         if not self.skipped:
@@ -54,8 +55,9 @@ class TextStreamer:
             return
         self.ids += new.reshape(-1).tolist()
         if self._unfinished() not in ("@", "@-"):
-            text = self._text()
-            self._write(text[: max(text.rfind(" "), 0)])
+            held = 2 if self._cleans_up() else 1  # words that later ones can change: "a ' b" becomes "a'b"
+            parts = self._text().rsplit(" ", held)
+            self._write(parts[0] if len(parts) > held else "")
 
     def end(self) -> None:
         """Write the text held back so far, and a newline."""
@@ -63,10 +65,11 @@ class TextStreamer:
         rest = text[len(self.written) :] if text.startswith(self.written) else ""
         self.ids, self.written, self.skipped = [], "", not self.skip_prompt
         self.on_finalized_text(rest, stream_end=True)
+        self.started = False
 
     def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
-        """Write text that no later token can change; at the end, also a newline."""
-        self.stream.write(text + "\n" * stream_end)
+        """Write text that no later token can change; at the end, also a newline, if any ids were received."""
+        self.stream.write(text + "\n" * (stream_end and self.started))
         self.stream.flush()
 
     def _unfinished(self) -> str:
@@ -74,6 +77,11 @@ class TextStreamer:
         special = set(self.tokenizer.all_special_ids)
         pieces = self.tokenizer.convert_ids_to_tokens([i for i in self.ids if i not in special])
         return "".join(pieces).rpartition("</w>")[2]
+
+    def _cleans_up(self) -> bool:
+        """Return whether decode removes spaces before punctuation, which it finds by the spaces around it."""
+        clean = self.decode_options.get("clean_up_tokenization_spaces")
+        return bool(self.tokenizer.clean_up_tokenization_spaces if clean is None else clean)
 
     def _text(self) -> str:
         return self.tokenizer.decode(self.ids, **self.decode_options)

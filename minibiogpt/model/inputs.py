@@ -85,7 +85,7 @@ def as_numeric_array(name: str, x: Any, backend: Backend, must: str) -> Array:
     try:
         on_host = isinstance(x, np.ndarray) or not hasattr(x, "dtype")
         array = np.asarray(x) if on_host else backend.asarray(x)
-    except (ValueError, TypeError, OverflowError) as error:
+    except (ValueError, TypeError, OverflowError, RuntimeError) as error:  # RuntimeError: of a PyTorch tensor
         reason = "rows of unequal length" if "inhomogeneous" in str(error) else str(error)
         raise InputError(f"{name} must be {must}", reason, remedy) from None
     if array.dtype.kind not in "biuf" and array.dtype.name not in HALVES:

@@ -21,8 +21,6 @@ def resolve_config(
     if call_config is not None:
         call_config = _as_config(call_config)
         config = _with_ids_of(model_config, call_config) if use_model_defaults is False else call_config.over(config)
-        if config.temperature == 0:  # transformers takes this as a request for greedy decoding, from a config only
-            config.do_sample = False
     config = config.updated(options)
     config.warn_of_what_is_passed_over()
     config.warn_of_what_has_no_effect(options)
@@ -62,7 +60,7 @@ def list_of_functions(name: str, value: Any) -> list[Any]:
             must = f"{name} must be functions of arrays"
             found = f"transformers' {type(function).__name__}, which needs PyTorch tensors"
             raise InputError(
-                must, found, "use the option of generate of that name, or write a function of NumPy arrays"
+                must, found, "use the option of generate that makes it, or write a function of NumPy arrays"
             )
     if not isinstance(functions, list) or not all(map(callable, functions)):
         second = "logits" if name == "logits_processor" else "scores"

@@ -61,7 +61,7 @@ ADVICE: dict[str, str] = {
     "position_ids": "positions follow from attention_mask: pass that instead",
     "return_dict": "write return_dict_in_generate=True",
     "logits_to_keep": "drop it: generate computes the logits of the last position only",
-    "token_type_ids": "BioGPT has no token types: " + _DROP.format("token_type_ids", "token_type_ids"),
+    "token_type_ids": "BioGPT has no token types: drop it, for example with enc.pop('token_type_ids')",
     **{
         name: _DROP.format(name, name)
         for name in (
