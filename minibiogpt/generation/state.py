@@ -209,7 +209,7 @@ def _initial_cache(model: LanguageModel, source: Prompt, capacity: int) -> KVCac
     if source.past is None:
         return KVCache.empty(model.config, B, capacity, model.backend, model.dtype)
     rows = slice(None) if source.past.batch_size == B else model.backend.xp.zeros((B,), dtype="int64")
-    return source.past.copy(capacity, rows)
+    return source.past.with_room(capacity, rows)
 
 
 def _repeated(steps: tuple | None, rows: Array) -> tuple | None:

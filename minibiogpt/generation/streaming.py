@@ -111,7 +111,7 @@ class TextIteratorStreamer(TextStreamer):
     >>> thread = Thread(target=model.generate, kwargs=options)
     >>> thread.start()
     >>> "".join(streamer)
-    'Metformin acts by blocking the'
+    'Metformin acts by reducing glucose'
     >>> thread.join()
     """
 

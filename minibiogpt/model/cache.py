@@ -155,7 +155,7 @@ class KVCache:
         buffers.filled = length
         return KVCache(buffers, length)
 
-    def copy(self, capacity: int, rows: Any = slice(None)) -> KVCache:
+    def with_room(self, capacity: int, rows: Any = slice(None)) -> KVCache:
         """Return a copy with room for ``capacity`` positions in all. ``rows`` selects or repeats rows of the batch."""
         backend = backend_of(self._buffers.keys[0])
         room = backend.cache_capacity(max(capacity, self.seq_length, 1))

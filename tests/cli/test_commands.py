@@ -149,7 +149,7 @@ def test_version_and_help_are_there(capsys: pytest.CaptureFixture[str]) -> None:
         (["generate", "x", "--max-new-tokens", "300"], "request at most"),
         (["generate", "drug " * 300], "a prompt must have at most N = 256 tokens"),
         (["generate", "x", "--max-new-tokens", "0"], "max_new_tokens must be an integer"),
-        (["generate", "x", "--sample", "--top-p", "7"], "top_p must be a number in (0, 1]"),
+        (["generate", "x", "--sample", "--top-p", "7"], "top_p must be a number in [0, 1]"),
         (["generate", "x", "--sample", "--temperature", "nan"], "temperature must be a number in"),
         (["generate", "x", "--sample", "--temperature", "1e-300"], "temperature must be a number in"),
         (["generate", "x", "--stream", "--json"], "must be a stream or JSON; found --stream and --json"),

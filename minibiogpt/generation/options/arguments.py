@@ -10,14 +10,14 @@ from minibiogpt.generation.config import GenerationConfig, ids_as_tuple
 
 
 def resolve_config(
-    model_config: GenerationConfig, call_config: Any, options: dict[str, Any], use_model_defaults: bool | None = None
+    model_config: Any, call_config: Any, options: dict[str, Any], use_model_defaults: bool | None = None
 ) -> GenerationConfig:
     """Merge the options of the call over its generation_config over the model's.
 
-    ``call_config`` may be a GenerationConfig, a dict of its options, or transformers' own config object. With
+    Both configs may be a GenerationConfig, a dict of its options, or transformers' own config object. With
     ``use_model_defaults=False`` only the special ids come from the model, as in transformers.
     """
-    config = model_config
+    config = model_config = _as_config(model_config)
     if call_config is not None:
         call_config = _as_config(call_config)
         config = _with_ids_of(model_config, call_config) if use_model_defaults is False else call_config.over(config)
