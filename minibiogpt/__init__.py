@@ -3,7 +3,7 @@
 from minibiogpt.backend import get_backend
 from minibiogpt.config import BioGptConfig
 from minibiogpt.errors import CheckpointError, DeviceMemoryError, InputError
-from minibiogpt.generation import GenerationConfig, TextStreamer
+from minibiogpt.generation import GenerationConfig, TextIteratorStreamer, TextStreamer
 from minibiogpt.heads import BioGptForCausalLM, BioGptForSequenceClassification, BioGptForTokenClassification
 from minibiogpt.model import BioGptModel
 from minibiogpt.model.cache import KVCache
@@ -24,6 +24,7 @@ __all__ = [
     "GenerationConfig",
     "InputError",
     "KVCache",
+    "TextIteratorStreamer",
     "TextStreamer",
     "Trace",
     "get_backend",

@@ -19,6 +19,8 @@ def make_case(seed: int, number: int) -> Case:
     options = _lengths(rng, _positions(inputs)) | _search(rng) | _special_ids(rng, V, pad)
     options |= _processors(rng, V) | (_sampling(rng, V) if options.get("do_sample") or rng.random() < 0.05 else {})
     options |= _outputs(rng)
+    if options.get("do_sample") and rng.random() < 0.9:  # the draws are the same by construction, so compare the scores
+        options |= {"return_dict_in_generate": True, "output_scores": True}
     names = [name for name in options if rng.random() < 0.5] if rng.random() < 0.25 else []
     if "num_return_sequences" in names:  # valid only together with these
         names += [name for name in ("num_beams", "do_sample") if name in options and name not in names]

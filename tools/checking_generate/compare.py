@@ -16,6 +16,7 @@ from tools.checking_generate.both import Case
 from tools.checking_generate.differences import DIFFERENCES
 
 CLOSE = 1e-9  # float64 against float64: of the largest finite value of an array
+HUGE = 1e30  # remove_invalid_values puts the largest values of a dtype, which other processors turn into infinity
 STEPS = ("scores", "logits")
 NESTED = {"attentions": 2, "hidden_states": 1}  # the axis of the positions, of queries
 
@@ -85,8 +86,9 @@ def _close(name: str, mine: np.ndarray, other: Any) -> str:
     other = other.numpy()
     if mine.shape != other.shape:
         return f"{name}: shape {mine.shape} here, {other.shape} in transformers"
-    finite = np.isfinite(other) & (np.abs(other) < 1e30)  # remove_invalid_values puts the largest values there
-    if not np.array_equal(np.isfinite(mine) & (np.abs(mine) < 1e30), finite):
+    mine, other = (np.where(np.abs(x) > HUGE, np.copysign(np.inf, x), x) for x in (mine, other))
+    finite = np.isfinite(other)
+    if not np.array_equal(mine[~finite], other[~finite], equal_nan=True) or not np.isfinite(mine[finite]).all():
         return f"{name}: other values are infinite"
     if not finite.any():
         return ""
