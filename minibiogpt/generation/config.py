@@ -182,7 +182,8 @@ class GenerationConfig:
         If it requests attentions or hidden states, ``return_dict_in_generate`` is set, as in transformers.
         """
         old = {key: value for key, value in config.extra.items() if key in DEFAULTS and value is not None}
-        new = cls.from_dict(old | {f.name: getattr(config, f.name) for f in dataclasses.fields(config) if f.name in DEFAULTS})
+        fields = {f.name: getattr(config, f.name) for f in dataclasses.fields(config) if f.name in DEFAULTS}
+        new = cls.from_dict(old | fields)
         vars(new)["return_dict_in_generate"] |= any(getattr(new, name) for name in OUTPUTS)
         return new
 
