@@ -1,19 +1,22 @@
 """minibiogpt classify: predict the class of each text, with probabilities, using a sequence classification model.
 
 Texts on the command line give a table. A file, standard input, --json and --output give JSON Lines. With --output,
-repeating the same command resumes a killed run where it stopped.
+repeating the same command resumes a killed run where it stopped. A text longer than the model's maximum is classified
+in windows, whose scores --combine joins.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from minibiogpt.cli.batch.labelled import Prediction, add_labelled, checked_finite, fit_length, run_labelled
+from minibiogpt.cli.batch.labelled import Prediction, add_labelled, fitted, run_labelled, window_options
 from minibiogpt.cli.batch.loop import Job
 from minibiogpt.cli.options import load_model
+from minibiogpt.heads.labelling import COMBINATIONS, class_scores, sigmoid
 from minibiogpt.model.ops import softmax
 from minibiogpt.tokenizer import Piece
 
@@ -25,6 +28,13 @@ RESULT_FIELDS = ("label", "labels", "score", "scores", "value", "values")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_labelled(parser)
+    parser.add_argument(
+        "--combine",
+        default="mean",
+        choices=COMBINATIONS,
+        help="how the scores of a text longer than a window follow from those of its windows: mean (default), weighted "
+        "by their new tokens; last: those of its last tokens alone; max: the largest of each class",
+    )
 
 
 def run(options: argparse.Namespace) -> None:
@@ -33,32 +43,40 @@ def run(options: argparse.Namespace) -> None:
     from minibiogpt import BioGptForSequenceClassification
 
     model = load_model(options, BioGptForSequenceClassification, seed=None)
-    run_labelled(job, lambda rows: _classify(job, model, rows), _line)
+    windows = window_options(options, model.config)
+    problem_type = _problem_type(model)
+
+    def compute(rows: list[list[Piece]]) -> list[Prediction]:
+        ids = fitted(rows, model.config, options.truncate)
+        settings = {"combine": options.combine, "batch_tokens": options.batch_tokens, **windows}
+        scores = class_scores(model, ids, ACTIVATIONS[problem_type], **settings)
+        return [_prediction(problem_type, model.config.id2label, row) for row in scores]
+
+    run_labelled(job, compute, lambda _, prediction: prediction, _line, combine=options.combine)
 
 
-def _classify(job: Job, model: BioGptForSequenceClassification, rows: list[list[Piece]]) -> list[Prediction]:
-    """Classify one batch, padded on the left so that the last position is the last token of every row."""
-    rows = fit_length(rows, model.config, job.options.truncate)
-    width, pad = max(len(row) for row in rows), model.config.pad_token_id or 0
-    ids = np.array([[pad] * (width - len(row)) + [piece.id for piece in row] for row in rows], dtype=np.int64)
-    mask = np.arange(width) >= width - np.array([[len(row)] for row in rows])
-    logits = model.backend.to_numpy(model(ids, mask, use_cache=False, return_dict=True).logits)
-    return [_prediction(model, row.astype("float64")) for row in checked_finite(logits)]
+ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "regression": np.asarray,
+    "multi_label_classification": sigmoid,
+    "single_label_classification": softmax,
+}
 
 
-def _prediction(model: BioGptForSequenceClassification, logits: np.ndarray) -> Prediction:
+def _problem_type(model: BioGptForSequenceClassification) -> str:
+    """Return the config's problem type; if it has none, one class is a regression, several are exclusive."""
+    single = model.config.num_labels == 1
+    return model.config.problem_type or ("regression" if single else "single_label_classification")
+
+
+def _prediction(problem_type: str, names: dict[int, str], scores: np.ndarray) -> Prediction:
     """Return the result for one text: values (regression), the labels above 0.5 (multi-label), or the best label."""
-    names = model.config.id2label
-    problem_type = model.config.problem_type or ("regression" if logits.size == 1 else "single_label_classification")
     if problem_type == "regression":
-        values = {names[i]: float(x) for i, x in enumerate(logits)}
-        return {"value": float(logits[0])} if logits.size == 1 else {"values": values}
+        return {"value": float(scores[0])} if scores.size == 1 else {"values": _by_name(names, scores)}
     if problem_type == "multi_label_classification":
-        p = 1 / (1 + np.exp(-logits))
-        return {"labels": [names[int(i)] for i in np.flatnonzero(p > 0.5)], "scores": _by_name(names, p)}
-    p = softmax(logits)
-    best = int(p.argmax())
-    return {"label": names[best], "score": float(p[best]), "scores": _by_name(names, p)}
+        labels = [names[int(i)] for i in np.flatnonzero(scores > 0.5)]
+        return {"labels": labels, "scores": _by_name(names, scores)}
+    best = int(scores.argmax())
+    return {"label": names[best], "score": float(scores[best]), "scores": _by_name(names, scores)}
 
 
 def _by_name(names: dict[int, str], p: np.ndarray) -> dict[str, float]:

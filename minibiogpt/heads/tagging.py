@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
+
+from minibiogpt.errors import InputError
+
 OUTSIDE = "O"
-STRATEGIES = ("first", "simple")
+STRATEGIES = ("first", "average", "max", "simple")
 BEGIN, INSIDE, LAST, SINGLE = "B", "I", "EL", "SU"  # prefixes of the schemes IOB2, BIOES and BILOU
 
 
@@ -26,6 +30,32 @@ class Entity(NamedTuple):
     start: int
     end: int
     score: float
+
+
+def word_label(p: np.ndarray, strategy: str) -> tuple[int, float]:
+    """Return the label of a word, as an index, and its probability, from those of its tokens, (M, labels).
+
+    Parameters
+    ----------
+    strategy : "first": the first token's most probable label; "average": the most probable label of the mean over the
+        tokens; "max": the most probable label of the token that is most certain, the first of these in a tie.
+
+    Source: the strategies of these names of TokenClassificationPipeline in transformers 4.57.
+
+    Examples
+    --------
+    >>> p = np.array([[0.5, 0.25, 0.25], [0.125, 0.25, 0.625]])
+    >>> [word_label(p, strategy) for strategy in ("first", "average", "max")]
+    [(0, 0.5), (2, 0.4375), (2, 0.625)]
+    """
+    if strategy == "average":
+        chosen = p.mean(axis=0)
+    elif strategy in ("first", "max"):
+        chosen = p[int(p.max(axis=-1).argmax()) if strategy == "max" else 0]
+    else:
+        raise InputError("the strategy of a word must be first, average or max", repr(strategy), "choose one of these")
+    best = int(chosen.argmax())
+    return best, float(chosen[best])
 
 
 def entities(tagged: Sequence[Tagged], strategy: str = "first") -> list[Entity]:

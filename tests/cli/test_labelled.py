@@ -252,8 +252,10 @@ def test_a_killed_run_is_resumed_only_by_the_same_command(
         patch.setattr(ResumableFile, "append", killed)
         run(capsys, *words, code=130)
     assert len((tmp_path / "out").read_text().splitlines()) == 4
-    options = {"truncate": ["--truncate"]}
-    if command == "tag":
+    options = {"truncate": ["--truncate"], "window": ["--window", "9"], "stride": ["--stride", "9"]}
+    if command == "classify":
+        options |= {"combine": ["--combine", "max"]}
+    else:
         options |= {"strategy": ["--strategy", "simple"], "tokens": ["--tokens"]}
     for name, more in options.items():
         error = run(capsys, *words, *more, code=2)
@@ -270,11 +272,9 @@ def test_a_model_without_the_head_is_refused(command: str, capsys: pytest.Captur
 
 
 @pytest.mark.filterwarnings("default:texts of up to")
-def test_texts_beyond_n_are_refused_or_cut(models: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_texts_beyond_n_are_cut_on_request(models: Any, capsys: pytest.CaptureFixture[str]) -> None:
     long = "pain " * 300
     for command, model in (("classify", "single"), ("tag", "tags")):
-        error = run(capsys, command, long, "--model", str(models[model]), code=2)
-        assert "a text must have at most 256 tokens; found 301; split it, or use --truncate" in error
         assert main([command, long, "--model", str(models[model]), "--truncate", "--json"]) == 0
         out, err = capsys.readouterr()
         assert "are truncated to 256" in err
@@ -314,3 +314,136 @@ def test_logits_that_are_not_finite_are_refused(
         tensors["biogpt.layer_norm.weight"][:] = 3e38
         save_file(tensors, folder / "model.safetensors")
         assert "logits must be finite" in run(capsys, command, "Insulin", "--model", str(folder), "--json", code=2)
+
+
+LONG = " ".join(f"{text} BRCA1 gene" for text in TEXTS * 12)  # about 500 tokens
+
+
+def test_a_long_text_is_tagged_in_windows(models: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    model = BioGptForTokenClassification.from_pretrained(models["tags"], dtype="float64")
+    ids = BioGptTokenizer.from_pretrained("demo")(LONG)["input_ids"][0]
+    assert len(ids) > 256
+    for window, stride, words in (
+        (256, 128, ()),
+        (9, 4, ("--window", "9")),
+        (11, 3, ("--window", "11", "--stride", "3")),
+    ):
+        want = np.zeros((len(ids), len(DRUGS)))
+        done, begin = 0, 0
+        while done < len(ids):
+            end = min(begin + window, len(ids))
+            logits = model(ids[None, begin:end]).logits[0]
+            p = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
+            want[done:end] = p[done - begin :]
+            done, begin = end, begin + stride
+        command = ["tag", LONG, "--model", str(models["tags"]), "--json", "--tokens", "--dtype", "float64", *words]
+        (found,) = lines(run(capsys, *command))
+        assert [token["label"] for token in found["tokens"]] == [DRUGS[i] for i in want[1:].argmax(axis=-1)]
+        assert np.abs(np.array([t["score"] for t in found["tokens"]]) - want[1:].max(axis=-1)).max() < LANE_A
+        assert "".join(LONG[t["start"] : t["end"]] for t in found["tokens"]) == LONG.replace(" ", "")
+        tagged = [
+            Tagged((t["start"], t["end"]), t["label"], t["score"], t["piece"].endswith("</w>")) for t in found["tokens"]
+        ]
+        assert found["entities"] == [entity._asdict() for entity in entities(tagged)], "joined across the borders"
+
+
+def test_a_long_text_is_classified_in_windows(models: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    from minibiogpt.model.ops import softmax
+
+    model = BioGptForSequenceClassification.from_pretrained(models["single"], dtype="float64")
+    ids = BioGptTokenizer.from_pretrained("demo")(LONG)["input_ids"][0]
+    starts = range(0, len(ids) - 256 + 128, 128)
+    p = np.stack([softmax(model(ids[None, start : start + 256]).logits[0]) for start in starts])
+    new = np.array([256] + [128] * (len(starts) - 2) + [len(ids) - 256 - 128 * (len(starts) - 2)])
+    want = {
+        "mean": (p * new[:, None]).sum(axis=0) / len(ids),
+        "last": softmax(model(ids[None, -256:]).logits[0]),
+        "max": p.max(axis=0),
+    }
+    command = ["classify", LONG, "--model", str(models["single"]), "--json", "--dtype", "float64"]
+    for combine, scores in want.items():
+        (found,) = lines(run(capsys, *command, "--combine", combine))
+        assert np.abs(np.array(list(found["scores"].values())) - scores).max() < LANE_A
+        assert found["label"] == ["no", "yes", "maybe"][scores.argmax()]
+        (fits,) = lines(run(capsys, "classify", "Insulin", *command[2:], "--combine", combine))
+        (plain,) = lines(run(capsys, "classify", "Insulin", *command[2:]))
+        assert fits == plain, "a text that fits has no windows to combine"
+    (default,) = lines(run(capsys, *command))
+    assert default["scores"] == lines(run(capsys, *command, "--combine", "mean"))[0]["scores"]
+    error = run(capsys, *command, "--window", "9", "--stride", "9", code=2)
+    assert "stride must be an integer, 1 to 8; found 9" in error
+    assert "window must be an integer, 2 to 256; found 257" in run(capsys, *command, "--window", "257", code=2)
+
+
+def test_words_that_are_split_already_are_tagged(
+    models: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    words = ["COVID-19", "(mild)", " ", "Ibuprofen", "isn't", "BRCA1", "Insulin"]
+    tok = BioGptTokenizer.from_pretrained("demo")
+    pieces = [tok.tokenize(word) for word in words]
+    assert len(pieces[0]) > 1
+    assert pieces[2] == []
+    ids = [tok.eos_token_id, *(i for word in words for i in tok.encode(word, add_special_tokens=False))]
+    model = BioGptForTokenClassification.from_pretrained(models["tags"])
+    p = np.exp(model([ids]).logits[0, 1:].astype("float64"))
+    p /= p.sum(axis=-1, keepdims=True)
+    ends = np.cumsum([len(word) for word in pieces])
+    rows = [p[end - len(word) : end] for word, end in zip(pieces, ends, strict=True)]
+    (tmp_path / "in").write_text(json.dumps({"id": 7, "tokens": words}) + "\n" + json.dumps({"tokens": []}) + "\n")
+    command = ["tag", "--file", str(tmp_path / "in"), "--jsonl", "--field", "tokens", "--model", str(models["tags"])]
+    for strategy in ("first", "average", "max", "simple"):
+        found, empty = lines(run(capsys, *command, "--strategy", strategy))
+        chosen = {
+            "first": lambda x: x[0],
+            "simple": lambda x: x[0],
+            "average": lambda x: x.mean(axis=0),
+            "max": lambda x: x[x.max(axis=-1).argmax()],
+        }[strategy]
+        want = [chosen(row) if len(row) else None for row in rows]
+        assert [one["word"] for one in found["words"]] == words
+        assert [one["label"] for one in found["words"]] == [None if q is None else DRUGS[q.argmax()] for q in want]
+        for one, q in zip(found["words"], want, strict=True):
+            assert one["score"] is None if q is None else abs(one["score"] - q.max()) < 1e-6
+        assert found["tokens"] == words, "an input field"
+        text = " ".join(words)
+        assert found["entities"]
+        for entity in found["entities"]:
+            named = words[entity["start_word"] : entity["end_word"]]
+            assert named
+            if strategy != "simple":
+                assert text[entity["start"] : entity["end"]] == " ".join(named).strip()
+        assert empty == {"tokens": [], "entities": [], "words": []}
+    error = run(capsys, *command, "--tokens", code=2)
+    assert "must have no field named like a result; found 'tokens'" in error
+    (tmp_path / "in").write_text('{"text": ["a", 1]}\n')
+    error = run(capsys, *command[:4], "--model", str(models["tags"]), code=2)
+    assert "is a string or a list of strings; found a list that holds something else" in error
+    (tmp_path / "in").write_text('{"text": "a", "words": 1}\n')
+    run(capsys, *command[:4], "--model", str(models["tags"]))
+    (tmp_path / "in").write_text('{"text": ["a"], "words": 1}\n')
+    assert "found 'words'" in run(capsys, *command[:4], "--model", str(models["tags"]), code=2)
+
+
+def test_a_word_ends_at_its_mark(models: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """An unknown character within a word does not end it: the word has one label."""
+    text = "pain\u0436gene"
+    (found,) = lines(run(capsys, "tag", text, "--model", str(models["tags"]), "--json", "--tokens"))
+    assert "<unk>" in [token["piece"] for token in found["tokens"][1:-1]]
+    for entity in found["entities"]:
+        assert (entity["start"], entity["end"]) == (0, len(text))
+    first = found["tokens"][0]["label"]
+    assert [e["label"] for e in found["entities"]] == ([] if first == "O" else [first[2:]])
+
+
+def test_other_commands_take_words_too(models: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    words = ["COVID-19", "(mild)"]
+    (tmp_path / "in").write_text(json.dumps({"text": words}) + "\n")
+    file = ["--file", str(tmp_path / "in"), "--jsonl"]
+    (found,) = lines(run(capsys, "classify", *file, "--model", str(models["single"])))
+    tok = BioGptTokenizer.from_pretrained("demo")
+    ids = [tok.eos_token_id, *(i for word in words for i in tok.encode(word, add_special_tokens=False))]
+    logits = BioGptForSequenceClassification.from_pretrained(models["single"])([ids]).logits[0].astype("float64")
+    assert abs(found["score"] - np.exp(logits).max() / np.exp(logits).sum()) < 1e-6
+    (scored,) = lines(run(capsys, "score", *file, "--tokens"))
+    assert scored["ids"] == ids[1:]
+    assert [" ".join(words)[start:end] for start, end in scored["offsets"]] == ["COVID-19", "(", "mild", ")"]

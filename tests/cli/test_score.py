@@ -380,7 +380,10 @@ def test_a_run_that_fails_at_its_first_text_leaves_nothing(tmp_path: Path) -> No
     assert b"line 1 of standard input must be a JSON object" in run.stderr
     assert not list(tmp_path.iterdir())
     later = piped('{"text": "a"}\n{"text": "b"}\n7\n', "score", "--jsonl", "--chunk", 2, "--output", output)
-    assert b"line 3 of standard input must be a JSON object whose 'text' is a string; found int" in later.stderr
+    assert (
+        b"line 3 of standard input must be a JSON object whose 'text' is a string or a list of strings; found int"
+        in later.stderr
+    )
     assert [json.loads(line)["text"] for line in output.read_text().splitlines()] == ["a", "b"]
 
 
@@ -417,7 +420,7 @@ def test_embed_writes_what_the_model_returns(tmp_path: Path, capsys: pytest.Capt
         (["score", "--file", "IN", "--jsonl"], "line 1 of IN must be a JSON object"),
         (
             ["score", "--file", "LIST", "--jsonl"],
-            "line 2 of LIST must be a JSON object whose 'text' is a string; found",
+            "line 2 of LIST must be a JSON object whose 'text' is a string or a list of strings; found",
         ),
         (["score", "--file", "LIST", "--jsonl", "--field", "n"], "line 1 of LIST must be a JSON object whose 'n'"),
         (["score", "--file", "TAKEN", "--jsonl"], "line 1 of TAKEN must have no field named like a result; found"),

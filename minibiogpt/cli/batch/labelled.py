@@ -1,4 +1,4 @@
-"""Shared by `classify` and `tag`: options, the length check, and output as a table or JSON Lines."""
+"""Shared by `classify` and `tag`: options, truncation, and output as a table or JSON Lines."""
 
 from __future__ import annotations
 
@@ -7,19 +7,18 @@ import json
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from typing import Any
-
-import numpy as np
+from typing import Any, TypeVar
 
 from minibiogpt.cli.batch.loop import Chunk, Job, add_output, run_chunks
-from minibiogpt.cli.batch.records import add_input
+from minibiogpt.cli.batch.records import Record, add_input
 from minibiogpt.cli.batch.resume import Progress
 from minibiogpt.cli.options import add_model
 from minibiogpt.config import BioGptConfig
-from minibiogpt.errors import InputError
+from minibiogpt.model.batching import window_sizes
 from minibiogpt.tokenizer import Piece
 
 Prediction = dict[str, Any]  # the result for one text
+Result = TypeVar("Result")
 
 
 def add_labelled(parser: argparse.ArgumentParser) -> None:
@@ -27,52 +26,67 @@ def add_labelled(parser: argparse.ArgumentParser) -> None:
     add_input(parser)
     add_model(parser, runs=True)
     parser.add_argument("--truncate", action="store_true", help="truncate texts that exceed the model's maximum length")
+    parser.add_argument(
+        "--window", type=int, metavar="N", help="tokens the model sees at once (default: the model's maximum)"
+    )
+    parser.add_argument(
+        "--stride",
+        type=int,
+        metavar="N",
+        help="tokens from one window to the next, for longer texts (default: half a window)",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON Lines")
     add_output(parser, "write JSON Lines to FILE; FILE.state exists until the run is complete")
 
 
-def fit_length(rows: list[list[Piece]], config: BioGptConfig, truncate: bool) -> list[list[Piece]]:
-    """Return the rows, each at most N tokens long. Longer ones are truncated, or raise InputError."""
+def window_options(options: argparse.Namespace, config: BioGptConfig) -> dict[str, int | None]:
+    """Return the window and the stride of the command, checked; None stands for the default."""
+    if options.window is not None or options.stride is not None:
+        window_sizes(config, options.window, options.stride)
+    return {"window": options.window, "stride": options.stride}
+
+
+def fitted(rows: list[list[Piece]], config: BioGptConfig, truncate: bool) -> list[list[int]]:
+    """Return the ids of the rows, with --truncate at most N of each."""
     N, longest = config.max_position_embeddings, max(len(row) for row in rows)
-    if longest <= N:
-        return rows
-    if not truncate:
-        raise InputError(f"a text must have at most {N} tokens", str(longest), "split it, or use --truncate")
-    warnings.warn(f"texts of up to {longest} tokens are truncated to {N}", stacklevel=2)
-    return [row[:N] for row in rows]
-
-
-def checked_finite(logits: np.ndarray) -> np.ndarray:
-    """Return the logits if all are finite. NaN means nothing as a score, and is not valid JSON."""
-    if not np.isfinite(logits).all():
-        raise InputError("logits must be finite", "NaN or infinity", "check the weights, or try --dtype float64")
-    return logits
+    if truncate and longest > N:
+        warnings.warn(f"texts of up to {longest} tokens are truncated to {N}", stacklevel=2)
+        rows = [row[:N] for row in rows]
+    return [[piece.id for piece in row] for row in rows]
 
 
 def run_labelled(
     job: Job,
-    compute: Callable[[list[list[Piece]]], list[Prediction]],
+    compute: Callable[[list[list[Piece]]], list[Result]],
+    prediction: Callable[[Record, Result], Prediction],
     as_text: Callable[[str, Prediction], str],
     **settings: Any,
 ) -> None:
-    """Write each chunk to the output file, or to standard output as a table or JSON Lines."""
+    """Write each chunk to the output file, or to standard output as a table or JSON Lines.
+
+    Parameters
+    ----------
+    compute : from the pieces of a batch of texts to a result for each. prediction : from a text and its result to what
+        is written. as_text : from that to the lines of the table.
+    """
     options = job.options
     if options.output is not None:
-        with job.output(truncate=options.truncate, **settings) as output:
+        with job.output(truncate=options.truncate, window=options.window, stride=options.stride, **settings) as output:
             for chunk in run_chunks(job, output.progress, compute):
-                output.append("".join(_lines(chunk)).encode("utf-8"), chunk.read, chunk.digest)
+                output.append("".join(_lines(chunk, prediction)).encode("utf-8"), chunk.read, chunk.digest)
             output.finish()
         return
     table = job.source.from_arguments and not options.json
     for chunk in run_chunks(job, Progress(), compute):
-        for record, prediction in zip(chunk.records, chunk.results, strict=True):
-            if table:
-                sys.stdout.write(as_text(record.text, prediction))
-        sys.stdout.writelines([] if table else _lines(chunk))
+        if table:
+            rows = zip(chunk.records, chunk.results, strict=True)
+            sys.stdout.writelines(as_text(record.text, prediction(record, result)) for record, result in rows)
+        else:
+            sys.stdout.writelines(_lines(chunk, prediction))
         sys.stdout.flush()
 
 
-def _lines(chunk: Chunk[Prediction]) -> Iterator[str]:
+def _lines(chunk: Chunk[Result], prediction: Callable[[Record, Result], Prediction]) -> Iterator[str]:
     """Yield a JSON object per text: its input fields, then its prediction."""
-    for record, prediction in zip(chunk.records, chunk.results, strict=True):
-        yield json.dumps(record.fields | prediction, ensure_ascii=False) + "\n"
+    for record, result in zip(chunk.records, chunk.results, strict=True):
+        yield json.dumps(record.fields | prediction(record, result), ensure_ascii=False) + "\n"

@@ -20,6 +20,7 @@ from minibiogpt.cli.batch.records import Reader, Record, Source, source_of
 from minibiogpt.cli.batch.resume import Progress, ResumableFile, check_new, model_settings
 from minibiogpt.cli.options import load_tokenizer
 from minibiogpt.errors import InputError
+from minibiogpt.heads.words import analyse_words
 from minibiogpt.model.batching import BATCH_TOKENS, batches
 from minibiogpt.tokenizer import BioGptTokenizer, Piece
 
@@ -52,10 +53,12 @@ class Job:
     tokenizer: BioGptTokenizer
 
     @classmethod
-    def of(cls, options: argparse.Namespace, reserved: Sequence[str] = ()) -> Job:
+    def of(
+        cls, options: argparse.Namespace, reserved: Sequence[str] = (), reserved_with_words: Sequence[str] = ()
+    ) -> Job:
         """Check the shared options, and every line of an input that can be read twice."""
         checked_integer("--batch-tokens", options.batch_tokens, 1)
-        source = source_of(options, reserved)
+        source = source_of(options, reserved, reserved_with_words)
         _check_output(source, options)
         return cls(options, source, source.scan(), load_tokenizer(options))
 
@@ -67,9 +70,12 @@ class Job:
         return ResumableFile(path, common | settings, part=part, overwrite=self.options.overwrite)
 
     def encode(self, record: Record) -> list[Piece]:
-        """Return ``</s>`` followed by the pieces of the text."""
-        tok = self.tokenizer
-        pieces = tok.analyse(record.text, parse_special=not self.options.no_special)
+        """Return ``</s>`` followed by the pieces of the text, or of its words one by one."""
+        tok, parse_special = self.tokenizer, not self.options.no_special
+        if record.words is None:
+            pieces = tok.analyse(record.text, parse_special=parse_special)
+        else:
+            pieces = analyse_words(tok, record.words, parse_special=parse_special)
         return [Piece(tok.eos_token, tok.eos_token_id, (0, 0)), *pieces]
 
 

@@ -19,11 +19,15 @@ CHUNK = 256
 
 
 class Record(NamedTuple):
-    """One text, the bytes it was read from, and the fields to copy to its result."""
+    """One text, the bytes it was read from, and the fields to copy to its result.
+
+    ``words`` is the text as a list of words, if the input has it that way; ``text`` is then " ".join(words).
+    """
 
     raw: bytes
     text: str
     fields: dict[str, Any]
+    words: list[str] | None = None
 
 
 class Source:
@@ -33,6 +37,7 @@ class Source:
     ----------
     name : what errors call the input. from_arguments : whether the texts are command-line arguments.
     path : the file, if there is one. rewindable : whether the input can be read twice, unlike a pipe.
+    reserved, reserved_with_words : names that no input field may have; the second of a text that is split into words.
     """
 
     def __init__(
@@ -44,10 +49,12 @@ class Source:
         from_arguments: bool = False,
         field: str | None = None,
         reserved: Collection[str] = (),
+        reserved_with_words: Collection[str] = (),
     ) -> None:
         self.name, self.path, self.from_arguments = name, path, from_arguments
         self.rewindable = from_arguments or (path is not None and path.is_file())
-        self._lines, self._field, self._reserved = lines, field, reserved
+        self._lines, self._field = lines, field
+        self._reserved, self._reserved_with_words = reserved, reserved_with_words
 
     def __iter__(self) -> Iterator[Record]:
         for number, raw in enumerate(self._lines(), start=1):
@@ -60,25 +67,30 @@ class Source:
                 yield Record(raw, text, {"text": text})
             elif text.strip():
                 fields = self._object(location, text, self._field)
-                yield Record(raw, fields[self._field], fields)
+                value = fields[self._field]
+                words = value if isinstance(value, list) else None
+                yield Record(raw, value if words is None else " ".join(words), fields, words)
 
     def _object(self, location: str, line: str, field: str) -> dict[str, Any]:
-        """Return the JSON object of a line. It must have a text, and no field named like a result."""
+        """Return the JSON object of a line. It must have a text or words, and no field named like a result."""
         remedy = "correct that line, or name another --field"
         try:
             fields = json.loads(line)
             json.dumps(fields, ensure_ascii=False).encode("utf-8")
         except (ValueError, RecursionError) as error:  # a lone surrogate is a ValueError too
             raise InputError(f"{location} must be a JSON object", str(error), remedy) from None
-        if not isinstance(fields, dict) or not isinstance(fields.get(field), str):
+        if not isinstance(fields, dict) or not _is_text(fields.get(field)):
             found = (
                 f"no such field among {listed(map(repr, sorted(fields)))}"
                 if isinstance(fields, dict)
                 else type(fields).__name__
             )
             found = f"{type(fields[field]).__name__}" if isinstance(fields, dict) and field in fields else found
-            raise InputError(f"{location} must be a JSON object whose {field!r} is a string", found, remedy)
-        clashes = [name for name in fields if name in self._reserved]
+            found = "a list that holds something else" if found == "list" and isinstance(fields, dict) else found
+            must = f"{location} must be a JSON object whose {field!r} is a string or a list of strings"
+            raise InputError(must, found, remedy)
+        reserved = {*self._reserved, *(self._reserved_with_words if isinstance(fields[field], list) else ())}
+        clashes = [name for name in fields if name in reserved]
         if clashes:
             must = f"{location} must have no field named like a result"
             raise InputError(must, f"{clashes[0]!r}", "rename that field")
@@ -93,6 +105,11 @@ class Source:
             digest.add(record)
             count += 1
         return count, digest.hex
+
+
+def _is_text(value: Any) -> bool:
+    """Return whether a JSON value is a text, or a text split into words."""
+    return isinstance(value, str) or (isinstance(value, list) and all(isinstance(word, str) for word in value))
 
 
 class Digest:
@@ -146,7 +163,10 @@ def add_input(parser: argparse.ArgumentParser) -> None:
         "--jsonl", action="store_true", help="each line is a JSON object; its fields are copied to the output"
     )
     parser.add_argument(
-        "--field", default="text", metavar="NAME", help="with --jsonl: field that holds the text (default: text)"
+        "--field",
+        default="text",
+        metavar="NAME",
+        help="with --jsonl: field that holds the text, or a list of its words (default: text)",
     )
     parser.add_argument(
         "--no-special", action="store_true", help="treat </s> and other special tokens in the text as plain text"
@@ -160,7 +180,9 @@ def add_input(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def source_of(options: argparse.Namespace, reserved: Collection[str] = ()) -> Source:
+def source_of(
+    options: argparse.Namespace, reserved: Collection[str] = (), reserved_with_words: Collection[str] = ()
+) -> Source:
     """Return the input that the options name.
 
     Raises
@@ -170,7 +192,8 @@ def source_of(options: argparse.Namespace, reserved: Collection[str] = ()) -> So
     """
     checked_integer("--chunk", options.chunk, 1)
     from_arguments = bool(options.text) and options.text != ["-"]
-    field = options.field if options.jsonl else None
+    names: dict[str, Any] = {"field": options.field if options.jsonl else None}
+    names |= {"reserved": reserved, "reserved_with_words": reserved_with_words}
     if options.file is not None:
         if options.file == "-":
             raise InputError("--file must be a file", "-", "leave --file out to read standard input")
@@ -180,14 +203,14 @@ def source_of(options: argparse.Namespace, reserved: Collection[str] = ()) -> So
         path = Path(options.file)
         if path.is_dir() or not os.access(path, os.R_OK):
             raise InputError("--file must be a readable file", str(path), "check the path")
-        return Source(str(path), lambda: _lines_of(path), path=path, field=field, reserved=reserved)
+        return Source(str(path), lambda: _lines_of(path), path=path, **names)
     if from_arguments:
         if options.jsonl:
             raise InputError("--jsonl reads --file or standard input", "a text", "leave one out")
         return Source("the command line", lambda: map(_encoded, options.text), from_arguments=True)
     if not options.text and sys.stdin is not None and sys.stdin.isatty():
         raise InputError("a text must be given", "none", "type it in quotes, pipe it in, or name a --file")
-    return Source("standard input", _standard_input, field=field, reserved=reserved)
+    return Source("standard input", _standard_input, **names)
 
 
 def _encoded(text: str) -> bytes:
