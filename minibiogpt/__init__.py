@@ -7,6 +7,7 @@ from minibiogpt.generation import GenerationConfig, TextIteratorStreamer, TextSt
 from minibiogpt.heads import BioGptForCausalLM, BioGptForSequenceClassification, BioGptForTokenClassification
 from minibiogpt.model import BioGptModel
 from minibiogpt.model.cache import KVCache
+from minibiogpt.pipelines import pipeline, set_seed
 from minibiogpt.tokenizer import BioGptTokenizer
 from minibiogpt.trace import Trace
 
@@ -28,4 +29,6 @@ __all__ = [
     "TextStreamer",
     "Trace",
     "get_backend",
+    "pipeline",
+    "set_seed",
 ]

@@ -30,7 +30,7 @@ LAYERS = [
     {"model"},
     {"generation"},
     {"heads"},
-    {"lens"},
+    {"lens", "pipelines"},
     {"minibiogpt"},  # __init__.py: the public names
     {"golden", "view"},
     {"cli"},
@@ -48,6 +48,7 @@ OUTSIDE = {
     "trace": {"safetensors"},
     "checkpoint": {"safetensors"},
     "generation": {"tqdm"},
+    "pipelines": {"tqdm"},
     "golden": {"safetensors"},
     "view": {"matplotlib", "ipywidgets"},
     "cli": {"tqdm"},

@@ -20,7 +20,7 @@ PACKAGE = ROOT / "minibiogpt"
 SECTIONS: list[tuple[str, str, str]] = [
     ("model", "The forward pass", "config model"),
     ("text", "Text and ids", "tokenizer"),
-    ("heads", "Heads, scores, labels", "heads"),
+    ("heads", "Heads, scores, labels, pipelines", "heads pipelines"),
     ("generation", "Generation", "generation"),
     ("trace", "Looking inside", "trace catalog lens view"),
     ("golden", "Verifying", "golden"),

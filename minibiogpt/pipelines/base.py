@@ -1,0 +1,196 @@
+"""What all pipelines have in common: options, lists and iterators of texts, errors that name the text, progress."""
+
+from __future__ import annotations
+
+import os
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any, ClassVar
+
+from minibiogpt.backend import Device, device_of
+from minibiogpt.checks import checked_integer
+from minibiogpt.errors import InputError, short_repr
+from minibiogpt.idioms import no_attribute, no_option
+from minibiogpt.model.pretrained import Pretrained
+from minibiogpt.tokenizer import BioGptTokenizer
+
+PROGRESS_BAR_ABOVE = 50  # texts
+COMMON = ("batch_size", "progress", "num_workers")
+ADVICE = {
+    "feature_extractor": "leave it out: only texts are supported",
+    "image_processor": "leave it out: only texts are supported",
+    "processor": "leave it out: only texts are supported",
+    "pipeline_class": "leave it out: the task chooses the class",
+    "binary_output": "leave it out, and pickle the result",
+    "offset_mapping": "leave it out: the tokenizer knows the offsets",
+    "return_dict_in_generate": "call model.generate for scores, logits and the cache",
+    "output_scores": "call model.generate, which returns scores",
+    "output_logits": "call model.generate, which returns logits",
+    "input_ids": "call model.generate, or pass the text",
+    "attention_mask": "leave it out: the pipeline pads",
+}
+ATTRIBUTES = {
+    "framework": "the arrays are those of .model.backend",
+    "modelcard": "read the README.md of the checkpoint",
+    "feature_extractor": "only texts are supported",
+    "push_to_hub": "write the files with save_pretrained, then upload the folder",
+    "ensure_tensor_on_device": "arrays are made on .device",
+}
+
+
+class Pipeline(ABC):
+    """A model and its tokenizer, called with texts.
+
+    Attributes
+    ----------
+    task : the name that the pipeline was made with. model, tokenizer : what it runs.
+    options : the options of every call, unless the call sets them: those given to ``pipeline``.
+    """
+
+    model: Any
+    names: ClassVar[tuple[str, ...]] = ()  # the options of the task
+    chunk: ClassVar[int] = 256  # texts that are sorted by length together
+
+    def __init__(self, task: str, model: Pretrained, tokenizer: BioGptTokenizer, options: Mapping[str, Any]) -> None:
+        self.task, self.model, self.tokenizer, self.options = task, model, tokenizer, dict(options)
+        self._settings({})
+
+    @property
+    def device(self) -> Device:
+        """The device that the model computes on, "cpu" or "cuda:0"."""
+        return device_of(self.model.backend)
+
+    @property
+    def dtype(self) -> str:
+        """The dtype of the model's weights and computation."""
+        return self.model.dtype
+
+    def __call__(self, inputs: Any, **options: Any) -> Any:
+        """Run the pipeline.
+
+        Parameters
+        ----------
+        inputs : a text, a list of texts, or an iterator, generator or dataset of texts.
+        batch_size : the largest number of texts in a forward pass; by default as many as fit into a batch of 512
+            tokens. It changes the speed, not the result.
+        progress : whether to show a progress bar on stderr; None: on a terminal, for more than 50 texts.
+
+        Returns
+        -------
+        The result of one text; for a list, the list of their results, in order; for an iterator or a dataset, an
+        iterator over the results. It reads ``batch_size`` texts (default 1) before it computes them.
+
+        Raises
+        ------
+        InputError
+            If an option is unknown or invalid, or a text cannot be used; the error gives its index in the list.
+        """
+        settings = self._settings(options)
+        if self._is_single(inputs, settings):
+            return self._checked_results([inputs], settings, None)[0]
+        if isinstance(inputs, list | tuple):
+            return self._whole_list(list(inputs), settings)
+        if isinstance(inputs, Iterable) or _is_dataset(inputs):
+            return self._stream(inputs, settings)
+        raise self._not_a_text(inputs, None)
+
+    def _whole_list(self, items: list[Any], settings: dict[str, Any]) -> list[Any]:
+        """Return the results of a list, computed chunk by chunk. All of it is checked first."""
+        for i, item in enumerate(items):
+            self._check_item(item, i, settings)
+        results: list[Any] = []
+        with _progress_bar(settings.get("progress"), len(items)) as bar:
+            for start in range(0, len(items), self.chunk):
+                results += self._results(items[start : start + self.chunk], settings, start)
+                bar.update(len(results) - start)
+        return results
+
+    def _stream(self, inputs: Any, settings: dict[str, Any]) -> Iterator[Any]:
+        """Yield the results of an iterator, which may be endless, or of a dataset."""
+        size, done = settings.get("batch_size") or 1, 0
+        source = iter(inputs) if isinstance(inputs, Iterable) else (inputs[i] for i in range(len(inputs)))
+        while items := list(islice(source, size)):
+            for i, item in enumerate(items):
+                self._check_item(item, done + i, settings)
+            yield from self._results(items, settings, done)
+            done += len(items)
+
+    def _checked_results(self, items: list[Any], settings: dict[str, Any], first: int | None) -> list[Any]:
+        for item in items:
+            self._check_item(item, first, settings)
+        return self._results(items, settings, first)
+
+    def _settings(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the options of a call over those of the pipeline, all checked."""
+        settings = {**self.options, **options}
+        if settings.get("batch_size") is not None:
+            checked_integer("batch_size", settings["batch_size"], 1)
+        self._check_names([name for name in settings if name not in COMMON])
+        return self._resolved(settings)
+
+    def _check_names(self, names: Sequence[str]) -> None:
+        for name in names:
+            if name not in self.names:
+                raise no_option(f"the {self.task} pipeline", name, [*self.names, *COMMON], ADVICE)
+
+    def _is_single(self, inputs: Any, settings: dict[str, Any]) -> bool:
+        """Return whether the input is one text rather than several."""
+        return isinstance(inputs, str)
+
+    def _check_item(self, item: Any, index: int | None, settings: dict[str, Any]) -> None:
+        if not isinstance(item, str):
+            raise self._not_a_text(item, index)
+
+    def _not_a_text(self, item: Any, index: int | None) -> InputError:
+        remedy = "decode bytes, drop None, and convert numbers" if index is not None else "pass one text, or a list"
+        return InputError(f"{named(index)} must be a string", short_repr(item), remedy)
+
+    @abstractmethod
+    def _resolved(self, settings: dict[str, Any]) -> dict[str, Any]:
+        """Return the options after checking them; ``settings`` has only those that were given."""
+
+    @abstractmethod
+    def _results(self, items: list[Any], settings: dict[str, Any], first: int | None) -> list[Any]:
+        """Return the result of each item. ``first`` is the index of the first one, None if there is only one."""
+
+    def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
+        """Write the model and the tokenizer to a folder that both libraries read."""
+        self.model.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+
+    def __getattr__(self, name: str) -> Any:
+        raise no_attribute(self, name, ATTRIBUTES)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.task!r} of {self.model!r}>"
+
+
+def named(index: int | None) -> str:
+    """Return what errors call a text.
+
+    Examples
+    --------
+    >>> named(None), named(2)
+    ('the text', 'text 2 of the list')
+    """
+    return "the text" if index is None else f"text {index} of the list"
+
+
+def index_of(first: int | None, i: int) -> int | None:
+    """Return the index of the i-th item of a chunk, None for a single text."""
+    return None if first is None else first + i
+
+
+def _is_dataset(inputs: Any) -> bool:
+    return hasattr(inputs, "__len__") and hasattr(inputs, "__getitem__")
+
+
+def _progress_bar(progress: bool | None, count: int) -> Any:
+    """Return a progress bar on stderr, disabled if it should not be shown."""
+    from tqdm import tqdm
+
+    terminal = sys.stderr is not None and sys.stderr.isatty()
+    show = terminal and count > PROGRESS_BAR_ABOVE if progress is None else progress
+    return tqdm(total=count, unit="text", file=sys.stderr, disable=not show)
