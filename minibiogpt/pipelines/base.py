@@ -92,7 +92,7 @@ class Pipeline(ABC):
             return self._checked_results([inputs], settings, None)[0]
         if isinstance(inputs, list | tuple):
             return self._whole_list(list(inputs), settings)
-        if isinstance(inputs, Iterable) or _is_dataset(inputs):
+        if _is_stream(inputs):
             return self._stream(inputs, settings)
         raise self._not_a_text(inputs, None)
 
@@ -183,8 +183,11 @@ def index_of(first: int | None, i: int) -> int | None:
     return None if first is None else first + i
 
 
-def _is_dataset(inputs: Any) -> bool:
-    return hasattr(inputs, "__len__") and hasattr(inputs, "__getitem__")
+def _is_stream(inputs: Any) -> bool:
+    """Return whether the input is an iterator, or a dataset, which has a length and items."""
+    if isinstance(inputs, bytes | bytearray | Mapping):
+        return False
+    return isinstance(inputs, Iterable) or (hasattr(inputs, "__len__") and hasattr(inputs, "__getitem__"))
 
 
 def _progress_bar(progress: bool | None, count: int) -> Any:

@@ -80,7 +80,8 @@ class TextGenerationPipeline(Pipeline):
     def _resolved(self, settings: dict[str, Any]) -> dict[str, Any]:
         found = {name: settings.get(name) for name in self.names}
         task_options = self._task_options()
-        found["prefix"] = task_options.pop("prefix", None) if found["prefix"] is None else found["prefix"]
+        prefix = task_options.pop("prefix", None)
+        found["prefix"] = prefix if found["prefix"] is None else found["prefix"]
         if found["handle_long_generation"] not in (None, "hole"):
             must = "handle_long_generation must be None or 'hole'"
             raise InputError(must, short_repr(found["handle_long_generation"]), "choose one of these")
