@@ -94,6 +94,7 @@ class Pipeline(ABC):
             return self._whole_list(list(inputs), settings)
         if _is_stream(inputs):
             return self._stream(inputs, settings)
+        self._check_item(inputs, None, settings)
         raise self._not_a_text(inputs, None)
 
     def _whole_list(self, items: list[Any], settings: dict[str, Any]) -> list[Any]:
@@ -185,7 +186,7 @@ def index_of(first: int | None, i: int) -> int | None:
 
 def _is_stream(inputs: Any) -> bool:
     """Return whether the input is an iterator, or a dataset, which has a length and items."""
-    if isinstance(inputs, bytes | bytearray | Mapping):
+    if isinstance(inputs, str | bytes | bytearray | Mapping):
         return False
     return isinstance(inputs, Iterable) or (hasattr(inputs, "__len__") and hasattr(inputs, "__getitem__"))
 
