@@ -37,6 +37,12 @@ ATTRIBUTES = {
     "feature_extractor": "only texts are supported",
     "push_to_hub": "write the files with save_pretrained, then upload the folder",
     "ensure_tensor_on_device": "arrays are made on .device",
+    "generation_config": "pass its options to the pipeline or to a call, or change .model.generation_config",
+    "predict": "call the pipeline itself",
+    "transform": "call the pipeline itself",
+    "preprocess": "call .tokenizer",
+    "forward": "call .model",
+    "postprocess": "call the pipeline itself",
 }
 
 
