@@ -80,7 +80,7 @@ class Pipeline(ABC):
         ----------
         inputs : a text, a list of texts, or an iterator, generator or dataset of texts.
         batch_size : the largest number of texts in a forward pass; by default as many as fit into a batch of 512
-            tokens. It changes the speed, not the result.
+            tokens. It changes the speed, not the result (except of texts that are sampled).
         progress : whether to show a progress bar on stderr; None: on a terminal, for more than 50 texts.
 
         Returns

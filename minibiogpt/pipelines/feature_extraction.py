@@ -14,11 +14,14 @@ from minibiogpt.pipelines.encoding import TOKENIZER_OPTIONS, checked_tokenizer_o
 class FeatureExtractionPipeline(Pipeline):
     """The states after the final norm, one for each token (``</s>`` first).
 
-    A call takes ``truncation``; ``tokenize_kwargs``, a dict of options of the tokenizer; ``return_tensors=True`` for
-    arrays of the model's backend instead of lists; ``window`` and ``stride`` as ``token-classification`` does.
-
     The result of a text is a nested list (1, T, D). A text longer than N tokens is processed in windows; the state of a
     token comes from the first one that contains it.
+
+    Parameters
+    ----------
+    truncation : whether to truncate the texts. tokenize_kwargs : a dict of options of the tokenizer.
+    return_tensors : return arrays of the model's backend instead of lists.
+    window, stride : as in TokenClassificationPipeline.
 
     Source: FeatureExtractionPipeline in transformers 4.57; for a model with a head it returns the logits.
     """

@@ -25,19 +25,19 @@ FUNCTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 class TextClassificationPipeline(Pipeline):
     """The best class of each text, or all of them.
 
-    A call takes
-
-    ``top_k`` : how many classes to return, the best first; None: all.
-    ``function_to_apply`` : "softmax", "sigmoid" or "none"; by default none for a regression, sigmoid for a multi-label
-        model or a single class, softmax otherwise.
-    ``return_all_scores`` : the old name of ``top_k=None``; the classes are then in the order of their ids.
-    ``truncation``, ``padding``, ``max_length``, ``add_special_tokens`` : options of the tokenizer.
-    ``window``, ``stride``, ``combine`` : how a text longer than ``window`` tokens (default: N) is split. Windows
-        overlap by ``stride`` tokens (default: half a window); ``combine`` ("mean", "last", "max") joins their scores,
-        see ``minibiogpt.heads.labelling.class_scores``.
-
     A text may be a dict {"text": ..., "text_pair": ...}. The result of a text is {"label": ..., "score": ...}, or with
     ``top_k`` a list of them. As in transformers, a single string without ``top_k`` gives a list of one.
+
+    Parameters
+    ----------
+    top_k : how many classes to return, the best first; None: all.
+    function_to_apply : "softmax", "sigmoid" or "none"; by default none for a regression, sigmoid for a multi-label
+        model or a single class, softmax otherwise.
+    return_all_scores : the old name of ``top_k=None``; the classes are then in the order of their ids.
+    truncation, padding, max_length, add_special_tokens : options of the tokenizer.
+    window, stride, combine : how a text longer than ``window`` tokens (default: N) is split. Windows
+        overlap by ``stride`` tokens (default: half a window); ``combine`` ("mean", "last", "max") joins their scores,
+        see ``minibiogpt.heads.labelling.class_scores``.
 
     Source: TextClassificationPipeline in transformers 4.57, which cannot classify texts longer than N tokens.
     """

@@ -25,27 +25,25 @@ OF_GENERATE = set(inspect.signature(generate).parameters) - {"model", "input_ids
 
 
 class TextGenerationPipeline(Pipeline):
-    """Texts that continue a text.
-
-    A call takes the options of ``generate`` and of GenerationConfig, and
-
-    ``return_full_text`` : whether the result begins with the text itself (default True).
-    ``return_tensors`` : return the ids of text and continuation instead; ``return_text=True`` is the default.
-    ``clean_up_tokenization_spaces``, ``skip_special_tokens`` : options of decoding, both True by default.
-    ``prefix`` : a text to put in front, which is not part of the result.
-    ``truncation``, ``max_length``, ``add_special_tokens`` : options of the tokenizer, the second also of ``generate``;
-        ``tokenizer_encode_kwargs`` : a dict of options for the tokenizer alone.
-    ``handle_long_generation="hole"`` : drop the beginning of a text that leaves no room for ``max_new_tokens``.
-    ``stop_sequence`` : a text whose tokens each end the generation, instead of ``</s>``.
-    ``seed`` : of the random draws, 0 or more; text i of a list takes ``seed + i``. Without it, see ``set_seed``.
-
-    Unless they are given, do_sample is True, temperature 0.7, and at most 256 tokens are generated, or as many as fit
-    into N positions; a ``max_length`` given here or by the model's generation config replaces the 256. Other defaults
-    are those of the model. Greedy decoding and beam search give the same texts in a batch as one by one. Sampled texts
-    depend on the seed and on ``batch_size``, which is 1 for them by default.
+    """Texts that continue a text. A call, like ``pipeline``, also takes the options of ``generate``.
 
     The result of a text is a list of ``num_return_sequences`` dicts {"generated_text": ...}, or with ``return_tensors``
-    {"generated_token_ids": ...}.
+    {"generated_token_ids": ...}. Unless they are given, do_sample is True, temperature 0.7, and at most 256 tokens are
+    generated, or as many as fit into N positions; a ``max_length`` given here or by the model's generation config
+    replaces the 256. Other defaults are those of the model. Greedy decoding and beam search give the same texts in a
+    batch as one by one. Sampled texts depend on the seed and on ``batch_size``, which is 1 for them by default.
+
+    Parameters
+    ----------
+    return_full_text : whether the result begins with the text itself (default True).
+    return_tensors : return the ids of text and continuation instead; ``return_text=True`` is the default.
+    clean_up_tokenization_spaces, skip_special_tokens : options of decoding, both True by default.
+    prefix : a text to put in front, which is not part of the result.
+    truncation, add_special_tokens : options of the tokenizer. max_length : of the tokenizer, if it truncates, and of
+        ``generate``. tokenizer_encode_kwargs : a dict of options for the tokenizer alone.
+    handle_long_generation : "hole": drop the beginning of a text that leaves no room for ``max_new_tokens``.
+    stop_sequence : a text whose tokens each end the generation, instead of ``</s>``.
+    seed : of the random draws, 0 or more; text i of a list takes ``seed + i``. Without it, see ``set_seed``.
 
     Source: TextGenerationPipeline in transformers 4.57, where the 256 new tokens take precedence over ``max_length``,
     and a batch needs a tokenizer that pads on the left.

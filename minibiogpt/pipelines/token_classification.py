@@ -20,20 +20,20 @@ from minibiogpt.tokenizer import Piece
 class TokenClassificationPipeline(Pipeline):
     """The labels of tokens, or entities with their places in the text.
 
-    A call takes
-
-    ``aggregation_strategy`` : "none" (default): each token whose label is not ignored; "simple": join tokens of one
-        entity; "first", "average", "max": give each word one label first, see ``minibiogpt.heads.tagging.word_label``.
-    ``ignore_labels`` : labels to leave out, by default ["O"].
-    ``is_split_into_words``, ``delimiter`` : the text is a list of words, which are encoded one by one; places are those
-        in ``delimiter.join(words)`` (default " ").
-    ``truncation``, ``max_length`` : truncate the texts, by default not at all.
-    ``window``, ``stride`` : a text longer than ``window`` tokens (default: N) is labeled in windows that overlap by
-        ``stride`` tokens (default: half a window). A token has the label of the first window that contains it.
-    ``grouped_entities``, ``ignore_subwords`` : old names of strategies: both True is "first", the first alone "simple".
-
     The result of a text is a list of dicts: "entity", "score", "index", "word", "start", "end" for tokens,
     "entity_group", "score", "word", "start", "end" for entities.
+
+    Parameters
+    ----------
+    aggregation_strategy : "none" (default): each token whose label is not ignored; "simple": join tokens of one
+        entity; "first", "average", "max": give each word one label first, see ``minibiogpt.heads.tagging.word_label``.
+    ignore_labels : labels to leave out, by default ["O"].
+    is_split_into_words, delimiter : the text is a list of words, which are encoded one by one; places are those
+        in ``delimiter.join(words)`` (default " ").
+    truncation, max_length : truncate the texts, by default not at all.
+    window, stride : a text longer than ``window`` tokens (default: N) is labeled in windows that overlap by
+        ``stride`` tokens (default: half a window). A token has the label of the first window that contains it.
+    grouped_entities, ignore_subwords : old names of strategies: both True is "first", the first alone "simple".
 
     Source: TokenClassificationPipeline in transformers 4.57, as it works with a fast tokenizer. With its tokenizer for
     BioGPT, a slow one, it has no places, no strategies for words and no stride, and truncates texts. Words end at the
