@@ -1,6 +1,7 @@
 """The heads on top of the base model: language modeling and two kinds of classification, with their losses.
 
-``scoring`` computes log-probabilities and perplexity of texts, ``tagging`` turns token labels into labeled spans.
+``scoring`` computes log-probabilities and perplexity of texts, ``labelling`` runs a classification head over texts of
+any length, ``words`` tells which pieces are one word, and ``tagging`` turns token labels into labeled spans.
 """
 
 from minibiogpt.heads.causal_lm import BioGptForCausalLM

@@ -72,6 +72,9 @@ def entities(tagged: Sequence[Tagged], strategy: str = "first") -> list[Entity]:
     >>> entities([*ibuprofen, Tagged((10, 15), "O", 0.8)])
     [Entity(label='DRUG', start=0, end=9, score=0.9)]
     """
+    if strategy not in ("first", "simple"):
+        remedy = "give the tokens of a word its label, see word_label, and use first"
+        raise InputError("the strategy of tagged tokens must be first or simple", repr(strategy), remedy)
     groups: list[list[Tagged]] = []
     previous = OUTSIDE
     for word in _words(tagged) if strategy == "first" else [[token] for token in tagged]:

@@ -28,6 +28,8 @@ ADVICE = {
     "return_dict_in_generate": "call model.generate for scores, logits and the cache",
     "output_scores": "call model.generate, which returns scores",
     "output_logits": "call model.generate, which returns logits",
+    "return_type": "use return_full_text or return_tensors",
+    "continue_final_message": "leave it out: BioGPT has no chat template",
     "input_ids": "call model.generate, or pass the text",
     "attention_mask": "leave it out: the pipeline pads",
 }
@@ -82,6 +84,7 @@ class Pipeline(ABC):
         batch_size : the largest number of texts in a forward pass; by default as many as fit into a batch of 512
             tokens. It changes the speed, not the result (except of texts that are sampled).
         progress : whether to show a progress bar on stderr; None: on a terminal, for more than 50 texts.
+        num_workers : accepted because transformers has it, without effect.
 
         Returns
         -------

@@ -8,12 +8,23 @@ from typing import Any
 
 from minibiogpt.checks import checked_integer
 from minibiogpt.config import BioGptConfig
-from minibiogpt.errors import InputError
+from minibiogpt.errors import InputError, short_repr
+from minibiogpt.idioms import no_option
 from minibiogpt.pipelines.base import named
 from minibiogpt.tokenizer import BioGptTokenizer
 
 TOKENIZER_OPTIONS = ("truncation", "padding", "max_length", "add_special_tokens", "parse_special")
 PADDINGS = (None, False, True, "longest", "max_length", "do_not_pad")
+
+
+def checked_kwargs(name: str, options: Any) -> dict[str, Any]:
+    """Return an argument that is a dict of options of the tokenizer, such as ``tokenize_kwargs``."""
+    if not isinstance(options, Mapping | None):
+        raise InputError(f"{name} must be a dict", short_repr(options), 'write {"truncation": True}')
+    for key in options or ():
+        if key not in TOKENIZER_OPTIONS:
+            raise no_option(name, key, TOKENIZER_OPTIONS, {})
+    return dict(options or {})
 
 
 def checked_tokenizer_options(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -41,7 +52,9 @@ def encoded(
     known = min(tokenizer.model_max_length, N)
     if truncation or (truncation is None and max_length is not None):
         limit = known if max_length is None else max_length
-        row = tokenizer.encode(text, pair, truncation=truncation or True, max_length=limit, **options)
+        row = tokenizer.encode(
+            text, pair, truncation=True if truncation is None else truncation, max_length=limit, **options
+        )
         if truncation is None and (n := len(tokenizer.encode(text, pair, **options))) > limit:
             warnings.warn(f"{named(index)} has {n} tokens and is truncated to max_length {limit}", stacklevel=2)
     else:

@@ -6,9 +6,8 @@ from typing import Any
 
 from minibiogpt.errors import InputError
 from minibiogpt.heads.labelling import hidden_states
-from minibiogpt.idioms import no_option
 from minibiogpt.pipelines.base import Pipeline, index_of
-from minibiogpt.pipelines.encoding import TOKENIZER_OPTIONS, checked_tokenizer_options, encoded, window_settings
+from minibiogpt.pipelines.encoding import checked_kwargs, checked_tokenizer_options, encoded, window_settings
 
 
 class FeatureExtractionPipeline(Pipeline):
@@ -29,10 +28,7 @@ class FeatureExtractionPipeline(Pipeline):
     names = ("truncation", "tokenize_kwargs", "return_tensors", "window", "stride")
 
     def _resolved(self, settings: dict[str, Any]) -> dict[str, Any]:
-        options = dict(settings.get("tokenize_kwargs") or {})
-        for name in options:
-            if name not in TOKENIZER_OPTIONS:
-                raise no_option("tokenize_kwargs", name, TOKENIZER_OPTIONS, {})
+        options = checked_kwargs("tokenize_kwargs", settings.get("tokenize_kwargs"))
         if settings.get("truncation") is not None and "truncation" in options:
             must = "truncation must be given once"
             raise InputError(must, "truncation, and tokenize_kwargs with truncation", "leave one out")

@@ -16,7 +16,7 @@ from minibiogpt.generation.config import ids_as_tuple
 from minibiogpt.idioms import no_option
 from minibiogpt.model.batching import batches
 from minibiogpt.pipelines.base import ADVICE, COMMON, Pipeline, index_of, named
-from minibiogpt.pipelines.encoding import checked_tokenizer_options
+from minibiogpt.pipelines.encoding import checked_kwargs, checked_tokenizer_options
 from minibiogpt.pipelines.lengths import Limits
 from minibiogpt.pipelines.seeds import next_seed
 
@@ -53,7 +53,6 @@ class TextGenerationPipeline(Pipeline):
         "return_full_text",
         "return_tensors",
         "return_text",
-        "return_type",
         "clean_up_tokenization_spaces",
         "skip_special_tokens",
         "prefix",
@@ -64,10 +63,13 @@ class TextGenerationPipeline(Pipeline):
         "max_length",
         "add_special_tokens",
         "tokenizer_encode_kwargs",
-        "continue_final_message",
         "seed",
     )
     chunk = 32
+
+    def __call__(self, inputs: Any = None, **options: Any) -> Any:
+        """Run the pipeline; see the class for the options. ``text_inputs`` is transformers' name of ``inputs``."""
+        return super().__call__(options.pop("text_inputs", inputs), **options)
 
     def _check_names(self, names: Sequence[str]) -> None:
         known = {*self.names, *OF_GENERATE, *vars(self.model.generation_config)}
@@ -90,7 +92,7 @@ class TextGenerationPipeline(Pipeline):
             "prefix": found["prefix"] or "",
             "hole": found["handle_long_generation"] == "hole",
         }
-        encode = found["tokenizer_encode_kwargs"] or {}
+        encode = checked_kwargs("tokenizer_encode_kwargs", found["tokenizer_encode_kwargs"])
         own["encode"] = checked_tokenizer_options({k: found[k] for k in ("truncation", "add_special_tokens")} | encode)
         if own["encode"].get("truncation") and "max_length" not in encode and found["max_length"] is not None:
             own["encode"]["max_length"] = found["max_length"]
@@ -120,6 +122,8 @@ class TextGenerationPipeline(Pipeline):
         stop = found["stop_sequence"]
         if stop is not None:
             ids = self.tokenizer.encode(stop, add_special_tokens=False)
+            if not ids:
+                raise InputError("stop_sequence must have a token", short_repr(stop), "leave it out")
             if len(ids) > 1:
                 what = f"each of the {len(ids)} tokens of stop_sequence ends the text, as in transformers"
                 warnings.warn(f"{what}; use stop_strings=[...] to end it at the whole text", stacklevel=5)
@@ -196,8 +200,6 @@ class TextGenerationPipeline(Pipeline):
 def _form(found: dict[str, Any]) -> str:
     """Return the form of the result. As in transformers, two options that choose it exclude each other."""
     given = [name for name in ("return_full_text", "return_text", "return_tensors") if found[name] is not None]
-    if found["return_type"] is not None:
-        raise no_option("the text-generation pipeline", "return_type", (), {"return_type": "use return_full_text"})
     if len(given) > 1:
         must = "one of return_full_text, return_text and return_tensors may be given"
         raise InputError(must, " and ".join(given), "leave the others out")

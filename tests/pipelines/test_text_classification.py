@@ -27,7 +27,7 @@ def classifier() -> Any:
     return mine("single")
 
 
-@pytest.mark.filterwarnings("default:.*return_all_scores")
+@pytest.mark.filterwarnings("ignore:.*return_all_scores")
 @pytest.mark.parametrize(
     "options",
     [
@@ -46,7 +46,7 @@ def test_the_results_are_those_of_transformers(kind: str, options: dict[str, Any
     assert_same(list(our((text for text in TEXTS), **options)), list(their((text for text in TEXTS), **options)))
 
 
-@pytest.mark.filterwarnings("default:.*return_all_scores")
+@pytest.mark.filterwarnings("ignore:.*return_all_scores")
 @pytest.mark.parametrize(
     "options", [{"top_k": None}, {"top_k": 1}, {"top_k": 2}, {"return_all_scores": True}], ids=repr
 )

@@ -47,7 +47,6 @@ def generator() -> Any:
     return pipeline("text-generation", model=ours("float32"), tokenizer=tokenizer())
 
 
-@pytest.mark.filterwarnings("default")
 @pytest.mark.parametrize("options", CALLS, ids=repr)
 def test_the_texts_are_those_of_transformers(generator: Any, options: dict[str, Any]) -> None:
     prompts = [*PROMPTS[:7], 'A (mild) "quoted" text\'s', " Both", "a </s> b", "zzz \u03b1"]
@@ -55,7 +54,7 @@ def test_the_texts_are_those_of_transformers(generator: Any, options: dict[str, 
         prompts.append("It is n't .")
     want = theirs("text-generation", "demo")(prompts, do_sample=False, **options)
     assert generator(prompts, do_sample=False, **options) == want
-    assert generator(prompts[2], do_sample=False, **options) == want[2]
+    assert generator(text_inputs=prompts[2], do_sample=False, **options) == want[2]
     assert generator(tuple(prompts[:2]), do_sample=False, batch_size=2, **options) == want[:2]
 
 
@@ -219,6 +218,12 @@ def test_sampling_and_its_temperature_are_the_default(generator: Any) -> None:
         ("a", {"return_text": True, "return_tensors": True}, "return_text and return_tensors"),
         ("a", {"handle_long_generation": "cut"}, "handle_long_generation must be None or 'hole'; found 'cut'"),
         ("a", {"return_dict_in_generate": True}, "call model.generate"),
+        ("a", {"tokenizer_encode_kwargs": {"foo": 1}}, "tokenizer_encode_kwargs must know each keyword argument"),
+        ("a", {"tokenizer_encode_kwargs": 1}, "tokenizer_encode_kwargs must be a dict; found 1"),
+        ("a", {"return_type": 1}, "found return_type; use return_full_text or return_tensors"),
+        ("a", {"continue_final_message": True}, "BioGPT has no chat template"),
+        ("a", {"stop_sequence": ""}, "stop_sequence must have a token; found ''"),
+        ("a", {"stop_sequence": 5}, "must be one string; found int"),
         ("a", {"attention_mask": 1}, "the pipeline pads"),
         ("a", {"batch_size": 0}, "batch_size must be an integer, 1 or more; found 0"),
         ("a", {"max_length": 0}, "max_length must be an integer, 1 or more"),

@@ -34,7 +34,7 @@ def without_places(result: Any) -> Any:
     return result | {"start": None, "end": None}
 
 
-@pytest.mark.filterwarnings("default:.*grouped_entities")
+@pytest.mark.filterwarnings("ignore:.*grouped_entities")
 @pytest.mark.parametrize(
     "options",
     [
