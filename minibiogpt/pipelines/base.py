@@ -134,7 +134,8 @@ class Pipeline(ABC):
 
     def _settings(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """Return the options of a call over those of the pipeline, all checked."""
-        settings = {**self.options, **options}
+        given = {**self.options, **options}
+        settings = {name: x for name, x in given.items() if not (name in ADVICE and (x is None or x is False))}
         if settings.get("batch_size") is not None:
             checked_integer("batch_size", settings["batch_size"], 1)
         self._check_names([name for name in settings if name not in COMMON])

@@ -23,7 +23,8 @@ class Limits:
     Attributes
     ----------
     N : the model's positions. extra : the tokens of the prefix, which ``max_length`` and ``min_length`` do not count.
-    strict : whether the call itself sets the largest length; if it does not fit into N positions, that is an error.
+    strict, strict_minimum : whether the call itself sets the largest and the smallest length. Only then is it an error
+        if they do not fit.
     """
 
     N: int
@@ -33,6 +34,7 @@ class Limits:
     min_new_tokens: int | None
     min_length: int
     strict: bool
+    strict_minimum: bool
 
     names: ClassVar[tuple[str, ...]] = ("max_new_tokens", "max_length", "min_new_tokens", "min_length")
 
@@ -52,10 +54,11 @@ class Limits:
         if not strict:
             total = None if config.max_length in (None, ANY_LENGTH) else config.max_length
             new = config.max_new_tokens if not with_default else DEFAULT_NEW_TOKENS if total is None else None
-        fewest = given.get("min_new_tokens", config.min_new_tokens)
-        return cls(
-            N, extra, new, total, fewest, given.get("min_length", config.min_length) or 0, strict or not with_default
-        )
+        fewest, least = given.get("min_new_tokens"), given.get("min_length")
+        strict_minimum = fewest is not None or least is not None
+        if not strict_minimum:
+            fewest, least = config.min_new_tokens, config.min_length
+        return cls(N, extra, new, total, fewest, least or 0, strict or not with_default, strict_minimum)
 
     def for_prompt(self, n: int, name: str) -> tuple[int, int | None]:
         """Return the largest and the smallest number of new tokens for a prompt of n tokens.
@@ -83,7 +86,7 @@ class Limits:
         fewest = self.min_new_tokens
         if fewest is None and self.min_length:
             fewest = max(self.min_length + self.extra - n, 0)
-        return new, fewest if fewest is None or self.strict else min(fewest, new)
+        return new, fewest if fewest is None or self.strict_minimum else min(fewest, new)
 
     def with_hole(self, row: list[int], known: int, name: str) -> list[int]:
         """Return the last ids of the prompt that leave room for the new tokens among ``known`` positions."""

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from minibiogpt.backend import Array
+from minibiogpt.checks import checked_integer
 from minibiogpt.errors import InputError, nearest, short_repr
 from minibiogpt.generation import generate
 from minibiogpt.generation.config import ids_as_tuple
@@ -136,11 +137,9 @@ class TextGenerationPipeline(Pipeline):
         limits = Limits.of(options, config, extra, self.model.config.max_position_embeddings, base is None)
         options = {name: x for name, x in options.items() if name not in Limits.names}
         resolved = config.updated({name: x for name, x in options.items() if name not in OF_GENERATE})
-        seed = found["seed"]
-        if resolved.do_sample and seed is None:
-            seed = next_seed()
+        seed = None if found["seed"] is None else checked_integer("seed", found["seed"], 0)
         options = {"tokenizer": self.tokenizer, **options, "return_dict_in_generate": False}
-        return {"generate": options, "config": resolved, "limits": limits, "seed": 0 if seed is None else seed}
+        return {"generate": options, "config": resolved, "limits": limits, "seed": seed}
 
     def _check_item(self, item: Any, index: int | None, settings: dict[str, Any]) -> None:
         chat = item[0] if isinstance(item, list | tuple) and item else item
@@ -148,10 +147,13 @@ class TextGenerationPipeline(Pipeline):
             must = "the prompt must be a text: BioGPT has no chat template"
             raise InputError(must, "chat messages", "pass the content of the message")
         super()._check_item(item, index, settings)
+        settings["limits"].for_prompt(len(self._prompt(item, settings, index)), named(index))
 
     def _results(self, items: list[str], settings: dict[str, Any], first: int | None) -> list[Any]:
         prompts = [self._prompt(text, settings, index_of(first, i)) for i, text in enumerate(items)]
         limits = [settings["limits"].for_prompt(len(row), named(index_of(first, i))) for i, row in enumerate(prompts)]
+        if settings["seed"] is None:  # one for the whole call, whose chunks share these settings
+            settings["seed"] = next_seed() if settings["config"].do_sample else 0
         results: list[list[list[int]]] = [[] for _ in items]
         for batch in _batches([len(row) for row in prompts], limits, settings):
             seed = settings["seed"] + (first or 0) + batch[0]
@@ -183,9 +185,9 @@ class TextGenerationPipeline(Pipeline):
         else:
             prompt, mask = _left_padded(prompts, config.pad_token_id or 0)
             ids = self.model.generate(prompt, attention_mask=mask, **options)
-        return _without_padding(
-            self.model.backend.to_numpy(ids), [len(row) for row in prompts], prompt.shape[1], config
-        )
+        rows, lengths = self.model.backend.to_numpy(ids), [len(row) for row in prompts]
+        stops = config.stop_strings is not None or options.get("stopping_criteria")
+        return _without_padding(rows, lengths, prompt.shape[1], config, config.pad_token_id if stops else None)
 
     def _record(self, text: str, prompt: list[int], ids: list[int], settings: dict[str, Any]) -> dict[str, Any]:
         """Return one continuation; as in transformers, the prompt's text is cut off by its length when decoded."""
@@ -234,10 +236,14 @@ def _left_padded(rows: list[list[int]], pad: int) -> tuple[np.ndarray, np.ndarra
     return ids, mask
 
 
-def _without_padding(rows: Array, lengths: list[int], width: int, config: Any) -> list[list[list[int]]]:
-    """Return the rows of each prompt without its padding on the left, and up to the end of the longest of them."""
-    per_prompt = len(rows) // len(lengths)
-    eos, pad = ids_as_tuple(config.eos_token_id), config.pad_token_id
+def _without_padding(
+    rows: Array, lengths: list[int], width: int, config: Any, pad: int | None
+) -> list[list[list[int]]]:
+    """Return the rows of each prompt without its padding on the left, and up to the end of the longest of them.
+
+    ``pad`` fills rows that ended without an end token; None if there are none, so that a pad is a generated token.
+    """
+    per_prompt, eos = len(rows) // len(lengths), ids_as_tuple(config.eos_token_id)
     found = []
     for b, n in enumerate(lengths):
         mine = [row.tolist() for row in rows[b * per_prompt : (b + 1) * per_prompt]]

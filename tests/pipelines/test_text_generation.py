@@ -126,6 +126,11 @@ def test_the_number_of_new_tokens(endless: Path) -> None:
     with pytest.raises(InputError, match=r"max_length includes the prompt and must exceed it \(text 1 of the list\)"):
         mine(["a", "pain " * 40], max_length=20)
     n = len(mine.tokenizer.encode(text))
+    model = BioGptForCausalLM.from_pretrained(endless)
+    model.generation_config = model.generation_config.updated({"min_new_tokens": 9})
+    model.generation_config.suppress_tokens = None
+    stubborn = pipeline("text-generation", model=model, eos_token_id=list(range(1800)))
+    assert count(stubborn, max_new_tokens=5) == 5, "the model's own minimum gives way"
     for saved, expected in (({"max_length": 30}, 30), ({"max_new_tokens": 5}, 256 + n)):
         model = BioGptForCausalLM.from_pretrained(endless)
         model.generation_config = model.generation_config.updated(saved)
@@ -190,6 +195,11 @@ def test_seeds(generator: Any) -> None:
     assert list(generator(iter([text, text]), seed=7, **call)) == [one, other]
     ids = ours("float32").generate([tokenizer().encode(text)], seed=7, do_sample=True, **call)
     assert generator(text, seed=7, return_tensors=True, **call)[0]["generated_token_ids"] == ids[0].tolist()
+    set_seed(42)
+    made = pipeline("text-generation", model=ours("float32"), tokenizer=tokenizer())
+    assert made([], **call) == []
+    made("a", do_sample=False)
+    assert made(text, **call) == first, "only a call that samples takes a seed"
     with pytest.raises(InputError, match="seed must be an integer, 0 or more; found -1"):
         set_seed(-1)
     assert minibiogpt.set_seed is set_seed
@@ -227,6 +237,8 @@ def test_sampling_and_its_temperature_are_the_default(generator: Any) -> None:
         ("a", {"attention_mask": 1}, "the pipeline pads"),
         ("a", {"batch_size": 0}, "batch_size must be an integer, 1 or more; found 0"),
         ("a", {"max_length": 0}, "max_length must be an integer, 1 or more"),
+        ("a", {"seed": "x"}, "seed must be an integer, 0 or more; found 'x'"),
+        ("a", {"min_new_tokens": 9, "max_new_tokens": 5}, "min_new_tokens must be at most the 5 new tokens"),
         ("a", {"prefix": 5}, "prefix must be a string"),
         ("a", {"temperature": -1}, "temperature must be"),
         ("pain " * 300, {"handle_long_generation": "hole"}, "must know the number of new tokens"),
@@ -254,3 +266,30 @@ def test_an_error_in_an_iterator_names_its_index(generator: Any) -> None:
     assert len([next(found), next(found)]) == 2
     with pytest.raises(InputError, match="text 2 of the list must be a string; found 7"):
         next(found)
+
+
+def test_a_list_is_checked_before_anything_is_generated(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = pipeline("text-generation", "demo")
+    monkeypatch.setattr(type(made.model), "generate", lambda *args, **options: pytest.fail("too early"))
+    with pytest.raises(InputError, match="text 40 of the list must have at most N = 256 tokens; found 301"):
+        made(["a"] * 40 + ["pain " * 300])
+
+
+def test_options_that_are_off_are_accepted(generator: Any) -> None:
+    want = generator("Insulin", do_sample=False)
+    options = {"return_dict_in_generate": False, "output_scores": False, "binary_output": False, "return_type": None}
+    assert generator("Insulin", do_sample=False, processor=None, **options) == want
+
+
+def test_a_pad_that_is_generated_stays(endless: Path) -> None:
+    """Only a row that a stop string ended is followed by padding."""
+    made = pipeline("text-generation", model=str(endless), do_sample=False, return_tensors=True, max_new_tokens=4)
+    pads = {"sequence_bias": [[[1], 1e3]]}
+    for texts in (["Insulin"], ["Insulin", "A lack of vitamin C"]):
+        for text, (one,) in zip(texts, made(texts, **pads), strict=True):
+            assert one["generated_token_ids"] == [*made.tokenizer.encode(text), 1, 1, 1, 1]
+    dot = made.tokenizer.encode("Aspirin.", add_special_tokens=False)[-1]
+    stop = {"stop_strings": ["."], "sequence_bias": [[[dot], 1e3]]}
+    (one,), (other,) = made(["Insulin", "pain is"], **stop)
+    assert one["generated_token_ids"] == [*made.tokenizer.encode("Insulin"), dot]
+    assert other["generated_token_ids"] == [*made.tokenizer.encode("pain is"), dot]

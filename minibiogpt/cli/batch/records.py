@@ -192,8 +192,8 @@ def source_of(
     """
     checked_integer("--chunk", options.chunk, 1)
     from_arguments = bool(options.text) and options.text != ["-"]
-    names: dict[str, Any] = {"field": options.field if options.jsonl else None}
-    names |= {"reserved": reserved, "reserved_with_words": reserved_with_words}
+    settings: dict[str, Any] = {"field": options.field if options.jsonl else None}
+    settings |= {"reserved": reserved, "reserved_with_words": reserved_with_words}
     if options.file is not None:
         if options.file == "-":
             raise InputError("--file must be a file", "-", "leave --file out to read standard input")
@@ -203,14 +203,14 @@ def source_of(
         path = Path(options.file)
         if path.is_dir() or not os.access(path, os.R_OK):
             raise InputError("--file must be a readable file", str(path), "check the path")
-        return Source(str(path), lambda: _lines_of(path), path=path, **names)
+        return Source(str(path), lambda: _lines_of(path), path=path, **settings)
     if from_arguments:
         if options.jsonl:
             raise InputError("--jsonl reads --file or standard input", "a text", "leave one out")
         return Source("the command line", lambda: map(_encoded, options.text), from_arguments=True)
     if not options.text and sys.stdin is not None and sys.stdin.isatty():
         raise InputError("a text must be given", "none", "type it in quotes, pipe it in, or name a --file")
-    return Source("standard input", _standard_input, **names)
+    return Source("standard input", _standard_input, **settings)
 
 
 def _encoded(text: str) -> bytes:
