@@ -112,6 +112,8 @@ def pipeline(
     if not isinstance(model, str | os.PathLike | Pretrained | None):
         must = "model must be the name of a model or a model of minibiogpt"
         raise InputError(must, _class_of(model), "pass the name or the folder that it was loaded from")
+    if not isinstance(model_kwargs, Mapping | None):
+        raise InputError("model_kwargs must be a dict", short_repr(model_kwargs), "write {'dtype': 'float64'}")
     given = {"revision": revision, "token": token, "config": config, "device_map": device_map}
     given |= {"dtype": dtype, "torch_dtype": torch_dtype}
     loading = {name: x for name, x in given.items() if x is not None} | dict(model_kwargs or {})
@@ -242,4 +244,5 @@ def _tokenizer(tokenizer: Any, source: Any, options: Mapping[str, Any]) -> BioGp
 
 
 def _class_of(value: Any) -> str:
-    return f"{type(value).__module__}.{type(value).__name__}"
+    kind = value if isinstance(value, type) else type(value)
+    return f"{'the class ' * (kind is value)}{kind.__module__}.{kind.__name__}"

@@ -12,7 +12,7 @@ import numpy as np
 from minibiogpt.backend import Array
 from minibiogpt.checks import checked_integer
 from minibiogpt.errors import InputError, nearest, short_repr
-from minibiogpt.generation import generate
+from minibiogpt.generation import GenerationConfig, generate
 from minibiogpt.generation.config import ids_as_tuple
 from minibiogpt.idioms import no_option
 from minibiogpt.model.batching import batches
@@ -114,6 +114,9 @@ class TextGenerationPipeline(Pipeline):
     def _generation_options(self, options: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
         """Return the options of generate under "generate", those of the length under "limits", and the seed."""
         base = options.get("generation_config")
+        if not isinstance(base, GenerationConfig | None):
+            remedy = "use GenerationConfig.from_dict, or pass its keys as options"
+            raise InputError("generation_config must be a GenerationConfig", type(base).__name__, remedy)
         if options.get("do_sample") is None:
             options = {name: x for name, x in options.items() if name != "do_sample"}
         if base is None:

@@ -178,6 +178,8 @@ def test_devices() -> None:
         ({"task": "text-generation", "tokenizer": "demo"}, "a tokenizer must come with its model"),
         ({"task": "text-generation", "model": 3}, "found builtins.int; pass the name"),
         ({"task": "text-generation", "model": "nowhere"}, "a model must be 'demo', a folder, or a hub id"),
+        ({"model": BioGptModel}, "found the class minibiogpt.model.biogpt.BioGptModel; pass the name"),
+        ({"model": "demo", "model_kwargs": 3}, "model_kwargs must be a dict; found 3"),
         ({"model": "demo", "framework": "tf"}, "framework must be None; found 'tf'"),
         ({"model": "demo", "dtype": "float32", "torch_dtype": "float32"}, "dtype must be given once"),
         ({"model": "demo", "device": "cpu", "device_map": "auto"}, "one of device and device_map may be given"),

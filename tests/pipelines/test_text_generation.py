@@ -237,6 +237,7 @@ def test_sampling_and_its_temperature_are_the_default(generator: Any) -> None:
         ("a", {"attention_mask": 1}, "the pipeline pads"),
         ("a", {"batch_size": 0}, "batch_size must be an integer, 1 or more; found 0"),
         ("a", {"max_length": 0}, "max_length must be an integer, 1 or more"),
+        ("a", {"generation_config": {"top_k": 1}}, "generation_config must be a GenerationConfig; found dict"),
         ("a", {"seed": "x"}, "seed must be an integer, 0 or more; found 'x'"),
         ("a", {"min_new_tokens": 9, "max_new_tokens": 5}, "min_new_tokens must be at most the 5 new tokens"),
         ("a", {"prefix": 5}, "prefix must be a string"),
