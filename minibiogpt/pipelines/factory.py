@@ -6,7 +6,7 @@ import os
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from minibiogpt.backend import Backend, backend_for
 from minibiogpt.checks import is_integer
@@ -17,18 +17,16 @@ from minibiogpt.files.reading import read_json
 from minibiogpt.heads import BioGptForCausalLM, BioGptForSequenceClassification, BioGptForTokenClassification
 from minibiogpt.model import BioGptModel
 from minibiogpt.model.pretrained import Pretrained
-from minibiogpt.pipelines.base import Pipeline
-from minibiogpt.pipelines.feature_extraction import FeatureExtractionPipeline
-from minibiogpt.pipelines.text_classification import TextClassificationPipeline
-from minibiogpt.pipelines.text_generation import TextGenerationPipeline
-from minibiogpt.pipelines.token_classification import TokenClassificationPipeline
 from minibiogpt.tokenizer import BioGptTokenizer
 
-TASKS: dict[str, tuple[type[Pipeline], type[Pretrained]]] = {
-    "text-generation": (TextGenerationPipeline, BioGptForCausalLM),
-    "text-classification": (TextClassificationPipeline, BioGptForSequenceClassification),
-    "token-classification": (TokenClassificationPipeline, BioGptForTokenClassification),
-    "feature-extraction": (FeatureExtractionPipeline, BioGptModel),
+if TYPE_CHECKING:
+    from minibiogpt.pipelines.base import Pipeline
+
+TASKS: dict[str, type[Pretrained]] = {
+    "text-generation": BioGptForCausalLM,
+    "text-classification": BioGptForSequenceClassification,
+    "token-classification": BioGptForTokenClassification,
+    "feature-extraction": BioGptModel,
 }
 OTHER_NAMES = {"sentiment-analysis": "text-classification", "ner": "token-classification"}
 WITH_DEMO = ("text-generation", "feature-extraction")  # tasks that the demo can do
@@ -128,10 +126,21 @@ def pipeline(
     else:
         source = _base_of_adapter(model)
         task = task or _task_of_folder(model, revision)
-        _, kind = TASKS[OTHER_NAMES.get(task, task)]
-        model = kind.from_pretrained(model, **_with_backend(device, loading))
+        model = TASKS[OTHER_NAMES.get(task, task)].from_pretrained(model, **_with_backend(device, loading))
     tokenizer = _tokenizer(tokenizer, source, {"revision": revision, "token": token})
-    return TASKS[OTHER_NAMES.get(task, task)][0](task, model, tokenizer, options)
+    return _class_of_task(OTHER_NAMES.get(task, task))(task, model, tokenizer, options)
+
+
+def _class_of_task(task: str) -> type[Pipeline]:
+    """Import the class of a task, only now: most programs that import the package make no pipeline."""
+    from minibiogpt.pipelines.feature_extraction import FeatureExtractionPipeline
+    from minibiogpt.pipelines.text_classification import TextClassificationPipeline
+    from minibiogpt.pipelines.text_generation import TextGenerationPipeline
+    from minibiogpt.pipelines.token_classification import TokenClassificationPipeline
+
+    classes: tuple[type[Pipeline], ...]
+    classes = TextGenerationPipeline, TextClassificationPipeline, TokenClassificationPipeline, FeatureExtractionPipeline
+    return dict(zip(TASKS, classes, strict=True))[task]
 
 
 def _check_task(task: Any) -> None:
@@ -150,7 +159,7 @@ def _default_model(task: str | None) -> str:
 
 
 def _task_of_class(model: Pretrained) -> str:
-    return next(task for task, (_, kind) in TASKS.items() if isinstance(model, kind))
+    return next(task for task, kind in TASKS.items() if isinstance(model, kind))
 
 
 def _task_of_folder(name: Any, revision: str | None) -> str:
@@ -162,7 +171,7 @@ def _task_of_folder(name: Any, revision: str | None) -> str:
         folder = find(name) if revision is None else find(name, revision=revision)
         names = BioGptConfig.from_pretrained(folder).extra.get("architectures")
         names = names if isinstance(names, list) else []
-        found = [task for task, (_, kind) in TASKS.items() if kind.__name__ in names]
+        found = [task for task, kind in TASKS.items() if kind.__name__ in names]
     if not found or found[0] is None:
         must = f"the task of {os.fspath(name)} must be in its config.json, as architectures"
         raise InputError(must, "none that is known", f"pass the task: {', '.join(TASKS)}")
@@ -187,7 +196,7 @@ def _base_of_adapter(name: Any) -> Any:
 
 def _checked_model(task: str, model: Pretrained, device: Any, loading: Mapping[str, Any]) -> Pretrained:
     """Check a loaded model against the task, and against what only loading could change."""
-    kind = TASKS[OTHER_NAMES.get(task, task)][1]
+    kind = TASKS[OTHER_NAMES.get(task, task)]
     if not isinstance(model, kind) and (kind is not BioGptModel):
         must = f"{task} needs a {kind.__name__}"
         raise InputError(must, type(model).__name__, f"load it with {kind.__name__}.from_pretrained")

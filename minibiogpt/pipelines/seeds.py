@@ -6,7 +6,7 @@ import numpy as np
 
 from minibiogpt.checks import checked_integer
 
-_STATE = {"rng": np.random.default_rng(0)}
+_STATE: dict[str, np.random.Generator] = {}
 
 
 def set_seed(seed: int, deterministic: bool = False) -> None:
@@ -42,4 +42,6 @@ def set_seed(seed: int, deterministic: bool = False) -> None:
 
 def next_seed() -> int:
     """Return the seed of the next pipeline call that samples."""
+    if not _STATE:
+        set_seed(0)
     return int(_STATE["rng"].integers(0, 1 << 62))
