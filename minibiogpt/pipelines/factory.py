@@ -92,26 +92,14 @@ def pipeline(
     >>> generator("Ibuprofen is best used for", do_sample=False)
     [{'generated_text': 'Ibuprofen is best used for pain and inflammation.'}]
     """
-    for name, value in (("feature_extractor", feature_extractor), ("image_processor", image_processor)):
-        if value is not None:
-            raise InputError(f"{name} must be None", short_repr(value), "leave it out: only texts are supported")
-    if processor is not None:
-        raise InputError("processor must be None", short_repr(processor), "pass the tokenizer as tokenizer")
-    if framework not in (None, "pt", "np"):
-        raise InputError("framework must be None", short_repr(framework), "leave it out: the arrays are the backend's")
+    others = {"feature_extractor": feature_extractor, "image_processor": image_processor, "processor": processor}
+    _check_arguments(others, framework, model, tokenizer, model_kwargs)
     if torch_dtype is not None and dtype is not None:
         raise InputError("dtype must be given once", "dtype and torch_dtype", "leave torch_dtype, the old name, out")
     if device is not None and device_map is not None:
         raise InputError("one of device and device_map may be given", "both", "leave device_map out")
     if task is None and model is None:
         raise InputError("a pipeline needs a task or a model", "neither", "try pipeline('text-generation', 'demo')")
-    if model is None and tokenizer is not None:
-        raise InputError("a tokenizer must come with its model", "no model", "name the model too")
-    if not isinstance(model, str | os.PathLike | Pretrained | None):
-        must = "model must be the name of a model or a model of minibiogpt"
-        raise InputError(must, _class_of(model), "pass the name or the folder that it was loaded from")
-    if not isinstance(model_kwargs, Mapping | None):
-        raise InputError("model_kwargs must be a dict", short_repr(model_kwargs), "write {'dtype': 'float64'}")
     given = {"revision": revision, "token": token, "config": config, "device_map": device_map}
     given |= {"dtype": dtype, "torch_dtype": torch_dtype}
     loading = {name: x for name, x in given.items() if x is not None} | dict(model_kwargs or {})
@@ -121,14 +109,30 @@ def pipeline(
         model = _default_model(task)
     if isinstance(model, Pretrained):
         task = task or _task_of_class(model)
-        model = _checked_model(task, model, device, loading)
-        source = model.name_or_path
+        source, model = model.name_or_path, _checked_model(task, model, device, loading)
     else:
-        source = _base_of_adapter(model)
-        task = task or _task_of_folder(model, revision)
+        folder = _folder(model, revision)
+        task, source = task or _task_of_folder(folder), _tokenizer_of(model, folder)
+        revision = revision if source == model else None  # the revision of an adapter is not that of its base
         model = TASKS[OTHER_NAMES.get(task, task)].from_pretrained(model, **_with_backend(device, loading))
     tokenizer = _tokenizer(tokenizer, source, {"revision": revision, "token": token})
     return _class_of_task(OTHER_NAMES.get(task, task))(task, model, tokenizer, options)
+
+
+def _check_arguments(others: dict[str, Any], framework: Any, model: Any, tokenizer: Any, model_kwargs: Any) -> None:
+    """Check the arguments that need nothing else: what is not supported, and the kinds of the others."""
+    for name, value in others.items():
+        if value is not None:
+            raise InputError(f"{name} must be None", short_repr(value), "leave it out: only texts are supported")
+    if framework not in (None, "pt", "np"):
+        raise InputError("framework must be None", short_repr(framework), "leave it out: the arrays are the backend's")
+    if model is None and tokenizer is not None:
+        raise InputError("a tokenizer must come with its model", "no model", "name the model too")
+    if not isinstance(model, str | os.PathLike | Pretrained | None):
+        must = "model must be the name of a model or a model of minibiogpt"
+        raise InputError(must, _class_of(model), "pass the name or the folder that it was loaded from")
+    if not isinstance(model_kwargs, Mapping | None):
+        raise InputError("model_kwargs must be a dict", short_repr(model_kwargs), "write {'dtype': 'float64'}")
 
 
 def _class_of_task(task: str) -> type[Pipeline]:
@@ -162,36 +166,40 @@ def _task_of_class(model: Pretrained) -> str:
     return next(task for task, kind in TASKS.items() if isinstance(model, kind))
 
 
-def _task_of_folder(name: Any, revision: str | None) -> str:
-    """Return the task that a checkpoint's architecture, or the task_type of an adapter, is for."""
-    adapter = _adapter_config(name)
-    found = [] if adapter is None else [ADAPTED.get(str(adapter.get("task_type")))]
-    if adapter is None:
-        find: Any = find_model
-        folder = find(name) if revision is None else find(name, revision=revision)
+def _folder(name: Any, revision: str | None) -> Path:
+    """Return the folder of a model; a revision has a meaning on the hub only."""
+    find: Any = find_model
+    return find(name) if revision is None or _is_local(name) else find(name, revision=revision)
+
+
+def _is_local(name: Any) -> bool:
+    return name == "demo" or Path(name).exists()
+
+
+def _task_of_folder(folder: Path) -> str:
+    """Return the task that the task_type of an adapter, or a checkpoint's architecture, is for."""
+    found = [ADAPTED.get(str(_adapter_config(folder).get("task_type")))]
+    if found == [None] and (folder / "config.json").is_file():
         names = BioGptConfig.from_pretrained(folder).extra.get("architectures")
         names = names if isinstance(names, list) else []
         found = [task for task, kind in TASKS.items() if kind.__name__ in names]
     if not found or found[0] is None:
-        must = f"the task of {os.fspath(name)} must be in its config.json, as architectures"
+        must = f"the task of {folder} must be in its config.json, as architectures"
         raise InputError(must, "none that is known", f"pass the task: {', '.join(TASKS)}")
     return found[0]
 
 
-def _adapter_config(name: Any) -> dict[str, Any] | None:
-    """Return the adapter_config.json of a folder that holds an adapter and no model."""
-    folder = Path(name)
-    if (folder / "config.json").is_file() or not (folder / ADAPTER_CONFIG).is_file():
-        return None
-    found = read_json(folder / ADAPTER_CONFIG, "an adapter must have its config")
+def _adapter_config(folder: Path) -> dict[str, Any]:
+    """Return the adapter_config.json of a folder with an adapter, {} without one."""
+    path = folder / ADAPTER_CONFIG
+    found = read_json(path, "an adapter must have its config") if path.is_file() else {}
     return found if isinstance(found, dict) else {}
 
 
-def _base_of_adapter(name: Any) -> Any:
-    """Return where the tokenizer is: the name itself, or the base model of an adapter saved without a tokenizer."""
-    adapter = _adapter_config(name)
-    base = None if adapter is None else adapter.get("base_model_name_or_path")
-    return name if base is None or (Path(name) / "vocab.json").is_file() else base
+def _tokenizer_of(name: Any, folder: Path) -> Any:
+    """Return where a model's tokenizer is: beside it, or for an adapter without one with the model that it adapts."""
+    base = _adapter_config(folder).get("base_model_name_or_path")
+    return name if base is None or (folder / "vocab.json").is_file() else base
 
 
 def _checked_model(task: str, model: Pretrained, device: Any, loading: Mapping[str, Any]) -> Pretrained:
@@ -200,10 +208,16 @@ def _checked_model(task: str, model: Pretrained, device: Any, loading: Mapping[s
     if not isinstance(model, kind) and (kind is not BioGptModel):
         must = f"{task} needs a {kind.__name__}"
         raise InputError(must, type(model).__name__, f"load it with {kind.__name__}.from_pretrained")
+    if unused := sorted(set(loading) - {"revision", "token", "device_map", "dtype", "torch_dtype"}):
+        raise InputError("a loaded model takes no options of loading", ", ".join(unused), "pass the model's name")
     wanted = str(loading.get("dtype") or loading.get("torch_dtype") or model.dtype).removeprefix("torch.")
-    if wanted not in ("auto", model.dtype):
+    if wanted in HALVES and (model.backend.name, model.dtype) == ("numpy", "float32"):
+        warnings.warn(f"{wanted} on the CPU means float32, the dtype of the model", stacklevel=3)
+    elif wanted not in ("auto", model.dtype):
         must = "a loaded model keeps its dtype"
         raise InputError(must, f"{model.dtype} and the dtype {wanted}", "pass the model's name, or leave dtype out")
+    place = loading.get("device_map")
+    device = place if device is None and isinstance(place, str) and place != "auto" else device
     if device is None:
         return model
     backend = _with_backend(device, {})["backend"]
@@ -246,6 +260,8 @@ def _tokenizer(tokenizer: Any, source: Any, options: Mapping[str, Any]) -> BioGp
     if not isinstance(tokenizer, str | os.PathLike):
         must = "tokenizer must be a BioGptTokenizer of minibiogpt, or a name"
         raise InputError(must, _class_of(tokenizer), "pass the name or the folder that it was loaded from")
+    if _is_local(tokenizer):
+        given.pop("revision", None)
     if not os.fspath(tokenizer):
         must = "a model that was not loaded by name needs its tokenizer"
         raise InputError(must, "none", "pass tokenizer=BioGptTokenizer.from_pretrained(...)")

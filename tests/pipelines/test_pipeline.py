@@ -78,11 +78,14 @@ def test_a_task_from_the_model() -> None:
 def test_an_adapter_says_its_task_and_where_the_tokenizer_is(tmp_path: Path) -> None:
     config = {"task_type": "TOKEN_CLS", "base_model_name_or_path": "demo"}
     (tmp_path / "adapter_config.json").write_text(json.dumps(config))
-    assert factory._task_of_folder(tmp_path, None) == "token-classification"
-    assert factory._base_of_adapter(tmp_path) == "demo"
+    assert factory._task_of_folder(tmp_path) == "token-classification"
+    assert factory._tokenizer_of("x", tmp_path) == "demo"
     shutil.copy(DEMO / "vocab.json", tmp_path)
-    assert factory._base_of_adapter(str(tmp_path)) == str(tmp_path), "it was saved with its tokenizer"
-    assert factory._base_of_adapter("microsoft/biogpt") == "microsoft/biogpt"
+    assert factory._tokenizer_of("x", tmp_path) == "x", "it was saved with its tokenizer"
+    assert factory._tokenizer_of("demo", DEMO) == "demo"
+    (tmp_path / "adapter_config.json").write_text(json.dumps(config | {"task_type": None}))
+    with pytest.raises(InputError, match="the task of .* must be in its config.json"):
+        factory._task_of_folder(tmp_path)
 
 
 def test_without_a_model_the_demo_is_used() -> None:
@@ -199,9 +202,16 @@ def test_a_loaded_model_must_fit() -> None:
     model = BioGptForCausalLM.from_pretrained("demo")
     with pytest.raises(InputError, match="ner needs a BioGptForTokenClassification; found BioGptForCausalLM"):
         pipeline("ner", model)
-    with pytest.raises(InputError, match="a loaded model keeps its dtype; found float32 and the dtype float16"):
-        pipeline(model=model, torch_dtype=torch.float16)
+    with pytest.raises(InputError, match="a loaded model keeps its dtype; found float32 and the dtype float64"):
+        pipeline(model=model, torch_dtype=torch.float64)
+    with pytest.warns(UserWarning, match="float16 on the CPU means float32, the dtype of the model"):
+        assert pipeline(model=model, torch_dtype=torch.float16).model is model
     assert pipeline(model=model, torch_dtype=torch.float32, device_map="auto").model is model
+    with pytest.raises(InputError, match="a loaded model takes no options of loading; found num_labels; pass"):
+        pipeline(model=model, model_kwargs={"num_labels": 3})
+    with pytest.raises(InputError, match="the cupy backend needs CuPy"):
+        pipeline(model=model, device_map="cuda")
+    assert pipeline(model=model, device_map="cpu", revision="main").model is model
     theirs = transformers.BioGptForCausalLM.from_pretrained(DEMO)
     with pytest.raises(InputError, match="found transformers.models.biogpt.modeling_biogpt.BioGptForCausalLM; pass"):
         pipeline("text-generation", model=theirs)
