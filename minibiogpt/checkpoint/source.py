@@ -33,6 +33,11 @@ class Source:
         """The folders that the model is made from, the one with the most specific files first."""
         return [*([self.adapter.folder] if self.adapter else []), self.folder]
 
+    @property
+    def tokenizer_folder(self) -> Path | None:
+        """The first of ``folders`` that holds a vocabulary; None if there is none."""
+        return next((folder for folder in self.folders if (folder / "vocab.json").exists()), None)
+
     @cached_property
     def base_config(self) -> BioGptConfig:
         """The config in the model's folder."""

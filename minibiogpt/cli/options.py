@@ -80,12 +80,11 @@ def tokenizer_folder(options: argparse.Namespace) -> Path:
 
     if options.tokenizer is not None:
         return find_model(options.tokenizer)
-    folders = source_of(options).folders
-    found = next((folder for folder in folders if (folder / "vocab.json").exists()), None)
-    if found is None:
+    source = source_of(options)
+    if source.tokenizer_folder is None:
         remedy = "name a tokenizer, such as --tokenizer microsoft/biogpt if the model was made from it"
-        raise CheckpointError("a tokenizer needs vocab.json", f"no file {folders[0] / 'vocab.json'}", remedy)
-    return found
+        raise CheckpointError("a tokenizer needs vocab.json", f"no file {source.folders[0] / 'vocab.json'}", remedy)
+    return source.tokenizer_folder
 
 
 def load_tokenizer(options: argparse.Namespace) -> BioGptTokenizer:

@@ -9,11 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from minibiogpt.backend import Backend, backend_for
+from minibiogpt.checkpoint.source import Source, find_source
 from minibiogpt.checks import is_integer
-from minibiogpt.config import BioGptConfig
 from minibiogpt.errors import InputError, short_repr
-from minibiogpt.files.hub import find_model
-from minibiogpt.files.reading import read_json
 from minibiogpt.heads import BioGptForCausalLM, BioGptForSequenceClassification, BioGptForTokenClassification
 from minibiogpt.model import BioGptModel
 from minibiogpt.model.pretrained import Pretrained
@@ -30,7 +28,6 @@ TASKS: dict[str, type[Pretrained]] = {
 }
 OTHER_NAMES = {"sentiment-analysis": "text-classification", "ner": "token-classification"}
 WITH_DEMO = ("text-generation", "feature-extraction")  # tasks that the demo can do
-ADAPTER_CONFIG = "adapter_config.json"
 ADAPTED = {  # task_type of an adapter: the task
     "CAUSAL_LM": "text-generation",
     "SEQ_CLS": "text-classification",
@@ -107,15 +104,15 @@ def pipeline(
         _check_task(task)
     if model is None:
         model = _default_model(task)
+    source: Any
     if isinstance(model, Pretrained):
         task = task or _task_of_class(model)
         source, model = model.name_or_path, _checked_model(task, model, device, loading)
     else:
-        folder = _folder(model, revision)
-        task, source = task or _task_of_folder(folder), _tokenizer_of(model, folder)
-        revision = revision if source == model else None  # the revision of an adapter is not that of its base
+        files = find_source(model, None if _is_local(model) else revision)
+        task, source = task or _task_of_files(files), files.tokenizer_folder or files.folder
         model = TASKS[OTHER_NAMES.get(task, task)].from_pretrained(model, **_with_backend(device, loading))
-    tokenizer = _tokenizer(tokenizer, source, {"revision": revision, "token": token})
+    tokenizer = _tokenizer(tokenizer, source, {"revision": revision if tokenizer is not None else None, "token": token})
     return _class_of_task(OTHER_NAMES.get(task, task))(task, model, tokenizer, options)
 
 
@@ -166,40 +163,22 @@ def _task_of_class(model: Pretrained) -> str:
     return next(task for task, kind in TASKS.items() if isinstance(model, kind))
 
 
-def _folder(name: Any, revision: str | None) -> Path:
-    """Return the folder of a model; a revision has a meaning on the hub only."""
-    find: Any = find_model
-    return find(name) if revision is None or _is_local(name) else find(name, revision=revision)
-
-
 def _is_local(name: Any) -> bool:
     return name == "demo" or Path(name).exists()
 
 
-def _task_of_folder(folder: Path) -> str:
+def _task_of_files(files: Source) -> str:
     """Return the task that the task_type of an adapter, or a checkpoint's architecture, is for."""
-    found = [ADAPTED.get(str(_adapter_config(folder).get("task_type")))]
-    if found == [None] and (folder / "config.json").is_file():
-        names = BioGptConfig.from_pretrained(folder).extra.get("architectures")
+    if files.adapter is not None:
+        found = [ADAPTED.get(str(files.adapter.config.values.get("task_type")))]
+    else:
+        names = files.base_config.extra.get("architectures")
         names = names if isinstance(names, list) else []
         found = [task for task, kind in TASKS.items() if kind.__name__ in names]
     if not found or found[0] is None:
-        must = f"the task of {folder} must be in its config.json, as architectures"
+        must = f"the task of {files} must be in its config.json, as architectures"
         raise InputError(must, "none that is known", f"pass the task: {', '.join(TASKS)}")
     return found[0]
-
-
-def _adapter_config(folder: Path) -> dict[str, Any]:
-    """Return the adapter_config.json of a folder with an adapter, {} without one."""
-    path = folder / ADAPTER_CONFIG
-    found = read_json(path, "an adapter must have its config") if path.is_file() else {}
-    return found if isinstance(found, dict) else {}
-
-
-def _tokenizer_of(name: Any, folder: Path) -> Any:
-    """Return where a model's tokenizer is: beside it, or for an adapter without one with the model that it adapts."""
-    base = _adapter_config(folder).get("base_model_name_or_path")
-    return name if base is None or (folder / "vocab.json").is_file() else base
 
 
 def _checked_model(task: str, model: Pretrained, device: Any, loading: Mapping[str, Any]) -> Pretrained:

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import peft
 import pytest
 import torch
 import transformers
@@ -26,7 +27,7 @@ from minibiogpt import (
 )
 from minibiogpt.backend import backend_for
 from minibiogpt.files.hub import DEMO
-from minibiogpt.pipelines import base, factory
+from minibiogpt.pipelines import base
 from tests.support.pipelines import folder
 
 TASKS = ["text-generation", "text-classification", "token-classification", "feature-extraction"]
@@ -76,16 +77,21 @@ def test_a_task_from_the_model() -> None:
 
 
 def test_an_adapter_says_its_task_and_where_the_tokenizer_is(tmp_path: Path) -> None:
-    config = {"task_type": "TOKEN_CLS", "base_model_name_or_path": "demo"}
-    (tmp_path / "adapter_config.json").write_text(json.dumps(config))
-    assert factory._task_of_folder(tmp_path) == "token-classification"
-    assert factory._tokenizer_of("x", tmp_path) == "demo"
-    shutil.copy(DEMO / "vocab.json", tmp_path)
-    assert factory._tokenizer_of("x", tmp_path) == "x", "it was saved with its tokenizer"
-    assert factory._tokenizer_of("demo", DEMO) == "demo"
+    base = transformers.BioGptForTokenClassification.from_pretrained(DEMO, num_labels=3)
+    settings = peft.LoraConfig(task_type="TOKEN_CLS", r=2, target_modules=["q_proj"], modules_to_save=["classifier"])
+    peft.get_peft_model(base, settings).save_pretrained(tmp_path)
+    made = pipeline(model=tmp_path)
+    assert made.task == "token-classification"
+    assert made.model.config.num_labels == 3
+    assert made.tokenizer.get_vocab() == BioGptTokenizer.from_pretrained("demo").get_vocab(), "the base model's"
+    BioGptTokenizer.from_pretrained("demo").save_pretrained(tmp_path)
+    (tmp_path / "tokenizer_config.json").write_text('{"model_max_length": 77}')
+    assert pipeline(model=tmp_path).tokenizer.model_max_length == 77, "it was saved with its tokenizer"
+    config = json.loads((tmp_path / "adapter_config.json").read_text())
     (tmp_path / "adapter_config.json").write_text(json.dumps(config | {"task_type": None}))
     with pytest.raises(InputError, match="the task of .* must be in its config.json"):
-        factory._task_of_folder(tmp_path)
+        pipeline(model=tmp_path)
+    assert pipeline("ner", model=tmp_path).task == "ner"
 
 
 def test_without_a_model_the_demo_is_used() -> None:
