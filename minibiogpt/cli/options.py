@@ -103,7 +103,7 @@ def load_tokenizer(options: argparse.Namespace) -> BioGptTokenizer:
     if pieces > rows:
         must = f"the tokenizer in {folder} must not have more pieces than the model has embeddings (vocab_size {rows})"
         raise CheckpointError(must, f"ids up to {pieces - 1}", "name the tokenizer that belongs to the model")
-    tokenizer.soft_prompt_ids = range(pieces, rows)
+    tokenizer.match_embeddings(rows)
     return tokenizer
 
 

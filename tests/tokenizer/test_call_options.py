@@ -128,9 +128,8 @@ def test_the_example_of_a_left_truncation(monkeypatch: pytest.MonkeyPatch) -> No
     want = other(text, truncation=True, max_length=4)["input_ids"]
     assert mine(text, truncation=True, max_length=4)["input_ids"].tolist() == [want]
     assert mine.encode(text, truncation=True, max_length=4) == want
-    mine.truncation_side = "both"
     with pytest.raises(InputError, match="truncation_side must be 'left' or 'right'; found 'both'"):
-        mine(text)
+        mine.truncation_side = "both"
 
 
 def test_max_length_alone_truncates_and_with_padding_warns_that_it_does_not() -> None:

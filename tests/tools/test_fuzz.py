@@ -118,7 +118,7 @@ def raising(error: BaseException) -> Callable[..., None]:
     return raised
 
 
-READ_MERGES = ("minibiogpt.tokenizer.tokenizer.read_merges", "merges")
+READ_MERGES = ("minibiogpt.tokenizer.vocabulary.read_merges", "merges")
 TEXTS_OF = ("minibiogpt.cli.tokenize.texts_of", "command")
 END = ("minibiogpt.generation.TextStreamer.end", "text")
 PLANTS: dict[str, tuple[tuple[str, str], Callable[..., Any], str, str]] = {
@@ -217,7 +217,7 @@ def test_the_command_prints_counts_and_findings_and_keeps_what_is_needed_to_run_
     assert heads.split() == ["target", "cases", "accepted", "refused", "findings", "seconds"]
     assert counts.split()[:2] == ["merges", "4"]
     assert in_all.split()[:3] == ["in", "all", "4"]
-    monkeypatch.setattr("minibiogpt.tokenizer.tokenizer.read_merges", raising(KeyError("planted")))
+    monkeypatch.setattr("minibiogpt.tokenizer.vocabulary.read_merges", raising(KeyError("planted")))
     assert fuzz.main([*line, "--keep", str(tmp_path)]) == 1
     out = capsys.readouterr().out
     assert "exception: python tools/fuzz.py --target merges --seed 5 --case 3\n" in out

@@ -276,7 +276,7 @@ def _load_tokenizer(folder: Path, case: dict[str, Json]) -> None:
     tokenizer.batch_decode(ids, skip_special_tokens=True)
     tokenizer(text, truncation=True, padding="max_length", max_length=9)
     vocab, _ = tokenizer.save_vocabulary(folder / "saved")
-    assert json.loads(vocab.read_text(encoding="utf-8")) == tokenizer.vocab
+    assert json.loads(Path(vocab).read_text(encoding="utf-8")) == tokenizer.vocab
 
 
 def _load_both(folder: Path, case: dict[str, Json]) -> None:
