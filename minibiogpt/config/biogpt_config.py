@@ -124,10 +124,9 @@ class BioGptConfig:
         if not isinstance(extra, dict | None):
             raise InputError("extra must be a dict", type(extra).__name__, "write BioGptConfig(NAME=value)")
         values |= dict(zip(_FIELDS, sizes, strict=False))
-        kept = {
-            **(extra or {}),
-            **{name: stored_attribute(name, x) for name, x in values.items() if name not in _FIELDS},
-        }
+        others = {name: stored_attribute(name, x) for name, x in values.items() if name not in _FIELDS}
+        common.warn_if_misspelt(others, _FIELDS)
+        kept = {**(extra or {}), **others}
         state: dict[str, Any] = {name: values.get(name, _DEFAULTS[name]) for name in _FIELDS}
         state = {name: value if name in _LABELS else checked_field(name, value) for name, value in state.items()}
         state["id2label"] = resolve_labels(state["num_labels"], state["id2label"])
@@ -156,6 +155,7 @@ class BioGptConfig:
         elif name == "extra" or hasattr(type(self), name):
             object.__setattr__(self, name, value)
         else:  # a new dict, because a copy of the config may share it
+            common.warn_if_misspelt({name} - self.extra.keys(), _FIELDS)
             same = common.DTYPES if name in common.DTYPES else ()
             kept = {key: x for key, x in self.extra.items() if key not in same}
             state["extra"] = kept | {name: stored_attribute(name, value)}

@@ -5,6 +5,9 @@ A config.json may set them; they're kept in ``BioGptConfig.extra``.
 
 from __future__ import annotations
 
+import difflib
+import warnings
+from collections.abc import Iterable
 from typing import Any
 
 # Name: its default in transformers' PretrainedConfig. Those of generation are in generation_config.json today.
@@ -38,3 +41,14 @@ ADVICE = {
     "push_to_hub": "write config.save_pretrained(folder) and upload the folder",
     "get_text_config": "the config itself describes the text model",
 }  # fmt: skip
+
+
+def warn_if_misspelt(names: Iterable[str], fields: Iterable[str]) -> None:
+    """Warn about attributes that were probably meant as a field: a slip, or another model's name for it.
+
+    A config keeps any attribute, as in transformers, so such a name would silently have no effect.
+    """
+    for name in names:
+        close = difflib.get_close_matches(name, list(fields), 1, cutoff=0.85)
+        if advice := ADVICE.get(name) or (f"did you mean {close[0]}?" if close else None):
+            warnings.warn(f"{name} is kept, but has no effect: {advice}", stacklevel=3)

@@ -131,7 +131,9 @@ def test_from_pretrained_takes_changes_and_keywords_of_files() -> None:
     assert (config.num_labels, config.vocab_size, config.name_or_path) == (3, 1874, "demo")
     assert "name_or_path" not in config.to_dict()
     assert config.changed(name_or_path="elsewhere") == config, "where it was read is not compared"
-    with pytest.raises(InputError, match="must know each keyword argument; found num_label; did you mean num_labels"):
+    with pytest.raises(
+        InputError, match="must be called with known arguments; found num_label; did you mean num_labels"
+    ):
         BioGptConfig.from_pretrained("demo", num_label=3)
     config, unused = BioGptConfig.from_pretrained("demo", use_cache=False, foo=False, return_unused_kwargs=True)
     assert (config.use_cache, unused) == (False, {"foo": False})
@@ -183,3 +185,24 @@ def test_too_many_or_doubled_fields_are_one_error() -> None:
         BioGptConfig(5, vocab_size=6)
     with pytest.raises(InputError, match="found 60 positional arguments"):
         BioGptConfig(*range(1, 61))
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [("hiden_size", "did you mean hidden_size"), ("layer_norm_epsilon", "did you mean layer_norm_eps"),
+     ("num_layers", "write num_hidden_layers"), ("dropout", "write hidden_dropout_prob")],
+)  # fmt: skip
+def test_a_name_that_was_meant_as_a_field_is_kept_with_a_warning(name: str, advice: str) -> None:
+    with pytest.warns(UserWarning, match=f"{name} is kept, but has no effect: {advice}") as caught:
+        config = BioGptConfig(**{name: 3})
+    assert caught[0].filename == __file__
+    assert getattr(config, name) == 3
+    with pytest.warns(UserWarning, match=advice):
+        setattr(BioGptConfig(), name, 3)
+
+
+def test_other_names_are_kept_without_a_warning() -> None:
+    for name in ("foo", "type_vocab_size", "is_decoder", "torch_dtype", "gradient_checkpointing", "num_beams"):
+        config = BioGptConfig(**{name: None if name == "torch_dtype" else 1})
+        setattr(config, name, getattr(config, name))
+    assert BioGptConfig.from_dict({"hiden_size": 3}).hiden_size == 3, "a file may hold anything"
