@@ -8,12 +8,28 @@ from minibiogpt.heads import BioGptForCausalLM, BioGptForSequenceClassification,
 from minibiogpt.model import BioGptModel
 from minibiogpt.model.cache import KVCache
 from minibiogpt.pipelines import pipeline, set_seed
-from minibiogpt.tokenizer import BioGptTokenizer
+from minibiogpt.tokenizer import AddedToken, BatchEncoding, BioGptTokenizer
 from minibiogpt.trace import Trace
 
 __version__ = "0.1.0"
 
+# The names of transformers' Auto classes, which choose a class by the checkpoint's config. Here there is one choice.
+AutoConfig = BioGptConfig
+AutoTokenizer = BioGptTokenizer
+AutoModel = BioGptModel
+AutoModelForCausalLM = BioGptForCausalLM
+AutoModelForSequenceClassification = BioGptForSequenceClassification
+AutoModelForTokenClassification = BioGptForTokenClassification
+
 __all__ = [
+    "AddedToken",
+    "AutoConfig",
+    "AutoModel",
+    "AutoModelForCausalLM",
+    "AutoModelForSequenceClassification",
+    "AutoModelForTokenClassification",
+    "AutoTokenizer",
+    "BatchEncoding",
     "BioGptConfig",
     "BioGptForCausalLM",
     "BioGptForSequenceClassification",

@@ -49,8 +49,9 @@ def sections() -> dict[str, list[str]]:
 
 
 def public() -> dict[str, str]:
-    """Return {public name: the module that defines it}."""
-    return {name: getattr(minibiogpt, name).__module__ for name in minibiogpt.__all__}
+    """Return {public name: the module that defines it}; the Auto names are other names of these."""
+    found = {name: getattr(minibiogpt, name) for name in minibiogpt.__all__}
+    return {name: x.__module__ for name, x in found.items() if x.__name__ == name}
 
 
 def about(module: str) -> str:
