@@ -37,10 +37,10 @@ def no_option(where: str, name: str, known: Iterable[str], advice: Mapping[str, 
     Examples
     --------
     >>> print(no_option("generate", "num_beam", ["num_beams", "top_k"], {}))
-    generate must know each keyword argument; found num_beam; did you mean num_beams?
+    generate must be called with known arguments; found num_beam; did you mean num_beams?
     """
     remedy = advice.get(name) or did_you_mean(name, known, "see its documentation")
-    return InputError(f"{where} must know each keyword argument", name, remedy)
+    return InputError(f"{where} must be called with known arguments", name, remedy)
 
 
 def did_you_mean(name: str, known: Iterable[str], otherwise: str) -> str:

@@ -36,7 +36,7 @@ def common_width(lengths: Sequence[int], padding: bool | str, max_length: int, m
 
 
 def filled(rows: Sequence[Any], width: int, value: int, side: str, tail: tuple[int, ...] = ()) -> np.ndarray:
-    """Return rows of integers as an int64 array (B, width, *tail), filled up with ``value`` on that side.
+    """Return rows of integers as an int64 array ``(B, width, *tail)``, filled up with ``value`` on that side.
 
     Examples
     --------

@@ -38,7 +38,7 @@ def test_unknown_attributes_suggest_the_closest_options() -> None:
         config.max_lenght = 5
     with pytest.raises(AttributeError, match="did you mean num_beams?"):
         _ = config.num_beam
-    with pytest.raises(InputError, match="GenerationConfig must know each keyword argument; found foo"):
+    with pytest.raises(InputError, match="GenerationConfig must be called with known arguments; found foo"):
         GenerationConfig(max_new_tokens=5, foo=1)
     assert not hasattr(config, "foo")
 

@@ -120,7 +120,7 @@ def test_a_seed_gives_the_same_text_and_another_another() -> None:
         ({"top_k": 2.0}, "top_k must be an integer"),
         ({"top_p": "most"}, r"top_p must be a number in \[0, 1\]"),
         ({"seed": 1.5}, "seed must be None or an integer"),
-        ({"num_beam": 5}, "generate must know each keyword argument; found num_beam; did you mean num_beams?"),
+        ({"num_beam": 5}, "generate must be called with known arguments; found num_beam; did you mean num_beams?"),
         ({"num_beams": 0}, "num_beams must be an integer, 1 or more; found 0"),
         ({"num_beams": True}, "num_beams must be an integer, 1 or more"),
         ({"num_beams": 1875}, "num_beams must be at most the size of the vocabulary, 1874; found 1875"),

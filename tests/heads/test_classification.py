@@ -302,7 +302,9 @@ def test_a_new_head_is_named_and_drawn(kind: Any, names: list[str], tmp_path: Pa
 def test_a_head_of_other_classes_is_misshapen_not_new(folders: Any) -> None:
     with pytest.raises(CheckpointError, match=r"score.weight \(5, 21\), not \(4, 21\)"):
         ours(folders, SEQUENCE, "float32", num_labels=4)
-    with pytest.raises(InputError, match="must know each keyword argument; found num_label; did you mean num_labels"):
+    with pytest.raises(
+        InputError, match="must be called with known arguments; found num_label; did you mean num_labels"
+    ):
         ours(folders, SEQUENCE, "float32", num_label=4)
     with pytest.warns(UserWarning, match=r"ignored 1 unexpected: score.weight"):
         BioGptForCausalLM.from_pretrained(folders[SEQUENCE])

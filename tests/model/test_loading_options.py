@@ -88,7 +88,10 @@ def test_auto_is_a_device_that_can_be_used(device_map: str) -> None:
         ({"dtype": "float32", "torch_dtype": "float64"}, "dtype and torch_dtype must be the same; found dtype float32"),
         ({"dtype": "int8"}, "dtype must be one of float32, float64 on backend numpy; found 'int8'"),
         ({"attn_implementation": "xformers"}, "attn_implementation must be one of auto, eager, blocked, sdpa"),
-        ({"num_label": 3}, "from_pretrained must know each keyword argument; found num_label; did you mean num_labels"),
+        (
+            {"num_label": 3},
+            "from_pretrained must be called with known arguments; found num_label; did you mean num_labels",
+        ),
         ({"hiden_size": 3}, "did you mean hidden_size"),
         ({"torchdtype": "float32"}, "did you mean torch_dtype"),
         ({"note": 3}, "found note; see its documentation"),

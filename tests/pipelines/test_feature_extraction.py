@@ -61,9 +61,9 @@ def test_a_model_with_a_head_gives_the_same_states(extractor: Any) -> None:
     [
         (5, {}, "the text must be a string; found 5"),
         ([["a"]], {}, "text 0 of the list must be a string"),
-        ("a", {"foo": 1}, "must know each keyword argument; found foo"),
+        ("a", {"foo": 1}, "must be called with known arguments; found foo"),
         ("a", {"truncation": True, "tokenize_kwargs": {"truncation": True}}, "truncation must be given once"),
-        ("a", {"tokenize_kwargs": {"foo": 1}}, "tokenize_kwargs must know each keyword argument; found foo"),
+        ("a", {"tokenize_kwargs": {"foo": 1}}, "tokenize_kwargs must be called with known arguments; found foo"),
         ("a", {"tokenize_kwargs": {"padding": "max_length"}}, "padding cannot be 'max_length'"),
     ],
 )

@@ -122,7 +122,7 @@ def test_options_given_to_the_pipeline_hold_for_each_call() -> None:
     assert made("Insulin", max_new_tokens=5) == plain("Insulin", max_new_tokens=5, do_sample=False)
     with pytest.raises(InputError, match="found max_new_token; did you mean max_new_tokens"):
         pipeline("text-generation", "demo", max_new_token=3)
-    with pytest.raises(InputError, match="must know each keyword argument; found topk; did you mean top_k"):
+    with pytest.raises(InputError, match="must be called with known arguments; found topk; did you mean top_k"):
         pipeline("text-classification", str(folder("single")), topk=3)
 
 

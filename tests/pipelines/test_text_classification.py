@@ -102,7 +102,7 @@ def test_a_max_length_alone_truncates_as_in_transformers_and_says_so(classifier:
         ("a", {"function_to_apply": "foo"}, "function_to_apply must be one of softmax, sigmoid, none; found 'foo'"),
         ("a", {"top_k": "x"}, "top_k must be an integer, 1 or more; found 'x'"),
         ("a", {"top_k": 0}, "top_k must be an integer, 1 or more; found 0"),
-        ("a", {"topk": 1}, "must know each keyword argument; found topk; did you mean top_k?"),
+        ("a", {"topk": 1}, "must be called with known arguments; found topk; did you mean top_k?"),
         ("a", {"combine": "sum"}, "combine must be one of mean, last, max; found 'sum'"),
         ("a", {"window": 1}, "window must be an integer, 2 to 256; found 1"),
         ("a", {"window": 8, "stride": 8}, "stride must be an integer, 1 to 7; found 8"),

@@ -228,7 +228,7 @@ def test_sampling_and_its_temperature_are_the_default(generator: Any) -> None:
         ("a", {"return_text": True, "return_tensors": True}, "return_text and return_tensors"),
         ("a", {"handle_long_generation": "cut"}, "handle_long_generation must be None or 'hole'; found 'cut'"),
         ("a", {"return_dict_in_generate": True}, "call model.generate"),
-        ("a", {"tokenizer_encode_kwargs": {"foo": 1}}, "tokenizer_encode_kwargs must know each keyword argument"),
+        ("a", {"tokenizer_encode_kwargs": {"foo": 1}}, "tokenizer_encode_kwargs must be called with known arguments"),
         ("a", {"tokenizer_encode_kwargs": 1}, "tokenizer_encode_kwargs must be a dict; found 1"),
         ("a", {"return_type": 1}, "found return_type; use return_full_text or return_tensors"),
         ("a", {"continue_final_message": True}, "BioGPT has no chat template"),

@@ -228,7 +228,7 @@ def test_a_new_token_never_gets_an_id_that_is_taken(tmp_path: Path) -> None:
         (lambda tok: tok.add_special_tokens({"additional_special_tokens": "[D]"}), "must be a list.*found str"),
         (lambda tok: AddedToken("a", lstrip="yes"), "lstrip of the added token 'a' must be True or False; found 'yes'"),
         (lambda tok: AddedToken(3), "content of an AddedToken must be a string; found 3"),
-        (lambda tok: tok.tokenize("a", pair="b"), "tokenize must know each keyword argument; found pair; write"),
+        (lambda tok: tok.tokenize("a", pair="b"), "tokenize must be called with known arguments; found pair; write"),
         (lambda tok: tok.decode([2], skip_special_token=True), "did you mean skip_special_tokens"),
     ],
 )

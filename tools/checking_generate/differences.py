@@ -211,7 +211,7 @@ DIFFERENCES: dict[str, Difference] = {
     ),
     "unknown options in a config": Difference(
         "GenerationConfig refuses an unknown option; transformers keeps it as an attribute.",
-        _refused_here("GenerationConfig must know each keyword argument"),
+        _refused_here("GenerationConfig must be called with known arguments"),
         Case(1, {"input_ids": [[5, 9]]}, options={"max_new_tokens": 1, "max_lenght": 3}, in_config=("max_lenght",)),
     ),
     "encoder options": Difference(
