@@ -14,7 +14,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 def test_the_python_runs_in_the_order_of_the_page() -> None:
     blocks = re.findall(r"^```python\n(.*?)^```", README, re.S | re.M)
-    assert len(blocks) == 4
+    assert len(blocks) == 5
     scope: dict = {}
     for block in blocks:
         exec(compile(block, "README.md", "exec"), scope)
