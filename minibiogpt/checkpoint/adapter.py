@@ -20,7 +20,6 @@ from minibiogpt.checkpoint.adapter_config import AdapterConfig
 from minibiogpt.checkpoint.lora import Change, InFile, Merged, Replacement, Shift, Tensor
 from minibiogpt.checkpoint.names import LEADING, WRAPPERS, short_name
 from minibiogpt.checkpoint.quantized import kind_of
-from minibiogpt.checkpoint.torch_archive import PickledTensor, read_pickled
 from minibiogpt.errors import CheckpointError, listed
 from minibiogpt.files.safetensors import FLOATS, read_header
 
@@ -155,6 +154,8 @@ def _stored(folder: Path) -> dict[str, InFile]:
     file = _weights_file(folder)
     if file.suffix == ".safetensors":
         return dict(read_header(file)[1])
+    from minibiogpt.checkpoint.torch_archive import PickledTensor, read_pickled  # adapters are rarely pickles
+
     content = read_pickled(file)
     entries = content.items() if isinstance(content, dict) else ()
     tensors = {name: x for name, x in entries if isinstance(name, str) and isinstance(x, PickledTensor)}

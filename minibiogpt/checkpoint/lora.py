@@ -18,10 +18,17 @@ from typing import Protocol
 
 import numpy as np
 
-from minibiogpt.checkpoint.torch_archive import PickledTensor
-from minibiogpt.files.safetensors import StoredTensor, widened
+from minibiogpt.files.safetensors import widened
 
-InFile = StoredTensor | PickledTensor  # the adapter's own tensors
+
+class InFile(Protocol):
+    """One of the adapter's own tensors, in a safetensors file or a pickle."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def dtype(self) -> str: ...
+    def mapped(self) -> np.ndarray: ...
 
 
 class Tensor(Protocol):

@@ -72,7 +72,7 @@ def hub_id(name: str | os.PathLike[str], must: str = MUST) -> tuple[str, str | N
 
 
 def local_folder(name: str | os.PathLike[str]) -> Path | None:
-    """Return the folder that a path, or a ``file://`` address, names itself or by one of its files; None if there is none.
+    """Return the folder that a path or a ``file://`` address names, itself or by one of its files; None without one.
 
     Raises
     ------
