@@ -177,6 +177,14 @@ DIFFERENCES: dict[str, Difference] = {
         _refused_here("top_p must be", "epsilon_cutoff must be", "eta_cutoff must be"),
         _ids(5, 9, top_p=1.5, do_sample=True),
     ),
+    "a temperature of 0 in a config that samples": Difference(
+        "GenerationConfig(do_sample=True, temperature=0.0) is refused when it is made, with the advice to write "
+        "do_sample=False. transformers turns sampling off if the config is passed to generate, and fails if it is the "
+        "model's own.",
+        _refused_here("for greedy decoding write do_sample=False"),
+        Case(1, {"input_ids": [[5, 9]]}, options={"do_sample": True, "temperature": 0.0, "max_new_tokens": 3},
+             in_config=("do_sample", "temperature")),
+    ),
     "types of numbers": Difference(
         "Integers are accepted where floats are meant, and tuples where lists are; transformers refuses some.",
         _refused_there("strictly positive float", "has to be a list", "floats as values", "has to be a non-empty list"),
@@ -205,7 +213,7 @@ DIFFERENCES: dict[str, Difference] = {
         Case(1, {"input_ids": [[5, 9], [1, 1]]}, options={"max_new_tokens": 3}),
     ),
     "a cache without use_cache": Difference(
-        "past_key_values with use_cache=False is refused; transformers reads and extends the cache all the same.",
+        "past_key_values with use_cache=False is refused; transformers reads and extends the cache anyway.",
         _refused_here("past_key_values needs the cache"),
         Case(1, {"input_ids": [[5, 9]]}, past=1, options={"max_new_tokens": 1, "use_cache": False}),
     ),
