@@ -59,7 +59,7 @@ def word_ids(tokenizer: BioGptTokenizer, pieces: Sequence[Piece], starts: Sequen
     Parameters
     ----------
     starts : where the words start in the text, if it was split into words before; otherwise a word ends with the piece
-        that has the end-of-word mark, and special tokens are words of their own.
+        that has the end-of-word mark, and added and special tokens are words of their own.
 
     Examples
     --------
@@ -69,7 +69,7 @@ def word_ids(tokenizer: BioGptTokenizer, pieces: Sequence[Piece], starts: Sequen
     """
     if starts is not None:
         return [word_at(starts, piece.span[0]) for piece in pieces]
-    alone = {*tokenizer.all_special_tokens, *getattr(tokenizer, "get_added_vocab", dict)()}
+    alone = {*tokenizer.all_special_tokens, *tokenizer.get_added_vocab()}
     found, word = [], 0
     for i, piece in enumerate(pieces):
         before = pieces[i - 1].piece if i else ""

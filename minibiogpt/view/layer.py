@@ -114,7 +114,7 @@ def facts_of(config: BioGptConfig, layer: int, dtype: str, lowest: float) -> dic
 
 
 def labels_of(ids: Iterable[int], tokenizer: Any) -> list[str]:
-    """Return the labels of token ids: the token as text, or "id N" without a tokenizer.
+    """Return the labels of token ids: the token as text, or "id N" where the tokenizer has no token (or is None).
 
     Examples
     --------
@@ -126,9 +126,10 @@ def labels_of(ids: Iterable[int], tokenizer: Any) -> list[str]:
     ids = [int(i) for i in ids]
     if tokenizer is None:
         return [f"id {i}" for i in ids]
-    specials = set(tokenizer.all_special_ids)
-    tokens = zip(ids, tokenizer.convert_ids_to_tokens(ids), strict=True)
-    return [token if i in specials else _readable(token) for i, token in tokens]
+    known = set(tokenizer.get_vocab().values()) | set(tokenizer.soft_prompt_ids)
+    added = {*tokenizer.added_tokens_decoder, *tokenizer.all_special_ids}
+    tokens = {i: tokenizer.convert_ids_to_tokens(i) for i in ids if i in known}
+    return [f"id {i}" if i not in known else tokens[i] if i in added else _readable(tokens[i]) for i in ids]
 
 
 def _readable(token: str) -> str:

@@ -16,6 +16,8 @@ from minibiogpt.view.page import OnePage, Page, check_theme, packed, safe
 
 SCRIPTS = ("base.js", "arrays.js", "sampling.js", "sampler.js")
 
+MOST_PADDING = 127  # rows of an embedding beyond the tokens: a soft prompt, or padding to a multiple of 128
+
 
 class Sampler(OnePage):
     """How logits become a token: the probabilities after temperature, top-k and top-p, what they remove, and draws.
@@ -38,7 +40,8 @@ class Sampler(OnePage):
     Raises
     ------
     InputError
-        If logits is not one row of numbers, or the tokenizer's vocabulary has a different size.
+        If logits is not one row of numbers, or the tokenizer's vocabulary has a different size. (A model may have up to
+        127 rows more: a soft prompt, or padding to a multiple.)
 
     Examples
     --------
@@ -59,7 +62,7 @@ class Sampler(OnePage):
         if not is_integer(seed) or not 0 <= seed < 2**32:
             raise InputError("seed must be an integer from 0 to 2**32 - 1", repr(seed), "choose a different value")
         self.top, self.theme, self.seed, self.text = min(int(top), self.logits.size), theme, int(seed), text
-        if tokenizer is not None and len(tokenizer) != self.logits.size:
+        if tokenizer is not None and not 0 <= self.logits.size - len(tokenizer) <= MOST_PADDING:
             must = f"the tokenizer must have as many tokens as the logits, V = {self.logits.size}"
             raise InputError(must, f"{len(tokenizer)} tokens", "load the tokenizer from the folder of the model")
         self.pieces = labels_of(range(self.logits.size), tokenizer)

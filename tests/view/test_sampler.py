@@ -190,3 +190,13 @@ def test_logits_that_are_none(arguments: dict[str, Any], message: str) -> None:
 def test_a_tokenizer_of_another_vocabulary_is_refused(size: int) -> None:
     with pytest.raises(InputError, match=f"as many tokens as the logits, V = {size}; found"):
         Sampler(np.zeros(size), BioGptTokenizer.from_pretrained("demo"))
+
+
+def test_rows_beyond_the_tokens_are_shown_by_their_ids() -> None:
+    tok = BioGptTokenizer.from_pretrained("demo")
+    tok.add_tokens(["nirmatrelvir"])
+    sampler = Sampler(np.zeros(1920), tok)
+    assert sampler.pieces[549] == "treats"
+    assert sampler.pieces[1874:1876] == ["nirmatrelvir", "id 1875"]
+    soft = BioGptTokenizer(tok.vocab, [], soft_prompt=2)
+    assert Sampler(np.zeros(1876), soft).pieces[-1] == "learned2"
