@@ -156,6 +156,7 @@ class BioGptConfig:
             object.__setattr__(self, name, value)
         else:  # a new dict, because a copy of the config may share it
             common.warn_if_misspelt({name} - self.extra.keys(), _FIELDS)
+            common.warn_if_unused(name)
             same = common.DTYPES if name in common.DTYPES else ()
             kept = {key: x for key, x in self.extra.items() if key not in same}
             state["extra"] = kept | {name: stored_attribute(name, value)}

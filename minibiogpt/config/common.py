@@ -43,6 +43,13 @@ ADVICE = {
 }  # fmt: skip
 
 
+def warn_if_unused(name: str) -> None:
+    """Warn about an option of generation that is set on a config: a model has read those when it was built."""
+    if name in GENERATION:
+        message = f"{name} on a config has no effect on a model that exists: set model.generation_config.{name}"
+        warnings.warn(message, stacklevel=3)
+
+
 def warn_if_misspelt(names: Iterable[str], fields: Iterable[str]) -> None:
     """Warn about attributes that were probably meant as a field: a slip, or another model's name for it.
 

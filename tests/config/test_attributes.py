@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from minibiogpt import BioGptConfig, BioGptForSequenceClassification, CheckpointError, InputError
+from minibiogpt import BioGptConfig, BioGptForCausalLM, BioGptForSequenceClassification, CheckpointError, InputError
 from tests.support.configs import PRIMES
 
 transformers = pytest.importorskip("transformers")
@@ -202,7 +202,16 @@ def test_a_name_that_was_meant_as_a_field_is_kept_with_a_warning(name: str, advi
 
 
 def test_other_names_are_kept_without_a_warning() -> None:
-    for name in ("foo", "type_vocab_size", "is_decoder", "torch_dtype", "gradient_checkpointing", "num_beams"):
+    for name in ("foo", "type_vocab_size", "is_decoder", "torch_dtype", "gradient_checkpointing"):
         config = BioGptConfig(**{name: None if name == "torch_dtype" else 1})
         setattr(config, name, getattr(config, name))
     assert BioGptConfig.from_dict({"hiden_size": 3}).hiden_size == 3, "a file may hold anything"
+
+
+def test_an_option_of_generation_is_read_when_a_model_is_built() -> None:
+    config = BioGptConfig(num_beams=3, vocab_size=50, hidden_size=8, num_attention_heads=2, num_hidden_layers=1)
+    model = BioGptForCausalLM(config)
+    assert model.generation_config.num_beams == 3
+    with pytest.warns(UserWarning, match="set model.generation_config.num_beams") as caught:
+        model.config.num_beams = 2
+    assert caught[0].filename == __file__
