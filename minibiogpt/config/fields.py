@@ -55,9 +55,8 @@ def checked_field(name: str, value: Any) -> Any:
         _require(value is None or value in (0, 1), name, "be true or false", value)
         return bool(value)
     if name in TRAINING:
-        _require(
-            value is None or (is_finite_number(value) and 0 <= value <= 1), name, "be a probability in [0, 1]", value
-        )
+        valid = value is None or (is_finite_number(value) and 0 <= value <= 1)
+        _require(valid, name, "be a probability in [0, 1]", value)
         return value or 0.0
     if name in NUMBERS:
         value = NUMBERS[name] if value is None else value
@@ -67,7 +66,10 @@ def checked_field(name: str, value: Any) -> Any:
         return _token_id(name, value)
     if name == "hidden_act":
         value = OTHER_NAMES.get(value, value) if isinstance(value, str) else value
-        _require(value in ACTIVATIONS, name, f"be one of {', '.join([*ACTIVATIONS, *OTHER_NAMES])}", value)
+        if value not in ACTIVATIONS:
+            must = f"hidden_act must be one of {', '.join([*ACTIVATIONS, *OTHER_NAMES])}"
+            remedy = "a model that was trained with another activation cannot be run here"
+            raise InputError(must, f"hidden_act {short_repr(value)}", remedy)
         return value
     if name == "problem_type":
         _require(value in (None, *PROBLEM_TYPES), name, f"be null or {', '.join(PROBLEM_TYPES)}", value)

@@ -57,7 +57,8 @@ def test_unknown_keys_are_kept_and_transformers_reads_what_we_write(tmp_path: Pa
     ],
 )
 def test_what_cannot_be_is_refused_naming_the_field(field: str, value: object) -> None:
-    with pytest.raises(InputError, match=f"{field} must.*; found {field} .*; correct {field}"):
+    remedy = "a model that was trained with another activation" if field == "hidden_act" else f"correct {field}"
+    with pytest.raises(InputError, match=f"{field} must.*; found {field} .*; {remedy}"):
         BioGptConfig(**{field: value})
 
 
