@@ -144,9 +144,10 @@ def test_offsets_around_added_tokens(tokens: list[Any], text: str) -> None:
 def test_the_span_of_a_word_joined_over_a_newline_that_its_token_takes() -> None:
     """As in transformers, "[D]" is not a single word after a newline, but takes it: "a[D]" becomes one text."""
     tok = with_tokens(AddedToken("[D]", lstrip=True, single_word=True))
-    assert (
-        tok.tokenize("a\n\n[D]") == ["a</w>", "&", "#", "9", "1", ";</w>", "d</w>", "&", "#", "9", "3", ";</w>"] or True
-    )
+    other = copy.deepcopy(reference("demo"))
+    other.add_tokens(transformers.AddedToken("[D]", lstrip=True, single_word=True))
+    want = ["a</w>", "&", "#", "9", "1", ";</w>", "D</w>", "&", "#", "9", "3", ";</w>"]
+    assert tok.tokenize("a\n\n[D]") == other.tokenize("a\n\n[D]") == want
     found = [(piece.piece, piece.span) for piece in tok.analyse("a\n\n[D]")]
     assert [span for _, span in found if span[0] == 0] == [(0, 1)]
     assert {span for _, span in found} == {(0, 1), (3, 4), (4, 5), (5, 6)}
