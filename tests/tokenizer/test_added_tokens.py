@@ -205,6 +205,21 @@ def test_transformers_own_added_tokens_are_accepted() -> None:
         assert AddedToken("a", special=special, normalized=theirs.normalized).as_dict() == theirs.__getstate__()
 
 
+@pytest.mark.parametrize("flag", FLAGS)
+def test_each_flag_of_transformers_own_added_token_is_kept(flag: str) -> None:
+    tok, theirs = with_tokens(), transformers.AddedToken("[D]", **{flag: flag != "normalized"})
+    tok.add_tokens(theirs)
+    assert tok.added_tokens_decoder[1874].as_dict() == theirs.__getstate__()
+
+
+def test_a_single_word_is_not_found_inside_another_even_if_no_token_strips() -> None:
+    tok, other = with_tokens(AddedToken("nir", single_word=True)), copy.deepcopy(reference("demo"))
+    other.add_tokens(transformers.AddedToken("nir", single_word=True))
+    texts = ["nir treats pain", "a nir", "nirmatrelvir", "x-nir", "anir pain"]
+    assert [tok.tokenize(text) for text in texts] == [other.tokenize(text) for text in texts]
+    assert ["nir" in tok.tokenize(text) for text in texts] == [True, True, False, False, False]
+
+
 def test_a_new_token_never_gets_an_id_that_is_taken(tmp_path: Path) -> None:
     """The vocabulary has a gap, so the number of tokens (transformers' next id) is the id of "a</w>"."""
     vocab = {"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3, "a</w>": 5}
@@ -215,6 +230,19 @@ def test_a_new_token_never_gets_an_id_that_is_taken(tmp_path: Path) -> None:
     ):
         tok.add_tokens(["x"])
     assert (len(tok), tok.tokenize("x")) == (5, ["x</w>"])
+    special = tok.all_special_tokens, tok.all_special_ids
+    with pytest.raises(InputError, match="id of the new token 'x' must be free"):
+        tok.add_special_tokens({"pad_token": "<s>", "cls_token": "x"})
+    assert (tok.all_special_tokens, tok.all_special_ids, tok.pad_token, tok.cls_token) == (*special, "<pad>", None)
+
+
+def test_an_empty_list_replaces_no_special_tokens() -> None:
+    mine, other = with_tokens(), copy.deepcopy(reference("demo"))
+    for tok in (mine, other):
+        assert tok.add_special_tokens({"additional_special_tokens": ["[D]"]}) == 1
+        assert tok.add_special_tokens({"additional_special_tokens": []}) == 0
+    assert mine.additional_special_tokens == other.additional_special_tokens == ["[D]"]
+    assert mine.decode([570, 1874], True) == other.decode([570, 1874], True) == "pain"
 
 
 @pytest.mark.parametrize(
