@@ -180,9 +180,10 @@ def test_the_list_of_extra_special_tokens_that_transformers_5_writes_is_read(tmp
 
 def test_a_null_for_a_token_that_every_call_needs_is_the_default(tmp_path: Path) -> None:
     """transformers has no pad_token then, and cannot pad."""
-    files = {"tokenizer_config": {"pad_token": None, "sep_token": None, "padding_side": None, "model_max_length": None}}
-    tok = BioGptTokenizer.from_pretrained(written(tmp_path, **files))
+    names = ("pad_token", "sep_token", "padding_side", "model_max_length", "max_len", "soft_prompt")
+    tok = BioGptTokenizer.from_pretrained(written(tmp_path, tokenizer_config=dict.fromkeys(names)))
     assert (tok.pad_token_id, tok.sep_token, tok.padding_side, tok.model_max_length) == (1, "</s>", "right", int(1e30))
+    assert list(tok.soft_prompt_ids) == []
 
 
 def test_an_unknown_piece_has_the_id_of_an_added_unk_token(tmp_path: Path) -> None:
