@@ -189,6 +189,17 @@ def test_every_name_of_transformers_tokenizer_exists_or_says_what_to_write_inste
 LEFT_TO_CALLS = {"batch_encode_plus", "encode_plus", "pad", "prepare_for_model", "truncate_sequences"}
 
 
+def test_changing_what_was_returned_changes_no_token() -> None:
+    tok, _ = fresh()
+    for returned in (tok.get_vocab(), tok.get_added_vocab(), tok.added_tokens_encoder, tok.added_tokens_decoder):
+        returned.clear()
+    for returned in (tok.all_special_tokens, tok.all_special_ids, tok.additional_special_tokens):
+        returned.append("pain</w>")
+    assert tok.encode("</s> pain") == ours("demo").encode("</s> pain")
+    assert tok.decode([2, 570], skip_special_tokens=True) == "pain"
+    assert (len(tok), tok.additional_special_tokens) == (1874, [])
+
+
 def test_the_class_has_the_defaults_of_transformers() -> None:
     for name in (
         "padding_side",
