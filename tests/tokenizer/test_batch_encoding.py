@@ -209,3 +209,19 @@ def test_a_tokenizer_that_changed_since_is_one_clear_error() -> None:
     with pytest.raises(InputError, match="the tokenizer must not change between a call and the first question"):
         got.word_ids()
     assert known.word_ids() == words
+    later = tok("ab c")
+    tok.sep_token = tok.pad_token
+    with pytest.raises(InputError, match="found other ids for the same text; call the tokenizer again"):
+        later.tokens()
+
+
+def test_the_words_of_a_special_token_that_is_plain_text_are_those_of_moses() -> None:
+    """Moses splits "</s>" into "<", "/", "s" and ">", and escapes the first and the last as "&lt;" and "&gt;"."""
+    got = ours("demo")("pain </s> pain", parse_special=False)
+    assert "".join(got.tokens()) == "</s>pain</w>&lt;</w>/</w>s</w>&gt;</w>pain</w>"
+    assert got.word_ids() == [None, 0, 1, 1, 1, 1, 2, 3, 4, 4, 4, 4, 5]
+
+
+def test_prepared_ids_of_a_pair_are_two_texts() -> None:
+    tok = make_ours(2)
+    assert (tok.prepare_for_model([4]).n_sequences, tok.prepare_for_model([4], [5]).n_sequences) == (1, 2)
