@@ -46,6 +46,8 @@ def test_the_arithmetic_by_hand(tmp_path: Path, dtype: str) -> None:
     lengths = merged("w", Change(t["a"], t["b"], 0, lengths=t["m"]))
     assert lengths[1] == [6, 8], "the row (3, 4) of length 5 gets the length 10"
     assert Change(t["a"], t["b"], 1, transposed=True).shape == (2, 3), "an embedding, where A is (r, V) and B (D, r)"
+    raw = Merged(t["w"], Change(t["a"], t["b"], 0.5)).raw()
+    assert raw.view(np.float64).tolist() == [1.5, 1.5, 3, 4, 6, 5], "the bytes that are compared are those merged"
 
 
 def base_model(folder: Path, head: str = "CausalLM", **config: Any) -> Any:
@@ -130,8 +132,11 @@ def test_settings_that_peft_does_not_rewrite(tmp_path: Path, targets: Any) -> No
         {"layers_to_transform": [1]},
         {"layers_to_transform": 0, "layers_pattern": "layers"},
         {"layers_to_transform": [0, 1], "layers_pattern": ["h", "layers"]},
+        {"layers_to_transform": []},
+        {"layers_to_transform": [0], "target_modules": ["v_proj", "biogpt.layers.1.self_attn.k_proj"]},
         {"exclude_modules": ["layers.0.self_attn.v_proj"]},
         {"exclude_modules": r".*0\.self_attn\.q_proj"},
+        {"exclude_modules": r".*0\.self_attn\.q"},
         {"lora_bias": True},
         {"modules_to_save": ["layer_norm", "fc1"]},
         {"init_lora_weights": "gaussian"},
@@ -149,6 +154,13 @@ def test_settings(tmp_path: Path, settings: dict[str, Any]) -> None:
 def test_dora(tmp_path: Path, targets: Any) -> None:
     untied = {"tie_word_embeddings": False}
     assert_merged(tmp_path, config=untied, r=3, lora_alpha=7, use_dora=True, target_modules=targets)
+
+
+def test_the_lengths_of_dora_are_not_read_as_plain_lora(tmp_path: Path) -> None:
+    trained(base_model(tmp_path / "base"), tmp_path / "adapter", r=3, use_dora=True, target_modules=ATTENTION)
+    set_keys(tmp_path / "adapter", use_dora=False)
+    with pytest.raises(CheckpointError, match="use_dora in .* must say whether the adapter holds lora_magnitude_vec"):
+        logits(tmp_path / "adapter")
 
 
 @pytest.mark.parametrize("head", TASKS)
@@ -174,8 +186,22 @@ def test_the_number_of_labels_is_the_adapters(tmp_path: Path) -> None:
     assert named.config.id2label[4] == "class 4"
     with pytest.raises(CheckpointError, match=r"score.weight \(5, 21\), not \(3, 21\)"):
         minibiogpt.BioGptForSequenceClassification.from_pretrained(tmp_path / "adapter", num_labels=3)
+    with pytest.raises(CheckpointError, match=r"score.weight \(5, 21\), not \(3, 21\)"):  # and no warning before
+        minibiogpt.BioGptForSequenceClassification.from_pretrained(
+            tmp_path / "adapter", id2label={0: "a", 1: "b", 2: "c"}
+        )
     with pytest.warns(UserWarning, match="ignored 1 unexpected: score.weight"):
         BioGptForCausalLM.from_pretrained(tmp_path / "adapter")
+
+
+def test_the_number_of_labels_of_a_token_classifier_is_the_adapters(tmp_path: Path) -> None:
+    base_model(tmp_path / "base")
+    theirs = transformers.BioGptForTokenClassification.from_pretrained(
+        tmp_path / "base", num_labels=5, dtype=torch.float64
+    ).eval()
+    want = output_of(trained(theirs, tmp_path / "adapter", r=3, target_modules=ATTENTION, task_type="TOKEN_CLS"))
+    ours = minibiogpt.BioGptForTokenClassification.from_pretrained(tmp_path / "adapter", dtype="float64", seed=None)
+    assert_close("logits", ours(IDS).logits, want, LANE_A)
 
 
 @pytest.mark.parametrize(
@@ -246,6 +272,35 @@ def test_the_base_is_named_by_a_path_or_given(folders: Any, monkeypatch: pytest.
     set_keys(adapter, base_model_name_or_path=str(adapter))
     with pytest.raises(CheckpointError, match="an adapter itself"):
         logits(adapter)
+
+
+def test_the_base_is_fetched_at_the_revision_that_the_adapter_names(
+    folders: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base, adapter, want = folders
+    asked: dict[str, Any] = {}
+
+    def find(name: Any, revision: str | None = None) -> Path:
+        asked[str(name)] = revision
+        return base if name == "owner/base" else Path(name)
+
+    monkeypatch.setattr("minibiogpt.checkpoint.source.find_model", find)
+    for revision in ("v2", None):
+        set_keys(adapter, base_model_name_or_path="owner/base", revision=revision)
+        assert_close("logits", logits(adapter), want, LANE_A)
+        assert asked == {str(adapter): None, "owner/base": revision}
+
+
+def test_a_tokenizer_beside_the_adapter_comes_before_that_of_its_base(folders: Any) -> None:
+    base, adapter, _ = folders
+    for folder in folders[:2]:
+        (folder / "vocab.json").write_text("{}")
+    for want in (adapter, base):
+        found = find_source(adapter).tokenizer_folder
+        assert found is not None
+        assert found.samefile(want)
+        (want / "vocab.json").unlink()
+    assert find_source(adapter).tokenizer_folder is None
 
 
 def test_the_demo_is_a_base(tmp_path: Path) -> None:
