@@ -225,6 +225,14 @@ def test_the_method_is_recognized_by_its_tensors(folder: Path, method: str, part
         logits(folder)
 
 
+def test_a_tensor_named_like_a_part_of_quantization_is_only_ignored_if_no_weight_is_missing(folder: Path) -> None:
+    want, tensors = logits(folder), load_file(folder / "model.safetensors")
+    scale = {"biogpt.layers.0.fc1.input_scale": np.ones(1, np.float32)}
+    save_file(tensors | scale, folder / "model.safetensors")
+    with pytest.warns(UserWarning, match="ignored 1 unexpected: layers.0.fc1.input_scale"):
+        assert np.array_equal(logits(folder), want)
+
+
 def test_quantization_config_names_the_method(folder: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     config["quantization_config"] = {"quant_method": "fbgemm_fp8"}
