@@ -92,6 +92,27 @@ def test_fields_are_set_and_checked_at_once() -> None:
         BioGptForSequenceClassification(config)
 
 
+def test_a_default_that_is_changed_in_place_is_not_that_of_other_configs() -> None:
+    BioGptConfig().pruned_heads[0] = [1]
+    assert BioGptConfig().pruned_heads == transformers.BioGptConfig().pruned_heads == {}
+
+
+def test_changing_the_dict_of_a_config_changes_nothing_else() -> None:
+    config = BioGptConfig(note=[1], id2label={0: "no", 1: "yes", 2: "?"})
+    values = config.to_dict()
+    values["note"].append(2)
+    values["label2id"]["no"] = 9
+    assert (config.note, config.label2id) == ([1], {"no": 0, "yes": 1, "?": 2})
+
+
+def test_each_of_several_end_tokens_must_be_in_the_vocabulary() -> None:
+    assert BioGptConfig(**PRIMES, eos_token_id=[2, 66]).eos_token_id == [2, 66]
+    with pytest.raises(
+        InputError, match=r"eos_token_id must be null or an id in \[0, 67\); found eos_token_id \[2, 67\]"
+    ):
+        BioGptConfig(**PRIMES, eos_token_id=[2, 67])
+
+
 @pytest.mark.parametrize("first", ["num_labels", "id2label", "label2id"])
 def test_labels_set_in_any_order_are_transformers(first: str) -> None:
     values: dict[str, Any] = {
