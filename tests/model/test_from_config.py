@@ -20,7 +20,11 @@ SIZES = {"vocab_size": 997, "hidden_size": 64, "num_attention_heads": 4, "num_hi
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("changes", [{}, {"tie_word_embeddings": False, "pad_token_id": 7}, {"pad_token_id": None}])
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"tie_word_embeddings": False, "pad_token_id": 7}, {"pad_token_id": None}, {"pad_token_id": 0}],
+    ids=str,
+)
 @pytest.mark.parametrize("name", CLASSES)
 def test_untrained_weights_are_drawn_as_transformers_draws_them(name: str, changes: dict[str, Any]) -> None:
     torch.manual_seed(0)

@@ -62,6 +62,16 @@ def test_auto_is_the_dtype_of_the_checkpoint(kind: str, want: str, in_config: bo
     assert BioGptForCausalLM.from_pretrained(folder, torch_dtype="auto").dtype == want
 
 
+def test_auto_is_what_config_json_says_even_if_the_tensors_have_another_dtype(tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    folder = shutil.copytree(find_model("demo"), tmp_path / "model")
+    config = BioGptConfig.from_pretrained(folder)
+    config.dtype = "float64"
+    config.save_pretrained(folder)
+    theirs = transformers.BioGptForCausalLM.from_pretrained(folder, dtype="auto")
+    assert f"torch.{BioGptForCausalLM.from_pretrained(folder, dtype='auto').dtype}" == str(theirs.dtype)
+
+
 @pytest.mark.parametrize(
     "place",
     [

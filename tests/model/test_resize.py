@@ -10,6 +10,7 @@ import pytest
 
 import minibiogpt
 from minibiogpt import BioGptConfig, BioGptForCausalLM, InputError
+from minibiogpt.model.resize import resized
 from tests.support.configs import PRIMES
 
 torch = pytest.importorskip("torch")
@@ -65,6 +66,13 @@ def test_new_rows_are_near_the_mean_as_transformers(tied: bool, tmp_path: Path) 
     noise = (ours.get_input_embeddings().weight[67:] - old.mean(axis=0)) / np.sqrt(1e-9)
     expected = np.cov(old.T, bias=True)
     assert np.abs(np.cov(noise.T) - expected).max() < 0.25 * np.abs(expected).max()
+
+
+def test_the_spread_of_new_rows_by_hand() -> None:
+    """The rows -1 and 1 have the mean 0 and the covariance 1 (2, if their number less one divided it)."""
+    drawn = np.random.default_rng(3).standard_normal((4, 1))
+    got = resized(np.array([[-1.0], [1.0]]), 6, True, 0.02, np.random.default_rng(3))
+    assert np.allclose(got[2:], np.sqrt(1e-9) * drawn, rtol=1e-12, atol=0)
 
 
 def test_with_fewer_rows_than_columns_new_rows_are_the_mean(tmp_path: Path) -> None:
