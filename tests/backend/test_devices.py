@@ -7,8 +7,9 @@ import pickle
 import pytest
 import torch
 
-from minibiogpt.backend import Device, backend_for, device_of, get_backend
+from minibiogpt.backend import Device, backend_for, device_of, get_backend, register_backend
 from minibiogpt.errors import InputError
+from tests.support.strict import StrictBackend
 
 
 @pytest.mark.parametrize("device", ["cpu", torch.device("cpu"), -1, Device("cpu"), get_backend("numpy")])
@@ -27,3 +28,9 @@ def test_a_device_has_the_fields_of_torch_device() -> None:
         ours, theirs = Device(name), torch.device(name)
         assert (str(ours), ours.type, ours.index) == (str(theirs), theirs.type, theirs.index)
     assert pickle.loads(pickle.dumps(Device("cpu"))) == device_of(get_backend("numpy"))
+
+
+def test_the_device_of_another_backend_is_the_first_gpu() -> None:
+    register_backend("strict", StrictBackend)
+    device, theirs = device_of(get_backend("strict")), torch.device("cuda", 0)
+    assert (str(device), device.type, device.index) == (str(theirs), theirs.type, theirs.index)
