@@ -81,6 +81,9 @@ def test_copies_are_equal_and_apart() -> None:
         assert other == config
         other.num_beams = 9
         assert config.num_beams == 3
+    for other in (config.updated({}), config.over(GenerationConfig()), GenerationConfig(extra=config.extra)):
+        other.synced_gpus = False
+        assert "synced_gpus" not in config.extra
 
 
 def test_null_means_off_or_not_set() -> None:

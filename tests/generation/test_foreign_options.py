@@ -160,6 +160,14 @@ def test_only_the_special_ids_of_the_model_on_request() -> None:
     assert np.array_equal(alone.sequences, model.generate(IDS, max_new_tokens=5))
 
 
+def test_a_special_id_of_the_calls_config_comes_before_the_models() -> None:
+    whole = ours().generate(IDS, max_new_tokens=5)[0].tolist()
+    assert len(set(whole[3:])) == 5
+    config = {"max_new_tokens": 5, "eos_token_id": whole[4]}
+    for defaults in (None, True, False):
+        assert ours().generate(IDS, config, use_model_defaults=defaults)[0].tolist() == whole[:5]
+
+
 def test_time_runs_out(monkeypatch: pytest.MonkeyPatch) -> None:
     for beams in (1, 2):
         clock: Callable[[], float] = iter(np.arange(100.0)).__next__  # a second a token

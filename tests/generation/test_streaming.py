@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 from queue import Empty
 from threading import Thread
@@ -77,6 +78,18 @@ def test_options_of_decode_are_those_of_the_stream(row: list[str | int], skip: b
         streamer.put(np.array([i]))
     streamer.end()
     assert out.getvalue() == tok.decode(ids, **options) + "\n"
+
+
+def test_a_tokenizer_that_cleans_up_by_itself_streams_what_it_decodes() -> None:
+    """The third word joins the first two: "pain n" and "'t" become "painn't"."""
+    tok, out = copy.deepcopy(tokenizer()), io.StringIO()
+    tok.clean_up_tokenization_spaces = True
+    ids = [tok.vocab[piece] for piece in ("pain</w>", "n</w>", "'", "t</w>")]
+    streamer = TextStreamer(tok, stream=out)
+    for i in ids:
+        streamer.put([i])
+    streamer.end()
+    assert out.getvalue() == tok.decode(ids) + "\n" == "painn't\n"
 
 
 def test_a_stream_is_transformers_stream(capsys: pytest.CaptureFixture[str]) -> None:
