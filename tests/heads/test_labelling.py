@@ -10,9 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minibiogpt import BioGptConfig, BioGptForSequenceClassification, BioGptForTokenClassification, InputError
+from minibiogpt import (
+    BioGptConfig,
+    BioGptForSequenceClassification,
+    BioGptForTokenClassification,
+    BioGptTokenizer,
+    InputError,
+)
 from minibiogpt.heads.labelling import class_scores, hidden_states, token_probabilities
 from minibiogpt.heads.tagging import Tagged, entities, word_label
+from minibiogpt.heads.words import word_ids
 from minibiogpt.model.ops import softmax
 from tests.budgets import LANE_A
 from tests.support.configs import HEADS
@@ -94,3 +101,10 @@ def test_the_first_of_equally_certain_tokens_labels_its_word() -> None:
     p = np.array([[0.25, 0.75], [0.75, 0.25]])
     assert word_label(p, "max") == (1, 0.75)
     assert word_label(p[::-1], "max") == (0, 0.75)
+
+
+def test_an_added_token_is_a_word_of_its_own_even_if_it_is_not_special() -> None:
+    tok = BioGptTokenizer.from_pretrained("demo")
+    tok.add_tokens(["nir"])
+    for text, words in (("nirpain a", [0, 1, 2]), ("pain nir nir", [0, 1, 2])):
+        assert word_ids(tok, tok.analyse(text)) == tok(text).word_ids()[1:] == words
