@@ -6,8 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import transformers
 
 from minibiogpt import BioGptForCausalLM, BioGptTokenizer, InputError, pipeline
+from minibiogpt.files.hub import DEMO
+from minibiogpt.heads.labelling import hidden_states
 from tests.support.pipelines import TEXTS, assert_same, theirs
 
 TASK = "feature-extraction"
@@ -48,6 +51,21 @@ def test_a_long_text_has_a_state_for_each_token(extractor: Any) -> None:
     assert np.abs(other[:20] - first[:20]).max() < 1e-5
     want = extractor.model([ids[15:35]]).last_hidden_state[0, 5:]
     assert np.abs(other[20:35] - want).max() < 1e-5, "windows overlap by 5 tokens"
+
+
+def test_windows_of_an_odd_size_overlap_by_default_as_those_of_the_commands(extractor: Any) -> None:
+    ids = [extractor.tokenizer.encode("pain " * 20)]
+    want = hidden_states(extractor.model, ids, window=7)[0]
+    assert np.array_equal(extractor("pain " * 20, window=7, return_tensors=True)[0], want)
+
+
+def test_truncation_alone_is_to_the_length_of_the_tokenizer_if_that_is_less_than_the_models() -> None:
+    tok = BioGptTokenizer.from_pretrained("demo", model_max_length=5)
+    other = transformers.BioGptTokenizer.from_pretrained(DEMO, model_max_length=5)
+    their = transformers.pipeline(TASK, model=str(DEMO), tokenizer=other, device=-1)
+    want = their(TEXTS[0], truncation=True)
+    assert len(want[0]) == 5
+    assert_same(pipeline(TASK, model="demo", tokenizer=tok)(TEXTS[0], truncation=True), want)
 
 
 def test_a_model_with_a_head_gives_the_same_states(extractor: Any) -> None:

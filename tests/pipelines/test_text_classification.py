@@ -85,6 +85,14 @@ def test_long_texts_are_classified_in_windows(classifier: Any) -> None:
     assert_same(classifier([long, "a"], window=40)[1:], classifier(["a"]))
 
 
+def test_classes_of_equal_score_are_in_the_order_of_their_ids(classifier: Any) -> None:
+    """Python's sort, which transformers calls with reverse=True, keeps that order too."""
+    scores = np.array([0.25, 0.5, 0.25])
+    found = classifier._result(scores, "sorted", None)
+    assert found == sorted(classifier._result(scores, "by class", None), key=lambda one: one["score"], reverse=True)
+    assert [one["label"] for one in found] == ["yes", "no", "maybe"]
+
+
 def test_a_max_length_alone_truncates_as_in_transformers_and_says_so(classifier: Any) -> None:
     with pytest.warns(UserWarning, match="text 1 of the list has 9 tokens and is truncated to max_length 4"):
         found = classifier(["a", "a b c d e f g h"], max_length=4)

@@ -35,6 +35,7 @@ CALLS: list[dict[str, Any]] = [
     {"max_new_tokens": 8, "num_beams": 4, "num_return_sequences": 3, "return_tensors": True},
     {"max_new_tokens": 9, "min_new_tokens": 7},
     {"max_new_tokens": 9, "min_length": 12},
+    {"max_new_tokens": 9, "min_length": 12, "prefix": "As a drug, "},
     {"max_new_tokens": 9, "no_repeat_ngram_size": 2, "repetition_penalty": 1.3},
     {"max_new_tokens": 4, "truncation": True, "max_length": 4},
     {"max_new_tokens": 6, "tokenizer_encode_kwargs": {"truncation": True, "max_length": 3}},
@@ -131,7 +132,7 @@ def test_the_number_of_new_tokens(endless: Path) -> None:
     model.generation_config.suppress_tokens = None
     stubborn = pipeline("text-generation", model=model, eos_token_id=list(range(1800)))
     assert count(stubborn, max_new_tokens=5) == 5, "the model's own minimum gives way"
-    for saved, expected in (({"max_length": 30}, 30), ({"max_new_tokens": 5}, 256 + n)):
+    for saved, expected in (({"max_length": 30}, 30), ({"max_length": 20}, 256 + n), ({"max_new_tokens": 5}, 256 + n)):
         model = BioGptForCausalLM.from_pretrained(endless)
         model.generation_config = model.generation_config.updated(saved)
         reference = transformers.BioGptForCausalLM.from_pretrained(endless)
@@ -193,6 +194,8 @@ def test_seeds(generator: Any) -> None:
     assert generator(text, seed=7, **call) == one
     assert generator(text, seed=8, **call) == other
     assert list(generator(iter([text, text]), seed=7, **call)) == [one, other]
+    many = generator([text] * (generator.chunk + 1), seed=7, **call | {"max_new_tokens": 4})
+    assert many[-1] == generator(text, seed=7 + generator.chunk, **call | {"max_new_tokens": 4}) != many[0]
     ids = ours("float32").generate([tokenizer().encode(text)], seed=7, do_sample=True, **call)
     assert generator(text, seed=7, return_tensors=True, **call)[0]["generated_token_ids"] == ids[0].tolist()
     set_seed(42)
@@ -255,11 +258,13 @@ def test_what_cannot_be_done_is_said(generator: Any, text: Any, options: dict[st
 
 
 def test_a_stop_sequence_of_several_tokens_warns(generator: Any) -> None:
-    with pytest.warns(UserWarning, match=r"each of the 2 tokens of stop_sequence ends the text"):
-        generator("Ibuprofen is", stop_sequence="pain and", do_sample=False)
-    assert generator("Ibuprofen is best used for", stop_strings=["pain and"], do_sample=False)[0][
-        "generated_text"
-    ].endswith("pain and")
+    text = "Ibuprofen is best used for"
+    for stop in ("pain and", "and pain"):
+        with pytest.warns(UserWarning, match=r"each of the 2 tokens of stop_sequence ends the text"):
+            found = generator(text, stop_sequence=stop, do_sample=False)
+        assert found == theirs("text-generation", "demo")(text, stop_sequence=stop, do_sample=False)
+        assert found[0]["generated_text"].endswith("used for pain")
+    assert generator(text, stop_strings=["pain and"], do_sample=False)[0]["generated_text"].endswith("pain and")
 
 
 def test_an_error_in_an_iterator_names_its_index(generator: Any) -> None:

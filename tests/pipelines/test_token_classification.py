@@ -51,6 +51,16 @@ def test_the_results_are_those_of_transformers(tagger: Any, options: dict[str, A
     assert tagger([]) == []
 
 
+@pytest.mark.filterwarnings("ignore:.*is truncated to max_length")
+def test_max_length_counts_the_token_in_front(tagger: Any) -> None:
+    for limit in range(1, 6):
+        for options in ({}, {"truncation": True}):
+            kept = tagger("pain pain pain", max_length=limit, ignore_labels=[], **options)
+            assert [one["index"] for one in kept] == list(range(1, min(limit, 4)))
+        whole = tagger("pain pain pain", max_length=limit, ignore_labels=[], truncation="do_not_truncate")
+        assert [one["index"] for one in whole] == [1, 2, 3]
+
+
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_places_and_words(tagger: Any, strategy: str) -> None:
     for text in ["Ibuprofen  cures\tBRCA1-like (rare) COVID-19.", "pain\u0436gene BRCA1", *MANY]:
