@@ -253,6 +253,8 @@ def test_a_killed_run_is_resumed_only_by_the_same_command(
         run(capsys, *words, code=130)
     assert len((tmp_path / "out").read_text().splitlines()) == 4
     options = {"truncate": ["--truncate"], "window": ["--window", "9"], "stride": ["--stride", "9"]}
+    options |= {"no_special": ["--no-special"], "dtype": ["--dtype", "float64"], "chunk": ["--chunk", "5"]}
+    options |= {"batch_tokens": ["--batch-tokens", "40"]}
     if command == "classify":
         options |= {"combine": ["--combine", "max"]}
     else:
@@ -447,3 +449,15 @@ def test_other_commands_take_words_too(models: Any, capsys: pytest.CaptureFixtur
     (scored,) = lines(run(capsys, "score", *file, "--tokens"))
     assert scored["ids"] == ids[1:]
     assert "".join(" ".join(words)[start:end] for start, end in scored["offsets"]) == "".join(words)
+
+
+def test_special_tokens_among_words_are_plain_text_on_request(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    words, tok = ["pain", "</s>", "gene"], BioGptTokenizer.from_pretrained("demo")
+    (tmp_path / "in").write_text(json.dumps({"text": words}) + "\n")
+    for more, parse in (((), True), (("--no-special",), False)):
+        (scored,) = lines(run(capsys, "score", "--file", str(tmp_path / "in"), "--jsonl", "--tokens", *more))
+        want = [tok.encode(word, add_special_tokens=False, parse_special=parse) for word in words]
+        assert scored["ids"] == [i for ids in want for i in ids]
+        assert (tok.eos_token_id in scored["ids"]) is parse

@@ -16,6 +16,7 @@ from safetensors.torch import save_file as save_torch
 
 from minibiogpt import BioGptConfig, BioGptForCausalLM, BioGptForSequenceClassification, BioGptForTokenClassification
 from minibiogpt.cli import main
+from minibiogpt.cli.batch.resume import fingerprint
 from minibiogpt.files.hub import DEMO
 
 TEXT = "Ibuprofen is best used for"
@@ -222,6 +223,18 @@ def test_a_run_is_resumed_only_with_the_same_tokenizer_and_adapter(
     assert f"can only be resumed by the command that started it; found different {option};" in error
     ran(capsys, *words, f"--{option}", one)
     assert len(output.read_text().splitlines()) == 2
+
+
+def test_a_change_of_any_file_that_a_run_depends_on_changes_its_fingerprint(tmp_path: Path) -> None:
+    names = ("config.json", "adapter_config.json", "merges.txt", "model.safetensors", "adapter_model.bin")
+    seen = [fingerprint(tmp_path)]
+    for name in names:
+        for content in (b"1", b"2"):
+            (tmp_path / name).write_bytes(content)
+            seen.append(fingerprint(tmp_path))
+    assert len(set(seen)) == len(seen) == 1 + 2 * len(names)
+    (tmp_path / "README.md").write_text("a run does not depend on it")
+    assert fingerprint(tmp_path) == seen[-1]
 
 
 @pytest.mark.filterwarnings("default")
