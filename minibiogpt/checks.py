@@ -22,6 +22,34 @@ def is_finite_number(value: Any) -> bool:
         return False
 
 
+def plain(value: Any) -> Any:
+    """Return an array, a tensor or a column of a table as a list or a number, also inside lists and tuples.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> plain([np.array([[2, 5]]), np.int64(7), "text"])
+    [[[2, 5]], 7, 'text']
+    """
+    if hasattr(value, "tolist") and not isinstance(value, type):
+        return value.tolist()
+    return type(value)(map(plain, value)) if type(value) in (list, tuple) else value
+
+
+def plain_row(value: Any) -> Any:
+    """Return ``plain(value)``; an array (1, n), such as the input_ids of one text, as a list of n.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> plain_row(np.array([[2, 5]])), plain_row([[2, 5]])
+    ([2, 5], [[2, 5]])
+    """
+    found = plain(value)
+    one = found is not value and isinstance(found, list) and not isinstance(value, list) and len(found) == 1
+    return found[0] if one and isinstance(found[0], list) else found
+
+
 def checked_integer(name: str, value: Any, low: int, high: int | None = None) -> int:
     """Return ``value`` as an int in [low, high], or raise an InputError that names it."""
     if not is_integer(value) or value < low or (high is not None and value > high):

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from minibiogpt.checks import checked_integer, is_integer
-from minibiogpt.errors import InputError, short_repr
+from minibiogpt.checks import checked_integer
+from minibiogpt.errors import InputError
 from minibiogpt.tokenizer.batch_encoding import BatchEncoding, Rows, Token
 from minibiogpt.tokenizer.encoding import MAX_LENGTH, CallOptions, Piece, checked_side, checked_text, read_options
+from minibiogpt.tokenizer.ids import checked_ids
 from minibiogpt.tokenizer.padding import common_width, filled
 from minibiogpt.tokenizer.texts import Sample, Text, as_list, read_samples
 from minibiogpt.tokenizer.truncation import Cut, kept, windows
@@ -144,15 +145,6 @@ def truncate_sequences(
         overflow = part[:size] if side == "left" else part[-size:]
     first, *second = (part[start:stop] for part, (start, stop) in zip(parts, cuts, strict=True))
     return first, second[0] if second else None, overflow
-
-
-def checked_ids(ids: Any, name: str) -> list[int]:
-    """Return ids as a list of integers."""
-    found = as_list(ids)
-    if found is None or not all(is_integer(i) for i in found):
-        wrong = ids if found is None else next(i for i in found if not is_integer(i))
-        raise InputError(f"{name} must be a list of integers", short_repr(wrong), "pass texts to the tokenizer itself")
-    return found
 
 
 def arrange(tok: Any, samples: list[list[list[int]]], options: CallOptions, texts: Texts | None) -> BatchEncoding:

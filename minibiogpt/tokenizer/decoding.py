@@ -5,7 +5,7 @@ Source: PreTrainedTokenizer._decode and BioGptTokenizer.convert_tokens_to_string
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import groupby
 from typing import Any
 
@@ -14,6 +14,7 @@ from minibiogpt.errors import InputError
 from minibiogpt.idioms import no_option
 from minibiogpt.tokenizer.bpe import END_OF_WORD
 from minibiogpt.tokenizer.encoding import checked_strings, clean_up
+from minibiogpt.tokenizer.ids import one_row
 from minibiogpt.tokenizer.tokens.attributes import TokenizerAttributes
 
 
@@ -30,7 +31,7 @@ class TokenizerDecoding(TokenizerAttributes):
         spaces_between_special_tokens: bool = True,
         **options: Any,
     ) -> str:
-        """Return the text of ids: (T,) integers, or a single one.
+        """Return the text of ids: (T,) or (1, T) integers, or a single one.
 
         Parameters
         ----------
@@ -40,7 +41,7 @@ class TokenizerDecoding(TokenizerAttributes):
         Raises
         ------
         InputError
-            For an id that is not in the vocabulary (transformers decodes it as ``<unk>``).
+            For an id that is not in the vocabulary (transformers decodes it as ``<unk>``), or for several rows.
         """
         if options:
             advice = {"use_source_tokenizer": "leave it out: BioGPT has one tokenizer"}
@@ -69,20 +70,21 @@ class TokenizerDecoding(TokenizerAttributes):
 
     def batch_decode(self, sequences: Iterable[Any], *args: Any, **options: Any) -> list[str]:
         """Return the text of each row of ids; the options are those of ``decode``."""
-        if not isinstance(sequences, Iterable):
-            found = type(sequences).__name__
-            raise InputError("sequences must be a list of rows of ids", found, "decode one row with decode")
+        if not isinstance(sequences, Iterable) or isinstance(sequences, Mapping):
+            known = isinstance(sequences, Mapping) and "input_ids" in sequences
+            remedy = "pass encoding['input_ids']" if known else "decode one row with decode"
+            raise InputError("sequences must be a list of rows of ids", type(sequences).__name__, remedy)
         return [self.decode(row, *args, **options) for row in sequences]
 
     def convert_ids_to_tokens(self, ids: Any, skip_special_tokens: bool = False) -> list[str] | str:
-        """Return the piece of each id; for a single id, its piece (special or not)."""
-        plain = ids.tolist() if hasattr(ids, "tolist") else ids
-        if isinstance(plain, int):
-            return self._piece(plain)
-        if not isinstance(plain, Iterable):
+        """Return the piece of each id of a row, (T,) or (1, T); for a single id, its piece (special or not)."""
+        row = one_row(ids)
+        if isinstance(row, int):
+            return self._piece(row)
+        if not isinstance(row, Iterable):
             raise InputError("ids must be integers", type(ids).__name__, "pass a row of ids")
         skipped = set(self._tokens.special_ids) if skip_special_tokens else set()
-        pieces = [(self._piece(i), i) for i in plain]
+        pieces = [(self._piece(i), i) for i in row]
         return [piece for piece, i in pieces if i not in skipped]
 
     def _piece(self, i: Any) -> str:

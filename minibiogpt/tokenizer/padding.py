@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from minibiogpt.checks import is_integer
+from minibiogpt.checks import is_integer, plain, plain_row
 from minibiogpt.errors import InputError, short_repr
 from minibiogpt.tokenizer.batch_encoding import BatchEncoding
 from minibiogpt.tokenizer.encoding import MAX_LENGTH, CallOptions, checked_side
@@ -129,7 +129,7 @@ def _entries(encodings: Any) -> tuple[dict[str, list[Any]], bool]:
         _check_ids(encodings)
         columns = {name: _listed(values, name) for name, values in encodings.items()}
         ids = columns["input_ids"]
-        if not ids or is_integer(ids[0]):
+        if not ids or is_integer(plain(ids[0])):
             return {name: [values] for name, values in encodings.items()}, False
         for name, values in columns.items():
             if len(values) != len(ids):
@@ -153,7 +153,7 @@ def _entries(encodings: Any) -> tuple[dict[str, list[Any]], bool]:
 def _single(example: Mapping[str, Any]) -> dict[str, Any]:
     """Return the row of an encoding of one text: arrays (1, T) lose their first axis."""
     ids = _listed(example["input_ids"], "input_ids")
-    if not ids or is_integer(ids[0]):
+    if not ids or is_integer(plain(ids[0])):
         return dict(example)
     if len(ids) != 1:
         must = "each encoding in a list must be of one row"
@@ -176,7 +176,7 @@ def _listed(values: Any, name: str) -> list[Any]:
 
 
 def _row(values: Any, name: str, b: int) -> list[int]:
-    row = _listed(values, name)
+    row = _listed(plain_row(values), name)
     if not all(is_integer(value) for value in row):
         wrong = next(value for value in row if not is_integer(value))
         raise InputError(f"{name} must be integers", f"{short_repr(wrong)} in row {b}", "pass rows of integers")
@@ -195,9 +195,9 @@ def _like_ids(rows: list[Any], name: str, lengths: list[int], width: int, value:
 
 def _extra(values: list[Any]) -> Any:
     """Return labels and the like unpadded, as in transformers: an array if rows have one length, otherwise the list."""
-    plain = [value.tolist() if hasattr(value, "tolist") else value for value in values]
+    rows = [plain(value) for value in values]
     try:
-        array = np.asarray(plain)
+        array = np.asarray(rows)
     except ValueError:
-        return plain
-    return plain if array.dtype == object else array
+        return rows
+    return rows if array.dtype == object else array

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from minibiogpt.errors import InputError
 from minibiogpt.idioms import no_attribute, no_option
+from minibiogpt.tokenizer import ids
 from minibiogpt.tokenizer.tokens.added_tokens import AddedToken, Token, checked_token
 from minibiogpt.tokenizer.tokens.names import ATTRIBUTE_ADVICE
 from minibiogpt.tokenizer.tokens.settings import (
@@ -204,35 +205,9 @@ class TokenizerAttributes:
                 must, found, "load the tokenizer with soft_prompt=0 to give those embeddings to new tokens"
             )
 
-    def build_inputs_with_special_tokens(
-        self, token_ids_0: list[int], token_ids_1: list[int] | None = None
-    ) -> list[int]:
-        """Return ``</s>`` and the ids; of a pair, ``</s> A </s> B``."""
-        sep = [self.sep_token_id]
-        return sep + list(token_ids_0) + ([] if token_ids_1 is None else sep + list(token_ids_1))
-
-    def get_special_tokens_mask(
-        self, token_ids_0: list[int], token_ids_1: list[int] | None = None, already_has_special_tokens: bool = False
-    ) -> list[int]:
-        """Return 1 for each special token and 0 for each other, of the ids with the tokens that a call adds.
-
-        With ``already_has_special_tokens``, the ids already have them.
-        """
-        if not already_has_special_tokens:
-            second = [] if token_ids_1 is None else [1] + [0] * len(token_ids_1)
-            return [1] + [0] * len(token_ids_0) + second
-        if token_ids_1 is not None:
-            must = "ids that already have special tokens must be one list"
-            raise InputError(must, "token_ids_1", "pass all ids as token_ids_0")
-        special = set(self._tokens.special_ids)
-        return [int(i in special) for i in token_ids_0]
-
-    def create_token_type_ids_from_sequences(
-        self, token_ids_0: list[int], token_ids_1: list[int] | None = None
-    ) -> list[int]:
-        """Return 0 for the first text and 1 for the second, with a place for ``cls_token`` if it is set."""
-        first = [0] * (len(token_ids_0) + 1 + (self.cls_token is not None))
-        return first if token_ids_1 is None else first + [1] * (len(token_ids_1) + 1)
+    build_inputs_with_special_tokens = ids.build_inputs_with_special_tokens
+    get_special_tokens_mask = ids.get_special_tokens_mask
+    create_token_type_ids_from_sequences = ids.create_token_type_ids_from_sequences
 
     def num_special_tokens_to_add(self, pair: bool = False) -> int:
         """Return how many tokens a call adds to a text, or to a pair."""
