@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
-
+from minibiogpt.checks import plain, plain_row
 from minibiogpt.config import BioGptConfig
 from minibiogpt.errors import CheckpointError, InputError
 from minibiogpt.files.hub import find_model
@@ -30,6 +29,8 @@ from minibiogpt.generation.options.warning import warn_caller
 from minibiogpt.idioms import no_attribute
 
 GENERATION_CONFIG = "generation_config.json"
+ONE_ID = ("bos_token_id", "pad_token_id", "forced_bos_token_id")
+IDS = (*ONE_ID, "eos_token_id", "forced_eos_token_id", "suppress_tokens", "begin_suppress_tokens")
 OUTPUTS = ("output_attentions", "output_hidden_states", "output_scores", "output_logits")
 
 
@@ -289,10 +290,30 @@ DEFAULTS: dict[str, Any] = {f.name: f.default for f in dataclasses.fields(Genera
 
 
 def _plain(name: str, value: Any) -> Any:
-    """Return an array as a list, and None for a flag as its default."""
+    """Return arrays and tensors as lists and numbers, a row of ids (1, n) as a list, and None for a flag as its default.
+
+    What a tokenizer's call returns for one text is such a row.
+    """
     if value is None and name in FLAGS:
         return DEFAULTS[name]
-    return value.tolist() if isinstance(value, np.ndarray) else value
+    if name == "bad_words_ids" and isinstance(value, list | tuple):
+        return [plain_row(ids) for ids in value]
+    if name == "sequence_bias" and isinstance(value, list | tuple | dict):
+        pairs = value.items() if isinstance(value, dict) else value
+        read = [_plain_pair(pair) for pair in pairs]
+        return dict(read) if isinstance(value, dict) else read
+    found = plain_row(value) if name in IDS else plain(value)
+    if name in ONE_ID and found is not value and isinstance(found, list) and len(found) == 1:
+        return found[0]
+    return found
+
+
+def _plain_pair(pair: Any) -> Any:
+    """Return a pair of ids and a number without arrays; lists stay lists, and tuples, which can be keys, tuples."""
+    if not isinstance(pair, list | tuple) or len(pair) != 2:
+        return pair
+    found = plain_row(pair[0]), plain(pair[1])
+    return found if isinstance(pair, tuple) else list(found)
 
 
 def ids_as_tuple(ids: Any) -> tuple[int, ...]:

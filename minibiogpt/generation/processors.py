@@ -7,15 +7,16 @@ be chosen get -inf. The processors that shape the distribution for sampling are 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from minibiogpt.backend import Array, backend_of
-from minibiogpt.errors import InputError
-from minibiogpt.generation.stopping import isin
+from minibiogpt.checks import is_integer, plain_row
+from minibiogpt.errors import InputError, short_repr
+from minibiogpt.generation.stopping import as_array, isin
 from minibiogpt.model.ops import log_softmax
 from minibiogpt.trace import Tap
 
@@ -154,10 +155,11 @@ class PrefixConstraint:
         V = logits.shape[-1]
         mask = backend.xp.full(logits.shape, -math.inf, dtype=logits.dtype)
         for row, so_far in enumerate(backend.to_numpy(ids)):
-            tokens = [int(token) for token in self.allowed(row // self.num_beams, so_far)]
-            if not tokens or min(tokens) < 0 or max(tokens) >= V:
+            allowed = plain_row(self.allowed(row // self.num_beams, so_far))
+            tokens = list(allowed) if isinstance(allowed, Iterable) else [allowed]
+            if not tokens or not all(is_integer(token) and 0 <= token < V for token in tokens):
                 must = f"prefix_allowed_tokens_fn must return one or more ids in [0, {V})"
-                found = f"{tokens[:5]} for row {row // self.num_beams} after {so_far.size} tokens"
+                found = f"{short_repr(tokens[:5])} for row {row // self.num_beams} after {so_far.size} tokens"
                 raise InputError(must, found, "let it allow at least the end token")
             mask[row, backend.asarray(tokens)] = 0
         return logits + mask
@@ -255,7 +257,7 @@ def apply(processors: Sequence[LogitsProcessor], ids: Array, logits: Array, tap:
     for i, process in enumerate(processors):
         rule = tap.under(f"processors.{i}.{getattr(process, '__name__', type(process).__name__)}")
         logits = rule("before", logits)
-        processed = process(ids, logits)
+        processed = as_array(process(ids, logits), logits)
         if getattr(processed, "shape", None) != logits.shape:
             found = f"{type(processed).__name__} of shape {getattr(processed, 'shape', None)}"
             must = f"a logits processor must return the logits of every token, {logits.shape}"

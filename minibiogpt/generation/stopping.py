@@ -7,8 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from minibiogpt.backend import Array, backend_of
-from minibiogpt.errors import InputError
+from minibiogpt.checks import plain
+from minibiogpt.errors import InputError, short_repr
 
 if TYPE_CHECKING:
     from minibiogpt.tokenizer import BioGptTokenizer
@@ -91,15 +94,40 @@ def isin(tokens: Array, ids: Sequence[int]) -> Array:
     return found
 
 
+def as_array(value: Any, like: Array) -> Any:
+    """Return what a caller's function returned, a list or a tensor too, as an array of the backend of ``like``.
+
+    What holds anything but numbers stays as it is. An array of the backend keeps its dtype, all else has that of
+    ``like``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> as_array([[1, 0]], np.zeros((1, 2), dtype=np.float32)), as_array(None, np.zeros(1))
+    (array([[1., 0.]], dtype=float32), None)
+    """
+    backend = backend_of(like)
+    if isinstance(value, backend.array_type):
+        return value
+    try:
+        found = np.asarray(plain(value))
+    except ValueError:  # rows of unequal length
+        return value
+    return backend.asarray(found.astype(like.dtype)) if found.dtype.kind in "biuf" else value
+
+
 def any_criterion_met(criteria: Sequence[StoppingCriterion], ids: Array, scores: Any) -> Array:
     """Return (rows,) whether each row meets any criterion. A criterion may return one boolean for all rows."""
     backend = backend_of(ids)
     rows = ids.shape[0]
     met = backend.xp.zeros((rows,), dtype=bool)
     for criterion in criteria:
-        result = backend.asarray(criterion(ids, scores))
-        if result.shape not in ((), (rows,)):
+        returned = criterion(ids, scores)
+        result = as_array(returned, met)
+        if getattr(result, "shape", None) not in ((), (rows,)):
             must = f"a stopping criterion must return ({rows},) booleans, one for each row"
-            raise InputError(must, f"shape {result.shape}", "return ids[:, -1] == token, or similar")
+            shape = getattr(result, "shape", None)
+            found = short_repr(returned) if shape is None else f"shape {shape}"
+            raise InputError(must, found, "return ids[:, -1] == token, or similar")
         met = met | result.astype(bool)
     return met

@@ -37,7 +37,8 @@ def one_row(ids: Any, name: str = "ids") -> Any:
     if isinstance(ids, Mapping):
         remedy = "pass its row, encoding['input_ids'][0]" if "input_ids" in ids else "pass a row of ids"
         raise InputError(must, f"a {type(ids).__name__}", remedy)
-    found = plain(as_list(ids)) if as_list(ids) is not None else plain(ids)
+    listed = as_list(ids)
+    found = plain(ids if listed is None else listed)
     if not isinstance(found, list) or not found or not isinstance(found[0], list | tuple):
         return found
     if len(found) > 1 or (found[0] and isinstance(found[0][0], list | tuple)):

@@ -45,7 +45,9 @@ def test_a_row_of_ids_may_be_of_any_kind(form: Any) -> None:
 
 def test_the_result_of_a_call_is_decoded_as_in_the_documentation_of_transformers() -> None:
     tok, enc = tokenizer(), tokenizer()(TEXT)
-    assert tok.decode(tok(TEXT).input_ids) == tok.decode(enc["input_ids"]) == reference("demo").decode(enc["input_ids"][0])
+    assert (
+        tok.decode(tok(TEXT).input_ids) == tok.decode(enc["input_ids"]) == reference("demo").decode(enc["input_ids"][0])
+    )
     assert tok.convert_ids_to_tokens(enc.input_ids) == enc.tokens()
     assert tok.convert_ids_to_tokens(torch.tensor(7)) == tok.convert_ids_to_tokens(7)
     assert tok.decode(np.zeros((1, 0), dtype=np.int64)) == ""

@@ -51,12 +51,13 @@ def list_of_functions(name: str, value: Any) -> list[Any]:
     Raises
     ------
     InputError
-        If an element is no function, or an object of transformers, which works on PyTorch tensors.
+        If an element is no function, or an object of transformers, which works on PyTorch tensors. A class of your own
+        may be derived from one of transformers if it has its own ``__call__``.
     """
     several = isinstance(value, list | tuple)
     functions = list(value) if several else [value] if callable(value) else value or []
     for function in functions if isinstance(functions, list) else ():
-        if any(cls.__module__.partition(".")[0] == "transformers" for cls in type(function).__mro__):
+        if _is_of_transformers(function):
             must = f"{name} must be functions of arrays"
             found = f"transformers' {type(function).__name__}, which needs PyTorch tensors"
             raise InputError(
@@ -67,6 +68,12 @@ def list_of_functions(name: str, value: Any) -> list[Any]:
         found = short_repr(value)[:80]
         raise InputError(f"{name} must be a list of functions", found, f"pass functions of ids and {second}")
     return functions
+
+
+def _is_of_transformers(function: Any) -> bool:
+    """Return whether transformers defines what a call of the object runs."""
+    owner = next((cls for cls in type(function).__mro__ if "__call__" in vars(cls)), type(function))
+    return owner.__module__.partition(".")[0] == "transformers"
 
 
 def check_streamer(streamer: Any) -> None:

@@ -8,8 +8,10 @@ instead of a name that is refused.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from numbers import Number
 from typing import Any
 
+from minibiogpt.checks import plain
 from minibiogpt.errors import InputError, short_repr
 from minibiogpt.idioms import no_option
 
@@ -84,8 +86,9 @@ def is_off(name: str, value: Any) -> bool:
     if name in HARMLESS or (value is None and name in ADVICE):
         return True
     if name == "cache_implementation":
-        return any(value == kind for kind in CACHES)
-    return name in OFF and any(value is off or (type(value) is not bool and value == off) for off in OFF[name][0])
+        return value is None or (isinstance(value, str) and value in CACHES)
+    number = isinstance(value, Number) and not isinstance(value, bool)  # an array is never off
+    return name in OFF and any(value is off or (number and value == off) for off in OFF[name][0])
 
 
 def exists(name: str) -> bool:
@@ -102,5 +105,6 @@ def refused(where: str, name: str, value: Any, known: Iterable[str]) -> InputErr
     """Return the error for an option of transformers that is on, or for a name that nobody knows."""
     if exists(name):
         advice = OFF[name][1] if name in OFF else "quantized caches do not exist here: leave it out"
-        return InputError(f"{where} must support the option", f"{name}={short_repr(value)}, which it does not", advice)
+        found = f"{name}={short_repr(plain(value))}, which it does not"
+        return InputError(f"{where} must support the option", found, advice)
     return no_option(where, name, known, ADVICE)
