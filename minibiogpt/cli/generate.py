@@ -150,7 +150,8 @@ def _prompt(tokenizer: BioGptTokenizer, texts: list[str], options: argparse.Name
     if not 0 <= options.soft_prompt <= len(extra):
         must = f"--soft-prompt must be at most the number of embeddings beyond the vocabulary, {len(extra)}"
         raise InputError(must, str(options.soft_prompt), "choose the fine-tuned model that has the soft prompt")
-    prompt = tokenizer(texts, padding=True, padding_side="left", parse_special=not options.no_special)
+    special = not options.no_special
+    prompt = tokenizer(texts, padding=True, padding_side="left", parse_special=special, return_attention_mask=True)
     soft = np.tile(np.array(extra[: options.soft_prompt], dtype=np.int64), (len(texts), 1))
     return {
         "input_ids": np.concatenate([prompt["input_ids"], soft], axis=1),

@@ -58,7 +58,7 @@ def _inputs(options: argparse.Namespace) -> dict[str, Any]:
             raise InputError("there must be a text or --ids", "both", "leave one out")
         return {"input_ids": [[_id(part) for part in options.ids.split(",")]]}
     texts = texts_of(options.text)
-    inputs = dict(load_tokenizer(options)(texts, padding=True))
+    inputs = dict(load_tokenizer(options)(texts, padding=True, return_attention_mask=True, return_token_type_ids=False))
     return inputs if not inputs["attention_mask"].all() else {"input_ids": inputs["input_ids"]}
 
 

@@ -290,9 +290,9 @@ DEFAULTS: dict[str, Any] = {f.name: f.default for f in dataclasses.fields(Genera
 
 
 def _plain(name: str, value: Any) -> Any:
-    """Return arrays and tensors as lists and numbers, a row of ids (1, n) as a list, and None for a flag as its default.
+    """Return arrays and tensors as lists and numbers, and None for a flag as its default.
 
-    What a tokenizer's call returns for one text is such a row.
+    A row of ids (1, n), as a tokenizer returns it for one text, becomes a list of n.
     """
     if value is None and name in FLAGS:
         return DEFAULTS[name]

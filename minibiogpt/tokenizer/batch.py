@@ -15,6 +15,7 @@ from minibiogpt.tokenizer.texts import Sample, Text, as_list, read_samples
 from minibiogpt.tokenizer.truncation import Cut, kept, windows
 
 TYPE_OF_PADDING = 0
+SPLITS = ("parse_special", "split_special_tokens")
 Layout = list[tuple[int, list[Cut]]]  # of each row: its sample, and what it keeps of each text of that sample
 
 
@@ -158,13 +159,13 @@ def arrange(tok: Any, samples: list[list[list[int]]], options: CallOptions, text
     ]
     side = checked_side(tok.padding_side if options.padding_side is None else options.padding_side)
     lengths = [len(row) for row in rows]
-    width = common_width(lengths, options.padding, length, options.pad_to_multiple_of)
+    width = common_width(lengths, options.padding, length, options.pad_to_multiple_of, _remedy(samples, options))
     found = {"input_ids": filled(rows, width, tok.pad_token_id, side)}
     sizes = [[stop - start for start, stop in cuts] for _, cuts in layout]
-    if options.return_token_type_ids:
-        kinds = [[p for p, size in enumerate(row) for _ in range(len(opening) + size)] for row in sizes]
+    if options.returns("token_type_ids", tok.model_input_names):
+        kinds = [[p * len(opening) for p, size in enumerate(row) for _ in range(len(opening) + size)] for row in sizes]
         found["token_type_ids"] = filled(kinds, width, TYPE_OF_PADDING, side)
-    if options.return_attention_mask is not False:
+    if options.returns("attention_mask", tok.model_input_names):
         found["attention_mask"] = filled([[1] * n for n in lengths], width, 0, side)
     if options.return_special_tokens_mask:
         added = [[x for size in row for x in (*[1] * len(opening), *[0] * size)] for row in sizes]
@@ -182,6 +183,20 @@ def arrange(tok: Any, samples: list[list[list[int]]], options: CallOptions, text
         return _tokens(tok, texts, layout, rows, bool(opening), width, side)
 
     return BatchEncoding(found, tokens if texts is not None else None, n_sequences=max(map(len, samples)))
+
+
+def _remedy(samples: list[list[list[int]]], options: CallOptions) -> str:
+    """Return what to write for rows of unequal length: padding, or a list of rows, cut as this call cuts them."""
+    if options.return_overflowing_tokens:
+        return "call with padding=True"
+    names = ("truncation", "max_length", "is_split_into_words", "add_special_tokens", *SPLITS)
+    given = {name: getattr(options, name) for name in names}
+    defaults = {name: getattr(CallOptions, name) for name in names}
+    more = "".join(f", {name}={value!r}" for name, value in given.items() if value != defaults[name])
+    rows = f"[tok.encode(text{more}) for text in texts]"
+    if len(samples[0]) > 1:
+        rows = f"[tok.encode(text, pair{more}) for text, pair in zip(texts, pairs)]"
+    return f"call with padding=True, or write {rows} for rows without padding"
 
 
 def _layout(samples: list[list[list[int]]], added: int, length: int, options: CallOptions, side: str) -> Layout:

@@ -108,6 +108,11 @@ class CallOptions:
             return "longest_first" if self.truncation else "do_not_truncate"
         return str.__str__(self.truncation)
 
+    def returns(self, name: str, model_input_names: Iterable[str]) -> bool:
+        """Return whether to return "attention_mask" or "token_type_ids"; by default, if the model has that input."""
+        wanted = getattr(self, f"return_{name}")
+        return name in model_input_names if wanted is None else wanted
+
     def length(self, known: int) -> int:
         """Return ``max_length``, or the tokenizer's own length; warn if nothing uses it; check the multiple.
 
@@ -200,14 +205,14 @@ def checked_text(text: object, name: str = "text") -> str:
     return text
 
 
-def checked_tensors(kind: Any, name: str = "return_tensors") -> str | None:
-    """Return None or "np"; an enum of transformers counts by its text."""
+def checked_tensors(kind: Any, name: str = "return_tensors", advice: str = "") -> str | None:
+    """Return None or "np"; an enum of transformers counts by its text. ``advice`` is added to that of the error."""
     if kind is None:
         return None
     value = getattr(kind, "value", kind)
     if value != "np":
         write = TENSORS.get(value, "omit it") if isinstance(value, str) else "omit it"
-        raise InputError(f"{name} must be 'np' or None: the arrays are NumPy's", short_repr(kind), write)
+        raise InputError(f"{name} must be 'np' or None: the arrays are NumPy's", short_repr(kind), write + advice)
     return "np"
 
 

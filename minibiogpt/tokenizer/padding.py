@@ -10,11 +10,19 @@ import numpy as np
 from minibiogpt.checks import is_integer, plain, plain_row
 from minibiogpt.errors import InputError, short_repr
 from minibiogpt.tokenizer.batch_encoding import BatchEncoding
-from minibiogpt.tokenizer.encoding import MAX_LENGTH, CallOptions, checked_side
+from minibiogpt.tokenizer.encoding import MAX_LENGTH, CallOptions, checked_side, checked_tensors
 
 
-def common_width(lengths: Sequence[int], padding: bool | str, max_length: int, multiple: int | None = None) -> int:
+def common_width(
+    lengths: Sequence[int],
+    padding: bool | str,
+    max_length: int,
+    multiple: int | None = None,
+    remedy: str = "call with padding=True",
+) -> int:
     """Return the width of the batch; only padding="max_length" uses ``max_length``.
+
+    ``remedy`` is what the error for rows of unequal length without padding says to do.
 
     Examples
     --------
@@ -30,7 +38,7 @@ def common_width(lengths: Sequence[int], padding: bool | str, max_length: int, m
     if padding in (False, "do_not_pad"):
         if len(set(lengths)) > 1:
             must = "the texts of a batch must have the same number of tokens, or be padded"
-            raise InputError(must, f"lengths {sorted(set(lengths))}", "call with padding=True")
+            raise InputError(must, f"lengths {short_repr(sorted(set(lengths)))}", remedy)
         return widest
     return _rounded_up(widest, multiple)
 
@@ -72,7 +80,8 @@ def pad(
 
     Returns
     -------
-    int64 arrays (B, T); (T,) for a single row. attention_mask is made if there is none. token_type_ids and
+    int64 arrays (B, T); (T,) for a single row. attention_mask is made if there is none and
+    the tokenizer's model_input_names has it. token_type_ids and
     special_tokens_mask are padded with 0 and 1. As in transformers, all else, such as labels, is not padded: it is an
     array if its rows have one length, otherwise a list.
 
@@ -90,6 +99,7 @@ def pad(
     array([[1, 2, 9],
            [2, 9, 8]])
     """
+    checked_tensors(return_tensors, advice="; in a data collator, pass return_tensors='np'")
     options = CallOptions(
         padding=padding,
         truncation=False,
@@ -107,7 +117,7 @@ def pad(
     width = common_width(lengths, options.padding, options.length(tok.model_max_length), options.pad_to_multiple_of)
     found: dict[str, Any] = {"input_ids": filled(rows, width, tok.pad_token_id, side)}
     mask = entries.pop("attention_mask", None)
-    if options.return_attention_mask is not False:
+    if options.returns("attention_mask", tok.model_input_names) or (mask is not None and return_attention_mask is None):
         mask = [[1] * length for length in lengths] if mask is None else mask
         found["attention_mask"] = _like_ids(mask, "attention_mask", lengths, width, 0, side)
     for name, value in (("token_type_ids", 0), ("special_tokens_mask", 1)):

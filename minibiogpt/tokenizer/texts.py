@@ -83,6 +83,8 @@ def _plain_sample(item: Any, index: int, must: str) -> Sample:
 
 def _split_texts(value: Any, name: str) -> list[Sample]:
     must = f"with is_split_into_words=True, {name} must be a list of words or a list of such lists"
+    if isinstance(value, str):
+        return [[value]]  # as in transformers, a string is a text, not a word
     items = as_list(value)
     if items is None:
         raise refused(must, value)
@@ -92,6 +94,8 @@ def _split_texts(value: Any, name: str) -> list[Sample]:
 
 
 def _split_sample(item: Any, index: int, must: str) -> Sample:
+    if isinstance(item, str) and index:  # the first one says that this is a batch of texts, not the words of one
+        return [item]
     words = as_list(item)
     if words is None:
         raise refused(must, item, f" at index {index}")

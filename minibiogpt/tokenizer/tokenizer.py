@@ -45,7 +45,8 @@ class BioGptTokenizer(TokenizerDecoding):
     added_tokens_decoder : {id: AddedToken}.
     soft_prompt : number of extra embeddings after the tokens (soft prompts of fine-tuned models). No text is encoded to
         them. ``soft_prompt_ids`` are their ids, and they are decoded as "learned1", "learned2" ...
-    model_input_names, name_or_path : as in transformers.
+    model_input_names : what a call returns by default, ["input_ids", "attention_mask"]; it may list "token_type_ids".
+    name_or_path : as in transformers.
 
     Examples
     --------
@@ -139,7 +140,8 @@ class BioGptTokenizer(TokenizerDecoding):
             default) truncates if only max_length is passed, False and "do_not_truncate" never do.
         return_overflowing_tokens : return what was cut as further rows, which share ``stride`` tokens with the row
             before, and "overflow_to_sample_mapping" (rows,), the text of each row; so do transformers' fast tokenizers.
-        is_split_into_words : a text is a list of words, each encoded by itself; see ``word_ids`` of the result.
+        is_split_into_words : a text is a list of words, each encoded by itself (a string is still a text); see
+            ``word_ids`` of the result.
         parse_special : whether ``</s>`` and the like in the text are special tokens (the default) or text; the opposite
             of ``split_special_tokens``. add_special_tokens : whether ``</s>`` precedes each text.
         return_offsets, return_offsets_mapping : also return "offsets" or "offset_mapping" (B, T, 2): token t is
@@ -148,8 +150,9 @@ class BioGptTokenizer(TokenizerDecoding):
             rewrites, each piece has the span of the whole original: the one character of an escape (``&apos;``) or a
             split dash (``@-@``), or the word DOTMULTI, which sacremoses mistakes for its own mark. A control character,
             which Moses drops, is inside a span only if both its neighbors are.
-        return_token_type_ids, return_special_tokens_mask, return_length, return_attention_mask (the default): also
-            return those; "length" (B,) counts tokens without padding. return_tensors : "np" or None, the same here.
+        return_token_type_ids, return_attention_mask : whether to return those; by default those that are in the
+            tokenizer's ``model_input_names``. return_special_tokens_mask, return_length : also return those; "length"
+            (B,) counts tokens without padding. return_tensors : "np" or None, the same here.
 
         Returns
         -------

@@ -111,7 +111,7 @@ def test_functions_may_return_lists_and_tensors(form: Any) -> None:
     long = tokenizer()(PROMPT)["input_ids"].shape[1] + 3
     for value in ([True], True):
         stopped = generated(
-            stopping_criteria=[lambda ids, scores: form(value) if ids.shape[1] >= long else form([False])]
+            stopping_criteria=[lambda ids, scores, value=value: form(value) if ids.shape[1] >= long else form([False])]
         )
         assert stopped.shape[1] == long
 

@@ -93,8 +93,10 @@ def test_a_word_with_a_special_token_and_one_of_several_pieces_keep_their_index(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("two words", r"found str; split every text, for example with text.split\(\), or omit that option"),
-        ([["a"], "b"], "found str at index 1; split every text"),
+        (
+            ["a b", ["c"]],
+            r"found str at index 0; split every text, for example with text.split\(\), or omit that option",
+        ),
         ([["a"], None], "found NoneType at index 1; drop it"),
         ([["a", 3]], "found int 3 in the list at index 0; write numbers as text"),
         ([["a", b"b"]], "found bytes in the list at index 0; decode bytes"),
@@ -112,3 +114,15 @@ def test_bad_words_are_one_clear_error(text: Any, message: str) -> None:
 def test_the_words_of_one_text_only_where_one_is_expected() -> None:
     with pytest.raises(InputError, match="text must be the words of one text; found lists; call the tokenizer itself"):
         make_ours(3).encode([["a"], ["b"]], is_split_into_words=True)
+
+
+@pytest.mark.parametrize("text", ["Ibuprofen treats pain.", [["Ibuprofen", "treats"], "mild pain."]])
+def test_a_string_among_split_texts_is_a_text_as_in_transformers(text: Any) -> None:
+    mine, other = ours("demo"), reference("demo")
+    options = {"is_split_into_words": True, "padding": True}
+    want, got = other(text, **options)["input_ids"], mine(text, **options)
+    assert got["input_ids"].tolist() == (want if isinstance(want[0], list) else [want])
+    assert mine("Ibuprofen", "treats pain", is_split_into_words=True)["input_ids"].tolist() == [
+        other("Ibuprofen", "treats pain", is_split_into_words=True)["input_ids"]
+    ]
+    assert mine("mild pain", is_split_into_words=True).word_ids() == mine("mild pain").word_ids()

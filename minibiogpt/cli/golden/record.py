@@ -129,7 +129,8 @@ def _calls(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 def _call_from_texts(options: argparse.Namespace) -> dict[str, Any]:
     tokenizer = load_tokenizer(options)
-    encoded = tokenizer(options.text, padding=True, padding_side=options.padding_side or "right")
+    side, returned = options.padding_side or "right", {"return_attention_mask": True, "return_token_type_ids": False}
+    encoded = tokenizer(options.text, padding=True, padding_side=side, **returned)
     if encoded["attention_mask"].all():
         del encoded["attention_mask"]
     return dict(encoded)
