@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import numbers
+import os
+from pathlib import Path
 from typing import Any
 
-from minibiogpt.errors import InputError
+from minibiogpt.errors import InputError, short_repr
 
 
 def is_integer(value: Any) -> bool:
@@ -48,6 +50,13 @@ def plain_row(value: Any) -> Any:
     found = plain(value)
     one = found is not value and isinstance(found, list) and not isinstance(value, list) and len(found) == 1
     return found[0] if one and isinstance(found[0], list) else found
+
+
+def checked_folder(name: str, folder: Any) -> Path:
+    """Return the path of a folder to write to; it need not exist."""
+    if not isinstance(folder, str | os.PathLike) or not os.fspath(folder):
+        raise InputError(f"{name} must be the path of a folder", short_repr(folder), 'pass a path such as "my-model"')
+    return Path(folder)
 
 
 def checked_integer(name: str, value: Any, low: int, high: int | None = None) -> int:

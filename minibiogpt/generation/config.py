@@ -7,10 +7,9 @@ import json
 import os
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Self
 
-from minibiogpt.checks import plain, plain_row
+from minibiogpt.checks import checked_folder, plain, plain_row
 from minibiogpt.config import BioGptConfig
 from minibiogpt.errors import CheckpointError, InputError
 from minibiogpt.files.hub import find_model
@@ -210,7 +209,9 @@ class GenerationConfig:
     def save_pretrained(self, folder: str | os.PathLike[str], config_file_name: str = GENERATION_CONFIG) -> None:
         """Write the options that differ from the defaults to generation_config.json in ``folder``, atomically."""
         text = self.to_json_string()
-        write_atomically(Path(folder) / config_file_name, lambda path: path.write_text(text, encoding="utf-8"))
+        write_atomically(
+            checked_folder("folder", folder) / config_file_name, lambda path: path.write_text(text, encoding="utf-8")
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return all options, and the unknown keys of the file that they come from."""

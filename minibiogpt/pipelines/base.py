@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Any, ClassVar
 
 from minibiogpt.backend import Device, device_of
-from minibiogpt.checks import checked_integer
+from minibiogpt.checks import checked_folder, checked_integer
 from minibiogpt.errors import InputError, short_repr
 from minibiogpt.idioms import no_attribute, no_option
 from minibiogpt.model.pretrained import Pretrained
@@ -168,6 +168,7 @@ class Pipeline(ABC):
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
         """Write the model and the tokenizer to a folder that both libraries read."""
+        checked_folder("folder", folder)
         self.model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
 

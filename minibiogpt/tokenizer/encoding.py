@@ -34,6 +34,13 @@ ADVICE = {
     "is_split": "write is_split_into_words",
     "skip_special_tokens": "it is an option of decode; a call has add_special_tokens",
     "device": "move the result: tok(text).to(device)",
+    "src_lang": "leave it out: BioGPT has one language, English",
+    "tgt_lang": "leave it out: BioGPT has one language, English",
+    "lang": "leave it out: BioGPT has one language, English",
+    "return_dict": "leave it out: a call always returns a dictionary",
+    "text_kwargs": "pass its options themselves",
+    "lowercase": "write text.lower()",
+    "do_lower_case": "write text.lower()",
 }
 
 

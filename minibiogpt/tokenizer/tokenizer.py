@@ -46,6 +46,7 @@ class BioGptTokenizer(TokenizerDecoding):
     soft_prompt : number of extra embeddings after the tokens (soft prompts of fine-tuned models). No text is encoded to
         them. ``soft_prompt_ids`` are their ids, and they are decoded as "learned1", "learned2" ...
     model_input_names : what a call returns by default, ["input_ids", "attention_mask"]; it may list "token_type_ids".
+    chat_template : a Jinja template or {name: template}, kept and saved but not rendered.
     name_or_path : as in transformers.
 
     Examples

@@ -468,7 +468,7 @@ def test_bad_files_are_one_clear_error(tmp_path: Path, file: str, content: Any, 
         (lambda tok: tok.decode([1.0]), "found 1.0"),
         (
             lambda tok: tok.decode([[2, 3], [2, 4]]),
-            r"ids must be one row, \(T,\) or \(1, T\); found 2 rows; pass one row, ids\[0\], or decode all with batch_d",
+            r"ids must be one row, \(T,\) or \(1, T\); found 2 rows; pass one row, ids\[0\], or decode all with",
         ),
     ],
 )

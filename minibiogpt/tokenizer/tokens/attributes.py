@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any, ClassVar
 
+from minibiogpt.checks import checked_folder
 from minibiogpt.errors import InputError
 from minibiogpt.idioms import no_attribute, no_option
 from minibiogpt.tokenizer import ids
+from minibiogpt.tokenizer.encoding import checked_flag
+from minibiogpt.tokenizer.tokens import chat
 from minibiogpt.tokenizer.tokens.added_tokens import AddedToken, Token, checked_token
 from minibiogpt.tokenizer.tokens.names import ATTRIBUTE_ADVICE
 from minibiogpt.tokenizer.tokens.settings import (
@@ -50,7 +52,7 @@ class TokenizerAttributes:
 
     padding_side, truncation_side, model_max_length = Setting(), Setting(), Setting()
     clean_up_tokenization_spaces, split_special_tokens = Setting(), Setting()
-    model_input_names, name_or_path = Setting(), Setting()
+    model_input_names, name_or_path, chat_template = Setting(), Setting(), Setting()
 
     _settings: dict[str, Any]
     _tokens: TokenTable
@@ -228,7 +230,8 @@ class TokenizerAttributes:
     ) -> tuple[str, str]:
         """Write vocab.json and merges.txt as transformers reads them, each atomically; return their paths."""
         prefix = f"{filename_prefix}-" if filename_prefix else ""
-        return write_vocabulary(Path(save_directory), prefix, self.vocab, self.ranks)
+        folder = checked_folder("save_directory", save_directory)
+        return write_vocabulary(folder, prefix, self.vocab, self.ranks)
 
     def save_pretrained(
         self,
@@ -240,24 +243,30 @@ class TokenizerAttributes:
     ) -> tuple[str, ...]:
         """Write the tokenizer's files as transformers reads them, each atomically; return their paths.
 
-        They are tokenizer_config.json, special_tokens_map.json, vocab.json, merges.txt and, if there are added tokens,
-        added_tokens.json. (transformers names the last one even if it does not write it.)
+        They are tokenizer_config.json, special_tokens_map.json, vocab.json, merges.txt and, if there are any, those of
+        the chat templates (in tokenizer_config.json with save_jinja_files=False) and added_tokens.json. (transformers
+        names the last one even if it does not write it.)
         """
         if legacy_format is False:
             must = "legacy_format must be None or True"
             raise InputError(must, "False", "leave it out: only fast tokenizers have another format")
+        jinja = checked_flag("save_jinja_files", options.pop("save_jinja_files", True))
         if push_to_hub or options:
             name = next(iter(options), "push_to_hub")
-            raise no_option("save_pretrained", name, ["filename_prefix"], ATTRIBUTE_ADVICE)
-        folder, prefix = Path(save_directory), f"{filename_prefix}-" if filename_prefix else ""
+            raise no_option("save_pretrained", name, ["filename_prefix", "save_jinja_files"], ATTRIBUTE_ADVICE)
+        folder = checked_folder("save_directory", save_directory)
+        prefix = f"{filename_prefix}-" if filename_prefix else ""
         decoder = {str(i): token.as_dict() for i, token in self._tokens.decoder.items()}
         config = {**self._settings, **self.special_tokens_map, DECODER: decoder, MORE: self.additional_special_tokens}
-        del config["name_or_path"]
+        del config["name_or_path"], config[chat.TEMPLATE]
+        if not jinja and self.chat_template is not None:
+            config[chat.TEMPLATE] = chat.as_listed(self.chat_template)
         config[EXTRA] = {name: str(token) for name, token in self.extra_special_tokens.items() if token is not None}
         if self._soft_prompt or self._rows > self._tokens.end:
             config["soft_prompt"] = self._soft_prompt
         special = {name: _without_special(x) for name, x in self.special_tokens_map_extended.items()}
         written = write_settings(folder, prefix, config, special)
+        written += chat.write_templates(folder, prefix, self.chat_template) if jinja else []
         written += self.save_vocabulary(folder, filename_prefix)
         beyond = {token: i for token, i in self._tokens.encoder.items() if i >= self.vocab_size}
         return (*written, *([write_json(folder / (prefix + ADDED), beyond)] if beyond else []))
@@ -265,7 +274,8 @@ class TokenizerAttributes:
     def __getattr__(self, name: str) -> Any:
         if not name.startswith("_") and (base := name.removesuffix("_id")) in self._tokens.named:
             return value_of(self._tokens, base, base != name)
-        raise no_attribute(self, name, ATTRIBUTE_ADVICE)
+        of_chats = {method: chat.advice(self.chat_template) for method in chat.METHODS} if name in chat.METHODS else {}
+        raise no_attribute(self, name, ATTRIBUTE_ADVICE | of_chats)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name.startswith("_") or hasattr(type(self), name):

@@ -18,6 +18,7 @@ from minibiogpt.files.writing import write_atomically
 from minibiogpt.idioms import no_option
 from minibiogpt.tokenizer.encoding import checked_flag, checked_model_length
 from minibiogpt.tokenizer.tokens.added_tokens import AddedToken, checked_token
+from minibiogpt.tokenizer.tokens.chat import TEMPLATE, checked_template, read_templates
 from minibiogpt.tokenizer.tokens.names import OPTION_ADVICE
 from minibiogpt.tokenizer.tokens.special_tokens import DEFAULTS, MORE, REQUIRED, checked_tokens
 from minibiogpt.tokenizer.vocabulary import MAX_IDS, NO_LIMIT
@@ -65,6 +66,7 @@ SETTINGS: dict[str, tuple[Any, Callable[[Any], Any]]] = {  # {name: (its default
     "split_special_tokens": (False, _flag("split_special_tokens")),
     "model_input_names": (["input_ids", "attention_mask"], _names),
     "name_or_path": ("", str),
+    TEMPLATE: (None, checked_template),
 }
 EXTRA, DECODER, SOFT = "extra_special_tokens", "added_tokens_decoder", "soft_prompt"
 OPTIONS = (*DEFAULTS, MORE, EXTRA, DECODER, *SETTINGS, "max_len", SOFT)
@@ -142,11 +144,12 @@ def read_settings(folder: Path, overrides: Mapping[str, Any]) -> dict[str, Any]:
     Of the files, tokenizer_config.json counts, and of that its ``added_tokens_decoder``. Only without that entry are
     special_tokens_map.json (which then overrides tokenizer_config.json), added_tokens.json and the added tokens of
     tokenizer.json read, as in transformers. Keys that change nothing here are ignored: tokenizer_class (a different
-    class is a warning), auto_map, processor_class, chat_template, and any other.
+    class is a warning), auto_map, processor_class, and any other. Chat templates in files of their own win.
     """
     config = _json_object(folder / CONFIG)
     _check_class(folder, config)
-    given = {**config, **overrides}
+    templates = read_templates(folder)
+    given = {**config, **({TEMPLATE: templates} if templates is not None else {}), **overrides}
     if given.get("added_tokens_decoder") is not None:
         decoder = checked_decoder(given["added_tokens_decoder"])
     else:
