@@ -10,8 +10,9 @@ from itertools import islice
 from typing import Any, ClassVar
 
 from minibiogpt.backend import Device, device_of
-from minibiogpt.checks import checked_folder, checked_integer
+from minibiogpt.checks import checked_folder, checked_integer, plain
 from minibiogpt.errors import InputError, short_repr
+from minibiogpt.generation.options.warning import warn_caller
 from minibiogpt.idioms import no_attribute, no_option
 from minibiogpt.model.pretrained import Pretrained
 from minibiogpt.tokenizer import BioGptTokenizer
@@ -32,6 +33,13 @@ ADVICE = {
     "continue_final_message": "leave it out: BioGPT has no chat template",
     "input_ids": "call model.generate, or pass the text",
     "attention_mask": "leave it out: the pipeline pads",
+    **dict.fromkeys(("generate_kwargs", "generation_kwargs"), "pass the options themselves, such as max_new_tokens=20"),
+    **dict.fromkeys(("forward_params", "preprocess_params", "postprocess_params"), "pass the options themselves"),
+    **dict.fromkeys(("tokenizer_kwargs", "config_kwargs"), "pass the object itself, loaded with those options"),
+    "args_parser": "leave it out: no arguments are parsed",
+    "chat_template": "leave it out: BioGPT has no chat template",
+    "modelcard": "leave it out: read the README.md of the checkpoint",
+    **dict.fromkeys(("lang", "src_lang", "tgt_lang"), "leave it out: BioGPT has one language, English"),
 }
 ATTRIBUTES = {
     "framework": "the arrays are those of .model.backend",
@@ -45,6 +53,21 @@ ATTRIBUTES = {
     "preprocess": "call .tokenizer",
     "forward": "call .model",
     "postprocess": "call the pipeline itself",
+    "torch_dtype": "write .dtype",
+    "prefix": "pass prefix=... to the pipeline or to a call; it is in .options",
+    "assistant_model": "ordinary decoding gives the same text",
+    "assistant_tokenizer": "ordinary decoding gives the same text",
+    "image_processor": "only texts are supported",
+    "processor": "only texts are supported",
+    "binary_output": "pickle the result",
+    "call_count": "count the calls yourself",
+    "check_model_type": "read .model, whose class is that of the task",
+    "default_input_names": "read the names of the parameters of a call",
+    "device_placement": "arrays are made on .device",
+    "get_inference_context": "nothing computes gradients",
+    **dict.fromkeys(("run_single", "run_multi", "iterate", "get_iterator"), "call the pipeline itself"),
+    "XL_PREFIX": "pass prefix=...",
+    "config": "write .model.config",
 }
 
 
@@ -59,10 +82,12 @@ class Pipeline(ABC):
 
     model: Any
     names: ClassVar[tuple[str, ...]] = ()  # the options of the task
+    advice: ClassVar[Mapping[str, str]] = {}  # what to write instead of other options
     chunk: ClassVar[int] = 256  # texts that are sorted by length together
 
     def __init__(self, task: str, model: Pretrained, tokenizer: BioGptTokenizer, options: Mapping[str, Any]) -> None:
         self.task, self.model, self.tokenizer, self.options = task, model, tokenizer, dict(options)
+        self._warned: set[str] = set()
         self._settings({})
 
     @property
@@ -80,7 +105,7 @@ class Pipeline(ABC):
 
         Parameters
         ----------
-        inputs : a text, a list of texts, or an iterator, generator or dataset of texts.
+        inputs : a text, a list, array or column of texts, or an iterator, generator or dataset of texts.
         batch_size : the largest number of texts in a forward pass; by default as many as fit into a batch of 512
             tokens. It changes the speed, not the result (except of texts that are sampled).
         progress : whether to show a progress bar on stderr; None: on a terminal, for more than 50 texts.
@@ -97,6 +122,7 @@ class Pipeline(ABC):
             If an option is unknown or invalid, or a text cannot be used; the error gives its index in the list.
         """
         settings = self._settings(options)
+        inputs = as_plain_texts(inputs)
         if self._is_single(inputs, settings):
             return self._checked_results([inputs], settings, None)[0]
         if isinstance(inputs, list | tuple):
@@ -141,10 +167,21 @@ class Pipeline(ABC):
         self._check_names([name for name in settings if name not in COMMON])
         return self._resolved(settings)
 
+    def _warn_once(self, option: str, message: str) -> None:
+        """Warn the caller about an option once, not in every call of a pipeline that was made with it."""
+        if option not in self._warned:
+            self._warned.add(option)
+            warn_caller(message)
+
+    @classmethod
+    def known_options(cls) -> set[str]:
+        """Return the names of the options that calls of this pipeline take."""
+        return {*cls.names, *COMMON}
+
     def _check_names(self, names: Sequence[str]) -> None:
         for name in names:
             if name not in self.names:
-                raise no_option(f"the {self.task} pipeline", name, [*self.names, *COMMON], ADVICE)
+                raise no_option(f"the {self.task} pipeline", name, self.known_options(), {**ADVICE, **self.advice})
 
     def _is_single(self, inputs: Any, settings: dict[str, Any]) -> bool:
         """Return whether the input is one text rather than several."""
@@ -177,6 +214,11 @@ class Pipeline(ABC):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.task!r} of {self.model!r}>"
+
+
+def as_plain_texts(inputs: Any) -> Any:
+    """Return an array or a column of a table as a list; anything else, a dataset too, as it is."""
+    return plain(inputs) if not isinstance(inputs, list | tuple) else inputs
 
 
 def named(index: int | None) -> str:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from minibiogpt.backend import Backend, backend_for
 from minibiogpt.checkpoint.source import Source, find_source
 from minibiogpt.checks import is_integer
-from minibiogpt.errors import InputError, short_repr
+from minibiogpt.errors import InputError, nearest, short_repr
 from minibiogpt.heads import BioGptForCausalLM, BioGptForSequenceClassification, BioGptForTokenClassification
+from minibiogpt.idioms import no_option
 from minibiogpt.model import BioGptModel
 from minibiogpt.model.pretrained import Pretrained
 from minibiogpt.tokenizer import BioGptTokenizer
@@ -97,11 +99,13 @@ def pipeline(
         raise InputError("one of device and device_map may be given", "both", "leave device_map out")
     if task is None and model is None:
         raise InputError("a pipeline needs a task or a model", "neither", "try pipeline('text-generation', 'demo')")
+    revision = None if isinstance(model, str | os.PathLike) and _is_local(model) else revision  # as in transformers
     given = {"revision": revision, "token": token, "config": config, "device_map": device_map}
     given |= {"dtype": dtype, "torch_dtype": torch_dtype}
     loading = {name: x for name, x in given.items() if x is not None} | dict(model_kwargs or {})
     if task is not None:
         _check_task(task)
+    _check_options(task, options)
     if model is None:
         model = _default_model(task)
     source: Any
@@ -114,6 +118,9 @@ def pipeline(
         model = TASKS[OTHER_NAMES.get(task, task)].from_pretrained(model, **_with_backend(device, loading))
     tokenizer = _tokenizer(tokenizer, source, {"revision": revision if tokenizer is not None else None, "token": token})
     return _class_of_task(OTHER_NAMES.get(task, task))(task, model, tokenizer, options)
+
+
+PARAMETERS = [name for name in inspect.signature(pipeline).parameters if name != "options"]
 
 
 def _check_arguments(others: dict[str, Any], framework: Any, model: Any, tokenizer: Any, model_kwargs: Any) -> None:
@@ -142,6 +149,25 @@ def _class_of_task(task: str) -> type[Pipeline]:
     classes: tuple[type[Pipeline], ...]
     classes = TextGenerationPipeline, TextClassificationPipeline, TokenClassificationPipeline, FeatureExtractionPipeline
     return dict(zip(TASKS, classes, strict=True))[task]
+
+
+def _check_options(task: str | None, options: Mapping[str, Any]) -> None:
+    """Raise for a misspelt argument before anything is loaded; unknown ones with advice of their own are left."""
+    tasks = TASKS if task is None else [OTHER_NAMES.get(task, task)]
+    of_calls = set().union(*(_class_of_task(one).known_options() for one in tasks))
+    for name in options:
+        close = nearest(name, [*PARAMETERS, *of_calls], 1)
+        if close and name not in of_calls and not _has_advice(name, tasks):
+            raise no_option("pipeline", name, [*PARAMETERS, *of_calls], {})
+
+
+def _has_advice(name: str, tasks: Iterable[str]) -> bool:
+    """Return whether a name has an error of its own in these tasks."""
+    from minibiogpt.generation.options import foreign
+    from minibiogpt.pipelines.base import ADVICE
+
+    generates = "text-generation" in tasks and (foreign.exists(name) or name in foreign.ADVICE)
+    return generates or name in ADVICE or any(name in _class_of_task(task).advice for task in tasks)
 
 
 def _check_task(task: Any) -> None:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from minibiogpt.errors import InputError
 from minibiogpt.heads.labelling import hidden_states
 from minibiogpt.pipelines.base import Pipeline, index_of
-from minibiogpt.pipelines.encoding import checked_kwargs, checked_tokenizer_options, encoded, window_settings
+from minibiogpt.pipelines.encoding import (
+    TOKENIZER_OPTIONS,
+    checked_kwargs,
+    checked_tokenizer_options,
+    encoded,
+    window_settings,
+)
 
 
 class FeatureExtractionPipeline(Pipeline):
@@ -25,6 +31,9 @@ class FeatureExtractionPipeline(Pipeline):
     Source: FeatureExtractionPipeline in transformers 4.57; for a model with a head it returns the logits.
     """
 
+    advice: ClassVar = {
+        name: f"write tokenize_kwargs={{{name!r}: ...}}" for name in TOKENIZER_OPTIONS if name != "truncation"
+    }
     names = ("truncation", "tokenize_kwargs", "return_tensors", "window", "stride")
 
     def _resolved(self, settings: dict[str, Any]) -> dict[str, Any]:

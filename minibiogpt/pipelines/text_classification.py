@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +11,7 @@ from minibiogpt.checks import checked_integer
 from minibiogpt.errors import InputError, short_repr
 from minibiogpt.heads.labelling import COMBINATIONS, class_scores, sigmoid
 from minibiogpt.model.ops import softmax
-from minibiogpt.pipelines.base import Pipeline, index_of, named
+from minibiogpt.pipelines.base import Pipeline, as_plain_texts, index_of, named
 from minibiogpt.pipelines.encoding import TOKENIZER_OPTIONS, checked_tokenizer_options, encoded, window_settings
 
 FUNCTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
@@ -46,6 +45,7 @@ class TextClassificationPipeline(Pipeline):
 
     def __call__(self, inputs: Any, **options: Any) -> Any:
         """Run the pipeline; see the class for the options."""
+        inputs = as_plain_texts(inputs)
         result = super().__call__(inputs, **options)
         return [result] if isinstance(inputs, str) and "top_k" not in options else result
 
@@ -76,7 +76,8 @@ class TextClassificationPipeline(Pipeline):
             return "sorted", None if k is None else checked_integer("top_k", k, 1)
         every = settings.get("return_all_scores")
         if every is not None:
-            warnings.warn("return_all_scores is an old option: use top_k=None for all classes, 1 for one", stacklevel=5)
+            message = "return_all_scores is an old option: use top_k=None for all classes, 1 for one"
+            self._warn_once("return_all_scores", message)
         return ("by class", None) if every else ("best", 1)
 
     def _is_single(self, inputs: Any, settings: dict[str, Any]) -> bool:

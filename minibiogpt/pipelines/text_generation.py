@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -72,6 +71,10 @@ class TextGenerationPipeline(Pipeline):
         """Run the pipeline; see the class for the options. ``text_inputs`` is transformers' name of ``inputs``."""
         return super().__call__(options.pop("text_inputs", inputs), **options)
 
+    @classmethod
+    def known_options(cls) -> set[str]:
+        return super().known_options() | OF_GENERATE | {"text_inputs", *vars(GenerationConfig())}
+
     def _check_names(self, names: Sequence[str]) -> None:
         known = {*self.names, *OF_GENERATE, *vars(self.model.generation_config)}
         for name in names:
@@ -130,7 +133,7 @@ class TextGenerationPipeline(Pipeline):
                 raise InputError("stop_sequence must have a token", short_repr(stop), "leave it out")
             if len(ids) > 1:
                 what = f"each of the {len(ids)} tokens of stop_sequence ends the text, as in transformers"
-                warnings.warn(f"{what}; use stop_strings=[...] to end it at the whole text", stacklevel=5)
+                self._warn_once("stop_sequence", f"{what}; use stop_strings=[...] to end it at the whole text")
             options["eos_token_id"] = ids
         prefix = found["prefix"] or ""
         extra = (

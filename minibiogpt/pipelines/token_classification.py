@@ -12,7 +12,7 @@ from minibiogpt.errors import InputError, short_repr
 from minibiogpt.heads.labelling import token_probabilities
 from minibiogpt.heads.words import analyse_words, word_ids, word_starts
 from minibiogpt.pipelines.aggregation import STRATEGIES, Token, aggregated
-from minibiogpt.pipelines.base import Pipeline, index_of, named
+from minibiogpt.pipelines.base import Pipeline, as_plain_texts, index_of, named
 from minibiogpt.pipelines.encoding import checked_tokenizer_options, window_settings
 from minibiogpt.tokenizer import Piece
 
@@ -56,6 +56,7 @@ class TokenClassificationPipeline(Pipeline):
 
     def __call__(self, inputs: Any, **options: Any) -> Any:
         """Run the pipeline; see the class for the options. A single list of words gives a list of one result."""
+        inputs = as_plain_texts(inputs)
         result = super().__call__(inputs, **options)
         split = {**self.options, **options}.get("is_split_into_words") and isinstance(inputs, list | tuple)
         return [result] if split and inputs and not isinstance(inputs[0], list | tuple) else result
@@ -87,7 +88,7 @@ class TokenClassificationPipeline(Pipeline):
             return None
         strategy = ("first" if whole_words else "simple") if grouped else "none"
         found = "grouped_entities and ignore_subwords are old options"
-        warnings.warn(f"{found}: use aggregation_strategy={strategy!r}", stacklevel=5)
+        self._warn_once("grouped_entities", f"{found}: use aggregation_strategy={strategy!r}")
         return strategy
 
     def _is_single(self, inputs: Any, settings: dict[str, Any]) -> bool:

@@ -144,7 +144,7 @@ def test_loading_options_reach_from_pretrained(monkeypatch: pytest.MonkeyPatch) 
     assert seen == [
         {},
         {"torch_dtype": torch.float32, "device_map": "auto", "token": "t"},
-        {"revision": "main", "dtype": "auto", "backend": backend_for("cpu")},
+        {"dtype": "auto", "backend": backend_for("cpu")},  # a revision is of a hub id
     ]
     with pytest.warns(UserWarning, match="device 0: there is no GPU to use, so the model runs on the CPU, in float32"):
         made = pipeline("text-generation", "demo", dtype=torch.float16, device=0)

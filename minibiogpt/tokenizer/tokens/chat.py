@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ def write_templates(folder: Path, prefix: str, templates: str | dict[str, str] |
     others = folder / (prefix + FOLDER)
     files = {folder / (prefix + FILE) if name == DEFAULT else others / f"{name}.jinja": x for name, x in named.items()}
     for path, text in files.items():
-        write_atomically(path, lambda temporary, text=text: temporary.write_text(text, encoding="utf-8", newline="\n"))
+        write_atomically(path, partial(Path.write_text, data=text, encoding="utf-8", newline="\n"))
     return [str(path) for path in files]
 
 
