@@ -209,3 +209,27 @@ def test_a_streamer_of_transformers_receives_what_it_expects(capsys: pytest.Capt
     ours().generate(IDS, streamer=TextStreamer(tokenizer(), stream=out), max_new_tokens=4)
     assert capsys.readouterr().out == out.getvalue()
     assert out.getvalue().startswith("</s>")
+
+
+def test_every_public_name_of_transformers_config_exists_or_says_what_to_write() -> None:
+    config = GenerationConfig()
+    public = [name for name in dir(transformers.GenerationConfig()) if not name.startswith("_")]
+    assert [name for name in public if not hasattr(config, name) and name not in foreign.ADVICE] == []
+    with pytest.raises(AttributeError, match="no attribute 'to_json_file'; write save_pretrained"):
+        config.to_json_file("x")
+    assert not [name for name in foreign.ADVICE if name in DEFAULTS], "advice for names that do not exist"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("encoder_outputs", "BioGPT has no encoder: drop it"),
+        ("decoder_input_ids", "BioGPT is a decoder: write input_ids"),
+        ("src_lang", "BioGPT has one language, English: drop it"),
+        ("stop_token_ids", r"write eos_token_id=\[...\]"),
+    ],
+)
+def test_arguments_of_other_models_say_what_to_write(name: str, message: str) -> None:
+    with pytest.raises(InputError, match=f"found {name}; {message}$"):
+        ours().generate(IDS, **{name: np.array([[3]])})
+    assert np.array_equal(ours().generate(IDS, **SHORT, **{name: None}), ours().generate(IDS, **SHORT))

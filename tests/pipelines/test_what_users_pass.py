@@ -11,6 +11,7 @@ import pytest
 
 from minibiogpt import BioGptForCausalLM, InputError, pipeline
 from minibiogpt.pipelines import factory
+from minibiogpt.pipelines.base import ATTRIBUTES
 from tests.support.pipelines import TEXTS, assert_same, folder, theirs
 
 TEXT = TEXTS[0]
@@ -155,3 +156,12 @@ def test_an_old_option_of_a_pipeline_is_one_warning(task: str, kind: str, option
 def test_a_pipeline_is_saved_to_a_folder() -> None:
     with pytest.raises(InputError, match="folder must be the path of a folder; found None; pass a path such as"):
         pipeline("text-generation", "demo").save_pretrained(None)
+
+
+@pytest.mark.parametrize("task", ["text-generation", "feature-extraction"])
+def test_every_public_attribute_of_transformers_exists_or_says_what_to_write(task: str) -> None:
+    made, other = pipeline(task, "demo"), theirs(task, "demo")
+    public = [name for name in dir(other) if not name.startswith("_")]
+    assert [name for name in public if not hasattr(made, name) and name not in ATTRIBUTES] == []
+    with pytest.raises(AttributeError, match=r"no attribute 'torch_dtype'; write \.dtype"):
+        _ = made.torch_dtype

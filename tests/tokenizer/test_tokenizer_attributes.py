@@ -215,3 +215,22 @@ def test_the_class_has_the_defaults_of_transformers() -> None:
 def test_cleaning_up_is_transformers() -> None:
     text = "it 's fine , is n't it ? do not , I 'm"
     assert ours("demo").clean_up_tokenization(text) == reference("demo").clean_up_tokenization(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("src_lang", "BioGPT has one language, English"),
+        ("token_to_id", "write convert_tokens_to_ids"),
+        ("framework", "every array of an encoding is NumPy's"),
+        ("main_input_name", "it is input_ids"),
+    ],
+)
+def test_names_of_other_tokenizers_say_what_to_write(name: str, advice: str) -> None:
+    tok, _ = fresh()
+    with pytest.raises(AttributeError, match=f"no attribute '{name}'; {advice}"):
+        getattr(tok, name)
+    with pytest.raises(InputError, match="found src_lang; .*BioGPT has one language, English"):
+        tok("a", src_lang="en")
+    with pytest.raises(InputError, match="found src_lang; BioGPT has one language, English"):
+        BioGptTokenizer.from_pretrained("demo", src_lang="en")
