@@ -10,7 +10,13 @@ from minibiogpt.backend import backend_of
 from minibiogpt.errors import InputError
 from minibiogpt.generation.beam import beam_search
 from minibiogpt.generation.config import GenerationConfig, ids_as_tuple
-from minibiogpt.generation.options.arguments import check_streamer, list_of_functions, pad_of, resolve_config
+from minibiogpt.generation.options.arguments import (
+    check_function,
+    check_streamer,
+    list_of_functions,
+    pad_of,
+    resolve_config,
+)
 from minibiogpt.generation.outputs import GenerateOutput
 from minibiogpt.generation.processor_list import logits_processors
 from minibiogpt.generation.processors import LogitsProcessor, apply
@@ -112,6 +118,7 @@ def generate(
     """
     check_streamer(streamer)
     try:
+        check_function("prefix_allowed_tokens_fn", prefix_allowed_tokens_fn)
         config = resolve_config(model.generation_config, generation_config, options, use_model_defaults)
         prompt = read_prompt(
             model, config, _one_input(input_ids, inputs), attention_mask, inputs_embeds, past_key_values,

@@ -126,3 +126,18 @@ def test_nonsense_is_one_line_and_exit_code_2(
 def test_nothing_is_saved_for_a_name_that_cannot_be_explained(tmp_path: Path) -> None:
     assert main(["trace", "--ids", "2,5", "--save", str(tmp_path / "t"), "--explain", "nothing"]) == 2
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("names", [["input_ids"], ["input_ids", "token_type_ids", "attention_mask"]])
+def test_the_inputs_that_a_tokenizer_lists_do_not_change_the_commands(
+    names: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    want = output_of(capsys, TEXT)
+    BioGptForCausalLM.from_pretrained("demo").save_pretrained(tmp_path)
+    tok = BioGptTokenizer.from_pretrained("demo")
+    tok.model_input_names = names
+    tok.save_pretrained(tmp_path)
+    assert output_of(capsys, TEXT, "--model", str(tmp_path)) == want
+    assert main(["generate", TEXT, "--model", str(tmp_path), "--max-new-tokens", "2"]) == 0
+    record = ["golden", "record", "--text", TEXT, "--model", str(tmp_path), "-o", str(tmp_path / "case")]
+    assert main(record) == 0

@@ -67,6 +67,8 @@ def test_an_option_that_is_off_or_harmless_changes_nothing() -> None:
     for name in foreign.OFF:
         assert getattr(GenerationConfig(), name) == off[name]
     assert not foreign.is_off("num_beam_groups", True)
+    assert foreign.is_off("low_memory", np.bool_(False))
+    assert foreign.is_off("guidance_scale", np.float32(1))
 
 
 @pytest.mark.parametrize("name", sorted(set(foreign.ADVICE) - set(foreign.OFF)))
@@ -84,6 +86,9 @@ def test_an_argument_that_generate_does_not_take_says_what_to_do(name: str) -> N
         ({"logits_processor": [3]}, r"logits_processor must be a list of functions; found \[3\]; pass functions"),
         ({"logits_processor": "abc"}, "logits_processor must be a list of functions"),
         ({"stopping_criteria": 3}, "stopping_criteria must be a list of functions; found 3"),
+        ({"stopping_criteria": np.array([3, 4])}, r"stopping_criteria must be a list of functions; found \[3, 4\]"),
+        ({"logits_processor": np.ones((1, 2))}, r"logits_processor must be a list of functions; found \[\[1.0, 1"),
+        ({"prefix_allowed_tokens_fn": [3]}, r"prefix_allowed_tokens_fn must be a function; found \[3\]"),
         (
             {"logits_processor": transformers.LogitsProcessorList([transformers.TopKLogitsWarper(3)])},
             "found transformers' TopKLogitsWarper, which needs PyTorch tensors; use the option of generate",

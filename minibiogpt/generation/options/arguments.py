@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from minibiogpt.checks import plain
 from minibiogpt.errors import InputError, short_repr
 from minibiogpt.generation.config import GenerationConfig, ids_as_tuple
 
@@ -54,6 +55,7 @@ def list_of_functions(name: str, value: Any) -> list[Any]:
         If an element is no function, or an object of transformers, which works on PyTorch tensors. A class of your own
         may be derived from one of transformers if it has its own ``__call__``.
     """
+    value = plain(value)
     several = isinstance(value, list | tuple)
     functions = list(value) if several else [value] if callable(value) else value or []
     for function in functions if isinstance(functions, list) else ():
@@ -68,6 +70,12 @@ def list_of_functions(name: str, value: Any) -> list[Any]:
         found = short_repr(value)[:80]
         raise InputError(f"{name} must be a list of functions", found, f"pass functions of ids and {second}")
     return functions
+
+
+def check_function(name: str, value: Any) -> None:
+    """Raise unless ``value`` is a function or None."""
+    if value is not None and not callable(value):
+        raise InputError(f"{name} must be a function", short_repr(value), "pass a function, or leave it out")
 
 
 def _is_of_transformers(function: Any) -> bool:

@@ -115,6 +115,7 @@ def is_off(name: str, value: Any) -> bool:
     """Return whether ``value`` means that the option ``name`` of transformers is off, or changes nothing here."""
     if name in HARMLESS or (value is None and name in ADVICE):
         return True
+    value = plain(value)
     if name == "cache_implementation":
         return value is None or (isinstance(value, str) and value in CACHES)
     number = isinstance(value, Number) and not isinstance(value, bool)  # an array is never off
