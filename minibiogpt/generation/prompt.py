@@ -98,7 +98,7 @@ def _read_ids(model: LanguageModel, input_ids: Any, bos: int | None) -> Array:
 def _read_cache(model: LanguageModel, past_key_values: Any, B: int, P: int) -> KVCache:
     """Check the cache of the first positions of a prompt of P positions. One row serves all B rows."""
     cache = past_key_values
-    if hasattr(cache, "to_legacy_cache"):
+    if hasattr(cache, "to_legacy_cache") and not isinstance(cache, KVCache):
         must = "past_key_values must be a KVCache, which a call returns and does not change"
         remedy = "leave it out: with return_dict_in_generate=True, generate returns its cache"
         raise InputError(must, f"transformers' {type(cache).__name__}", remedy)

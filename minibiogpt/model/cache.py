@@ -9,6 +9,37 @@ from typing import Any
 from minibiogpt.backend import Array, Backend, backend_of, get_backend
 from minibiogpt.config import BioGptConfig
 from minibiogpt.errors import InputError
+from minibiogpt.idioms import no_attribute
+
+_NO_PLACE = "a KVCache is never changed in place: a model call returns the longer one as past_key_values"
+# Names of transformers' caches.
+_ADVICE = {
+    "crop": "a KVCache is never shortened: run the model on the ids that you keep",
+    "update": _NO_PLACE,
+    "reset": "a KVCache is never changed: pass past_key_values=None to start again",
+    "reorder_cache": "write cache = cache.reorder(beam_indices)",
+    "batch_repeat_interleave": "write cache = cache.reorder(np.repeat(np.arange(cache.batch_size), repeats))",
+    "batch_select_indices": "write cache = cache.reorder(indices)",
+    "batch_split": "write cache.reorder(rows) for the rows of each part",
+    "from_legacy_cache": "write KVCache.from_legacy(layers)",
+    "get_usable_length": "write cache.seq_length",
+    "seen_tokens": "write cache.seq_length",
+    "_seen_tokens": "write cache.seq_length",
+    "key_cache": "cache[layer] is (keys, values) of a layer",
+    "value_cache": "cache[layer] is (keys, values) of a layer",
+    "layers": "cache[layer] is (keys, values) of a layer",
+    "get_max_length": "write cache.get_max_cache_shape(): it has no limit",
+    "get_mask_sizes": "the mask of attention is the array scores_masked of a trace",
+    "is_compileable": "leave it out: there is nothing to compile",
+    "is_updated": "BioGPT has no cross-attention",
+    "self_attention_cache": "BioGPT has no cross-attention: the cache is the KVCache itself",
+    "cross_attention_cache": "BioGPT has no cross-attention",
+    "offload": "a cache is on one device",
+    "prefetch": "a cache is on one device",
+    "to": "load the model on the device: its calls return caches there",
+    "max_batch_size": "write cache.batch_size",
+    "max_cache_len": "write cache.capacity",
+}
 
 
 @dataclass
@@ -142,6 +173,18 @@ class KVCache:
         """The size of the buffers in bytes, used or not."""
         return sum(x.nbytes for x in (*self._buffers.keys, *self._buffers.values))
 
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        """The number of positions, S, under transformers' name; it is the same in every layer."""
+        return self.seq_length
+
+    def get_max_cache_shape(self, layer_idx: int = 0) -> int:
+        """-1, as for transformers' DynamicCache: the cache grows without a limit of its own."""
+        return -1
+
+    def to_legacy_cache(self) -> tuple[tuple[Array, Array], ...]:
+        """Return transformers' legacy format, one (k, v) pair per layer, each (B, H, S, Dh), without copying."""
+        return tuple(self)
+
     def extended(self, new: int) -> KVCache:
         """Return a cache that is ``new`` positions longer, not written yet. This cache is unchanged.
 
@@ -192,6 +235,9 @@ class KVCache:
         later = slice(since, self.seq_length)
         for x in (*self._buffers.keys, *self._buffers.values):
             x[:, :, later] = x[beam_indices, :, later]
+
+    def __getattr__(self, name: str) -> Any:
+        raise no_attribute(self, name, _ADVICE)
 
     def __repr__(self) -> str:
         size = self.nbytes / 1e6

@@ -171,6 +171,10 @@ def as_cache(x: Any, config: BioGptConfig, B: int, backend: Backend, dtype: str)
     """Check that past_key_values, a KVCache or the legacy tuple of (k, v) pairs, fits the model and the batch."""
     if x is None:
         return None
+    if not isinstance(x, KVCache) and callable(length := getattr(x, "get_seq_length", None)) and length() == 0:
+        found = f"an empty {type(x).__name__}"
+        remedy = "pass None; the call returns the cache as past_key_values, and the next call needs that one"
+        raise InputError("past_key_values must be the KVCache that an earlier call returned", found, remedy)
     if not isinstance(x, KVCache | Iterable):
         must = "past_key_values must be a KVCache or a (k, v) pair for each layer"
         raise InputError(must, type(x).__name__, "pass what a model call returned")
