@@ -5,6 +5,7 @@ from minibiogpt.config import BioGptConfig
 from minibiogpt.errors import CheckpointError, DeviceMemoryError, InputError
 from minibiogpt.generation import GenerationConfig, TextIteratorStreamer, TextStreamer
 from minibiogpt.heads import BioGptForCausalLM, BioGptForSequenceClassification, BioGptForTokenClassification
+from minibiogpt.idioms import no_name
 from minibiogpt.model import BioGptModel
 from minibiogpt.model.cache import KVCache
 from minibiogpt.pipelines import pipeline, set_seed
@@ -48,3 +49,7 @@ __all__ = [
     "pipeline",
     "set_seed",
 ]
+
+
+def __getattr__(name: str) -> object:
+    raise no_name(name, __all__)

@@ -10,7 +10,6 @@ from minibiogpt.backend import Array
 from minibiogpt.idioms import no_attribute
 from minibiogpt.model.cache import KVCache
 
-
 # Names that other models' outputs have, and how to get the fields that are None.
 _ADVICE = {
     "logit": "did you mean logits?",

@@ -28,6 +28,12 @@ TASKS: dict[str, type[Pretrained]] = {
     "token-classification": BioGptForTokenClassification,
     "feature-extraction": BioGptModel,
 }
+CLASS_NAMES = {
+    "TextGenerationPipeline": "text-generation",
+    "TextClassificationPipeline": "text-classification",
+    "TokenClassificationPipeline": "token-classification",
+    "FeatureExtractionPipeline": "feature-extraction",
+}
 OTHER_NAMES = {"sentiment-analysis": "text-classification", "ner": "token-classification"}
 WITH_DEMO = ("text-generation", "feature-extraction")  # tasks that the demo can do
 ADAPTED = {  # task_type of an adapter: the task
@@ -117,7 +123,7 @@ def pipeline(
         task, source = task or _task_of_files(files), files.tokenizer_folder or files.folder
         model = TASKS[OTHER_NAMES.get(task, task)].from_pretrained(model, **_with_backend(device, loading))
     tokenizer = _tokenizer(tokenizer, source, {"revision": revision if tokenizer is not None else None, "token": token})
-    return _class_of_task(OTHER_NAMES.get(task, task))(task, model, tokenizer, options)
+    return class_of_task(OTHER_NAMES.get(task, task))(task, model, tokenizer, options)
 
 
 PARAMETERS = [name for name in inspect.signature(pipeline).parameters if name != "options"]
@@ -139,7 +145,7 @@ def _check_arguments(others: dict[str, Any], framework: Any, model: Any, tokeniz
         raise InputError("model_kwargs must be a dict", short_repr(model_kwargs), "write {'dtype': 'float64'}")
 
 
-def _class_of_task(task: str) -> type[Pipeline]:
+def class_of_task(task: str) -> type[Pipeline]:
     """Import the class of a task, only now: most programs that import the package make no pipeline."""
     from minibiogpt.pipelines.feature_extraction import FeatureExtractionPipeline
     from minibiogpt.pipelines.text_classification import TextClassificationPipeline
