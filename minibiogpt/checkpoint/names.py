@@ -31,7 +31,7 @@ def short_name(name: str) -> str:
     return ".".join(parts[lead:]) or name
 
 
-def by_model_name(stored: Mapping[str, T], where: Path) -> dict[str, T]:
+def by_model_name(stored: Mapping[str, T], where: Path | str) -> dict[str, T]:
     """Return the tensors by ``short_name``; warn about foreign prefixes.
 
     Raises

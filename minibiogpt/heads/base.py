@@ -18,7 +18,8 @@ class ModelWithHead(Pretrained):
     """A base model with a head on top."""
 
     def _build(self, weights: Weights, attn_implementation: str) -> None:
-        self.biogpt = BioGptModel(self.config, weights, self.backend, attn_implementation)
+        base = {name: weights[name] for name in BioGptModel.shapes_of(self.config)}
+        self.biogpt = BioGptModel(self.config, base, self.backend, attn_implementation)
         self._make_head(weights)
 
     @abstractmethod

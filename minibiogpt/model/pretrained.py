@@ -11,7 +11,8 @@ from typing import Any, Self
 import numpy as np
 
 from minibiogpt.backend import Backend, get_backend
-from minibiogpt.catalog.parameters import Shapes
+from minibiogpt.catalog.parameters import HEAD, Shapes
+from minibiogpt.checkpoint.given import IncompatibleKeys, as_weights, read_given
 from minibiogpt.checkpoint.initialization import random_weights
 from minibiogpt.checkpoint.source import find_source
 from minibiogpt.checkpoint.weights import load_weights, save_weights
@@ -39,8 +40,8 @@ class Pretrained(Module):
     Parameters
     ----------
     config : the sizes; a BioGptConfig (or a config object of transformers).
-    weights : {name: array} with the checkpoint's names without the leading ``biogpt.``, all of one backend and dtype.
-        None: untrained weights, drawn as transformers draws them.
+    weights : {name: array} with the checkpoint's names, with or without the leading ``biogpt.``, all of one dtype, such
+        as ``model.state_dict()``. None: untrained weights, drawn as transformers draws them.
     attn_implementation : see BioGptModel.
     seed, dtype : of untrained weights. The numbers differ from PyTorch's; their distribution is the same.
     """
@@ -65,6 +66,10 @@ class Pretrained(Module):
         if weights is None:
             dtype = chosen_dtype(dtype, None, self.backend, lambda: self.config.dtype)
             weights = random_weights(self.config, self.shapes_of(self.config), seed, self.backend, dtype)
+        else:
+            weights = as_weights(weights, self.shapes_of(self.config), self.backend, self.config.tie_word_embeddings)
+            dtype = chosen_dtype(next(iter(weights.values())).dtype, None, self.backend, lambda: None)
+            weights = {name: x.astype(dtype, copy=False) for name, x in weights.items()}
         if attn_implementation == "auto":  # config._attn_implementation = "eager" is how transformers' users set it
             attn_implementation = self.config._attn_implementation
         self._build(weights, checked_attention(attn_implementation))
@@ -134,6 +139,46 @@ class Pretrained(Module):
         model.name_or_path = config.name_or_path = os.fspath(given)
         model._read_more(lambda: find_source(name, **source).folder)
         return model
+
+    def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> IncompatibleKeys:
+        """Replace the weights by arrays of the same names and shapes, converted to the model's backend and dtype.
+
+        Parameters
+        ----------
+        state_dict : {name: array} as ``state_dict`` returns it; PyTorch's tensors on the CPU are converted. The leading
+            ``biogpt.`` is optional. A tied head may be left out.
+        strict : whether missing and unexpected names are an error.
+        assign : use arrays that need no conversion as they are, without a copy.
+
+        Returns
+        -------
+        The missing and the unexpected names.
+
+        Raises
+        ------
+        InputError
+            If shapes differ, or with ``strict`` names; all are listed, and no weight is changed.
+
+        Source: load_state_dict of PyTorch's Module. There, a tied head that differs from the embedding replaces both;
+        here it is ignored with a warning.
+
+        Examples
+        --------
+        >>> from minibiogpt import BioGptForCausalLM
+        >>> model = BioGptForCausalLM.from_pretrained("demo")
+        >>> model.load_state_dict(model.state_dict())
+        IncompatibleKeys(missing_keys=[], unexpected_keys=[])
+        """
+        own = {name.removeprefix("biogpt."): (name, x) for name, x in self.named_parameters()}
+        shapes = {name: x.shape for name, (_, x) in own.items()}
+        given = read_given(
+            state_dict, shapes, self.backend, HEAD not in own and self.get_output_embeddings() is not None
+        )
+        given.check(len(shapes), strict=strict)
+        with self.backend.memory_errors():
+            new = {id(own[name][1]): x.astype(self.dtype, copy=not assign) for name, x in given.arrays.items()}
+        self._replace_weights(lambda old: new.get(id(old), old))
+        return IncompatibleKeys([own[name][0] for name in given.missing], given.unexpected)
 
     def _read_more(self, folder: Callable[[], Path]) -> None:
         """Read what a class needs besides config and weights."""

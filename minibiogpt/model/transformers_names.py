@@ -28,7 +28,6 @@ ATTRIBUTES = {
     "apply": "iterate over model.named_parameters()",
     "get_submodule": "the modules are attributes: model.biogpt.layers[0].self_attn",
     "get_parameter": "write model.state_dict()[name]",
-    "load_state_dict": "build the model from the arrays: type(model)(config, weights)",
     "init_weights": "write type(model)(config, seed=0)",
     "post_init": "write type(model)(config, seed=0)",
     "compile": "leave it out: there is nothing to compile",
