@@ -10,7 +10,7 @@ from typing import Any
 from minibiogpt.catalog.parameters import EMBEDDING, HEAD
 from minibiogpt.checkpoint import fairseq
 from minibiogpt.checkpoint.adapter_config import ADAPTER_CONFIG
-from minibiogpt.checkpoint.names import by_model_name, short_name
+from minibiogpt.checkpoint.names import POSITIONS, by_model_name
 from minibiogpt.checkpoint.torch_archive import PickledTensor, read_pickled
 from minibiogpt.config import POSITION_OFFSET, BioGptConfig
 from minibiogpt.errors import CheckpointError, InputError, listed
@@ -104,7 +104,8 @@ def _shards(index: Path) -> list[Path]:
 def _is_fairseq(content: Any) -> bool:
     """Whether the entry "model" is fairseq's; some training loops keep a state dict of transformers under this name."""
     names = [name for name in content if isinstance(name, str)] if isinstance(content, dict) else []
-    return isinstance(content, dict) and "embed_positions.weight" not in map(short_name, names)
+    ours = [name for name in names if name.endswith(POSITIONS) and not name.startswith(("decoder.", "encoder."))]
+    return isinstance(content, dict) and not ours
 
 
 def _fairseq_names(content: dict[Any, Any], file: Path) -> Tensors:

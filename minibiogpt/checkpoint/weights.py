@@ -20,10 +20,15 @@ from minibiogpt.checkpoint.names import by_model_name
 from minibiogpt.checkpoint.quantized import kind_of, reject_quantized
 from minibiogpt.checkpoint.source import Source, find_source
 from minibiogpt.config import BioGptConfig
-from minibiogpt.errors import CheckpointError, InputError, listed, shared_start
+from minibiogpt.errors import CheckpointError, InputError, listed, shared_start, short_repr
 from minibiogpt.files.safetensors import FLOATS, stored_tensors
 from minibiogpt.files.writing import write_atomically
 
+# Fields of the config that change the names or shapes of tensors.
+SHAPING = (
+    "vocab_size", "hidden_size", "num_hidden_layers", "intermediate_size", "max_position_embeddings",
+    "num_labels", "id2label", "label2id", "tie_word_embeddings",
+)  # fmt: skip
 BLOCK = 1 << 22  # elements checked at a time, so that no check doubles the memory
 
 
@@ -52,8 +57,11 @@ def _equal(a: Tensor, b: Tensor) -> bool:
     return all(np.array_equal(x[i : i + BLOCK], y[i : i + BLOCK]) for i in range(0, x.size, BLOCK))
 
 
-def _report(source: Source, tensors: Mapping[str, Tensor], shapes: Shapes) -> None:
-    """Raise one error for all that is missing or misshapen; warn if there are only unexpected tensors."""
+def _report(source: Source, tensors: Mapping[str, Tensor], shapes: Shapes, chosen: Collection[str] = ()) -> None:
+    """Raise one error for all that is missing or misshapen; warn if there are only unexpected tensors.
+
+    ``chosen`` are the fields of the config that the caller changed.
+    """
     missing = [name for name in shapes if name not in tensors]
     unexpected = sorted(name for name in tensors if name not in shapes)
     common = [(name, tensors[name]) for name in shapes if name in tensors]
@@ -64,10 +72,32 @@ def _report(source: Source, tensors: Mapping[str, Tensor], shapes: Shapes) -> No
     lists = {"missing": missing, "misshapen": misshapen, f"unexpected{start}": unexpected}
     details = "; ".join(f"{len(names)} {what}: {listed(names)}" for what, names in lists.items() if names)
     if missing or misshapen:
-        must = f"{source} must hold every tensor that its config.json requires, {len(shapes)} in all"
-        raise CheckpointError(must, details, "check that config.json and the weights belong together")
+        whose = f"the config requires with {listed(chosen)}" if chosen else "its config.json requires"
+        must = f"{source} must hold every tensor that {whose}, {len(shapes)} in all"
+        raise CheckpointError(must, details, _remedy(chosen))
     if unexpected:
         warnings.warn(f"{source}: ignored {details}", stacklevel=5)
+
+
+def _remedy(chosen: Collection[str]) -> str:
+    """Say what to do about tensors that do not fit: the caller's own options come first."""
+    if not chosen:
+        return "check that config.json and the weights belong together"
+    names = {field.partition("=")[0] for field in chosen}
+    remedy = f"leave out {listed(sorted(names))}"
+    if "vocab_size" in names:
+        remedy += ", and call model.resize_token_embeddings afterwards"
+    elif names & {"num_labels", "id2label", "label2id"}:
+        remedy += ", or pass ignore_mismatched_sizes=True to draw a new head"
+    return remedy
+
+
+def _new_tensors(tensors: dict[str, Tensor], shapes: Shapes) -> Shapes:
+    """Move tensors of another shape out of ``tensors``, and return the shapes that they should have."""
+    wrong = [name for name, shape in shapes.items() if name in tensors and tensors[name].shape != shape]
+    for name in wrong:
+        del tensors[name]
+    return {name: shapes[name] for name in wrong}
 
 
 def _start(names: list[str]) -> str:
@@ -86,6 +116,7 @@ def load_weights(
     seed: int | None = None,
     revision: str | None = None,
     adapter: str | os.PathLike[str] | None = None,
+    ignore_mismatched_sizes: bool = False,
     **changes: Any,
 ) -> tuple[BioGptConfig, dict[str, Array]]:
     """Return the config and the weights of "demo", a folder or a hub id, with a LoRA adapter merged if there is one.
@@ -100,6 +131,7 @@ def load_weights(
     seed : None makes a missing head an error.
     revision : a branch, tag or commit of a hub id.
     adapter : the folder or hub id of a LoRA adapter for this model.
+    ignore_mismatched_sizes : draw tensors of another shape from ``seed``, too, with a warning.
     changes : fields of the config that override those in the file.
     """
     backend = get_backend(backend)
@@ -117,14 +149,35 @@ def load_weights(
     if absent and seed is None:
         must = f"{source} must hold the requested head, {listed(head)}"
         raise CheckpointError(must, "a different head, or none", "choose a model that was trained for it")
-    new = {key: shapes.pop(key) for key in head} if absent else {}
-    _report(source, tensors, shapes)
+    new = {key: shapes[key] for key in head} if absent else {}
+    others = _new_tensors(tensors, shapes) if ignore_mismatched_sizes else {}
+    shapes = {key: shape for key, shape in shapes.items() if key not in new and key not in others}
+    _report(source, tensors, shapes, _chosen(source, tensors, shapes_of, [*new, *others], changes))
     weights = _read(source, tensors, shapes, backend, dtype)
     if new and seed is not None:
         drawn = f"initialized from N(0, {config.initializer_range}) with seed {seed}"
         warnings.warn(f"{source} has no {listed(new)}: {drawn}; train the head before use", stacklevel=4)
         weights |= random_weights(config, new, seed, backend, dtype)
+    if others:
+        drawn = f"initialized from N(0, {config.initializer_range})"
+        warnings.warn(f"{source} has other shapes of {listed(others)}: {drawn}; train them before use", stacklevel=4)
+        weights |= random_weights(config, others, seed, backend, dtype)
     return config, weights
+
+
+def _chosen(
+    source: Source,
+    tensors: Mapping[str, Tensor],
+    shapes_of: Callable[[BioGptConfig], Shapes],
+    new: Collection[str],
+    changes: Mapping[str, Any],
+) -> list[str]:
+    """Return "field=value" of the caller's changes to the config, if without them all tensors would fit."""
+    shapes = shapes_of(source.config())
+    if any(name not in tensors or tensors[name].shape != shape for name, shape in shapes.items() if name not in new):
+        return []
+    changed = {key: x for key, x in changes.items() if key in SHAPING and getattr(source.base_config, key, None) != x}
+    return [f"{key}={short_repr(x)}" for key, x in changed.items()]
 
 
 def _read(

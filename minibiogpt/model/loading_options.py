@@ -24,7 +24,6 @@ _REFUSED = {
     "load_in_4bit": "load with dtype='float16' on a GPU: quantization is not here yet",
     "quantization_config": "load with dtype='float16' on a GPU: quantization is not here yet",
     "output_loading_info": "leave it out: what is missing is an error or a warning",
-    "ignore_mismatched_sizes": "load BioGptModel, and give a new head to Class(config, weights)",
     "state_dict": "pass the arrays to the class itself: Class(config, weights)",
     "variant": "rename its file to model.safetensors, in a folder of its own",
     "gguf_file": "convert a checkpoint of PyTorch: minibiogpt convert FOLDER NEW",
@@ -51,7 +50,7 @@ _ADVICE = {
 }
 _KNOWN = (
     "backend", "dtype", "torch_dtype", "device", "device_map", "attn_implementation", "seed", "config", "revision",
-    "adapter", "use_safetensors", "low_cpu_mem_usage", "trust_remote_code", "subfolder",
+    "adapter", "ignore_mismatched_sizes", "use_safetensors", "low_cpu_mem_usage", "trust_remote_code", "subfolder",
 )  # fmt: skip
 
 _SAVE = {

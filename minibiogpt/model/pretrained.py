@@ -96,6 +96,7 @@ class Pretrained(Module):
         device: Any = None,
         device_map: Any = None,
         adapter: Any = None,
+        ignore_mismatched_sizes: bool = False,
         **changes: Any,
     ) -> Self:
         """Load "demo", a folder in Hugging Face layout, or a hub id.
@@ -115,6 +116,8 @@ class Pretrained(Module):
             {"": 0}. The whole model is on one device.
         adapter : the folder or hub id of a LoRA adapter to merge into the weights. ``name`` may also be an adapter,
             whose settings name its base model.
+        ignore_mismatched_sizes : draw tensors of another shape from ``seed``, such as a head of other classes, with a
+            warning, instead of an error.
         changes : fields of the config to change, such as ``num_labels=3`` or ``id2label={0: "no", 1: "yes"}``, or
             ``config=``, a config to use instead of the file's. transformers' other keywords are allowed where they
             make no difference (``low_cpu_mem_usage``, ``use_safetensors=True`` ...), and refused by name elsewhere.
@@ -133,7 +136,7 @@ class Pretrained(Module):
         changes = config_changes(changes)
         source |= {} if adapter is None else {"adapter": adapter}
         dtype = chosen_dtype(dtype, torch_dtype, place, lambda: _stored_dtype(find_source(name, **source).folder))
-        options = source | changes
+        options = source | changes | {"ignore_mismatched_sizes": bool(ignore_mismatched_sizes)}
         config, weights = load_weights(name, cls.shapes_of, place, dtype, head=cls.head, seed=seed, **options)
         model = cls(config, weights, place, attention)
         model.name_or_path = config.name_or_path = os.fspath(given)

@@ -102,14 +102,118 @@ def test_two_models_in_one_file_are_not_mixed(folder: Path) -> None:
 
 
 def test_an_unknown_prefix_is_named_and_the_lists_are_short(folder: Path) -> None:
-    rename(folder, lambda name: name.replace("biogpt.", "transformer."))
+    rename(folder, lambda name: name.replace("biogpt.", "transformer.").replace("embed_positions", "wpe"))
     with pytest.raises(CheckpointError) as caught:
         logits(folder)
     message = str(caught.value)
     assert "found 36 missing: embed_tokens.weight, " in message
-    assert "36 unexpected (36 of 36 begin with 'transformer.'): transformer.embed_positions.weight, " in message
+    assert "36 unexpected (36 of 36 begin with 'transformer.'): transformer.embed_tokens.weight, " in message
     assert message.count(" and 28 more") == 2
     assert len(message) < 1300
+
+
+@pytest.mark.parametrize("prefix", ["net.model.", "transformer.", "lit.net._orig_mod.", "student."])
+@pytest.mark.parametrize("inner", ["biogpt.", ""])
+def test_any_prefix_of_the_whole_file_is_read_and_said(folder: Path, prefix: str, inner: str) -> None:
+    want = logits(folder)
+    rename(folder, lambda name: prefix + inner + name.removeprefix("biogpt."))
+    with pytest.warns(UserWarning, match="read without it") as caught:
+        assert np.array_equal(logits(folder), want)
+    assert f"all 36 tensors begin with {prefix!r}, and are read without it" in str(caught[0].message)
+
+
+def test_a_prefix_that_one_tensor_lacks_is_not_guessed(folder: Path) -> None:
+    rename(folder, lambda name: f"net.{name}" if "layers.1.fc2.bias" not in name else name)
+    with pytest.raises(CheckpointError, match="35 missing: embed_tokens.weight, "):
+        logits(folder)
+
+
+def test_a_lightning_checkpoint_of_a_wrapper_is_converted(folder: Path, tmp_path: Path) -> None:
+    want = logits(folder)
+    tensors = load_file(folder / "model.safetensors")
+    for key in ("state_dict", "model"):
+        source = tmp_path / f"lightning-{key}"
+        source.mkdir()
+        (source / "config.json").write_text((folder / "config.json").read_text())
+        state = {f"net.model.{name}": torch.tensor(x) for name, x in tensors.items()}
+        torch.save({key: state, "epoch": 3}, source / "last.ckpt")
+        with pytest.warns(UserWarning, match="all 36 tensors begin with 'net.model.'"):
+            convert(source / "last.ckpt", tmp_path / f"{key}-converted")
+        assert np.array_equal(logits(tmp_path / f"{key}-converted"), want)
+
+
+def test_a_whole_peft_model_is_named(folder: Path, tmp_path: Path) -> None:
+    peft = pytest.importorskip("peft")
+    transformers = pytest.importorskip("transformers")
+    base = transformers.BioGptForCausalLM.from_pretrained(folder)
+    model = peft.get_peft_model(base, peft.LoraConfig(target_modules=["q_proj"], task_type="CAUSAL_LM"))
+    state = {name: x.numpy() for name, x in model.state_dict().items() if "output_projection" not in name}
+    save_file(state, folder / "model.safetensors")
+    with pytest.raises(CheckpointError) as caught:
+        logits(folder)
+    message = str(caught.value)
+    assert "a whole PeftModel, with base_model.model.biogpt.layers.0.self_attn.q_proj." in message
+    assert message.endswith("; save the adapter with save_pretrained, or the model with merge_and_unload")
+    with pytest.raises(CheckpointError, match="a whole PeftModel"):
+        BioGptForCausalLM(BioGptConfig(**PRIMES), model.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_labels": 3}, "num_labels=3, 37 in all; found 1 misshapen: score.weight (5, 21), not (3, 21); leave out "
+         "num_labels, or pass ignore_mismatched_sizes=True to draw a new head"),
+        ({"id2label": {0: "a", 1: "b"}}, "leave out id2label, or pass ignore_mismatched_sizes=True"),
+        ({"vocab_size": 71}, "leave out vocab_size, and call model.resize_token_embeddings afterwards"),
+        ({"num_hidden_layers": 3}, "leave out num_hidden_layers"),
+        ({"config": BioGptConfig(**PRIMES | {"num_labels": 5, "intermediate_size": 41})}, "leave out intermediate_"),
+    ],
+)  # fmt: skip
+def test_an_option_of_the_caller_that_does_not_fit_is_named(
+    tmp_path: Path, changes: dict[str, object], message: str
+) -> None:
+    BioGptForSequenceClassification.from_config(BioGptConfig(**PRIMES, num_labels=5)).save_pretrained(tmp_path)
+    with pytest.raises(CheckpointError) as caught:
+        BioGptForSequenceClassification.from_pretrained(tmp_path, **changes)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_head_that_the_caller_unties_is_named(folder: Path) -> None:
+    with pytest.raises(CheckpointError, match="1 missing: output_projection.weight; leave out tie_word_embeddings"):
+        BioGptForCausalLM.from_pretrained(folder, tie_word_embeddings=False)
+
+
+def test_an_option_is_not_blamed_for_a_broken_file(folder: Path) -> None:
+    tensors = load_file(folder / "model.safetensors")
+    del tensors["biogpt.layer_norm.bias"]
+    save_file(tensors, folder / "model.safetensors")
+    for changes in ({"vocab_size": 71}, {"use_cache": False}):
+        with pytest.raises(CheckpointError, match="check that config.json and the weights belong together"):
+            BioGptForCausalLM.from_pretrained(folder, **changes)
+
+
+@pytest.mark.parametrize("head", ["SequenceClassification", "TokenClassification"])
+def test_a_head_of_other_classes_is_drawn_again_on_request(tmp_path: Path, head: str) -> None:
+    transformers = pytest.importorskip("transformers")
+    import minibiogpt
+
+    kind, name = getattr(minibiogpt, f"BioGptFor{head}"), f"BioGptFor{head}"
+    old = kind.from_config(BioGptConfig(**PRIMES, num_labels=5), seed=1)
+    old.save_pretrained(tmp_path)
+    with pytest.warns(UserWarning, match="has other shapes of .*; train them before use") as caught:
+        new = kind.from_pretrained(tmp_path, num_labels=3, ignore_mismatched_sizes=True)
+    assert len(caught) == 1
+    theirs = getattr(transformers, name).from_pretrained(tmp_path, num_labels=3, ignore_mismatched_sizes=True)
+    assert {key: x.shape for key, x in new.state_dict().items()} == {
+        key: tuple(x.shape) for key, x in theirs.state_dict().items()
+    }
+    for key, x in new.biogpt.state_dict().items():
+        assert np.array_equal(x, theirs.biogpt.state_dict()[key].numpy())
+    drawn = new.score.weight if head == "SequenceClassification" else new.classifier.weight
+    assert 0.005 < drawn.std() < 0.05
+    same = kind.from_pretrained(tmp_path, ignore_mismatched_sizes=True)  # nothing differs, so nothing is said
+    assert np.array_equal(same(IDS).logits, old(IDS).logits)
 
 
 def test_many_values_that_are_not_finite_are_a_short_list(folder: Path) -> None:

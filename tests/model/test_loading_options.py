@@ -110,7 +110,6 @@ def test_auto_is_a_device_that_can_be_used(device_map: str) -> None:
         ({"load_in_4bit": True}, "quantization is not here yet"),
         ({"quantization_config": {"bits": 4}}, "called without quantization_config"),
         ({"output_loading_info": True}, "called without output_loading_info"),
-        ({"ignore_mismatched_sizes": True}, "called without ignore_mismatched_sizes"),
         ({"state_dict": {"a": 1}}, r"pass the arrays to the class itself: Class\(config, weights\)"),
         ({"variant": "fp16"}, "called without variant; found variant='fp16'"),
         ({"use_safetensors": False}, "weights must be read from safetensors"),
