@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,8 @@ PARTS = re.compile(
 )
 WHOLE = re.compile(r"(?P<module>.+?)(\.base_layer|\.modules_to_save(\.[^.]+)?)?\.(?P<kind>weight|bias)")
 OUTSIDE = ("output_projection", "score", "classifier")  # modules of the heads
+LAYER = re.compile(r"layers\.(\d+)\.")
+OTHER_BASE = "name the base model that it was trained on: this one has other layers or sizes"
 TRANSPOSED = "lora_embedding_"  # an embedding is (V, D), but A is (r, V) and B is (D, r)
 
 
@@ -108,11 +110,12 @@ class Adapter:
         shapes : of the model that is loaded; what the adapter changes elsewhere is ignored, with a warning.
         tied : whether the base's head is its token embedding. An adapter may change one of the two.
         """
-        self._require_all_targets(shapes)
         tensors = dict(base)
         if tied and HEAD not in tensors and EMBEDDING in tensors:
             tensors[HEAD] = tensors[EMBEDDING]
         tensors |= self.replaced
+        self._require_fit(tensors)
+        self._require_all_targets(shapes)
         heads = [f"{module}.{kind}" for module in OUTSIDE for kind in ("weight", "bias") if f"{module}.{kind}" != HEAD]
         elsewhere = [name for name in heads if name in self.changes and name not in shapes]
         if elsewhere:
@@ -122,13 +125,16 @@ class Adapter:
                 continue
             if name not in tensors:
                 must = f"the base model of the adapter in {self.folder} must hold each tensor that it changes"
-                raise CheckpointError(must, f"no {name}", "name the base model that it was trained on")
-            if change.shape != tensors[name].shape:
-                must = f"the adapter in {self.folder} must fit its base model"
-                found = f"a change of {change.shape} for {name} {tensors[name].shape}"
-                raise CheckpointError(must, found, "name the base model that it was trained on")
+                raise CheckpointError(must, f"no {name}", OTHER_BASE)
             tensors[name] = Merged(tensors[name], change)
         return tensors
+
+    def _require_fit(self, tensors: Mapping[str, Tensor]) -> None:
+        """Raise if the base model has tensors of other shapes than the one that was trained."""
+        must = f"the adapter in {self.folder} must fit its base model"
+        for name, change in self.changes.items():
+            if name in tensors and change.shape != tensors[name].shape:
+                raise CheckpointError(must, f"a change of {change.shape} for {name} {tensors[name].shape}", OTHER_BASE)
 
     def _require_all_targets(self, shapes: Shapes) -> None:
         """Raise if a module that the settings name has no change in the file; peft would leave it as it is."""
@@ -136,9 +142,18 @@ class Adapter:
         inside = [f"{self.prefix}{one}" if one not in OUTSIDE else one for one in modules]
         missing = [m for m, name in zip(modules, inside, strict=True) if self.config.targets(name)]
         missing = [module for module in missing if f"{module}.weight" not in self.changes]
+        mine, layers, lacking = _layers(self.changes), _layers(shapes), _layers(f"{module}." for module in missing)
+        if mine and lacking == layers - mine and mine == set(range(len(mine))) and len(layers) > len(mine):
+            must = f"the adapter in {self.folder} must fit its base model"
+            raise CheckpointError(must, f"changes of {len(mine)} layers, and {len(layers)} layers", OTHER_BASE)
         if missing:
             must = f"the adapter in {self.folder} must hold a change of every module that target_modules names"
             raise CheckpointError(must, f"no {listed(missing)}", "fetch the adapter again: it is incomplete")
+
+
+def _layers(names: Iterable[str]) -> set[int]:
+    """Return the numbers of the layers that tensors belong to."""
+    return {int(match[1]) for name in names if (match := LAYER.match(name))}
 
 
 def _weights_file(folder: Path) -> Path:

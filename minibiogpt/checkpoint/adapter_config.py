@@ -33,6 +33,14 @@ IGNORED = (
 PLAIN_STARTS = (None, True, False, "gaussian", "orthogonal", "eva")
 ALL_LINEAR = "all-linear"
 LINEAR = re.compile(r"layers\.\d+\.(self_attn\.[kvq]_proj|self_attn\.out_proj|fc1|fc2)")
+# Adapters that aren't changes of weights, so that nothing can merge them: soft prompts, and layers that depend on the
+# input.
+NOT_WEIGHTS = (
+    "PROMPT_TUNING", "MULTITASK_PROMPT_TUNING", "P_TUNING", "PREFIX_TUNING", "ADAPTION_PROMPT", "CPT", "CARTRIDGE",
+    "XLORA", "POLY",
+)  # fmt: skip
+NOT_MERGEABLE = ("alora_invocation_tokens", "layer_replication")  # settings of LoRA for which the same holds
+UNSUPPORTED = "use it in peft: such adapters can't be merged into the weights, and aren't supported here"
 # A regular expression that repeats a group, or repeats too often, can take forever.
 REPEATED_GROUP, REPETITION, MAX_REPETITIONS = re.compile(r"\)[*+{]"), re.compile(r"[*+{]"), 10
 
@@ -66,6 +74,10 @@ class AdapterConfig:
         remedy = "merge it in peft (merge_and_unload), and save the merged model"
         kind = self.values.get("peft_type")
         if kind != "LORA":
+            if kind in NOT_WEIGHTS:
+                remedy = UNSUPPORTED
+            elif not isinstance(kind, str):
+                remedy = "use the adapter's own adapter_config.json"
             raise CheckpointError(f"peft_type in {self.path} must be LORA", short_repr(kind), remedy)
         start = self.values.get("init_lora_weights")
         if not any(start is one or (isinstance(start, str) and start == one) for one in PLAIN_STARTS):
@@ -73,6 +85,7 @@ class AdapterConfig:
             raise CheckpointError(must, f"init_lora_weights {short_repr(start)}, which changes them", remedy)
         others = {key: x for key, x in self.values.items() if key not in (*USED, *IGNORED) and x}
         if others:
+            remedy = UNSUPPORTED if others.keys() & set(NOT_MERGEABLE) else remedy
             must = f"{self.path} must have settings of plain LoRA only"
             raise CheckpointError(must, listed(f"{key} {short_repr(x)}" for key, x in others.items()), remedy)
         for name in ("rank_pattern", "alpha_pattern"):

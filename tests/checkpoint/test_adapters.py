@@ -479,5 +479,34 @@ def test_a_base_of_another_size_is_refused(folders: Any, tmp_path: Path) -> None
         logits(tmp_path / "shallow", adapter=adapter)
 
 
+def test_a_base_with_more_layers_is_refused_as_another_model(folders: Any, tmp_path: Path) -> None:
+    _, adapter, _ = folders
+    base_model(tmp_path / "deep", num_hidden_layers=3)
+    for name in (tmp_path / "deep", "demo"):
+        with pytest.raises(CheckpointError) as caught:
+            logits(name, adapter=adapter)
+        message = str(caught.value)
+        assert "must fit its base model; found " in message
+        assert message.endswith("name the base model that it was trained on: this one has other layers or sizes")
+    with pytest.raises(CheckpointError, match="found changes of 2 layers, and 3 layers"):
+        logits(tmp_path / "deep", adapter=adapter)
+
+
+@pytest.mark.parametrize("kind", ["PREFIX_TUNING", "PROMPT_TUNING", "P_TUNING", "MULTITASK_PROMPT_TUNING", "CPT"])
+def test_soft_prompts_are_not_said_to_be_mergeable(tmp_path: Path, kind: str) -> None:
+    assert not hasattr(peft.PEFT_TYPE_TO_TUNER_MAPPING[kind], "merge_and_unload")
+    (tmp_path / "adapter_config.json").write_text(json.dumps({"peft_type": kind}))
+    with pytest.raises(CheckpointError, match="can't be merged into the weights, and aren't supported here"):
+        logits(tmp_path)
+
+
+def test_a_lora_that_peft_does_not_merge_is_not_said_to_be_mergeable(folders: Any) -> None:
+    _, adapter, _ = folders
+    for changes in ({"layer_replication": [[0, 2]]}, {"layer_replication": None, "alora_invocation_tokens": [1]}):
+        set_keys(adapter, **changes)
+        with pytest.raises(CheckpointError, match="can't be merged into the weights"):
+            logits(adapter)
+
+
 def test_an_adapter_describes_itself(folders: Any) -> None:
     assert str(Adapter.read(folders[1])) == "r=3 alpha=8, 4 modules"
