@@ -34,7 +34,9 @@ class InputError(ValueError):
 
 
 def short_repr(value: object) -> str:
-    """Return ``repr(value)``, truncated where it is long or deeply nested: a value may be as large as its file.
+    """Return ``repr(value)`` in one line, truncated where it is long or deeply nested.
+
+    A value may be as large as its file, and the text of an array has several lines.
 
     Examples
     --------
@@ -42,7 +44,7 @@ def short_repr(value: object) -> str:
     ("[1, 'a']", 200)
     """
     try:
-        return _SHORT.repr(value)
+        return " ".join(line.strip() for line in _SHORT.repr(value).splitlines())
     except ValueError:  # Python's limit on the digits of an integer
         return "an integer with thousands of digits"
 

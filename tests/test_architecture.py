@@ -46,7 +46,6 @@ OUTSIDE = {
     "backend": {"cupy", "cupyx", "cupy_backends"},
     "tokenizer": {"sacremoses"},
     "trace": {"safetensors"},
-    "checkpoint": {"safetensors"},
     "generation": {"tqdm"},
     "pipelines": {"tqdm"},
     "golden": {"safetensors"},

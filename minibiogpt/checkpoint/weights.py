@@ -6,11 +6,9 @@ import dataclasses
 import os
 import warnings
 from collections.abc import Callable, Collection, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import save_file
 
 from minibiogpt.backend import Array, Backend, get_backend
 from minibiogpt.catalog.parameters import EMBEDDING, HEAD, Shapes
@@ -22,7 +20,8 @@ from minibiogpt.checkpoint.source import Source, find_source
 from minibiogpt.config import BioGptConfig
 from minibiogpt.errors import CheckpointError, InputError, listed, shared_start, short_repr
 from minibiogpt.files.safetensors import FLOATS, stored_tensors
-from minibiogpt.files.writing import write_atomically
+from minibiogpt.files.shards import save_tensors
+from minibiogpt.files.writing import target_folder
 
 # Fields of the config that change the names or shapes of tensors.
 SHAPING = (
@@ -207,8 +206,10 @@ def save_weights(
     weights: dict[str, Array],
     backend: Backend,
     architecture: str,
+    max_shard_size: Any = None,
 ) -> None:
-    """Write config.json and model.safetensors as transformers reads them, each atomically."""
+    """Write config.json and model.safetensors, or shards of it, as transformers reads them, each atomically."""
+    target = target_folder(folder)
     host = {name: np.ascontiguousarray(backend.to_numpy(x)) for name, x in weights.items()}
     dtypes = sorted({str(x.dtype) for x in host.values()})
     if len(dtypes) > 1:
@@ -216,6 +217,5 @@ def save_weights(
         raise InputError("all weights must have the same dtype", ", ".join(dtypes), remedy)
     extra = {"architectures": [architecture], "dtype": dtypes[0]}
     kept = {key: value for key, value in config.extra.items() if key != "torch_dtype"}
-    target = Path(folder) / "model.safetensors"
-    write_atomically(target, lambda temporary: save_file(host, temporary, metadata={"format": "pt"}))
-    dataclasses.replace(config, extra=kept | extra).save_pretrained(folder)
+    save_tensors(target, host, max_shard_size)
+    dataclasses.replace(config, extra=kept | extra).save_pretrained(target)

@@ -19,7 +19,7 @@ from minibiogpt.config.text import json_text
 from minibiogpt.errors import CheckpointError, InputError, short_repr
 from minibiogpt.files.hub import find_model
 from minibiogpt.files.reading import read_json
-from minibiogpt.files.writing import write_atomically
+from minibiogpt.files.writing import target_folder, write_atomically
 from minibiogpt.idioms import no_attribute, no_option
 
 
@@ -310,7 +310,7 @@ class BioGptConfig:
         """Write FOLDER/config.json atomically: a temporary file is renamed."""
         if push_to_hub:
             raise InputError("a config must be saved to a folder", "push_to_hub=True", common.ADVICE["push_to_hub"])
-        self.to_json_file(Path(folder) / "config.json", use_diff=False)
+        self.to_json_file(target_folder(folder) / "config.json", use_diff=False)
 
 
 _DEFAULTS = {

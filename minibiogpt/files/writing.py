@@ -10,7 +10,23 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from minibiogpt.errors import InputError
+from minibiogpt.errors import InputError, short_repr
+
+
+def target_folder(folder: Any) -> Path:
+    """Return the folder to save to as a Path.
+
+    Raises
+    ------
+    InputError
+        If it is not the path of one.
+    """
+    if not isinstance(folder, str | os.PathLike) or not os.fspath(folder):
+        raise InputError("a folder to save to must be a path", short_repr(folder), "write save_pretrained('FOLDER')")
+    path = Path(folder)
+    if path.is_file():
+        raise InputError("a folder to save to must be a folder, or new", f"the file {folder}", "name another folder")
+    return path
 
 
 def is_new_folder(path: Path) -> bool:

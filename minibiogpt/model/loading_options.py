@@ -54,7 +54,7 @@ _KNOWN = (
 )  # fmt: skip
 
 _SAVE = {
-    "safe_serialization": True, "push_to_hub": False, "is_main_process": True, "max_shard_size": "any", "token": "any",
+    "safe_serialization": True, "push_to_hub": False, "is_main_process": True, "token": "any",
     "state_dict": None, "variant": None, "save_function": None, "save_peft_format": "any",
 }  # fmt: skip
 _SAVE_ADVICE = {
@@ -168,7 +168,7 @@ def check_save_options(options: Mapping[str, Any]) -> None:
     """Refuse keyword arguments of ``save_pretrained`` that would change what is written."""
     for name, value in options.items():
         if name not in _SAVE:
-            raise no_option("save_pretrained", name, _SAVE, {})
+            raise no_option("save_pretrained", name, (*_SAVE, "max_shard_size"), {})
         if _SAVE[name] != "any" and value not in (None, _SAVE[name]):
             must = f"save_pretrained must be called with {name}={_SAVE[name]}"
             raise InputError(must, f"{name}={short_repr(value)}", _SAVE_ADVICE.get(name, f"leave {name} out"))

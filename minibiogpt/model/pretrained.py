@@ -199,16 +199,23 @@ class Pretrained(Module):
         """Return an untrained model of these sizes, with random weights drawn from ``seed``."""
         return cls(config, None, backend, attn_implementation, seed=seed, dtype=dtype)
 
-    def save_pretrained(self, folder: str | os.PathLike[str], **options: Any) -> None:
+    def save_pretrained(
+        self, folder: str | os.PathLike[str], *, max_shard_size: int | str | None = None, **options: Any
+    ) -> None:
         """Write config.json and model.safetensors to ``folder`` as transformers reads them, each file atomically.
+
+        The weights of an older save there are removed afterwards, whether they were in one file or in several.
 
         Parameters
         ----------
-        options : transformers' keywords, such as ``max_shard_size`` (there is one file), where they make no difference
-            to what is read back; ``push_to_hub=True`` and the like are refused.
+        max_shard_size : the most bytes in a file, a number or such as "5GB": a larger model is split into several files
+            and their index, as transformers splits it. None: one file (in transformers "5GB").
+        options : transformers' other keywords, where they make no difference to what is read back;
+            ``push_to_hub=True`` and the like are refused.
         """
         check_save_options(options)
-        save_weights(folder, self.config, dict(self.named_parameters()), self.backend, type(self).__name__)
+        weights = dict(self.named_parameters())
+        save_weights(folder, self.config, weights, self.backend, type(self).__name__, max_shard_size)
 
     def set_attn_implementation(self, attn_implementation: str) -> None:
         """Choose the implementation of attention; see BioGptModel."""

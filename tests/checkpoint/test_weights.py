@@ -246,7 +246,7 @@ def test_a_failed_save_leaves_the_old_files(folder: Path, monkeypatch: pytest.Mo
     def full(*args: object, **kwargs: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("minibiogpt.checkpoint.weights.save_file", full)
+    monkeypatch.setattr("minibiogpt.files.shards.save_file", full)
     with pytest.raises(InputError, match=r"model.safetensors must be writable; found No space left on device"):
         BioGptForCausalLM.from_pretrained(folder).save_pretrained(folder)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
