@@ -82,6 +82,7 @@ def tokenizer_folder(options: argparse.Namespace) -> Path:
         return find_model(options.tokenizer)
     source = source_of(options)
     if source.tokenizer_folder is None:
+        source.base_config  # noqa: B018 (a folder that holds no model at all is the first error)
         remedy = "name a tokenizer, such as --tokenizer microsoft/biogpt if the model was made from it"
         raise CheckpointError("a tokenizer needs vocab.json", f"no file {source.folders[0] / 'vocab.json'}", remedy)
     return source.tokenizer_folder

@@ -67,7 +67,7 @@ def hub_id(name: str | os.PathLike[str], must: str = MUST) -> tuple[str, str | N
         short = {known.rpartition("/")[2].lower(): known for known in REVISIONS}
         close = nearest(text.rpartition("/")[2].lower(), short, 1) if text and len(text) < 80 else []
         remedy = f"check the path; did you mean {short[close[0]]}?" if close else "check the path"
-        raise InputError(must, short_repr(os.fspath(name)), remedy)
+        raise InputError(must, f"{short_repr(os.fspath(name))}, which is no folder", remedy)
     return canonical(text), revision
 
 

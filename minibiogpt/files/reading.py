@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import stat
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from minibiogpt.errors import CheckpointError
 
 MAX_TEXT_BYTES = 32 << 20  # parsed JSON can take thirty times as much. The largest published vocabulary has 1.3 MB
 MODEL_FOLDER, FETCH_AGAIN = "name a folder in Hugging Face layout", "fetch the file again"  # for a model's own files
+CHECKPOINT = re.compile(r"checkpoint-\d{1,18}")  # the folders that transformers' Trainer saves to, by step
 MAX_JSON_DEPTH = 100  # far below the depth that Python can still print
 
 
@@ -35,6 +37,28 @@ def check_regular(path: Path, max_bytes: int | None = None, *, broken: str = FET
         raise CheckpointError(must, str(status.st_size), broken)
 
 
+def missing_file(path: Path, remedy: str) -> tuple[str, str]:
+    """Return what was found instead of a model's file, and what to do; ``remedy`` if nothing better is known.
+
+    A training run's output folder may hold its checkpoints only, each in a folder of its own.
+    """
+    folder = path.parent
+    if not folder.is_dir():
+        return f"no folder {folder}", "check the path"
+    checkpoints = [one for one in folder.glob("checkpoint-*") if CHECKPOINT.fullmatch(one.name) and _is_model(one)]
+    if checkpoints and not _is_model(folder):
+        newest = max(checkpoints, key=lambda one: int(one.name.partition("-")[2]))
+        return (
+            f"no file {path}, only {len(checkpoints)} of its checkpoints",
+            f"name one of them: {newest} is the newest",
+        )
+    return f"no file {path}", remedy
+
+
+def _is_model(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in ("config.json", "adapter_config.json"))
+
+
 def read_text(path: Path, must: str, *, absent: str = MODEL_FOLDER, broken: str = FETCH_AGAIN) -> str:
     """Return the content of a UTF-8 file.
 
@@ -52,7 +76,7 @@ def read_text(path: Path, must: str, *, absent: str = MODEL_FOLDER, broken: str 
         check_regular(path, MAX_TEXT_BYTES, broken=broken)
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise CheckpointError(must, f"no file {path}", absent) from None
+        raise CheckpointError(must, *missing_file(path, absent)) from None
     except (OSError, UnicodeError) as error:
         raise CheckpointError(f"{path} must be a readable UTF-8 file", str(error), broken) from None
 
