@@ -149,7 +149,7 @@ def load_weights(
         must = f"{source} must hold the requested head, {listed(head)}"
         raise CheckpointError(must, "a different head, or none", "choose a model that was trained for it")
     new = {key: shapes[key] for key in head} if absent else {}
-    others = _new_tensors(tensors, shapes) if ignore_mismatched_sizes else {}
+    others = _new_tensors(tensors, shapes) if ignore_mismatched_sizes and seed is not None else {}
     shapes = {key: shape for key, shape in shapes.items() if key not in new and key not in others}
     _report(source, tensors, shapes, _chosen(source, tensors, shapes_of, [*new, *others], changes))
     weights = _read(source, tensors, shapes, backend, dtype)

@@ -357,3 +357,9 @@ def test_values_of_a_dtype_that_numpy_lacks_are_a_clear_error(folder: Path) -> N
     for read in (tensor.mapped, lambda: tensor.read_into(np.empty(21, np.float32))):
         with pytest.raises(CheckpointError, match="must hold tensors of the dtypes F64, .*; found 'F8_E4M3'; convert"):
             read()
+
+
+def test_without_a_seed_a_head_of_other_classes_stays_an_error(tmp_path: Path) -> None:
+    BioGptForSequenceClassification.from_config(BioGptConfig(**PRIMES, num_labels=5)).save_pretrained(tmp_path)
+    with pytest.raises(CheckpointError, match=r"score.weight \(5, 21\), not \(3, 21\)"):
+        BioGptForSequenceClassification.from_pretrained(tmp_path, num_labels=3, ignore_mismatched_sizes=True, seed=None)
