@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from dataclasses import dataclass
+from filecmp import cmp
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,8 @@ from minibiogpt.checkpoint.adapter import Adapter
 from minibiogpt.checkpoint.adapter_config import ADAPTER_CONFIG
 from minibiogpt.config import BioGptConfig
 from minibiogpt.errors import CheckpointError, InputError, short_repr
-from minibiogpt.files.hub import find_model
-from minibiogpt.files.naming import local_folder
+from minibiogpt.files.hub import DEMO, SHARDS, find_model
+from minibiogpt.files.naming import hub_id, local_folder
 from minibiogpt.files.safetensors import INDEX, SINGLE
 
 
@@ -57,11 +58,12 @@ class Source:
 
 
 def find_source(
-    name: str | os.PathLike[str], revision: str | None = None, adapter: str | os.PathLike[str] | None = None
+    name: str | os.PathLike[str] | None, revision: str | None = None, adapter: str | os.PathLike[str] | None = None
 ) -> Source:
     """Find a model, as ``find_model`` does, and its adapter: ``adapter``, or ``name`` itself if it is an adapter.
 
-    As in transformers, a folder with adapter_config.json is an adapter, even if it also holds a model.
+    Without a ``name``, the model is the one that the adapter names. As in transformers, a folder with
+    adapter_config.json is an adapter, even if it also holds a model.
 
     Raises
     ------
@@ -70,7 +72,11 @@ def find_source(
     CheckpointError
         If the adapter is broken, or of a kind that isn't supported.
     """
-    folder = find_model(name, revision)
+    if name is None and adapter is not None:
+        folder = find_model(adapter, revision)
+        found_adapter = Adapter.read(folder)
+        return Source(_base(folder, found_adapter), found_adapter)
+    folder = find_model("demo" if name is None else name, revision)
     if adapter is not None:
         chosen = find_model(adapter)
         if _is_adapter(folder) and not folder.samefile(chosen):
@@ -87,6 +93,35 @@ def find_source(
         message = f"{folder} holds an adapter: it is merged into {found_adapter.config.base or 'the weights beside it'}"
         warnings.warn(f"{message}{weights}; remove {ADAPTER_CONFIG} to load the folder without it", stacklevel=5)
     return Source(base, found_adapter)
+
+
+def other_base(name: str | os.PathLike[str], source: Source) -> str:
+    """Return the base model that the source's adapter names if it isn't the one called ``name``; else an empty string.
+
+    Folders are the same if their weights are. A hub id is compared with a hub id only, so that nothing is downloaded.
+    """
+    adapter = source.adapter
+    if adapter is None or not adapter.config.base:
+        return ""
+    base = adapter.config.base
+    try:
+        local = DEMO if base == "demo" else local_folder(base) or local_folder(adapter.folder / base)
+        if local is not None and (local / "config.json").is_file():
+            return "" if _same_weights(local, source.folder) else base
+        if name != "demo" and local_folder(name):
+            return ""
+        return "" if name != "demo" and hub_id(base)[0] == hub_id(name)[0] else hub_id(base)[0]
+    except InputError:  # the name of a folder on a different machine
+        return ""
+
+
+def _same_weights(one: Path, other: Path) -> bool:
+    """Whether two folders are the same, or hold equal files of weights."""
+    if one.samefile(other):
+        return True
+    names = {path.name for folder in (one, other) for kind in (SINGLE, SHARDS) for path in folder.glob(kind)}
+    pairs = [(one / name, other / name) for name in names]
+    return bool(pairs) and all(a.is_file() and b.is_file() and cmp(a, b, shallow=False) for a, b in pairs)
 
 
 def _base(folder: Path, adapter: Adapter) -> Path:

@@ -24,7 +24,9 @@ COMMANDS = (generate, tokenize, score, embed, classify, tag, info, trace, view, 
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of all commands. Each command's module adds its own options."""
-    top = argparse.ArgumentParser(prog="minibiogpt", description="BioGPT in explicit NumPy or CuPy operations.")
+    top = argparse.ArgumentParser(
+        prog="minibiogpt", description="BioGPT in explicit NumPy or CuPy operations.", allow_abbrev=False
+    )
     top.add_argument("--version", action="version", version=f"minibiogpt {__version__}")
     _add_commands(top, COMMANDS)
     return top
@@ -36,7 +38,8 @@ def _add_commands(parser: argparse.ArgumentParser, modules: Sequence[ModuleType]
     for module in modules:
         name = module.__name__.rpartition(".")[2]
         help_line = (module.__doc__ or "").partition("\n")[0].partition(": ")[2]
-        command = commands.add_parser(name, help=help_line, description=help_line)
+        # With abbreviations, --token would mean --tokenizer, and --json of a command without it --jsonl.
+        command = commands.add_parser(name, help=help_line, description=help_line, allow_abbrev=False)
         if hasattr(module, "COMMANDS"):
             _add_commands(command, module.COMMANDS)
         else:

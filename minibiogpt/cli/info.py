@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import argparse
 import math
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from minibiogpt.cli.options import add_json, add_model, print_json, source_of
+from minibiogpt.errors import CheckpointError, listed
+
+if TYPE_CHECKING:
+    from minibiogpt.catalog.parameters import Shapes
+    from minibiogpt.checkpoint.source import Source
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,11 +46,17 @@ def collect(options: argparse.Namespace) -> dict[str, Any]:
     width = get_backend(options.backend).dtype(options.dtype).itemsize
     stored = by_model_name(stored_tensors(source.folder), source.folder)
     names = {*stored, *(adapter.replaced if adapter else ())}
-    parameters = sum(math.prod(shape) for shape in stored_shapes(config, names).values())
+    shapes = stored_shapes(config, names)
+    obstacle = _quantized(source, stored, shapes)
+    if obstacle is None:
+        merged = adapter.applied(stored, shapes, source.base_config.tie_word_embeddings) if adapter else stored
+        obstacle = _unfit(merged, shapes)
+    parameters = sum(math.prod(shape) for shape in shapes.values())
     cached = 2 * config.num_hidden_layers * config.hidden_size * width
     return {
-        "model": options.model,
+        "model": options.model or (adapter.config.base if adapter else "demo"),
         **({"adapter": f"merged adapter {adapter}"} if adapter else {}),
+        **({"loads": f"no, {obstacle}"} if obstacle else {}),
         "parameters": parameters,
         "tensors_in_file": len(stored),
         "dtypes_in_file": sorted({tensor.dtype for tensor in stored.values()}),
@@ -56,6 +68,34 @@ def collect(options: argparse.Namespace) -> dict[str, Any]:
         "cache_bytes_at_most": cached * config.max_position_embeddings,
         "config": config.to_dict(),
     }
+
+
+def _quantized(source: Source, stored: Mapping[str, Any], shapes: Shapes) -> str | None:
+    """Say how the weights are quantized; None if they aren't."""
+    from minibiogpt.checkpoint.quantized import reject_quantized
+
+    try:
+        reject_quantized(source.folder, source.base_config.extra.get("quantization_config"), stored, shapes)
+    except CheckpointError as error:
+        return f"{error.found}; {error.remedy}"
+    return None
+
+
+def _unfit(tensors: Mapping[str, Any], shapes: Shapes) -> str | None:
+    """Say which tensors are missing or have the wrong shape; None if all fit the config.
+
+    A head may be missing, and a tied one may replace the token embedding.
+    """
+    from minibiogpt.catalog.parameters import EMBEDDING, HEAD
+
+    optional = {HEAD} | ({EMBEDDING} if HEAD in tensors and HEAD not in shapes else set())
+    wrong = [f"no {name}" for name in shapes if name not in tensors and name not in optional]
+    wrong += [
+        f"{name} {tensors[name].shape}, not {shape}"
+        for name, shape in shapes.items()
+        if name in tensors and tensors[name].shape != shape
+    ]
+    return f"the weights do not fit config.json: {listed(wrong)}" if wrong else None
 
 
 def _formatted(name: str, value: Any) -> str:

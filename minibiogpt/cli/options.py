@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +21,9 @@ def add_model(parser: argparse.ArgumentParser, *, runs: bool = False, texts: boo
     """Add --model and --revision; --tokenizer for a command that reads texts; what a command needs to run the model."""
     parser.add_argument(
         "--model",
-        default="demo",
         metavar="M",
-        help="demo (default), a folder, the folder of a LoRA adapter, or a Hugging Face hub id",
+        help="demo (default), a folder, the folder of a LoRA adapter, or a Hugging Face hub id; with --adapter, the "
+        "default is the model that the adapter names",
     )
     parser.add_argument(
         "--revision",
@@ -52,11 +53,17 @@ def add_adapter(parser: argparse.ArgumentParser) -> None:
 
 
 def source_of(options: argparse.Namespace) -> Source:
-    """Find the model and its adapter, once per command."""
-    from minibiogpt.checkpoint.source import find_source
+    """Find the model and its adapter, once per command. Warn if the adapter was trained on a different model."""
+    from minibiogpt.checkpoint.source import find_source, other_base
 
     if not hasattr(options, "source"):
-        options.source = find_source(options.model, options.revision, getattr(options, "adapter", None))
+        name, adapter = options.model, getattr(options, "adapter", None)
+        if name is None and adapter is None:
+            name = "demo"
+        options.source = source = find_source(name, options.revision, adapter)
+        if name is not None and adapter is not None and (base := other_base(name, source)):
+            remedy = "leave --model out to use that model"
+            warnings.warn(f"{adapter} was trained on {base}, and is merged into {name}: {remedy}", stacklevel=2)
     return options.source
 
 

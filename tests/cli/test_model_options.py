@@ -292,3 +292,80 @@ def test_the_inputs_of_a_case_in_any_dtype(tmp_path: Path, capsys: pytest.Captur
     else:
         error = refused(capsys, *words, tmp_path / "case.safetensors")
         assert "must hold tensors of the dtypes F64" in error
+
+
+def other_base(folder: Path, hidden_size: int = 128) -> Path:
+    """Write a model with other weights than the demo's, and its tokenizer."""
+    config = BioGptConfig.from_pretrained(DEMO).changed(hidden_size=hidden_size)
+    BioGptForCausalLM.from_config(config, seed=5).save_pretrained(folder)
+    for name in ("vocab.json", "merges.txt"):
+        shutil.copyfile(DEMO / name, folder / name)
+    return folder
+
+
+def test_an_adapter_alone_is_merged_into_the_model_that_it_names(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = other_base(tmp_path / "base")
+    adapter = write_adapter(tmp_path / "adapter", base=str(base))
+    want = ran(capsys, "trace", TEXT, "--model", base, "--adapter", adapter)
+    assert ran(capsys, "trace", TEXT, "--adapter", adapter) == want
+    assert json.loads(ran(capsys, "info", "--adapter", adapter, "--json"))["model"] == str(base)
+    nowhere = write_adapter(tmp_path / "nowhere", base="/home/someone/base")
+    assert "base_model_name_or_path" in refused(capsys, "trace", TEXT, "--adapter", nowhere)
+    assert "an adapter's folder must hold adapter_config.json" in refused(capsys, "trace", TEXT, "--adapter", base)
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_model_that_the_adapter_was_not_trained_on_is_a_warning(
+    bare: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = other_base(tmp_path / "base")
+    for named, model, warned in (
+        (str(base), "demo", True), ("demo", base, True), ("microsoft/biogpt", "demo", True), ("demo", bare, False),
+        ("demo", "demo", False), ("../base", base, False), ("microsoft/biogpt", base, False),
+        ("/no/base", "demo", False),
+    ):  # fmt: skip
+        adapter = write_adapter(tmp_path / "adapter", base=named)
+        words = ["tokenize", TEXT, "--model", str(model), "--tokenizer", "demo", "--adapter", str(adapter)]
+        assert main(["trace", *words[1:]]) == 0
+        lines = capsys.readouterr().err.splitlines()
+        expected = [f"minibiogpt: warning: {adapter} was trained on {named}, and is merged into {model}: "]
+        assert [line.partition(": leave")[0] + ": " for line in lines] == (expected if warned else []), named
+
+
+def test_info_refuses_an_adapter_that_does_not_fit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    adapter = write_adapter(tmp_path / "adapter", base=str(other_base(tmp_path / "base", hidden_size=64)))
+    assert "must fit its base model" in refused(capsys, "info", "--adapter", adapter)
+    settings = json.loads((adapter / "adapter_config.json").read_text()) | {"base_model_name_or_path": "demo"}
+    (adapter / "adapter_config.json").write_text(json.dumps(settings | {"target_modules": ["q_proj", "fc1"]}))
+    assert "must hold a change of every module that target_modules names" in refused(
+        capsys, "info", "--adapter", adapter
+    )
+
+
+def test_info_says_that_weights_do_not_load(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other_base(tmp_path)
+    tensors = load_file(tmp_path / "model.safetensors")
+    fc1 = tensors["biogpt.layers.0.fc1.weight"]
+    save_file(tensors | {"biogpt.layers.0.fc1.weight": fc1[:-1]}, tmp_path / "model.safetensors")
+    rows, loads = len(fc1), json.loads(ran(capsys, "info", "--model", tmp_path, "--json"))["loads"]
+    assert loads == (
+        f"no, the weights do not fit config.json: layers.0.fc1.weight ({rows - 1}, 128), not ({rows}, 128)"
+    )
+    tensors["biogpt.layers.0.fc1.weight"] = fc1.astype(np.int8)
+    tensors["biogpt.layers.0.fc1.SCB"] = fc1[:, 0].copy()
+    save_file(tensors, tmp_path / "model.safetensors")
+    table = ran(capsys, "info", "--model", tmp_path)
+    assert "loads                   no, weights quantized by bitsandbytes, 8 bits" in table
+    assert "loads" not in json.loads(ran(capsys, "info", "--json"))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["embed", "x", "--json"], ["generate", "x", "--token", "hf_x"], ["--vers"], ["golden", "record", "--na", "x"]],
+)
+def test_an_abbreviation_is_no_option(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(words)
+    assert caught.value.code == 2
