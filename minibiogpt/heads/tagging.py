@@ -24,7 +24,10 @@ class Tagged(NamedTuple):
 
 
 class Entity(NamedTuple):
-    """A labeled span [start, end) of the original text, with the mean probability of its tokens' labels."""
+    """A labeled span [start, end) of the original text, with the mean probability of its words' labels.
+
+    With the strategy "simple", it is the mean over its tokens.
+    """
 
     label: str
     start: int
@@ -77,13 +80,12 @@ def entities(tagged: Sequence[Tagged], strategy: str = "first") -> list[Entity]:
         raise InputError("the strategy of tagged tokens must be first or simple", repr(strategy), remedy)
     groups: list[list[Tagged]] = []
     previous = OUTSIDE
-    for word in _words(tagged) if strategy == "first" else [[token] for token in tagged]:
-        label = word[0].label
-        if _same_entity(previous, label):
-            groups[-1] += word
-        elif label != OUTSIDE:
-            groups.append(list(word))
-        previous = label
+    for one in _words(tagged) if strategy == "first" else tagged:
+        if _same_entity(previous, one.label):
+            groups[-1].append(one)
+        elif one.label != OUTSIDE:
+            groups.append([one])
+        previous = one.label
     return [_entity(group) for group in groups]
 
 
@@ -98,16 +100,15 @@ def _same_entity(previous: str, label: str) -> bool:
     )
 
 
-def _words(tagged: Sequence[Tagged]) -> list[list[Tagged]]:
-    """Group tokens into words; every token gets the label and the score of the word's first token."""
-    words: list[list[Tagged]] = []
+def _words(tagged: Sequence[Tagged]) -> list[Tagged]:
+    """Join tokens into words, which have the label and the score of their first token."""
+    words: list[Tagged] = []
     open_word = False
     for token in tagged:
         if open_word:
-            first = words[-1][0]
-            words[-1].append(token._replace(label=first.label, score=first.score))
+            words[-1] = words[-1]._replace(span=(words[-1].span[0], token.span[1]))
         else:
-            words.append([token])
+            words.append(token)
         open_word = not token.ends_word
     return words
 
@@ -120,5 +121,5 @@ def _split_prefix(label: str) -> tuple[str, str]:
 
 
 def _entity(group: list[Tagged]) -> Entity:
-    score = sum(token.score for token in group) / len(group)
+    score = sum(one.score for one in group) / len(group)
     return Entity(_split_prefix(group[0].label)[1], group[0].span[0], group[-1].span[1], score)

@@ -12,7 +12,7 @@ import torch
 import transformers
 from transformers.pipelines.token_classification import TokenClassificationPipeline
 
-from minibiogpt import BioGptForSequenceClassification, BioGptForTokenClassification, BioGptTokenizer
+from minibiogpt import BioGptForSequenceClassification, BioGptForTokenClassification, BioGptTokenizer, pipeline
 from minibiogpt.cli import main, tag
 from minibiogpt.cli.batch.resume import ResumableFile
 from minibiogpt.heads.tagging import Tagged, entities
@@ -167,6 +167,26 @@ def test_each_strategy_of_tag_is_that_of_entities(models: Any, capsys: pytest.Ca
             ]
             assert one["entities"] == [entity._asdict() for entity in entities(tagged, strategy)]
     assert found["first"] != found["simple"], "the case is too easy"
+
+
+@pytest.mark.parametrize("strategy", ["simple", "first", "average", "max"])
+def test_the_entities_of_tag_are_those_of_the_pipeline(
+    models: Any, capsys: pytest.CaptureFixture[str], strategy: str
+) -> None:
+    """A word counts once in the score of its entity, however many pieces it has; transformers checks the pipeline."""
+    pipe = pipeline("token-classification", str(models["tags"]), dtype="float64", aggregation_strategy=strategy)
+    words = ["--model", str(models["tags"]), "--json", "--dtype", "float64", "--strategy", strategy]
+    texts = [*TEXTS, "Ibuprofen pneumothorax of the tuberculosis hepatocyte Ibuprofen insulin"]
+    longest = 0
+    for text, one in zip(texts, lines(run(capsys, "tag", *texts, *words)), strict=True):
+        want = [group for group in pipe(text) if group["entity_group"] != "O"]
+        assert [(e["label"], e["start"], e["end"]) for e in one["entities"]] == [
+            (group["entity_group"], group["start"], group["end"]) for group in want
+        ]
+        for entity, group in zip(one["entities"], want, strict=True):
+            assert abs(entity["score"] - group["score"]) < LANE_A
+            longest = max(longest, len(text[entity["start"] : entity["end"]].split()))
+    assert longest > 1, "the case is too easy"
 
 
 class PlainTokenizer:
