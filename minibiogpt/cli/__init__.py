@@ -10,7 +10,7 @@ import contextlib
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import ModuleType
 
 from minibiogpt import __version__
@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     _prepare_streams()
     options = parser().parse_args(argv)
     with warnings.catch_warnings():
-        warnings.showwarning = _warn  # type: ignore[assignment]
+        warnings.showwarning = _warn_once()
         return _run(options)
 
 
@@ -96,9 +96,16 @@ def _abandon_output() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _warn(message: Warning | str, *location: object) -> None:
-    """Print a warning as one line, without its source location, which is of no use to a user."""
-    _print_message("warning", message)
+def _warn_once() -> Callable[..., None]:
+    """Return what prints a warning as one line, the first time, without its source location: no user needs that."""
+    printed: set[str] = set()
+
+    def warn(message: Warning | str, *location: object, **more: object) -> None:
+        if str(message) not in printed:
+            printed.add(str(message))
+            _print_message("warning", message)
+
+    return warn
 
 
 def _print_message(level: str, message: object) -> None:

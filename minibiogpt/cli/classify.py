@@ -3,26 +3,29 @@
 Texts on the command line give a table. A file, standard input, --json and --output give JSON Lines. With --output,
 repeating the same command resumes a killed run where it stopped. A text longer than the model's maximum is classified
 in windows, whose scores --combine joins.
+
+As in transformers, problem_type in config.json decides what a score is: the value itself for a regression, a sigmoid
+for a multi-label model or a single class, a softmax otherwise. "scores" and "values" are objects by name, or lists of
+{"label", "score"} and {"label", "value"} if several classes have the same name.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
 from minibiogpt.cli.batch.labelled import Prediction, add_labelled, fitted, run_labelled, window_options
 from minibiogpt.cli.batch.loop import Job
 from minibiogpt.cli.options import load_model
+from minibiogpt.config import BioGptConfig
 from minibiogpt.heads.labelling import COMBINATIONS, class_scores, sigmoid
 from minibiogpt.model.ops import softmax
 from minibiogpt.tokenizer import Piece
 
-if TYPE_CHECKING:
-    from minibiogpt.heads import BioGptForSequenceClassification
-
+THRESHOLD = 0.5  # a label of a multi-label model has a larger score
 RESULT_FIELDS = ("label", "labels", "score", "scores", "value", "values")
 
 
@@ -44,43 +47,52 @@ def run(options: argparse.Namespace) -> None:
 
     model = load_model(options, BioGptForSequenceClassification, seed=None)
     windows = window_options(options, model.config)
-    problem_type = _problem_type(model)
+    problem_type, activation = _problem_type(model.config), _activation(model.config)
 
     def compute(rows: list[list[Piece]]) -> list[Prediction]:
         ids = fitted(rows, model.config, options.truncate)
         settings = {"combine": options.combine, "batch_tokens": options.batch_tokens, **windows}
-        scores = class_scores(model, ids, ACTIVATIONS[problem_type], **settings)
+        scores = class_scores(model, ids, activation, **settings)
         return [_prediction(problem_type, model.config.id2label, row) for row in scores]
 
     run_labelled(job, compute, lambda _, prediction: prediction, _line, combine=options.combine)
 
 
-ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "regression": np.asarray,
-    "multi_label_classification": sigmoid,
-    "single_label_classification": softmax,
-}
+def _problem_type(config: BioGptConfig) -> str:
+    """Return the config's problem type; if it has none, the classes are exclusive."""
+    return config.problem_type or "single_label_classification"
 
 
-def _problem_type(model: BioGptForSequenceClassification) -> str:
-    """Return the config's problem type; if it has none, one class is a regression, several are exclusive."""
-    single = model.config.num_labels == 1
-    return model.config.problem_type or ("regression" if single else "single_label_classification")
+def _activation(config: BioGptConfig) -> Callable[[np.ndarray], np.ndarray]:
+    """Return the function from logits to scores that transformers' pipeline chooses for the config."""
+    if config.problem_type == "regression":
+        return np.asarray
+    return sigmoid if config.problem_type == "multi_label_classification" or config.num_labels == 1 else softmax
 
 
 def _prediction(problem_type: str, names: dict[int, str], scores: np.ndarray) -> Prediction:
     """Return the result for one text: values (regression), the labels above 0.5 (multi-label), or the best label."""
     if problem_type == "regression":
-        return {"value": float(scores[0])} if scores.size == 1 else {"values": _by_name(names, scores)}
+        return {"value": float(scores[0])} if scores.size == 1 else {"values": _by_name(names, scores, "value")}
     if problem_type == "multi_label_classification":
-        labels = [names[int(i)] for i in np.flatnonzero(scores > 0.5)]
+        labels = [names[int(i)] for i in np.flatnonzero(scores > THRESHOLD)]
         return {"labels": labels, "scores": _by_name(names, scores)}
     best = int(scores.argmax())
     return {"label": names[best], "score": float(scores[best]), "scores": _by_name(names, scores)}
 
 
-def _by_name(names: dict[int, str], p: np.ndarray) -> dict[str, float]:
+def _by_name(names: dict[int, str], p: np.ndarray, key: str = "score") -> dict[str, float] | list[dict[str, Any]]:
+    """Return {name: score}; as a list of {"label": name, key: score} if two classes have the same name."""
+    if len(set(names.values())) < len(names):
+        return [{"label": names[i], key: float(x)} for i, x in enumerate(p)]
     return {names[i]: float(x) for i, x in enumerate(p)}
+
+
+def _pairs(scores: dict[str, float] | list[dict[str, Any]]) -> list[tuple[str, float]]:
+    """Return (name, score) of each class from either form."""
+    if isinstance(scores, dict):
+        return list(scores.items())
+    return [(one["label"], one["value"] if "value" in one else one["score"]) for one in scores]
 
 
 def _line(text: str, prediction: Prediction) -> str:
@@ -88,9 +100,10 @@ def _line(text: str, prediction: Prediction) -> str:
     if "value" in prediction:
         result = f"{prediction['value']:.4f}"
     elif "values" in prediction:
-        result = "  ".join(f"{name} {value:.4f}" for name, value in prediction["values"].items())
+        result = "  ".join(f"{name} {value:.4f}" for name, value in _pairs(prediction["values"]))
     elif "labels" in prediction:
-        result = ", ".join(f"{name} {prediction['scores'][name]:.3f}" for name in prediction["labels"]) or "-"
+        chosen = [(name, score) for name, score in _pairs(prediction["scores"]) if score > THRESHOLD]
+        result = ", ".join(f"{name} {score:.3f}" for name, score in chosen) or "-"
     else:
         result = f"{prediction['label']} {prediction['score']:.3f}"
     return f"{result}  {' '.join(text.split())}\n"

@@ -36,7 +36,7 @@ def resolve_labels(num_labels: Any, id2label: Any) -> dict[int, str]:
     if num_labels not in (0, len(names)):
         warnings.warn(f"num_labels is {num_labels}, but id2label has {len(names)} names, which are used", stacklevel=5)
     if len(set(names.values())) < len(names):
-        warnings.warn("id2label gives several classes the same name: results by name show only the last", stacklevel=5)
+        warnings.warn("id2label gives several classes the same name: label2id has only the last of them", stacklevel=5)
     return dict(sorted(names.items()))
 
 

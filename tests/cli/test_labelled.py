@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,12 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
             BioGptForSequenceClassification,
             {"num_labels": 4, "problem_type": "multi_label_classification"},
         ),
-        "regression": (BioGptForSequenceClassification, {"num_labels": 1}),
+        "regression": (BioGptForSequenceClassification, {"num_labels": 1, "problem_type": "regression"}),
+        "one": (BioGptForSequenceClassification, {"id2label": {0: "toxic"}}),
+        "one exclusive": (
+            BioGptForSequenceClassification,
+            {"id2label": {0: "toxic"}, "problem_type": "single_label_classification"},
+        ),
         "numbers": (
             BioGptForSequenceClassification,
             {"id2label": {0: "age", 1: "dose"}, "problem_type": "regression"},
@@ -104,6 +110,54 @@ def test_classify_several_labels_and_values(models: Any, capsys: pytest.CaptureF
     assert found[3] == f"-  {NO_LABEL}"
     assert any(len(one["labels"]) > 1 for one in results)
     float(run(capsys, "classify", TEXTS[1], "--model", str(models["regression"])).split()[0])
+
+
+@pytest.mark.parametrize("name", ["one", "one exclusive", "regression", "single"])
+def test_the_score_of_classify_is_that_of_transformers_pipeline(
+    models: Any, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    theirs = transformers.TextClassificationPipeline(
+        model=transformers.BioGptForSequenceClassification.from_pretrained(models[name]).double().eval(),
+        tokenizer=transformers.BioGptTokenizer.from_pretrained(models[name]),
+    )
+    words = ("--model", str(models[name]), "--json", "--dtype", "float64")
+    for one in lines(run(capsys, "classify", *TEXTS, *words)):
+        (want,) = theirs(one["text"])
+        if name == "regression":
+            assert set(one) == {"text", "value"}
+        else:
+            assert one["label"] == want["label"]
+            assert one["scores"][one["label"]] == one["score"]
+        assert abs(one.get("value", one.get("score")) - want["score"]) < 1e-6, "their pipeline computes it in float32"
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("problem_type", [None, "multi_label_classification", "regression"])
+def test_classes_of_the_same_name_keep_their_scores(
+    models: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path, problem_type: str | None
+) -> None:
+    folder = shutil.copytree(models["single"], tmp_path / "same")
+    config = json.loads((folder / "config.json").read_text()) | {"problem_type": problem_type}
+    (folder / "config.json").write_text(json.dumps(config))
+    words = ["--json", "--model", str(folder)]
+    different = lines(run(capsys, "classify", *TEXTS, *words))
+    config |= {"id2label": {"0": "a", "1": "b", "2": "b"}, "label2id": {"a": 0, "b": 2}}
+    (folder / "config.json").write_text(json.dumps(config))
+    assert main(["classify", *TEXTS, *words]) == 0
+    out, err = capsys.readouterr()
+    assert err.count("several classes the same name") == err.count("\n") == 1
+    key, field = ("value", "values") if problem_type == "regression" else ("score", "scores")
+    for one, other in zip(lines(out), different, strict=True):
+        assert one[field] == [{"label": n, key: x} for n, x in zip("abb", other[field].values(), strict=True)]
+        if problem_type is None:
+            assert one["score"] == other["score"] == max(entry["score"] for entry in one["scores"])
+            assert one["label"] == {"no": "a", "yes": "b", "maybe": "b"}[other["label"]]
+        elif problem_type != "regression":
+            assert one["labels"] == [entry["label"] for entry in one["scores"] if entry["score"] > 0.5]
+    table = run(capsys, "classify", *TEXTS, "--model", str(folder)).splitlines()
+    assert len(table) == 3
+    if problem_type == "regression":
+        assert table[0].startswith(f"a {different[0]['values']['no']:.4f}  b {different[0]['values']['yes']:.4f}  b ")
 
 
 def test_classify_returns_each_value_of_a_regression_of_several(
