@@ -10,13 +10,14 @@ import contextlib
 import os
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from types import ModuleType
 
 from minibiogpt import __version__
 from minibiogpt.cli import classify, convert, download, embed, generate, golden, info, score, tag, tokenize, trace, view
 from minibiogpt.cli.options import check_dtype
-from minibiogpt.errors import InputError
+from minibiogpt.cli.wording import worded
+from minibiogpt.errors import CheckpointError, InputError
 
 MAX_CHARACTERS = 2000  # of an error or a warning
 COMMANDS = (generate, tokenize, score, embed, classify, tag, info, trace, view, golden, download, convert)
@@ -52,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     _prepare_streams()
     options = parser().parse_args(argv)
     with warnings.catch_warnings():
-        warnings.showwarning = _warn_once()
+        warnings.showwarning = _warn_once(_names(options))
         return _run(options)
 
 
@@ -63,7 +64,9 @@ def _run(options: argparse.Namespace) -> int:
         sys.stdout.flush()
         return code or 0
     except InputError as error:
-        _print_message("error", error)
+        # A file's own names are not options.
+        names = () if isinstance(error, CheckpointError) else _names(options)
+        _print_message("error", worded(str(error), names))
         return 2
     except MemoryError:
         _print_message("error", "the model must fit into memory; see minibiogpt info")
@@ -96,14 +99,19 @@ def _abandon_output() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _warn_once() -> Callable[..., None]:
+def _names(options: argparse.Namespace) -> Iterable[str]:
+    """Return the names of the package's options that the command has under the same names."""
+    return generate.OPTIONS if options.command == "generate" else ()
+
+
+def _warn_once(names: Iterable[str]) -> Callable[..., None]:
     """Return what prints a warning as one line, the first time, without its source location: no user needs that."""
     printed: set[str] = set()
 
     def warn(message: Warning | str, *location: object, **more: object) -> None:
         if str(message) not in printed:
             printed.add(str(message))
-            _print_message("warning", message)
+            _print_message("warning", worded(str(message), names))
 
     return warn
 

@@ -17,6 +17,14 @@ if TYPE_CHECKING:
     from minibiogpt.checkpoint.source import Source
 
 
+CLASSES = {
+    "causal": "BioGptForCausalLM",
+    "sequence": "BioGptForSequenceClassification",
+    "token": "BioGptForTokenClassification",
+    "base": "BioGptModel",
+}
+
+
 def add_model(parser: argparse.ArgumentParser, *, runs: bool = False, texts: bool = True) -> None:
     """Add --model and --revision; --tokenizer for a command that reads texts; what a command needs to run the model."""
     parser.add_argument(
@@ -67,12 +75,24 @@ def source_of(options: argparse.Namespace) -> Source:
     return options.source
 
 
-def load_model(options: argparse.Namespace, model_class: Any, **more: Any) -> Any:
-    """Load the model with its adapter; ``more`` are further arguments of ``from_pretrained``."""
+def model_class(options: argparse.Namespace, head: str | None = None) -> Any:
+    """Return the model class of ``head``, else the one that the adapter or config.json names, else the causal LM."""
+    import minibiogpt
+
+    source = source_of(options)
+    architectures = source.base_config.extra.get("architectures")
+    head = head or (source.adapter.head if source.adapter else None)
+    first = architectures[0] if isinstance(architectures, list) and architectures else None
+    name = CLASSES[head] if head else first if first in CLASSES.values() else CLASSES["causal"]
+    return getattr(minibiogpt, str(name))
+
+
+def load_model(options: argparse.Namespace, kind: Any, **more: Any) -> Any:
+    """Load the model with its adapter as the class ``kind``; ``more`` are further arguments of ``from_pretrained``."""
     source = source_of(options)
     adapter = {"adapter": source.adapter.folder} if source.adapter else {}
     settings = {name: getattr(options, name) for name in ("backend", "dtype") if hasattr(options, name)}
-    return model_class.from_pretrained(source.folder, **settings | adapter | more)
+    return kind.from_pretrained(source.folder, **settings | adapter | more)
 
 
 def tokenizer_folder(options: argparse.Namespace) -> Path:

@@ -6,7 +6,7 @@ import argparse
 import math
 from typing import TYPE_CHECKING, Any
 
-from minibiogpt.cli.options import add_json, add_model, load_model, load_tokenizer, print_json, texts_of
+from minibiogpt.cli.options import add_json, add_model, load_model, load_tokenizer, model_class, print_json, texts_of
 from minibiogpt.errors import InputError
 
 if TYPE_CHECKING:
@@ -71,10 +71,10 @@ def _id(part: str) -> int:
 
 
 def _traced(options: argparse.Namespace, inputs: dict[str, Any]) -> Trace:
-    from minibiogpt import BioGptForCausalLM, Trace
+    from minibiogpt import Trace
 
     trace = Trace(names=options.names)
-    model = load_model(options, BioGptForCausalLM)
+    model = load_model(options, model_class(options))
     model(**inputs, trace=trace)
     return trace
 

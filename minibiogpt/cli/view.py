@@ -6,7 +6,7 @@ import argparse
 import webbrowser
 from pathlib import Path
 
-from minibiogpt.cli.options import add_model, load_model, load_tokenizer, texts_of
+from minibiogpt.cli.options import add_model, load_model, load_tokenizer, model_class, texts_of
 from minibiogpt.errors import InputError
 
 
@@ -29,10 +29,9 @@ def run(options: argparse.Namespace) -> None:
     texts = texts_of(options.text)
     if len(texts) != 1:
         raise InputError("a page must show exactly one text", f"{len(texts)}", "put the text in quotes")
-    from minibiogpt import BioGptForCausalLM
     from minibiogpt.view import Stepper
 
-    tokenizer, model = load_tokenizer(options), load_model(options, BioGptForCausalLM)
+    tokenizer, model = load_tokenizer(options), load_model(options, model_class(options))
     stepper = Stepper(
         model,
         texts[0],

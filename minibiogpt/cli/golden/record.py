@@ -8,15 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from minibiogpt.cli.options import add_adapter, add_model, load_model, load_tokenizer, source_of
+from minibiogpt.cli.options import (
+    CLASSES,
+    add_adapter,
+    add_model,
+    load_model,
+    load_tokenizer,
+    model_class,
+    source_of,
+)
 from minibiogpt.errors import InputError, listed
-
-CLASSES = {
-    "causal": "BioGptForCausalLM",
-    "sequence": "BioGptForSequenceClassification",
-    "token": "BioGptForTokenClassification",
-    "base": "BioGptModel",
-}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -76,7 +77,7 @@ def run(options: argparse.Namespace) -> None:
     source = source_of(options)
     inputs = [Path(options.inputs)] if options.inputs else []
     _check_output(output, [*(path for folder in source.folders for path in folder.iterdir()), *inputs])
-    model = load_model(options, _class_of(source, options.head), dtype="float64")
+    model = load_model(options, model_class(options, options.head), dtype="float64")
     files = sorted({tensor.path for tensor in stored_tensors(source.folder).values()})
     files += [source.adapter.file] if source.adapter else []
     record(
@@ -100,17 +101,6 @@ def _check_output(output: Path, sources: list[Path]) -> None:
     if any(output.resolve() == source.resolve() for source in sources):
         must = "the case must be a different file from those of the model and the inputs"
         raise InputError(must, str(output), "choose another name for -o")
-
-
-def _class_of(source: Any, head: str | None) -> Any:
-    """Return the model class of ``head``, else the one that the adapter or config.json names, else the causal LM."""
-    import minibiogpt
-
-    architectures = source.config().extra.get("architectures")
-    head = head or (source.adapter.head if source.adapter else None)
-    first = architectures[0] if isinstance(architectures, list) and architectures else None
-    name = CLASSES[head] if head else first if first in CLASSES.values() else CLASSES["causal"]
-    return getattr(minibiogpt, str(name))
 
 
 def _calls(options: argparse.Namespace) -> list[dict[str, Any]]:

@@ -1,0 +1,83 @@
+"""Messages of the command line name its own options, not Python's."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from minibiogpt import BioGptConfig, BioGptForTokenClassification
+from minibiogpt.cli import main, wording
+from minibiogpt.files.hub import DEMO
+
+PYTHON = re.compile(r"\w=(True|False|'|\")|resize_token|attn_implementation|do_sample|num_\w+|bad_words|top_k|max_new")
+ROWS = [
+    ("--temperature 0.5", "warning: without --sample these options have no effect: temperature"),
+    ("--top-k 3", "warning: without --sample these options have no effect: --top-k"),
+    ("--num-return-sequences 2", "found 2; use --sample, or --num-beams of at least this number"),
+    ("--sample --temperature 0", "found 0.0; for greedy decoding leave --sample out"),
+    ("--sample --top-p 7", "--top-p must be a number in [0, 1]; found 7.0; write --top-p 1.0 to turn it off"),
+    ("--scoring fairseq", "found --num-beams 1; set --num-beams"),
+    ("--max-new-tokens 0", "--max-new-tokens must be an integer, 1 or more; found 0; correct --max-new-tokens"),
+]
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize(("words", "said"), ROWS)
+def test_options_are_named_as_they_are_typed(words: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["generate", "Insulin", *words.split()])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line
+    assert not PYTHON.search(line), line
+
+
+def test_a_prompt_that_is_too_long(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["generate", "pain " * 300]) == 2
+    assert capsys.readouterr().err.endswith("found 301; shorten it\n")
+
+
+def test_values_that_are_not_finite(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = shutil.copytree(DEMO, tmp_path / "huge")
+    tensors = load_file(folder / "model.safetensors")
+    tensors["biogpt.layer_norm.weight"] = np.full_like(tensors["biogpt.layer_norm.weight"], 3e38)
+    save_file(tensors, folder / "model.safetensors")
+    assert main(["generate", "Insulin", "--model", str(folder)]) == 2
+    assert capsys.readouterr().err.endswith("computed in float32; use --dtype float64\n")
+
+
+def test_a_name_that_no_array_has(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["trace", "Insulin", "--names", "*nothing*"]) == 2
+    assert capsys.readouterr().err.endswith("; run minibiogpt trace without --names for all of them\n")
+
+
+@pytest.mark.parametrize("said", wording.ON_THE_COMMAND_LINE)
+def test_each_row(said: str) -> None:
+    assert wording.worded(f"do this: {said}") == f"do this: {wording.ON_THE_COMMAND_LINE[said]}"
+    assert not PYTHON.search(wording.ON_THE_COMMAND_LINE[said])
+
+
+def test_names_of_files_and_parts_of_words_stay() -> None:
+    assert wording.worded("no /a/num_beams/x, max_length.json", ["num_beams", "max_length"]) == (
+        "no /a/num_beams/x, max_length.json"
+    )
+    assert wording.worded("redo_sample=True, do_sample=Trues") == "redo_sample=True, do_sample=Trues"
+    assert wording.worded("give x: adapter='/a b', or --adapter") == "give x: --adapter /a b"
+
+
+def test_trace_and_view_load_the_models_own_head(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = BioGptConfig.from_pretrained(DEMO).changed(num_labels=3)
+    BioGptForTokenClassification.from_config(config).save_pretrained(tmp_path)
+    for name in ("vocab.json", "merges.txt"):
+        shutil.copyfile(DEMO / name, tmp_path / name)
+    assert main(["trace", "Insulin", "--names", "logits", "--model", str(tmp_path)]) == 0
+    printed = capsys.readouterr()
+    assert "(1, 2, 3)" in printed.out
+    assert printed.err == ""
+    assert main(["trace", "Insulin", "--explain", "logits", "--model", str(tmp_path)]) == 0
+    assert "classifier" in capsys.readouterr().out
+    assert main(["view", "Insulin", "--model", str(tmp_path), "--output", str(tmp_path / "page.html")]) == 0
+    assert capsys.readouterr().err == ""
