@@ -28,6 +28,7 @@ KINDS = {
     "I16": "integers", "U16": "integers", "I32": "integers", "U32": "integers", "I64": "integers", "U64": "integers",
     "C64": "complex numbers",
 }  # fmt: skip
+DEQUANTIZABLE = ("bitsandbytes", "higgs")  # in transformers 4.57: model.dequantize()
 PACKED = ("I8", "U8", "I4", "U4")  # integers that stand for other numbers
 
 
@@ -77,9 +78,18 @@ def reject_quantized(folder: Path, settings: Any, tensors: Mapping[str, Tensor],
     raise CheckpointError(
         f"the weights in {folder} must be {READABLE}",
         f"{kind}: {listed(shown)}",
-        "dequantize and save it with the library that quantized it (in transformers: "
-        "model.dequantize().save_pretrained(FOLDER)), or use the model that it was made from",
+        _remedy(method, [tensors[name].dtype for name in packed]),
     )
+
+
+def _remedy(method: str | None, packed: list[str]) -> str:
+    """Say what to do: transformers 4.57 dequantizes two methods only, and a plain cast to 8-bit floats needs none."""
+    original = "use the model that it was made from, whose weights are floats"
+    if method and method.startswith(DEQUANTIZABLE):
+        return f"save model.dequantize() with save_pretrained in transformers, or {original}"
+    if method is None and packed and all(dtype[:1] == "F" for dtype in packed):
+        return f"if they were cast without scales, cast each to float32 in torch and save them, else {original}"
+    return original
 
 
 def _is_packed(dtype: str) -> bool:

@@ -489,15 +489,27 @@ def test_words_that_are_split_already_are_tagged(
             if strategy != "simple":
                 assert text[entity["start"] : entity["end"]] == " ".join(named).strip()
         assert empty == {"tokens": [], "entities": [], "words": []}
-    error = run(capsys, *command, "--tokens", code=2)
-    assert "must have no field named like a result; found 'tokens'" in error
+    found = lines(run(capsys, *command, "--tokens"))[0]
+    assert found["input_tokens"] == words
+    assert [token["piece"] for token in found["tokens"]] == [piece for word in pieces for piece in word]
     (tmp_path / "in").write_text('{"text": ["a", 1]}\n')
     error = run(capsys, *command[:4], "--model", str(models["tags"]), code=2)
     assert "is a string or a list of strings; found a list that holds something else" in error
     (tmp_path / "in").write_text('{"text": "a", "words": 1}\n')
     run(capsys, *command[:4], "--model", str(models["tags"]))
     (tmp_path / "in").write_text('{"text": ["a"], "words": 1}\n')
-    assert "found 'words'" in run(capsys, *command[:4], "--model", str(models["tags"]), code=2)
+    (found,) = lines(run(capsys, *command[:4], "--model", str(models["tags"])))
+    assert (found["input_words"], found["words"][0]["word"]) == (1, "a")
+
+
+def test_a_gold_label_is_kept_beside_the_predicted_one(
+    models: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "in").write_text(json.dumps({"text": "Insulin", "label": 7, "scores": "x"}) + "\n")
+    words = ("--model", str(models["single"]))
+    (found,) = lines(run(capsys, "classify", "--file", str(tmp_path / "in"), "--jsonl", *words))
+    (plain,) = lines(run(capsys, "classify", "Insulin", "--json", *words))
+    assert found == {"text": "Insulin", "input_label": 7, "input_scores": "x"} | plain
 
 
 def test_a_word_ends_at_its_mark(models: Any, capsys: pytest.CaptureFixture[str]) -> None:

@@ -423,7 +423,14 @@ def test_embed_writes_what_the_model_returns(tmp_path: Path, capsys: pytest.Capt
             "line 2 of LIST must be a JSON object whose 'text' is a string or a list of strings; found",
         ),
         (["score", "--file", "LIST", "--jsonl", "--field", "n"], "line 1 of LIST must be a JSON object whose 'n'"),
-        (["score", "--file", "TAKEN", "--jsonl"], "line 1 of TAKEN must have no field named like a result; found"),
+        (
+            ["score", "--file", "TAKEN", "--jsonl"],
+            "line 1 of TAKEN must have no field 'tokens', a result's name, beside 'input_tokens'; found both; rename",
+        ),
+        (["score", "--file", "NAN", "--jsonl"], "line 2 of NAN must be a JSON object; found NaN, which is not valid"),
+        (["score", "--file", "INF", "--jsonl"], "line 1 of INF must be a JSON object; found -Infinity, which is not"),
+        (["score", "--file", "HUGE", "--jsonl"], "line 1 of HUGE must be a JSON object; found Out of range float"),
+        (["score", "--file", "TWICE", "--jsonl"], "line 1 of TWICE must be a JSON object; found the field 'a' twice"),
         (["score", "--file", "HALF", "--jsonl"], "line 1 of HALF must be a JSON object; found 'utf-8' codec can't"),
         (["score", "--file", "BYTES"], "line 2 of BYTES must be UTF-8"),
         (["score", "x\udcff"], "a text must be UTF-8"),
@@ -449,7 +456,11 @@ def test_nonsense_is_one_line(
     files: dict[str, bytes] = {
         "IN": b"one\ntwo\n",
         "LIST": b'{"text": "x", "n": 1}\n["text"]\n',
-        "TAKEN": b'{"text": "x", "tokens": 1}\n',
+        "TAKEN": b'{"text": "x", "tokens": 1, "input_tokens": 2}\n',
+        "NAN": b'{"text": "x"}\n{"text": "x", "a": [NaN]}\n',
+        "INF": b'{"text": "x", "a": -Infinity}\n',
+        "HUGE": b'{"text": "x", "a": {"b": 1e999}}\n',
+        "TWICE": b'{"text": "x", "a": 1, "a": 2}\n',
         "HALF": b'{"text": "\\ud800"}\n',
         "BYTES": b"one\n\xff\n",
     }

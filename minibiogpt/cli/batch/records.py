@@ -16,6 +16,7 @@ from minibiogpt.checks import checked_integer
 from minibiogpt.errors import InputError, listed
 
 CHUNK = 256
+INPUT = "input_"  # prefix of a copied field that is named like a result
 
 
 class Record(NamedTuple):
@@ -37,7 +38,8 @@ class Source:
     ----------
     name : what errors call the input. from_arguments : whether the texts are command-line arguments.
     path : the file, if there is one. rewindable : whether the input can be read twice, unlike a pipe.
-    reserved, reserved_with_words : names that no input field may have; the second of a text that is split into words.
+    reserved, reserved_with_words : names of results, which a copied field may not have: it gets the prefix "input_".
+        The second are those of a text that is split into words.
     """
 
     def __init__(
@@ -66,17 +68,20 @@ class Source:
             if self._field is None:
                 yield Record(raw, text, {"text": text})
             elif text.strip():
-                fields = self._object(location, text, self._field)
+                fields, kept = self._object(location, text, self._field)
                 value = fields[self._field]
                 words = value if isinstance(value, list) else None
-                yield Record(raw, value if words is None else " ".join(words), fields, words)
+                yield Record(raw, value if words is None else " ".join(words), kept, words)
 
-    def _object(self, location: str, line: str, field: str) -> dict[str, Any]:
-        """Return the JSON object of a line. It must have a text or words, and no field named like a result."""
+    def _object(self, location: str, line: str, field: str) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return the JSON object of a line, which must have a text or words, and the fields to copy to the result.
+
+        A field that is named like a result, such as a gold "label", is copied as "input_label".
+        """
         remedy = "correct that line, or name another --field"
         try:
-            fields = json.loads(line)
-            json.dumps(fields, ensure_ascii=False).encode("utf-8")
+            fields = json.loads(line, object_pairs_hook=_without_repetition, parse_constant=_refuse_constant)
+            json.dumps(fields, ensure_ascii=False, allow_nan=False).encode("utf-8")  # 1e999 is read as infinity
         except (ValueError, RecursionError) as error:  # a lone surrogate is a ValueError too
             raise InputError(f"{location} must be a JSON object", str(error), remedy) from None
         if not isinstance(fields, dict) or not _is_text(fields.get(field)):
@@ -90,11 +95,12 @@ class Source:
             must = f"{location} must be a JSON object whose {field!r} is a string or a list of strings"
             raise InputError(must, found, remedy)
         reserved = {*self._reserved, *(self._reserved_with_words if isinstance(fields[field], list) else ())}
-        clashes = [name for name in fields if name in reserved]
-        if clashes:
-            must = f"{location} must have no field named like a result"
-            raise InputError(must, f"{clashes[0]!r}", "rename that field")
-        return fields
+        kept = {(f"{INPUT}{name}" if name in reserved else name): value for name, value in fields.items()}
+        if len(kept) < len(fields):
+            twice = next(name for name in fields if f"{INPUT}{name}" in fields and name in reserved)
+            must = f"{location} must have no field {twice!r}, a result's name, beside {INPUT + twice!r}"
+            raise InputError(must, "both", "rename one of them")
+        return fields, kept
 
     def scan(self) -> tuple[int, str] | None:
         """Check every line of a rewindable input, and return the count and the digest of its records."""
@@ -105,6 +111,19 @@ class Source:
             digest.add(record)
             count += 1
         return count, digest.hex
+
+
+def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object; one of two values of one name would be lost."""
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        twice = next(name for i, (name, _) in enumerate(pairs) if name in dict(pairs[:i]))
+        raise ValueError(f"the field {twice!r} twice")
+    return fields
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name}, which is not valid JSON")
 
 
 def _is_text(value: Any) -> bool:
@@ -160,7 +179,10 @@ def add_input(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("text", nargs="*", help="one or more texts; none or - reads standard input, one text per line")
     parser.add_argument("--file", metavar="FILE", help="read FILE, one text per line")
     parser.add_argument(
-        "--jsonl", action="store_true", help="each line is a JSON object; its fields are copied to the output"
+        "--jsonl",
+        action="store_true",
+        help="each line is a JSON object; its fields are copied to the output, a field named like "
+        "a result, such as label, as input_label",
     )
     parser.add_argument(
         "--field",
