@@ -73,12 +73,12 @@ def find_source(
         If the adapter is broken, or of a kind that isn't supported.
     """
     if name is None and adapter is not None:
-        folder = find_model(adapter, revision)
+        folder = find_model(adapter, revision, what="an adapter")
         found_adapter = Adapter.read(folder)
         return Source(_base(folder, found_adapter), found_adapter)
     folder = find_model("demo" if name is None else name, revision)
     if adapter is not None:
-        chosen = find_model(adapter)
+        chosen = find_model(adapter, what="an adapter")
         if _is_adapter(folder) and not folder.samefile(chosen):
             found = f"{folder} and {chosen}"
             raise InputError("a model must have at most one adapter", found, "merge one of them and save the model")

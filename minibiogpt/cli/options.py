@@ -106,7 +106,7 @@ def tokenizer_folder(options: argparse.Namespace) -> Path:
     from minibiogpt.files.hub import find_model
 
     if options.tokenizer is not None:
-        return find_model(options.tokenizer)
+        return find_model(options.tokenizer, what="a tokenizer")
     source = source_of(options)
     if source.tokenizer_folder is None:
         source.base_config  # noqa: B018 (a folder that holds no model at all is the first error)

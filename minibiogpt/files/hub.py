@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 
 from minibiogpt.errors import CheckpointError, InputError, listed, short_repr
-from minibiogpt.files.naming import hub_id, local_folder, pinned_revision
+from minibiogpt.files.naming import MUST, hub_id, local_folder, pinned_revision
 from minibiogpt.files.safetensors import INDEX, SINGLE, read_header, stored_tensors
 from minibiogpt.files.writing import is_new_folder
 
@@ -35,7 +35,7 @@ RESUME = "try again: the files downloaded so far are kept"
 Plan = list[tuple[str, list[str]]]  # pairs of a commit and the files to download from it
 
 
-def find_model(name: str | os.PathLike[str], revision: str | None = None) -> Path:
+def find_model(name: str | os.PathLike[str], revision: str | None = None, *, what: str = "a model") -> Path:
     """Return the folder of a model: "demo", a path, or a hub id such as "microsoft/biogpt".
 
     A path may also be one of the folder's own files, such as model.safetensors or config.json. A hub id is downloaded
@@ -46,6 +46,7 @@ def find_model(name: str | os.PathLike[str], revision: str | None = None) -> Pat
     ----------
     revision : a branch, tag or commit of a hub id. The default is the revision that holds the safetensors for the
         official checkpoints, in any case of their letters, and main for all others.
+    what : what errors call it: "a model", "an adapter" or "a tokenizer".
 
     Raises
     ------
@@ -57,13 +58,19 @@ def find_model(name: str | os.PathLike[str], revision: str | None = None) -> Pat
     >>> sorted(path.suffix for path in find_model("demo").glob("m*"))
     ['.safetensors', '.txt']
     """
-    path = DEMO if name == "demo" else local_folder(name)
+    try:
+        path = DEMO if name == "demo" else local_folder(name)
+        repo_id, from_address = hub_id(name) if path is None else ("", None)
+    except InputError as error:
+        if what == "a model":
+            raise
+        other = f"{what} must be a folder or a hub id" if error.must == MUST else error.must.replace("a model", what, 1)
+        raise InputError(other, error.found, error.remedy) from None
     if path is not None:
         if revision is not None:
             message = f"revision {short_repr(revision)} has no effect: {os.fspath(name)} is not on the hub"
             warnings.warn(message, stacklevel=3)
         return path
-    repo_id, from_address = hub_id(name)
     return _cached(repo_id, revision or from_address)
 
 
@@ -71,7 +78,7 @@ def _cached(repo_id: str, revision: str | None) -> Path:
     """Download the text files, the safetensors and the adapter of a repository into the hub's cache, or update them."""
     hub, revision = _import_hub(f"{repo_id!r}, which is not a folder, "), revision or pinned_revision(repo_id) or "main"
     patterns = [*TEXT_FILES, SINGLE, SHARDS, INDEX, *ADAPTER_FILES]
-    with _translate_errors(hub, repo_id, revision):
+    with _translate_errors(hub, repo_id, revision, "unset it, or name a folder"):
         return Path(hub.snapshot_download(repo_id, revision=revision, allow_patterns=patterns))
 
 
@@ -189,20 +196,22 @@ def _fetch(hub: ModuleType, repo_id: str, plan: Plan, part: Path) -> None:
 
 
 @contextmanager
-def _translate_errors(hub: ModuleType, repo_id: str, revision: str) -> Iterator[None]:
+def _translate_errors(
+    hub: ModuleType, repo_id: str, revision: str, offline_remedy: str = "unset it to download"
+) -> Iterator[None]:
     """Raise errors of huggingface_hub, the network and the disk as InputErrors."""
     try:
         yield
     except InputError:
         raise
     except Exception as error:
-        translated = _as_input_error(error, hub.errors, f"{repo_id} (revision {revision})")
+        translated = _as_input_error(error, hub.errors, f"{repo_id} (revision {revision})", offline_remedy)
         if translated is None:
             raise
         raise translated from None
 
 
-def _as_input_error(error: Exception, errors: ModuleType, what: str) -> InputError | None:
+def _as_input_error(error: Exception, errors: ModuleType, what: str, offline_remedy: str) -> InputError | None:
     """Return an InputError for an error of huggingface_hub or its HTTP library; None if it has a different origin.
 
     The HTTP library is requests or httpx, depending on the version of huggingface_hub.
@@ -223,7 +232,7 @@ def _as_input_error(error: Exception, errors: ModuleType, what: str) -> InputErr
         return InputError(f"{what} must be on the hub", "no such revision", "name a branch, a tag or a commit")
     offline = isinstance(error, OSError) and "HF_HUB_OFFLINE" in str(error)
     if offline or isinstance(error, errors.OfflineModeIsEnabled):
-        return InputError(f"{what} must be in the hub's cache", "HF_HUB_OFFLINE set", "unset it, or name a folder")
+        return InputError(f"{what} must be in the hub's cache", "HF_HUB_OFFLINE set", offline_remedy)
     builtin = type(error).__module__ == "builtins"  # network errors have the libraries' own classes
     if builtin and isinstance(error, OSError) and (error.filename is not None or error.errno == errno.ENOSPC):
         return InputError("the download folder must be writable", found, "free some space, or choose another folder")

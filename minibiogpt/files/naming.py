@@ -22,8 +22,11 @@ ADDRESS = re.compile(r"(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/(?P<re
 PAGES = re.compile(r"(?P<id>[^/]+/[^/]+)(?:/(?:tree|blob|resolve)/(?P<revision>refs/pr/\d+|[^/]+)(?:/.*)?)?/?")
 OWN_FILES = (
     "config.json", "vocab.json", "merges.txt", "tokenizer_config.json", "generation_config.json", SINGLE, INDEX,
-    "adapter_config.json", "adapter_model.safetensors",
+    "special_tokens_map.json", "added_tokens.json", "adapter_config.json", "adapter_model.safetensors",
+    "adapter_model.bin",
 )  # fmt: skip
+FILES = (".safetensors", ".json", ".txt", ".gguf", *PICKLES)  # how a file's name ends, and a repository's does not
+NOT_WEIGHTS = ("training_args.bin", "optimizer.pt", "optimizer.bin", "scheduler.pt", "scaler.pt", "rng_state.pth")
 MUST = "a model must be 'demo', a folder, or a hub id such as microsoft/biogpt"
 
 
@@ -63,6 +66,8 @@ def hub_id(name: str | os.PathLike[str], must: str = MUST) -> tuple[str, str | N
         page = PAGES.fullmatch(unquote(address["rest"]))
         text, revision = (page["id"], page["revision"]) if page else ("", None)
     text = text.removesuffix("/")
+    if HUB_ID.fullmatch(text) and (wrong := _not_in_an_id(text)):
+        raise InputError(must, short_repr(text), wrong)
     if not HUB_ID.fullmatch(text):
         short = {known.rpartition("/")[2].lower(): known for known in REVISIONS}
         close = nearest(text.rpartition("/")[2].lower(), short, 1) if text and len(text) < 80 else []
@@ -71,13 +76,31 @@ def hub_id(name: str | os.PathLike[str], must: str = MUST) -> tuple[str, str | N
     return canonical(text), revision
 
 
+def _not_in_an_id(text: str) -> str:
+    """Return what to correct in a name of the form OWNER/NAME that the hub does not allow; an empty string if nothing.
+
+    Examples
+    --------
+    >>> _not_in_an_id("a/b.git"), _not_in_an_id("a/b--c"), _not_in_an_id("a/b")
+    ("leave '.git' out", "check the name: a hub id has no '--'", '')
+    """
+    if text.endswith(".git"):
+        return "leave '.git' out"
+    if wrong := next((part for part in ("--", "..") if part in text), ""):
+        return f"check the name: a hub id has no {wrong!r}"
+    if any(part.endswith(("-", ".")) for part in text.split("/")):
+        return "check the name: no part of a hub id ends in '-' or '.'"
+    long = len(text.rpartition("/")[2]) > 96
+    return "check the name: a repository's name has at most 96 characters" if long else ""
+
+
 def local_folder(name: str | os.PathLike[str]) -> Path | None:
     """Return the folder that a path or a ``file://`` address names, itself or by one of its files; None without one.
 
     Raises
     ------
     InputError
-        If it is a file that is not a model's, or it cannot be read.
+        If it is a file that is not a model's, a file that is missing from its folder, or it cannot be read.
     """
     text = os.fspath(name)
     if text.startswith("file://"):
@@ -85,12 +108,20 @@ def local_folder(name: str | os.PathLike[str]) -> Path | None:
     try:
         path = Path(text).expanduser() if text.startswith("~") else Path(text)
         if not text or not path.exists():
+            if text and path.is_symlink():
+                found = f"{short_repr(text)}, a link to {short_repr(os.readlink(path))}, which is missing"
+                raise InputError(MUST, found, "fetch what it links to")
+            if path.name.endswith(FILES) and path.parent.name and path.parent.is_dir():
+                found = f"no file {path.name} in the folder {path.parent}"
+                raise InputError(MUST, found, "name the folder itself, or a file in it")
             return None
         if path.is_dir():
             return path
     except (OSError, RuntimeError) as error:  # the name is too long, a parent is not accessible, or no such user
         found = f"{short_repr(text)}: {getattr(error, 'strerror', error)}"
         raise InputError("a model's folder must be readable", found, "check the path") from None
+    except InputError:
+        raise
     except ValueError:  # a null character
         return None
     if path.name in OWN_FILES or (path.name.startswith("model-") and (path.parent / INDEX).is_file()):
@@ -101,6 +132,8 @@ def local_folder(name: str | os.PathLike[str]) -> Path | None:
 def _other_file(path: Path) -> tuple[str, str]:
     """Return what a file is that names no model's folder, and what to do."""
     found = f"the file {short_repr(str(path))}"
+    if path.name in NOT_WEIGHTS or re.fullmatch(r"rng_state_\d+\.pth", path.name):
+        return f"{found}, which training wrote beside the weights", "name the folder itself"
     if path.suffix in PICKLES:
         return f"{found}, a pickle", f"convert it without running its code: minibiogpt convert {path} FOLDER"
     if path.suffix == ".safetensors":

@@ -14,6 +14,7 @@ from minibiogpt.errors import CheckpointError
 MAX_TEXT_BYTES = 32 << 20  # parsed JSON can take thirty times as much. The largest published vocabulary has 1.3 MB
 MODEL_FOLDER, FETCH_AGAIN = "name a folder in Hugging Face layout", "fetch the file again"  # for a model's own files
 CHECKPOINT = re.compile(r"checkpoint-\d{1,18}")  # the folders that transformers' Trainer saves to, by step
+LFS_POINTER, MAX_POINTER_BYTES = b"version https://git-lfs", 1024
 MAX_JSON_DEPTH = 100  # far below the depth that Python can still print
 
 
@@ -25,13 +26,16 @@ def check_regular(path: Path, max_bytes: int | None = None, *, broken: str = FET
     Raises
     ------
     CheckpointError
-        If it is not a regular file, or has more than ``max_bytes`` bytes. An OSError (such as FileNotFoundError) or a
-        ValueError (an invalid path) is not caught.
+        If it is not a regular file, is a pointer of Git LFS, or has more than ``max_bytes`` bytes. An OSError (such as
+        FileNotFoundError) or a ValueError (an invalid path) is not caught.
     """
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):
         kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe or a device"
         raise CheckpointError(f"{path} must be a file", kind, broken)
+    if status.st_size <= MAX_POINTER_BYTES and path.read_bytes().startswith(LFS_POINTER):
+        found, remedy = "a pointer of Git LFS to the file", f"run git lfs pull in {path.parent}"
+        raise CheckpointError(f"{path} must be the file itself", found, remedy)
     if max_bytes is not None and status.st_size > max_bytes:
         must = f"{path} must have at most {max_bytes} bytes"
         raise CheckpointError(must, str(status.st_size), broken)

@@ -94,6 +94,11 @@ def stored_tensors(folder: Path) -> dict[str, StoredTensor]:
 
 def _found_instead(folder: Path) -> tuple[str, str]:
     """Return what a folder without model.safetensors holds, and what to do."""
+    for path in (folder / SINGLE, folder / INDEX):
+        if path.is_symlink() and not path.exists():
+            return f"{path.name}, a link to {os.readlink(path)}, which is missing", "fetch what it links to"
+        if path.is_dir():
+            return f"a folder named {path.name}", "put the file in its place"
     others = sorted(path.name for path in folder.glob("*.safetensors"))
     if "adapter_model.safetensors" in others:
         return "only an adapter", "name its base model, and this folder as its adapter"
@@ -180,6 +185,8 @@ def read_header(path: Path) -> tuple[dict[str, str], dict[str, StoredTensor]]:
             header = json.loads(file.read(size))
     except FileNotFoundError:
         raise CheckpointError(f"{path} must exist", "no such file", "check the path, or fetch it again") from None
+    except CheckpointError:
+        raise
     except (SafetensorError, OSError, ValueError) as error:
         must = f"{path} must be a complete safetensors file"
         raise CheckpointError(must, str(error), "fetch it again: it is truncated or corrupt") from None

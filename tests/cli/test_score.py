@@ -348,9 +348,18 @@ def test_what_is_damaged_or_busy_is_refused(tmp_path: Path, capsys: pytest.Captu
     ):
         state.write_text(bad)
         assert "must be the state of a minibiogpt run" in error_of(capsys, *line)
+    assert error_of(capsys, *line).endswith("start again with --overwrite")
     state.write_text(good)
     output_of(capsys, *line)
     assert _lines_in(output) == 12
+    whole = output.read_bytes()
+    for damaged, rest in (("", whole), (good, b"")):
+        state.write_text(damaged)
+        output.write_bytes(rest)
+        assert "start again with --overwrite" in error_of(capsys, *line)
+        output_of(capsys, *line, "--overwrite")
+        assert output.read_bytes() == whole
+        assert not state.exists()
 
 
 @pytest.mark.parametrize("command", ["score", "embed"])

@@ -13,6 +13,7 @@ from minibiogpt import BioGptForCausalLM, BioGptTokenizer, CheckpointError, Inpu
 from minibiogpt.checkpoint.convert import convert
 from minibiogpt.files.hub import DEMO
 from minibiogpt.files.reading import MAX_JSON_DEPTH, MAX_TEXT_BYTES, read_json, read_text
+from minibiogpt.files.safetensors import stored_tensors
 from minibiogpt.files.writing import write_atomically
 from tests.checkpoint.test_weights import shard
 
@@ -155,3 +156,26 @@ def test_a_config_that_is_none_is_named_by_both_who_read_it(tmp_path: Path) -> N
         BioGptTokenizer.from_pretrained(tmp_path)
     with pytest.raises(CheckpointError, match="a config must be a JSON object; found list"):
         BioGptForCausalLM.from_pretrained(tmp_path)
+
+
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 1558\n"
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
+def test_a_pointer_of_git_lfs_is_not_the_file(tmp_path: Path, name: str) -> None:
+    copy_demo(tmp_path)
+    (tmp_path / name).write_bytes(POINTER)
+    message = f"{name} must be the file itself; found a pointer of Git LFS to the file; run git lfs pull in {tmp_path}$"
+    with pytest.raises(CheckpointError, match=message):
+        BioGptForCausalLM.from_pretrained(tmp_path)
+
+
+def test_weights_that_are_a_folder_or_a_link_to_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    path.mkdir()
+    with pytest.raises(CheckpointError, match="found a folder named model.safetensors; put the file in its place"):
+        stored_tensors(tmp_path)
+    path.rmdir()
+    path.symlink_to("blobs/4d7a")
+    with pytest.raises(CheckpointError, match="found model.safetensors, a link to blobs/4d7a, which is missing; fetch"):
+        stored_tensors(tmp_path)

@@ -20,6 +20,7 @@ import pytest
 import safetensors.numpy
 
 from minibiogpt import InputError
+from minibiogpt.files import naming
 from minibiogpt.files.hub import DEMO, download, find_model
 from minibiogpt.files.naming import REVISIONS
 
@@ -275,7 +276,9 @@ def test_a_file_of_the_folder_names_the_folder(tmp_path: Path, monkeypatch: pyte
     folder.mkdir()
     for name, content in GOOD.items():
         (folder / name).write_bytes(content)
-    for name in (*GOOD, ""):
+    (folder / "special_tokens_map.json").write_text("{}")
+    (folder / "added_tokens.json").write_text("{}")
+    for name in (*GOOD, "special_tokens_map.json", "added_tokens.json", ""):
         assert find_model(folder / name) == find_model(f"{folder}/{name}") == folder
     assert find_model((folder / SINGLE).as_uri()) == folder
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -291,6 +294,9 @@ def test_a_file_of_the_folder_names_the_folder(tmp_path: Path, monkeypatch: pyte
         ("checkpoint.pt", "a pickle; convert it without running its code: minibiogpt convert .*.pt FOLDER"),
         ("last.ckpt", "minibiogpt convert .*last.ckpt FOLDER"),
         ("merged.safetensors", "name it model.safetensors, beside its config.json, and name that folder"),
+        ("training_args.bin", "training wrote beside the weights; name the folder itself"),
+        ("optimizer.pt", "training wrote beside the weights; name the folder itself"),
+        ("rng_state_3.pth", "training wrote beside the weights; name the folder itself"),
         ("model-q4.gguf", "a model must be a folder, or one of its files; found the file .*gguf'; name the folder"),
     ],
 )
@@ -310,6 +316,12 @@ def test_other_files_are_refused_with_what_to_do(tmp_path: Path, name: str, mess
         ("https://example.com/microsoft/biogpt", "check the path; did you mean microsoft/biogpt"),
         ("./microsoft/biogpt", "check the path; did you mean microsoft/biogpt"),
         ("nothing/like/it", "check the path$"),
+        ("microsoft/biogpt.git", "leave '.git' out$"),
+        ("https://huggingface.co/microsoft/biogpt.git", "leave '.git' out$"),
+        ("a/b--c", "a hub id has no '--'$"),
+        ("a/b..c", "a hub id has no '..'$"),
+        ("a/b-", "no part of a hub id ends in '-' or '.'$"),
+        ("a/" + "b" * 97, "a repository's name has at most 96 characters$"),
         ("~nobody-here/x", "check the path$"),
         ("", "check the path$"),
     ],
@@ -317,6 +329,38 @@ def test_other_files_are_refused_with_what_to_do(tmp_path: Path, name: str, mess
 def test_what_is_no_name_is_one_line(name: str, remedy: str) -> None:
     with pytest.raises(InputError, match=f"a model('s folder)? must be .*{remedy}"):
         find_model(name)
+
+
+def test_the_hub_refuses_these_ids_too() -> None:
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    for name in ("a/b.git", "a/b--c", "a/b..c", "a/b-", "a/b.", "a-/b", "a/" + "b" * 97):
+        assert naming._not_in_an_id(name)
+        with pytest.raises(HFValidationError):
+            validate_repo_id(name)
+    for name in ("a/b", "a/b-c.d_e", "A1/" + "b" * 96):
+        assert not naming._not_in_an_id(name)
+        validate_repo_id(name)
+
+
+def test_a_file_that_is_missing_from_its_folder_is_no_hub_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("shards").mkdir()
+    Path("link").symlink_to("nowhere")
+    name = "model-00001-of-00005.safetensors"
+    with pytest.raises(InputError, match=f"found no file {name} in the folder shards; name the folder itself"):
+        find_model(f"shards/{name}")
+    with pytest.raises(InputError, match="found 'link', a link to 'nowhere', which is missing; fetch what it links to"):
+        find_model("link")
+
+
+def test_what_is_named_is_said(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="^an adapter must be a folder or a hub id; found '/nowhere'; check"):
+        find_model("/nowhere", what="an adapter")
+    (tmp_path / "x.bin").write_bytes(b"x")
+    with pytest.raises(InputError, match="^a tokenizer must be a folder, or one of its files; found"):
+        find_model(tmp_path / "x.bin", what="a tokenizer")
 
 
 def test_an_empty_folder_is_filled(tmp_path: Path, endpoint: str) -> None:
@@ -386,7 +430,9 @@ def test_no_network_is_one_clear_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize("words", [["download", "some/cut", "x"], ["info", "--model", "some/cut"]])
 def test_offline_is_named_when_it_is_asked_for(tmp_path: Path, words: list[str]) -> None:
     run = command(tmp_path, closed_port(), *words, HF_HUB_OFFLINE="1")
-    assert "must be in the hub's cache; found HF_HUB_OFFLINE set" in one_error(run)
+    error = one_error(run)
+    assert "must be in the hub's cache; found HF_HUB_OFFLINE set; unset it" in error
+    assert ("name a folder" in error) is (words[0] != "download")
 
 
 def test_a_path_that_cannot_be_is_one_clear_error(tmp_path: Path, endpoint: str) -> None:

@@ -65,7 +65,12 @@ class ResumableFile:
         """Return the progress of a killed run with the same settings, or None to start again."""
         if not self.state.exists():
             return None
-        settings, progress = _read_state(self.state)
+        try:
+            settings, progress = _read_state(self.state)
+        except InputError:
+            if overwrite:
+                return None
+            raise
         size = self.data_path.stat().st_size
         if settings != self.settings:
             if overwrite or not (progress.records or size):
@@ -74,9 +79,11 @@ class ResumableFile:
             must = f"an unfinished {self.path} can only be resumed by the command that started it"
             remedy = "repeat that command, or start again with --overwrite"
             raise InputError(must, f"different {', '.join(names)}", remedy)
+        if size < progress.bytes and overwrite:
+            return None
         if size < progress.bytes:
             must = f"{self.data_path} must hold the {progress.bytes} bytes that {self.state.name} counts"
-            raise InputError(must, f"{size}", "restore it, or remove both to start again")
+            raise InputError(must, f"{size}", "restore it, or start again with --overwrite")
         return progress
 
     def append(self, data: bytes, records: int, digest: str, **sums: float) -> None:
@@ -163,12 +170,15 @@ def _read_state(state: Path) -> tuple[dict[str, Any], Progress]:
     try:
         content = json.loads(state.read_text(encoding="utf-8"))
         settings, progress = dict(content["settings"]), Progress(**content["done"])
-        if not isinstance(progress.records + progress.bytes, int) or not isinstance(progress.sums, dict):
+        counts = (progress.records, progress.bytes)
+        if not all(isinstance(n, int) and n >= 0 for n in counts) or not isinstance(progress.sums, dict):
             raise TypeError("counts that are not integers")
         return settings, progress
     except (OSError, ValueError, KeyError, TypeError) as error:
         found = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"{state} must be the state of a minibiogpt run", found, "remove it to start again") from None
+        raise InputError(
+            f"{state} must be the state of a minibiogpt run", found, "start again with --overwrite"
+        ) from None
 
 
 def _state_path(path: Path) -> Path:
