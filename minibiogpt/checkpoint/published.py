@@ -14,8 +14,9 @@ from minibiogpt.checkpoint.names import POSITIONS, by_model_name
 from minibiogpt.checkpoint.torch_archive import PickledTensor, read_pickled
 from minibiogpt.config import POSITION_OFFSET, BioGptConfig
 from minibiogpt.errors import CheckpointError, InputError, listed
+from minibiogpt.files.naming import is_of_training
 from minibiogpt.files.reading import read_json
-from minibiogpt.files.safetensors import shard_table
+from minibiogpt.files.safetensors import PICKLES, shard_table
 
 SINGLE, INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
 # Where training loops keep the state dict: PyTorch Lightning, DeepSpeed, and by hand.
@@ -78,6 +79,7 @@ def _files(source: Path) -> list[Path]:
     if not source.exists():
         raise InputError("a checkpoint must be a folder or a file", f"no {source}", "check the path")
     if source.is_file():
+        _check_file(source)
         return _shards(source) if source.name == INDEX else [source]
     if (source / SINGLE).is_file():
         return [source / SINGLE]
@@ -88,13 +90,29 @@ def _files(source: Path) -> list[Path]:
     candidates = sorted(source.glob("checkpoint*.pt"))
     if len(candidates) == 1:
         return candidates
-    found = listed(file.name for file in candidates) if candidates else "none of them"
-    if not candidates and any(source.glob("*.safetensors")):
-        found = "safetensors, which need no conversion"
-    if not candidates and (source / ADAPTER_CONFIG).is_file():
-        found = "a LoRA adapter, which is loaded as it is: --model, or --adapter beside its base"
     must = f"{source} must hold {SINGLE}, its index, or fairseq's checkpoint.pt"
-    raise CheckpointError(must, found, "pass the file itself")
+    if candidates:
+        raise CheckpointError(must, listed(file.name for file in candidates), "pass the file itself")
+    if (source / ADAPTER_CONFIG).is_file():
+        raise CheckpointError(must, "a LoRA adapter", f"it needs no conversion: --model {source}")
+    if any(source.glob("*.safetensors")):
+        raise CheckpointError(must, "safetensors", f"they need no conversion: --model {source}")
+    others = sorted(file for file in source.glob("*") if file.suffix in PICKLES and not is_of_training(file.name))
+    remedy = f"pass the file itself: minibiogpt convert {others[0]} FOLDER" if others else "check the path"
+    raise CheckpointError(must, listed(file.name for file in others) if others else "none of them", remedy)
+
+
+def _check_file(file: Path) -> None:
+    """Raise if the file's name shows that it isn't a pickle of weights."""
+    must, folder = f"{file} must be a pickled checkpoint", file.parent
+    if file.name.startswith("adapter_model."):
+        raise CheckpointError(must, "a LoRA adapter", f"it needs no conversion: --model {folder}")
+    if file.suffix == ".safetensors":
+        raise CheckpointError(must, "safetensors", f"they need no conversion: --model {folder}")
+    if is_of_training(file.name):
+        raise CheckpointError(must, "a file that training wrote beside the weights", "pass the file of the weights")
+    if file.suffix in (".json", ".txt") and file.name != INDEX:
+        raise CheckpointError(must, "a text file", "pass the file of the weights, or its folder")
 
 
 def _shards(index: Path) -> list[Path]:

@@ -42,6 +42,7 @@ OTHER_NUMBERS = (  # what torch calls to make tensors of dtypes that are not in 
     "torch._utils._rebuild_tensor_v3", "torch._utils._rebuild_qtensor", "torch.Complex", "torch._utils._rebuild_sparse",
     "torch._utils._rebuild_wrapper_subclass", "torch.QInt", "torch.QUInt",
 )  # fmt: skip
+MODEL_PACKAGES = ("transformers", "torch.nn", "peft")  # of whole models, which torch.save(model) pickles
 MAX_PICKLE_BYTES = 8 << 20  # bytes of data.pkl: ten times what BioGPT-Large needs with its optimizer state
 BLOCK = 1 << 22  # elements per block
 MAX_SIZE = 1 << 40  # of a size, stride or count: no file holds more elements
@@ -134,6 +135,8 @@ def read_pickled(path: Path, *, strict: bool = True) -> Any:
         remedy = "do not unpickle it; download it from a source you trust"
         if any(name in str(error) for name in OTHER_NUMBERS):
             remedy = "it has 8-bit floats, quantized or complex numbers: save the model in float32 (model.float())"
+        elif any(f"'{package}." in str(error) for package in MODEL_PACKAGES):
+            remedy = f"{remedy}; if it is a model that you saved as a whole, save model.state_dict() instead"
         raise CheckpointError(must, str(error), remedy) from None
     except OSError as error:
         found = error.strerror or str(error)
@@ -141,8 +144,6 @@ def read_pickled(path: Path, *, strict: bool = True) -> Any:
 
 
 def _require_zip(start: bytes) -> None:
-    if start.startswith(b"version https://git-lfs"):
-        raise NotData("a git-lfs pointer, not the file it points to (git lfs pull fetches it)")
     if not start.startswith(b"PK"):
         raise NotData("neither a zip archive nor torch's legacy format")
 

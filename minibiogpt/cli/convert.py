@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import warnings
+from pathlib import Path
 
 from minibiogpt.cli.options import add_json, print_json
 
@@ -38,4 +39,6 @@ def run(options: argparse.Namespace) -> None:
         assumed = ", ".join(f"{name} {value}" for name, value in facts["assumed"].items())
         remedy = f"if that is wrong, put the right config.json next to {facts['source'][0]} and convert again"
         warnings.warn(f"assumed, because the checkpoint does not specify it: {assumed}; {remedy}", stacklevel=1)
-    print(f"the model is in {facts['folder']}; try: minibiogpt {facts['command']} --model {facts['folder']} TEXT")
+    tokenizer = "" if (Path(facts["folder"]) / "vocab.json").is_file() else " --tokenizer microsoft/biogpt"
+    command = f"minibiogpt {facts['command']} --model {facts['folder']}{tokenizer} TEXT"
+    print(f"the model is in {facts['folder']}; try: {command}")

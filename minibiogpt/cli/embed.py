@@ -40,7 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--layer",
         type=int,
         metavar="K",
-        help="pool hidden_states[K], K from 0 to L (default: the output of the final norm)",
+        help="pool hidden_states[K]: 0 is the embeddings, K the output of layer K, up to the number of layers "
+        "(default: the last, after the final norm)",
     )
     add_output(parser, "a .npy or .safetensors file; FILE.part and FILE.state exist until the run is complete")
 

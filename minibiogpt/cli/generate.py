@@ -22,31 +22,32 @@ from minibiogpt.tokenizer import BioGptTokenizer
 RECORD_KEYS = ("prompt", "text", "continuation", "prompt_ids", "new_ids")
 INTEGER, FLOAT = {"type": int, "metavar": "N"}, {"type": float, "metavar": "X"}
 OPTIONS: dict[str, tuple[dict[str, Any], str]] = {  # the options of GenerationConfig, under their own names
-    "max_new_tokens": (INTEGER, "generate at most N tokens (default: 20)"),
+    "max_new_tokens": (INTEGER, "generate at most N tokens (20 if neither this nor a maximum length is set)"),
     "max_length": (INTEGER, "stop at N tokens, counting the prompt"),
     "min_new_tokens": (INTEGER, "generate at least N tokens"),
     "min_length": (INTEGER, "do not stop before N tokens, counting the prompt"),
-    "num_beams": (INTEGER, "above 1: run beam search with N beams (default: 1)"),
+    "num_beams": (INTEGER, "above 1: run beam search with N beams"),
     "num_return_sequences": (
         INTEGER,
-        "return N texts per prompt (default: 1): the best beams, or with --sample separate samples",
+        "return N texts per prompt: the best beams, or with --sample separate samples",
     ),
-    "length_penalty": (FLOAT, "with --num-beams: score = log-probability / length ** X (default: 1)"),
+    "length_penalty": (FLOAT, "with --num-beams: score = log-probability / length ** X"),
     "scoring": (
         {"choices": ("transformers", "fairseq")},
-        "with --num-beams: score hypotheses like transformers (default) or like Microsoft's decoder in fairseq",
+        "with --num-beams: score hypotheses like transformers or like Microsoft's decoder in fairseq",
     ),
-    "temperature": (FLOAT, "with --sample: divide the logits by X; below 1 sharpens the distribution (default: 1)"),
-    "top_k": (INTEGER, "with --sample: keep the N most probable tokens (default: 50; 0 keeps all)"),
+    "temperature": (FLOAT, "with --sample: divide the logits by X; below 1 sharpens the distribution"),
+    "top_k": (INTEGER, "with --sample: keep the N most probable tokens (0 keeps all; 50 if the model sets nothing)"),
     "top_p": (FLOAT, "with --sample: keep the most probable tokens until their probabilities sum to X or more"),
     "min_p": (FLOAT, "with --sample: keep tokens at least X times as probable as the most probable one"),
     "typical_p": (FLOAT, "with --sample: keep the most typical tokens until their probabilities sum to X"),
-    "repetition_penalty": (FLOAT, "above 1: make tokens that already occurred less probable (default: 1)"),
-    "no_repeat_ngram_size": (INTEGER, "never repeat a sequence of N tokens (default: 0, off)"),
+    "repetition_penalty": (FLOAT, "above 1: make tokens that already occurred less probable"),
+    "no_repeat_ngram_size": (INTEGER, "never repeat a sequence of N tokens (0: off)"),
 }
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = "Options that you leave out follow the model's generation_config.json, else transformers' defaults."
     parser.add_argument("text", nargs="*", help="text to continue; none or - reads all of standard input as one text")
     add_model(parser, runs=True)
     parser.add_argument("--file", metavar="FILE", help="continue each line of FILE")
@@ -62,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--early-stopping",
         choices=("true", "false", "never"),
-        help="when to end beam search, as in transformers (default: false)",
+        help="when to end beam search, as in transformers",
     )
     parser.add_argument("--stop", action="append", metavar="TEXT", help="stop after generating TEXT; repeatable")
     parser.add_argument(

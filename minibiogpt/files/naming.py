@@ -26,7 +26,10 @@ OWN_FILES = (
     "adapter_model.bin",
 )  # fmt: skip
 FILES = (".safetensors", ".json", ".txt", ".gguf", *PICKLES)  # how a file's name ends, and a repository's does not
-NOT_WEIGHTS = ("training_args.bin", "optimizer.pt", "optimizer.bin", "scheduler.pt", "scaler.pt", "rng_state.pth")
+# What transformers' Trainer and accelerate write beside the weights.
+NOT_WEIGHTS = re.compile(
+    r"training_args\.bin|optimizer(_\d+)?\.(pt|bin)|(scheduler|scaler)\.(pt|bin)|rng_state(_\d+)?\.pth"
+)
 MUST = "a model must be 'demo', a folder, or a hub id such as microsoft/biogpt"
 
 
@@ -129,10 +132,21 @@ def local_folder(name: str | os.PathLike[str]) -> Path | None:
     raise InputError("a model must be a folder, or one of its files", *_other_file(path))
 
 
+def is_of_training(name: str) -> bool:
+    """Whether a file of this name holds the state of a training run, and no weights.
+
+    Examples
+    --------
+    >>> is_of_training("rng_state_3.pth"), is_of_training("pytorch_model.bin")
+    (True, False)
+    """
+    return NOT_WEIGHTS.fullmatch(name) is not None
+
+
 def _other_file(path: Path) -> tuple[str, str]:
     """Return what a file is that names no model's folder, and what to do."""
     found = f"the file {short_repr(str(path))}"
-    if path.name in NOT_WEIGHTS or re.fullmatch(r"rng_state_\d+\.pth", path.name):
+    if is_of_training(path.name):
         return f"{found}, which training wrote beside the weights", "name the folder itself"
     if path.suffix in PICKLES:
         return f"{found}, a pickle", f"convert it without running its code: minibiogpt convert {path} FOLDER"

@@ -539,7 +539,7 @@ def test_targets_and_sources_that_cannot_be(
         convert(tmp_path / "nowhere", tmp_path / "new")
     with pytest.raises(CheckpointError, match="must hold pytorch_model.bin, .*; found none of them"):
         convert(full, tmp_path / "new")
-    with pytest.raises(CheckpointError, match="found safetensors, which need no conversion"):
+    with pytest.raises(CheckpointError, match="found safetensors; they need no conversion: --model .*demo$"):
         convert(DEMO, tmp_path / "new")
     for name in ("checkpoint_best.pt", "checkpoint_last.pt"):
         (full / name).write_bytes(b"")
@@ -628,3 +628,39 @@ def test_the_weights_are_not_held_in_memory(tmp_path: Path) -> None:
     line = [sys.executable, "-c", MEASURE, str(source), str(tmp_path / "new")]
     run = subprocess.run(line, capture_output=True, text=True, check=True)
     assert int(run.stdout) < size / 2
+
+
+@pytest.mark.filterwarnings("default:no vocab.json")
+def test_a_file_that_is_no_pickle_of_weights_is_named(
+    tmp_path: Path, model: transformers.BioGptForCausalLM, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The advice never leads back to the same command."""
+    torch.save(torch.optim.AdamW(model.parameters()).state_dict(), tmp_path / "optimizer.pt")
+    torch.save(model, tmp_path / "whole.bin")
+    for name in ("training_args.bin", "scheduler.pt", "rng_state_0.pth", "x.safetensors", "adapter_model.bin"):
+        (tmp_path / name).write_bytes(b"x")
+    for name, message in {
+        "optimizer.pt": "found a file that training wrote beside the weights; pass the file of the weights$",
+        "training_args.bin": "found a file that training wrote beside the weights",
+        "scheduler.pt": "found a file that training wrote",
+        "rng_state_0.pth": "found a file that training wrote",
+        "x.safetensors": f"found safetensors; they need no conversion: --model {tmp_path}$",
+        "adapter_model.bin": f"found a LoRA adapter; it needs no conversion: --model {tmp_path}$",
+        "whole.bin": r"you trust; if it is a model that you saved as a whole, save model.state_dict\(\) instead$",
+    }.items():
+        with pytest.raises(CheckpointError, match=message):
+            convert(tmp_path / name, tmp_path / "new")
+    folder = tmp_path / "lightning"
+    folder.mkdir()
+    shutil.copyfile(tmp_path / "optimizer.pt", folder / "optimizer.pt")
+    with pytest.raises(CheckpointError, match="found none of them; check the path"):
+        convert(folder, tmp_path / "new")
+    torch.save({"state_dict": model.state_dict()}, folder / "last.ckpt")
+    (folder / "config.json").write_text(model.config.to_json_string())
+    with pytest.raises(
+        CheckpointError, match=f"found last.ckpt; .*: minibiogpt convert {folder / 'last.ckpt'} FOLDER$"
+    ):
+        convert(folder, tmp_path / "new")
+    assert main(["convert", str(folder / "last.ckpt"), str(tmp_path / "new")]) == 0
+    hint = capsys.readouterr().out.splitlines()[-1]
+    assert hint.endswith(f"try: minibiogpt generate --model {tmp_path / 'new'} --tokenizer microsoft/biogpt TEXT")

@@ -398,7 +398,7 @@ def test_archives_that_are_none_are_refused(tmp_path: Path) -> None:
         path.write_bytes(content)
         refused("neither a zip archive nor torch's legacy format")
     path.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n")
-    refused("a git-lfs pointer")
+    refused("a pointer of Git LFS to the file; run git lfs pull in")
     path.unlink()
     refused("found no .*x.bin")
     path.mkdir()

@@ -265,7 +265,7 @@ def test_a_folder_with_a_model_and_an_adapter_is_said_once(adapter: Path, capsys
         (["generate", "x", "--tokenizer", "FOLDER/none"], "error: a tokenizer must be a folder or a hub id; found"),
         (["generate", "x", "--adapter", "FOLDER"], "an adapter's folder must hold adapter_config.json; found no file"),
         (["tokenize", "x", "--tokenizer", "FOLDER"], "a tokenizer needs vocab.json; found no file"),
-        (["convert", "ADAPTER", "FOLDER/new"], "found a LoRA adapter, which is loaded as it is"),
+        (["convert", "ADAPTER", "FOLDER/new"], "found a LoRA adapter; it needs no conversion: --model .*adapter$"),
     ],
 )
 def test_what_to_do_fits_the_file(

@@ -25,7 +25,12 @@ def add_labelled(parser: argparse.ArgumentParser) -> None:
     """Add the options for the input, the model and the output."""
     add_input(parser)
     add_model(parser, runs=True)
-    parser.add_argument("--truncate", action="store_true", help="truncate texts that exceed the model's maximum length")
+    parser.add_argument(
+        "--truncate",
+        action="store_true",
+        help="keep only as many first tokens of a text as the model's maximum, instead of splitting it into windows; "
+        "--window then splits what is kept",
+    )
     parser.add_argument(
         "--window", type=int, metavar="N", help="tokens the model sees at once (default: the model's maximum)"
     )
@@ -33,7 +38,8 @@ def add_labelled(parser: argparse.ArgumentParser) -> None:
         "--stride",
         type=int,
         metavar="N",
-        help="tokens from one window to the next, for longer texts (default: half a window)",
+        help="for texts longer than a window: distance between the starts of two windows, not their overlap (default: "
+        "half a window)",
     )
     parser.add_argument("--json", action="store_true", help="print JSON Lines")
     add_output(parser, "write JSON Lines to FILE; FILE.state exists until the run is complete")

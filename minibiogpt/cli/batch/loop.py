@@ -35,7 +35,7 @@ def add_output(parser: argparse.ArgumentParser, output: str) -> None:
         type=int,
         default=BATCH_TOKENS,
         metavar="N",
-        help=f"tokens per batch, padding included (default: {BATCH_TOKENS}; use more on a GPU)",
+        help=f"tokens that the model computes at once, padding included (default: {BATCH_TOKENS}; use more on a GPU)",
     )
     parser.add_argument("--output", metavar="FILE", help=output)
     parser.add_argument(

@@ -198,7 +198,8 @@ def add_input(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=CHUNK,
         metavar="N",
-        help=f"texts read, sorted and written together (default: {CHUNK})",
+        help=f"texts read, sorted by length and written together, as one or more batches; a killed run repeats at most "
+        f"one chunk (default: {CHUNK})",
     )
 
 
