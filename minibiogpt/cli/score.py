@@ -53,7 +53,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--stride",
         type=int,
         metavar="N",
-        help="tokens from one window to the next, for longer texts (default: half a window)",
+        help="for texts longer than a window: distance between the starts of two windows, not their overlap (default: "
+        "half a window)",
     )
     parser.add_argument("--json", action="store_true", help="print JSON Lines")
     add_output(parser, "write JSON Lines to FILE; FILE.state exists until the run is complete")
