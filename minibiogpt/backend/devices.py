@@ -25,7 +25,7 @@ class Device(str):
     ('cuda', 0, True)
     """
 
-    __slots__ = ()
+    backend: Backend | None = None  # the one that computes there, if known
 
     @property
     def type(self) -> str:
@@ -44,7 +44,9 @@ def device_of(backend: Backend) -> Device:
     >>> device_of(get_backend("numpy"))
     'cpu'
     """
-    return Device("cpu" if backend.name == "numpy" else "cuda:0")
+    device = Device("cpu" if backend.name == "numpy" else "cuda:0")
+    device.backend = backend
+    return device
 
 
 def backend_for(device: Any) -> Backend:
@@ -67,6 +69,8 @@ def backend_for(device: Any) -> Backend:
     """
     if isinstance(device, Backend):
         return device
+    if isinstance(device, Device) and device.backend is not None:
+        return device.backend
     name = ("cpu" if device == -1 else f"cuda:{device}") if is_integer(device) else str(device)
     if name == "auto":
         return _any_backend()

@@ -26,6 +26,8 @@ TEXT_FILES = (
     "generation_config.json",
     "special_tokens_map.json",
     "added_tokens.json",
+    "tokenizer.json",
+    "chat_template.jinja",
 )
 SHARDS = "model-*.safetensors"
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin")

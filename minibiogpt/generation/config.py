@@ -148,7 +148,7 @@ class GenerationConfig:
         elif name == "extra":
             vars(self)[name] = value
         elif foreign.is_off(name, value):
-            self.extra[name] = value
+            vars(self)["extra"] = {**self.extra, name: value}  # a copy of the config may share the old one
         elif foreign.exists(name):
             raise foreign.refused(type(self).__name__, name, value, DEFAULTS)
         else:

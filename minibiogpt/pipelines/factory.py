@@ -160,7 +160,7 @@ def class_of_task(task: str) -> type[Pipeline]:
 def _check_options(task: str | None, options: Mapping[str, Any]) -> None:
     """Raise for a misspelt argument before anything is loaded; unknown ones with advice of their own are left."""
     tasks = TASKS if task is None else [OTHER_NAMES.get(task, task)]
-    of_calls = set().union(*(_class_of_task(one).known_options() for one in tasks))
+    of_calls = set().union(*(class_of_task(one).known_options() for one in tasks))
     for name in options:
         close = nearest(name, [*PARAMETERS, *of_calls], 1)
         if close and name not in of_calls and not _has_advice(name, tasks):
@@ -173,7 +173,7 @@ def _has_advice(name: str, tasks: Iterable[str]) -> bool:
     from minibiogpt.pipelines.base import ADVICE
 
     generates = "text-generation" in tasks and (foreign.exists(name) or name in foreign.ADVICE)
-    return generates or name in ADVICE or any(name in _class_of_task(task).advice for task in tasks)
+    return generates or name in ADVICE or any(name in class_of_task(task).advice for task in tasks)
 
 
 def _check_task(task: Any) -> None:

@@ -356,7 +356,8 @@ def test_a_file_that_is_missing_from_its_folder_is_no_hub_id(tmp_path: Path, mon
 
 
 def test_what_is_named_is_said(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="^an adapter must be a folder or a hub id; found '/nowhere'; check"):
+    found = "found '/nowhere', which is no folder"
+    with pytest.raises(InputError, match=f"^an adapter must be a folder or a hub id; {found}; check"):
         find_model("/nowhere", what="an adapter")
     (tmp_path / "x.bin").write_bytes(b"x")
     with pytest.raises(InputError, match="^a tokenizer must be a folder, or one of its files; found"):

@@ -119,3 +119,10 @@ def test_outputs_that_config_json_requests_are_returned_as_in_transformers() -> 
         assert ours.return_dict_in_generate is theirs.return_dict_in_generate is True
         out = BioGptForCausalLM.from_config(config).generate([[2, 5, 9]], max_new_tokens=2)
         assert len(out[name.removeprefix("output_")]) == 2
+
+
+def test_a_copy_has_unknown_options_of_its_own() -> None:
+    config = GenerationConfig(num_beam_groups=1)
+    other = copy.copy(config)
+    other.penalty_alpha = 0.0
+    assert config.extra == {"num_beam_groups": 1}
