@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import groupby
 from typing import Any
 
-from minibiogpt.checks import is_integer
+from minibiogpt.checks import is_integer, plain
 from minibiogpt.errors import InputError
 from minibiogpt.idioms import no_option
 from minibiogpt.tokenizer.bpe import END_OF_WORD
@@ -70,11 +70,12 @@ class TokenizerDecoding(TokenizerAttributes):
 
     def batch_decode(self, sequences: Iterable[Any], *args: Any, **options: Any) -> list[str]:
         """Return the text of each row of ids; the options are those of ``decode``."""
-        if not isinstance(sequences, Iterable) or isinstance(sequences, Mapping):
+        rows = plain(sequences)  # an array on a device is copied once
+        if not isinstance(rows, Iterable) or isinstance(rows, Mapping):
             known = isinstance(sequences, Mapping) and "input_ids" in sequences
             remedy = "pass encoding['input_ids']" if known else "decode one row with decode"
             raise InputError("sequences must be a list of rows of ids", type(sequences).__name__, remedy)
-        return [self.decode(row, *args, **options) for row in sequences]
+        return [self.decode(row, *args, **options) for row in rows]
 
     def convert_ids_to_tokens(self, ids: Any, skip_special_tokens: bool = False) -> list[str] | str:
         """Return the piece of each id of a row, (T,) or (1, T); for a single id, its piece (special or not)."""
