@@ -129,12 +129,13 @@ class BioGptModel(Pretrained):
         output_attentions = _option(output_attentions, config.output_attentions)
         use_cache = _option(use_cache, config.use_cache)
         tap = tap or make_tap(config, backend, trace, edits, ablate, patch_from)
+        inputs.check_others(others, _KEYWORDS)
 
         x = self._token_embeddings(input_ids, inputs_embeds)  # (B, T, D)
         B, T, _ = x.shape
         past = inputs.as_cache(past_key_values, config, B, backend, self.dtype)
         P = past.seq_length if past else 0
-        inputs.check_no_difference(cache_position, P, T, others, _KEYWORDS)
+        inputs.check_cache_position(cache_position, P, T)
         real = inputs.as_mask(attention_mask, B, P, T, backend)
         positions = self._positions(position_ids, real, B, P, T)  # (B, T)
         heads = inputs.as_head_mask(head_mask, config, backend, self.dtype)

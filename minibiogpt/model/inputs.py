@@ -52,16 +52,20 @@ def by_position(*names: str, two: tuple[str, ...] = ()) -> Callable[[Method], Me
     return decorate
 
 
-def check_no_difference(cache_position: Any, P: int, T: int, others: Mapping[str, Any], known: Iterable[str]) -> None:
+def check_others(others: Mapping[str, Any], known: Iterable[str]) -> None:
     """Check that the remaining keyword arguments of a call change nothing: unknown ones would be lost silently."""
-    if cache_position is not None and np.asarray(cache_position).tolist() != list(range(P, P + T)):
-        must = f"cache_position must be where the tokens follow the cache: {P} to {P + T - 1}"
-        raise InputError(must, short_repr(np.asarray(cache_position).tolist()), "leave it out")
     for name, value in others.items():
         if name not in NO_DIFFERENCE:
             raise no_option("a model", name, known, CALL)
         if NO_DIFFERENCE[name] != "any" and value not in (None, NO_DIFFERENCE[name]):
             raise InputError(f"{name} must be {NO_DIFFERENCE[name]}", short_repr(value), f"leave {name} out")
+
+
+def check_cache_position(cache_position: Any, P: int, T: int) -> None:
+    """Check that the new tokens follow the cache, which holds P positions; there is no other place for them."""
+    if cache_position is not None and np.asarray(cache_position).tolist() != list(range(P, P + T)):
+        must = f"cache_position must be where the tokens follow the cache: {P} to {P + T - 1}"
+        raise InputError(must, short_repr(np.asarray(cache_position).tolist()), "leave it out")
 
 
 def as_backend_array(name: str, x: Any, backend: Backend, must: str) -> Array:

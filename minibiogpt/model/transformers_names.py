@@ -47,6 +47,31 @@ ATTRIBUTES = {
     "num_labels": "write model.config.num_labels",
     "loss_function": "pass labels to the model; the loss is outputs.loss",
 }
+_GROUPS = {
+    _TRAINING: "register_backward_hook register_full_backward_pre_hook disable_input_require_grads "
+    "supports_gradient_checkpointing is_gradient_checkpointing floating_point_ops estimate_tokens dummy_inputs",
+    "record arrays with model(..., trace=Trace()), and change them with edits=": "add_memory_hooks "
+    "reset_memory_hooks_state register_state_dict_post_hook register_state_dict_pre_hook "
+    "register_load_state_dict_pre_hook register_load_state_dict_post_hook can_record_outputs",
+    "an adapter is merged when it is loaded: from_pretrained(..., adapter=FOLDER)": "active_adapters set_adapter "
+    "delete_adapter enable_adapters disable_adapters get_adapter_state_dict retrieve_modules_from_names",
+    "write model.state_dict() and model.load_state_dict(...)": "get_buffer get_parameter_or_buffer get_extra_state "
+    "set_extra_state set_submodule add_module register_module register_buffer register_parameter",
+    "the arrays and the mask of a call are in a trace": "get_head_mask invert_attention_mask "
+    "create_extended_attention_mask_for_decoder warn_if_padding_and_no_attention_mask get_position_embeddings",
+    "write model.generate(input_ids, attention_mask=..., max_new_tokens=...)": "greedy_search sample beam_search "
+    "beam_sample contrastive_search group_beam_search constrained_beam_search assisted_decoding generate_batch "
+    "init_continuous_batching prepare_inputs_for_generation heal_tokens get_compiled_call load_custom_generate",
+    "the whole model is on one device, in one dtype": "to_empty type ipu mtia tp_plan pp_plan ep_plan tp_size "
+    "supports_tp_plan supports_pp_plan is_parallelizable is_backend_compatible kernelize use_kernels",
+    "leave it out: it has no meaning here": "framework main_input_name config_class add_model_tags model_tags loss_type "
+    "register_for_auto_class get_init_context warnings_issued extra_repr call_super_init dump_patches T_destination "
+    "get_correct_attn_implementation reverse_bettertransformer tie_embeddings_and_encoder_decoder dequantize "
+    "smart_apply training",
+    "write type(model)(config, seed=0)": "initialize_weights",
+    "write model.base_model": "set_decoder",
+}
+ATTRIBUTES |= {name: advice for advice, names in _GROUPS.items() for name in names.split()}
 GENERATION = "only BioGptForCausalLM generates: load the checkpoint with that class"
 OF_A_LANGUAGE_MODEL = dict.fromkeys(("generate", "generation_config", "compute_transition_scores"), GENERATION)
 

@@ -192,3 +192,8 @@ def test_a_tuple_without_return_dict(pairs: dict[str, Any]) -> None:
     assert isinstance(model(IDS), tuple)
     model.config.torchscript = False
     assert not isinstance(model(IDS), tuple)
+
+
+def test_a_misspelt_name_of_the_ids_is_named(pairs: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="found input_id; did you mean input_ids"):
+        pairs["BioGptModel"][0](input_id=IDS)

@@ -204,3 +204,17 @@ def test_a_model_of_pytorch_has_every_tensor_of_state_dict(name: str) -> None:
     theirs.load_state_dict({key: torch.tensor(x) for key, x in ours.state_dict().items()})
     with torch.no_grad():
         assert np.allclose(theirs(torch.tensor(IDS)).logits.numpy(), ours(IDS).logits, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["BioGptModel", "BioGptForCausalLM", "BioGptForSequenceClassification"])
+def test_every_public_name_of_transformers_models_exists_or_has_advice(name: str) -> None:
+    transformers = pytest.importorskip("transformers")
+    ours, theirs = getattr(minibiogpt, name), getattr(transformers, name)
+    model = ours(BioGptConfig(vocab_size=50, hidden_size=8, num_attention_heads=2, num_hidden_layers=1))
+    without = []
+    for attribute in dir(theirs):
+        if not attribute.startswith("_") and not hasattr(model, attribute):
+            with pytest.raises(AttributeError) as caught:
+                getattr(model, attribute)
+            without += [attribute] if "see its documentation" in str(caught.value) else []
+    assert without == []
