@@ -139,7 +139,7 @@ def test_version_and_help_are_there(capsys: pytest.CaptureFixture[str]) -> None:
     ("words", "message"),
     [
         (["generate", "x", "--model", "/nowhere"], "must be 'demo', a folder, or a hub id"),
-        (["generate", "x", "--model", "EMPTY"], "a tokenizer needs vocab.json; found no file"),
+        (["generate", "x", "--model", "EMPTY"], "a model folder must hold config.json; found no file"),
         (["info", "--model", "EMPTY"], "a model folder must hold config.json"),
         (["generate", ""], "a text to continue must contain a word; found ''"),
         (["generate", "x", " \t"], "a text to continue must contain a word"),

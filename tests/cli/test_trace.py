@@ -109,7 +109,7 @@ def test_explain_has_the_sizes_of_the_text(capsys: pytest.CaptureFixture[str]) -
         (["x", "--explain", "layers.0.fc1", "--json"], "an explanation or JSON; found --explain and --json"),
         (["x", "--save", "FOLDER"], "must be a file, or new"),
         (["word " * 300], "at most N = 256 real positions"),
-        (["x", "--model", "FOLDER"], "a tokenizer needs vocab.json"),
+        (["x", "--model", "FOLDER"], "a model folder must hold config.json"),
         (["x", "--dtype", "float16"], "use backend cupy for float16"),
     ],
 )
