@@ -13,7 +13,6 @@ from collections.abc import Iterable, Mapping
 from minibiogpt.errors import InputError, nearest
 
 _TRAINING = "models here are not trained: train in PyTorch, and load the checkpoint"
-_BATCH = "write tokenizer(texts, padding=True): its result is a batch"
 _PROCESSOR = "pass functions of (ids, logits) to generate: logits_processor=[f]"
 _CRITERION = "pass functions of (ids, scores) that return one bool per row to generate: stopping_criteria=[f]"
 _BUILT_IN = "write its option in generate, such as temperature=0.7; minibiogpt.generation has the functions"
@@ -41,7 +40,12 @@ IMPORTS = {
     "AdamW": _TRAINING,
     "Adafactor": _TRAINING,
     "get_scheduler": _TRAINING,
-    "default_data_collator": _BATCH,
+    "default_data_collator": "write tokenizer(texts, padding=True): its result is a batch",
+    "StopStringCriteria": "write generate(..., stop_strings=[...], tokenizer=tokenizer)",
+    "MaxLengthCriteria": "write generate(..., max_length=N)",
+    "MaxTimeCriteria": "write generate(..., max_time=SECONDS)",
+    "EosTokenCriteria": "write generate(..., eos_token_id=ID)",
+    "HfArgumentParser": "write argparse.ArgumentParser",
     "enable_full_determinism": "write set_seed(seed): there is nothing else to fix",
 }
 PIPELINES = "|".join(("TextGeneration", "TextClassification", "TokenClassification", "FeatureExtraction"))
@@ -51,13 +55,17 @@ FAMILIES = {
     "feature-extraction",
     r"\w*Trainer(Callback|Control|State)?|\w*TrainingArguments|[A-Z]\w+Callback": _TRAINING,
     r"get_\w+_schedule(_with_\w+)?": _TRAINING,
-    r"DataCollator\w*": _BATCH,
+    r"DataCollator\w*": "write tokenizer(texts, padding=True), or import it from transformers and pass it "
+    "return_tensors='np'",
     r"LogitsProcessor(List)?": _PROCESSOR,
     r"StoppingCriteria(List)?|[A-Z]\w+Criteria": _CRITERION,
     r"[A-Z]\w+(LogitsProcessor|LogitsWarper)": _BUILT_IN,
     r"([A-Z]\w+)?Cache": _CACHE,
     r"(BitsAndBytes|GPTQ|Awq|Quanto|Hqq|Torchao|TorchAo|EETQ|Aqlm|Mxfp4|FineGrainedFP8)Config": _QUANTIZED,
     r"(Auto)?Peft\w+|(LoraConfig|LoraModel|PromptTuningConfig|PrefixTuningConfig|get_peft_model)": _ADAPTER,
+    r"BioGpt(Attention|SdpaAttention|DecoderLayer|ScaledWordEmbedding|LearnedPositionalEmbedding)": "the layers are in "
+    "minibiogpt.model.layers and minibiogpt.model.attention",
+    r"[A-Z]\w*Output(With\w+)?": "the outputs are in minibiogpt.model.outputs",
     r"AutoModelFor\w+|AutoModelWithLMHead|(Auto)?BioGptFor\w+": _HEADS,
     r"is_\w+_available": "leave it out: write get_backend('cupy') to ask for a GPU",
     r"(Auto)?\w*(FeatureExtractor|ImageProcessor)": "BioGPT reads text: write BioGptTokenizer",

@@ -45,8 +45,17 @@ def local_folder(name: Any, options: dict[str, Any]) -> Any:
     local = name == "demo" or _exists(name)
     subfolder = options.pop("subfolder", None) if local else None
     for keyword in HUB.keys() & options.keys():
-        if options.pop(keyword) and not local:
-            raise InputError(f"from_pretrained must be called without {keyword}", f"{keyword}=", HUB[keyword])
+        value = options.pop(keyword)
+        offline = keyword == "local_files_only" and os.environ.get("HF_HUB_OFFLINE", "").upper() in (
+            "1",
+            "ON",
+            "YES",
+            "TRUE",
+        )
+        if value and not local and not offline:
+            shown = "a token" if "token" in keyword else short_repr(value)  # never print a secret
+            found = f"{keyword} set to {shown}"
+            raise InputError(f"from_pretrained must be called without {keyword}", found, HUB[keyword])
     return Path(name) / subfolder if subfolder and name != "demo" else name
 
 

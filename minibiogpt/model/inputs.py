@@ -123,7 +123,8 @@ def as_integers(name: str, x: Any, backend: Backend, low: int, high: int, shape:
     smallest, largest = int(array.min()), int(array.max())
     if smallest < low or largest >= high:
         found = smallest if smallest < low else largest
-        remedy = "check that the tokenizer and the model match"
+        remedy = "use the model's own tokenizer; after add_tokens, call model.resize_token_embeddings(len(tokenizer))"
+        remedy = remedy if name == "input_ids" else "check that the tokenizer and the model match"
         raise InputError(f"{name} must lie in [{low}, {high})", str(found), remedy)
     return backend.asarray(array.astype("int64", copy=False))
 

@@ -16,7 +16,7 @@ from minibiogpt.tokenizer.truncation import STRATEGIES
 
 MAX_LENGTH = 1 << 32  # a larger model_max_length means that the length is unknown
 TENSORS = {  # what other libraries make of an array
-    "pt": 'omit it and write torch.from_numpy(encoding["input_ids"])',
+    "pt": 'omit it and write torch.from_numpy(encoding["input_ids"]), or torch.tensor([ids]) of a list',
     "tf": 'omit it and write tf.constant(encoding["input_ids"])',
     "jax": 'omit it and write jax.numpy.asarray(encoding["input_ids"])',
     "mlx": 'omit it and write mlx.core.array(encoding["input_ids"])',

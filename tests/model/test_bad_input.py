@@ -26,7 +26,7 @@ def other_cache(rows: int = 1, **sizes: Any) -> KVCache:
 
 CASES: dict[str, tuple[dict[str, Any], str]] = {
     "id -1": ({"input_ids": [[2, -1]]}, r"input_ids must lie in \[0, 67\); found -1"),
-    "id V": ({"input_ids": [[2, 67]]}, r"input_ids must lie in \[0, 67\); found 67; check that the tokenizer"),
+    "id V": ({"input_ids": [[2, 67]]}, r"input_ids must lie in \[0, 67\); found 67; use the model.s own tokenizer"),
     "float ids": ({"input_ids": [[2.0, 3.0]]}, r"input_ids must be integers of shape \(B, T\); found dtype float64"),
     "boolean ids": ({"input_ids": [[True, False]]}, "found dtype bool"),
     "words": ({"input_ids": [["a", "b"]]}, "input_ids must be integers.*found dtype <U1"),

@@ -17,7 +17,7 @@ from minibiogpt.idioms import no_option
 
 _BEAMS = "for several different texts use num_beams with do_sample=True, or num_return_sequences"
 _ALLOW = "choose the allowed tokens with prefix_allowed_tokens_fn, or raise them with sequence_bias"
-_ASSISTANT = "leave it out: ordinary decoding gives the same text"
+_ASSISTANT = "leave it out: it only changes the speed"
 _ENCODER = "BioGPT has no encoder; use the option of this name without 'encoder_'"
 # {name: (the values that mean off, what to do)}; the first value is transformers' default.
 OFF: dict[str, tuple[tuple[Any, ...], str]] = {
