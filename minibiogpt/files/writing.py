@@ -24,9 +24,15 @@ def target_folder(folder: Any) -> Path:
     if not isinstance(folder, str | os.PathLike) or not os.fspath(folder):
         raise InputError("a folder to save to must be a path", short_repr(folder), "write save_pretrained('FOLDER')")
     path = Path(folder)
+    _check_no_null(path)
     if path.is_file():
         raise InputError("a folder to save to must be a folder, or new", f"the file {folder}", "name another folder")
     return path
+
+
+def _check_no_null(path: Path) -> None:
+    if "\0" in os.fspath(path):
+        raise InputError("a path must hold no null character", short_repr(os.fspath(path)), "name another path")
 
 
 def is_new_folder(path: Path) -> bool:
@@ -49,6 +55,7 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
     InputError
         If the folder cannot be created or written, or ``path`` is a device or a pipe. ``path`` is then unchanged.
     """
+    _check_no_null(path)
     temporary = None
     try:
         if path.exists() and not path.is_file():
@@ -81,6 +88,7 @@ def atomic_folder(target: Path) -> Iterator[Path]:
     InputError
         If ``target`` exists and is not an empty folder, or cannot be written.
     """
+    _check_no_null(target)
     temporary = None
     try:
         if not is_new_folder(target):

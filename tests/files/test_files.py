@@ -14,7 +14,7 @@ from minibiogpt.checkpoint.convert import convert
 from minibiogpt.files.hub import DEMO
 from minibiogpt.files.reading import MAX_JSON_DEPTH, MAX_TEXT_BYTES, read_json, read_text
 from minibiogpt.files.safetensors import stored_tensors
-from minibiogpt.files.writing import write_atomically
+from minibiogpt.files.writing import atomic_folder, write_atomically
 from tests.checkpoint.test_weights import shard
 
 PIPE = "a pipe or a device"
@@ -179,3 +179,13 @@ def test_weights_that_are_a_folder_or_a_link_to_nothing(tmp_path: Path) -> None:
     path.symlink_to("blobs/4d7a")
     with pytest.raises(CheckpointError, match="found model.safetensors, a link to blobs/4d7a, which is missing; fetch"):
         stored_tensors(tmp_path)
+
+
+def test_a_path_with_a_null_character_is_one_error() -> None:
+    """A command line cannot hold one, but a string from a file can."""
+    with pytest.raises(InputError, match="a path must hold no null character"):
+        write_atomically(Path("a\0b"), lambda path: path.write_text("x"))
+    with pytest.raises(InputError, match="a path must hold no null character"), atomic_folder(Path("a\0b")):
+        pass
+    with pytest.raises(InputError, match="a path must hold no null character"):
+        BioGptForCausalLM.from_pretrained("demo").save_pretrained("a\0b")
