@@ -198,3 +198,14 @@ def test_nothing_imports_torch() -> None:
     code += "\nModel.from_pretrained('demo', dtype='torch.float64', device='cpu')"
     code += "\nassert not {'torch', 'transformers'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_local_files_only_is_what_the_environment_can_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(InputError, match="owner/name"):  # it is looked up in the cache, where it is not
+        BioGptForCausalLM.from_pretrained("owner/name", local_files_only=True)
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    with pytest.raises(InputError, match="found local_files_only set to True; set the environment variable"):
+        BioGptForCausalLM.from_pretrained("owner/name", local_files_only=True)
+    with pytest.raises(InputError, match="found token set to a token; log in"):  # no secret is shown
+        BioGptForCausalLM.from_pretrained("owner/name", token="hf_secret")
