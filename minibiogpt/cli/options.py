@@ -135,6 +135,20 @@ def load_tokenizer(options: argparse.Namespace) -> BioGptTokenizer:
     return tokenizer
 
 
+def add_windows(parser: argparse.ArgumentParser) -> None:
+    """Add --window and --stride, for texts longer than the model's maximum."""
+    parser.add_argument(
+        "--window", type=int, metavar="N", help="tokens the model sees at once (default: the model's maximum)"
+    )
+    parser.add_argument(
+        "--stride",
+        type=int,
+        metavar="N",
+        help="for texts longer than a window: distance between the starts of two windows, not their overlap (default: "
+        "half a window)",
+    )
+
+
 def add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
 

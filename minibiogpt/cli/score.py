@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from minibiogpt.cli.batch.loop import Chunk, Job, add_output, run_chunks
 from minibiogpt.cli.batch.records import add_input
 from minibiogpt.cli.batch.resume import Progress
-from minibiogpt.cli.options import add_model, load_model
+from minibiogpt.cli.options import add_model, add_windows, load_model
 from minibiogpt.errors import InputError
 from minibiogpt.model.batching import window_sizes
 from minibiogpt.tokenizer import Piece
@@ -46,16 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tokens", action="store_true", help="include each token, with its offsets and log-probability"
     )
-    parser.add_argument(
-        "--window", type=int, metavar="N", help="context window in tokens (default: the model's maximum)"
-    )
-    parser.add_argument(
-        "--stride",
-        type=int,
-        metavar="N",
-        help="for texts longer than a window: distance between the starts of two windows, not their overlap (default: "
-        "half a window)",
-    )
+    add_windows(parser)
     parser.add_argument("--json", action="store_true", help="print JSON Lines")
     add_output(parser, "write JSON Lines to FILE; FILE.state exists until the run is complete")
 

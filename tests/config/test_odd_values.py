@@ -12,6 +12,8 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from minibiogpt import BioGptConfig, BioGptForCausalLM, BioGptForSequenceClassification, InputError
+from tests.budgets import MODELS_FLOAT32
+from tests.compare import assert_close
 from tests.support.configs import PRIMES
 
 torch = pytest.importorskip("torch")
@@ -115,7 +117,7 @@ def test_what_transformers_loads_is_loaded_or_refused_for_a_reason(field: str, f
             assert isinstance(got, tuple) == isinstance(expected, tuple), (field, value)
             assert len(got if isinstance(got, tuple) else got.keys()) == len(expected), (field, value)
             logits, want = (x[0] if isinstance(x, tuple) else x.logits for x in (got, expected))
-            assert np.abs(logits - want.numpy()).max() < 1e-3, (field, value)
+            assert_close(f"{field} {value}", logits, want.numpy(), MODELS_FLOAT32)
             assert model.config.num_labels == reference.config.num_labels or value == {}, (field, value)
             model.generate([[2, 5]], max_new_tokens=2)  # what loads also generates
     assert loaded, field
@@ -142,7 +144,7 @@ def test_a_negative_padding_id_is_no_padding(folder: Path, tmp_path: Path) -> No
         want = model(torch.tensor(IDS)).logits.numpy()
     ours = BioGptForSequenceClassification.from_pretrained(path)
     assert ours.config.pad_token_id is None
-    assert np.allclose(ours(IDS).logits, want, atol=1e-4)
+    assert_close("logits", ours(IDS).logits, want, MODELS_FLOAT32)
 
 
 @pytest.mark.parametrize("file", ["config.json", "generation_config.json"])

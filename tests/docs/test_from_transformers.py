@@ -22,7 +22,7 @@ import transformers
 import minibiogpt
 from minibiogpt.files.hub import DEMO
 from minibiogpt.model.ops import softmax
-from tests.budgets import LANE_A
+from tests.budgets import LANE_A, MODELS_FLOAT32
 from tests.support.hub_cache import make_cache
 from tests.support.pages import ROOT, blocks, text_of
 from tests.support.typed_lines import PAGE, examples, plain, program
@@ -39,7 +39,7 @@ EQUAL = {
     6: ("inputs", "num_labels"),
     7: ("inputs", "num_labels"),
 }
-FLOAT32 = 1e-4  # of the largest absolute value: logits and hidden states of two float32 implementations, four layers
+FLOAT32 = MODELS_FLOAT32
 
 
 @pytest.fixture(scope="module")

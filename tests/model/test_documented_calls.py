@@ -17,6 +17,8 @@ from minibiogpt import (
     BioGptModel,
     InputError,
 )
+from tests.budgets import MODELS_FLOAT32
+from tests.compare import assert_close
 from tests.support.configs import PRIMES
 
 torch = pytest.importorskip("torch")
@@ -54,7 +56,7 @@ def test_causal_language_modeling(pairs: dict[str, Any]) -> None:
     outputs = model(**INPUTS, labels=INPUTS["input_ids"])
     with torch.no_grad():
         want = theirs(torch.tensor(IDS), attention_mask=torch.tensor(MASK), labels=torch.tensor(IDS))
-    assert outputs.loss.item() == pytest.approx(want.loss.item(), abs=1e-4)
+    assert_close("loss", outputs.loss, want.loss.numpy(), MODELS_FLOAT32)
     assert round(outputs.loss.item(), 2) == round(want.loss.item(), 2)
     assert (outputs.logits.argmax(-1) == want.logits.argmax(-1).numpy()).all()
 
@@ -78,7 +80,8 @@ def test_sequence_classification_with_one_label(as_labels: Any, pairs: dict[str,
     predicted_class_id = model(**inputs).logits.argmax().item()
     assert model.config.id2label[predicted_class_id].startswith("LABEL_")
     loss = model(**inputs, labels=as_labels([1])).loss
-    assert loss.item() == pytest.approx(theirs(torch.tensor(IDS[:1]), labels=torch.tensor([1])).loss.item(), abs=1e-5)
+    want = theirs(torch.tensor(IDS[:1]), labels=torch.tensor([1])).loss.detach().numpy()
+    assert_close("loss", loss, want, MODELS_FLOAT32)
 
 
 def test_sequence_classification_with_several_labels(pairs: dict[str, Any], tmp_path: Path) -> None:
@@ -92,7 +95,12 @@ def test_sequence_classification_with_several_labels(pairs: dict[str, Any], tmp_
     labels[:, predicted_class_ids] = 1
     reference = transformers.BioGptForSequenceClassification.from_pretrained(tmp_path, **kind).eval()
     want = reference(torch.tensor(IDS), attention_mask=torch.tensor(MASK), labels=torch.tensor(labels)).loss
-    assert model(**INPUTS, labels=labels).loss.item() == pytest.approx(want.item(), abs=1e-5)
+    assert_close(
+        "loss",
+        model(**INPUTS, labels=labels).loss.astype("float64"),
+        want.detach().numpy().astype("float64"),
+        MODELS_FLOAT32,
+    )
 
 
 # By position, in transformers' order. None where an argument is optional.
@@ -115,7 +123,7 @@ def test_arguments_by_position_have_transformers_order(name: str, pairs: dict[st
     got = ours(*args)
     assert list(got.keys()) == list(want.keys())
     for key in set(got.keys()) & {"loss", "logits", "last_hidden_state"}:
-        assert np.allclose(got[key], want[key].numpy(), atol=1e-4), key
+        assert_close(key, got[key], want[key].numpy(), MODELS_FLOAT32)
     assert len(got.attentions) == len(want.attentions)
 
 

@@ -11,6 +11,8 @@ import pytest
 import minibiogpt
 from minibiogpt import BioGptConfig, BioGptForCausalLM, InputError
 from minibiogpt.model.resize import resized
+from tests.budgets import MODELS_FLOAT32, SUMMED
+from tests.compare import assert_close
 from tests.support.configs import PRIMES
 
 torch = pytest.importorskip("torch")
@@ -72,7 +74,7 @@ def test_the_spread_of_new_rows_by_hand() -> None:
     """The rows -1 and 1 have the mean 0 and the covariance 1 (2, if their number less one divided it)."""
     drawn = np.random.default_rng(3).standard_normal((4, 1))
     got = resized(np.array([[-1.0], [1.0]]), 6, True, 0.02, np.random.default_rng(3))
-    assert np.allclose(got[2:], np.sqrt(1e-9) * drawn, rtol=1e-12, atol=0)
+    assert_close("new rows", got[2:], np.sqrt(1e-9) * drawn, SUMMED)
 
 
 def test_with_fewer_rows_than_columns_new_rows_are_the_mean(tmp_path: Path) -> None:
@@ -80,7 +82,7 @@ def test_with_fewer_rows_than_columns_new_rows_are_the_mean(tmp_path: Path) -> N
     ours.resize_token_embeddings(13)
     theirs.resize_token_embeddings(13)
     got, want = (model.state_dict()["output_projection.weight"][11:] for model in (ours, theirs))
-    assert np.allclose(got, want.numpy(), atol=1e-6)
+    assert_close("new rows", got, want.numpy(), MODELS_FLOAT32)
 
 
 def test_without_the_mean_new_rows_are_drawn_as_untrained_weights(tmp_path: Path) -> None:
@@ -110,9 +112,9 @@ def test_a_resized_model_is_exchanged_both_ways(rows: int, tied: bool, tmp_path:
     theirs.save_pretrained(tmp_path / "theirs")
     back = transformers.BioGptForCausalLM.from_pretrained(tmp_path / "ours").eval()
     with torch.no_grad():
-        assert np.allclose(back(torch.tensor(IDS)).logits.numpy(), ours(IDS).logits, atol=1e-4)
+        assert_close("logits", ours(IDS).logits, back(torch.tensor(IDS)).logits.numpy(), MODELS_FLOAT32)
         read = BioGptForCausalLM.from_pretrained(tmp_path / "theirs")
-        assert np.allclose(theirs(torch.tensor(IDS)).logits.numpy(), read(IDS).logits, atol=1e-4)
+        assert_close("logits", read(IDS).logits, theirs(torch.tensor(IDS)).logits.numpy(), MODELS_FLOAT32)
     assert ours.generate(IDS, max_new_tokens=3).shape[0] == 1
 
 

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from minibiogpt.cli.batch.loop import Chunk, Job, add_output, run_chunks
 from minibiogpt.cli.batch.records import Record, add_input
 from minibiogpt.cli.batch.resume import Progress
-from minibiogpt.cli.options import add_model
+from minibiogpt.cli.options import add_model, add_windows
 from minibiogpt.config import BioGptConfig
 from minibiogpt.model.batching import window_sizes
 from minibiogpt.tokenizer import Piece
@@ -31,16 +31,7 @@ def add_labelled(parser: argparse.ArgumentParser) -> None:
         help="keep only as many first tokens of a text as the model's maximum, instead of splitting it into windows; "
         "--window then splits what is kept",
     )
-    parser.add_argument(
-        "--window", type=int, metavar="N", help="tokens the model sees at once (default: the model's maximum)"
-    )
-    parser.add_argument(
-        "--stride",
-        type=int,
-        metavar="N",
-        help="for texts longer than a window: distance between the starts of two windows, not their overlap (default: "
-        "half a window)",
-    )
+    add_windows(parser)
     parser.add_argument("--json", action="store_true", help="print JSON Lines")
     add_output(parser, "write JSON Lines to FILE; FILE.state exists until the run is complete")
 
