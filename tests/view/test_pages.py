@@ -337,8 +337,8 @@ def test_controls_rebuild_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
     assert frame.value == stepper._repr_html_()
     layer.value = 2
     assert frame.value == Stepper(demo(), TEXT, layer=2)._repr_html_()
-    text.value = "Insulin lowers blood sugar."
-    assert frame.value == Stepper(demo(), "Insulin lowers blood sugar.", layer=2)._repr_html_()
+    text.value = "A lack of insulin causes diabetes."
+    assert frame.value == Stepper(demo(), "A lack of insulin causes diabetes.", layer=2)._repr_html_()
     text.value = "<b> " * 400
     assert frame.value.startswith("<p>a sequence must have at most N = 256")
     text.value = TEXT

@@ -215,7 +215,7 @@ def run(*line: str) -> int:
 
 def test_record_and_inspect_as_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = str(tmp_path / "two.safetensors")
-    texts = ["--text", "Ibuprofen", "--text", "Insulin lowers blood sugar."]
+    texts = ["--text", "Ibuprofen", "--text", "A lack of insulin causes diabetes."]
     assert run("record", *texts, "--padding-side", "left", "--labels", "-o", file, "--about", "Two texts.") == 0
     assert "83 arrays" in (printed := capsys.readouterr().out)
     assert f"minibiogpt golden check {file} THEIRS" in printed
