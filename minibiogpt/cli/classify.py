@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from minibiogpt.cli.batch.labelled import Prediction, add_labelled, fitted, run_labelled, window_options
-from minibiogpt.cli.batch.loop import Job
+from minibiogpt.cli.batch.labelled import Prediction, add_labelled, run_labelled, window_options
+from minibiogpt.cli.batch.loop import Job, ids_of
 from minibiogpt.cli.options import load_model
 from minibiogpt.config import BioGptConfig
 from minibiogpt.heads.labelling import COMBINATIONS, class_scores, sigmoid
@@ -50,7 +50,7 @@ def run(options: argparse.Namespace) -> None:
     problem_type, activation = _problem_type(model.config), _activation(model.config)
 
     def compute(rows: list[list[Piece]]) -> list[Prediction]:
-        ids = fitted(rows, model.config, options.truncate)
+        ids = ids_of(rows)
         settings = {"combine": options.combine, "batch_tokens": options.batch_tokens, **windows}
         scores = class_scores(model, ids, activation, **settings)
         return [_prediction(problem_type, model.config.id2label, row) for row in scores]

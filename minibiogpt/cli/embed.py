@@ -1,7 +1,7 @@
 """minibiogpt embed: write one vector per text to a .npy or .safetensors file.
 
-The file holds a float32 array (n, D) whose rows are in input order, named "embeddings" in a safetensors file. Repeating
-the same command resumes a killed run where it stopped.
+The file holds a float32 array (n, D) whose rows are in input order, named "embeddings" in a safetensors file. With
+--skip-bad, the lines listed as skipped have no row. Repeating the same command resumes a killed run where it stopped.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 
 from minibiogpt.checks import checked_integer
-from minibiogpt.cli.batch.loop import Job, add_output, run_chunks
-from minibiogpt.cli.batch.records import add_input
+from minibiogpt.cli.batch.inputs import add_input, add_truncate
+from minibiogpt.cli.batch.loop import Job, add_output, ids_of, run_chunks, texts_done
 from minibiogpt.cli.options import add_model, load_model
 from minibiogpt.errors import InputError
 from minibiogpt.model.pooling import POOLINGS
@@ -34,8 +34,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--pooling",
         default="last",
         choices=POOLINGS,
-        help="last (default): hidden state of the last token, which sees up to N tokens; mean: mean over all tokens",
+        help="last (default): hidden state of the last token; mean: mean over all tokens. Of a text longer than the "
+        "model's maximum N, last sees the last N tokens, and mean splits it into windows of N",
     )
+    add_truncate(parser, "keep only as many first tokens of a text as the model's maximum N")
     parser.add_argument(
         "--layer",
         type=int,
@@ -60,17 +62,16 @@ def run(options: argparse.Namespace) -> None:
     D = model.config.hidden_size
     with job.output(part=True, pooling=options.pooling, layer=options.layer) as output:
         for chunk in run_chunks(job, output.progress, lambda rows: _vectors(model, rows, options)):
-            output.append(b"".join(chunk.results), chunk.read, chunk.digest)
-        n = output.progress.records
+            output.append(b"".join(chunk.results), chunk.read, chunk.digest, texts=len(chunk.records))
+        n = texts_done(output.progress)
         output.finish(lambda rows, new: _write(rows, new, Path(options.output).suffix, n, D))
     print(f"{n:,} text{'s' * (n != 1)}, {D} values each: {options.output}", file=sys.stderr)
 
 
 def _vectors(model: BioGptModel, rows: list[list[Piece]], options: argparse.Namespace) -> list[bytes]:
     """Return the vector of each text as little-endian float32 bytes."""
-    ids = [[piece.id for piece in row] for row in rows]
     settings = {"pooling": options.pooling, "layer": options.layer, "batch_tokens": options.batch_tokens}
-    vectors = model.backend.to_numpy(model.embed(ids, **settings)).astype("<f4")
+    vectors = model.backend.to_numpy(model.embed(ids_of(rows), **settings)).astype("<f4")
     if not np.isfinite(vectors).all():
         raise InputError("hidden states must be finite", "NaN or infinity", "check the weights: minibiogpt info")
     return [row.tobytes() for row in vectors]

@@ -8,15 +8,20 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 
 from minibiogpt.checks import checked_integer
-from minibiogpt.cli.options import add_json, add_model, load_model, load_tokenizer, print_json, texts_of
+from minibiogpt.cli.batch.inputs import add_file, add_truncate, file_source
+from minibiogpt.cli.batch.json_list import JsonList
+from minibiogpt.cli.batch.prompts import Prompts, room
+from minibiogpt.cli.batch.records import LINE, Record, Source
+from minibiogpt.cli.options import add_json, add_model, load_model, load_tokenizer, texts_of
 from minibiogpt.errors import InputError
-from minibiogpt.files.reading import read_text
 from minibiogpt.tokenizer import BioGptTokenizer
 
 RECORD_KEYS = ("prompt", "text", "continuation", "prompt_ids", "new_ids")
@@ -50,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = "Options that you leave out follow the model's generation_config.json, else transformers' defaults."
     parser.add_argument("text", nargs="*", help="text to continue; none or - reads all of standard input as one text")
     add_model(parser, runs=True)
-    parser.add_argument("--file", metavar="FILE", help="continue each line of FILE")
+    add_file(parser, "continue each line of FILE")
     parser.add_argument("--batch-size", type=int, default=16, metavar="N", help="texts per batch (default: 16)")
     parser.add_argument(
         "--sample", action="store_true", help="sample each token instead of taking the most probable one"
@@ -76,6 +81,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="append the ids of N soft-prompt tokens that the model was trained with (default: 0)",
     )
+    parser.add_argument(
+        "--keep-soft-prompt",
+        action="store_true",
+        help="show soft-prompt tokens in the text, as learned1, learned2, ...",
+    )
+    add_truncate(parser, "of a text that leaves no room for the new tokens, keep only the last tokens")
     parser.add_argument("--no-cache", action="store_true", help="recompute every position at each step")
     parser.add_argument(
         "--no-special", action="store_true", help="treat </s> and other special tokens in the text as plain text"
@@ -91,73 +102,93 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Load the model, then encode, generate and print one batch at a time."""
-    texts = _texts(options)
-    _check(texts, options)
+    """Check all texts, then encode, generate and print one batch at a time."""
+    _check(options)
+    source = _source(options)
+    if not options.skip_bad:
+        source.scan()  # before the model is read
     from minibiogpt import BioGptForCausalLM
-    from minibiogpt.generation import TextStreamer
 
     tokenizer = load_tokenizer(options)
-    overrides = _overrides(tokenizer, options)
-    _prompt(tokenizer, texts[:1], options)  # report an unusable prompt before the weights are read
+    overrides, soft = _overrides(tokenizer, options), _soft_prompt(tokenizer, options.soft_prompt)
     model = load_model(options, BioGptForCausalLM)
-    config = model.generation_config.updated(overrides)
-    single = len(texts) * config.num_beams * config.num_return_sequences == 1
-    on_terminal = sys.stdout.isatty() and not options.json and not options.clean_large
-    streamer = TextStreamer(tokenizer, skip_special_tokens=True) if options.stream or (single and on_terminal) else None
-    records = []
-    for start in range(0, len(texts), options.batch_size):
-        batch = texts[start : start + options.batch_size]
-        prompt = _prompt(tokenizer, batch, options)
-        ids = model.generate(**prompt, streamer=streamer, tokenizer=tokenizer, seed=options.seed + start, **overrides)
-        batch_records = _records(tokenizer, batch, model.backend.to_numpy(ids), prompt["input_ids"].shape[1], options)
-        if not options.json and streamer is None:
-            print("\n".join(record["text"] for record in batch_records), flush=True)
-        records += batch_records
-    if options.json:
-        print_json(records)
+    config, N = model.generation_config.updated(overrides), model.config.max_position_embeddings
+    new, most = room(config, N, options.truncate)
+    prompts = Prompts(
+        tokenizer, not options.no_special, options.split_digits, soft, N, model.config.vocab_size, new, most,
+        options.truncate,
+    )  # fmt: skip
+    source.check = prompts.check
+    scanned = source.scan()
+    single = scanned is not None and scanned.texts * config.num_beams * config.num_return_sequences == 1
+    streamer = _streamer(tokenizer, single, options)
+    start = 0
+    with JsonList() if options.json else nullcontext() as listed:
+        for batch, prompt in prompts.batches(_records(source), options.batch_size):
+            settings: dict[str, Any] = {"streamer": streamer, "tokenizer": tokenizer, "seed": options.seed + start}
+            ids = model.backend.to_numpy(model.generate(**prompt, **settings, **overrides))
+            start += len(batch)
+            results = _results(tokenizer, batch, ids, prompt["input_ids"].shape[1], options)
+            if listed is not None:
+                listed.add(results)
+            elif streamer is None:
+                print("\n".join(result["text"] for result in results), flush=True)
+        if not start and not options.skip_bad:
+            raise source.nothing()  # of a pipe
+    if prompts.cut.count:
+        was = "was" if prompts.cut.count == 1 else "were"
+        warnings.warn(f"{source.where(prompts.cut)} {was} truncated to the last {prompts.kept} tokens", stacklevel=2)
 
 
-def _texts(options: argparse.Namespace) -> list[str]:
+def _source(options: argparse.Namespace) -> Source:
     """Return the texts on the command line, the lines of --file, or all of standard input as one text."""
-    if options.file is None:
-        return texts_of(options.text)
-    if options.text:
-        raise InputError("the texts must come from one source", f"--file and {options.text[0]!r}", "leave one out")
-    broken = "name a text file in UTF-8, with one text per line"
-    return read_text(Path(options.file), "--file must exist", absent="check the path", broken=broken).splitlines()
+    if options.file is not None:
+        return file_source(options, skip_bad=options.skip_bad)
+    if options.skip_bad and options.text and options.text != ["-"]:
+        return Source.of_arguments(options.text, skip_bad=True)
+    return Source.of_arguments(texts_of(options.text), options.skip_bad)
 
 
-def _check(texts: list[str], options: argparse.Namespace) -> None:
-    """Check what can be checked before the model is loaded."""
+def _records(source: Source) -> Iterator[Record]:
+    return (item for item in source if isinstance(item, Record))
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Check what can be checked before anything is read."""
     checked_integer("--batch-size", options.batch_size, 1)
-    if not texts:
-        raise InputError("there must be a text to continue", f"none in {options.file}", "write one text per line")
-    for text in texts:
-        if not text.strip():
-            raise InputError("a text to continue must contain a word", repr(text), "type one")
     if options.stream and options.json:
         raise InputError("the output must be a stream or JSON", "--stream and --json", "leave one out")
     if options.stream and options.clean_large:
         raise InputError("a text to clean must be complete", "--stream and --clean-large", "leave one out")
 
 
-def _prompt(tokenizer: BioGptTokenizer, texts: list[str], options: argparse.Namespace) -> dict[str, np.ndarray]:
-    """Return the texts as ids, padded on the left, each followed by the ids of the soft prompt."""
-    from minibiogpt.tokenizer.large_text import split_digits
-
-    texts = list(map(split_digits, texts)) if options.split_digits else texts
+def _soft_prompt(tokenizer: BioGptTokenizer, count: int) -> Sequence[int]:
+    """Return the ids of the soft prompt."""
     extra = tokenizer.soft_prompt_ids
-    if not 0 <= options.soft_prompt <= len(extra):
+    if not 0 <= count <= len(extra):
         must = f"--soft-prompt must be at most the number of embeddings beyond the vocabulary, {len(extra)}"
-        raise InputError(must, str(options.soft_prompt), "choose the fine-tuned model that has the soft prompt")
-    special = not options.no_special
-    prompt = tokenizer(texts, padding=True, padding_side="left", parse_special=special, return_attention_mask=True)
-    soft = np.tile(np.array(extra[: options.soft_prompt], dtype=np.int64), (len(texts), 1))
-    return {
-        "input_ids": np.concatenate([prompt["input_ids"], soft], axis=1),
-        "attention_mask": np.concatenate([prompt["attention_mask"], np.ones_like(soft)], axis=1),
-    }
+        raise InputError(must, str(count), "choose the fine-tuned model that has the soft prompt")
+    return extra[:count]
+
+
+def _streamer(tokenizer: BioGptTokenizer, single: bool, options: argparse.Namespace) -> Any:
+    """Return what writes each word at once with --stream, or for a single text on a terminal; else None."""
+    from minibiogpt.generation import TextStreamer
+
+    class WordStreamer(TextStreamer):
+        """Leaves out the words of soft-prompt tokens."""
+
+        def put(self, ids: Any) -> None:
+            super().put(_shown(tokenizer, np.asarray(ids).reshape(-1).tolist(), options))
+
+    on_terminal = sys.stdout.isatty() and not options.json and not options.clean_large
+    return WordStreamer(tokenizer, skip_special_tokens=True) if options.stream or (single and on_terminal) else None
+
+
+def _shown(tokenizer: BioGptTokenizer, ids: list[int], options: argparse.Namespace) -> list[int]:
+    """Return the ids without those of soft-prompt tokens, which are no words, unless --keep-soft-prompt is given."""
+    hidden = () if options.keep_soft_prompt else tokenizer.soft_prompt_ids
+    return [i for i in ids if i not in hidden]
 
 
 def _overrides(tokenizer: BioGptTokenizer, options: argparse.Namespace) -> dict[str, Any]:
@@ -174,18 +205,21 @@ def _overrides(tokenizer: BioGptTokenizer, options: argparse.Namespace) -> dict[
     return overrides
 
 
-def _records(
-    tokenizer: BioGptTokenizer, texts: list[str], rows: np.ndarray, width: int, options: argparse.Namespace
-) -> list[dict[str, Any]]:
-    """Return a record per row: the prompt, the whole text, its new part, and the ids of both without padding."""
+def _results(
+    tokenizer: BioGptTokenizer, batch: list[Record], rows: np.ndarray, width: int, options: argparse.Namespace
+) -> Iterator[dict[str, Any]]:
+    """Yield a result per row: the prompt, the whole text, its new part, and the ids of both without padding."""
     from minibiogpt.tokenizer.large_text import clean_large
 
     clean = clean_large if options.clean_large else str
-    rows_per_text, pad, records = len(rows) // len(texts), tokenizer.pad_token_id, []
+    rows_per_text, pad = len(rows) // len(batch), tokenizer.pad_token_id
     for i, row in enumerate(rows):
         prompt, new = ([token for token in part.tolist() if token != pad] for part in (row[:width], row[width:]))
-        whole = clean(tokenizer.decode(row, skip_special_tokens=True))
-        continuation = clean(tokenizer.decode(new, skip_special_tokens=True))
-        values = (texts[i // rows_per_text], whole, continuation, prompt, new)
-        records.append(dict(zip(RECORD_KEYS, values, strict=True)))
-    return records
+        whole, continuation = (
+            clean(tokenizer.decode(_shown(tokenizer, ids, options), skip_special_tokens=True))
+            for ids in (row.tolist(), new)
+        )
+        record = batch[i // rows_per_text]
+        values = (record.text, whole, continuation, prompt, new)
+        line = {LINE: record.line} if options.skip_bad else {}
+        yield dict(zip(RECORD_KEYS, values, strict=True)) | line

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from minibiogpt.backend import get_backend
-from minibiogpt.errors import CheckpointError, InputError
+from minibiogpt.cli.batch.lines import is_blank, one_text
+from minibiogpt.errors import CheckpointError, InputError, short_repr
 from minibiogpt.tokenizer import BioGptTokenizer
 
 if TYPE_CHECKING:
@@ -158,13 +159,39 @@ def print_json(value: Any) -> None:
 
 
 def texts_of(arguments: list[str]) -> list[str]:
-    """Return the texts on the command line. If there are none, or only "-", read one text from standard input."""
+    """Return the texts on the command line. If there are none, or only "-", read one text from standard input.
+
+    Raises
+    ------
+    InputError
+        If there is no text, or a blank one.
+    """
+    check_dash(arguments)
     if arguments and arguments != ["-"]:
+        for text in arguments:
+            check_text(text)
         return arguments
-    if not arguments and sys.stdin is not None and sys.stdin.isatty():
+    if not arguments and not standard_input_given():
         raise InputError("a text must be given", "none", "type it in quotes, or pipe it in")
-    try:
-        text = sys.stdin.buffer.read().decode("utf-8") if sys.stdin is not None else ""
-    except UnicodeDecodeError as error:
-        raise InputError("standard input must be UTF-8", str(error), "convert it first") from None
-    return [text.removesuffix("\n")]
+    data = sys.stdin.buffer.read() if sys.stdin is not None else b""
+    text = one_text(data, "standard input")
+    check_text(text, "standard input")
+    return [text]
+
+
+def check_text(text: str, source: str | None = None) -> None:
+    """Refuse a text without a token, which no command can use."""
+    if is_blank(text):
+        found = short_repr(text) + (f" on {source}" if source else "")
+        raise InputError("a text must contain a word", found, "type one")
+
+
+def check_dash(arguments: list[str]) -> None:
+    """Refuse "-", which means standard input, beside texts."""
+    if "-" in arguments and len(arguments) > 1:
+        must = "-, which reads standard input, must be alone"
+        raise InputError(must, f"{len(arguments)} arguments", "leave - or the other texts out")
+
+
+def standard_input_given() -> bool:
+    return sys.stdin is None or not sys.stdin.isatty()

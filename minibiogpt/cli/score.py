@@ -13,8 +13,8 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from minibiogpt.cli.batch.loop import Chunk, Job, add_output, run_chunks
-from minibiogpt.cli.batch.records import add_input
+from minibiogpt.cli.batch.inputs import FIRST_TOKENS, add_input, add_truncate
+from minibiogpt.cli.batch.loop import Chunk, Job, add_output, ids_of, run_chunks, texts_done
 from minibiogpt.cli.batch.resume import Progress
 from minibiogpt.cli.options import add_model, add_windows, load_model
 from minibiogpt.errors import InputError
@@ -46,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tokens", action="store_true", help="include each token, with its offsets and log-probability"
     )
+    add_truncate(parser, FIRST_TOKENS)
     add_windows(parser)
     parser.add_argument("--json", action="store_true", help="print JSON Lines")
     add_output(parser, "write JSON Lines to FILE; FILE.state exists until the run is complete")
@@ -64,9 +65,9 @@ def run(options: argparse.Namespace) -> None:
     with job.output(tokens=options.tokens, window=window, stride=stride) as output:
         for chunk in _chunks(job, model, output.progress, window, stride):
             data = "".join(_lines(job, chunk)).encode("utf-8")
-            output.append(data, chunk.read, chunk.digest, **_sums(chunk))
+            output.append(data, chunk.read, chunk.digest, **_sums(chunk), texts=len(chunk.records))
         output.finish()
-    print(_summary(output.progress.records, output.progress.sums), file=sys.stderr)
+    print(_summary(texts_done(output.progress), output.progress.sums), file=sys.stderr)
 
 
 def _chunks(
@@ -75,8 +76,7 @@ def _chunks(
     """Yield each chunk with its scores."""
 
     def compute(rows: list[list[Piece]]) -> list[Scored]:
-        ids = [[piece.id for piece in row] for row in rows]
-        scores = model.score(ids, window=window, stride=stride, batch_tokens=job.options.batch_tokens)
+        scores = model.score(ids_of(rows), window=window, stride=stride, batch_tokens=job.options.batch_tokens)
         totals = model.backend.to_numpy(scores.total).tolist()
         if not all(map(math.isfinite, totals)):
             raise InputError("log-probabilities must be finite", "NaN", "check the weights: minibiogpt info")
@@ -91,9 +91,9 @@ def _print(job: Job, chunks: Iterator[Chunk[Scored]]) -> None:
     options = job.options
     table = job.source.from_arguments and not options.json
     texts, sums = 0, {"total": 0.0, "tokens": 0}
-    if table and not options.tokens:
-        print(f"{'total':>12}  {'tokens':>6}  {'perplexity':>12}  text")
     for chunk in chunks:
+        if table and not options.tokens and not texts:  # not before an error
+            print(f"{'total':>12}  {'tokens':>6}  {'perplexity':>12}  text")
         for line in _rows(job, chunk) if table else _lines(job, chunk):
             sys.stdout.write(line)
         sys.stdout.flush()  # a program that feeds standard input sees each chunk at once

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minibiogpt.cli.batch.labelled import Prediction, add_labelled, fitted, run_labelled, window_options
-from minibiogpt.cli.batch.loop import Job
+from minibiogpt.cli.batch.labelled import Prediction, add_labelled, run_labelled, window_options
+from minibiogpt.cli.batch.loop import Job, ids_of
 from minibiogpt.cli.batch.records import Record
 from minibiogpt.cli.options import load_model
 from minibiogpt.heads.labelling import token_probabilities
@@ -57,7 +57,7 @@ def run(options: argparse.Namespace) -> None:
     windows = window_options(options, model.config)
 
     def compute(rows: list[list[Piece]]) -> list[Labelled]:
-        ids = fitted(rows, model.config, options.truncate)
+        ids = ids_of(rows)
         found = token_probabilities(model, ids, batch_tokens=options.batch_tokens, **windows)
         return [Labelled(row[1 : len(p)], p[1:]) for row, p in zip(rows, found, strict=True)]
 

@@ -6,6 +6,8 @@ import argparse
 import math
 from typing import TYPE_CHECKING, Any
 
+from minibiogpt.cli.batch.fitting import fitted
+from minibiogpt.cli.batch.inputs import add_truncate
 from minibiogpt.cli.options import add_json, add_model, load_model, load_tokenizer, model_class, print_json, texts_of
 from minibiogpt.errors import InputError
 
@@ -18,6 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "text", nargs="*", help="one or more texts, run as one padded batch; none or - reads standard input"
     )
     add_model(parser, runs=True)
+    add_truncate(parser, "keep only as many first tokens of a text as the model's maximum N")
     parser.add_argument("--ids", metavar="2,5,9", help="token ids to run instead of a text")
     parser.add_argument(
         "--names",
@@ -57,8 +60,9 @@ def _inputs(options: argparse.Namespace) -> dict[str, Any]:
         if options.text:
             raise InputError("there must be a text or --ids", "both", "leave one out")
         return {"input_ids": [[_id(part) for part in options.ids.split(",")]]}
-    texts = texts_of(options.text)
-    inputs = dict(load_tokenizer(options)(texts, padding=True, return_attention_mask=True, return_token_type_ids=False))
+    texts, tokenizer = texts_of(options.text), load_tokenizer(options)
+    rows = [tokenizer.encode(text) if isinstance(text, str) else text for text in fitted(options, tokenizer, texts)]
+    inputs = dict(tokenizer.pad({"input_ids": rows}, return_attention_mask=True))
     return inputs if not inputs["attention_mask"].all() else {"input_ids": inputs["input_ids"]}
 
 

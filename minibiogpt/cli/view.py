@@ -7,6 +7,8 @@ import warnings
 import webbrowser
 from pathlib import Path
 
+from minibiogpt.cli.batch.fitting import fitted
+from minibiogpt.cli.batch.inputs import add_truncate
 from minibiogpt.cli.options import add_model, load_model, load_tokenizer, model_class, texts_of
 from minibiogpt.errors import InputError
 
@@ -14,6 +16,7 @@ from minibiogpt.errors import InputError
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("text", nargs="*", help="one text; none or - reads standard input")
     add_model(parser, runs=True)
+    add_truncate(parser, "keep only as many first tokens of the text as the model's maximum N")
     parser.add_argument("--layer", type=int, default=0, metavar="N", help="index of the layer (default: 0)")
     parser.add_argument("--output", metavar="FILE", help="HTML file to write (default: layer-N.html)")
     parser.add_argument("--open", action="store_true", help="open the page in the web browser")
@@ -32,10 +35,12 @@ def run(options: argparse.Namespace) -> None:
         raise InputError("a page must show exactly one text", f"{len(texts)}", "put the text in quotes")
     from minibiogpt.view import Stepper
 
-    tokenizer, model = load_tokenizer(options), load_model(options, model_class(options))
+    tokenizer = load_tokenizer(options)
+    (text,) = fitted(options, tokenizer, texts)
+    model = load_model(options, model_class(options))
     stepper = Stepper(
         model,
-        texts[0],
+        text,
         tokenizer=tokenizer,
         layer=options.layer,
         theme=options.theme,

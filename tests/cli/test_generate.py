@@ -115,7 +115,9 @@ def prompted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_soft_prompt_follows_the_text(prompted: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tok, first = BioGptTokenizer.from_pretrained(prompted), len(tokenizer())
     assert list(tok.soft_prompt_ids) == list(range(first, first + 9))
-    (record,) = json.loads(run(capsys, TEXT, "--model", str(prompted), "--soft-prompt", "9", "--json"))
+    (record,) = json.loads(
+        run(capsys, TEXT, "--model", str(prompted), "--soft-prompt", "9", "--keep-soft-prompt", "--json")
+    )
     assert record["prompt_ids"] == tok.encode(TEXT) + list(tok.soft_prompt_ids)
     assert record["text"].startswith(f"{TEXT} learned1 learned2 learned3 learned4 learned5 learned6")
     model = BioGptForCausalLM.from_pretrained(prompted)
@@ -129,13 +131,28 @@ def test_a_soft_prompt_follows_the_text(prompted: Path, capsys: pytest.CaptureFi
 
 
 def test_learned_tokens_that_come_out_are_shown(prompted: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "learned5" in run(capsys, TEXT, "--model", str(prompted), "--max-new-tokens", "3")
+    words = (TEXT, "--model", str(prompted), "--max-new-tokens", "3")
+    assert "learned5" in run(capsys, *words, "--keep-soft-prompt")
+    assert run(capsys, *words, "--keep-soft-prompt", "--stream") == run(capsys, *words, "--keep-soft-prompt")
     tok = BioGptTokenizer.from_pretrained(prompted)
     assert tok.encode("learned5") == tokenizer().encode("learned5"), "no text encodes to the learned tokens"
     assert tok.decode([*tok.encode("pain"), 1882]) == tok.decode(tok.encode("pain")) + " learned9"
     assert pickle.loads(pickle.dumps(tok)).soft_prompt_ids == tok.soft_prompt_ids
     with pytest.raises(InputError, match="an id must be an integer in the vocabulary"):
         tok.decode([1883])
+
+
+def test_soft_prompt_tokens_are_no_words_of_the_answer(prompted: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = (TEXT, "--model", str(prompted), "--max-new-tokens", "3", "--soft-prompt", "9")
+    (kept,) = json.loads(run(capsys, *words, "--keep-soft-prompt", "--json"))
+    (record,) = json.loads(run(capsys, *words, "--json"))
+    assert "learned1" in kept["text"]
+    assert "learned5" in kept["continuation"], "the case is too easy"
+    assert (record["prompt_ids"], record["new_ids"]) == (kept["prompt_ids"], kept["new_ids"])
+    tok = tokenizer()
+    for name, ids in (("text", record["prompt_ids"] + record["new_ids"]), ("continuation", record["new_ids"])):
+        assert record[name] == tok.decode([i for i in ids if i < len(tok)], skip_special_tokens=True)
+    assert run(capsys, *words) == run(capsys, *words, "--stream") == record["text"] + "\n"
 
 
 def test_what_is_not_given_follows_the_models_own_options(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -196,5 +213,7 @@ def test_many_texts_go_in_batches_and_a_file_line_by_line(capsys: pytest.Capture
     assert "leave one out" in run(capsys, TEXT, "--file", str(tmp_path / "texts"), code=2)
     assert "no file" in run(capsys, "--file", str(tmp_path / "absent"), code=2)
     (tmp_path / "texts").write_text("")
-    assert "there must be a text to continue; found none in" in run(capsys, "--file", str(tmp_path / "texts"), code=2)
+    assert "texts must contain a text; found no text; write one" in run(
+        capsys, "--file", str(tmp_path / "texts"), code=2
+    )
     assert "--batch-size must be an integer, 1 or more" in run(capsys, TEXT, "--batch-size", "0", code=2)

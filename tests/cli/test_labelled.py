@@ -317,8 +317,8 @@ def test_a_killed_run_is_resumed_only_by_the_same_command(
     run(capsys, *words, "--output", str(tmp_path / "whole"))
     append = ResumableFile.append
 
-    def killed(self: ResumableFile, *args: Any) -> None:
-        append(self, *args)
+    def killed(self: ResumableFile, *args: Any, **sums: Any) -> None:
+        append(self, *args, **sums)
         raise KeyboardInterrupt
 
     words += ["--output", str(tmp_path / "out")]
@@ -347,13 +347,13 @@ def test_a_model_without_the_head_is_refused(command: str, capsys: pytest.Captur
     assert error.count("\n") == 1
 
 
-@pytest.mark.filterwarnings("default:texts of up to")
+@pytest.mark.filterwarnings("default:text 1 was truncated")
 def test_texts_beyond_n_are_cut_on_request(models: Any, capsys: pytest.CaptureFixture[str]) -> None:
     long = "pain " * 300
     for command, model in (("classify", "single"), ("tag", "tags")):
         assert main([command, long, "--model", str(models[model]), "--truncate", "--json"]) == 0
         out, err = capsys.readouterr()
-        assert "are truncated to 256" in err
+        assert err == "minibiogpt: warning: text 1 was truncated to 256 tokens\n"
         (cut,) = lines(out)
         (fits,) = lines(run(capsys, command, "pain " * 255, "--model", str(models[model]), "--json"))
         assert cut.pop("text") == long

@@ -53,7 +53,7 @@ def test_open(
         (["x", "--output", "FOLDER"], "must be a file, or new"),
         (["x", "--model", "FOLDER"], "a model folder must hold config.json"),
         (["x", "--dtype", "float16"], "use backend cupy for float16"),
-        (["word " * 300], "at most N = 256 real positions"),
+        (["word " * 300], "a text must have at most N = 256 tokens"),
     ],
 )
 def test_nonsense_is_one_line_and_exit_code_2(

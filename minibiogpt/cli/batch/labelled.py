@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
+from minibiogpt.cli.batch.inputs import FIRST_TOKENS, add_input, add_truncate
 from minibiogpt.cli.batch.loop import Chunk, Job, add_output, run_chunks
-from minibiogpt.cli.batch.records import Record, add_input
+from minibiogpt.cli.batch.records import Record
 from minibiogpt.cli.batch.resume import Progress
 from minibiogpt.cli.options import add_model, add_windows
 from minibiogpt.config import BioGptConfig
@@ -25,12 +25,7 @@ def add_labelled(parser: argparse.ArgumentParser) -> None:
     """Add the options for the input, the model and the output."""
     add_input(parser)
     add_model(parser, runs=True)
-    parser.add_argument(
-        "--truncate",
-        action="store_true",
-        help="keep only as many first tokens of a text as the model's maximum, instead of splitting it into windows; "
-        "--window then splits what is kept",
-    )
+    add_truncate(parser, FIRST_TOKENS)
     add_windows(parser)
     parser.add_argument("--json", action="store_true", help="print JSON Lines")
     add_output(parser, "write JSON Lines to FILE; FILE.state exists until the run is complete")
@@ -41,15 +36,6 @@ def window_options(options: argparse.Namespace, config: BioGptConfig) -> dict[st
     if options.window is not None or options.stride is not None:
         window_sizes(config, options.window, options.stride)
     return {"window": options.window, "stride": options.stride}
-
-
-def fitted(rows: list[list[Piece]], config: BioGptConfig, truncate: bool) -> list[list[int]]:
-    """Return the ids of the rows, with --truncate at most N of each."""
-    N, longest = config.max_position_embeddings, max(len(row) for row in rows)
-    if truncate and longest > N:
-        warnings.warn(f"texts of up to {longest} tokens are truncated to {N}", stacklevel=2)
-        rows = [row[:N] for row in rows]
-    return [[piece.id for piece in row] for row in rows]
 
 
 def run_labelled(
@@ -68,9 +54,10 @@ def run_labelled(
     """
     options = job.options
     if options.output is not None:
-        with job.output(truncate=options.truncate, window=options.window, stride=options.stride, **settings) as output:
+        with job.output(window=options.window, stride=options.stride, **settings) as output:
             for chunk in run_chunks(job, output.progress, compute):
-                output.append("".join(_lines(chunk, prediction)).encode("utf-8"), chunk.read, chunk.digest)
+                data = "".join(_lines(chunk, prediction)).encode("utf-8")
+                output.append(data, chunk.read, chunk.digest, texts=len(chunk.records))
             output.finish()
         return
     table = job.source.from_arguments and not options.json

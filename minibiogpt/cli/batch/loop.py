@@ -10,22 +10,30 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from minibiogpt.checks import checked_integer
-from minibiogpt.cli.batch.records import Reader, Record, Source, source_of
+from minibiogpt.cli.batch.faults import Numbers
+from minibiogpt.cli.batch.inputs import source_of
+from minibiogpt.cli.batch.lines import Fault
+from minibiogpt.cli.batch.records import Reader, Record, Scan, Source
 from minibiogpt.cli.batch.resume import Progress, ResumableFile, check_new, model_settings
+from minibiogpt.cli.batch.vocabulary import unknown_token
 from minibiogpt.cli.options import load_tokenizer
+from minibiogpt.cli.options import source_of as model_source
 from minibiogpt.errors import InputError
 from minibiogpt.heads.words import analyse_words
 from minibiogpt.model.batching import BATCH_TOKENS, batches
 from minibiogpt.tokenizer import BioGptTokenizer, Piece
 
 Result = TypeVar("Result")
-COMMON_OPTIONS = ("command", "backend", "dtype", "jsonl", "field", "no_special", "chunk", "batch_tokens")
+COMMON_OPTIONS = (
+    "command", "backend", "dtype", "jsonl", "field", "no_special", "chunk", "batch_tokens", "skip_bad", "truncate",
+)  # fmt: skip
 
 
 def add_output(parser: argparse.ArgumentParser, output: str) -> None:
@@ -45,12 +53,19 @@ def add_output(parser: argparse.ArgumentParser, output: str) -> None:
 
 @dataclass
 class Job:
-    """What a run needs before the weights are read: texts, their count and digest, and the tokenizer."""
+    """What a run needs before the weights are read: texts, their count and digest, and the tokenizer.
+
+    Attributes
+    ----------
+    N : the model's maximum, to which --truncate cuts. cut : the numbers of the texts that it cut.
+    """
 
     options: argparse.Namespace
     source: Source
-    scanned: tuple[int, str] | None
+    scanned: Scan | None
     tokenizer: BioGptTokenizer
+    N: int
+    cut: Numbers
 
     @classmethod
     def of(
@@ -60,12 +75,21 @@ class Job:
         checked_integer("--batch-tokens", options.batch_tokens, 1)
         source = source_of(options, reserved, reserved_with_words)
         _check_output(source, options)
-        return cls(options, source, source.scan(), load_tokenizer(options))
+        tokenizer, config = load_tokenizer(options), model_source(options).config()
+        job = cls(options, source, None, tokenizer, config.max_position_embeddings, Numbers())
+        if max(tokenizer.pieces) >= config.vocab_size:  # else no text has such a token, and encoding twice takes time
+            source.check = lambda record: job.unknown(record, config.vocab_size)
+        job.scanned = source.scan()
+        return job
+
+    def unknown(self, record: Record, rows: int) -> Fault | None:
+        """Return the fault of a record with a token beyond the model's embeddings."""
+        return unknown_token(self.tokenizer, [piece.id for piece in self.encode(record)], rows)
 
     def output(self, *, part: bool = False, **settings: Any) -> ResumableFile:
         """Return the output file. It may be resumed only with the same input, model and options."""
         common = {name: getattr(self.options, name) for name in COMMON_OPTIONS}
-        common |= model_settings(self.options) | {"input": self.scanned[1] if self.scanned else None}
+        common |= model_settings(self.options) | {"input": self.scanned.digest if self.scanned else None}
         path = Path(self.options.output)
         return ResumableFile(path, common | settings, part=part, overwrite=self.options.overwrite)
 
@@ -78,9 +102,31 @@ class Job:
             pieces = analyse_words(tok, record.words, parse_special=parse_special)
         return [Piece(tok.eos_token, tok.eos_token_id, (0, 0)), *pieces]
 
+    def row(self, record: Record) -> list[Piece]:
+        """Return what ``encode`` does, with --truncate only the first N pieces."""
+        pieces = self.encode(record)
+        if self.options.truncate and len(pieces) > self.N:
+            self.cut.add(record.line)
+            return pieces[: self.N]
+        return pieces
+
+    def check_unchanged(self, reader: Reader) -> None:
+        """Check at its end that the input is still what was scanned, or that it had a text at all."""
+        if self.scanned is None and not reader.lines:
+            raise self.source.nothing()
+        if self.scanned is not None and (reader.lines, reader.digest) != self.scanned[1:]:
+            must = f"{self.source.name} must not change while it is read"
+            raise InputError(must, "different lines", "run the command again, with --overwrite if it has an --output")
+
+    def warn_of_truncation(self) -> None:
+        """Say in one line which texts were cut."""
+        if self.cut.count:
+            was = "was" if self.cut.count == 1 else "were"
+            warnings.warn(f"{self.source.where(self.cut)} {was} truncated to {self.N} tokens", stacklevel=2)
+
 
 class Chunk(NamedTuple, Generic[Result]):
-    """Records and their results, and the count and digest of all records read so far."""
+    """Records and their results, and the count and digest of all lines read so far."""
 
     records: list[Record]
     results: list[Result]
@@ -100,16 +146,28 @@ def run_chunks(
     """
     reader = Reader(job.source, job.options.chunk)
     reader.skip(progress.records)
-    if (reader.records, reader.digest) != (progress.records, progress.digest):
+    if (reader.lines, reader.digest) != (progress.records, progress.digest):
         must = f"the input must begin with the {progress.records} records already in {job.options.output}"
         raise InputError(
             must, "different records", "use the same input, or remove that file and its .state to start again"
         )
-    with _progress_bar(job.scanned[0] if job.scanned else None, progress.records) as bar:
+    with _progress_bar(job.scanned.texts if job.scanned else None, texts_done(progress)) as bar:
         for records in reader:
-            rows = [job.encode(record) for record in records]
+            rows = [job.row(record) for record in records]
             results = compute_by_length(rows, compute, job.options.batch_tokens, bar.update)
-            yield Chunk(records, results, reader.records, reader.digest)
+            yield Chunk(records, results, reader.lines, reader.digest)
+    job.check_unchanged(reader)
+    job.warn_of_truncation()
+
+
+def texts_done(progress: Progress) -> int:
+    """Return the number of texts with a result; ``progress.records`` counts skipped lines too."""
+    return int(progress.sums.get("texts", 0))
+
+
+def ids_of(rows: list[list[Piece]]) -> list[list[int]]:
+    """Return the ids of rows of pieces."""
+    return [[piece.id for piece in row] for row in rows]
 
 
 def compute_by_length(

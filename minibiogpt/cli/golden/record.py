@@ -12,6 +12,7 @@ from minibiogpt.cli.options import (
     CLASSES,
     add_adapter,
     add_model,
+    check_text,
     load_model,
     load_tokenizer,
     model_class,
@@ -118,6 +119,8 @@ def _calls(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def _call_from_texts(options: argparse.Namespace) -> dict[str, Any]:
+    for text in options.text:
+        check_text(text)
     tokenizer = load_tokenizer(options)
     side, returned = options.padding_side or "right", {"return_attention_mask": True, "return_token_type_ids": False}
     encoded = tokenizer(options.text, padding=True, padding_side=side, **returned)

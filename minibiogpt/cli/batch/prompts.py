@@ -1,0 +1,107 @@
+"""Texts as prompts: checked one by one, cut to the model's room, and padded to batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from minibiogpt.cli.batch.faults import Numbers
+from minibiogpt.cli.batch.lines import Fault
+from minibiogpt.cli.batch.records import Record
+from minibiogpt.cli.batch.vocabulary import unknown_token
+from minibiogpt.tokenizer import BioGptTokenizer
+from minibiogpt.tokenizer.large_text import split_digits
+
+NEW_TOKENS = 20  # that generate requests by default
+LEAST = 2  # tokens that --truncate leaves of a text: </s> and its last one
+
+
+@dataclass
+class Prompts:
+    """How texts become prompts.
+
+    Attributes
+    ----------
+    soft : the ids that follow each text. N : the model's positions. rows : its embeddings.
+    new : the number of new tokens requested, or None. most : the largest number of tokens of a prompt, soft ones
+        included. truncate : whether to keep only the last tokens of longer ones. cut : the numbers of those texts.
+    """
+
+    tokenizer: BioGptTokenizer
+    parse_special: bool
+    split_digits: bool
+    soft: Sequence[int]
+    N: int
+    rows: int
+    new: int | None
+    most: int
+    truncate: bool
+    cut: Numbers = field(default_factory=Numbers)
+
+    @property
+    def kept(self) -> int:
+        """The number of a text's tokens that --truncate keeps."""
+        return max(self.most - len(self.soft), LEAST)
+
+    def ids(self, text: str) -> list[int]:
+        """Return ``</s>``, the ids of the text, with --truncate only the last ones, and those of the soft prompt."""
+        text = split_digits(text) if self.split_digits else text
+        ids = self.tokenizer.encode(text, parse_special=self.parse_special)
+        if self.truncate and len(ids) > self.kept:
+            ids = [ids[0], *ids[1 - self.kept :]]
+        return [*ids, *self.soft]
+
+    def check(self, record: Record) -> Fault | None:
+        """Return why the model cannot continue a text, or None."""
+        ids = self.ids(record.text)
+        if (fault := unknown_token(self.tokenizer, (i for i in ids if i not in self.soft), self.rows)) is not None:
+            return fault
+        n, fits = len(ids), self.N + 1 - len(ids)
+        if n <= self.most:
+            return None
+        shorten = "shorten it" if self.truncate else "shorten it, or keep its last tokens with --truncate"
+        if self.new is not None and n <= self.N:
+            must = f"must leave room for {self.new} new tokens in the model's N = {self.N} positions"
+            return Fault(
+                must, f"{n} tokens", f"request at most {fits} new tokens" + ("" if fits < 2 else f", {shorten}")
+            )
+        if n <= self.N:
+            return Fault(f"must have fewer tokens than --max-length, which is {self.most + 1}", f"{n}", shorten)
+        return Fault(f"must have at most N = {self.N} tokens", f"{n}", shorten)
+
+    def batches(self, records: Iterable[Record], size: int) -> Iterator[tuple[list[Record], dict[str, np.ndarray]]]:
+        """Yield the records of each batch, and the ids and the mask of their prompts, padded on the left."""
+        remaining = iter(records)
+        while batch := list(islice(remaining, size)):
+            rows = [self.ids(record.text) for record in batch]
+            for record, row in zip(batch, rows, strict=True):
+                if self.truncate and len(row) == self.kept + len(self.soft) and self._is_cut(record):
+                    self.cut.add(record.line)
+            yield batch, self._padded(rows)
+
+    def _is_cut(self, record: Record) -> bool:
+        text = split_digits(record.text) if self.split_digits else record.text
+        return len(self.tokenizer.encode(text, parse_special=self.parse_special)) > self.kept
+
+    def _padded(self, rows: list[list[int]]) -> dict[str, np.ndarray]:
+        T, pad = max(map(len, rows)), self.tokenizer.pad_token_id
+        ids = np.array([[pad] * (T - len(row)) + row for row in rows], dtype=np.int64)  # (B, T)
+        mask = np.array([[0] * (T - len(row)) + [1] * len(row) for row in rows], dtype=np.int64)  # (B, T)
+        return {"input_ids": ids, "attention_mask": mask}
+
+
+def room(config: Any, N: int, truncate: bool) -> tuple[int | None, int]:
+    """Return the number of new tokens that a GenerationConfig requests, and the most tokens that a prompt may have.
+
+    Without a request, a prompt may fill the N positions: as many tokens follow as fit. With --truncate it leaves room
+    for those of transformers' default.
+    """
+    if config.max_new_tokens is not None:
+        return config.max_new_tokens, N + 1 - config.max_new_tokens  # the last new token needs no position
+    if config.max_length is not None:
+        return None, min(N, config.max_length - 1)
+    return None, N + 1 - min(NEW_TOKENS, N // 2) if truncate else N
