@@ -143,16 +143,16 @@ def test_learned_tokens_that_come_out_are_shown(prompted: Path, capsys: pytest.C
 
 
 def test_soft_prompt_tokens_are_no_words_of_the_answer(prompted: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = (TEXT, "--model", str(prompted), "--max-new-tokens", "3", "--soft-prompt", "9")
-    (kept,) = json.loads(run(capsys, *words, "--keep-soft-prompt", "--json"))
-    (record,) = json.loads(run(capsys, *words, "--json"))
-    assert "learned1" in kept["text"]
-    assert "learned5" in kept["continuation"], "the case is too easy"
-    assert (record["prompt_ids"], record["new_ids"]) == (kept["prompt_ids"], kept["new_ids"])
     tok = tokenizer()
-    for name, ids in (("text", record["prompt_ids"] + record["new_ids"]), ("continuation", record["new_ids"])):
-        assert record[name] == tok.decode([i for i in ids if i < len(tok)], skip_special_tokens=True)
-    assert run(capsys, *words) == run(capsys, *words, "--stream") == record["text"] + "\n"
+    for count, shown in (("9", "learned1"), ("0", "learned5")):  # of the prompt, and generated
+        words = (TEXT, "--model", str(prompted), "--max-new-tokens", "3", "--soft-prompt", count)
+        (kept,) = json.loads(run(capsys, *words, "--keep-soft-prompt", "--json"))
+        (record,) = json.loads(run(capsys, *words, "--json"))
+        assert shown in kept["text"], "the case is too easy"
+        assert (record["prompt_ids"], record["new_ids"]) == (kept["prompt_ids"], kept["new_ids"])
+        for name, ids in (("text", record["prompt_ids"] + record["new_ids"]), ("continuation", record["new_ids"])):
+            assert record[name] == tok.decode([i for i in ids if i < len(tok)], skip_special_tokens=True)
+        assert run(capsys, *words) == run(capsys, *words, "--stream") == record["text"] + "\n"
 
 
 def test_what_is_not_given_follows_the_models_own_options(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

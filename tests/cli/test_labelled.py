@@ -465,10 +465,10 @@ def test_words_that_are_split_already_are_tagged(
     p /= p.sum(axis=-1, keepdims=True)
     ends = np.cumsum([len(word) for word in pieces])
     rows = [p[end - len(word) : end] for word, end in zip(pieces, ends, strict=True)]
-    (tmp_path / "in").write_text(json.dumps({"id": 7, "tokens": words}) + "\n" + json.dumps({"tokens": []}) + "\n")
+    (tmp_path / "in").write_text(json.dumps({"id": 7, "tokens": words}) + "\n")
     command = ["tag", "--file", str(tmp_path / "in"), "--jsonl", "--field", "tokens", "--model", str(models["tags"])]
     for strategy in ("first", "average", "max", "simple"):
-        found, empty = lines(run(capsys, *command, "--strategy", strategy))
+        (found,) = lines(run(capsys, *command, "--strategy", strategy))
         chosen = {
             "first": lambda x: x[0],
             "simple": lambda x: x[0],
@@ -488,10 +488,13 @@ def test_words_that_are_split_already_are_tagged(
             assert named
             if strategy != "simple":
                 assert text[entity["start"] : entity["end"]] == " ".join(named).strip()
-        assert empty == {"tokens": [], "entities": [], "words": []}
     found = lines(run(capsys, *command, "--tokens"))[0]
     assert found["input_tokens"] == words
     assert [token["piece"] for token in found["tokens"]] == [piece for word in pieces for piece in word]
+    for blank in ([], [""], [" ", "\0"]):
+        (tmp_path / "in").write_text(json.dumps({"tokens": blank}) + "\n")
+        error = run(capsys, *command, code=2)
+        assert f"must contain a word in 'tokens'; found {blank!r}; remove the line" in error
     (tmp_path / "in").write_text('{"text": ["a", 1]}\n')
     error = run(capsys, *command[:4], "--model", str(models["tags"]), code=2)
     assert "is a string or a list of strings; found a list that holds something else" in error
