@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import takewhile
+from typing import Any
 
 ESCAPES = {
     "&amp;": "&",
@@ -38,16 +39,49 @@ def align(tokens: Sequence[str], text: str) -> list[list[Span]]:
     >>> align(["a", "@-@", "b"], "a-b")
     [[(0, 1)], [(1, 2), (1, 2), (1, 2)], [(2, 3)]]
     """
-    spans = _scan(tokens, text)
-    return _compare(tokens, text) if spans is None else spans
+    return [list(spans) for spans in aligned(tokens, text)]
 
 
-def _scan(tokens: Sequence[str], text: str) -> list[list[Span]] | None:
-    """Return the spans of ordinary text, found in one pass; None if the text is not just the tokens in order.
+def aligned(tokens: Sequence[str], text: str) -> Iterator[Sequence[Span]]:
+    """Yield what ``align`` returns token by token, since all spans of a text take a hundred times its memory."""
+    starts = _scan(tokens, text)
+    if starts is None:
+        yield from _compare(tokens, text)
+        return
+    for token, start in zip(tokens, starts, strict=True):
+        if "&" not in token and token != SPLIT_DASH:
+            yield Characters(start, start + len(token))
+            continue
+        characters = _characters(token)
+        yield [(start + i, start + i + 1) for i, (_, width) in enumerate(characters) for _ in range(width)]
+
+
+class Characters(Sequence[Span]):
+    """The spans of the characters from ``start`` to ``end``, each made when it is asked for.
+
+    Examples
+    --------
+    >>> list(Characters(3, 5))
+    [(3, 4), (4, 5)]
+    """
+
+    def __init__(self, start: int, end: int) -> None:
+        self._places = range(start, end)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, i: Any) -> Any:
+        place = self._places[i]
+        return place, place + 1
+
+
+def _scan(tokens: Sequence[str], text: str) -> list[int] | None:
+    """Return where each token of ordinary text starts; None if the text is not just the tokens in order.
 
     This happens if Moses dropped a control character within a word or found the word DOTMULTI.
     """
-    found: list[list[Span]] = []
+    found: list[int] = []
     start = 0
     for token in tokens:
         start = _next_kept(text, start)
@@ -55,10 +89,7 @@ def _scan(tokens: Sequence[str], text: str) -> list[list[Span]] | None:
         end = start + len(characters or token)
         if text[start:end] != ("".join(c for c, _ in characters) if characters else token):
             return None
-        spans = list(zip(range(start, end), range(start + 1, end + 1), strict=True))
-        if characters:
-            spans = [span for span, (_, width) in zip(spans, characters, strict=True) for span in [span] * width]
-        found.append(spans)
+        found.append(start)
         start = end
     return found if _next_kept(text, start) == len(text) else None
 

@@ -19,7 +19,7 @@ from minibiogpt.tokenizer.batch_encoding import BatchEncoding
 from minibiogpt.tokenizer.bpe import END_OF_WORD, Word
 from minibiogpt.tokenizer.decoding import TokenizerDecoding
 from minibiogpt.tokenizer.encoding import Piece, checked_text
-from minibiogpt.tokenizer.offsets import align
+from minibiogpt.tokenizer.offsets import aligned
 from minibiogpt.tokenizer.tokens.added_tokens import Part
 from minibiogpt.tokenizer.tokens.settings import check_soft_prompt, embeddings_of, read_settings, soft_prompt_of
 
@@ -195,7 +195,7 @@ class BioGptTokenizer(TokenizerDecoding):
         """Return the pieces of a part without added tokens."""
         words = self._split(part.text)
         found = []
-        for word, spans in zip(words, align(words, part.text), strict=True):
+        for word, spans in zip(words, aligned(words, part.text), strict=True):
             begin = 0
             for piece, i in zip(*self._tokens.words[word], strict=True):
                 end = begin + len(piece.removesuffix(END_OF_WORD))

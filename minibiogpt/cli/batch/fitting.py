@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import warnings
 
+from minibiogpt.cli.batch.ends import counted, first_pieces
 from minibiogpt.cli.batch.faults import Numbers
 from minibiogpt.cli.options import source_of
 from minibiogpt.errors import InputError
@@ -22,13 +23,15 @@ def fitted(options: argparse.Namespace, tokenizer: BioGptTokenizer, texts: list[
     N, cut = source_of(options).config().max_position_embeddings, Numbers()
     found: list[str | list[int]] = []
     for number, text in enumerate(texts, 1):
-        ids = tokenizer.encode(text)
+        ids = [tokenizer.sep_token_id, *(piece.id for piece in first_pieces(tokenizer.analyse, text, N))]
         if len(ids) <= N:
             found.append(text)
             continue
         if not options.truncate:
             must = f"a text must have at most N = {N} tokens"
-            raise InputError(must, f"{len(ids)}", "shorten it, or keep its first tokens with --truncate")
+            raise InputError(
+                must, counted(tokenizer.analyse, text, N), "shorten it, or keep its first tokens with --truncate"
+            )
         cut.add(number)
         found.append(ids[:N])
     if cut.count:

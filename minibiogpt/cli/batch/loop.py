@@ -13,10 +13,12 @@ import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from minibiogpt.checks import checked_integer
+from minibiogpt.cli.batch.ends import first_of_words, first_pieces
 from minibiogpt.cli.batch.faults import Numbers
 from minibiogpt.cli.batch.inputs import source_of
 from minibiogpt.cli.batch.lines import Fault
@@ -84,7 +86,8 @@ class Job:
 
     def unknown(self, record: Record, rows: int) -> Fault | None:
         """Return the fault of a record with a token beyond the model's embeddings."""
-        return unknown_token(self.tokenizer, [piece.id for piece in self.encode(record)], rows)
+        pieces = self.encode(record)
+        return unknown_token(self.tokenizer, [piece.id for piece in pieces], rows)
 
     def output(self, *, part: bool = False, **settings: Any) -> ResumableFile:
         """Return the output file. It may be resumed only with the same input, model and options."""
@@ -94,9 +97,15 @@ class Job:
         return ResumableFile(path, common | settings, part=part, overwrite=self.options.overwrite)
 
     def encode(self, record: Record) -> list[Piece]:
-        """Return ``</s>`` followed by the pieces of the text, or of its words one by one."""
+        """Return ``</s>`` and the pieces of the text, or of its words one by one; with --truncate the first N + 1."""
         tok, parse_special = self.tokenizer, not self.options.no_special
-        if record.words is None:
+        if self.options.truncate:
+            analyse = partial(tok.analyse, parse_special=parse_special)
+            if record.words is None:
+                pieces = first_pieces(analyse, record.text, self.N)
+            else:
+                pieces = first_of_words(analyse, record.words, self.N)
+        elif record.words is None:
             pieces = tok.analyse(record.text, parse_special=parse_special)
         else:
             pieces = analyse_words(tok, record.words, parse_special=parse_special)

@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from minibiogpt.cli.batch.ends import counted, first_pieces, last_pieces
 from minibiogpt.cli.batch.faults import Numbers
 from minibiogpt.cli.batch.lines import Fault
 from minibiogpt.cli.batch.records import Record
 from minibiogpt.cli.batch.vocabulary import unknown_token
-from minibiogpt.tokenizer import BioGptTokenizer
+from minibiogpt.tokenizer import BioGptTokenizer, Piece
 from minibiogpt.tokenizer.large_text import split_digits
 
 NEW_TOKENS = 20  # that generate requests by default
@@ -47,17 +48,24 @@ class Prompts:
         """The number of a text's tokens that --truncate keeps."""
         return max(self.most - len(self.soft), LEAST)
 
-    def ids(self, text: str) -> list[int]:
-        """Return ``</s>``, the ids of the text, with --truncate only the last ones, and those of the soft prompt."""
-        text = split_digits(text) if self.split_digits else text
-        ids = self.tokenizer.encode(text, parse_special=self.parse_special)
-        if self.truncate and len(ids) > self.kept:
-            ids = [ids[0], *ids[1 - self.kept :]]
-        return [*ids, *self.soft]
+    def ids(self, record: Record) -> tuple[list[int], bool]:
+        """Return ``</s>``, the ids of the text and those of the soft prompt, and whether they exceed what is kept.
+
+        With --truncate only the last ids are kept; else no more are returned than show that they do not fit.
+        """
+        text = split_digits(record.text) if self.split_digits else record.text
+        most = self.kept if self.truncate else self.N + 1
+        pieces = (last_pieces if self.truncate else first_pieces)(self._analyse, text, most)
+        cut = len(pieces) >= most
+        ids = [piece.id for piece in (pieces[1:] if cut and self.truncate else pieces)]
+        return [self.tokenizer.sep_token_id, *ids, *self.soft], cut
+
+    def _analyse(self, text: str) -> list[Piece]:
+        return self.tokenizer.analyse(text, parse_special=self.parse_special)
 
     def check(self, record: Record) -> Fault | None:
         """Return why the model cannot continue a text, or None."""
-        ids = self.ids(record.text)
+        ids, _ = self.ids(record)
         if (fault := unknown_token(self.tokenizer, (i for i in ids if i not in self.soft), self.rows)) is not None:
             return fault
         n, fits = len(ids), self.N + 1 - len(ids)
@@ -71,21 +79,23 @@ class Prompts:
             )
         if n <= self.N:
             return Fault(f"must have fewer tokens than --max-length, which is {self.most + 1}", f"{n}", shorten)
-        return Fault(f"must have at most N = {self.N} tokens", f"{n}", shorten)
+        text = split_digits(record.text) if self.split_digits else record.text
+        found = counted(self._analyse, text, self.N) + (
+            f" and {len(self.soft)} of the soft prompt" if self.soft else ""
+        )
+        return Fault(f"must have at most N = {self.N} tokens", found, shorten)
 
     def batches(self, records: Iterable[Record], size: int) -> Iterator[tuple[list[Record], dict[str, np.ndarray]]]:
         """Yield the records of each batch, and the ids and the mask of their prompts, padded on the left."""
         remaining = iter(records)
         while batch := list(islice(remaining, size)):
-            rows = [self.ids(record.text) for record in batch]
-            for record, row in zip(batch, rows, strict=True):
-                if self.truncate and len(row) == self.kept + len(self.soft) and self._is_cut(record):
+            rows = []
+            for record in batch:
+                ids, cut = self.ids(record)
+                rows.append(ids)
+                if cut and self.truncate:
                     self.cut.add(record.line)
             yield batch, self._padded(rows)
-
-    def _is_cut(self, record: Record) -> bool:
-        text = split_digits(record.text) if self.split_digits else record.text
-        return len(self.tokenizer.encode(text, parse_special=self.parse_special)) > self.kept
 
     def _padded(self, rows: list[list[int]]) -> dict[str, np.ndarray]:
         T, pad = max(map(len, rows)), self.tokenizer.pad_token_id
