@@ -22,6 +22,7 @@ from tools.fuzzing.texts import any_text
 with contextlib.suppress(ImportError):  # imported before the sandbox is active, because its import opens a socket
     import huggingface_hub.errors  # noqa: F401
 
+REPORTS = ("minibiogpt: warning: ", "minibiogpt: skipped: ")  # lines that may precede an error
 MAY_DIFFER = ("golden",)  # commands that exit with 1 if a comparison finds a difference
 PATHS = [
     "model",
@@ -163,7 +164,7 @@ def run(folder: Path, case: dict[str, Any]) -> None:
 
 
 def _check_stderr(stderr: str, code: Any) -> None:
-    lines = [text for text in stderr.split("\n")[:-1] if not text.startswith("minibiogpt: warning: ")]
+    lines = [text for text in stderr.split("\n")[:-1] if not text.startswith(REPORTS)]
     assert "Traceback" not in stderr, stderr
     if code != 2:  # then a command may report progress
         assert "minibiogpt: error" not in stderr, f"an error and exit code {code}: {stderr[:2000]!r}"

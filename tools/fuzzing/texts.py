@@ -155,4 +155,4 @@ def vocabulary() -> BioGptTokenizer:
     return BioGptTokenizer.from_pretrained("demo")
 
 
-TARGETS = (Target("text", 12, make, run),)
+TARGETS = (Target("text", 8, make, run),)

@@ -53,7 +53,7 @@ def last_pieces(analyse: Analyse, text: str, most: int) -> list[Piece]:
 
 
 def counted(analyse: Analyse, text: str, N: int) -> str:
-    """Say how many tokens a text has that has more than N, ``</s>`` included; of a very long one they are not counted."""
+    """Say how many tokens, ``</s>`` included, a text of more than N has; those of a very long one are not counted."""
     return str(len(analyse(text)) + 1) if len(text) <= PART else f"more than {N}"
 
 
