@@ -37,7 +37,7 @@ def test_options_are_named_as_they_are_typed(words: str, said: str, capsys: pyte
 
 def test_a_prompt_that_is_too_long(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["generate", "pain " * 300]) == 2
-    assert capsys.readouterr().err.endswith("found 301; shorten it\n")
+    assert capsys.readouterr().err.endswith("found 301; shorten it, or keep its last tokens with --truncate\n")
 
 
 def test_values_that_are_not_finite(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

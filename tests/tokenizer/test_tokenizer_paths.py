@@ -104,7 +104,7 @@ def test_the_two_questions_have_the_answers_of_sacremoses(text: str) -> None:
 def test_walking_through_a_text_finds_the_spans_that_comparing_finds(text: str) -> None:
     words = SPLIT(text)
     scanned, compared = offsets._scan(words, text), offsets._compare(words, text)
-    assert scanned is None or scanned == compared
+    assert scanned is None or offsets.align(words, text) == compared
     if "MULTI" not in text and all(c >= " " or c.isspace() for c in text):
         assert scanned is not None, "only other texts need the comparison"
 
@@ -115,7 +115,7 @@ def test_what_moses_rewrote_is_not_walked_through(text: str) -> None:
 
 
 def test_a_text_that_goes_on_after_the_last_word_is_not_walked_through() -> None:
-    assert offsets._scan(["a"], "a \x02\u2003") == [[(0, 1)]]
+    assert offsets._scan(["a"], "a \x02\u2003") == [0]
     assert offsets._scan(["a"], "a b") is None
 
 
