@@ -233,7 +233,7 @@ def test_the_command_prints_counts_and_findings_and_keeps_what_is_needed_to_run_
 
 
 def test_ten_thousand_cases_are_split_among_all_targets() -> None:
-    assert sum(target.share for target in fuzz.TARGETS.values()) == 100
+    assert all(target.share > 0 for target in fuzz.TARGETS.values())
     shared = fuzz.numbers_of(fuzz.parse([]))
     assert shared.keys() == fuzz.TARGETS.keys()
     assert sum(map(len, shared.values())) >= 10_000

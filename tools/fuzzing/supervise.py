@@ -32,7 +32,7 @@ class Target:
 
     Attributes
     ----------
-    share : cases of this target per hundred.
+    share : cases of this target, in proportion to the shares of the others.
     make : writes the files of a case into an empty folder and returns its other data (JSON); deterministic given the
         random generator.
     run : passes the case to the package; raises the errors of the package, and AssertionError for a wrong result.
