@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
+import re
+import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 from minibiogpt.errors import InputError, short_repr
+from minibiogpt.files.temporaries import not_writable, sync, temporary_folder
+
+OS_ERROR = re.compile(r"\(os error (\d+)\)")
 
 
 def target_folder(folder: Any) -> Path:
@@ -50,33 +55,46 @@ def is_new_folder(path: Path) -> bool:
 def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
     """Call ``write`` on a temporary file beside ``path``, then rename it: readers see the old or the complete new file.
 
+    A file that exists keeps its permissions and, where the system allows it, its owner. A link is replaced, not
+    followed.
+
     Raises
     ------
     InputError
         If the folder cannot be created or written, or ``path`` is a device or a pipe. ``path`` is then unchanged.
     """
     _check_no_null(path)
-    temporary = None
     try:
         if path.exists() and not path.is_file():
             raise InputError(f"{path} must be a file, or new", "something else", "choose another name")
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        os.close(handle)
-        temporary = Path(name)
-        write(temporary)
-        temporary.chmod(0o666 & ~_umask())
-        os.replace(temporary, path)
+        with temporary_folder(path) as folder:
+            temporary = folder / "new"
+            os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+            new = temporary.stat()  # the system has applied the umask
+            write(temporary)
+            _set_access(temporary, path.stat() if path.is_file() else new)
+            sync(temporary)
+            os.replace(temporary, path)
     except UnicodeEncodeError as error:  # a lone surrogate, which JSON can contain
         raise InputError(
             f"the text written to {path} must be valid Unicode", str(error), "remove such characters"
         ) from None
     except OSError as error:
-        must = f"{path} must be writable"
-        raise InputError(must, f"{error.strerror or error}", "choose another folder or free some space") from None
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+        raise not_writable(path, error) from None
+    except SafetensorError as error:  # its text is all that is left of an OSError
+        if (code := OS_ERROR.search(str(error))) is None:
+            raise
+        raise not_writable(path, OSError(int(code[1]), os.strerror(int(code[1])))) from None
+
+
+def _set_access(path: Path, like: os.stat_result) -> None:
+    """Give a file the owner of another, as far as the system allows it, and its permissions."""
+    facts = path.stat()
+    if hasattr(os, "chown") and (facts.st_uid, facts.st_gid) != (like.st_uid, like.st_gid):
+        with suppress(PermissionError):
+            os.chown(path, like.st_uid, like.st_gid)
+    path.chmod(stat.S_IMODE(like.st_mode) & 0o777)
 
 
 @contextmanager
@@ -89,26 +107,19 @@ def atomic_folder(target: Path) -> Iterator[Path]:
         If ``target`` exists and is not an empty folder, or cannot be written.
     """
     _check_no_null(target)
-    temporary = None
     try:
         if not is_new_folder(target):
             raise InputError("the folder to write must be new or empty", str(target), "choose a new folder")
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
-        yield temporary
-        temporary.chmod(0o777 & ~_umask())
-        if target.exists():
-            target.rmdir()
-        temporary.rename(target)
+        with temporary_folder(target) as folder:
+            temporary = folder / "new"
+            temporary.mkdir()  # with the permissions of any new folder
+            yield temporary
+            for path in temporary.rglob("*"):
+                if path.is_file():
+                    sync(path)
+            if target.exists():
+                target.rmdir()
+            temporary.rename(target)
     except OSError as error:
-        found = f"{error.strerror or error} ({error.filename or target})"
-        raise InputError(f"{target} must be writable", found, "choose another folder or free some space") from None
-    finally:
-        if temporary is not None:
-            shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+        raise not_writable(target, error, Path(os.fsdecode(error.filename or target)).name) from None

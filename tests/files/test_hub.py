@@ -439,7 +439,7 @@ def test_offline_is_named_when_it_is_asked_for(tmp_path: Path, words: list[str])
 def test_a_path_that_cannot_be_is_one_clear_error(tmp_path: Path, endpoint: str) -> None:
     (tmp_path / "file").write_text("mine")
     run = command(tmp_path, endpoint, "download", "some/sharded", str(tmp_path / "file" / "x"))
-    assert "the download folder must be writable" in one_error(run)
+    assert "the parent folder of FOLDER must be a folder" in one_error(run)
 
 
 def test_a_folder_that_holds_something_is_not_touched(

@@ -1,0 +1,135 @@
+"""Temporary folders beside a target: private, locked while in use, and recognisable when a killed run leaves one.
+
+The name is ``.NAME.minibiogpt-XXXXXXXX.part``, where NAME is the target's. What a library writes on its way, such as
+the temporary file of safetensors, is in that folder too.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from minibiogpt.errors import InputError
+
+MARK, SUFFIX = ".minibiogpt-", ".part"
+MAX_NAME = 200  # bytes of NAME that are kept; the whole name may have 255
+ATTEMPTS = 100
+SPACE = "free some space, or choose a folder on a disk that has some"
+REMEDIES = {
+    errno.ENOSPC: SPACE,
+    errno.EDQUOT: SPACE,
+    errno.EFBIG: "raise the limit on the size of files (ulimit -f), or choose a folder on a different file system",
+    errno.EIO: "check the disk, or choose a folder on a different one",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.ENOENT: "check the path",
+    errno.ENOTDIR: "check the path",
+    errno.ELOOP: "check the path",
+    errno.ENOTEMPTY: "choose a new folder",
+    errno.EEXIST: "choose a new folder",
+}  # the others are about permission
+
+
+def not_writable(path: Path, error: OSError, file: str = "") -> InputError:
+    """Return the error for a file or folder that cannot be written, with a remedy for its cause.
+
+    ``file`` is the name of the one in a folder that was being written.
+    """
+    remedy = REMEDIES.get(error.errno or 0, "choose a folder that you may write to")
+    found = f"{error.strerror or error}" + (f" ({file})" if file else "")
+    return InputError(f"{path} must be writable", found, remedy)
+
+
+def try_lock(descriptor: int) -> bool | None:
+    """Lock an open file or folder for this process; False if another has it, None if the system cannot lock."""
+    try:
+        import fcntl  # not on Windows
+
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except (ImportError, OSError):  # some network file systems cannot lock
+        return None
+    return True
+
+
+def is_open_as(path: Path, descriptor: int) -> bool:
+    """Whether the path still names the open file or folder, which a different process may have removed or replaced."""
+    try:
+        return os.path.samestat(path.lstat(), os.fstat(descriptor))
+    except OSError:
+        return False
+
+
+@contextmanager
+def temporary_folder(target: Path) -> Iterator[Path]:
+    """Context manager for a private folder beside ``target``, removed at the end. Clears those of killed runs first."""
+    clear_leftovers(target)
+    folder, descriptor = _locked_folder(target)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def _locked_folder(target: Path) -> tuple[Path, int | None]:
+    """Create the folder and lock it. A run that clears leftovers may be faster, and remove it before it is locked."""
+    for _ in range(ATTEMPTS):
+        folder = Path(tempfile.mkdtemp(prefix=_prefix(target), suffix=SUFFIX, dir=target.parent))
+        descriptor = None
+        try:
+            descriptor = os.open(folder, os.O_RDONLY)
+        except PermissionError:  # Windows cannot open a folder
+            return folder, None
+        except FileNotFoundError:
+            continue
+        if try_lock(descriptor) is not False and is_open_as(folder, descriptor):
+            return folder, descriptor
+        os.close(descriptor)
+    raise OSError(errno.EBUSY, "temporary folders are removed as soon as they are created", str(target.parent))
+
+
+def clear_leftovers(target: Path) -> None:
+    """Remove temporary folders of killed runs: our name, our user, a real folder, and locked by no process."""
+    if not hasattr(os, "geteuid"):  # no locks, so no way to tell which are in use
+        return
+    pattern = re.compile(re.escape(_prefix(target)) + "[a-z0-9_]{8}" + re.escape(SUFFIX))
+    with suppress(OSError), os.scandir(target.parent) as entries:
+        for name in [entry.name for entry in entries if pattern.fullmatch(entry.name)]:
+            with suppress(OSError):
+                _clear(target.parent / name)
+
+
+def _clear(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        facts = os.fstat(descriptor)
+        ours = facts.st_uid == os.geteuid() and stat.S_IMODE(facts.st_mode) == stat.S_IRWXU
+        if ours and try_lock(descriptor) and is_open_as(folder, descriptor):
+            shutil.rmtree(folder, ignore_errors=True)
+    finally:
+        os.close(descriptor)
+
+
+def _prefix(target: Path) -> str:
+    return "." + os.fsdecode(os.fsencode(target.name)[:MAX_NAME]) + MARK
+
+
+def sync(path: Path) -> None:
+    """Wait until a file's bytes are on the disk, so that after a crash a renamed file is not empty."""
+    descriptor = os.open(path, os.O_RDWR)  # Windows syncs only a file that is open for writing
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS):  # a file system that cannot
+            raise
+    finally:
+        os.close(descriptor)
