@@ -173,7 +173,7 @@ where, count = sys.argv[1], int(sys.argv[2])
 append, finish = resume.ResumableFile.append, resume.ResumableFile.finish
 left = [count]
 
-def die():
+def die(*_):
     os.kill(os.getpid(), signal.SIGKILL)
 
 def killed_append(self, data, *rest, **sums):
@@ -227,6 +227,7 @@ def test_killed_wherever_it_may_be_and_resumed_it_writes_the_same_bytes(
     if command[0] == "score":
         assert output_of(capsys, *line) == ((tmp_path / "whole" / name).read_text(encoding="utf-8"), want[1])
     output = tmp_path / "killed" / name
+    output.parent.mkdir()
     for where, chunk in KILL_POINTS:
         killed(where, chunk, *line, "--output", output)
         assert (tmp_path / "killed" / f"{name}.state").exists()
@@ -440,8 +441,8 @@ def test_embed_writes_what_the_model_returns(tmp_path: Path, capsys: pytest.Capt
         (["score", "x", "--batch-tokens", "-1"], "--batch-tokens must be an integer, 1 or more"),
         (["score", "x", "--output", "FOLDER"], "--output must name a file"),
         (["score", "x", "--output", "/dev/null"], "--output must name a file"),
-        (["score", "x", "--output", "IN/out"], "must be writable"),
-        (["score", "--file", "IN", "--output", "IN", "--overwrite"], "--output must not be the input file"),
+        (["score", "x", "--output", "IN/out"], "the folder of --output must be a folder"),
+        (["score", "--file", "IN", "--output", "IN", "--overwrite"], "--output must not overwrite a file that is read"),
         (["score", "x", "--overwrite"], "--overwrite needs an --output"),
         (["score", "x", "--model", "/nowhere"], "must be 'demo', a folder, or a hub id"),
         (["embed", "x"], "--output must name a file that ends in .npy or .safetensors; found None"),

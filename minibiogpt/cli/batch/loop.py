@@ -8,7 +8,6 @@ the same bytes, as an uninterrupted run.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -23,10 +22,12 @@ from minibiogpt.cli.batch.faults import Numbers
 from minibiogpt.cli.batch.inputs import source_of
 from minibiogpt.cli.batch.lines import Fault
 from minibiogpt.cli.batch.records import Reader, Record, Scan, Source
-from minibiogpt.cli.batch.resume import Progress, ResumableFile, check_new, model_settings
+from minibiogpt.cli.batch.resume import Progress, ResumableFile, check_new, model_settings, part_path
+from minibiogpt.cli.batch.state import state_path
 from minibiogpt.cli.batch.vocabulary import unknown_token
 from minibiogpt.cli.options import load_tokenizer
 from minibiogpt.cli.options import source_of as model_source
+from minibiogpt.cli.outputs import check_output, inputs_of
 from minibiogpt.errors import InputError
 from minibiogpt.heads.words import analyse_words
 from minibiogpt.model.batching import BATCH_TOKENS, batches
@@ -76,7 +77,7 @@ class Job:
         """Check the shared options, and every line of an input that can be read twice."""
         checked_integer("--batch-tokens", options.batch_tokens, 1)
         source = source_of(options, reserved, reserved_with_words)
-        _check_output(source, options)
+        _check_output(options)
         tokenizer, config = load_tokenizer(options), model_source(options).config()
         job = cls(options, source, None, tokenizer, config.max_position_embeddings, Numbers())
         if max(tokenizer.pieces) >= config.vocab_size:  # else no text has such a token, and encoding twice takes time
@@ -193,16 +194,16 @@ def compute_by_length(
     return [results[i] for i in range(len(rows))]
 
 
-def _check_output(source: Source, options: argparse.Namespace) -> None:
+def _check_output(options: argparse.Namespace) -> None:
     """Check the output options before anything is loaded."""
     if options.output is None:
         if options.overwrite:
             raise InputError("--overwrite needs an --output", "none", "name a file, or leave --overwrite out")
         return
     path = Path(options.output)
+    helpers = [state_path(path), *([part_path(path)] if options.command == "embed" else [])]
+    check_output(options.output, "--output", inputs_of(options), helpers)
     check_new(path, options.overwrite)
-    if source.path and path.exists() and os.path.samefile(source.path, path):
-        raise InputError("--output must not be the input file", str(path), "choose another name")
 
 
 def _progress_bar(count: int | None, done: int) -> Any:

@@ -4,29 +4,23 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 import os
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from contextlib import suppress
+from dataclasses import replace
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import Any, Self
 
 from minibiogpt import __version__
+from minibiogpt.cli.batch.state import AWAY, DamagedState, Progress, open_own, read_state, state_path, write_state
 from minibiogpt.cli.options import source_of, tokenizer_folder
-from minibiogpt.errors import InputError
+from minibiogpt.errors import InputError, listed
+from minibiogpt.files.temporaries import ATTEMPTS, clear_leftovers, is_open_as, not_writable, try_lock
+from minibiogpt.files.writing import write_atomically
 
 MODEL_FILES = ("*.json", "merges.txt", "*.safetensors", "adapter_model.bin")
-
-
-@dataclass
-class Progress:
-    """What is complete: records with their digest, bytes of output, and sums over the records."""
-
-    records: int = 0
-    digest: str = hashlib.sha256().hexdigest()
-    bytes: int = 0
-    sums: dict[str, float] = field(default_factory=dict)
 
 
 class ResumableFile:
@@ -51,11 +45,15 @@ class ResumableFile:
 
     def __init__(self, path: Path, settings: dict[str, Any], *, part: bool = False, overwrite: bool = False) -> None:
         self.path, self.settings = path, {"minibiogpt": __version__, **settings}
-        self.data_path = path.with_name(f"{path.name}.part") if part else path
-        self.state = _state_path(path)
+        self.data_path = part_path(path) if part else path
+        self.state = state_path(path)
         check_new(path, overwrite)
-        self._file, self._untouched = _open_locked(self.data_path), True
+        self._file, self._created = _open_locked(self.data_path)
+        self._untouched, self.progress = True, Progress()
         try:
+            check_new(path, overwrite)  # again: a run that held the lock may have finished meanwhile
+            clear_leftovers(self.state)
+            clear_leftovers(self.path)
             self.progress = self._saved_progress(overwrite) or Progress()
         except BaseException:
             self._close()
@@ -63,60 +61,95 @@ class ResumableFile:
 
     def _saved_progress(self, overwrite: bool) -> Progress | None:
         """Return the progress of a killed run with the same settings, or None to start again."""
-        if not self.state.exists():
-            return None
+        size = os.fstat(self._file.fileno()).st_size
         try:
-            settings, progress = _read_state(self.state)
-        except InputError:
+            saved = read_state(self.state)
+        except DamagedState:
             if overwrite:
                 return None
             raise
-        size = self.data_path.stat().st_size
+        if saved is None:
+            if self.data_path != self.path and size:
+                must = f"{self.data_path} must belong to an unfinished run"
+                raise InputError(must, f"no {self.state.name} beside it", AWAY)
+            return None
+        settings, progress = saved
+        if progress.made and not self.path.exists():
+            progress = Progress()
         if settings != self.settings:
             if overwrite or not (progress.records or size):
                 return None
+            if progress.made:
+                raise _finished(self.path)
             names = [name for name in self.settings | settings if self.settings.get(name) != settings.get(name)]
             must = f"an unfinished {self.path} can only be resumed by the command that started it"
             remedy = "repeat that command, or start again with --overwrite"
-            raise InputError(must, f"different {', '.join(names)}", remedy)
-        if size < progress.bytes and overwrite:
-            return None
-        if size < progress.bytes:
+            raise InputError(must, f"different {listed(names)}", remedy)
+        if size < progress.bytes and not progress.made:
+            if overwrite:
+                return None
             must = f"{self.data_path} must hold the {progress.bytes} bytes that {self.state.name} counts"
             raise InputError(must, f"{size}", "restore it, or start again with --overwrite")
         return progress
 
     def append(self, data: bytes, records: int, digest: str, **sums: float) -> None:
         """Write one chunk. ``records`` and ``digest`` are those of the input up to its end."""
-        self._truncate()
-        self._file.write(data)
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        try:
+            self._truncate()
+            left = memoryview(data)
+            while left:
+                left = left[self._file.write(left) :]
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise self._kept(not_writable(self.data_path, error)) from None
         total = {name: self.progress.sums.get(name, 0) + value for name, value in sums.items()}
-        self.progress = Progress(records, digest, self.progress.bytes + len(data), total)
-        self._save()
+        done = Progress(records, digest, self.progress.bytes + len(data), total)
+        try:
+            self._save(done)
+        except InputError as error:
+            raise self._kept(error) from None
+        self.progress = done
+
+    def _kept(self, error: InputError) -> InputError:
+        """Remove an incomplete chunk, and say that repeating the command goes on from the chunk before."""
+        with suppress(OSError):
+            self._file.truncate(self.progress.bytes)
+        if not self.progress.records:
+            return error
+        remedy = f"{error.remedy}; to go on after its {self.progress.records} records, repeat the command"
+        return InputError(error.must, error.found, remedy)
 
     def finish(self, make: Callable[[Path, Path], None] | None = None) -> None:
-        """Complete FILE at the end of the input. With ``part``, ``make(FILE.part, new file)`` writes it."""
-        self._truncate()
+        """Complete FILE at the end of the input. With ``part``, ``make(FILE.part, new file)`` writes it.
+
+        The lock is held until the state is gone: a run that gets it then finds a finished FILE.
+        """
+        try:
+            if make is not None and not self.progress.made:
+                self._truncate()
+                write_atomically(self.path, lambda new: make(self.data_path, new))
+                self.progress = replace(self.progress, made=True)
+                self._save(self.progress)
+            elif make is None:
+                self._truncate()
+            if make is not None:
+                self.data_path.unlink()
+            self.state.unlink()
+        except OSError as error:
+            raise not_writable(self.path, error) from None
+        self._untouched = False
         self._file.close()
-        if make is not None:
-            _replace(self.path, lambda new: make(self.data_path, new))
-        self.state.unlink()
-        if make is not None:
-            self.data_path.unlink()
 
     def _truncate(self) -> None:
         """Remove the bytes that the state does not count: an incomplete chunk, or what --overwrite replaces."""
         if self._untouched:
-            self._save()  # before any byte is lost, so that a state describes what is left
+            self._save(self.progress)  # before any byte is lost, so that a state describes what is left
         self._untouched = False
         self._file.truncate(self.progress.bytes)
         self._file.seek(self.progress.bytes)
 
-    def _save(self) -> None:
-        content = json.dumps({"settings": self.settings, "done": asdict(self.progress)}, indent=1)
-        _replace(self.state, lambda new: new.write_text(content + "\n", encoding="utf-8"))
+    def _save(self, progress: Progress) -> None:
+        write_state(self.state, self.settings, progress)
 
     def __enter__(self) -> Self:
         return self
@@ -125,10 +158,20 @@ class ResumableFile:
         self._close()
 
     def _close(self) -> None:
-        """Close the file. If the run wrote nothing, keep earlier bytes, but remove an empty file."""
+        """Close the file. If this run created it and completed nothing, leave nothing."""
+        if self._file.closed:
+            return
+        empty = self._created and not self.progress.records and not os.fstat(self._file.fileno()).st_size
+        if empty and is_open_as(self.data_path, self._file.fileno()):
+            with suppress(OSError):
+                self.data_path.unlink()
+                if not self._untouched:
+                    self.state.unlink()
         self._file.close()
-        if self._untouched and not self.state.exists() and not self.data_path.stat().st_size:
-            self.data_path.unlink()
+
+
+def part_path(path: Path) -> Path:
+    return path.with_name(f"{path.name}.part")
 
 
 def check_new(path: Path, overwrite: bool) -> None:
@@ -137,13 +180,19 @@ def check_new(path: Path, overwrite: bool) -> None:
     Raises
     ------
     InputError
-        If the file is finished and ``overwrite`` is false, or the path is not a file.
+        If the file is finished and ``overwrite`` is false, or FILE.state is not a state of ours.
     """
-    if path.name in ("", "-") or (path.exists() and not path.is_file()):
-        raise InputError("--output must name a file", str(path), "choose a new name, or leave --output out")
-    if path.exists() and path.stat().st_size and not _state_path(path).exists() and not overwrite:
-        must = f"{path} must be new, or the unfinished output of the same command"
-        raise InputError(must, "a finished file", "choose another name, or use --overwrite")
+    try:
+        unfinished = read_state(state_path(path)) is not None
+    except DamagedState:
+        unfinished = True  # the error is raised when it is read, unless --overwrite replaces it
+    if path.exists() and path.stat().st_size and not unfinished and not overwrite:
+        raise _finished(path)
+
+
+def _finished(path: Path) -> InputError:
+    must = f"{path} must be new, or the unfinished output of the same command"
+    return InputError(must, "a finished file", "choose another name, or use --overwrite")
 
 
 def model_settings(options: argparse.Namespace) -> dict[str, str]:
@@ -166,47 +215,33 @@ def fingerprint(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def _read_state(state: Path) -> tuple[dict[str, Any], Progress]:
-    try:
-        content = json.loads(state.read_text(encoding="utf-8"))
-        settings, progress = dict(content["settings"]), Progress(**content["done"])
-        counts = (progress.records, progress.bytes)
-        if not all(isinstance(n, int) and n >= 0 for n in counts) or not isinstance(progress.sums, dict):
-            raise TypeError("counts that are not integers")
-        return settings, progress
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        found = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(
-            f"{state} must be the state of a minibiogpt run", found, "start again with --overwrite"
-        ) from None
+def _open_locked(path: Path) -> tuple[FileIO, bool]:
+    """Open or create the file, and lock it if the system can; return whether it is new.
+
+    Two runs appending to one file would corrupt it. A run that finishes removes its FILE.part, so what was opened
+    before may no longer be the file of that name once it is locked.
+    """
+    for _ in range(ATTEMPTS):
+        descriptor, created = _opened(path)
+        locked = try_lock(descriptor)
+        if locked is not False and is_open_as(path, descriptor):
+            return FileIO(descriptor, "r+"), created
+        os.close(descriptor)
+        if locked is False:
+            must = f"only one run at a time may write {path}"
+            raise InputError(must, "a different run", "wait for it, or choose another name")
+    raise InputError(f"{path} must stay in place", "a file that is removed again and again", "choose another name")
 
 
-def _state_path(path: Path) -> Path:
-    return path.with_name(f"{path.name}.state")
-
-
-def _replace(path: Path, write: Callable[[Path], Any]) -> None:
-    """Write FILE.new and rename it. The name is fixed, so the next run overwrites what a killed run left."""
-    new = path.with_name(f"{path.name}.new")
-    write(new)
-    os.replace(new, path)
-
-
-def _open_locked(path: Path) -> BinaryIO:
-    """Open or create the file, and lock it if the system can, since two runs appending to it would corrupt it."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666), "r+b")
-    except OSError as error:
-        raise InputError(f"{path} must be writable", f"{error.strerror}", "choose another folder") from None
-    try:
-        import fcntl  # not on Windows
-
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        must = f"only one run at a time may write {path}"
-        raise InputError(must, "a different run", "wait for it, or choose another name") from None
-    except (ImportError, OSError):  # some network file systems cannot lock
-        pass
-    return file
+def _opened(path: Path) -> tuple[int, bool]:
+    binary = getattr(os, "O_BINARY", 0)
+    for _ in range(ATTEMPTS):
+        with suppress(FileNotFoundError):
+            return open_own(path, os.O_RDWR), False
+        try:
+            return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | binary, 0o666), True
+        except FileExistsError:  # a different run was faster
+            continue
+        except OSError as error:
+            raise not_writable(path, error) from None
+    raise InputError(f"{path} must stay in place", "a file that is removed again and again", "choose another name")
