@@ -7,6 +7,7 @@ import warnings
 from pathlib import Path
 
 from minibiogpt.cli.options import add_json, print_json
+from minibiogpt.cli.outputs import check_parent
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,6 +25,7 @@ def run(options: argparse.Namespace) -> None:
     """Convert the checkpoint, and report what was read, written and assumed."""
     from minibiogpt.checkpoint.convert import convert
 
+    check_parent(Path(options.folder))
     facts = convert(
         options.source, options.folder, dtype=options.dtype, dictionary=options.dict, bpecodes=options.bpecodes
     )

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
+
+from minibiogpt.cli.outputs import check_parent
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,5 +18,6 @@ def run(options: argparse.Namespace) -> None:
     """Download the checkpoint and print its folder."""
     from minibiogpt.files.hub import download
 
+    check_parent(Path(options.folder))
     folder = download(options.repository, options.folder, revision=options.revision)
     print(f"{options.repository} is in {folder}; try: minibiogpt generate --model {folder} TEXT")

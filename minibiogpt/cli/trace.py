@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from minibiogpt.cli.batch.fitting import fitted
 from minibiogpt.cli.batch.inputs import add_truncate
 from minibiogpt.cli.options import add_json, add_model, load_model, load_tokenizer, model_class, print_json, texts_of
+from minibiogpt.cli.outputs import check_output, inputs_of
 from minibiogpt.errors import InputError
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ def run(options: argparse.Namespace) -> None:
     """Run the model once, and print or save the arrays that it computed."""
     if options.explain is not None and options.json:
         raise InputError("the output must be an explanation or JSON", "--explain and --json", "leave one out")
+    if options.save is not None:
+        check_output(options.save, "--save", inputs_of(options))
     from minibiogpt.catalog.explain import explain
 
     trace = _traced(options, _inputs(options))

@@ -10,6 +10,7 @@ from pathlib import Path
 from minibiogpt.cli.batch.fitting import fitted
 from minibiogpt.cli.batch.inputs import add_truncate
 from minibiogpt.cli.options import add_model, load_model, load_tokenizer, model_class, texts_of
+from minibiogpt.cli.outputs import check_output, inputs_of
 from minibiogpt.errors import InputError
 
 
@@ -33,6 +34,7 @@ def run(options: argparse.Namespace) -> None:
     texts = texts_of(options.text)
     if len(texts) != 1:
         raise InputError("a page must show exactly one text", f"{len(texts)}", "put the text in quotes")
+    check_output(options.output or f"layer-{options.layer}.html", "--output", inputs_of(options))
     from minibiogpt.view import Stepper
 
     tokenizer = load_tokenizer(options)

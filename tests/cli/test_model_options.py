@@ -162,7 +162,7 @@ def test_a_case_is_recorded_with_both(bare: Path, adapter: Path, tmp_path: Path,
     assert first.keys() == second.keys()
     assert all(np.array_equal(first[name], second[name]) for name in first)
     error = refused(capsys, *words, adapter / "adapter_model.safetensors", *options)
-    assert "must be a different file from those of the model and the inputs" in error
+    assert "-o must not overwrite a file that is read" in error
 
 
 def test_info_shows_an_adapter(adapter: Path, capsys: pytest.CaptureFixture[str]) -> None:

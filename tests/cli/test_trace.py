@@ -107,7 +107,7 @@ def test_explain_has_the_sizes_of_the_text(capsys: pytest.CaptureFixture[str]) -
         (["x", "--names", "layers.0.fc3"], "(nearest: layers.0.fc1, layers.0.fc2"),
         (["x", "--explain", "layers.0.fc3"], "nearest: layers.0.fc1, layers.0.fc2"),
         (["x", "--explain", "layers.0.fc1", "--json"], "an explanation or JSON; found --explain and --json"),
-        (["x", "--save", "FOLDER"], "must be a file, or new"),
+        (["x", "--save", "FOLDER"], "--save must name a file"),
         (["word " * 300], "a text must have at most N = 256 tokens"),
         (["x", "--model", "FOLDER"], "a model folder must hold config.json"),
         (["x", "--dtype", "float16"], "use backend cupy for float16"),

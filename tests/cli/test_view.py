@@ -50,7 +50,7 @@ def test_open(
         (["x", "--theme", "blue"], "theme must be one of auto, light, dark"),
         (["x", "--max-megabytes", "0.1"], "a page must have at most 0.1 megabytes"),
         (["x", "--max-megabytes", "nan"], "max_megabytes must be a number above 0; found nan"),
-        (["x", "--output", "FOLDER"], "must be a file, or new"),
+        (["x", "--output", "FOLDER"], "--output must name a file"),
         (["x", "--model", "FOLDER"], "a model folder must hold config.json"),
         (["x", "--dtype", "float16"], "use backend cupy for float16"),
         (["word " * 300], "a text must have at most N = 256 tokens"),

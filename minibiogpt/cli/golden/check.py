@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from minibiogpt.cli.options import add_json, print_json
+from minibiogpt.cli.outputs import check_output, inputs_of
 from minibiogpt.errors import InputError, listed
 
 PRECISIONS = ("float64", "float32", "bfloat16", "float16")
@@ -55,6 +56,7 @@ def run(options: argparse.Namespace) -> int:
 
     path, theirs = Path(options.case), Path(options.theirs)
     _check_html_path(options.html, (path, theirs))
+    check_output(options.html, "--html", inputs_of(options, model=False))
     if path.suffix == ".json":
         return _check_tokens(path, theirs, options.json)
     mapped = None if options.map is None else read_map(Path(options.map))

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from minibiogpt.cli.options import add_json, print_json
+from minibiogpt.cli.outputs import check_parent
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,6 +20,7 @@ def run(options: argparse.Namespace) -> None:
     """Write the kit, list its files, and print the command to run next."""
     from minibiogpt.golden.kit.writer import write_kit
 
+    check_parent(Path(options.folder))
     folder, lines = Path(options.folder), list[str]()
     manifest = write_kit(folder, seed=options.seed, cases=options.cases, report=lines.append)
     if options.json:

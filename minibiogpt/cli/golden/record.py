@@ -18,6 +18,7 @@ from minibiogpt.cli.options import (
     model_class,
     source_of,
 )
+from minibiogpt.cli.outputs import check_output, inputs_of
 from minibiogpt.errors import InputError, listed
 
 
@@ -74,10 +75,9 @@ def run(options: argparse.Namespace) -> None:
         Path(options.output),
         checked_integer("seeds", SEEDS if options.seeds is None else options.seeds, 2, 1000),
     )
+    check_output(options.output, "-o", inputs_of(options))
     calls = _calls(options)
     source = source_of(options)
-    inputs = [Path(options.inputs)] if options.inputs else []
-    _check_output(output, [*(path for folder in source.folders for path in folder.iterdir()), *inputs])
     model = load_model(options, model_class(options, options.head), dtype="float64")
     files = sorted({tensor.path for tensor in stored_tensors(source.folder).values()})
     files += [source.adapter.file] if source.adapter else []
@@ -95,13 +95,6 @@ def run(options: argparse.Namespace) -> None:
     case = Case.read(output)
     print(f"{output}: {len(case.entries)} arrays, {output.stat().st_size / 1e6:,.2f} MB")
     print(f"run your implementation on its inputs, then: minibiogpt golden check {output} THEIRS")
-
-
-def _check_output(output: Path, sources: list[Path]) -> None:
-    """Check that the case would not overwrite a file that it is made from."""
-    if any(output.resolve() == source.resolve() for source in sources):
-        must = "the case must be a different file from those of the model and the inputs"
-        raise InputError(must, str(output), "choose another name for -o")
 
 
 def _calls(options: argparse.Namespace) -> list[dict[str, Any]]:
