@@ -1,0 +1,257 @@
+"""FILE.state and FILE.part: foreign files under their names, damaged states, two runs at once, and a full disk."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from minibiogpt.cli import main
+from minibiogpt.cli.batch import resume
+from minibiogpt.cli.batch.resume import ResumableFile
+from minibiogpt.errors import InputError
+
+TEXTS = [f"Aspirin number {n} is a drug" for n in range(6)]
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: object, code: int = 0) -> str:
+    """Run the command and return standard error; an error must be one line."""
+    capsys.readouterr()
+    got = main(list(map(str, words)))
+    err = capsys.readouterr().err
+    assert got == code, err
+    assert code != 2 or (err.count("\n") == 1 and err.startswith("minibiogpt: error: ")), err
+    return err
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    Path("in").write_text("\n".join(TEXTS))
+    return tmp_path
+
+
+def command(kind: str, *more: object) -> list[object]:
+    return [kind, "--file", "in", "--chunk", 2, "--output", "out.npy", *more]
+
+
+def interrupted(capsys: pytest.CaptureFixture[str], kind: str, *more: object) -> None:
+    """Run the command until its second chunk is complete."""
+    with pytest.MonkeyPatch.context() as patch:
+        append, left = ResumableFile.append, [2]
+
+        def stop(self: ResumableFile, *words: Any, **sums: Any) -> None:
+            append(self, *words, **sums)
+            left[0] -= 1
+            if not left[0]:
+                raise KeyboardInterrupt
+
+        patch.setattr(ResumableFile, "append", stop)
+        run(capsys, *command(kind, *more), code=130)
+
+
+def fifo(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def link_out(path: Path) -> None:
+    Path("elsewhere").mkdir()
+    Path("elsewhere/precious").write_text("precious")
+    path.symlink_to("elsewhere/precious")
+
+
+def hard_link(path: Path) -> None:
+    Path("precious").write_text("precious")
+    os.link("precious", path)
+
+
+FOREIGN: dict[str, Callable[[Path], Any]] = {
+    "text": lambda path: path.write_text("my own notes"),
+    "json": lambda path: path.write_text('{"settings": {}, "done": {}}'),
+    "empty object": lambda path: path.write_text("{}"),
+    "utf-16": lambda path: path.write_text("mine", encoding="utf-16"),
+    "deep": lambda path: path.write_text("[" * 100_000),
+    "huge": lambda path: (path.touch(), os.truncate(path, 1 << 30)),
+    "folder": Path.mkdir,
+    "pipe": fifo,
+    "link": link_out,
+    "dangling": lambda path: path.symlink_to("nowhere"),
+    "loop": lambda path: path.symlink_to(path.name),
+    "hard link": hard_link,
+}
+
+
+def contents() -> dict[str, Any]:
+    """Return what each path below the current folder is."""
+    return {
+        str(path): (path.lstat().st_mode, path.lstat().st_size, os.readlink(path) if path.is_symlink() else None)
+        for path in Path().rglob("*")
+    }
+
+
+@pytest.mark.parametrize("overwrite", [(), ("--overwrite",)], ids=["", "overwrite"])
+@pytest.mark.parametrize("kind", FOREIGN)
+@pytest.mark.parametrize(
+    ("name", "of"), [("out.npy.state", "score"), ("out.npy.state", "embed"), ("out.npy.part", "embed")]
+)
+def test_a_foreign_file_under_a_helper_name_is_never_touched(
+    folder: Path, capsys: pytest.CaptureFixture[str], name: str, of: str, kind: str, overwrite: tuple[str, ...]
+) -> None:
+    FOREIGN[kind](Path(name))
+    before = contents()
+    assert name in run(capsys, *command(of, *overwrite), code=2)
+    assert contents() == before
+    Path(name).rename("away") if kind != "loop" else Path(name).unlink()  # the remedy works
+    run(capsys, *command(of, *overwrite))
+
+
+START = '{\n "settings": {\n  "minibiogpt": '
+GOOD: dict[str, Any] = {"records": 4, "digest": "0" * 64, "bytes": 5, "sums": {}, "made": False}
+DAMAGED = [START, START + "[" * 100_000, START + '"1"}, "done": {}}', START + " " * (1 << 21)]
+DAMAGED += [
+    START + '"1"}, "done": ' + text + "}"
+    for text in [
+        *(json.dumps(GOOD | one) for one in [{"records": -1}, {"records": 1.0}, {"records": True}, {"records": 2**63}]),
+        *(json.dumps(GOOD | one) for one in [{"digest": "Z" * 64}, {"digest": "0" * 63}, {"digest": None}]),
+        *(json.dumps(GOOD | one) for one in [{"bytes": "5"}, {"bytes": 10**400}, {"made": 1}, {"more": 1}]),
+        *(
+            json.dumps(GOOD | {"sums": one})
+            for one in [[], {"total": "x"}, {"total": [1]}, {"tokens": -1}, {"tokens": 0.5}]
+        ),
+        *(json.dumps(GOOD | {"sums": {"total": one}}) for one in [float("inf"), float("nan"), True, None]),
+        "[]",
+        "9" * 5000,
+    ]
+]
+
+
+@pytest.mark.parametrize("text", DAMAGED)
+def test_a_damaged_state_of_ours_is_one_error_whose_remedy_works(
+    folder: Path, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    interrupted(capsys, "score")
+    Path("out.npy.state").write_text(text)
+    before = contents()
+    err = run(capsys, *command("score"), code=2)
+    assert "must be the state of a minibiogpt run" in err
+    assert err.endswith("start again with --overwrite\n")
+    assert contents() == before
+    run(capsys, *command("score", "--overwrite"))
+    assert len(Path("out.npy").read_text().splitlines()) == len(TEXTS)
+
+
+def test_a_state_that_is_not_utf_8_is_one_error(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    interrupted(capsys, "score")
+    Path("out.npy.state").write_bytes(START.encode() + b'"\xff"')
+    assert "must be the state of a minibiogpt run; found 'utf-8'" in run(capsys, *command("score"), code=2)
+
+
+def test_a_state_that_counts_more_records_than_there_are(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    interrupted(capsys, "score")
+    state = Path("out.npy.state")
+    content = json.loads(state.read_text())
+    content["done"]["records"] = 2**60
+    state.write_text(json.dumps(content, indent=1))
+    assert "the input must begin with the" in run(capsys, *command("score"), code=2)
+
+
+@pytest.mark.parametrize("kind", ["score", "embed"])
+def test_the_second_of_two_runs_looks_again_once_it_has_the_lock(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """The first run finishes between the second's first look and its lock; its file must not be truncated."""
+    interrupted(capsys, kind)
+    opened, original = [], resume._open_locked
+
+    def late(path: Path) -> Any:
+        if not opened:
+            opened.append(path)
+            assert main(list(map(str, command(kind)))) == 0
+            opened.append(Path("out.npy").read_bytes())
+        return original(path)
+
+    monkeypatch.setattr(resume, "_open_locked", late)
+    code = main(list(map(str, command(kind))))
+    assert code == 2
+    assert "a finished file; choose another name, or use --overwrite" in capsys.readouterr().err
+    assert Path("out.npy").read_bytes() == opened[1]
+    assert sorted(path.name for path in folder.iterdir()) == ["in", "out.npy"]
+
+
+@pytest.mark.parametrize(("kind", "locked"), [("score", "out.npy"), ("embed", "out.npy.part")])
+def test_a_run_holds_its_lock_until_it_is_finished(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, kind: str, locked: str
+) -> None:
+    refused, unlink = [], Path.unlink
+
+    def watched(path: Path, *words: Any, **more: Any) -> None:
+        if Path(locked).exists() and path.name.startswith("out.npy."):
+            with pytest.raises(InputError, match="only one run at a time"):
+                resume._open_locked(Path(locked))
+            refused.append(path)
+        unlink(path, *words, **more)
+
+    monkeypatch.setattr(Path, "unlink", watched)
+    run(capsys, *command(kind))
+    assert len(refused) == 1
+
+
+def test_embed_that_is_killed_after_its_part_is_gone_is_complete(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(capsys, *command("embed"))
+    want = Path("out.npy").read_bytes()
+    Path("out.npy").unlink()
+    for name in (".part", ".state"):
+        with monkeypatch.context() as patch:
+            unlink = Path.unlink
+
+            def stop(path: Path, *words: Any, suffix: str = name, original: Any = unlink, **more: Any) -> None:
+                if path.name.endswith(suffix):
+                    raise KeyboardInterrupt
+                original(path, *words, **more)
+
+            patch.setattr(Path, "unlink", stop)
+            run(capsys, *command("embed"), code=130)
+        assert Path("out.npy.part").exists() is (name == ".part")
+        assert Path("out.npy.state").exists()
+    assert "a finished file" in run(capsys, *command("embed", "--pooling", "mean"), code=2)
+    run(capsys, *command("embed"))
+    assert Path("out.npy").read_bytes() == want
+    assert sorted(path.name for path in folder.iterdir()) == ["in", "out.npy"]
+
+
+@pytest.mark.parametrize("kind", ["score", "embed"])
+@pytest.mark.parametrize("limit", [0, 500, 3000])
+def test_a_full_disk_is_one_line_and_the_run_goes_on_afterwards(
+    folder: Path, capsys: pytest.CaptureFixture[str], kind: str, limit: int
+) -> None:
+    run(capsys, *command(kind))
+    want = Path("out.npy").read_bytes()
+    Path("out.npy").unlink()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+    try:
+        err = run(capsys, *command(kind), code=2 if limit < len(want) else 0)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    if limit < len(want):
+        assert "must be writable; found File too large; raise the limit on the size of files (ulimit -f)" in err
+        if not limit:
+            assert [path.name for path in folder.iterdir()] == ["in"]
+        run(capsys, *command(kind))
+    assert Path("out.npy").read_bytes() == want
+    assert sorted(path.name for path in folder.iterdir()) == ["in", "out.npy"]
+
+
+def test_a_private_output_stays_private(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for kind in ("score", "embed"):
+        Path("out.npy").write_text("old")
+        Path("out.npy").chmod(0o600)
+        run(capsys, *command(kind, "--overwrite"))
+        assert Path("out.npy").stat().st_mode & 0o777 == 0o600
