@@ -19,10 +19,11 @@ if __name__ == "__main__":  # before NumPy is imported
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
     os.environ.update({"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"})
 
-from tools.fuzzing import archives, checkpoints, commands, textfiles, texts
+from tools.fuzzing import archives, checkpoints, commands, outputs, textfiles, texts
 from tools.fuzzing.supervise import Finding, Tally, Target, keep, run_target
 
-TARGETS = {t.name: t for module in (checkpoints, archives, texts, textfiles, commands) for t in module.TARGETS}
+MODULES = (checkpoints, archives, texts, textfiles, commands, outputs)
+TARGETS = {target.name: target for module in MODULES for target in module.TARGETS}
 SHOWN = 40  # printed lines of the traceback of a finding
 
 

@@ -174,4 +174,4 @@ def run(folder: Path, case: dict[str, Any]) -> None:
     BioGptForCausalLM.from_pretrained(folder / "converted")
 
 
-TARGETS = (Target("archive", 10, make, run, lambda case: ("converted",)),) if find_spec("torch") else ()
+TARGETS = (Target("archive", 6, make, run, lambda case: ("converted",)),) if find_spec("torch") else ()
