@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
 from minibiogpt.cli.options import source_of, tokenizer_folder
 from minibiogpt.errors import InputError
+from minibiogpt.files.temporaries import not_writable
 
 READ = ("file", "inputs", "map", "case", "theirs", "source", "dict", "bpecodes")  # options that name a file to read
 
@@ -37,6 +39,25 @@ def check_output(
     if file.name in ("", "-", "..") or os.fspath(path).endswith((os.sep, f"{os.sep}.")):
         raise InputError(f"{option} must name a file", str(path) or "an empty name", "choose a new name")
     check_parent(file, f"the folder of {option}")
+    try:
+        _check_kind(file, option)
+    except OSError as error:
+        raise not_writable(file, error) from None
+    read = [one for given in inputs for one in _files(given)]
+    for written in (file, *helpers):
+        same = (
+            "standard input"
+            if _is_standard_input(written)
+            else next((one for one in read if _same(written, one)), None)
+        )
+        if same is not None:
+            more = "" if written == file else f", the name of a file that exists while {file} is unfinished"
+            must = f"{option} must not overwrite a file that is read"
+            raise InputError(must, f"{same}{more}", "choose another name")
+
+
+def _check_kind(file: Path, option: str) -> None:
+    """Check that it is new, or a file that may be written."""
     if file.is_symlink():
         raise InputError(f"{option} must name the file itself", f"{file}, a link", "name the file that it links to")
     if file.exists() and not file.is_file():
@@ -44,13 +65,6 @@ def check_output(
         raise InputError(f"{option} must name a file", found, "choose a new name")
     if file.exists() and not os.access(file, os.W_OK):
         raise InputError(f"{option} must be writable", f"{file}, which is read-only", "choose another name")
-    read = [one for given in inputs for one in _files(given)]
-    for written in (file, *helpers):
-        if (same := next((one for one in read if _same(written, one)), None)) is not None:
-            found = (
-                str(same) if written == file else f"{same}, the name of a file that exists while {file} is unfinished"
-            )
-            raise InputError(f"{option} must not overwrite a file that is read", found, "choose another name")
 
 
 def check_parent(path: Path, what: str = "the parent folder of FOLDER") -> None:
@@ -59,7 +73,7 @@ def check_parent(path: Path, what: str = "the parent folder of FOLDER") -> None:
     try:
         exists, is_folder = folder.exists(), folder.is_dir()
     except OSError as error:  # a name that is too long, or a folder that may not be entered
-        raise InputError(f"{what} must exist", f"{error.strerror}", "check the path") from None
+        raise not_writable(folder, error) from None
     if not exists:
         remedy = f"create it: mkdir -p {shlex.quote(os.fspath(folder))}"
         raise InputError(f"{what} must exist", f"no folder {folder}", remedy)
@@ -78,6 +92,14 @@ def inputs_of(options: argparse.Namespace, *, model: bool = True) -> list[Path]:
         if getattr(options, "tokenizer", None) is not None:
             named.append(tokenizer_folder(options))
     return named
+
+
+def _is_standard_input(path: Path) -> bool:
+    """Whether the shell redirects the file to standard input, as ``< FILE`` does."""
+    try:
+        return sys.stdin is not None and path.is_file() and os.path.samestat(path.stat(), os.fstat(sys.stdin.fileno()))
+    except (OSError, ValueError):  # a stream without a file, as in a notebook, is an OSError; a closed one a ValueError
+        return False
 
 
 def _files(path: Path) -> list[Path]:

@@ -34,7 +34,8 @@ def run(options: argparse.Namespace) -> None:
     texts = texts_of(options.text)
     if len(texts) != 1:
         raise InputError("a page must show exactly one text", f"{len(texts)}", "put the text in quotes")
-    check_output(options.output or f"layer-{options.layer}.html", "--output", inputs_of(options))
+    output = f"layer-{options.layer}.html" if options.output is None else options.output
+    check_output(output, "--output", inputs_of(options))
     from minibiogpt.view import Stepper
 
     tokenizer = load_tokenizer(options)
@@ -48,7 +49,7 @@ def run(options: argparse.Namespace) -> None:
         theme=options.theme,
         max_megabytes=options.max_megabytes,
     )
-    file = stepper.save(Path(options.output or f"layer-{options.layer}.html"))
+    file = stepper.save(Path(output))
     print(file)
     if options.open and not webbrowser.open(file.resolve().as_uri()):
         warnings.warn(f"no web browser was found: open {file} yourself", stacklevel=2)

@@ -57,7 +57,7 @@ def make(rng: Random, folder: Path) -> dict[str, Any]:
     if state.exists() and rng.random() < 0.7:
         state.write_bytes(_damaged(rng, state.read_bytes()))
     elif not state.exists():
-        for name in rng.sample([NAME, *HELPERS], rng.choice([1, 1, 2])):
+        for name in dict.fromkeys(rng.choice([NAME, *HELPERS[:2] * 3, *HELPERS[2:]]) for _ in range(2)):
             foreign[name] = rng.choice(KINDS)
             _plant(rng, folder / name, foreign[name])
     words += ["--overwrite"] if command in ("score", "embed") and rng.random() < 0.5 else []
@@ -133,6 +133,8 @@ def run(folder: Path, case: dict[str, Any]) -> None:
 
 
 def _facts(path: Path) -> tuple[Any, ...]:
+    if not os.path.lexists(path):
+        return ()
     facts = path.lstat()
     content = os.readlink(path) if stat.S_ISLNK(facts.st_mode) else None
     return facts.st_ino, facts.st_mode, facts.st_size, facts.st_mtime_ns, content

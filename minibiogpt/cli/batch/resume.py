@@ -171,7 +171,7 @@ class ResumableFile:
 
 
 def part_path(path: Path) -> Path:
-    return path.with_name(f"{path.name}.part")
+    return path.parent / f"{path.name}.part"
 
 
 def check_new(path: Path, overwrite: bool) -> None:

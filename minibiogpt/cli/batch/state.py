@@ -41,7 +41,7 @@ class DamagedState(InputError):
 
 
 def state_path(path: Path) -> Path:
-    return path.with_name(f"{path.name}.state")
+    return path.parent / f"{path.name}.state"
 
 
 def write_state(state: Path, settings: dict[str, Any], progress: Progress) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import resource
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -247,6 +249,32 @@ def test_a_full_disk_is_one_line_and_the_run_goes_on_afterwards(
         run(capsys, *command(kind))
     assert Path("out.npy").read_bytes() == want
     assert sorted(path.name for path in folder.iterdir()) == ["in", "out.npy"]
+
+
+@pytest.mark.parametrize("kind", ["score", "embed"])
+def test_exactly_one_of_two_processes_writes_the_file(folder: Path, kind: str) -> None:
+    Path("in").write_text("\n".join(TEXTS * 20))
+    line = [sys.executable, "-m", "minibiogpt", *map(str, command(kind))]
+    both = [subprocess.Popen(line, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    errors = [process.communicate(timeout=120)[1] for process in both]
+    assert sorted(process.returncode for process in both) == [0, 2]
+    (refused,) = [error for error, process in zip(errors, both, strict=True) if process.returncode]
+    assert "only one run at a time may write out.npy" in refused or "a finished file" in refused
+    size = Path("out.npy").stat().st_size
+    assert main([*map(str, command(kind)), "--overwrite"]) == 0
+    assert Path("out.npy").stat().st_size == size
+    assert sorted(path.name for path in folder.iterdir()) == ["in", "out.npy"]
+
+
+@pytest.mark.parametrize("name", ["out", "out.state"])
+def test_standard_input_from_the_output_is_refused(folder: Path, name: str) -> None:
+    Path("in").rename(name)
+    line = [sys.executable, "-m", "minibiogpt", "score", "--output", "out", "--overwrite"]
+    with Path(name).open() as texts:
+        run = subprocess.run(line, stdin=texts, capture_output=True, text=True, timeout=120)
+    assert run.returncode == 2
+    assert "--output must not overwrite a file that is read; found standard input" in run.stderr
+    assert Path(name).read_text() == "\n".join(TEXTS)
 
 
 def test_a_private_output_stays_private(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
