@@ -68,10 +68,11 @@ class ResumableFile:
             if overwrite:
                 return None
             raise
+        ours = saved is not None and saved[0].get("command") == self.settings.get("command")
+        if self.data_path != self.path and size and not ours:  # only embed has a FILE.part
+            must = f"{self.data_path} must belong to an unfinished run"
+            raise InputError(must, f"no {self.state.name} of such a run beside it", AWAY)
         if saved is None:
-            if self.data_path != self.path and size:
-                must = f"{self.data_path} must belong to an unfinished run"
-                raise InputError(must, f"no {self.state.name} beside it", AWAY)
             return None
         settings, progress = saved
         if progress.made and not self.path.exists():

@@ -112,6 +112,14 @@ def test_a_foreign_file_under_a_helper_name_is_never_touched(
     run(capsys, *command(of, *overwrite))
 
 
+def test_the_state_of_score_does_not_make_a_foreign_part_ours(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    interrupted(capsys, "score")
+    Path("out.npy.part").write_text("precious")
+    assert "out.npy.part must belong to" in run(capsys, *command("embed", "--overwrite"), code=2)
+    assert Path("out.npy.part").read_text() == "precious"
+    run(capsys, *command("score"))
+
+
 START = '{\n "settings": {\n  "minibiogpt": '
 GOOD: dict[str, Any] = {"records": 4, "digest": "0" * 64, "bytes": 5, "sums": {}, "made": False}
 DAMAGED = [START, START + "[" * 100_000, START + '"1"}, "done": {}}', START + " " * (1 << 21)]
