@@ -256,9 +256,9 @@ def test_a_folder_with_a_model_and_an_adapter_is_said_once(adapter: Path, capsys
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["generate", "--file", "FOLDER/none.txt"], "--file must exist; found no file .*none.txt; check the path"),
-        (["generate", "--file", "FOLDER"], "must be a file; found a folder; name a text file in UTF-8"),
-        (["generate", "--file", "FOLDER/bytes"], "must be a readable UTF-8 file; found .*; name a text file in UTF-8"),
+        (["generate", "--file", "FOLDER/none.txt"], "--file must be a readable file; found no file .*none.txt; check"),
+        (["generate", "--file", "FOLDER"], "--file must be a readable file; found a folder .*; name one of its files"),
+        (["generate", "--file", "FOLDER/bytes"], "line 1 of .* must be UTF-8; found UTF-16, .*; convert it: iconv"),
         (["golden", "check", "FOLDER/t.json", "FOLDER/none.json"], "the reference .* JSON|make a kit"),
         (["generate", "x", "--adapter", "FOLDER/none"], "error: an adapter must be a folder or a hub id; found"),
         (["generate", "x", "--model", "demo", "--adapter", "FOLDER/none"], "error: an adapter must be a folder or"),

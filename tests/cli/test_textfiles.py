@@ -359,7 +359,7 @@ def test_what_names_the_texts(tmp_path: Path, capsys: pytest.CaptureFixture[str]
         return err
 
     assert "--field needs --jsonl; found --field x" in error("score", "--field", "x", "a")
-    assert f"found a folder {tmp_path}; join its files: cat " in error("generate", "--file", str(tmp_path))
+    assert f"found a folder {tmp_path}; name one of its files" in error("generate", "--file", str(tmp_path))
     assert "found no file nowhere; check the path" in error("score", "--file", "nowhere")
     for command in ("generate", "score", "tokenize"):
         assert "-, which reads standard input, must be alone" in error(command, "-", "a")

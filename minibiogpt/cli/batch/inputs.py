@@ -117,7 +117,7 @@ def file_source(options: argparse.Namespace, **settings: Any) -> Source:
         raise InputError("the texts must come from one source", found, "leave one out")
     if "\0" in name or not os.path.exists(name) or os.path.isdir(name):
         found = f"a folder {name}" if "\0" not in name and os.path.isdir(name) else f"no file {name}"
-        remedy = f"join its files: cat {name}/* | minibiogpt ..." if found.startswith("a folder") else "check the path"
+        remedy = "name one of its files" if found.startswith("a folder") else "check the path"
         raise InputError("--file must be a readable file", found, remedy)
     if not os.access(name, os.R_OK):
         raise InputError("--file must be a readable file", f"{name} without permission to read", "change that: chmod")
