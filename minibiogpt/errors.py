@@ -3,11 +3,14 @@
 import difflib
 from collections import Counter
 from collections.abc import Iterable
+from heapq import nlargest
+from itertools import pairwise
 from reprlib import Repr
 
 _SHORT = Repr()
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 200
 MAX_NAME = 100  # characters of one name in a list
+MOST_COMPARED, LEAST_SIMILAR = 200, 0.6  # of ``nearest``
 
 
 class InputError(ValueError):
@@ -94,6 +97,9 @@ class DeviceMemoryError(InputError):
 def nearest(name: str, known: Iterable[str], most: int = 3) -> list[str]:
     """Return the names in ``known`` closest to ``name``, in full or in their last component, closest first.
 
+    The time is bounded: of more than 200 names, only the 200 that share most pairs of characters with ``name`` are
+    compared, and of a name longer than 100 characters only its two ends.
+
     Examples
     --------
     >>> nearest("probz", ["layers.0.self_attn.probs", "layers.0.fc1", "logits"])
@@ -101,10 +107,21 @@ def nearest(name: str, known: Iterable[str], most: int = 3) -> list[str]:
     """
 
     def ratio(a: str, b: str) -> float:
-        return difflib.SequenceMatcher(None, a, b).ratio()
+        matcher = difflib.SequenceMatcher(None, _ends(a), _ends(b))
+        return matcher.ratio() if matcher.quick_ratio() > LEAST_SIMILAR else 0.0
 
-    def similarity(other: str) -> float:
-        return max(ratio(name, other), ratio(name.rpartition(".")[2], other.rpartition(".")[2]))
+    def similarity(other: str) -> tuple[float, float]:
+        whole = ratio(name, other)
+        return max(whole, ratio(name.rpartition(".")[2], other.rpartition(".")[2])), whole
 
-    ranked = sorted(((similarity(other), other) for other in known), key=lambda pair: -pair[0])
-    return [other for score, other in ranked[:most] if score > 0.6]
+    compared = list(known)
+    if len(compared) > MOST_COMPARED:
+        pairs = set(pairwise(_ends(name)))
+        compared = nlargest(MOST_COMPARED, compared, lambda other: len(pairs.intersection(pairwise(_ends(other)))))
+    ranked = sorted(((similarity(other), other) for other in compared), key=lambda pair: pair[0], reverse=True)
+    return [other for (score, _), other in ranked[:most] if score > LEAST_SIMILAR]
+
+
+def _ends(name: str) -> str:
+    """Return a name, or the two ends of a long one."""
+    return name if len(name) <= MAX_NAME else name[: MAX_NAME // 2] + name[-MAX_NAME // 2 :]

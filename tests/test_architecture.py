@@ -45,7 +45,6 @@ OUTSIDE = {
     "files": {"safetensors", "huggingface_hub"},
     "backend": {"cupy", "cupyx", "cupy_backends"},
     "tokenizer": {"sacremoses"},
-    "trace": {"safetensors"},
     "generation": {"tqdm"},
     "pipelines": {"tqdm"},
     "golden": {"safetensors"},

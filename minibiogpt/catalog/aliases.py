@@ -16,10 +16,9 @@ from dataclasses import dataclass, replace
 from minibiogpt.catalog.descriptions import HOOKS, MODULES, NOTES, SUMMARIES
 from minibiogpt.catalog.names import STEP, template_of
 from minibiogpt.catalog.steps import axes_of
-from minibiogpt.errors import InputError
 
-INDEXED_OUTPUT = re.compile(r"(hidden_states|attentions)(?:\.(\d+)|\[(\d+)\])")
-BLOCK = re.compile(r"blocks\.(\d+)\.(.+)")
+INDEXED_OUTPUT = re.compile(r"(hidden_states|attentions)(?:\.([0-9]{1,9})|\[([0-9]{1,9})\])")
+BLOCK = re.compile(r"blocks\.([0-9]{1,9})\.(.+)")
 BELOW_THE_HEAD = tuple(
     name for name in SUMMARIES if name not in ("score", "logits", "loss") and "processors" not in name
 )
@@ -72,26 +71,12 @@ def alias_of(name: str) -> Alias | None:
     return replace(alias, name=prefix + alias.name) if alias and alias.name else alias
 
 
-def resolve_alias(name: str) -> str:
-    """Return our name for a name of another tool; any other name is returned unchanged.
-
-    Raises
-    ------
-    InputError
-        If the name is refused.
-    """
-    alias = alias_of(name)
-    if alias is not None and alias.refusal:
-        raise InputError("name must have a counterpart in a trace", repr(name[:80]), alias.refusal)
-    return name if alias is None else alias.name
-
-
 def _module(name: str) -> Alias | None:
     """The alias of a module of transformers or of one of our own names, with or without ``biogpt.``."""
     ours = name.removeprefix("biogpt.")
     if name in ("output_projection", "classifier"):
         return Alias("logits", axes_of("logits", "causal" if name == "output_projection" else "token"))
-    if re.fullmatch(r"layers\.\d+\.self_attn", ours):
+    if re.fullmatch(r"layers\.[0-9]{1,9}\.self_attn", ours):
         return Alias(f"{ours}.out_proj", "B T D", note="the module returns a tuple; this is its first element")
     template = template_of(ours)
     if template not in SUMMARIES or (ours != name and template not in BELOW_THE_HEAD):

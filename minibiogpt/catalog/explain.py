@@ -11,8 +11,8 @@ from functools import cache
 from pathlib import Path
 
 from minibiogpt.catalog import parameters
-from minibiogpt.catalog.aliases import resolve_alias
 from minibiogpt.catalog.equations import EQUATION_FUNCTIONS
+from minibiogpt.catalog.foreign import resolve_request
 from minibiogpt.catalog.names import STEP, kind_of_source
 from minibiogpt.catalog.steps import GENERATION_ARRAYS, Step, axes_of, step_of
 from minibiogpt.config import BioGptConfig
@@ -73,7 +73,7 @@ def explain(facts: CallFacts, name: str) -> str:
     InputError
         If the name is unknown.
     """
-    step = step_of(resolve_alias(name), facts.config, facts.head, facts.inputs)
+    step = step_of(resolve_request(name), facts.config, facts.head, facts.inputs)
     sizes = sizes_of(facts, step.name)
     equation = step.equation or "depends on the options of the generate call"
     rows = [("shape", _shape(step, facts, sizes)), ("equation", equation)]

@@ -3,9 +3,40 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from typing import Any
 
-STEP = re.compile(r"step\.(\d+)/")
-LAYER = re.compile(r"layers\.(\d+)(?=\.|$)")
+from minibiogpt.errors import InputError, short_repr
+
+STEP = re.compile(r"step\.([0-9]{1,9})/")
+LAYER = re.compile(r"layers\.([0-9]{1,9})(?=\.|$)")
+
+
+def checked_name(name: Any) -> str:
+    """Return a name as a plain string, or raise an InputError."""
+    if not isinstance(name, str):
+        must = "a name or pattern must be a string"
+        raise InputError(must, short_repr(name), 'pass names such as "layers.0.self_attn.probs"')
+    return str(name)
+
+
+def wildcards(texts: Iterable[str]) -> re.Pattern[str]:
+    """Return a regular expression for texts in which ``*`` matches any run of characters; the rest is literal.
+
+    After the first match of what follows a ``*``, no other is tried, so that many ``*`` take no more time than one.
+
+    Examples
+    --------
+    >>> [bool(wildcards(["a*b*c", "d"]).fullmatch(name)) for name in ("a.b.b.c", "d", "a.c", "a.b.cd")]
+    [True, True, False, False]
+    """
+
+    def one(text: str) -> str:
+        first, *middle = map(re.escape, re.sub(r"\*+", "*", text).split("*"))
+        last = f".*{middle.pop()}" if middle else ""
+        return first + "".join(f"(?>.*?{piece})" for piece in middle) + last
+
+    return re.compile("|".join(map(one, texts)), re.DOTALL)
 
 
 def template_of(name: str) -> str:

@@ -18,9 +18,10 @@ from functools import cache
 from minibiogpt.catalog import equations
 from minibiogpt.catalog.descriptions import HOOKS, MODULES, NOTES, SUMMARIES
 from minibiogpt.catalog.equations import Equation, equation, linear, norm
-from minibiogpt.catalog.names import LAYER, STEP, kind_of_source, template_of
+from minibiogpt.catalog.names import LAYER, STEP, checked_name, kind_of_source, template_of
+from minibiogpt.catalog.similar import suggestion
 from minibiogpt.config import BioGptConfig
-from minibiogpt.errors import InputError, nearest
+from minibiogpt.errors import InputError, nearest, short_repr
 
 HEADS = {
     "BioGptModel": "base",
@@ -135,7 +136,7 @@ def step_of(name: str, config: BioGptConfig, head: str = "causal", inputs: Mappi
     InputError
         If the name is unknown; the message suggests the closest names.
     """
-    prefix, n = _step_prefix(name)
+    prefix, n = _step_prefix(checked_name(name))
     default = inputs is None
     inputs = dict(IDS if inputs is None else inputs) | ({"past_key_values": "cache"} if default and n else {})
     if n == 0:
@@ -145,8 +146,8 @@ def step_of(name: str, config: BioGptConfig, head: str = "causal", inputs: Mappi
     if _head(head) == "generate" and template_of(plain) in GENERATION_ARRAYS:
         return replace(GENERATION_ARRAYS[template_of(plain)], name=name)
     if plain not in known:
-        must, near = "name must be an array in a trace of this model", ", ".join(nearest(plain, known))
-        raise InputError(must, repr(name[:80]), f"nearest: {near or 'none'}; see docs/trace.md for all names")
+        must, hint = "name must be an array in a trace of this model", suggestion(plain, known)
+        raise InputError(must, short_repr(name), f"{hint or 'nearest: none'}; see docs/trace.md for all names")
     return _with_prefix(known[plain], prefix, n, _head(head))
 
 
@@ -159,10 +160,11 @@ def axes_of(name: str, head: str = "causal") -> str:
     ('B H T S', 'B T V', 'B labels')
     """
     known = _axes(head)
-    if template_of(name) not in known:
-        near = ", ".join(nearest(template_of(name), known))
-        raise InputError("name must be an array in a trace", repr(name[:80]), f"nearest: {near or 'none'}")
-    return known[template_of(name)]
+    template = template_of(checked_name(name))
+    if template not in known:
+        near = ", ".join(nearest(template, known))
+        raise InputError("name must be an array in a trace", short_repr(name), f"nearest: {near or 'none'}")
+    return known[template]
 
 
 @cache
@@ -178,10 +180,10 @@ def _step_prefix(name: str) -> tuple[str, int | None]:
 
 
 def _head(head: str) -> str:
-    head = HEADS.get(head, head)
+    head = HEADS.get(head, head) if isinstance(head, str) else head
     if head not in (*HEADS.values(), "generate"):
         must = f"head must be one of {', '.join([*HEADS.values(), 'generate', *HEADS])}"
-        raise InputError(must, repr(head), "choose one of these")
+        raise InputError(must, short_repr(head), "choose one of these")
     return head
 
 

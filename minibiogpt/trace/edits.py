@@ -9,6 +9,7 @@ from minibiogpt.backend import Array, Backend
 from minibiogpt.checks import is_integer
 from minibiogpt.config import BioGptConfig
 from minibiogpt.errors import InputError, short_repr
+from minibiogpt.trace.patterns import Pattern, differences
 from minibiogpt.trace.tap import Edit, Recorder, Tap
 from minibiogpt.trace.trace import Trace
 
@@ -38,8 +39,17 @@ def make_tap(
     """
     if trace is not None and not isinstance(trace, Trace):
         raise InputError("trace must be a Trace", type(trace).__name__, "create one: trace = Trace()")
-    chosen = [*_patches(patch_from, backend), *_ablations(ablate, config), *_functions(edits)]
+    given = [*_patches(patch_from, backend), *_ablations(ablate, config), *_functions(edits)]
+    chosen = [(_with_our_axes(name), edit) for name, edit in given]
     return Tap(Recorder(trace, chosen), outermost=True) if chosen or trace is not None else Tap()
+
+
+def _with_our_axes(name: str) -> str:
+    """Return the name; refuse one of another tool if its array has other axes there: an edit would mix them up."""
+    found = differences([Pattern(name)])
+    if found:
+        raise InputError("an edit must name an array with the axes it has here", found[0], "edit it by our name")
+    return name
 
 
 def _functions(edits: Any) -> list[tuple[str, Edit]]:

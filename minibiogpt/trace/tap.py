@@ -11,7 +11,7 @@ import numpy as np
 from minibiogpt.backend import Array, backend_of
 from minibiogpt.config import BioGptConfig
 from minibiogpt.errors import InputError
-from minibiogpt.trace.patterns import Pattern, check_all_matched, patterns_of
+from minibiogpt.trace.patterns import Pattern, check_all_matched, with_eager
 from minibiogpt.trace.trace import Trace
 
 EMPTY: Mapping[str, Any] = MappingProxyType({})
@@ -31,7 +31,7 @@ class Recorder:
     def __init__(self, trace: Trace | None, edits: Iterable[tuple[str, Edit]] = ()) -> None:
         self.trace = trace
         self.edits = [(Pattern(text), edit) for text, edit in edits]
-        self.patterns = None if trace is None or trace.names is None else patterns_of(trace.names)
+        self.patterns = None if trace is None or trace.names is None else [Pattern(text) for text in trace.names]
         self.seen: dict[str, bool] = {}  # {name: whether an edit could have replaced it}
         if trace is not None:
             trace._reset()
@@ -63,10 +63,10 @@ class Recorder:
         """Check, at the end of the call, that every edit and every name of the trace has matched an array."""
         hint = "; arrays inside attention need attn_implementation 'auto' or 'eager', the loss needs labels"
         replaceable = [name for name, can_be in self.seen.items() if can_be]
-        check_all_matched(
-            (pattern for pattern, _ in self.edits), replaceable, "every edit must match an editable array", hint
-        )
-        check_all_matched(self.patterns or (), self.seen, "every name of the trace must match an array", hint)
+        edited = [pattern for pattern, _ in self.edits]
+        check_all_matched(edited, with_eager(replaceable), "every edit must match an editable array", hint)
+        known = with_eager(self.seen)
+        check_all_matched(self.patterns or (), known, "every name of the trace must match an array", hint)
 
     def _is_wanted(self, name: str) -> bool:
         return self.patterns is None or any([pattern.matches(name) for pattern in self.patterns])

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
-from safetensors.numpy import save_file
 
 from minibiogpt.backend import Array, backend_of, ignore_overflow
 from minibiogpt.config import BioGptConfig
 from minibiogpt.errors import InputError
+from minibiogpt.files.arrays import NPZ, array_file, write_arrays
 from minibiogpt.files.safetensors import DTYPES, read_header, widened
-from minibiogpt.files.writing import write_atomically
-from minibiogpt.trace.patterns import check_all_matched, patterns_of
+from minibiogpt.trace.lookup import Held
+from minibiogpt.trace.patterns import check_all_matched, patterns_of, warn_of_differences
 
 if TYPE_CHECKING:
     from minibiogpt.catalog.explain import CallFacts
@@ -60,8 +60,10 @@ class Trace(dict[str, Array]):
 
     def __init__(self, names: str | Iterable[str] | None = None) -> None:
         super().__init__()
-        self.names = None if names is None else [pattern.text for pattern in patterns_of(names)]
+        patterns = [] if names is None else patterns_of(names)
+        self.names = None if names is None else [pattern.text for pattern in patterns]
         self._reset()
+        warn_of_differences(patterns)
 
     def _reset(self) -> None:
         """Clear the arrays and everything about the last call."""
@@ -80,7 +82,22 @@ class Trace(dict[str, Array]):
             if any([pattern.matches(name) for pattern in patterns]):
                 found[name] = x
         check_all_matched(patterns, self, "select must name arrays that the trace holds")
+        warn_of_differences(patterns)
         return found
+
+    def __getitem__(self, name: str) -> Array:
+        """Return the array of a name of ours, or of transformers, TransformerLens or llama.cpp.
+
+        ``in`` and ``get`` know the names of the trace only.
+
+        Raises
+        ------
+        UnknownNameError
+            If the trace does not hold it: an InputError, and a KeyError as for every dictionary.
+        """
+        if isinstance(name, str) and name in self:
+            return super().__getitem__(name)
+        return Held(dict(self), self.config, self.head, self.inputs).lookup(name)
 
     def summary(self) -> None:
         """Print one line per array: name, shape, dtype, mean and largest absolute value."""
@@ -128,14 +145,19 @@ class Trace(dict[str, Array]):
     def save(self, file: str | os.PathLike[str]) -> None:
         """Write a safetensors file atomically; its metadata holds the names in order, the letters and the call.
 
+        If the name ends in ``.npz``, write NumPy's format instead, for ``numpy.load``: the arrays without the metadata,
+        so ``load`` does not read it.
+
         Arrays are copied from the device only now. bfloat16 is stored as such and read back as float32, since NumPy
         lacks it.
 
         Raises
         ------
         InputError
-            If the file cannot be written, or an array that you added has a dtype that ``load`` does not read.
+            If the file cannot be written, its name has a different ending, or an array that you added has a dtype that
+            ``load`` does not read.
         """
+        path = array_file(file, "the file of a trace")
         arrays = {name: np.array(backend_of(x).to_numpy(x), order="C") for name, x in self.items()}
         for name, x in arrays.items():
             if x.dtype.str not in SAVED and x.dtype.name != "bfloat16":
@@ -145,7 +167,7 @@ class Trace(dict[str, Array]):
         metadata["letters"] = json.dumps(self.letters)
         metadata["config"] = json.dumps(None if self.config is None else self.config.to_dict())
         metadata["head"], metadata["inputs"] = self.head, json.dumps(self.inputs)
-        write_atomically(Path(file), lambda temporary: save_file(arrays, temporary, metadata=metadata))
+        write_arrays(path, arrays, metadata)
 
     @classmethod
     def load(cls, file: str | os.PathLike[str]) -> Self:
@@ -157,6 +179,9 @@ class Trace(dict[str, Array]):
             If the file is missing, or ``save`` did not write it.
         """
         path, trace = Path(file), cls()
+        if path.suffix.lower() == NPZ:
+            remedy = "read it with numpy.load, or save the trace as .safetensors"
+            raise InputError("Trace.load must read a safetensors file", str(path), remedy)
         if not path.exists():
             raise InputError("the file of a trace must exist", f"no {path}", "write one with Trace.save")
         metadata, tensors = read_header(path)

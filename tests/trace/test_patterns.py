@@ -38,9 +38,10 @@ def test_a_range_has_both_its_ends(first: int, more: int) -> None:
     assert expand(f"{{{first}..{first + more}}}") == [str(i) for i in range(first, first + more + 1)]
 
 
-def test_a_range_the_wrong_way_round_matches_nothing() -> None:
-    assert expand("{3..2}") == []
-    assert matched("layers.{3..2}.fc1") == matched("{3..2}") == []
+@pytest.mark.parametrize("text", ["{3..2}", "layers.{3..2}.fc1", "blocks.{3..2}.hook_mlp_out"])
+def test_a_range_the_wrong_way_round_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match=r"a range must go up; found \{3\.\.2\} in .*; write \{2\.\.3\}"):
+        Pattern(text)
 
 
 @pytest.mark.parametrize("text", ["{0..10000}", "{0..999999999}", "{0..99}{0..99}{0..99}", "{a,b}" * 40])

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
 from minibiogpt import InputError, Trace
+from minibiogpt.files import arrays as writing
 from minibiogpt.trace import mean_and_largest
-from minibiogpt.trace import trace as tracing
 from tests.support.small import ids, left_mask, model, same, traced
 
 
@@ -67,7 +67,7 @@ def test_an_interrupted_write_leaves_the_old_file(
 
     full().save(tmp_path / "trace")
     before = (tmp_path / "trace").read_bytes()
-    monkeypatch.setattr(tracing, "save_file", half)
+    monkeypatch.setattr(writing, "save_file", half)
     with pytest.raises(InputError if isinstance(error, OSError) else KeyboardInterrupt):
         Trace().save(tmp_path / "trace")
     assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [("trace", before)]
