@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 from minibiogpt.backend import Array, ignore_overflow
 from minibiogpt.checks import is_integer
 from minibiogpt.config import LAYER_NORM_EPS
-from minibiogpt.errors import InputError, listed
+from minibiogpt.errors import InputError, listed, short_repr
 from minibiogpt.model import inputs
 from minibiogpt.model.ops import widened
+from minibiogpt.model.pretrained import Pretrained
 from minibiogpt.trace.patterns import expand
 
 if TYPE_CHECKING:
@@ -92,9 +93,9 @@ def head_out(model: Any, trace: Mapping[str, Array], layer: int) -> Array:
     >>> bool(abs(total - trace["layers.0.self_attn.out_proj"]).max() < 1e-5)
     True
     """
-    L = model.config.num_hidden_layers
+    L = _checked(model).config.num_hidden_layers
     if not is_integer(layer) or not 0 <= layer < L:
-        raise InputError(f"layer must be an integer in [0, {L})", repr(layer), "choose one of the layers")
+        raise InputError(f"layer must be an integer in [0, {L})", short_repr(layer), "choose one of the layers")
     name = f"layers.{layer}.self_attn.context"
     return _head_outputs(model, layer, _arrays_of(model, trace, [name])[name])
 
@@ -198,8 +199,14 @@ def ablation_table(model: Any, input_ids: Any, measure: Callable[[Any], Any], **
     (4, 4)
     """
     ablate = options.pop("ablate", None)
-    always = [] if ablate is None else list(ablate)
-    L, H = model.config.num_hidden_layers, model.config.num_attention_heads
+    try:
+        always = [] if ablate is None else list(ablate)
+    except TypeError:
+        raise InputError("ablate must be pairs (layer, head)", short_repr(ablate), "pass a list: [(0, 1)]") from None
+    if not callable(measure):
+        must, remedy = "measure must be a function of the model's output", "pass lambda output: output.logits[0, -1, 7]"
+        raise InputError(must, short_repr(measure), remedy)
+    L, H = _checked(model).config.num_hidden_layers, model.config.num_attention_heads
 
     def measured(*pairs: tuple[int, int]) -> float:
         found = measure(model(input_ids, ablate=[*always, *pairs], **({"use_cache": False} | options)))
@@ -217,14 +224,23 @@ def ablation_table(model: Any, input_ids: Any, measure: Callable[[Any], Any], **
     return model.backend.asarray(table, dtype="float64")
 
 
+def _checked(model: Any) -> Any:
+    if not isinstance(model, Pretrained):
+        must, remedy = "model must be a BioGPT model", "pass BioGptForCausalLM.from_pretrained(...)"
+        raise InputError(must, type(model).__name__, remedy)
+    return model
+
+
 def _language_model(model: Any) -> Any:
-    if not hasattr(model, "output_projection"):
+    if not hasattr(_checked(model), "output_projection"):
         raise InputError("model must be a BioGptForCausalLM", type(model).__name__, "load it as one: it has logits")
     return model
 
 
 def _arrays_of(model: Any, trace: Mapping[str, Array], patterns: list[str]) -> dict[str, Array]:
     """Return the arrays of these names, (B, T, D) each, on the model's backend."""
+    if not isinstance(trace, Mapping):
+        raise InputError("trace must be a Trace", short_repr(trace), "pass one that a call has filled")
     own, letters = model.config.letters, getattr(trace, "letters", {})
     other = {letter: size for letter, size in letters.items() if own.get(letter, size) != size}
     if other:
@@ -238,7 +254,10 @@ def _arrays_of(model: Any, trace: Mapping[str, Array], patterns: list[str]) -> d
             f"no {listed(missing, 3)}",
             f"trace the call with names={patterns}",
         )
-    arrays = {name: model.backend.asarray(trace[name]) for name in names}
+    try:
+        arrays = {name: model.backend.asarray(trace[name]) for name in names}
+    except (TypeError, ValueError) as error:
+        raise InputError("the trace must hold arrays", str(error), "run this model with trace=Trace()") from None
     for name, x in arrays.items():
         if x.ndim != 3 or x.shape[-1] != own["D"] or str(x.dtype) != model.dtype:
             must = f"the trace must come from this model: {name} (B, T, {own['D']}), {model.dtype}"
@@ -257,7 +276,7 @@ def _check_position(position: Any, x: Array) -> int:
     """Return the position as an int; it must be one of those of x, (B, T, D)."""
     T = x.shape[1]
     if not is_integer(position) or not -T <= position < T:
-        raise InputError(f"position must be an integer in [{-T}, {T})", repr(position), "-1 is the last")
+        raise InputError(f"position must be an integer in [{-T}, {T})", short_repr(position), "-1 is the last")
     return int(position)
 
 

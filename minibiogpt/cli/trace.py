@@ -27,12 +27,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--names",
         action="append",
         metavar="PATTERN",
-        help='only arrays that match, such as "layers.{0..3}.*.probs"; repeatable',
+        help='only arrays that match, such as "layers.{0..3}.*.probs"; names of other tools work too; repeatable',
     )
     parser.add_argument(
         "--explain", metavar="NAME", help="explain one array: what it is, its equation, and its name in other tools"
     )
-    parser.add_argument("--save", metavar="FILE", help="write the arrays to a safetensors file")
+    parser.add_argument("--save", metavar="FILE", help="write the arrays to a file: .npz for NumPy, or .safetensors")
     add_json(parser)
 
 
@@ -44,6 +44,10 @@ def run(options: argparse.Namespace) -> None:
         check_output(options.save, "--save", inputs_of(options))
     from minibiogpt.catalog.explain import explain
 
+    if options.save is not None:
+        from minibiogpt.files.arrays import array_file
+
+        array_file(options.save, "the file of --save")  # refuse a wrong ending before the model runs
     trace = _traced(options, _inputs(options))
     # Explain before saving: an unknown name is an error and saves nothing.
     explanation = None if options.explain is None else explain(trace.facts(), options.explain)

@@ -12,7 +12,7 @@ import numpy as np
 
 from minibiogpt.backend import Array, backend_of, ignore_overflow
 from minibiogpt.config import BioGptConfig
-from minibiogpt.errors import InputError
+from minibiogpt.errors import InputError, short_repr
 from minibiogpt.files.arrays import NPZ, array_file, write_arrays
 from minibiogpt.files.safetensors import DTYPES, read_header, widened
 from minibiogpt.trace.lookup import Held
@@ -178,6 +178,8 @@ class Trace(dict[str, Array]):
         InputError
             If the file is missing, or ``save`` did not write it.
         """
+        if not isinstance(file, str | os.PathLike) or not isinstance(os.fspath(file), str):
+            raise InputError("the file of a trace must be a path", short_repr(file), "pass that of Trace.save")
         path, trace = Path(file), cls()
         if path.suffix.lower() == NPZ:
             remedy = "read it with numpy.load, or save the trace as .safetensors"

@@ -20,7 +20,7 @@ from minibiogpt.catalog.explain import (
 from minibiogpt.catalog.names import kind_of_source
 from minibiogpt.catalog.steps import Step, steps
 from minibiogpt.config import LAYER_NORM_EPS, BioGptConfig
-from minibiogpt.errors import InputError
+from minibiogpt.errors import InputError, short_repr
 from minibiogpt.tokenizer.bpe import END_OF_WORD
 from minibiogpt.view.source import code_of
 
@@ -62,7 +62,7 @@ def steps_of_layer(config: BioGptConfig, layer: int, inputs: Mapping[str, str]) 
     integer = isinstance(layer, int | np.integer) and not isinstance(layer, bool)
     if not integer or not 0 <= layer < config.num_hidden_layers:
         must = f"layer must be an integer from 0 to {config.num_hidden_layers - 1}"
-        raise InputError(must, repr(layer), "count the layers from 0")
+        raise InputError(must, short_repr(layer), "count the layers from 0")
     found = steps(config, "base", inputs)
     names = [step.name for step in found]
     return found[names.index(f"layers.{layer}.self_attn_layer_norm") - 1 : names.index(f"layers.{layer}") + 1]

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from minibiogpt.backend import Array, backend_of
-from minibiogpt.errors import InputError
+from minibiogpt.errors import InputError, short_repr
 from minibiogpt.files.writing import write_atomically
 
 STATIC = Path(__file__).parent / "static"
@@ -126,8 +126,8 @@ class OnePage(ABC):
 
 def check_theme(theme: Any) -> None:
     """Raise InputError unless ``theme`` is one of THEMES."""
-    if theme not in THEMES:
-        raise InputError(f"theme must be one of {', '.join(THEMES)}", repr(theme), "choose one of these")
+    if not isinstance(theme, str) or theme not in THEMES:
+        raise InputError(f"theme must be one of {', '.join(THEMES)}", short_repr(theme), "choose one of these")
 
 
 @cache

@@ -9,12 +9,14 @@ import numpy as np
 
 from minibiogpt.backend import backend_of
 from minibiogpt.checks import is_integer
-from minibiogpt.errors import InputError
+from minibiogpt.errors import InputError, short_repr
 
 
 def head_weights(weights: Any, layer: int, head: int, row: int) -> np.ndarray:
     """Return the attention weights of one head, (T, S)."""
     if isinstance(weights, Mapping):
+        if not is_integer(layer) or not 0 <= layer < 10**6:
+            raise InputError("layer must be an integer, 0 or more", short_repr(layer), "choose a layer of the trace")
         name = f"layers.{layer}.self_attn.probs"
         weights = weights[name] if name in weights else missing(name)
     x = host(weights)
@@ -30,7 +32,7 @@ def head_weights(weights: Any, layer: int, head: int, row: int) -> np.ndarray:
 def at(x: np.ndarray, what: str, index: Any) -> np.ndarray:
     """Return x[index] after a bounds check."""
     if not is_integer(index) or not 0 <= index < len(x):
-        raise InputError(f"{what} must be an integer in [0, {len(x)})", repr(index), "choose a valid index")
+        raise InputError(f"{what} must be an integer in [0, {len(x)})", short_repr(index), "choose a valid index")
     return x[index]
 
 
@@ -46,7 +48,7 @@ def nonempty(what: str, values: Any) -> dict[str, Any]:
     """Return a dictionary of named arrays or numbers, at least one."""
     if not isinstance(values, Mapping) or not values:
         must = f"{what} must be a non-empty dictionary"
-        raise InputError(must, repr(values)[:80], "pass {name: array}")
+        raise InputError(must, short_repr(values), "pass {name: array}")
     return dict(values)
 
 
@@ -73,8 +75,9 @@ def matrix(x: Any, axes: int, must: str) -> np.ndarray:
 
 def labeled(what: str, labels: Any, count: int) -> list[str]:
     """Return ``count`` labels as plain text."""
-    if isinstance(labels, str) or not hasattr(labels, "__len__") or len(labels) != count:
-        found = f"{len(labels)}" if hasattr(labels, "__len__") else repr(labels)
+    sized = hasattr(labels, "__len__") and getattr(labels, "shape", None) != ()
+    if isinstance(labels, str) or not sized or len(labels) != count:
+        found = f"{len(labels)}" if sized else short_repr(labels)
         raise InputError(f"{what} must be {count} labels", found, "pass one label for each")
     return [plain(label) for label in labels]
 

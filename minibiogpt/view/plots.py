@@ -9,13 +9,14 @@ of ``minibiogpt.config``. Probabilities go from dark to bright (cividis); signed
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from minibiogpt.checks import is_integer
-from minibiogpt.errors import InputError
+from minibiogpt.errors import InputError, short_repr
 from minibiogpt.model.ops import softmax
 from minibiogpt.view.plot_inputs import at, boolean, head_weights, host, labeled, matrix, missing, nonempty, plain
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 SEQUENTIAL, DIVERGING = "cividis", "PuOr"
 INK, ACCENT, FAINT = "#33415c", "#b35806", "#9aa3b2"
+PROBS = re.compile(r"layers\.([0-9]{1,6})\.self_attn\.probs")
 ANNOTATED = 12  # heat maps with at most this many rows and columns show their values
 
 
@@ -112,7 +114,10 @@ def attention(
 def attention_heads(trace: Mapping[str, Any], tokens: Sequence[str], *, row: int = 0) -> np.ndarray:
     """Draw every head of every traced layer in a small picture; return an array of Axes, (layers, H)."""
     plt = _pyplot()
-    layers = [int(name.split(".")[1]) for name in trace if name.endswith(".self_attn.probs")]
+    if not isinstance(trace, Mapping):
+        raise InputError("trace must be a Trace", short_repr(trace), "pass one that a call has filled")
+    found = [PROBS.fullmatch(str(name)) for name in trace]
+    layers = [int(match[1]) for match in found if match]
     if not layers:
         missing("layers.{l}.self_attn.probs")
     H = trace[f"layers.{layers[0]}.self_attn.probs"].shape[1]
@@ -149,7 +154,7 @@ def top_tokens(
     """
     x = matrix(logits, 1, "logits must be one row, (V,)")
     if not is_integer(k) or not 1 <= k <= len(x):
-        raise InputError(f"k must be an integer from 1 to V = {len(x)}", repr(k), "request fewer tokens")
+        raise InputError(f"k must be an integer from 1 to V = {len(x)}", short_repr(k), "request fewer tokens")
     p = softmax(x[None])[0]
     best = np.argsort(-p, kind="stable")[:k]
     ax = _axes(ax, (6, 0.6 + 0.32 * k))
@@ -197,6 +202,8 @@ def attribution(
     ----------
     parts : {name: (B,)}, the result of ``lens.logit_attribution``.
     """
+    if not is_integer(k) or k < 1:
+        raise InputError("k must be an integer, 1 or more", short_repr(k), "choose a different value")
     values = {name: float(at(np.ravel(host(x)), "row", row)) for name, x in nonempty("the parts", parts).items()}
     ordered = sorted(values, key=lambda name: -abs(values[name]))
     shown = {name: values[name] for name in ordered[:k]}

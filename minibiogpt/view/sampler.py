@@ -9,7 +9,7 @@ import numpy as np
 
 from minibiogpt.backend import backend_of
 from minibiogpt.checks import is_integer
-from minibiogpt.errors import InputError
+from minibiogpt.errors import InputError, short_repr
 from minibiogpt.view.colors import PALETTES
 from minibiogpt.view.layer import labels_of
 from minibiogpt.view.page import OnePage, Page, check_theme, packed, safe
@@ -58,9 +58,13 @@ class Sampler(OnePage):
         self.logits = _row(logits)
         check_theme(theme)
         if not is_integer(top) or top < 1:
-            raise InputError("top must be an integer, 1 or more", repr(top), "choose a different value")
+            raise InputError("top must be an integer, 1 or more", short_repr(top), "choose a different value")
         if not is_integer(seed) or not 0 <= seed < 2**32:
-            raise InputError("seed must be an integer from 0 to 2**32 - 1", repr(seed), "choose a different value")
+            raise InputError(
+                "seed must be an integer from 0 to 2**32 - 1", short_repr(seed), "choose a different value"
+            )
+        if not isinstance(text, str):
+            raise InputError("text must be a string", short_repr(text), "pass the text before the token")
         self.top, self.theme, self.seed, self.text = min(int(top), self.logits.size), theme, int(seed), text
         if tokenizer is not None and not 0 <= self.logits.size - len(tokenizer) <= MOST_PADDING:
             must = f"the tokenizer must have as many tokens as the logits, V = {self.logits.size}"

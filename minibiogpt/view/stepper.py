@@ -11,7 +11,7 @@ import numpy as np
 from minibiogpt import BioGptTokenizer
 from minibiogpt.backend import Array
 from minibiogpt.catalog.names import kind_of_source
-from minibiogpt.errors import CheckpointError, InputError
+from minibiogpt.errors import CheckpointError, InputError, short_repr
 from minibiogpt.model.pretrained import Pretrained
 from minibiogpt.trace import Trace
 from minibiogpt.view.colors import PALETTES
@@ -184,7 +184,9 @@ def _check_types(model: Any, tokenizer: Any, max_megabytes: Any) -> None:
         must, remedy = "tokenizer must be a BioGptTokenizer or None", "pass BioGptTokenizer.from_pretrained(...)"
         raise InputError(must, type(tokenizer).__name__, remedy)
     if isinstance(max_megabytes, bool) or not isinstance(max_megabytes, int | float) or not max_megabytes > 0:
-        raise InputError("max_megabytes must be a number above 0", repr(max_megabytes), "choose a different value")
+        raise InputError(
+            "max_megabytes must be a number above 0", short_repr(max_megabytes), "choose a different value"
+        )
 
 
 def _tokenizer_of(model: Any, needed: bool) -> BioGptTokenizer | None:
