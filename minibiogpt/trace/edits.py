@@ -8,7 +8,7 @@ from typing import Any
 from minibiogpt.backend import Array, Backend
 from minibiogpt.checks import is_integer
 from minibiogpt.config import BioGptConfig
-from minibiogpt.errors import InputError, short_repr
+from minibiogpt.errors import InputError, listed, short_repr
 from minibiogpt.trace.patterns import Pattern, differences
 from minibiogpt.trace.tap import Edit, Recorder, Tap
 from minibiogpt.trace.trace import Trace
@@ -98,7 +98,7 @@ def _replace_with(name: str, array: Array) -> Callable[[Array], Array]:
 
     def replace(x: Array) -> Array:
         if (array.shape, array.dtype) != (x.shape, x.dtype):
-            must = f"patch_from must hold {name} with the shape and dtype of this call, {x.shape}, {x.dtype}"
+            must = f"patch_from must hold {listed([name])} with the shape and dtype of this call, {x.shape}, {x.dtype}"
             raise InputError(must, f"shape {array.shape}, {array.dtype}", "trace inputs of the same shape and dtype")
         return array
 

@@ -18,7 +18,7 @@ RANGE = re.compile(r"([0-9]{1,9})\.\.([0-9]{1,9})")
 BRACES = re.compile(r"\{([^{}]*)\}")
 MOST = 10_000  # patterns that one pattern may expand to, and characters of a pattern
 MOST_CHARACTERS = 2_000_000  # of the patterns that one pattern expands to
-MOST_PATTERNS = 100_000
+MOST_PATTERNS, MOST_WILD = 100_000, 1_000  # patterns, and those with a * that one pattern may expand to
 DERIVED = ".self_attn.head_out"
 NOT_BLOCKED = ("scores", "scores_masked", "probs", "weights")  # arrays that only eager attention makes
 
@@ -97,6 +97,9 @@ class Pattern:
         parts = expand(self.text)
         self._exact = {part for part in parts if "*" not in part}
         wild = [part for part in parts if "*" in part]
+        if len(wild) > MOST_WILD:
+            must = f"a pattern must expand to at most {MOST_WILD:,} patterns with a *"
+            raise InputError(must, f"{len(wild):,}: {short_repr(text)}", "use a * for the range, too")
         self._wild = wildcards(wild) if wild else None
         self._theirs: re.Pattern[str] | None = None
         self._understand_other_tools(parts)

@@ -291,7 +291,7 @@ def _target(name: str, share: int, file: str, corrupt: Any, run: Any) -> Target:
 
 
 TARGETS = (
-    _target("weights", 16, WEIGHTS, corrupted_weights, _load_model),
+    _target("weights", 12, WEIGHTS, corrupted_weights, _load_model),
     Target("index", 8, _make_index, _load_model, lambda case: ("saved",)),
     Target("adapter", 8, _make_adapter, _load_model, lambda case: ("saved",)),
     _target("config", 12, "config.json", _corrupted_config, _load_both),
