@@ -11,7 +11,7 @@ from minibiogpt.errors import nearest
 
 MOST_PARTS, MOST_NAMES = 12, 20_000
 SEPARATOR = re.compile(r"(?<!\.)\.(?!\.)|[/\[\]\s]+|__")
-LAYERS = re.compile(r"layers\.([^.]*)")
+LAYERS = re.compile(r"layers\.(\{[^{}]*\}|[^.]*)")
 BRACES = re.compile(r"\{[^{}]*\}")
 OTHER_WORDS = {
     "layer": "layers", "h": "layers", "block": "layers", "blocks": "layers",
@@ -79,7 +79,7 @@ def _guesses(missed: str, known: list[str]) -> Iterator[str]:
         inside = ".".join(["layers", str(layers), *fixed[2:]])
         yield from (inside, f"{path}.*", ".".join([*fixed[:2], "self_attn", *fixed[2:]]))
     else:
-        yield from (f"layers.*.{path}", f"layers.*.self_attn.{path}")
+        yield from (f"layers.*.self_attn.{path}", f"layers.*.{path}")
 
 
 def _corrected(part: str, vocabulary: Iterable[str]) -> str:
