@@ -12,7 +12,8 @@ from minibiogpt.errors import nearest
 MOST_PARTS, MOST_NAMES = 12, 20_000
 SEPARATOR = re.compile(r"(?<!\.)\.(?!\.)|[/\[\]\s]+|__")
 LAYERS = re.compile(r"layers\.(\{[^{}]*\}|[^.]*)")
-BRACES = re.compile(r"\{[^{}]*\}")
+BRACES = re.compile(r"\{([^{}]*)\}")
+RANGE = re.compile(r"[0-9]+\.\.[0-9]+")
 OTHER_WORDS = {
     "layer": "layers", "h": "layers", "block": "layers", "blocks": "layers",
     "attn": "self_attn", "attention": "self_attn", "self_attention": "self_attn",
@@ -53,7 +54,7 @@ def suggestion(missed: str, known: Iterable[str], *, patterns: bool = False) -> 
 def _similar(missed: str, known: list[str], patterns: bool) -> list[str]:
     found = []
     for guess in _guesses(missed, known):
-        matching = wildcards([BRACES.sub("*", guess)])
+        matching = wildcards(_without_braces(guess))
         names = [name for name in known if matching.fullmatch(name)]
         if names and guess != missed:
             found = [guess] if patterns or guess in known else names
@@ -61,6 +62,15 @@ def _similar(missed: str, known: list[str], patterns: bool) -> list[str]:
     layer = re.search(r"blocks\.([0-9*]{1,9})", missed)
     hooks = [hook.replace("{l}", layer[1] if layer else "0") for hook, _ in HOOKS.values()] if "hook" in missed else []
     return [name for name in dict.fromkeys([*found, *nearest(missed, [*hooks, *known])]) if name != missed][:3]
+
+
+def _without_braces(pattern: str) -> list[str]:
+    """Return the patterns of the first lists in braces; a range becomes a ``*``."""
+    pending = [pattern]
+    while (braces := BRACES.search(pending[0])) and len(pending) < MOST_NAMES // 100:
+        options = ["*"] if RANGE.fullmatch(braces[1]) else braces[1].split(",")[:MOST_PARTS]
+        pending = [one.replace(braces[0], option) for one in pending for option in options]
+    return pending
 
 
 def _guesses(missed: str, known: list[str]) -> Iterator[str]:
