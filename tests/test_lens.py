@@ -331,3 +331,59 @@ def test_positions_and_tokens_must_be_there(changes: dict[str, Any], message: st
 def test_a_layer_must_be_there(layer: Any) -> None:
     with pytest.raises(InputError, match=r"layer must be an integer in \[0, 2\); found"):
         head_out(model(), traced(model(), ids()), layer)
+
+
+BIG = 10**5000
+NO_MODEL = [None, 5, BIG, "demo", [], object()]
+NO_TRACE = [None, 5, BIG, "logits", [1], object()]
+
+
+@pytest.mark.parametrize("one", NO_MODEL, ids=lambda x: type(x).__name__)
+def test_what_is_no_model_is_one_line(one: Any) -> None:
+    trace = traced(model(), ids())
+    for call in (
+        lambda: logit_lens(one, trace),
+        lambda: head_out(one, trace, 0),
+        lambda: logit_attribution(one, trace, 5),
+        lambda: ablation_table(one, ids(), lambda output: 1.0),
+    ):
+        with pytest.raises(InputError, match="model must be a BioGPT model; found"):
+            call()
+
+
+@pytest.mark.parametrize("trace", NO_TRACE, ids=lambda x: type(x).__name__)
+def test_what_is_no_trace_is_one_line(trace: Any) -> None:
+    for call in (
+        lambda: logit_lens(model(), trace),
+        lambda: head_out(model(), trace, 0),
+        lambda: logit_attribution(model(), trace, 5),
+    ):
+        with pytest.raises(InputError, match="trace must be a Trace; found") as error:
+            call()
+        assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "index", [BIG, -BIG, "0", b"0", [0], np.array([0]), np.array(0.0), 1j], ids=lambda x: type(x).__name__
+)
+def test_an_index_must_be_an_integer_that_exists(index: Any) -> None:
+    trace = traced(model(), ids())
+    for call in (
+        lambda: logit_lens(model(), trace, position=index),
+        lambda: head_out(model(), trace, index),
+        lambda: logit_attribution(model(), trace, 5, position=index),
+        lambda: model()(ids(), ablate=[(0, index)]),
+        lambda: model()(ids(), ablate=[(index, 0)]),
+    ):
+        with pytest.raises(InputError, match="must be (an integer|pairs)") as error:
+            call()
+        assert "\n" not in str(error.value)
+
+
+def test_a_table_needs_a_function_and_pairs() -> None:
+    for measure in (None, 5, "loss"):
+        with pytest.raises(InputError, match="measure must be a function of the model's output; found"):
+            ablation_table(model(), ids(), measure)  # type: ignore[arg-type]
+    for ablate in (5, BIG, 1.5, np.array(1)):
+        with pytest.raises(InputError, match=r"ablate must be pairs \(layer, head\); found"):
+            ablation_table(model(), ids(), lambda output: 1.0, ablate=ablate)

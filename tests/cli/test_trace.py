@@ -106,6 +106,12 @@ def test_explain_has_the_sizes_of_the_text(capsys: pytest.CaptureFixture[str]) -
         (["x", "--names", "nope"], "none called 'nope'"),
         (["x", "--names", "layers.0.fc3"], "(nearest: layers.0.fc1, layers.0.fc2"),
         (["x", "--explain", "layers.0.fc3"], "nearest: layers.0.fc1, layers.0.fc2"),
+        (["x", "--names", "layers.9.fc1"], "the layers are 0 to 3"),
+        (["x", "--explain", "layers.9.fc1"], "the layers are 0 to 3"),
+        (["x", "--explain", ""], "found ''; "),
+        (["x", "--names", ""], "none called ''"),
+        (["x", "--names", "{3..1}"], "a range must go up"),
+        (["x", "--save", ""], "the file of --save must be a path; found ''"),
         (["x", "--explain", "layers.0.fc1", "--json"], "an explanation or JSON; found --explain and --json"),
         (["x", "--save", "FOLDER"], "--save must name a file"),
         (["word " * 300], "a text must have at most N = 256 tokens"),
@@ -141,3 +147,34 @@ def test_the_inputs_that_a_tokenizer_lists_do_not_change_the_commands(
     assert main(["generate", TEXT, "--model", str(tmp_path), "--max-new-tokens", "2"]) == 0
     record = ["golden", "record", "--text", TEXT, "--model", str(tmp_path), "-o", str(tmp_path / "case")]
     assert main(record) == 0
+
+
+def test_names_of_other_tools_and_their_axes(capsys: pytest.CaptureFixture[str]) -> None:
+    want = output_of(capsys, TEXT, "--names", "layers.*.self_attn.probs", "--names", "layers.0")
+    assert output_of(capsys, TEXT, "--names", "blocks.*.attn.hook_pattern", "--names", "l_out-0") == want
+    explained = output_of(capsys, TEXT, "--explain", "layers.3.self_attn.context")
+    assert output_of(capsys, TEXT, "--explain", "kqv_out-3") == explained
+
+
+@pytest.mark.filterwarnings("default")
+def test_other_axes_are_a_line_on_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["trace", TEXT, "--names", "blocks.*.attn.hook_z"]) == 0
+    out, err = capsys.readouterr()
+    assert "layers.0.self_attn.context" in out
+    (line,) = err.splitlines()
+    assert "with the axes (B, T, D) instead of (B, T, H, Dh)" in line
+
+
+def test_the_ending_of_a_saved_file_is_its_format(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    output_of(capsys, TEXT, "--names", "layers.{0..1}.fc1", "--save", str(tmp_path / "x.npz"))
+    want = traced(names=["layers.{0..1}.fc1"], input_ids=ids())
+    with np.load(tmp_path / "x.npz") as back:
+        assert list(back) == list(want)
+        assert all(np.array_equal(back[name], want[name]) for name in want)
+
+
+def test_a_wrong_ending_is_refused_before_anything_else(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main(["trace", TEXT, "--model", "absent", "--save", str(tmp_path / "x.txt")]) == 2
+    err = capsys.readouterr().err
+    assert "the file of --save must end in .safetensors or .npz; found '.txt'; write x.safetensors or x.npz" in err
+    assert not list(tmp_path.iterdir())

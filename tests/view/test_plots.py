@@ -340,3 +340,36 @@ def test_without_matplotlib_the_error_names_what_to_install(monkeypatch: pytest.
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
     with pytest.raises(InputError, match=r"pip install 'minibiogpt\[notebooks\]'"):
         plots.heat_map([[1.0]])
+
+
+BIG = 10**5000
+
+
+@pytest.mark.parametrize(
+    "value", [BIG, None, "x", b"x", 1.5, np.array(1), np.array([1, 2])], ids=lambda x: type(x).__name__
+)
+def test_an_index_that_is_none_is_one_line(value: Any, run: Any) -> None:
+    trace = run[2]
+    T = trace["layer_norm"].shape[1]
+    names = ["x"] * T
+    parts = {"a": np.ones(1), "b": np.ones(1)}
+    for call in (
+        lambda: plots.attention(trace, names, layer=value),
+        lambda: plots.attention(trace, names, head=value),
+        lambda: plots.attention(trace, value),
+        lambda: plots.attention_heads(trace, names, row=value),
+        lambda: plots.attention_heads(value, names),
+        lambda: plots.stream(trace, names, row=value),
+        lambda: plots.stream(value, names),
+        lambda: plots.attribution(parts, k=-BIG if value is BIG else value),
+        lambda: plots.attribution(parts, row=value),
+        lambda: plots.drifts(value),
+    ):
+        with pytest.raises(InputError, match="; found ") as error:
+            call()
+        assert "\n" not in str(error.value)
+
+
+def test_the_heads_of_a_generation_are_said_to_be_missing() -> None:
+    with pytest.raises(InputError, match="must contain layers.{l}.self_attn.probs"):
+        plots.attention_heads({"step.0/layers.0.self_attn.probs": np.ones((1, 1, 1, 1))}, ["x"])
