@@ -35,7 +35,8 @@ class Trace(dict[str, Array]):
     Parameters
     ----------
     names : which arrays to keep; all by default. Names or patterns: ``*`` matches any run of characters, ``{0..3}``
-        is a range, ``{q,k}`` a list. A name that matches no array raises an InputError at the end of the call.
+        is a range, ``{q,k}`` a list. Names of transformers, TransformerLens and llama.cpp work too; a warning says
+        where our array has other axes. A name that matches no array raises an InputError at the end of the call.
 
     Attributes
     ----------
