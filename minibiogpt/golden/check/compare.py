@@ -8,7 +8,7 @@ no error exceeds the case's measured budget. The relative error and the cosine a
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -20,6 +20,8 @@ LOWEST = float(np.finfo(np.float64).min)  # the reference's value of a masked sc
 MASKED_MARGIN = 800.0  # a masked score is more than this below the largest of its row: exp(-800) is 0 in float64
 MASKED_ROW_BELOW = -6e4  # a fully masked row holds one value below this: float16's lowest number is -65504
 BLOCK = 1 << 18  # elements compared at once
+BY_BITS = ("bfloat16", "float16", "float32")  # fewest significant bits first: 8, 11, 24
+MIN_TELLING = 8  # values that must need more than four bits before a precision is recognized from them
 Index = tuple[int, ...]
 
 
@@ -37,7 +39,9 @@ class Measure:
     wrong_marks : number of scores that only the reference masks; ``wrong_mark`` is the index of the first.
     sums : slim form: (description, error, budget) of each sum beyond its budget.
     products : dot products of candidate and reference, candidate and candidate, reference and reference.
-    representable : the precisions that can represent exactly every finite value in the blocks that exceed the budget.
+    representable, reference_representable : the precisions that represent every finite value of the candidate exactly,
+        and every value of the reference.
+    telling : number of the candidate's values that need more than four significant bits, counted up to ``MIN_TELLING``.
     """
 
     budget: float
@@ -55,6 +59,8 @@ class Measure:
     sums: list[tuple[str, float, float]] = field(default_factory=list)
     products: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
     representable: set[str] = field(default_factory=lambda: set(PRECISIONS))
+    reference_representable: set[str] = field(default_factory=lambda: set(PRECISIONS))
+    telling: int = 0
 
     @property
     def agrees(self) -> bool:
@@ -67,12 +73,20 @@ class Measure:
         length = math.sqrt(c) * math.sqrt(r) if min(c, r) > 0 and math.isfinite(c) else 0.0
         return max(-1.0, min(1.0, dot / length)) if length > 0 else None
 
-    def only_coarser(self, precision: str, budget: float | None) -> bool:
-        """Whether a coarser precision can represent the values, with every error within its budget."""
-        unexplained = self.nan + self.wrong_marks + len(self.sums)
-        return (
-            precision in self.representable and budget is not None and not unexplained and self.largest_error <= budget
-        )
+    def within(self, budget: float | None, *, count_sums: bool = True) -> bool:
+        """Whether every error is within the budget of another precision. That of the slim form's sums is unknown."""
+        unexplained = self.nan + self.wrong_marks + len(self.sums) * count_sums
+        return budget is not None and not unexplained and self.largest_error <= budget
+
+    @property
+    def held(self) -> str | None:
+        """The precision whose values the candidate holds, whatever it stores them as; None if too few values tell.
+
+        The one with the fewest significant bits counts: bfloat16 values of moderate size are float16 values, too. If
+        the reference is representable as well (as weights made for it are), the values tell nothing.
+        """
+        found = [p for p in BY_BITS if p in self.representable and p not in self.reference_representable]
+        return found[0] if found and self.telling >= MIN_TELLING else None
 
 
 def blocks(shape: tuple[int, ...], max_size: int = BLOCK) -> Iterator[tuple[slice, ...]]:
@@ -143,8 +157,7 @@ def _add_block(
     found.nan += int(nan.sum())
     found.inf += int(inf.sum())
     found.wrong_marks += int(wrong.sum())
-    if bad.any():
-        found.representable &= exact_precisions(c)
+    _add_precisions(found, c, r)
     if found.not_finite is None:
         found.not_finite = _first(nan | inf, at)
     if found.wrong_mark is None:
@@ -157,8 +170,20 @@ def _add_block(
             found.products[i] += float(np.dot(a, b))
 
 
-def exact_precisions(c: np.ndarray) -> set[str]:
-    """Return the precisions that represent every finite value of c exactly.
+def _add_precisions(found: Measure, c: np.ndarray, r: np.ndarray) -> None:
+    """Note which precisions represent the values of one block, and count those that tell."""
+    if r.dtype.kind != "f":
+        return
+    found.representable = exact_precisions(c, found.representable)
+    if not found.representable.isdisjoint(BY_BITS):
+        found.reference_representable = exact_precisions(r[r != LOWEST], found.reference_representable)
+        if found.telling < MIN_TELLING:
+            significands = 16 * np.frexp(c[np.isfinite(c)])[0]
+            found.telling += int((significands != np.trunc(significands)).sum())
+
+
+def exact_precisions(c: np.ndarray, among: Iterable[str] = PRECISIONS) -> set[str]:
+    """Return the precisions in ``among`` that represent every finite value of c exactly.
 
     Examples
     --------
@@ -168,7 +193,9 @@ def exact_precisions(c: np.ndarray) -> set[str]:
     finite = c[np.isfinite(c)].astype(np.float64)
     with np.errstate(over="ignore"):
         narrow = finite.astype(np.float32)
-    return {p for p in PRECISIONS if p == "float64" or np.array_equal(rounded(narrow, p).astype(np.float64), finite)}
+    if not np.array_equal(narrow, finite):  # the coarser ones are contained in float32
+        return {"float64"} & set(among)
+    return {p for p in among if p == "float64" or np.array_equal(rounded(narrow, p), narrow)}
 
 
 def _errors(c: np.ndarray, r: np.ndarray) -> np.ndarray:

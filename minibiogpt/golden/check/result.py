@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from minibiogpt.golden.check.compare import Index, Measure
+from minibiogpt.golden.check.compare import BY_BITS, Index, Measure
 from minibiogpt.golden.check.pairing import Mapped, Pair
 from minibiogpt.golden.format.case import PRECISIONS, Case
 
@@ -72,6 +72,18 @@ class Row:
             return None
         index = m.not_finite if m.not_finite is not None else m.wrong_mark
         return index if index is not None else m.worst if m.largest_error > 0 else None
+
+    @property
+    def held(self) -> str | None:
+        """The precision of the values, if it is coarser than the one they are judged by: bfloat16 stored as float32."""
+        held = None if self.measured is None else self.measured.held
+        coarser = BY_BITS[: BY_BITS.index(str(self.precision))] if self.precision in BY_BITS else BY_BITS
+        return held if held in coarser and self.precision in PRECISIONS else None
+
+    def explained_by(self, precision: str) -> bool:
+        """Whether every error is within the budget of this precision, which is not finer than that of the values."""
+        count_sums = self.held != precision  # else the sums differ because the values are rounded
+        return self.measured is not None and self.measured.within(self.budgets.get(precision), count_sums=count_sums)
 
 
 def _ratio(error: float, scale: float) -> float:
@@ -143,12 +155,14 @@ class Result:
 
     @property
     def coarser_precision(self) -> str | None:
-        """The coarser precision that explains all differences: every value is representable in it and within budget."""
-        differing = [row for row in self.rows_in(DIFFERS) if row.precision in PRECISIONS]
-        if not differing or len(differing) < len(self.rows_in(DIFFERS)):
+        """The coarser precision that explains all differences.
+
+        Every error is within its budget. The first array that differs holds values of that precision; the others hold
+        such values too, or finer ones, as where only some of the operations are computed in it.
+        """
+        differing = self.rows_in(DIFFERS)
+        if not differing or any(row.precision not in PRECISIONS or row.measured is None for row in differing):
             return None
-        start = max(PRECISIONS.index(str(row.precision)) for row in differing)
-        for precision in sorted(PRECISIONS[start + 1 :], key=["float32", "float16", "bfloat16"].index):
-            if all(row.measured and row.measured.only_coarser(precision, row.budgets[precision]) for row in differing):
-                return precision
-        return None
+        precision = differing[0].held
+        explained = precision is not None and all(row.explained_by(precision) for row in differing)
+        return precision if explained else None

@@ -115,6 +115,9 @@ def notes_of(row: Row) -> Iterator[str]:
             yield f"{exceeding}; worst: {values}"
         for what, error, budget in found.sums:
             yield f"{what} of all elements is off by {error:.2g}, budget {budget:.2g}"
+        if row.held is not None and not row.explained_by(row.held):
+            rest = "has an error beyond the budget of" if row.budgets.get(row.held) is not None else "has no budget in"
+            yield f"its values are {row.held} stored as {row.dtype}, and it {rest} {row.held}, too"
     yield from row.notes
 
 
@@ -158,9 +161,12 @@ def findings(result: Result) -> list[str]:
         lines.append(f"last good: {plain(good.name) if good else 'none'}")
         lines += expected_equation(result, first.name)
     if coarser := result.coarser_precision:
+        differing = result.rows_in(DIFFERS)
+        held = sum(row.held == coarser for row in differing)
+        which = "every array that differs has" if held == len(differing) else f"{held} of {len(differing)} have"
         lines.append(
-            f"every array that differs has only {coarser} values, with errors within the {coarser} budget: "
-            f"if the candidate computes in {coarser}, add --precision {coarser}"
+            f"{which} {coarser} values stored as {differing[0].dtype}, and every error is within the {coarser} budget: "
+            f"check with --precision {coarser}"
         )
     with_reason = [pair for pair in result.unpaired if pair.reason]
     lines += [f"matches no array of the case: {plain(pair.candidate)}: {plain(pair.reason)}" for pair in with_reason]

@@ -100,7 +100,9 @@ def test_a_coarser_precision_is_suggested_if_the_numbers_are_its_own(case: Case)
     assert suggested("bfloat16", logits=narrow) == "bfloat16"
     both = checked(case, {"layers.0": narrow_of(case, "layers.0").astype("f8")})
     row(both, "layers.0").budgets = BUDGETS | {"float16": BUDGETS["bfloat16"]}
-    assert both.coarser_precision == "float16", "if two explain it, the finer one"
+    assert both.coarser_precision == "bfloat16", "if two explain it, the one whose values these are"
+    finer = rounded(case.array("logits").astype("f4"), "float32").astype("f8")
+    assert suggested("bfloat16", logits=finer) == "bfloat16", "a bfloat16 array in a computation that is finer after it"
     assert suggested("float32", logits=case.array("logits") + 1) is None
     assert suggested("float32", position_ids=case.array("position_ids") + 1) is None
     with_nan = np.array(case.array("logits"))

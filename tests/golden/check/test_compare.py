@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from minibiogpt.golden.check.compare import LOWEST, MASKED_MARGIN, SUMS, Measure, blocks, measure, measure_slim
 from minibiogpt.golden.format.case import sample_indices, sums_of
+from minibiogpt.golden.format.rounding import rounded
 from tests.budgets import SUMMED
 from tests.support.golden_cases import normal
 
@@ -100,20 +101,35 @@ def test_integers_are_exact_where_float64_is_not() -> None:
     assert not compared(np.array([True, True]), np.array([1, 0]), 0.0).agrees
 
 
-def test_representable_are_the_precisions_of_every_block_in_which_something_differs() -> None:
-    for c, precisions in (
-        ([0.1, 0.5], {"float64"}),  # every precision represents the last block
-        ([0.5, 0.1], {"float64"}),
-        ([0.01, 0.5], {"float64", "float32", "bfloat16", "float16"}),  # blocks that agree don't count
-    ):
+def test_representable_are_the_precisions_of_every_block() -> None:
+    every = {"float64", "float32", "bfloat16", "float16"}
+    for c, precisions in (([0.1, 0.5], {"float64"}), ([0.5, 0.1], {"float64"}), ([0.25, 0.5], every)):
         assert compared(np.array(c), np.zeros(2), 0.05, max_size=1).representable == precisions, c
 
 
+def test_the_precision_that_many_values_hold() -> None:
+    wide = np.random.default_rng(0).standard_normal((5, 20))
+    for precision in ("bfloat16", "float16", "float32"):
+        narrow = rounded(wide.astype("f4"), precision).astype("f8")
+        assert compared(narrow, wide).held == precision
+        assert compared(narrow, narrow).held is None, "the reference has such values, too"
+        assert compared(narrow[:, :1], wide[:, :1]).held is None, "five values"
+        for empty in (np.zeros_like(wide), np.ones_like(wide), 2.0 ** np.round(wide)):
+            assert compared(empty, wide).held is None, "every precision has these values"
+        mixed = np.array(narrow)
+        mixed[4, 19] = 0.1
+        assert compared(mixed, wide, max_size=7).held is None, "one value that needs float64"
+    tiny = (wide * 2.0**-20).astype("f2").astype("f8")  # subnormal: fewer bits, none of which bfloat16 lacks
+    assert compared(tiny, wide * 2.0**-20).held in ("float16", "bfloat16")
+    large = rounded((wide * 1e6).astype("f4"), "bfloat16").astype("f8")  # beyond float16's 65504
+    assert compared(large, wide * 1e6).held == "bfloat16"
+
+
 def test_what_a_coarser_precision_does_not_explain() -> None:
-    assert compared(np.array([[0.75, 0.0]]), np.zeros((1, 2)), 0.5).only_coarser("float16", 1.0)
-    assert not compared(np.array([[0.75, np.nan]]), np.zeros((1, 2)), 0.5).only_coarser("float16", 1.0)
+    assert compared(np.array([[0.75, 0.0]]), np.zeros((1, 2)), 0.5).within(1.0)
+    assert not compared(np.array([[0.75, np.nan]]), np.zeros((1, 2)), 0.5).within(1.0)
     visible = compared(np.array([[0.75, 0.0]]), np.array([[0.0, LOWEST]]), 0.5, has_masked=True)
-    assert not visible.only_coarser("float16", 1.0)
+    assert not visible.within(1.0)
 
 
 MARKED = np.array([[1.0, LOWEST, LOWEST], [2.0, 3.0, LOWEST], [LOWEST, LOWEST, LOWEST]])

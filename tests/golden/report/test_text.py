@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from minibiogpt.golden.format.case import Case
+from minibiogpt.golden.format.rounding import rounded
 from minibiogpt.golden.report.json_report import as_json
 from minibiogpt.golden.report.text import (
     MAX_SHOWN,
@@ -18,12 +19,13 @@ from minibiogpt.golden.report.text import (
     last_line,
     lines_of,
     next_command,
+    notes_of,
     plain,
     sentence,
     table,
     verdict,
 )
-from tests.support.golden_cases import arrays_of, case_of, checked, normal, small
+from tests.support.golden_cases import arrays_of, case_of, checked, normal, row, small
 
 NAMES = [f"layers.{i}" for i in range(12)]
 
@@ -140,7 +142,8 @@ def test_what_to_type_next(case: Case) -> None:
     wide = {name: x.astype("f4").astype("f8") for name, x in floats.items()}
     result = checked(case, wide)
     assert next_command(result) == f"{base} --precision float32"
-    assert any("if the candidate computes in float32, add --precision float32" in x for x in findings(result))
+    said = "has float32 values stored as float64, and every error is within the float32 budget: check with --precision"
+    assert any(said in line for line in findings(result))
     moved = checked(case, {"layers.0": case.array("layers.0").swapaxes(0, 1)})
     assert next_command(moved) == f"{base} --accept-layouts"
     assert sentence(moved) == "incomplete: 7 of 8 arrays agree, 1 could not be compared"
@@ -248,3 +251,11 @@ def test_every_key_is_documented(case: Case) -> None:
     found = as_json(checked(case))
     keys = {*found, *found["arrays"][0]}
     assert {key for key in keys if f"``{key}``" not in (json_report.__doc__ or "")} == set()
+
+
+def test_values_of_a_coarser_precision_that_it_does_not_explain(case: Case) -> None:
+    wrong = rounded((case.array("layers.0") + 1).astype("f4"), "bfloat16")
+    result = checked(case, {"layers.0": wrong})
+    notes = [*notes_of(row(result, "layers.0"))]
+    assert "its values are bfloat16 stored as float32, and it has an error beyond the budget of bfloat16, too" in notes
+    assert "--precision" not in next_command(result)
