@@ -13,6 +13,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from minibiogpt.errors import CheckpointError, listed, short_repr
+from minibiogpt.files.kinds import kind_of
 from minibiogpt.files.reading import MAX_TEXT_BYTES, check_regular, read_json
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -188,7 +189,9 @@ def read_header(path: Path) -> tuple[dict[str, str], dict[str, StoredTensor]]:
     except CheckpointError:
         raise
     except (SafetensorError, OSError, ValueError) as error:
-        must = f"{path} must be a complete safetensors file"
+        must, kind = f"{path} must be a complete safetensors file", _foreign(path)
+        if kind is not None:
+            raise CheckpointError(must, kind, "name a safetensors file, or fetch it again") from None
         raise CheckpointError(must, str(error), "fetch it again: it is truncated or corrupt") from None
     tensors = {}
     for name, entry in header.items():
@@ -196,6 +199,14 @@ def read_header(path: Path) -> tuple[dict[str, str], dict[str, StoredTensor]]:
             begin, end = (8 + size + offset for offset in entry["data_offsets"])
             tensors[name] = StoredTensor(path, entry["dtype"], tuple(entry["shape"]), begin, end)
     return header.get("__metadata__", {}), tensors
+
+
+def _foreign(path: Path) -> str | None:
+    """Return what the file is if it is in another format, such as "a GGUF file"."""
+    try:
+        return kind_of(path)
+    except OSError:
+        return None
 
 
 @dataclass(frozen=True)
@@ -207,12 +218,13 @@ class TensorToWrite:
     blocks: Callable[[], Iterable[np.ndarray]]
 
 
-def write_tensors(path: Path, tensors: Mapping[str, TensorToWrite]) -> None:
+def write_tensors(path: Path, tensors: Mapping[str, TensorToWrite], metadata: Mapping[str, str] | None = None) -> None:
     """Write a safetensors file with no more than one block in memory at a time.
 
-    Wider dtypes are written first, so that every value is aligned to its size.
+    Wider dtypes are written first, so that every value is aligned to its size. The same arguments give the same bytes,
+    unlike those of the library, which writes the metadata in random order.
     """
-    header: dict[str, object] = {"__metadata__": {"format": "pt"}}
+    header: dict[str, object] = {"__metadata__": {"format": "pt"} if metadata is None else dict(metadata)}
     ordered = sorted(tensors.items(), key=lambda item: -_itemsize(item[1].dtype))
     end = 0
     for name, tensor in ordered:
@@ -224,8 +236,8 @@ def write_tensors(path: Path, tensors: Mapping[str, TensorToWrite]) -> None:
         file.write(len(text).to_bytes(8, "little") + text)
         for _, tensor in ordered:
             for block in tensor.blocks():
-                file.write(np.ascontiguousarray(block, FLOATS[tensor.dtype]).data)
+                file.write(np.ascontiguousarray(block, DTYPES[tensor.dtype]).data)
 
 
 def _itemsize(dtype: str) -> int:
-    return np.dtype(FLOATS[dtype]).itemsize
+    return np.dtype(DTYPES[dtype]).itemsize

@@ -43,6 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--real-only", action="store_true", help="ignore positions that attention_mask marks as padding"
     )
+    parser.add_argument(
+        "--last", type=int, metavar="N", help="compare only the last N positions, for ports that compute no others"
+    )
     parser.add_argument("--all", action="store_true", help="print a line for every array, including those that agree")
     parser.add_argument("--html", metavar="FILE", help="also write an HTML page with a plot")
     add_json(parser)
@@ -50,6 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Compare, print, and return the exit code: 0 agrees, 1 differs or incomplete, 2 nothing could be compared."""
+    from minibiogpt.checks import checked_integer
     from minibiogpt.golden.check.checker import check, read_case
     from minibiogpt.golden.check.pairing import read_map
     from minibiogpt.golden.check.result import Options
@@ -59,9 +63,10 @@ def run(options: argparse.Namespace) -> int:
     check_output(options.html, "--html", inputs_of(options, model=False))
     if path.suffix == ".json":
         return _check_tokens(path, theirs, options.json)
+    last = None if options.last is None else checked_integer("--last", options.last, 1)
     mapped = None if options.map is None else read_map(Path(options.map))
     check_options = Options(
-        options.precision, options.names, mapped, options.subset, options.accept_layouts, options.real_only
+        options.precision, options.names, mapped, options.subset, options.accept_layouts, options.real_only, last
     )
     if path.is_dir():
         return _check_kit(path, theirs, check_options, options)

@@ -5,20 +5,31 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from minibiogpt.errors import InputError, short_repr
-from minibiogpt.golden.check.candidate import Tensor, open_candidate
+from minibiogpt.golden.candidate.reader import open_candidate
+from minibiogpt.golden.candidate.tensor import Tensor
 from minibiogpt.golden.check.compare import SUMS
 from minibiogpt.golden.check.judge import Judge, row_of
 from minibiogpt.golden.check.layouts import check_letters
+from minibiogpt.golden.check.outputs import split_layers
 from minibiogpt.golden.check.pairing import Pair, pair
 from minibiogpt.golden.check.result import AGREES, Options, Result, Row
 from minibiogpt.golden.format.case import Case, Entry
 from minibiogpt.golden.format.manifest import read_manifest
 from minibiogpt.trace.patterns import check_all_matched, patterns_of
 
-ENDINGS = (".safetensors", ".npz", "")  # of a candidate's file name in a kit; a folder has none
+ENDINGS = (
+    ".safetensors",
+    ".npz",
+    ".pt",
+    ".pth",
+    ".pkl",
+    ".json",
+    "",
+)  # of a candidate's file name in a kit; a folder has none
 MAX_MASK = 1 << 20  # elements of an unpaired mask that is checked to be all ones
 
 
@@ -34,8 +45,19 @@ def check(case: Case, theirs: Path, options: Options | None = None) -> Result:
     if theirs.exists() and theirs.samefile(case.path):
         must = "the candidate must be a different file from the reference"
         raise InputError(must, f"{theirs} twice", "pass the file that your implementation wrote")
-    with open_candidate(theirs) as tensors:
-        return _compare(case, theirs, tensors, options)
+    with open_candidate(theirs, partial(_expected, case, options)) as tensors:
+        return _compare(case, theirs, split_layers(tensors, case.config), options)
+
+
+def _expected(case: Case, options: Options, name: str) -> tuple[tuple[int, ...], bool] | None:
+    """Return the shape of the case's array that a file with this name holds, and whether it has integers."""
+    ours = next((known for known, entry in (options.mapped or {}).items() if entry.name == name), None)
+    ours = ours or pair([name], [*(e.name for e in case.entries), *case.input_names])[0].reference_name
+    if ours is None or ours not in case.tensors:
+        return None
+    entries = {entry.name: entry for entry in case.entries}
+    shape = entries[ours].shape if ours in entries else case.tensors[ours].shape
+    return shape, case.tensors[ours].dtype == "I64"
 
 
 def _compare(case: Case, theirs: Path, tensors: Mapping[str, Tensor], options: Options) -> Result:

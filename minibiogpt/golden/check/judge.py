@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
-from minibiogpt.golden.check.candidate import Tensor
+from minibiogpt.golden.candidate.tensor import Tensor
 from minibiogpt.golden.check.compare import LOWEST, Measure, measure, measure_slim
 from minibiogpt.golden.check.layouts import (
     MEMORY_ORDER,
@@ -18,10 +20,12 @@ from minibiogpt.golden.check.layouts import (
     possible_layouts,
 )
 from minibiogpt.golden.check.pairing import Pair
+from minibiogpt.golden.check.parts import Part, count_of, last_parts
 from minibiogpt.golden.check.result import AGREES, DIFFERS, NOT_COMPARABLE, Options, Row
 from minibiogpt.golden.format.case import INPUT, Case, Entry, sample_indices
 from minibiogpt.golden.format.rounding import rounded
 
+SLIM_PART = "a slim case holds samples of whole arrays: compute all positions, or record the case without --slim"
 SPOT_CHECKS = 64  # elements compared before a whole array is compared in a different layout
 
 
@@ -30,6 +34,7 @@ def row_of(entry: Entry, pair: Pair | None, tensor: Tensor | None, *notes: str) 
     row.notes = list(notes)
     if pair is not None and tensor is not None:
         row.candidate, row.dtype, row.found_shape = pair.candidate, tensor.dtype, tensor.shape
+        row.notes += [tensor.note] if tensor.note else []
     return row
 
 
@@ -38,6 +43,7 @@ class Judge:
 
     def __init__(self, case: Case, options: Options) -> None:
         self.case, self.options = case, options
+        self.parts: dict[str, Part] = {}  # of the array that is being compared, if only a part of it is
         self.sizes: dict[str, dict[str, int]] = {}  # {"step.1/": {"B": 2, ...}}
         for entry in case.entries:
             letters = self.sizes.setdefault(_step_prefix(entry.name), {})
@@ -79,11 +85,16 @@ class Judge:
             row.notes.append(f"expected {'integers' if is_integer else 'floats'}, found {tensor.dtype}")
         elif budget is None:
             row.notes.append(f"{row.precision} cannot represent this array, so there is no budget for it")
+        elif self.options.last and count_of(tensor.shape, entry) == self.options.last:
+            self._compare_last(row, entry, pair, tensor, budget)
         elif math.prod(tensor.shape) != math.prod(entry.shape) or not math.prod(entry.shape):
             row.notes.append(mismatch(tensor.shape, entry, self.sizes[_step_prefix(entry.name)]))
             row.notes += self._agreeing_part(entry, tensor, budget)
         else:
             self._compare(row, entry, pair, tensor, budget)
+            if row.state != AGREES and self.options.last and "T" in entry.axes.split():
+                whole = entry.shape[entry.axes.split().index("T")]
+                row.notes.append(f"compared at the last {min(self.options.last, whole)} of {whole} positions")
         if row.state != AGREES and pair.note:
             row.notes.append(pair.note)
         return row
@@ -112,6 +123,32 @@ class Judge:
                 return
         self._try_layouts(row, entry, tensor, raw, budget, [other for other in layouts if other != first])
 
+    def _compare_last(self, row: Row, entry: Entry, pair: Pair, tensor: Tensor, budget: float) -> None:
+        """Compare an array that holds the last positions only, in the reading that agrees, or else in the first."""
+        if entry.samples is not None:
+            row.notes.append(SLIM_PART)
+            return
+        tried = []
+        for part in self._last_parts(entry, self.options.last or 0):
+            attempt = replace(row, notes=list(row.notes))
+            self.parts[entry.name] = part
+            self._compare(attempt, part.entry, pair, tensor, budget)
+            del self.parts[entry.name]
+            if attempt.state != AGREES or not part.ends:
+                attempt.notes.append(f"compared at {part.words}")
+            tried.append(attempt)
+        best = next((attempt for attempt in tried if attempt.state == AGREES), tried[0])
+        row.state, row.measured, row.notes = best.state, best.measured, best.notes
+
+    def _last_parts(self, entry: Entry, count: int) -> Iterator[Part]:
+        name = f"{_step_prefix(entry.name)}{INPUT}attention_mask"
+        return last_parts(entry, count, self.case.array(name) if name in self.case.tensors else None)
+
+    def _reference(self, entry: Entry) -> np.ndarray:
+        """Return the values of the case: of the whole array, or of the part that is being compared."""
+        reference, part = self.case.array(entry.name), self.parts.get(entry.name)
+        return reference if part is None else part.of(reference)
+
     def _try_layouts(
         self, row: Row, entry: Entry, tensor: Tensor, raw: np.ndarray, budget: float, layouts: list[Layout]
     ) -> None:
@@ -134,7 +171,7 @@ class Judge:
             row.notes.append(mismatch(tensor.shape, entry, {}) + ", and no permutation of the axes agrees")
 
     def _measure(self, layout: Layout, entry: Entry, tensor: Tensor, raw: np.ndarray, budget: float) -> Measure:
-        candidate, reference, keep = layout(raw), self.case.array(entry.name), self._keep(entry)
+        candidate, reference, keep = layout(raw), self._reference(entry), self._keep(entry)
         has_masked = entry.name.endswith(".scores_masked")
         if entry.samples is None:
             return measure(candidate, reference, budget, tensor.decode, has_masked=has_masked, keep=keep)
@@ -144,7 +181,7 @@ class Judge:
 
     def _spot_check(self, layout: Layout, entry: Entry, tensor: Tensor, raw: np.ndarray, budget: float) -> bool:
         """Whether a few elements agree in this layout."""
-        stored, size = self.case.array(entry.name).reshape(-1), math.prod(entry.shape)
+        stored, size = self._reference(entry).reshape(-1), math.prod(entry.shape)
         chosen = sample_indices(stored.size, min(SPOT_CHECKS, stored.size))
         flat = chosen if entry.samples is None else sample_indices(size, stored.size)[chosen]
         split, keep = layout.split(raw), self._keep(entry)
@@ -156,7 +193,17 @@ class Judge:
         return bool(agrees.all())
 
     def _keep(self, entry: Entry) -> np.ndarray | None:
-        """With --real-only, a mask that is False at padding in T or S, such as (B, 1, T, S) for B H T S; else None."""
+        """Return a mask that is False where nothing is compared, such as (B, 1, T, S) for B H T S; None if all is."""
+        masks, part = [], self.parts.get(entry.name)
+        if part is None or part.ends:
+            masks.append(self._real(entry))
+        if part is None and self.options.last:
+            masks.append(_is_last(entry, self.options.last))
+        kept = [mask for mask in masks if mask is not None]
+        return kept[0] & kept[1] if len(kept) == 2 else kept[0] if kept else None
+
+    def _real(self, entry: Entry) -> np.ndarray | None:
+        """With --real-only, a mask that is False at padding in T or S; else None."""
         name, letters = f"{_step_prefix(entry.name)}{INPUT}attention_mask", entry.axes.split()
         if not self.options.real_only or name not in self.case.tensors or "B" not in letters:
             return None
@@ -172,8 +219,16 @@ class Judge:
 
     def _agreeing_part(self, entry: Entry, tensor: Tensor, budget: float) -> list[str]:
         """Return a note on which part agrees if the sizes differ along one axis only."""
+        count = count_of(tensor.shape, entry)
         if entry.samples is not None or math.prod(tensor.shape) > 4 * math.prod(entry.shape):
-            return []
+            return [SLIM_PART] if count else []
+        for part in self._last_parts(entry, count) if count else ():
+            self.parts[entry.name] = part
+            layout = next(possible_layouts(tensor.shape, part.entry, self.case.config), None)
+            agrees = layout is not None and self._measure(layout, part.entry, tensor, tensor.raw(), budget).agrees
+            del self.parts[entry.name]
+            if agrees:
+                return [f"{part.words} agree: to compare only these, add --last {count}"]
         for note, theirs, ours in overlaps(tensor.shape, entry.shape):
             reference = self.case.array(entry.name)[ours]
             has_masked = entry.name.endswith(".scores_masked")
@@ -186,6 +241,15 @@ def _step_prefix(name: str) -> str:
     """Return "step.1/" for "step.1/layers.0", and "" for a name without a step."""
     step, slash, _ = name.rpartition("/")
     return step + slash
+
+
+def _is_last(entry: Entry, count: int) -> np.ndarray | None:
+    """Return a mask of the last positions in T, such as (1, T, 1) for B T D; None without T."""
+    letters = entry.axes.split()
+    if "T" not in letters:
+        return None
+    whole = entry.shape[letters.index("T")]
+    return (np.arange(whole) >= whole - count).reshape([whole if letter == "T" else 1 for letter in letters])
 
 
 def _squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:

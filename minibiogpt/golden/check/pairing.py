@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +11,12 @@ from typing import Any
 from minibiogpt.catalog.aliases import alias_of
 from minibiogpt.errors import InputError, nearest, short_repr
 from minibiogpt.files.reading import read_json
+from minibiogpt.golden.check.outputs import CACHE_NOTE, cached_name
 from minibiogpt.golden.format.case import INPUT
 
 EXAMPLE = '{"layers.0": "h.0", "layers.0.self_attn.q": {"name": "q0", "axes": "B T H Dh"}}'
+INDEX = re.compile(r"\[(\d+)\]")
+MAX_NAME = 300  # characters of a name that may be another tool's
 MAX_SUGGESTIONS = 12  # unpaired names that get suggestions: finding similar names is slow
 
 
@@ -72,11 +76,35 @@ def pair(names: Iterable[str], known: Iterable[str], mapped: Mapping[str, Mapped
 
 
 def _pair(name: str, known: Mapping[str, Any]) -> Pair:
-    step, slash, rest = name.rpartition("/") if name.startswith("step.") else ("", "", name)
+    first, *others = [_pair_as(name, spelling, known) for spelling in spellings(name)]
+    return next((found for found in (first, *others) if found.reference_name is not None), first)
+
+
+def spellings(name: str) -> list[str]:
+    """Return the name and other spellings of it, as files may have.
+
+    These are Windows' backslashes, a file ending, an index in brackets, and the first element of a module's tuple.
+
+    Examples
+    --------
+    >>> spellings("step.0\\\\layers[1].npy"), spellings("layers.0[0]")
+    (['step.0\\\\layers[1].npy', 'step.0/layers[1]', 'step.0/layers.1'], ['layers.0[0]', 'layers.0.0', 'layers.0'])
+    """
+    clean = name.replace("\\", "/").removesuffix(".npy")
+    return list(dict.fromkeys((name, clean, INDEX.sub(r".\1", clean), clean.removesuffix("[0]"))))
+
+
+def _pair_as(name: str, spelling: str, known: Mapping[str, Any]) -> Pair:
+    """Return the pair of a tensor called ``name`` as if it were called ``spelling``."""
+    step, slash, rest = spelling.rpartition("/") if spelling.startswith("step.") else ("", "", spelling)
     for short in (rest, rest.removeprefix("biogpt."), INPUT + rest):
         if f"{step}{slash}{short}" in known:
             return Pair(name, f"{step}{slash}{short}")
-    alias = alias_of(name)
+    if ours := cached_name(rest):
+        full = f"{step}{slash}{ours}"
+        lacking = f"it is {full}, which the case doesn't have"
+        return Pair(name, full, note=CACHE_NOTE) if full in known else Pair(name, None, reason=lacking)
+    alias = alias_of(spelling) if len(spelling) <= MAX_NAME else None
     if alias is None:
         return Pair(name, None)
     if alias.refusal:

@@ -24,6 +24,7 @@ class Options:
     subset: bool = False
     accept_layouts: bool = False
     real_only: bool = False
+    last: int | None = None
 
 
 @dataclass

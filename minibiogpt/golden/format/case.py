@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import save_file
 
 from minibiogpt.errors import InputError
-from minibiogpt.files.safetensors import StoredTensor, read_header
+from minibiogpt.files.safetensors import StoredTensor, TensorToWrite, read_header, write_tensors
 from minibiogpt.files.writing import write_atomically
 
 FORMAT, VERSION = "minibiogpt-golden", "1"
@@ -180,7 +179,7 @@ def write_case(
     entries: Sequence[Entry],
     arrays: Mapping[str, np.ndarray],
 ) -> None:
-    """Write a case file atomically.
+    """Write a case file atomically. The same arguments give the same bytes: the metadata's keys are sorted.
 
     Parameters
     ----------
@@ -191,8 +190,13 @@ def write_case(
     metadata = {name: value if isinstance(value, str) else json.dumps(value) for name, value in fields.items()}
     metadata |= {"format": FORMAT, "version": VERSION, "dtype": "float64", "inputs": json.dumps(list(inputs))}
     metadata["arrays"] = json.dumps([{k: v for k, v in asdict(e).items() if v is not None} for e in entries])
-    stored = {name: np.array(x, order="C") for name, x in {**inputs, **arrays}.items()}
-    write_atomically(Path(path), lambda temporary: save_file(stored, temporary, metadata=metadata))
+    stored = {name: _to_write(x) for name, x in {**inputs, **arrays}.items()}
+    ordered = dict(sorted(metadata.items()))
+    write_atomically(Path(path), lambda temporary: write_tensors(temporary, stored, ordered))
+
+
+def _to_write(x: np.ndarray) -> TensorToWrite:
+    return TensorToWrite("F64" if x.dtype.kind == "f" else "I64", x.shape, lambda: [x])
 
 
 def sample_indices(size: int, samples: int) -> np.ndarray:

@@ -3,7 +3,8 @@
 Keys of one case: ``case``, ``candidate`` (path), ``verdict`` ("agrees", "differs", "incomplete" or "nothing
 compared"), ``exit_code``, ``sentence``, ``next`` (a command), ``compared``, ``agrees``, ``differs``,
 ``not_comparable``, ``missing``, ``total`` (numbers of arrays), ``first_difference`` and ``last_good`` (names, or null),
-``padding_left_out``, ``inputs`` and ``arrays`` (rows), ``unpaired`` (objects with ``name`` and ``reason``).
+``padding_left_out``, ``last_positions`` (of --last, or null), ``inputs`` and ``arrays`` (rows), ``unpaired`` (objects
+with ``name`` and ``reason``).
 
 Keys of a row: ``name``, ``candidate`` (its name in the candidate, null if missing), ``state``, ``shape``, ``axes``,
 ``found_shape``, ``dtype``, ``precision``, ``budget``, ``largest_error``, ``relative_error`` (relative to the largest
@@ -40,6 +41,7 @@ def as_json(result: Result) -> dict[str, Any]:
         "first_difference": None if first is None else first.name,
         "last_good": None if good is None else good.name,
         "padding_left_out": result.options.real_only,
+        "last_positions": result.options.last,
         "inputs": [row_json(row) for row in result.inputs],
         "arrays": [row_json(row) for row in result.rows],
         "unpaired": [{"name": one.candidate, "reason": one.reason} for one in result.unpaired],

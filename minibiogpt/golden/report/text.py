@@ -9,6 +9,7 @@ from minibiogpt.catalog.steps import step_of
 from minibiogpt.config import BioGptConfig
 from minibiogpt.errors import InputError, listed
 from minibiogpt.golden.check.compare import LOWEST, Index
+from minibiogpt.golden.check.outputs import LISTED
 from minibiogpt.golden.check.result import AGREES, DIFFERS, NOT_COMPARABLE, Result, Row
 from minibiogpt.golden.format.case import INPUT
 
@@ -150,6 +151,10 @@ def findings(result: Result) -> list[str]:
         )
     if result.options.real_only:
         lines.append("positions that attention_mask marks as padding are left out (--real-only)")
+    if result.options.last:
+        lines.append(f"of arrays with an axis T, only the last {result.options.last} positions are compared (--last)")
+    indexed = [f"{plain(row.candidate)} = {row.name}" for row in result.rows if LISTED.match(row.candidate or "")]
+    lines += [f"read by position: {listed(indexed, 3)}"] if indexed else []
     first, good = result.first_difference, result.last_good
     if first is not None:
         before = result.rows[: result.rows.index(first)]
@@ -217,7 +222,8 @@ def sentence(result: Result) -> str:
     if word == "agrees":
         left = f"; not in the candidate: {len(result.rows) - result.compared}" if result.missing else ""
         slim = ", by samples and sums," if result.case.kind == "slim" else ","
-        counted = f"{result.compared} of {len(result.rows)} arrays{slim}"
+        last = f" at the last {result.options.last} positions," if result.options.last else ""
+        counted = f"{result.compared} of {len(result.rows)} arrays{slim}{last}"
         return f"agrees: {counted} up to rounding in {_precisions(result)}{left}"
     if word == "differs" and first is None:
         return "differs: the candidate ran on different inputs"
@@ -237,6 +243,7 @@ def _precisions(result: Result) -> str:
 def next_command(result: Result) -> str:
     """Return the command to run next."""
     base = f"minibiogpt golden check {shlex.quote(str(result.case.path))} {shlex.quote(str(result.theirs))}"
+    base += f" --last {result.options.last}" if result.options.last else ""
     notes = [note for row in result.rows if row.state != AGREES for note in row.notes]
     if verdict(result) == "agrees":
         return "minibiogpt golden selftest"
@@ -246,6 +253,10 @@ def next_command(result: Result) -> str:
         return f"{base} --precision {result.coarser_precision}"
     if any(note.startswith("agrees when") for note in notes) and not result.options.accept_layouts:
         return f"{base} --accept-layouts"
+    partial = [note.rpartition("--last ")[2] for note in notes if "add --last " in note]
+    if partial and not result.options.last:
+        subset = " --subset" if result.missing else ""
+        return f"{base} --last {partial[0]}{subset}"
     first = result.first_difference
     if first is not None:
         step, slash, rest = first.name.rpartition("/")

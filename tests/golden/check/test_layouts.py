@@ -256,7 +256,10 @@ def test_another_size_says_which_part_agrees(case: Case) -> None:
     assert found.state == NOT_COMPARABLE
     assert found.notes[0].endswith("V is 72, not 67: padded to a multiple of 8, 5 extra columns; remove them")
     assert found.notes[1:] == ["the first 67 agree"]
-    assert row(checked(case, {"logits": x[:, 1:]}), "logits").notes[1:] == ["the last 4 agree"]
+    assert row(checked(case, {"logits": x[:, 1:]}), "logits").notes[1:] == [
+        "the last 4 of 5 positions agree: to compare only these, add --last 4"
+    ]
+    assert row(checked(case, {"logits": x[:, :3]}), "logits").notes[1:] == ["the first 3 agree"]
     assert row(checked(case, {"logits": x[:, 1:] + 1}), "logits").notes[1:] == []
 
 

@@ -213,8 +213,8 @@ def test_json_is_json_and_its_keys_are_stable(case: Case) -> None:
     content = json.loads(json.dumps(as_json(result), allow_nan=False), parse_constant=refuse)
     assert list(content) == [
         "case", "candidate", "verdict", "exit_code", "sentence", "next", "compared", "agrees", "differs",
-        "not_comparable", "missing", "total", "first_difference", "last_good", "padding_left_out", "inputs", "arrays",
-        "unpaired",
+        "not_comparable", "missing", "total", "first_difference", "last_good", "padding_left_out", "last_positions",
+        "inputs", "arrays", "unpaired",
     ]  # fmt: skip
     assert (content["verdict"], content["exit_code"], content["first_difference"]) == ("differs", 1, "layers.0")
     assert (

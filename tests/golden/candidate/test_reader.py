@@ -19,7 +19,8 @@ from safetensors.numpy import save_file
 
 from minibiogpt import InputError
 from minibiogpt.files.safetensors import convert_dtype
-from minibiogpt.golden.check.candidate import MAX_HEADER, open_candidate
+from minibiogpt.golden.candidate.npy import MAX_HEADER
+from minibiogpt.golden.candidate.reader import open_candidate
 from tests.support.golden_cases import normal
 
 DTYPES = ["float64", "float32", "float16", "int64", "int32", "int16", "int8", "uint8", "bool"]
@@ -243,11 +244,9 @@ def made(path: Path, kind: str) -> Path:
         path.symlink_to(path)
     elif kind == "empty folder":
         path.mkdir()
-    elif kind == "one npy":
-        np.save(path.open("wb"), np.zeros(2))
     elif kind == "torch":
         with zipfile.ZipFile(path, "w") as archive:
-            archive.writestr("archive/data.pkl", b"\x80\x02.")
+            archive.writestr("archive/data.pkl", b"\x80\x02)x.")
     elif kind == "zip of texts":
         with zipfile.ZipFile(path, "w") as archive:
             archive.writestr("a.txt", "text")
@@ -264,12 +263,11 @@ def made(path: Path, kind: str) -> Path:
         ("pipe", "must be a file or a folder; found a pipe or a device"),
         ("device", "must be a file or a folder; found a pipe or a device"),
         ("loop", "must be readable; found "),
-        ("empty folder", "must contain npy files; found none"),
-        ("one npy", "found a single npy"),
-        ("torch", "must contain only npy files; found a pickle of torch.save"),
+        ("empty folder", "must contain npy files, or raw values as .f32; found none"),
+        ("torch", "must be a complete file of torch.save; found a broken pickle"),
         ("zip of texts", "must contain only npy files; found 'a.txt'"),
-        ("empty", "must be a complete safetensors or npz file, or a folder of npy"),
-        ("text", "must be a complete safetensors or npz file, or a folder of npy"),
+        ("empty", "found an empty file"),
+        ("text", "found a text"),
         ("start of a zip", "must be a complete npz file"),
     ],
 )
@@ -315,7 +313,7 @@ def test_a_header_larger_than_any(tmp_path: Path) -> None:
     path = tmp_path / "large.safetensors"
     path.write_bytes((1 << 40).to_bytes(8, "little") + b"{}")
     with (
-        pytest.raises(InputError, match=r"large.safetensors must be a complete safetensors or npz file"),
+        pytest.raises(InputError, match=r"large.safetensors must be a complete safetensors file; found a header of"),
         open_candidate(path),
     ):
         pass
