@@ -105,6 +105,9 @@ def test_a_page(case: Case, tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     theirs, page = written(tmp_path / "theirs", arrays_of(case)), tmp_path / "page.html"
     assert run_check(capsys, case.path, theirs, "--html", page)[0] == 0
     assert page.read_text().startswith("<!doctype html>")
+    nothing = written(tmp_path / "nothing", {"x": np.zeros(3)})
+    code, _, err = run_check(capsys, case.path, nothing, "--html", tmp_path / "none.html")
+    assert (code, (tmp_path / "none.html").exists()) == (2, False)
     code, _, err = run_check(capsys, case.path, theirs, "--html", tmp_path)
     assert code == 2
     assert err.startswith("minibiogpt: error: ")
@@ -115,7 +118,13 @@ def test_a_page(case: Case, tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     [
         ("none", "theirs", [], "CASE must be a case file or the folder of a kit; found no "),
         ("text", "theirs", [], "must be a complete safetensors file"),
-        ("theirs", "case.safetensors", [], "must be a golden case"),
+        (
+            "theirs",
+            "case.safetensors",
+            [],
+            "CASE THEIRS; found case.safetensors, a case file, in",
+        ),
+        ("theirs", "theirs", [], "must be a golden case"),
         ("case.safetensors", "none", [], "the candidate must be a file or a folder; found no "),
         ("case.safetensors", "text", [], "or a folder of npy or raw files; found a text"),
         ("case.safetensors", "case.safetensors", [], "must be a different file from the reference"),
@@ -346,3 +355,58 @@ def test_names_choose_the_cases_of_a_kit_that_have_them(tmp_path: Path, capsys: 
     code, _, err = run_check(capsys, kit, theirs, "--names", "layer")
     assert code == 2
     assert "--names must name an array of a case" in err
+
+
+def test_a_kit_of_which_nothing_was_compared_has_no_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    kit, theirs, page = kit_of(tmp_path / "kit"), tmp_path / "theirs", tmp_path / "page.html"
+    theirs.mkdir()
+    save_file({"layers.0": np.zeros((9, 9))}, theirs / "first.safetensors")
+    code, _, err = run_check(capsys, kit, theirs, "--html", page)
+    assert (code, page.exists()) == (2, False)
+    assert "at least one array must be compared; found none of 2 (layers.0: expected " in err
+    np.savez(theirs / "second.npz", **arrays_of(Case.read(kit / "cases" / "second.safetensors")))
+    assert run_check(capsys, kit, theirs, "--html", page)[0] == 1
+    assert "case second" in page.read_text(), "the page shows a case of which something was compared"
+
+
+@pytest.mark.parametrize("name", ["..", ".", "a/b", "/a", "a\\b", "", "con", "NUL.txt", "a\nb", "x" * 101, "a ", 5])
+def test_names_of_cases_that_are_no_file_names(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: object
+) -> None:
+    kit = kit_of(tmp_path / "kit")
+    content = json.loads((kit / "manifest.json").read_text())
+    content["cases"][0]["name"] = name
+    (kit / "manifest.json").write_text(json.dumps(content))
+    code, out, err = run_check(capsys, kit, theirs_of(kit, tmp_path / "theirs"))
+    assert (code, out) == (2, "")
+    assert "or a name that is no file name" in err
+
+
+def test_what_is_passed_in_the_wrong_place(case: Case, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    kit = kit_of(tmp_path / "kit")
+    theirs = theirs_of(kit, tmp_path / "theirs")
+    for first, second, what in (
+        (theirs, kit, "the folder of a kit"),
+        (theirs / "second.npz", case.path, "a case file"),
+    ):
+        code, out, err = run_check(capsys, first, second)
+        assert (code, out) == (2, "")
+        assert f"{second}, {what}, in the second place; swap them: minibiogpt golden check {second} {first}" in err
+    assert "found a kit; pass the folder that your" in run_check(capsys, case.path, kit)[2]
+    assert "or check one case: " in run_check(capsys, kit, theirs / "second.npz")[2]
+    weights = written(tmp_path / "model", {"biogpt.embed_tokens.weight": np.zeros(2), "output.bias": np.zeros(2)})
+    err = run_check(capsys, case.path, weights)[2]
+    assert "must hold arrays of a run; found weights: biogpt.embed_tokens.weight, output.bias; run your" in err
+
+
+def test_only_the_last_positions(case: Case, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arrays = arrays_of(case)
+    theirs = written(tmp_path / "theirs", {"logits": arrays["logits"][:, -1]})
+    code, out, _ = run_check(capsys, case.path, theirs, "--subset")
+    assert code == 2, "nothing compared"
+    code, out, err = run_check(capsys, case.path, theirs, "--subset", "--last", 1)
+    assert (code, err) == (0, "")
+    assert "only the last 1 positions are compared (--last)" in out
+    assert "agrees: 1 of 8 arrays, at the last 1 positions, up to rounding in float64" in out
+    for last in ("0", "-1"):
+        assert run_check(capsys, case.path, theirs, "--last", last)[0] == 2

@@ -20,7 +20,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "theirs",
         metavar="THEIRS",
-        help="a .safetensors or .npz file or a folder of .npy files; for a kit, a folder with one of these per case",
+        help="your arrays: a .safetensors, .npz, .pt, .pkl or .json file, or a folder of .npy or raw .f32 files; for "
+        "a kit, a folder with one of these per case",
     )
     parser.add_argument(
         "--map",
@@ -54,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Compare, print, and return the exit code: 0 agrees, 1 differs or incomplete, 2 nothing could be compared."""
     from minibiogpt.checks import checked_integer
-    from minibiogpt.golden.check.checker import check, read_case
+    from minibiogpt.golden.check.checker import check, check_order, read_case
     from minibiogpt.golden.check.pairing import read_map
     from minibiogpt.golden.check.result import Options
 
@@ -64,6 +65,7 @@ def run(options: argparse.Namespace) -> int:
     if path.suffix == ".json":
         return _check_tokens(path, theirs, options.json)
     last = None if options.last is None else checked_integer("--last", options.last, 1)
+    check_order(path, theirs)
     mapped = None if options.map is None else read_map(Path(options.map))
     check_options = Options(
         options.precision, options.names, mapped, options.subset, options.accept_layouts, options.real_only, last
@@ -71,7 +73,8 @@ def run(options: argparse.Namespace) -> int:
     if path.is_dir():
         return _check_kit(path, theirs, check_options, options)
     result = check(read_case(path), theirs, check_options)
-    _write_page(options.html, result)
+    if result.compared:  # a page of nothing would look like a result
+        _write_page(options.html, result)
     return _show(result, options)
 
 
@@ -119,11 +122,9 @@ def _check_kit(path: Path, theirs: Path, check_options: Any, options: argparse.N
     from minibiogpt.golden.report.text import kit_code, kit_lines, plain
 
     results = check_kit(path, theirs, check_options)
-    first = next((result for _, result in results if result is not None and result.code), None)
-    if options.html is not None:
-        shown = first or next((result for _, result in results if result is not None), None)
-        if shown is not None:
-            _write_page(options.html, shown)
+    compared = [result for _, result in results if result is not None and result.compared]
+    if compared:  # the first that does not agree
+        _write_page(options.html, next((result for result in compared if result.code), compared[0]))
     code = kit_code(results, check_options.subset)
     if options.json:
         cases = [{"case": name, "result": None if one is None else as_json(one)} for name, one in results]
@@ -133,6 +134,9 @@ def _check_kit(path: Path, theirs: Path, check_options: Any, options: argparse.N
         unused = unmatched_files(theirs, [name for name, _ in results])
         print("\n".join([*lines, *([f"ignored: {listed(map(plain, unused), 20)}"] if unused else []), last]))
     if code == 2:
+        tried = [result for _, result in results if result is not None]
+        if tried:
+            raise _nothing_compared(tried[0])
         must = "at least one case must have a candidate"
         names = ", ".join(name for name, _ in results[:3])
         remedy = f"name the files after the cases: {names}, with .safetensors or .npz"

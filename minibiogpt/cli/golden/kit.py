@@ -7,6 +7,11 @@ from pathlib import Path
 
 from minibiogpt.cli.options import add_json, print_json
 from minibiogpt.cli.outputs import check_parent
+from minibiogpt.errors import InputError
+
+FILE_ENDINGS = (
+    ".safetensors", ".npz", ".npy", ".pt", ".pth", ".bin", ".pkl", ".json", ".html", ".zip", ".tar", ".gz"
+)  # fmt: skip
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,6 +26,7 @@ def run(options: argparse.Namespace) -> None:
     from minibiogpt.golden.kit.writer import write_kit
 
     check_parent(Path(options.folder))
+    _check_ending(Path(options.folder))
     folder, lines = Path(options.folder), list[str]()
     manifest = write_kit(folder, seed=options.seed, cases=options.cases, report=lines.append)
     if options.json:
@@ -31,3 +37,9 @@ def run(options: argparse.Namespace) -> None:
     contents = f"{len(manifest['models'])} models, {len(manifest['cases'])} cases"
     print(f"{folder}: {contents}, {size / 1e6:.1f} MB, seed {manifest['seed']}; {folder / 'README.md'} explains it")
     print(f"run your implementation on each case, then: minibiogpt golden check {folder} THEIRS")
+
+
+def _check_ending(folder: Path) -> None:
+    """Check that the folder's name is not that of a file."""
+    if folder.suffix.lower() in FILE_ENDINGS:
+        raise InputError("a kit is a folder, and its name must not end like a file's", str(folder), "name a new folder")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,9 @@ from minibiogpt.cli.options import (
     source_of,
 )
 from minibiogpt.cli.outputs import check_output, inputs_of
-from minibiogpt.errors import InputError, listed
+from minibiogpt.errors import InputError, listed, short_repr
+
+ENDING = re.compile(r"\.[A-Za-z][A-Za-z0-9]{0,11}$")  # of a file name; that of biogpt-1.5 has none
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -68,9 +72,12 @@ def run(options: argparse.Namespace) -> None:
     from minibiogpt.files.reading import sha256
     from minibiogpt.files.safetensors import stored_tensors
     from minibiogpt.golden.format.case import Case
+    from minibiogpt.golden.format.names import check_case_name
     from minibiogpt.golden.format.record import record
     from minibiogpt.golden.format.rounding import SEEDS
 
+    _check_ending(Path(options.output))
+    name = Path(options.output).stem if options.name is None else check_case_name(options.name)
     output, seeds = (
         Path(options.output),
         checked_integer("seeds", SEEDS if options.seeds is None else options.seeds, 2, 1000),
@@ -85,7 +92,7 @@ def run(options: argparse.Namespace) -> None:
         model,
         calls,
         output,
-        name=output.stem if options.name is None else options.name,
+        name=name,
         about=options.about,
         files={file.name: sha256(file) for file in files},
         names=options.names,
@@ -95,6 +102,14 @@ def run(options: argparse.Namespace) -> None:
     case = Case.read(output)
     print(f"{output}: {len(case.entries)} arrays, {output.stat().st_size / 1e6:,.2f} MB")
     print(f"run your implementation on its inputs, then: minibiogpt golden check {output} THEIRS")
+
+
+def _check_ending(output: Path) -> None:
+    """Check that the file's name does not promise another format."""
+    ending = ENDING.search(output.name)
+    if ending and ending[0].lower() != ".safetensors":
+        must = "a case is a safetensors file, and -o must end in .safetensors"
+        raise InputError(must, short_repr(output.name), f"-o {shlex.quote(str(output.with_suffix('.safetensors')))}")
 
 
 def _calls(options: argparse.Namespace) -> list[dict[str, Any]]:
@@ -139,6 +154,7 @@ def _calls_from_file(path: Path, labels: bool) -> list[dict[str, Any]]:
     """Return the calls stored in a file: its tensors, or the inputs of a case. ``step.{n}/`` separates calls."""
     from minibiogpt.files.safetensors import read_header, widened
     from minibiogpt.golden.format.case import INPUT
+    from minibiogpt.golden.format.names import step_of_name
 
     if labels:
         raise InputError("--labels goes with --text or --ids", "--inputs", "add a tensor named labels to the file")
@@ -146,11 +162,11 @@ def _calls_from_file(path: Path, labels: bool) -> list[dict[str, Any]]:
     chosen = {name: x for name, x in tensors.items() if INPUT in name} or tensors
     calls: dict[int, dict[str, Any]] = {}
     for name, tensor in chosen.items():
-        step, _, rest = name.partition("/") if name.startswith("step.") else ("step.0", "", name)
-        number = step.removeprefix("step.")
-        if not number.isdigit():
-            raise InputError(f"{path} must name its inputs input_ids or step.0/input_ids", repr(name), "rename it")
-        calls.setdefault(int(number), {})[rest.removeprefix(INPUT)] = widened(tensor.mapped(), tensor.dtype)
+        step = step_of_name(name)
+        if step is None:
+            found = short_repr(name)
+            raise InputError(f"{path} must name its inputs input_ids or step.0/input_ids", found, "rename it")
+        calls.setdefault(step[0], {})[step[1].removeprefix(INPUT)] = widened(tensor.mapped(), tensor.dtype)
     if len({name.startswith("step.") for name in chosen}) > 1:
         raise InputError(f"{path} must hold one call, or only steps", "both", "prefix all inputs with step.0/")
     if sorted(calls) != list(range(len(calls))):
@@ -162,5 +178,7 @@ def _checked_call(path: Path, call: dict[str, Any]) -> dict[str, Any]:
     allowed = ("input_ids", "attention_mask", "head_mask", "position_ids", "inputs_embeds", "labels")
     for name in call:
         if name not in allowed:
-            raise InputError(f"{path} must hold inputs of a model call: {', '.join(allowed)}", repr(name), "rename it")
+            raise InputError(
+                f"{path} must hold inputs of a model call: {', '.join(allowed)}", short_repr(name), "rename it"
+            )
     return call

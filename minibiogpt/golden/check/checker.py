@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from minibiogpt.errors import InputError, short_repr
+from minibiogpt.errors import InputError, listed, short_repr
+from minibiogpt.files.safetensors import read_header
 from minibiogpt.golden.candidate.reader import open_candidate
 from minibiogpt.golden.candidate.tensor import Tensor
 from minibiogpt.golden.check.compare import SUMS
@@ -17,7 +19,7 @@ from minibiogpt.golden.check.layouts import check_letters
 from minibiogpt.golden.check.outputs import split_layers
 from minibiogpt.golden.check.pairing import Pair, pair
 from minibiogpt.golden.check.result import AGREES, Options, Result, Row
-from minibiogpt.golden.format.case import Case, Entry
+from minibiogpt.golden.format.case import FORMAT, Case, Entry
 from minibiogpt.golden.format.manifest import read_manifest
 from minibiogpt.trace.patterns import check_all_matched, patterns_of
 
@@ -64,6 +66,10 @@ def _compare(case: Case, theirs: Path, tensors: Mapping[str, Tensor], options: O
     entries = _selected(case, options)
     pairs = pair(tensors, [*(e.name for e in case.entries), *case.input_names], options.mapped)
     _check_axes(case, options)
+    weights = [name for name in tensors if name.endswith((".weight", ".bias"))]
+    if 2 * len(weights) > len(tensors) and all(p.reference_name is None for p in pairs):
+        remedy = "run your implementation on the inputs of the case, and save the arrays that it computes"
+        raise InputError(f"the candidate {theirs} must hold arrays of a run", f"weights: {listed(weights, 2)}", remedy)
     by_name: dict[str, list[Pair]] = {}
     for p in pairs:
         if p.reference_name is not None:
@@ -116,6 +122,29 @@ def _is_no_op_mask(tensor: Tensor) -> bool:
     return bool((tensor.decode(tensor.raw()) == 1).all())
 
 
+def check_order(path: Path, theirs: Path) -> None:
+    """Check that CASE and THEIRS are not swapped.
+
+    Raises
+    ------
+    InputError
+        If THEIRS is a case or a kit, and CASE is neither.
+    """
+    if path.exists() and _is_reference(theirs) and not _is_reference(path):
+        what = "the folder of a kit" if theirs.is_dir() else "a case file"
+        remedy = f"swap them: minibiogpt golden check {shlex.quote(str(theirs))} {shlex.quote(str(path))}"
+        raise InputError("the reference comes first: CASE THEIRS", f"{theirs}, {what}, in the second place", remedy)
+
+
+def _is_reference(path: Path) -> bool:
+    try:
+        if path.is_dir():
+            return (path / "manifest.json").is_file() and (path / "cases").is_dir()
+        return path.is_file() and read_header(path)[0].get("format") == FORMAT
+    except (InputError, OSError, ValueError):
+        return False
+
+
 def read_case(path: Path) -> Case:
     """Read the case at the path given as CASE on the command line.
 
@@ -146,7 +175,8 @@ def check_kit(folder: Path, theirs: Path, options: Options) -> list[tuple[str, R
     """
     if not theirs.is_dir():
         found = str(theirs) if theirs.exists() else f"no {theirs}"
-        raise InputError("the candidates of a kit must be a folder", found, "pass a folder with one file per case")
+        remedy = f"pass a folder with one file per case, or check one case: {folder / 'cases' / 'NAME.safetensors'}"
+        raise InputError("the candidates of a kit must be a folder", found, remedy)
     cases = {case["name"]: Case.read(folder / case["file"]) for case in read_manifest(folder)["cases"]}
     case_options = _options_by_case(cases, options)
     return [(name, _check_case(cases[name], name, theirs, how)) for name, how in case_options.items()]

@@ -8,6 +8,7 @@ from typing import Any
 
 from minibiogpt.errors import InputError, short_repr
 from minibiogpt.files.reading import read_json, sha256
+from minibiogpt.golden.format.names import is_case_name
 
 FORMAT, VERSION = "minibiogpt-golden-kit", "1"
 
@@ -32,7 +33,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
                 found = f"{key} {short_repr(manifest[key])}"
                 raise InputError(f"{must}, format {FORMAT!r}, version {VERSION!r}", found, remedy)
         names = [case["name"] for case in manifest["cases"]]
-        if not names or len(set(names)) < len(names) or not all(map(_is_file_name, names)):
+        if not names or len(set(names)) < len(names) or not all(map(is_case_name, names)):
             raise InputError(must, "no cases, two cases of the same name, or a name that is no file name", remedy)
         for file, digest in _listed_files(manifest):
             _check_file(folder, folder / file, digest, must, remedy)
@@ -41,10 +42,6 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             raise
         raise InputError(must, f"an invalid manifest.json ({short_repr(str(error))})", remedy) from None
     return manifest
-
-
-def _is_file_name(name: Any) -> bool:
-    return isinstance(name, str) and name == Path(name).name != ""
 
 
 def _listed_files(manifest: dict[str, Any]) -> Iterator[tuple[str, str]]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import minibiogpt
 from minibiogpt.checks import checked_integer
-from minibiogpt.errors import InputError
+from minibiogpt.errors import InputError, listed, nearest, short_repr
 from minibiogpt.files.reading import sha256
 from minibiogpt.files.writing import atomic_folder
 from minibiogpt.golden.format.case import Case
@@ -74,7 +74,8 @@ def _select(known: dict[str, Probe], cases: Iterable[str] | None) -> list[Probe]
     names = list(known) if cases is None else list(dict.fromkeys(cases))
     unknown = [name for name in names if name not in known]
     if unknown or not names:
-        found = repr(unknown[0])[:80] if unknown else "none"
+        near = nearest(unknown[0], known) if unknown else []
+        found = f"{short_repr(unknown[0])}{f' (nearest: {listed(near)})' if near else ''}" if unknown else "none"
         raise InputError("a case must be one of the kit's", found, f"choose from {', '.join(known)}")
     return [known[name] for name in names]
 

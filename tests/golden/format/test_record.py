@@ -265,6 +265,11 @@ def test_the_inputs_of_a_case_can_be_recorded_again(tmp_path: Path) -> None:
         (["--inputs", "FILE", "--labels"], "--labels goes with"),
         (["--inputs", "FILE"], "must hold inputs of a model call"),
         (["--inputs", "absent"], "must exist"),
+        (["--ids", "2", "--name", "../x"], "--name must be the name of a file on every system"),
+        (["--ids", "2", "--name", ""], "--name must be the name of a file on every system"),
+        (["--ids", "2", "--name", "con"], "found 'con'; choose a name such as"),
+        (["--ids", "2", "-o", "c.npz"], "must end in .safetensors; found 'c.npz'; -o c.safetensors"),
+        (["--ids", "2", "-o", "c.json", "--model", "nothing here"], "-o c.safetensors"),
     ],
 )
 def test_unusable_input_is_one_line(
@@ -272,7 +277,8 @@ def test_unusable_input_is_one_line(
 ) -> None:
     save_file({"ids": np.array([[2, 5]])}, tmp_path / "f.safetensors")
     line = [str(tmp_path / "f.safetensors") if part == "FILE" else part for part in line]
-    assert run("record", *line, "-o", str(tmp_path / "c")) == 2
+    output = [] if "-o" in line else ["-o", str(tmp_path / "c")]
+    assert run("record", *line, *output) == 2
     printed = capsys.readouterr()
     assert words in printed.err
     assert printed.err.count("\n") == 1
@@ -337,3 +343,13 @@ def test_sums_that_come_to_nothing_keep_a_budget(tmp_path: Path) -> None:
 
 def _widened(model: BioGptForCausalLM) -> Iterator[tuple[str, np.ndarray]]:
     return ((name.removeprefix("biogpt."), x.astype(np.float64)) for name, x in model.named_parameters())
+
+
+@pytest.mark.parametrize("step", ["²", "9" * 5000, "-1", "01", "", "1.5", "٣", "0\n"])
+def test_steps_that_are_no_numbers(tmp_path: Path, capsys: pytest.CaptureFixture[str], step: str) -> None:
+    save_file({f"step.{step}/input_ids": np.array([[2, 5]])}, tmp_path / "s")
+    assert run("record", "--inputs", str(tmp_path / "s"), "-o", str(tmp_path / "c")) == 2
+    error = capsys.readouterr().err
+    assert "must name its inputs input_ids or step.0/input_ids" in error
+    assert error.count("\n") == 1
+    assert len(error) < 500

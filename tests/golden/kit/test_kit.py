@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -316,5 +319,22 @@ def test_the_command_prints_what_was_made_and_what_to_type_next(
     shutil.rmtree(folder)
     assert main([*line, "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == manifest(folder)
-    assert main(["golden", "kit", str(tmp_path / "none"), "--cases", "nonsense"]) == 2
-    assert "a case must be one of the kit's" in capsys.readouterr().err
+    assert main(["golden", "kit", str(tmp_path / "none"), "--cases", "left_pat"]) == 2
+    assert "a case must be one of the kit's; found 'left_pat' (nearest: left_pad" in capsys.readouterr().err
+    assert main(["golden", "kit", str(tmp_path / "kit.npz")]) == 2
+    assert "its name must not end like a file's" in capsys.readouterr().err
+
+
+def test_two_kits_of_one_seed_have_the_same_bytes(tmp_path: Path) -> None:
+    """In processes whose hashes differ; the order of the metadata in a case is that of its sorted keys."""
+    written = []
+    for seed in ("1", "2"):
+        folder = tmp_path / seed / "kit"
+        line = [sys.executable, "-m", "minibiogpt", "golden", "kit", str(folder), "--cases", "one_token"]
+        subprocess.run(line, check=True, capture_output=True, env=os.environ | {"PYTHONHASHSEED": seed})
+        files = sorted(path for path in folder.rglob("*") if path.is_file())
+        written.append({path.relative_to(folder).as_posix(): path.read_bytes() for path in files})
+    assert written[0] == written[1]
+    header = written[0]["cases/one_token.safetensors"]
+    metadata = json.loads(header[8 : 8 + int.from_bytes(header[:8], "little")])["__metadata__"]
+    assert list(metadata) == sorted(metadata)
