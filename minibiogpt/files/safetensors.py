@@ -179,6 +179,8 @@ def read_header(path: Path) -> tuple[dict[str, str], dict[str, StoredTensor]]:
         check_regular(path)
         with path.open("rb") as file:
             size = int.from_bytes(file.read(8), "little")
+            if size > max(MAX_TEXT_BYTES, path.stat().st_size):
+                raise ValueError("no header of such a file")
             if size > MAX_TEXT_BYTES:
                 raise ValueError(f"a header of {size} bytes, more than {MAX_TEXT_BYTES}")
             with safe_open(path, framework="np"):

@@ -121,7 +121,7 @@ def _array(path: Path, name: str, value: Inert) -> Tensor:
     match value.name.rpartition(".")[2], value.args, value.state:
         case "_reconstruct", _, (_, tuple(shape), dtype, fortran, data):
             order = "F" if fortran else "C"
-        case "_frombuffer", (data, dtype, tuple(shape), order):
+        case "_frombuffer", (data, dtype, tuple(shape), order), _:
             pass
         case "scalar", (dtype, data), _:
             shape = ()
@@ -160,6 +160,8 @@ _ORDERS = {"<": "<", ">": ">", "|": "|", "=": "<"}
 
 def _bytes(data: Any) -> bytes | bytearray | None:
     """Return the bytes of an array; older protocols write them as text."""
+    if isinstance(data, Inert) and data.name in ("__builtin__.bytes", "builtins.bytes") and data.args == ():
+        return b""
     if isinstance(data, Inert) and data.name == "_codecs.encode" and isinstance(data.args, tuple) and data.args:
         data = data.args[0]
     if isinstance(data, str):

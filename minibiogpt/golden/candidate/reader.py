@@ -26,6 +26,7 @@ from minibiogpt.golden.candidate.tensor import MAX_AXES, NAMES, SAVE, Tensor, ch
 ZIP = b"PK\x03\x04"
 FORMS = "safetensors, npz, npy, torch.save, a pickle of arrays, JSON, or a folder of npy or raw files"
 WHOLE = (".safetensors", ".npz", ".pt", ".pth", ".pkl", ".json")  # endings of files that hold several arrays
+PICKLED = (".pkl", ".pickle")
 JSON_NOTE = "numbers in JSON are judged as float64: if you computed in float32, add --precision float32"
 Expected = Callable[[str], tuple[tuple[int, ...], bool] | None]
 
@@ -87,7 +88,7 @@ def _file(path: Path, start: bytes, expected: Expected) -> dict[str, Tensor]:
     kind = kind_of_bytes(start)
     if path.suffix in ENDINGS and (kind is None or len(ENDINGS[path.suffix]) == 1):
         return {path.stem: read_raw(path, path.stem, expected(path.stem))}
-    if kind == "a pickle" or (kind == "a text" and path.suffix in (".pkl", ".pickle")):  # protocol 0 is text
+    if kind == "a pickle" or (kind in ("a text", None) and path.suffix in PICKLED):  # protocol 0 has no mark
         return read_plain(path)
     if kind == "JSON":
         return _json(path)
