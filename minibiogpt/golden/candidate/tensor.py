@@ -47,7 +47,8 @@ class Tensor:
         """Return a block of ``raw()`` as float64, or as native integers."""
         if self.dtype == "bfloat16":
             block = widened(block, "BF16")
-        return block.astype("float64" if self.is_float else block.dtype.newbyteorder("="))
+        with np.errstate(invalid="ignore"):  # a signaling NaN is a NaN
+            return block.astype("float64" if self.is_float else block.dtype.newbyteorder("="))
 
 
 def in_memory(name: str, x: np.ndarray, *, bfloat16: bool = False, note: str = "") -> Tensor:

@@ -16,7 +16,7 @@ from minibiogpt.golden.candidate.tensor import Tensor
 from minibiogpt.golden.check.compare import SUMS
 from minibiogpt.golden.check.judge import Judge, row_of
 from minibiogpt.golden.check.layouts import check_letters
-from minibiogpt.golden.check.outputs import split_layers
+from minibiogpt.golden.check.outputs import split_layers, unsplit_reason
 from minibiogpt.golden.check.pairing import Pair, pair
 from minibiogpt.golden.check.result import AGREES, Options, Result, Row
 from minibiogpt.golden.format.case import FORMAT, Case, Entry
@@ -65,6 +65,10 @@ def _expected(case: Case, options: Options, name: str) -> tuple[tuple[int, ...],
 def _compare(case: Case, theirs: Path, tensors: Mapping[str, Tensor], options: Options) -> Result:
     entries = _selected(case, options)
     pairs = pair(tensors, [*(e.name for e in case.entries), *case.input_names], options.mapped)
+    pairs = [
+        replace(p, reason=unsplit_reason(p.candidate, case.config) or p.reason) if p.reference_name is None else p
+        for p in pairs
+    ]
     _check_axes(case, options)
     weights = [name for name in tensors if name.endswith((".weight", ".bias"))]
     if 2 * len(weights) > len(tensors) and all(p.reference_name is None for p in pairs):

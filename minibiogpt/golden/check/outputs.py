@@ -22,6 +22,7 @@ CACHED = re.compile(
     r"(?:\.layers)?[.\[](?P<layer>\d+)\]?(?:[.\[](?P<half>[01])\]?|\.(?P<word>keys|values))"
     r"|\.(?P<cache>key|value)_cache[.\[](?P<number>\d+)\]?)"
 )
+PAIR = re.compile(r"past_key_values[.\[]\d+\]?")  # keys and values of one layer, stacked
 CACHE_NOTE = "past_key_values holds the keys and values of all S positions, before the scores"
 
 
@@ -48,7 +49,20 @@ def _parts(tensor: Tensor, layers: int) -> list[Tensor]:
         return [_part(tensor, _shared(tensor), (i,)) for i in range(layers)]
     if name == "past_key_values" and len(shape) == 6 and shape[:2] == (layers, 2):
         return [_part(tensor, _shared(tensor), (i, j)) for i in range(layers) for j in range(2)]
+    if PAIR.fullmatch(name) and len(shape) == 5 and shape[0] == 2:
+        return [_part(tensor, _shared(tensor), (j,)) for j in range(2)]
     return [tensor]
+
+
+def unsplit_reason(name: str, config: Mapping[str, Any]) -> str:
+    """Return why a stacked output was not split into its layers; "" for another name."""
+    layers = config.get("num_hidden_layers")
+    return {
+        "hidden_states": f"it must be {layers + 1 if is_integer(layers) else 'L + 1'} arrays: the embeddings and "
+        f"{layers} layers, each B T D",
+        "attentions": f"it must be {layers} arrays, one for each layer, each B H T S",
+        "past_key_values": f"it must be {layers} pairs of keys and values, one for each layer, each B H S Dh",
+    }.get(name.rpartition("/")[2], "")
 
 
 def _shared(tensor: Tensor) -> Callable[[], np.ndarray]:
