@@ -56,7 +56,7 @@ def _parts(tensor: Tensor, layers: int) -> list[Tensor]:
 
 def unsplit_reason(name: str, config: Mapping[str, Any]) -> str:
     """Return why a stacked output was not split into its layers; "" for another name."""
-    layers = config.get("num_hidden_layers")
+    layers: Any = config.get("num_hidden_layers")
     return {
         "hidden_states": f"it must be {layers + 1 if is_integer(layers) else 'L + 1'} arrays: the embeddings and "
         f"{layers} layers, each B T D",
