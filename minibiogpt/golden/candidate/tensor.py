@@ -14,7 +14,7 @@ from minibiogpt.files.safetensors import widened
 FLOATS = ("float64", "float32", "float16", "bfloat16")
 NAMES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}  # safetensors' names of FLOATS
 MAX_AXES = 32
-MAX_ARRAYS = 100_000  # of one candidate; BioGPT-Large has about a thousand per call
+MAX_ARRAYS = 50_000  # of one candidate; BioGPT-Large has about a thousand per call
 MAX_MESSAGE = 200  # characters of another library's error message: some repeat the whole file
 SAVE = "save the arrays with safetensors, or numpy.savez"
 

@@ -85,8 +85,10 @@ def _compare(case: Case, theirs: Path, tensors: Mapping[str, Tensor], options: O
         found = [judge.array(entry, p, tensors[p.candidate]) for p in by_name.get(entry.name, [])]
         rows += found or [row_of(entry, None, None, "missing from the candidate")]
     unpaired = [p for p in pairs if p.reference_name is None]
-    no_op_masks = {p.candidate: p for p in unpaired if _is_no_op_mask(tensors[p.candidate])}
-    inputs += [Row(p.candidate, p.candidate, AGREES, notes=["all ones, the same as no mask"]) for p in no_op_masks.values()]
+    no_op_masks = dict.fromkeys(p.candidate for p in unpaired if _is_no_op_mask(tensors[p.candidate]))
+    inputs += [
+        Row(p.candidate, p.candidate, AGREES, notes=["all ones, the same as no mask"]) for p in no_op_masks.values()
+    ]
     return Result(case, theirs, options, inputs, rows, [p for p in unpaired if p.candidate not in no_op_masks])
 
 
