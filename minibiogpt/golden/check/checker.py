@@ -86,9 +86,7 @@ def _compare(case: Case, theirs: Path, tensors: Mapping[str, Tensor], options: O
         rows += found or [row_of(entry, None, None, "missing from the candidate")]
     unpaired = [p for p in pairs if p.reference_name is None]
     no_op_masks = dict.fromkeys(p.candidate for p in unpaired if _is_no_op_mask(tensors[p.candidate]))
-    inputs += [
-        Row(p.candidate, p.candidate, AGREES, notes=["all ones, the same as no mask"]) for p in no_op_masks.values()
-    ]
+    inputs += [Row(name, name, AGREES, notes=["all ones, the same as no mask"]) for name in no_op_masks]
     return Result(case, theirs, options, inputs, rows, [p for p in unpaired if p.candidate not in no_op_masks])
 
 
