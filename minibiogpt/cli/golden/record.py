@@ -76,13 +76,11 @@ def run(options: argparse.Namespace) -> None:
     from minibiogpt.golden.format.record import record
     from minibiogpt.golden.format.rounding import SEEDS
 
-    _check_ending(Path(options.output))
-    name = Path(options.output).stem if options.name is None else check_case_name(options.name)
-    output, seeds = (
-        Path(options.output),
-        checked_integer("seeds", SEEDS if options.seeds is None else options.seeds, 2, 1000),
-    )
-    check_output(options.output, "-o", inputs_of(options))
+    output = Path(options.output)
+    _check_ending(output)
+    check_output(output, "-o", inputs_of(options))
+    name = output.stem if options.name is None else check_case_name(options.name)
+    seeds = SEEDS if options.seeds is None else checked_integer("seeds", options.seeds, 2, 1000)
     calls = _calls(options)
     source = source_of(options)
     model = load_model(options, model_class(options, options.head), dtype="float64")
