@@ -40,14 +40,12 @@ def run(options: argparse.Namespace) -> None:
     """Run the model once, and print or save the arrays that it computed."""
     if options.explain is not None and options.json:
         raise InputError("the output must be an explanation or JSON", "--explain and --json", "leave one out")
-    if options.save is not None:
-        check_output(options.save, "--save", inputs_of(options))
     from minibiogpt.catalog.explain import explain
+    from minibiogpt.files.arrays import array_file
 
-    if options.save is not None:
-        from minibiogpt.files.arrays import array_file
-
-        array_file(options.save, "the file of --save")  # refuse a wrong ending before the model runs
+    if options.save is not None:  # before the model runs
+        array_file(options.save, "the file of --save")
+        check_output(options.save, "--save", inputs_of(options))
     trace = _traced(options, _inputs(options))
     # Explain before saving: an unknown name is an error and saves nothing.
     explanation = None if options.explain is None else explain(trace.facts(), options.explain)

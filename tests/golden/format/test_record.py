@@ -312,7 +312,7 @@ def test_a_case_never_takes_the_place_of_what_it_is_made_from(
     save_file({"input_ids": np.array([[2, 5]]), "step.1/input_ids": np.array([[7]])}, tmp_path / "both")
     assert run("record", "--inputs", str(tmp_path / "both"), "-o", str(tmp_path / "c")) == 2
     lines = capsys.readouterr().err.splitlines()
-    assert ["the case must be a different file" in line for line in lines] == [True, True, False]
+    assert ["-o must not overwrite a file that is read" in line for line in lines] == [True, True, False]
     assert "must hold one call, or only steps" in lines[2]
 
 
