@@ -20,7 +20,7 @@ ESCAPES = {
 SPLIT_DASH = "@-@"  # what Moses writes for a dash between two letters or digits
 _ESCAPE_OR_CHARACTER = re.compile("|".join(map(re.escape, ESCAPES)) + "|.", re.DOTALL)
 # sacremoses marks k dots as DOT ... DOTMULTI, and mistakes that word in a text for its own mark
-_DOT_MARK_OR_CHARACTER = re.compile(r"(?:DOT)+MULTI|\S")
+_DOT_MARK_OR_CHARACTER = re.compile(r"(?<!DOT)(?:DOT)+MULTI|\S")
 
 Span = tuple[int, int]  # [start, end) in the original text
 
