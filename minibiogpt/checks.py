@@ -63,5 +63,5 @@ def checked_integer(name: str, value: Any, low: int, high: int | None = None) ->
     """Return ``value`` as an int in [low, high], or raise an InputError that names it."""
     if not is_integer(value) or value < low or (high is not None and value > high):
         bounds = f"{low} or more" if high is None else f"{low} to {high}"
-        raise InputError(f"{name} must be an integer, {bounds}", repr(value), f"correct {name}")
+        raise InputError(f"{name} must be an integer, {bounds}", short_repr(value), f"correct {name}")
     return int(value)

@@ -1,16 +1,46 @@
 """The errors for unusable input: each says what must hold, what was found and what to do."""
 
 import difflib
+import numbers
 from collections import Counter
 from collections.abc import Iterable
 from heapq import nlargest
 from itertools import pairwise
 from reprlib import Repr
+from typing import Any
 
-_SHORT = Repr()
-_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 200
 MAX_NAME = 100  # characters of one name in a list
 MOST_COMPARED, LEAST_SIMILAR = 200, 0.6  # of ``nearest``
+DIGITS = 4000  # of an integer; Python refuses to print one of more than 4,300
+
+
+class _Short(Repr):
+    """reprlib's abbreviations, for values that print badly, too. No value makes it fail."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxstring = self.maxother = self.maxlong = 200
+
+    def repr1(self, value: Any, level: int) -> str:
+        try:
+            if isinstance(value, numbers.Number) and hasattr(value, "item"):  # NumPy's: 0.5, not np.float64(0.5)
+                return str(value)
+            return super().repr1(value, level)
+        except Exception:  # a class that is called list, but is none; or one whose attributes fail
+            return f"<{type(value).__name__} object>"
+
+    def repr_int(self, value: int, level: int) -> str:
+        long = int.bit_length(value) > DIGITS * 10 // 3
+        return "an integer with thousands of digits" if long else super().repr_int(value, level)
+
+    def repr_bytes(self, value: bytes, level: int) -> str:
+        shown = repr(value[: self.maxother])
+        return shown if len(shown) <= self.maxother else f"{shown[: self.maxother - 3]}..."
+
+    repr_bytearray = repr_bytes
+
+
+_SHORT = _Short()
 
 
 class InputError(ValueError):
@@ -39,30 +69,43 @@ class InputError(ValueError):
 def short_repr(value: object) -> str:
     """Return ``repr(value)`` in one line, truncated where it is long or deeply nested.
 
-    A value may be as large as its file, and the text of an array has several lines.
+    A value may be as large as its file, the text of an array has several lines, and a class may fail to print itself.
 
     Examples
     --------
     >>> short_repr([1, "a"]), len(short_repr("a" * 9999))
     ("[1, 'a']", 200)
     """
-    try:
-        return " ".join(line.strip() for line in _SHORT.repr(value).splitlines())
-    except ValueError:  # Python's limit on the digits of an integer
-        return "an integer with thousands of digits"
+    return " ".join(line.strip() for line in _SHORT.repr(value).splitlines())
 
 
 def listed(names: Iterable[object], most: int = 8) -> str:
-    """Join the first names, each truncated, and say how many more there are: a file may hold any number of names.
+    """Join the first names, each truncated and in one line, and say how many more there are.
+
+    A file may hold any number of names, and any names.
 
     Examples
     --------
     >>> listed(["a", "b", "c"], most=2), listed([])
     ('a, b and 1 more', 'nothing')
     """
-    every = [str(name) for name in names]
-    shown = ", ".join(name if len(name) <= MAX_NAME else f"{name[:MAX_NAME]}..." for name in every[:most])
+    every = list(names)
+    shown = ", ".join(map(_short_name, every[:most]))
     return f"{shown} and {len(every) - most} more" if len(every) > most else shown or "nothing"
+
+
+def text_of(value: object) -> str:
+    """Return ``str(value)``, or ``short_repr(value)`` if that fails."""
+    try:
+        return str(value)
+    except Exception:  # Python's limit on the digits of an integer, or a class that fails
+        return short_repr(value)
+
+
+def _short_name(name: object) -> str:
+    text = text_of(name)
+    shown = text if len(text) <= MAX_NAME else f"{text[:MAX_NAME]}..."
+    return shown if shown.isprintable() else repr(shown)[1:-1]
 
 
 def shared_start(names: Iterable[str], least: float = 0.9) -> tuple[str, int]:
@@ -73,7 +116,7 @@ def shared_start(names: Iterable[str], least: float = 0.9) -> tuple[str, int]:
     >>> shared_start([f"transformer.layers.{i}.bias" for i in range(19)] + ["head"])
     ('transformer.layers.', 19)
     """
-    every, start, count = list(names), "", 0
+    every, start, count = [name[: 2 * MAX_NAME] for name in names], "", 0
     while True:
         longer = Counter(name[: name.index(".", len(start)) + 1] for name in every if _goes_on(name, start))
         found, n = longer.most_common(1)[0] if longer else ("", 0)

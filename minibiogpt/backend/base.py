@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from minibiogpt.errors import InputError
+from minibiogpt.errors import InputError, short_repr, text_of
 
 HALVES = ("float16", "bfloat16")  # too narrow for sums and exponentials, which are computed in float32
 Array = Any  # a numpy.ndarray or a cupy.ndarray; the two share no base class
@@ -162,11 +162,11 @@ class Backend(ABC):
         InputError
             If this backend does not compute in it.
         """
-        name = getattr(name, "__name__", None) or str(name)
+        name = getattr(name, "__name__", None) or text_of(name)
         if name not in self.float_dtypes:
             supported = ", ".join(self.float_dtypes)
             remedy = f"use backend cupy for {name}" if name in HALVES else "choose one of these"
-            raise InputError(f"dtype must be one of {supported} on backend {self.name}", repr(name), remedy)
+            raise InputError(f"dtype must be one of {supported} on backend {self.name}", short_repr(name), remedy)
         return np.dtype(name)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -217,7 +217,7 @@ def get_backend(name: str | Backend = "numpy") -> Backend:
     if isinstance(name, Backend):
         return name
     if not isinstance(name, str) or name not in _FACTORIES:
-        raise InputError(f"backend must be one of {', '.join(_FACTORIES)}", repr(name), "choose one of these")
+        raise InputError(f"backend must be one of {', '.join(_FACTORIES)}", short_repr(name), "choose one of these")
     if name not in _INSTANCES:
         with _LOCK:
             if name not in _INSTANCES:

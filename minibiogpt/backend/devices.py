@@ -10,7 +10,7 @@ from typing import Any
 
 from minibiogpt.backend.base import Backend, get_backend
 from minibiogpt.checks import is_integer
-from minibiogpt.errors import InputError, short_repr
+from minibiogpt.errors import InputError, short_repr, text_of
 
 _NAME = re.compile(r"(cpu|cuda)(?::(\d+))?")
 
@@ -71,7 +71,7 @@ def backend_for(device: Any) -> Backend:
         return device
     if isinstance(device, Device) and device.backend is not None:
         return device.backend
-    name = ("cpu" if device == -1 else f"cuda:{device}") if is_integer(device) else str(device)
+    name = ("cpu" if device == -1 else f"cuda:{text_of(device)}") if is_integer(device) else text_of(device)
     if name == "auto":
         return _any_backend()
     match = _NAME.fullmatch(name)

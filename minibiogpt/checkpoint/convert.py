@@ -27,7 +27,7 @@ from minibiogpt.checkpoint.published import Original, config_values, is_tied, re
 from minibiogpt.checkpoint.quantized import kind_of, reject_quantized
 from minibiogpt.checkpoint.torch_archive import PickledTensor
 from minibiogpt.config import BioGptConfig
-from minibiogpt.errors import CheckpointError, InputError, listed
+from minibiogpt.errors import CheckpointError, InputError, listed, short_repr
 from minibiogpt.files.hub import TEXT_FILES
 from minibiogpt.files.reading import MAX_TEXT_BYTES, check_regular, sha256
 from minibiogpt.files.safetensors import (
@@ -89,7 +89,7 @@ def convert(
         If the checkpoint is broken, holds more than data, or is not a BioGPT.
     """
     if dtype is not None and dtype not in DTYPES:
-        raise InputError(f"dtype must be one of {', '.join(DTYPES)}", repr(dtype), "choose one of these")
+        raise InputError(f"dtype must be one of {', '.join(DTYPES)}", short_repr(dtype), "choose one of these")
     with atomic_folder(Path(target)) as folder:
         original = read_original(Path(source))
         values, assumed = config_values(original)

@@ -72,6 +72,8 @@ def find_source(
     CheckpointError
         If the adapter is broken, or of a kind that isn't supported.
     """
+    if not isinstance(adapter, str | os.PathLike | None):
+        raise InputError("an adapter must be a folder or a hub id", short_repr(adapter), "pass its path or its id")
     if name is None and adapter is not None:
         folder = find_model(adapter, revision, what="an adapter")
         found_adapter = Adapter.read(folder)

@@ -45,6 +45,7 @@ OTHER_NUMBERS = (  # what torch calls to make tensors of dtypes that are not in 
 MODEL_PACKAGES = ("transformers", "torch.nn", "peft")  # of whole models, which torch.save(model) pickles
 MAX_PICKLE_BYTES = 8 << 20  # bytes of data.pkl: ten times what BioGPT-Large needs with its optimizer state
 BLOCK = 1 << 22  # elements per block
+MAX_KEY = 100  # characters of the name of a storage: torch numbers them
 MAX_SIZE = 1 << 40  # of a size, stride or count: no file holds more elements
 LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # torch's magic number, itself a pickle
 
@@ -161,7 +162,7 @@ def _read_zip(path: Path, file: BinaryIO, strict: bool) -> Any:
     storages: dict[str, Storage] = {}
 
     def storage(dtype: str, key: str, count: int) -> Storage:
-        if f"{root}data/{key}" not in members:
+        if len(key) > MAX_KEY or f"{root}data/{key}" not in members:
             raise NotData(f"no member for storage {key[:80]!a}")
         begin, size = _data_range(file, members[f"{root}data/{key}"])
         found = storages.setdefault(key, Storage(path, dtype, count, begin))
@@ -286,8 +287,8 @@ def _checked(tensor: PickledTensor) -> PickledTensor:
     It must lie within its storage and have no more elements than that: a stride of 0 must not make it larger.
     """
     shape, strides, count = tensor.shape, tensor.strides, tensor.storage.count
-    valid = all(type(n) is int and 0 <= n < MAX_SIZE for n in (tensor.offset, *shape, *strides))
-    if not valid or len(shape) != len(strides) or len(shape) > 32:
+    valid = len(shape) == len(strides) <= 32  # first: a pickle can repeat a long tuple with two bytes
+    if not valid or not all(type(n) is int and 0 <= n < MAX_SIZE for n in (tensor.offset, *shape, *strides)):
         raise NotData("a tensor whose shape, strides or offset are invalid")
     if 0 in shape:
         fits = math.prod(max(d, 1) for d in shape) <= MAX_SIZE

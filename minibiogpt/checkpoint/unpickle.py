@@ -13,6 +13,11 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 KEYS = (str, bytes, int, float, type(None))  # the file's size bounds the time to hash these
+# Multiples of 2**61 - 1 have the same hash, so a dict of n such integers takes O(n^2) steps. Optimizers number their
+# states from 0. Hashes of strings are random, and few floats share one.
+MAX_INTEGER_KEY = 1 << 31
+MAX_OPCODES = 1 << 20  # ten times those of BioGPT-Large with its optimizer state; each makes up to 100 bytes
+MAX_NAME = 500  # characters: the parts of a name may be long strings that the pickle repeats with two bytes
 
 
 class NotData(Exception):
@@ -67,6 +72,7 @@ class Unpickler:
         self.stack: list[Any] = []
         self.marks: list[int] = []
         self.memo: dict[int, Any] = {}
+        self.opcodes = 0  # in all pickles of the file
 
     def load(self, stream: BinaryIO) -> Any:
         """Return the object of the next pickle in ``stream``, and leave ``stream`` at the pickle's end.
@@ -74,7 +80,7 @@ class Unpickler:
         Raises
         ------
         NotData
-            If the pickle is broken, or holds an opcode or a name that is not data.
+            If the pickle is broken, holds an opcode or a name that is not data, or is far too long.
         """
         self.stack, self.marks, self.memo = [], [], {}
         try:
@@ -84,6 +90,9 @@ class Unpickler:
                 operation = getattr(self, f"op_{opcode.name.lower()}", None)
                 if operation is None:
                     raise NotData(f"the opcode {opcode.name}")
+                self.opcodes += 1
+                if self.opcodes > MAX_OPCODES:
+                    raise NotData(f"more than {MAX_OPCODES} opcodes, ten times those of the largest BioGPT")
                 operation(argument)
         except (IndexError, KeyError):
             raise NotData("a broken pickle: it reads what it did not store") from None
@@ -136,6 +145,8 @@ class Unpickler:
         self.stack.append(self.stack[-1])
 
     def op_put(self, index: int) -> None:
+        if not 0 <= index < MAX_INTEGER_KEY:
+            raise NotData("a broken pickle: a memo index of more than 31 bits")
         self.memo[index] = self.stack[-1]
 
     op_binput = op_long_binput = op_put
@@ -212,6 +223,8 @@ class Unpickler:
         for key, value in zip(items[::2], items[1::2], strict=True):
             if not isinstance(target, dict):
                 self._inert_only("entries for", target)
+            elif isinstance(key, int) and abs(key) >= MAX_INTEGER_KEY:
+                self._inert_only("a key of more than 31 bits that is", key)
             elif isinstance(key, KEYS):
                 target[key] = value
             else:
@@ -226,6 +239,8 @@ class Unpickler:
         name, module = self.stack.pop(), self.stack.pop()
         if not (isinstance(name, str) and isinstance(module, str)):
             raise NotData("a name that is not a string")
+        if len(name) + len(module) >= MAX_NAME:
+            raise NotData(f"a name of more than {MAX_NAME} characters")
         self._name(f"{module}.{name}")
 
     def _name(self, full: str) -> None:

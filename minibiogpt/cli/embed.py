@@ -19,7 +19,7 @@ from minibiogpt.checks import checked_integer
 from minibiogpt.cli.batch.inputs import add_input, add_truncate
 from minibiogpt.cli.batch.loop import Job, add_output, ids_of, run_chunks, texts_done
 from minibiogpt.cli.options import add_model, load_model
-from minibiogpt.errors import InputError
+from minibiogpt.errors import InputError, short_repr
 from minibiogpt.model.pooling import POOLINGS
 from minibiogpt.tokenizer import Piece
 
@@ -52,7 +52,7 @@ def run(options: argparse.Namespace) -> None:
     """Check the input, append the vectors chunk by chunk, then write the header and the rows to the output file."""
     if options.output is None or Path(options.output).suffix not in HEADERS:
         must = f"--output must name a file that ends in {' or '.join(HEADERS)}"
-        raise InputError(must, repr(options.output), "choose a name such as vectors.npy")
+        raise InputError(must, short_repr(options.output), "choose a name such as vectors.npy")
     job = Job.of(options)
     from minibiogpt import BioGptModel
 

@@ -7,7 +7,7 @@ from typing import Any
 from minibiogpt.checks import is_finite_number, is_integer
 from minibiogpt.config.common import DTYPES
 from minibiogpt.config.labels import checked_inverse
-from minibiogpt.errors import InputError, short_repr
+from minibiogpt.errors import InputError, short_repr, text_of
 
 POSITION_OFFSET = 2  # rows 0 and 1 of the position table come before position 0; padding gets row 1
 LAYER_NORM_EPS = 1e-5  # in use; transformers and fairseq ignore config.layer_norm_eps (1e-12)
@@ -76,7 +76,7 @@ def checked_field(name: str, value: Any) -> Any:
         return value
     if name == "label2id":
         return checked_inverse(value)
-    return "" if value is None else str(value)  # name_or_path
+    return "" if value is None else text_of(value)  # name_or_path
 
 
 def check_sizes(sizes: dict[str, int]) -> None:
@@ -87,7 +87,7 @@ def check_sizes(sizes: dict[str, int]) -> None:
         found = ", ".join(f"{name} {short_repr(size)}" for name, size in sizes.items())
         raise InputError(f"the model must have at most {MAX_WEIGHTS:,} weights", found, "correct config.json")
     if D % H:
-        found = f"hidden_size {D} and num_attention_heads {H}"
+        found = f"hidden_size {D} and num_attention_heads {short_repr(H)}"
         raise InputError("hidden_size must be divisible by num_attention_heads", found, "change one of the two")
 
 
@@ -112,7 +112,7 @@ def dtype_text(dtype: Any) -> str:
     >>> dtype_text("torch.float16"), dtype_text(np.float16), dtype_text(np.dtype("float64"))
     ('float16', 'float16', 'float64')
     """
-    name = dtype.__name__ if isinstance(dtype, type) else str(dtype)
+    name = dtype.__name__ if isinstance(dtype, type) else text_of(dtype)
     name = name.removeprefix("torch.")
     return _DTYPES.get(name, name)
 

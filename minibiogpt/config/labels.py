@@ -6,9 +6,10 @@ import warnings
 from typing import Any
 
 from minibiogpt.checks import is_integer
-from minibiogpt.errors import InputError, short_repr
+from minibiogpt.errors import InputError, short_repr, text_of
 
 MAX_LABELS = 1_000_000  # a config with more is considered broken
+MAX_DIGITS, MAX_BITS = 18, 1000  # of a class, and of a number that is a name: Python cannot print very long ones
 DEFAULT_LABELS = 2  # number of classes if the config does not set it
 
 
@@ -64,12 +65,14 @@ def checked_inverse(label2id: Any) -> dict[str, int]:
     """Return ``label2id`` with keys that are strings, as in JSON; {} for None."""
     if label2id is not None and not isinstance(label2id, dict):
         raise InputError("label2id must map names to integers", type(label2id).__name__, "write {NAME: 0, ...}")
-    return {str(name): label for name, label in (label2id or {}).items()}
+    return {text_of(name): label for name, label in (label2id or {}).items()}
 
 
 def _is_class(key: object) -> bool:
-    return not isinstance(key, bool) and (is_integer(key) or (isinstance(key, str) and key.isdecimal()))
+    return not isinstance(key, bool) and (
+        is_integer(key) or (isinstance(key, str) and key.isdecimal() and len(key) <= MAX_DIGITS)
+    )
 
 
 def _is_name(name: object) -> bool:
-    return isinstance(name, str | int | float)
+    return isinstance(name, str | float) or (isinstance(name, int) and name.bit_length() < MAX_BITS)

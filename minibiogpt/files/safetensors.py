@@ -161,7 +161,7 @@ def shard_table(index: Path, suffix: str) -> dict[str, str]:
         if file != os.path.basename(file) or "\\" in file or not file.endswith(suffix):
             kind = suffix.removeprefix(".")
             must = f"{index} must name {kind} files in its own folder"
-            raise CheckpointError(must, repr(file), "do not use this index: it reads files elsewhere")
+            raise CheckpointError(must, short_repr(file), "do not use this index: it reads files elsewhere")
     return table
 
 

@@ -129,6 +129,8 @@ class GenerationConfig:
     extra: dict[str, Any] = field(default_factory=dict)
 
     def __init__(self, *, extra: dict[str, Any] | None = None, **options: Any) -> None:
+        if not isinstance(extra, dict | None):
+            raise InputError("extra must be a dict", type(extra).__name__, "write GenerationConfig(NAME=value)")
         vars(self).update(DEFAULTS, extra=dict(extra or {}))
         for name, value in options.items():
             if name in DEFAULTS:

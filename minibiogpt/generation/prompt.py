@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from minibiogpt.backend import Array, backend_of
-from minibiogpt.errors import InputError
+from minibiogpt.errors import InputError, short_repr
 from minibiogpt.generation.config import GenerationConfig, ids_as_tuple
 from minibiogpt.generation.protocols import LanguageModel
 from minibiogpt.model import inputs
@@ -121,7 +121,7 @@ def _check_cache_position(cache_position: Any, past: int, P: int) -> None:
     want = list(range(past, P))
     found = getattr(cache_position, "tolist", lambda: cache_position)()
     if found != want:
-        raise InputError(f"cache_position must be {past} to {P - 1}", str(found)[:80], "leave it out")
+        raise InputError(f"cache_position must be {past} to {P - 1}", short_repr(found), "leave it out")
 
 
 def check_token_ids(config: GenerationConfig, V: int) -> None:
@@ -135,7 +135,9 @@ def check_token_ids(config: GenerationConfig, V: int) -> None:
     ids_of_option["bad_words_ids or sequence_bias"] = [i for ids in sequences for i in ids]
     for name, ids in ids_of_option.items():
         if too_large := [i for i in ids if i >= V]:
-            raise InputError(f"{name} must be an id in [0, {V})", str(too_large[0]), "use an id of the tokenizer")
+            raise InputError(
+                f"{name} must be an id in [0, {V})", short_repr(too_large[0]), "use an id of the tokenizer"
+            )
 
 
 def _bias_pairs(bias: Any) -> list[Any]:
@@ -152,19 +154,19 @@ def check_options(
     B, max_length, num_return = prompt.ids.shape[0], prompt.ids.shape[1] + new, config.num_return_sequences
     if (config.min_length or 0) > max_length and "min_length" in call_options:
         must = f"min_length must be an integer in [0, {max_length}], the longest output"
-        raise InputError(must, str(config.min_length), "allow a longer output too")
+        raise InputError(must, short_repr(config.min_length), "allow a longer output too")
     if (config.min_new_tokens or 0) > new and "min_new_tokens" in call_options:
         must = f"min_new_tokens must be at most the {new} new tokens that are possible"
-        raise InputError(must, str(config.min_new_tokens), "allow more new tokens")
+        raise InputError(must, short_repr(config.min_new_tokens), "allow more new tokens")
     if config.num_beams > V:
         must = f"num_beams must be at most the size of the vocabulary, {V}"
-        raise InputError(must, str(config.num_beams), "5 is usual")
+        raise InputError(must, short_repr(config.num_beams), "5 is usual")
     if config.num_beams == 1 and num_return > 1 and not config.do_sample:
         remedy = "set do_sample=True, or num_beams to at least this number"
-        raise InputError("num_return_sequences must be 1 in greedy decoding", str(num_return), remedy)
+        raise InputError("num_return_sequences must be 1 in greedy decoding", short_repr(num_return), remedy)
     if 1 < config.num_beams < num_return:
         must = f"num_return_sequences must be at most num_beams, {config.num_beams}"
-        raise InputError(must, str(num_return), "use more beams")
+        raise InputError(must, short_repr(num_return), "use more beams")
     if config.scoring == "fairseq" and config.num_beams == 1:
         raise InputError("scoring 'fairseq' needs beam search", "num_beams 1", "set num_beams; Microsoft used 5")
     if config.scoring == "fairseq" and (prompt.embeds is not None or prompt.past is not None):
@@ -228,9 +230,13 @@ def resolve_max_new_tokens(N: int, prompt: Prompt, config: GenerationConfig) -> 
     new = max_new_tokens if max_new_tokens is not None else (max_length or 0) - T
     if new < 1:
         raise InputError(
-            "max_length includes the prompt and must exceed it", f"{max_length} for {T} tokens", "give max_new_tokens"
+            "max_length includes the prompt and must exceed it",
+            f"{short_repr(max_length)} for {T} tokens",
+            "give max_new_tokens",
         )
     if new > fits:
         must = f"prompt and new tokens must fit into N = {N} positions (the last new token needs none)"
-        raise InputError(must, f"{real} and {new}", f"request at most {fits} new tokens, or shorten the prompt")
+        raise InputError(
+            must, f"{real} and {short_repr(new)}", f"request at most {fits} new tokens, or shorten the prompt"
+        )
     return int(new)

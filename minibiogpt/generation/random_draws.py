@@ -8,7 +8,7 @@ import numpy as np
 
 from minibiogpt.backend import Array, backend_of
 from minibiogpt.checks import is_integer
-from minibiogpt.errors import InputError
+from minibiogpt.errors import InputError, short_repr
 from minibiogpt.model.ops import softmax, top_k
 
 
@@ -17,7 +17,7 @@ class RandomDraws:
 
     def __init__(self, seed: Any) -> None:
         if seed is not None and not (is_integer(seed) and seed >= 0):
-            raise InputError("seed must be None or an integer, 0 or more", repr(seed), "choose a different seed")
+            raise InputError("seed must be None or an integer, 0 or more", short_repr(seed), "choose a different seed")
         self.rng = np.random.default_rng(seed)
 
     def sample(self, logits: Array) -> Array:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from minibiogpt.config import BioGptConfig
-from minibiogpt.errors import InputError
+from minibiogpt.errors import InputError, short_repr
 from minibiogpt.model.batching import BATCH_TOKENS, Window, batches, padded, window_sizes, windows
 from minibiogpt.model.ops import softmax
 
@@ -148,7 +148,9 @@ def class_scores(
         If an option is invalid, window or stride do not fit N, or a logit is not finite.
     """
     if combine not in COMBINATIONS:
-        raise InputError(f"combine must be one of {', '.join(COMBINATIONS)}", repr(combine), "choose one of these")
+        raise InputError(
+            f"combine must be one of {', '.join(COMBINATIONS)}", short_repr(combine), "choose one of these"
+        )
     spans = []
     for b, row in enumerate(rows):
         found = windows_of_row(model.config, len(row), window, stride)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minibiogpt.errors import InputError
+from minibiogpt.errors import InputError, short_repr
 
 OUTSIDE = "O"
 STRATEGIES = ("first", "average", "max", "simple")
@@ -56,7 +56,9 @@ def word_label(p: np.ndarray, strategy: str) -> tuple[int, float]:
     elif strategy in ("first", "max"):
         chosen = p[int(p.max(axis=-1).argmax()) if strategy == "max" else 0]
     else:
-        raise InputError("the strategy of a word must be first, average or max", repr(strategy), "choose one of these")
+        raise InputError(
+            "the strategy of a word must be first, average or max", short_repr(strategy), "choose one of these"
+        )
     best = int(chosen.argmax())
     return best, float(chosen[best])
 
@@ -77,7 +79,7 @@ def entities(tagged: Sequence[Tagged], strategy: str = "first") -> list[Entity]:
     """
     if strategy not in ("first", "simple"):
         remedy = "give the tokens of a word its label, see word_label, and use first"
-        raise InputError("the strategy of tagged tokens must be first or simple", repr(strategy), remedy)
+        raise InputError("the strategy of tagged tokens must be first or simple", short_repr(strategy), remedy)
     groups: list[list[Tagged]] = []
     previous = OUTSIDE
     for one in _words(tagged) if strategy == "first" else tagged:

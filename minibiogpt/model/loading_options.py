@@ -180,5 +180,5 @@ def checked_attention(name: Any) -> str:
         return "auto"
     if name not in ATTN_IMPLEMENTATIONS:
         must = f"attn_implementation must be one of {', '.join(ATTN_IMPLEMENTATIONS)}"
-        raise InputError(must, repr(name), "choose one of these")
+        raise InputError(must, short_repr(name), "choose one of these")
     return str(name)

@@ -9,7 +9,7 @@ import numpy as np
 from minibiogpt.backend import Array, Backend
 from minibiogpt.checks import checked_integer
 from minibiogpt.config import BioGptConfig
-from minibiogpt.errors import InputError
+from minibiogpt.errors import InputError, short_repr
 from minibiogpt.model.batching import BATCH_TOKENS, Window, batches, padded, unpadded_rows, window_sizes, windows
 
 POOLINGS = ("last", "mean")
@@ -72,7 +72,7 @@ def embed(
     """
     config = model.config
     if pooling not in POOLINGS:
-        raise InputError(f"pooling must be one of {', '.join(POOLINGS)}", repr(pooling), "choose one of these")
+        raise InputError(f"pooling must be one of {', '.join(POOLINGS)}", short_repr(pooling), "choose one of these")
     if layer is not None:
         checked_integer("layer", layer, 0, config.num_hidden_layers)
     rows, _ = unpadded_rows(input_ids, attention_mask, config.vocab_size)

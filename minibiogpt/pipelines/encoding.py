@@ -34,7 +34,7 @@ def checked_tokenizer_options(options: Mapping[str, Any]) -> dict[str, Any]:
     """
     if options.get("padding") not in PADDINGS:
         must = "padding must be False, True, 'longest' or 'max_length'"
-        raise InputError(must, repr(options["padding"]), "leave it out: batches are always padded")
+        raise InputError(must, short_repr(options["padding"]), "leave it out: batches are always padded")
     if options.get("max_length") is not None:
         checked_integer("max_length", options["max_length"], 1)
     return {name: options[name] for name in TOKENIZER_OPTIONS if options.get(name) is not None and name != "padding"}

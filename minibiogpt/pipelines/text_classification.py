@@ -56,7 +56,9 @@ class TextClassificationPipeline(Pipeline):
             raise InputError(must, short_repr(name), "leave it out to let the model's problem_type decide")
         combine = settings.get("combine", "mean")
         if combine not in COMBINATIONS:
-            raise InputError(f"combine must be one of {', '.join(COMBINATIONS)}", repr(combine), "choose one of these")
+            raise InputError(
+                f"combine must be one of {', '.join(COMBINATIONS)}", short_repr(combine), "choose one of these"
+            )
         settings["function"] = FUNCTIONS[self._default_function() if name is None else name.lower()]
         settings["form"] = self._form(settings)
         settings |= {"combine": combine, "tokenizer": checked_tokenizer_options(settings)}

@@ -10,7 +10,7 @@ from itertools import groupby
 from typing import Any
 
 from minibiogpt.checks import is_integer, plain
-from minibiogpt.errors import InputError
+from minibiogpt.errors import InputError, short_repr
 from minibiogpt.idioms import no_option
 from minibiogpt.tokenizer.bpe import END_OF_WORD
 from minibiogpt.tokenizer.encoding import checked_strings, clean_up
@@ -94,7 +94,7 @@ class TokenizerDecoding(TokenizerAttributes):
             return piece
         if not is_integer(i) or not table.end <= i < max(self._rows, table.end + self._soft_prompt):
             must = f"an id must be an integer in the vocabulary, 0 to {table.end - 1}"
-            raise InputError(must, repr(i), "pass one row of ids generated with this tokenizer's model")
+            raise InputError(must, short_repr(i), "pass one row of ids generated with this tokenizer's model")
         position = int(i) - table.end
         return f"learned{position + 1}{END_OF_WORD}" if position < self._soft_prompt else self.unk_token
 

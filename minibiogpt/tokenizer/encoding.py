@@ -177,26 +177,26 @@ def checked_length(max_length: Any, known: int) -> int:
         return known
     if not is_integer(max_length) or not 1 <= max_length <= MAX_LENGTH:
         must = "max_length must be an integer, 1 or more"
-        raise InputError(must, repr(max_length), "pass the largest number of tokens per row")
+        raise InputError(must, short_repr(max_length), "pass the largest number of tokens per row")
     return int(max_length)
 
 
 def checked_model_length(length: Any) -> int:
     if not is_integer(length) or length < 1:
         must = "model_max_length must be an integer, 1 or more"
-        raise InputError(must, repr(length), "pass the model's number of positions, or omit it")
+        raise InputError(must, short_repr(length), "pass the model's number of positions, or omit it")
     return length
 
 
 def checked_flag(name: str, value: Any) -> bool:
     if not isinstance(value, bool):
-        raise InputError(f"{name} must be True or False", repr(value), "choose one of these")
+        raise InputError(f"{name} must be True or False", short_repr(value), "choose one of these")
     return value
 
 
 def checked_side(side: Any, name: str = "padding_side") -> str:
     if side not in ("left", "right"):
-        raise InputError(f"{name} must be 'left' or 'right'", repr(side), "choose one of these")
+        raise InputError(f"{name} must be 'left' or 'right'", short_repr(side), "choose one of these")
     return side
 
 
@@ -226,7 +226,7 @@ def checked_tensors(kind: Any, name: str = "return_tensors", advice: str = "") -
 def checked_strings(pieces: Any) -> list[str]:
     found = list(pieces) if isinstance(pieces, Iterable) else None
     if isinstance(pieces, str) or found is None or not all(isinstance(piece, str) for piece in found):
-        raise InputError("pieces must be a list of strings", repr(pieces)[:60], "pass what tokenize returns")
+        raise InputError("pieces must be a list of strings", short_repr(pieces), "pass what tokenize returns")
     return found
 
 

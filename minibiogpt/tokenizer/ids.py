@@ -8,6 +8,7 @@ from typing import Any
 from minibiogpt.checks import is_integer, plain
 from minibiogpt.errors import InputError, short_repr
 from minibiogpt.tokenizer.texts import as_list
+from minibiogpt.tokenizer.vocabulary import MAX_IDS
 
 
 def checked_ids(ids: Any, name: str = "ids") -> list[int]:
@@ -25,10 +26,15 @@ def checked_ids(ids: Any, name: str = "ids") -> list[int]:
     [2, 9]
     """
     found = one_row(ids, name)
-    if not isinstance(found, list) or not all(is_integer(i) for i in found):
-        wrong = next(i for i in found if not is_integer(i)) if isinstance(found, list) else ids
+    if not isinstance(found, list) or not all(map(_is_id, found)):
+        wrong = next(i for i in found if not _is_id(i)) if isinstance(found, list) else ids
         raise InputError(f"{name} must be a list of integers", short_repr(wrong), "pass texts to the tokenizer itself")
     return found
+
+
+def _is_id(i: Any) -> bool:
+    """Whether ``i`` is an integer that some embedding may have a row for; a negative one may mark padding."""
+    return is_integer(i) and -MAX_IDS < i < MAX_IDS
 
 
 def one_row(ids: Any, name: str = "ids") -> Any:

@@ -41,7 +41,7 @@ def splitter() -> Callable[[str], list[str]]:
 
 
 def _mark_dots(original: Callable[[str], str], text: str) -> str:
-    """Write " DOTDOTMULTI " for two dots. A text that has such a word, and a dot, is left to sacremoses, whose versions differ."""
+    """Write " DOTDOTMULTI " for two dots. Such a word before a dot is left to sacremoses: versions differ."""
     if MARK in text:
         return original(text)
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from minibiogpt.checks import is_integer, plain, plain_row
-from minibiogpt.errors import InputError, short_repr
+from minibiogpt.errors import InputError, short_repr, text_of
 from minibiogpt.tokenizer.batch_encoding import BatchEncoding
 from minibiogpt.tokenizer.encoding import MAX_LENGTH, CallOptions, checked_side, checked_tensors
 
@@ -175,7 +175,7 @@ def _single(example: Mapping[str, Any]) -> dict[str, Any]:
 def _check_ids(encoding: Mapping[str, Any]) -> None:
     if "input_ids" not in encoding:
         must = "every encoding must have input_ids"
-        raise InputError(must, f"{sorted(map(str, encoding))}", "pass what the tokenizer returned")
+        raise InputError(must, short_repr(sorted(map(text_of, encoding))), "pass what the tokenizer returned")
 
 
 def _listed(values: Any, name: str) -> list[Any]:

@@ -62,7 +62,7 @@ def checked_merges(merges: object) -> list[tuple[str, str]]:
     pairs = list(merges)
     for pair in pairs:
         if not isinstance(pair, tuple | list) or len(pair) != 2 or not all(isinstance(piece, str) for piece in pair):
-            raise InputError(must, repr(pair), remedy)
+            raise InputError(must, short_repr(pair), remedy)
     return [(a, b) for a, b in pairs]
 
 

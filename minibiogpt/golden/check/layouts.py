@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from minibiogpt.checks import is_integer
-from minibiogpt.errors import InputError
+from minibiogpt.errors import InputError, short_repr
 from minibiogpt.golden.format.case import Entry
 
 Axis = tuple[str, int]
@@ -126,7 +126,7 @@ def check_letters(text: str, entry: Entry, config: Mapping[str, Any]) -> None:
     if sorted(_split_letters(text, axes)) != sorted(letter for letter, _ in axes):
         letters = " ".join(letter for letter, _ in axes)
         must = f"the axes of {entry.name} must be {letters} in some order, with * between merged axes"
-        raise InputError(must, repr(text)[:80], "correct the map")
+        raise InputError(must, short_repr(text), "correct the map")
 
 
 def _split_letters(text: str, axes: Sequence[Axis]) -> list[str]:

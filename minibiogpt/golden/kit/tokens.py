@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from minibiogpt.errors import InputError
+from minibiogpt.errors import InputError, short_repr
 from minibiogpt.files.reading import read_json
 from minibiogpt.files.writing import write_atomically
 from minibiogpt.tokenizer import BioGptTokenizer
@@ -181,7 +181,7 @@ def _read_candidate(path: Path, cases: Sequence[dict[str, Any]]) -> list[dict[st
     if isinstance(content, dict):
         keys = ["\t".join(_texts(case)) for case in cases]
         if unknown := [key for key in content if key not in keys]:
-            raise InputError("the candidate must contain only texts of the reference", repr(unknown[0])[:80], _REMEDY)
+            raise InputError("the candidate must contain only texts of the reference", short_repr(unknown[0]), _REMEDY)
         content = [content.get(key) for key in keys]
     if not isinstance(content, list) or len(content) > len(cases):
         found = f"{len(content)} cases" if isinstance(content, list) else type(content).__name__

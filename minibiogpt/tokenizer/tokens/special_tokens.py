@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from minibiogpt.checks import is_integer
-from minibiogpt.errors import InputError, short_repr
+from minibiogpt.errors import InputError, short_repr, text_of
 from minibiogpt.tokenizer.bpe import Words
 from minibiogpt.tokenizer.tokens.added_tokens import AddedToken, Finder, Token, checked_token
 
@@ -100,7 +100,9 @@ class TokenTable:
             return 0
         names = [*self.named, MORE]
         if not isinstance(tokens, Mapping) or set(tokens) - set(names):
-            found = short_repr(tokens if not isinstance(tokens, Mapping) else sorted(set(tokens) - set(names), key=str))
+            found = short_repr(
+                tokens if not isinstance(tokens, Mapping) else sorted(set(tokens) - set(names), key=text_of)
+            )
             must = f"add_special_tokens must have a dictionary of {', '.join(names)}"
             raise InputError(must, found, "correct the name, or use add_tokens(..., special_tokens=True)")
         named, more, new = dict(self.named), list(self.more), []
