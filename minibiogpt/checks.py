@@ -33,9 +33,17 @@ def plain(value: Any) -> Any:
     >>> plain([np.array([[2, 5]]), np.int64(7), "text"])
     [[[2, 5]], 7, 'text']
     """
+    try:
+        return _plain(value)
+    except RecursionError:
+        must, remedy = "lists must be nested at most a few levels deep", "pass a row of numbers, or a list of rows"
+        raise InputError(must, "hundreds of levels", remedy) from None
+
+
+def _plain(value: Any) -> Any:
     if hasattr(value, "tolist") and not isinstance(value, type):
         return value.tolist()
-    return type(value)(map(plain, value)) if type(value) in (list, tuple) else value
+    return type(value)(map(_plain, value)) if type(value) in (list, tuple) else value
 
 
 def plain_row(value: Any) -> Any:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from minibiogpt.catalog.parameters import EMBEDDING, HEAD, Shapes
-from minibiogpt.checkpoint.adapter_config import AdapterConfig
+from minibiogpt.checkpoint.adapter_config import MAX_MODULE, AdapterConfig
 from minibiogpt.checkpoint.lora import Change, InFile, Merged, Replacement, Shift, Tensor
 from minibiogpt.checkpoint.names import LEADING, WRAPPERS, short_name
 from minibiogpt.checkpoint.quantized import kind_of
@@ -33,6 +33,7 @@ WHOLE = re.compile(r"(?P<module>.+?)(\.base_layer|\.modules_to_save(\.[^.]+)?)?\
 OUTSIDE = ("output_projection", "score", "classifier")  # modules of the heads
 LAYER = re.compile(r"layers\.(\d+)\.")
 OTHER_BASE = "name the base model that it was trained on: this one has other layers or sizes"
+MAX_NAME = 200  # characters; those of peft have up to 80
 TRANSPOSED = "lora_embedding_"  # an embedding is (V, D), but A is (r, V) and B is (D, r)
 
 
@@ -187,6 +188,9 @@ def _sorted_out(folder: Path, stored: Mapping[str, Any]) -> tuple[Parts, dict[st
     parts: Parts = {}
     replaced: dict[str, Replacement] = {}
     for name, tensor in stored.items():
+        if len(name) > MAX_NAME:  # patterns are compared with it
+            must = f"{folder} must name its tensors in at most {MAX_NAME} characters"
+            raise CheckpointError(must, listed([name]), "fetch the adapter again")
         if ".original_module." in name:
             continue
         if match := PARTS.fullmatch(name):
@@ -216,7 +220,7 @@ def _peft_name(module: str) -> str:
 
 def _changes(folder: Path, config: AdapterConfig, parts: Parts) -> Iterator[tuple[str, Change | Shift]]:
     """Yield (tensor's name, change) of each module, after checking that the settings and the tensors agree."""
-    unnamed = [module for module in parts if not config.targets(module)]
+    unnamed = [module for module in parts if len(module) > MAX_MODULE or not config.targets(module)]
     if unnamed:
         must = f"target_modules in {config.path} must name each module that the adapter changes"
         raise CheckpointError(must, f"no {listed(unnamed)}", "use the adapter's own adapter_config.json")

@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +42,14 @@ NOT_WEIGHTS = (
 )  # fmt: skip
 NOT_MERGEABLE = ("alora_invocation_tokens", "layer_replication")  # settings of LoRA for which the same holds
 UNSUPPORTED = "use it in peft: such adapters can't be merged into the weights, and aren't supported here"
-# A regular expression that repeats a group, or repeats too often, can take forever.
-REPEATED_GROUP, REPETITION, MAX_REPETITIONS = re.compile(r"\)[*+{]"), re.compile(r"[*+{]"), 10
+# A regular expression that repeats a group can take forever, and so can one that repeats or chooses too often.
+REPEATED_GROUP = re.compile(r"\)[*+{]")
+ITEM = re.compile(
+    r"\\.|\[\^?\]?[^\]]*\]|\(\?|.", re.DOTALL
+)  # an escape, a set of characters, a group's start, or a character
+MAX_WAYS = 10**6  # to match a pattern with a module's name; a match takes up to some 10 ms
+MAX_PATTERN, MAX_MODULE = 2000, 64  # characters of a pattern, and of a module's name; BioGPT's have up to 39
+MAX_ENTRIES = 2000  # of a setting that is a list or a mapping; BioGPT-Large has 288 matrices
 
 
 @dataclass
@@ -88,6 +95,10 @@ class AdapterConfig:
             remedy = UNSUPPORTED if others.keys() & set(NOT_MERGEABLE) else remedy
             must = f"{self.path} must have settings of plain LoRA only"
             raise CheckpointError(must, listed(f"{key} {short_repr(x)}" for key, x in others.items()), remedy)
+        for name, value in self.values.items():
+            if isinstance(value, list | dict) and len(value) > MAX_ENTRIES:
+                must, found = f"{name} in {self.path} must have at most {MAX_ENTRIES} entries", f"{len(value)}"
+                raise CheckpointError(must, found, "use the adapter's own adapter_config.json")
         for name in ("rank_pattern", "alpha_pattern"):
             pairs = self.values.get(name) or {}
             if not isinstance(pairs, dict) or not all(is_finite_number(x) and x > 0 for x in pairs.values()):
@@ -120,12 +131,16 @@ class AdapterConfig:
         return CheckpointError(f"{name} in {self.path} {condition}", found, "correct the file")
 
     def _compiled(self, name: str, pattern: str) -> None:
+        if len(pattern) > MAX_PATTERN:
+            raise self.invalid(name, f"must be a regular expression of at most {MAX_PATTERN} characters")
         try:
-            re.compile(pattern)
+            _regex(pattern)
         except (re.error, RecursionError, OverflowError):
             raise self.invalid(name, "must be a regular expression") from None
-        if REPEATED_GROUP.search(pattern) or len(REPETITION.findall(pattern)) > MAX_REPETITIONS:
-            raise self.invalid(name, f"must repeat no group, and at most {MAX_REPETITIONS} other parts")
+        if REPEATED_GROUP.search(pattern) or _ways(pattern) > MAX_WAYS:
+            raise self.invalid(
+                name, "must repeat no group, at most four other parts, and have few alternatives in a row"
+            )
 
     @property
     def base(self) -> str:
@@ -154,7 +169,7 @@ class AdapterConfig:
 
     def _patterned(self, name: str, module: str, default: float) -> float:
         pairs: dict[str, float] = self.values.get(name) or {}
-        return next((x for key, x in pairs.items() if re.match(rf"(.*\.)?({key})$", module)), default)
+        return next((x for key, x in pairs.items() if _regex(rf"(.*\.)?({key})$").match(module)), default)
 
     def targets(self, module: str) -> bool:
         """Whether the settings say that a module, named as in peft (with ``biogpt.``), has a LoRA."""
@@ -164,15 +179,15 @@ class AdapterConfig:
 
     def _targets(self, module: str) -> bool:
         excluded, wanted = self.values.get("exclude_modules") or [], self.values.get("target_modules") or []
-        if re.fullmatch(excluded, module) if isinstance(excluded, str) else _ends_in(module, excluded):
+        if _regex(excluded).fullmatch(module) if isinstance(excluded, str) else _ends_in(module, excluded):
             return False
         saved = _strings(self.values.get("modules_to_save"))
-        if any(re.match(rf"(^|.*\.){one}($|\..*)", module) for one in saved):
+        if any(_regex(rf"(^|.*\.){one}($|\..*)").match(module) for one in saved):
             return False
         if isinstance(wanted, str):
             if wanted.lower() == ALL_LINEAR:
                 return bool(LINEAR.fullmatch(module.removeprefix("biogpt.")))
-            return bool(re.fullmatch(wanted, module))
+            return bool(_regex(wanted).fullmatch(module))
         return _ends_in(module, wanted) and (module in wanted or self._in_layers(module))
 
     def _in_layers(self, module: str) -> bool:
@@ -180,9 +195,41 @@ class AdapterConfig:
         if layers is None or layers == []:
             return True
         patterns = _strings(self.values.get("layers_pattern")) or [r"[^.]*"]
-        matches = (re.match(rf"(?:^|.*?\.){pattern}\.(?P<layer>\d+)\.", module) for pattern in patterns)
+        matches = (_regex(rf"(?:^|.*?\.){pattern}\.(?P<layer>\d+)\.").match(module) for pattern in patterns)
         found = next((match for match in matches if match), None)
         return found is not None and int(found["layer"]) in (layers if isinstance(layers, list) else [layers])
+
+
+@lru_cache(maxsize=4 * MAX_ENTRIES)  # re's own cache is too small for hundreds of patterns
+def _regex(pattern: str) -> re.Pattern[str]:
+    return re.compile(pattern)
+
+
+def _ways(pattern: str) -> int:
+    r"""Return an upper bound for the number of ways in which a pattern without repeated groups can match a name.
+
+    k repetitions divide a name of n characters in C(n + k, k) ways; a group of m alternatives has m, ``?`` has two.
+
+    Examples
+    --------
+    >>> _ways(r".*\.(q|k|v)_proj"), _ways("a?" * 9)
+    (195, 512)
+    """
+    repeated, options, open_groups = 0, 1, [1]
+    for item in ITEM.findall(pattern):
+        if item in ("(", "(?"):
+            open_groups.append(1)
+        elif item == ")" and len(open_groups) > 1:
+            options *= open_groups.pop()
+        elif item == "|":
+            open_groups[-1] += 1
+        elif item == "?":
+            options *= 2
+        elif item in ("*", "+", "{"):
+            repeated += 1
+        if options > MAX_WAYS or repeated > MAX_PATTERN:
+            break
+    return options * math.prod(open_groups) * math.comb(MAX_MODULE + repeated, repeated)
 
 
 def _are_strings(value: Any) -> bool:

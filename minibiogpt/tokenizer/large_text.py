@@ -16,7 +16,8 @@ import re
 _WITHIN_A_NUMBER = re.compile(r"(?<=[0-9])([.,]?)(?=[0-9])")
 # split_digits writes " ", " . " and " , "; Moses turns the latter two into ". " and ", "
 _SEPARATED_DIGITS = re.compile(r"(?<![0-9])[0-9](?:(?: | ?\. | , |, (?=[0-9] [0-9] [0-9](?! ?[0-9])))[0-9])+(?![0-9])")
-_TAGS = re.compile(r"(?: *(?:< ?/? ?(?:FREETEXT|PARAGRAPH|ABSTRACT|TITLE) ?>|▃))+ *")
+# It starts at the first of several spaces: else a long run of them would be read again from each.
+_TAGS = re.compile(r"(?<! )(?: *(?:< ?/? ?(?:FREETEXT|PARAGRAPH|ABSTRACT|TITLE) ?>|▃))+ *")
 
 
 def split_digits(text: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickletools
+import struct
 import subprocess
 import sys
 import zipfile
@@ -44,6 +45,9 @@ CALLS = [
     b"\x80\x04\x8c\x05posix\x8c\x06system\x93\x8c\x0ctouch stray\x85R.", b"(S'touch stray'\nios\nsystem\n.",
 ]  # fmt: skip
 NUMBERS = [0, 1, -1, 255, 2**31 - 1, 2**31, 2**63 - 1, 2**64, -(2**70), 10**12]
+
+SAME_HASH = 2**61 - 1  # Python's hash of an integer is its remainder
+FLOOD = 1_500_000  # opcodes
 
 
 @cache
@@ -131,6 +135,8 @@ def _packed(rng: Random, members: dict[str, bytes]) -> bytes:
 def _corrupted_pickle(rng: Random, content: bytes) -> bytes:
     """Change some opcodes of a pickle: delete, repeat, swap, mutate, or replace by a number, an opcode or a call."""
     opcodes = _opcodes(content)
+    if rng.random() < 0.06:
+        return b"".join([*opcodes[:-1], _flood(rng), b"0."])
     for _ in range(rng.choice([1, 1, 2, 5])):
         at = rng.randrange(len(opcodes))
         edit = rng.randrange(7)
@@ -153,6 +159,28 @@ def _corrupted_pickle(rng: Random, content: bytes) -> bytes:
             opcodes[at] = mutate_bytes(rng, opcodes[at])
         opcodes = opcodes or [b"."]
     return b"".join(opcodes)
+
+
+def _flood(rng: Random) -> bytes:
+    """Return opcodes that leave one object, and that take minutes or gigabytes if nothing is limited."""
+    kind, count = rng.randrange(5), rng.choice([100, 30_000])
+    if kind == 0:  # a dict whose keys have the same hash
+        keys = [rng.choice([1, -1]) * i * SAME_HASH for i in range(count)]
+        return b"}(" + b"".join(b"L%dL\nN" % key for key in keys) + b"u"
+    if kind == 1:  # a memo of such indexes
+        return b"N" + b"".join(b"p%d\n" % (i * SAME_HASH) for i in range(count))
+    if kind == 2:
+        return b"N" + rng.choice([b"N0", b"]0", b"\x94", b"\x85", b"2", b"(", b"]a"]) * FLOOD
+    long = b"X" + (10**6).to_bytes(4, "little") + b"m" * 10**6 + b"\x940"  # repeated with two bytes
+    if kind == 3:
+        return long + b"]p9\n" + b"g0\ng0\n\x93a" * count
+    return (
+        b"N"
+        + b"\x85" * 100_000
+        + b"0}("
+        + b"".join(b"G" + struct.pack(">d", i * 2.0**61) + b"N" for i in range(count))
+        + b"u"
+    )
 
 
 def _number(rng: Random) -> bytes:

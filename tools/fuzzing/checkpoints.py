@@ -93,6 +93,14 @@ def _corrupted_config(rng: Random, content: bytes) -> bytes:
         }  # fmt: skip
         config |= {key: rng.choice(harmless[key]) for key in rng.sample(sorted(harmless), rng.choice([1, 2, 5]))}
         return json_bytes(rng, config)
+    if rng.random() < 0.05:  # names of classes: a million, none that can be printed, or with one hash
+        config |= rng.choice(
+            [
+                {"num_labels": rng.choice([10**5, 10**6, 2**40, "@long"])},
+                {"id2label": {rng.choice(["9" * 5000, "-1", "0"]): rng.choice(["@long", "x" * 10**6, 1e300])}},
+                {"id2label": {str(i * (2**61 - 1)): "x" for i in range(30_000)}},
+            ]
+        )
     for key in rng.sample(sorted(config), rng.choice([1, 1, 2, 3])):
         config[key] = rng.choice([odd_value(rng), rng.choice([1, 2, 3, 4, 6, 10**6, 10**9, 10**12, 2**62])])
     return json_bytes(rng, config if rng.random() < 0.8 else mutate_json(rng, config))
@@ -126,6 +134,13 @@ def _with_header(rng: Random, text: bytes, data: bytes) -> bytes:
 def _corrupt_header(rng: Random, header: dict[str, Json]) -> None:
     name = rng.choice(sorted(header))
     entry = header[name]
+    if rng.random() < 0.03:  # names of megabytes, or very many tensors
+        empty = {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}
+        names = rng.choice(
+            [[f"{'a.' * 300_000}{i}" for i in range(9)], [f"t{i}" for i in range(60_000)], ["module." * 10**5]]
+        )
+        header |= dict.fromkeys(names, empty)
+        return
     if not isinstance(entry, dict) or not {"shape", "data_offsets"} <= set(entry) or rng.random() < 0.2:
         header[rng.choice([name, "__metadata__"])] = mutate_json(rng, entry)
         return
@@ -247,7 +262,20 @@ def _make_adapter(rng: Random, folder: Path) -> dict[str, Json]:
     settings |= {"base_model_name_or_path": "base", "rank_pattern": {}, "bias": "none", "modules_to_save": None}
     settings |= {"layers_to_transform": [0], "exclude_modules": r".*fc\d", "alpha_pattern": {"q_proj": 3}}
     weights = safetensors.numpy.save(tensors)
-    if rng.random() < 0.7:
+    if rng.random() < 0.15:  # expressions that can be matched in very many ways
+        slow = [
+            ".*" * 10 + "x",
+            "a?" * 25 + "a" * 25,
+            "(.|.)" * 31 + "Z",
+            "(.*)*x",
+            ".+" * 6 + " ",
+            "(a|" * 500 + ")" * 500,
+        ]
+        names = ["target_modules", "exclude_modules", "layers_pattern", "modules_to_save"]
+        settings |= {name: rng.choice(slow) for name in rng.sample(names, rng.choice([1, 2]))}
+        settings |= rng.choice([{}, {"rank_pattern": {rng.choice(slow): 2}}])
+        settings |= rng.choice([{}, {"alpha_pattern": {f"(q|k){i}": 2 for i in range(20_000)}}])
+    elif rng.random() < 0.7:
         settings = mutate_json(rng, settings)
     else:
         weights = corrupted_weights(rng, weights)

@@ -96,12 +96,36 @@ def odd_value(rng: Random, depth: int = 2) -> Any:
 def mutate_json(rng: Random, value: Any) -> Any:
     """Return the value with one to four elements replaced, removed, repeated, renamed or added."""
     value = copy.deepcopy(value)
+    if rng.random() < 0.04:
+        _flood(rng, value)
+        return value
     for _ in range(rng.choice([1, 1, 1, 2, 4])):
         container, key = _random_element(rng, value)
         if container is None or rng.random() < 0.02:
             return odd_value(rng)
         _corrupt(rng, container, key)
     return value
+
+
+def _flood(rng: Random, value: Any) -> None:
+    """Put very many values, or a very long one, where a few short ones are expected, in place."""
+    container, key = _random_element(rng, value)
+    if container is None:
+        return
+    many = rng.choice([2000, 40_000])
+    container[key] = rng.choice(
+        [
+            [rng.choice([2, 2.5, "x"])] * many,
+            [f"[T{i}]" for i in range(many)],
+            [{"content": f"[T{i}]"} for i in range(many)],
+            {str(i): f"[T{i}]" for i in range(many)},
+            {str(i * (2**61 - 1)): "x" for i in range(many)},
+            {"9" * LONG: "x"},
+            {f"x{i}": i for i in range(many)},
+            "x" * many * 50,
+            many * 25,
+        ]
+    )
 
 
 def _random_element(rng: Random, value: Any) -> tuple[Any, Any]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 from functools import cache
 from pathlib import Path
 from random import Random
 from typing import Any
 
-from minibiogpt import BioGptTokenizer
+from minibiogpt import BioGptTokenizer, InputError
 from minibiogpt.generation import TextStreamer
+from minibiogpt.tokenizer.large_text import clean_large
 from tools.fuzzing.supervise import Target
 
 WORDS = [
@@ -65,6 +67,17 @@ CHARACTERS = [
 ]
 LONG = 20_000  # characters of a very long word
 
+ODD_IDS = ["float", "digits", "deep", "many", "generator", "text", "rows", "negative"]
+
+
+def _odd_ids(kind: str) -> Any:
+    """Return ids that are none, or very many: a case is JSON, which cannot hold all of them."""
+    deep: Any = 5
+    for _ in range(10_000 if kind == "deep" else 0):
+        deep = [deep]
+    odd = {"float": [5.5], "digits": [10**5000], "many": [5] * 10**5, "generator": (i for i in range(5)), "text": ["5"]}
+    return {"rows": [[5], [6]], "negative": [-1], "deep": deep, **odd}[kind]
+
 
 def any_text(rng: Random) -> str:
     """Return up to 40 random parts of several kinds, sometimes with a very long one."""
@@ -86,7 +99,12 @@ def _part(rng: Random) -> str:
 
 
 def _long(rng: Random) -> str:
-    kind = rng.randrange(5)
+    kind = rng.randrange(6)
+    if kind == 5:  # words that sacremoses writes for dots, and runs that a regular expression may read again and again
+        unit = rng.choice(
+            ["DOT", "DOTDOT ", "DOTMULTI", ".DOT", "..", " ", "< ", "\u0301", "\u200b", "&amp", "1 ", "1 , "]
+        )
+        return unit * LONG + rng.choice(["", "MULTI", " DOTMULTI.", "."])
     if kind == 0:
         return "".join(rng.choices("acgtACGT", k=LONG))
     if kind == 1:
@@ -105,6 +123,7 @@ def make(rng: Random, folder: Path) -> dict[str, Any]:
         "pair": pair,
         "parse_special": rng.random() < 0.5,
         "max_length": rng.choice([None, 1, 2, 7, 300]),
+        "odd ids": rng.choice(ODD_IDS),
         "ids": [rng.choice([rng.randrange(size), rng.randrange(90)]) for _ in range(rng.choice([0, 1, 5, 30]))],
     }
 
@@ -118,7 +137,11 @@ def run(folder: Path, case: dict[str, Any]) -> None:
         starts = [piece.span[0] for piece in pieces]
         assert starts == sorted(starts), "offsets out of order"
         assert [piece.piece for piece in pieces] == tokenizer.tokenize(text, parse_special=special)
+    for text in case["texts"]:
+        assert isinstance(clean_large(text), str)
     _batch(tokenizer, case)
+    with contextlib.suppress(InputError):
+        tokenizer.decode(_odd_ids(case["odd ids"]))
     _stream(tokenizer, case["ids"])
 
 

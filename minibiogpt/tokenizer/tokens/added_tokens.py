@@ -9,6 +9,9 @@ from typing import Any, NamedTuple
 
 from minibiogpt.errors import InputError, short_repr
 
+# Of one token, in characters. A text may begin it at each of its characters, and all of these are followed together.
+MAX_LENGTH = 500
+
 
 @dataclass(frozen=True)
 class AddedToken:
@@ -42,6 +45,7 @@ class AddedToken:
         if not isinstance(self.content, str):
             found = short_repr(self.content)
             raise InputError("the content of an AddedToken must be a string", found, "pass the text of the token")
+        _check_length(self.content)
         if self.normalized is None:
             object.__setattr__(self, "normalized", not self.special)
         for name in FLAGS:
@@ -64,12 +68,19 @@ Token = str | AddedToken  # as transformers keeps them: a string says nothing ab
 def checked_token(token: Any, what: str) -> Token:
     """Return a string or an AddedToken as it is, and transformers' own AddedToken or a saved one as ours."""
     if isinstance(token, str | AddedToken):
+        _check_length(str(token))
         return token
     if isinstance(token, Mapping) and "content" in token:
         return AddedToken(token["content"], **{name: token[name] for name in FLAGS if name in token})
     if all(hasattr(token, name) for name in ("content", *FLAGS)):
         return AddedToken(token.content, **{name: getattr(token, name) for name in FLAGS})
     raise InputError(f"{what} must be a string or an AddedToken", short_repr(token), "pass the text of the token")
+
+
+def _check_length(content: str) -> None:
+    if len(content) > MAX_LENGTH:
+        must, found = f"an added token must have at most {MAX_LENGTH} characters", f"{len(content)}"
+        raise InputError(must, found, "shorten it, or leave it to byte-pair encoding")
 
 
 class Part(NamedTuple):

@@ -13,6 +13,7 @@ from minibiogpt.files.writing import write_atomically
 
 TEMPLATE, FILE, FOLDER = "chat_template", "chat_template.jinja", "additional_chat_templates"
 DEFAULT = "default"
+MAX_TEMPLATES = 100
 METHODS = ("apply_chat_template", "encode_message_with_chat_template")
 
 
@@ -25,6 +26,8 @@ def checked_template(value: Any) -> str | dict[str, str] | None:
             raise InputError(must, short_repr(value), 'write [{"name": "default", "template": "..."}]')
         value = {x["name"]: x["template"] for x in named}
     if isinstance(value, Mapping):
+        if len(value) > MAX_TEMPLATES:  # each is saved to a file
+            raise InputError(f"there must be at most {MAX_TEMPLATES} chat templates", f"{len(value)}", "leave some out")
         for name, template in value.items():
             if not isinstance(template, str) or not isinstance(name, str) or not name or {*name} & {*'/\\:"'}:
                 raise InputError(must, short_repr({name: template}), "use strings; a name is part of a file name")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -184,9 +184,13 @@ def _apply_special_map(given: dict[str, Any], special: dict[str, Any], overrides
         if name == MORE and isinstance(value, list):
             listed = given.get(MORE) or []
             merged = [*(listed if isinstance(listed, list) else [])]
-            for token in value:
-                new = _as_special(token)
-                merged += [] if new in merged else [new]
+            seen = {token for token in merged if isinstance(token, Hashable)}
+            for new in map(_as_special, value):
+                if not isinstance(new, Hashable):  # no token: refused later
+                    merged.append(new)
+                elif new not in seen:
+                    merged.append(new)
+                    seen.add(new)
             value = merged
         given[name] = _as_special(value)
 
