@@ -266,3 +266,13 @@ def test_what_cannot_be_added_is_one_clear_error_and_changes_nothing(call: Any, 
     with pytest.raises(InputError, match=message):
         call(tok)
     assert (len(tok), tok.special_tokens_map) == (1874, ours("demo").special_tokens_map)
+
+
+def test_a_token_is_short_because_a_text_may_begin_it_at_each_character() -> None:
+    longest = "a" * 500
+    assert with_tokens(longest).tokenize("b" + longest)[-1] == longest
+    calls: list[Any] = [lambda: with_tokens(longest + "a"), lambda: AddedToken(longest + "a")]
+    calls += [lambda: BioGptTokenizer.from_pretrained("demo", pad_token=longest + "a")]
+    for call in calls:
+        with pytest.raises(InputError, match="an added token must have at most 500 characters; found 501"):
+            call()

@@ -88,3 +88,10 @@ def test_files_are_saved_to_a_folder(wrong: Any) -> None:
     for save in (tok.save_pretrained, tok.save_vocabulary):
         with pytest.raises(InputError, match="save_directory must be the path of a folder; found .*; pass a path such"):
             save(wrong)
+
+
+def test_the_number_of_templates_is_limited_because_each_is_saved_to_a_file() -> None:
+    named = [{"name": f"n{i}", "template": "x"} for i in range(101)]
+    assert len(BioGptTokenizer.from_pretrained("demo", chat_template=named[1:]).chat_template) == 100
+    with pytest.raises(InputError, match="at most 100 chat templates; found 101"):
+        BioGptTokenizer.from_pretrained("demo", chat_template=named)

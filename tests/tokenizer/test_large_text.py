@@ -150,3 +150,11 @@ def test_the_command_splits_what_goes_in_and_cleans_what_comes_out(
 def test_cleaning_and_streaming_exclude_each_other(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["generate", "a", "--stream", "--clean-large"]) == 2
     assert "found --stream and --clean-large" in capsys.readouterr().err
+
+
+def test_a_long_run_of_spaces_is_read_once() -> None:
+    """Before, it was read again from each of its spaces, which took an hour."""
+    spaces = " " * 300_000
+    assert remove_tags(f"a{spaces}b") == f"a{spaces}b"
+    assert remove_tags(f"a{spaces}<TITLE>{spaces}▃{spaces}b") == "a b"
+    assert join_digits("1 " * 100_000 + "a") == "1" * 100_000 + " a"

@@ -50,7 +50,7 @@ FILES: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ),
     (
         {
-            "special_tokens_map": {"additional_special_tokens": ["[A]", token("[B]", lstrip=True)]},
+            "special_tokens_map": {"additional_special_tokens": ["[A]", token("[B]", lstrip=True), "[A]"]},
             "tokenizer_config": {"additional_special_tokens": ["[C]", "[A]"]},
         },
         {},

@@ -135,7 +135,7 @@ def _packed(rng: Random, members: dict[str, bytes]) -> bytes:
 def _corrupted_pickle(rng: Random, content: bytes) -> bytes:
     """Change some opcodes of a pickle: delete, repeat, swap, mutate, or replace by a number, an opcode or a call."""
     opcodes = _opcodes(content)
-    if rng.random() < 0.06:
+    if rng.random() < 0.2:
         return b"".join([*opcodes[:-1], _flood(rng), b"0."])
     for _ in range(rng.choice([1, 1, 2, 5])):
         at = rng.randrange(len(opcodes))
@@ -163,7 +163,7 @@ def _corrupted_pickle(rng: Random, content: bytes) -> bytes:
 
 def _flood(rng: Random) -> bytes:
     """Return opcodes that leave one object, and that take minutes or gigabytes if nothing is limited."""
-    kind, count = rng.randrange(5), rng.choice([100, 30_000])
+    kind, count = rng.randrange(5), rng.choice([100, 60_000, 60_000])
     if kind == 0:  # a dict whose keys have the same hash
         keys = [rng.choice([1, -1]) * i * SAME_HASH for i in range(count)]
         return b"}(" + b"".join(b"L%dL\nN" % key for key in keys) + b"u"

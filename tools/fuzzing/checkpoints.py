@@ -262,15 +262,8 @@ def _make_adapter(rng: Random, folder: Path) -> dict[str, Json]:
     settings |= {"base_model_name_or_path": "base", "rank_pattern": {}, "bias": "none", "modules_to_save": None}
     settings |= {"layers_to_transform": [0], "exclude_modules": r".*fc\d", "alpha_pattern": {"q_proj": 3}}
     weights = safetensors.numpy.save(tensors)
-    if rng.random() < 0.15:  # expressions that can be matched in very many ways
-        slow = [
-            ".*" * 10 + "x",
-            "a?" * 25 + "a" * 25,
-            "(.|.)" * 31 + "Z",
-            "(.*)*x",
-            ".+" * 6 + " ",
-            "(a|" * 500 + ")" * 500,
-        ]
+    if rng.random() < 0.25:  # expressions that can be matched in very many ways
+        slow = [".*" * 10 + "Z", ".?" * 32 + "Z", "(.|.)" * 31 + "Z", "(.*)*Z", ".+" * 9 + "Z", "(a|" * 500 + ")" * 500]
         names = ["target_modules", "exclude_modules", "layers_pattern", "modules_to_save"]
         settings |= {name: rng.choice(slow) for name in rng.sample(names, rng.choice([1, 2]))}
         settings |= rng.choice([{}, {"rank_pattern": {rng.choice(slow): 2}}])
