@@ -18,7 +18,7 @@ PAGES = ["README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").g
 NOTEBOOKS = [f"notebooks/{path.name}" for path in sorted((ROOT / "notebooks").glob("*.ipynb"))]
 COMMANDS = {"generate", "score", "embed", "trace", "view"}  # of texts that the model reads
 CALLS = {"tok", "tokenizer", "encode", "generator", "Stepper", "Explorer", "embed", "pipe"}
-NAMES = {"text", "texts", "prompt", "prompts", "sentence"}  # of variables that hold such texts
+NAMES = {"true", "false", "text", "texts", "prompt", "prompts", "sentence"}  # of variables that hold such texts
 MOST = 10  # perplexity of a prompt on the demo's page
 MOST_SHOWN = 50  # of a sentence elsewhere: a passage begins with a code or a name that nothing predicts
 DELIBERATE = {  # sentences that are meant to be wrong or unusual
@@ -82,11 +82,12 @@ def python_sentences(code: str) -> Iterator[str]:
             name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
             values = node.args if name in CALLS else []
         elif isinstance(node, ast.Assign):
-            values = [node.value] if {getattr(target, "id", "") for target in node.targets} & NAMES else []
+            targets = {one.id for target in node.targets for one in ast.walk(target) if isinstance(one, ast.Name)}
+            values = [node.value] if targets & NAMES else []
         else:
             continue
         for value in values:
-            for part in value.elts if isinstance(value, ast.List) else [value]:
+            for part in value.elts if isinstance(value, ast.List | ast.Tuple) else [value]:
                 if isinstance(part, ast.Constant) and SENTENCE.fullmatch(str(part.value)):
                     yield str(part.value)
 
