@@ -6,6 +6,7 @@ differ (erf, copies to and from the device), the operation is a method of ``Back
 
 from __future__ import annotations
 
+import os
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
@@ -22,8 +23,9 @@ from minibiogpt.errors import InputError, short_repr, text_of
 HALVES = ("float16", "bfloat16")  # too narrow for sums and exponentials, which are computed in float32
 Array = Any  # a numpy.ndarray or a cupy.ndarray; the two share no base class
 Method = TypeVar("Method", bound=Callable[..., Any])
-# Overflow gives inf, and then NaN, without a warning, as on a device and in PyTorch.
-ignore_overflow = np.errstate(over="ignore", invalid="ignore")
+# Overflow gives inf, and then NaN, without a warning, as on a device and in PyTorch. A probability that underflows is 0,
+# and its logarithm -inf. A caller's own np.errstate, such as all="raise", must not change that.
+ignore_overflow = np.errstate(all="ignore")
 
 
 class Backend(ABC):
@@ -181,6 +183,16 @@ _FACTORIES: dict[str, Callable[[], Backend]] = {}  # filled by registry.py
 _INSTANCES: dict[str, Backend] = {}
 _LOCK = RLock()  # reentrant, because a backend creates arrays while it is constructed
 _BY_TYPE: dict[type, Backend | None] = {}  # cache of every array type seen: it is looked up several times a step
+
+
+def _renew_lock() -> None:
+    """Replace the lock in a forked process: a thread of the parent may have held it, and is not here to release it."""
+    global _LOCK
+    _LOCK = RLock()
+
+
+if hasattr(os, "register_at_fork"):  # absent on Windows, which has no fork
+    os.register_at_fork(after_in_child=_renew_lock)
 
 
 def report_full_memory(method: Method) -> Method:

@@ -8,8 +8,10 @@ time (docs/performance.md). The pool keeps the memory and reuses it.
 from __future__ import annotations
 
 import math
+import os
 import sys
 import threading
+import weakref
 from itertools import accumulate
 from typing import Any
 
@@ -66,8 +68,13 @@ class BufferPool:
     """
 
     def __init__(self) -> None:
-        self.buffers: list[np.ndarray] = []
         self.free_count = free_buffer_count()
+        self.clear()
+        _POOLS.add(self)
+
+    def clear(self) -> None:
+        """Start with no buffers and a new lock; arrays that use a buffer keep it alive."""
+        self.buffers: list[np.ndarray] = []
         self.lock = threading.RLock()  # so that two threads never take the same buffer
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
@@ -89,3 +96,19 @@ class BufferPool:
         self.buffers = [buffer, *(other for other in self.buffers if other is not buffer)]
         sizes = accumulate(one.nbytes for one in self.buffers)
         self.buffers = [one for one, total in zip(self.buffers, sizes, strict=True) if total <= MAX_KEPT]
+
+
+_POOLS: weakref.WeakSet[BufferPool] = weakref.WeakSet()
+
+
+def _clear_pools() -> None:
+    """Clear every pool in a forked process, which has none of its parent's other threads.
+
+    One of these may have held a pool's lock, which nobody would release, and its arrays would occupy buffers forever.
+    """
+    for pool in list(_POOLS):
+        pool.clear()
+
+
+if hasattr(os, "register_at_fork"):  # absent on Windows, which has no fork
+    os.register_at_fork(after_in_child=_clear_pools)

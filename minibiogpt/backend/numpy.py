@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from minibiogpt.backend.base import Array, Backend
+from minibiogpt.backend.base import Array, Backend, ignore_overflow
 from minibiogpt.backend.buffers import BufferPool
 from minibiogpt.backend.erf import erf as numpy_erf
 
@@ -35,6 +35,7 @@ class NumpyBackend(Backend):
         """Return an uninitialized array. Large arrays reuse memory from a buffer pool."""
         return self._buffers.empty(shape, dtype)
 
+    @ignore_overflow
     def erf(self, x: Array) -> Array:
         return numpy_erf(x)
 

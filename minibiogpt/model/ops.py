@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable
 from functools import wraps
 
-from minibiogpt.backend import Array, backend_of
+from minibiogpt.backend import Array, backend_of, ignore_overflow
 
 
 def widened(x: Array) -> Array:
@@ -23,6 +23,7 @@ def rowwise(equation: Callable[[Array], Array]) -> Callable[[Array], Array]:
     """Let the backend evaluate an equation with independent rows (last axis) in blocks of rows, or by a kernel."""
 
     @wraps(equation)
+    @ignore_overflow
     def map_rows(x: Array) -> Array:
         backend = backend_of(x)
         kernel = backend.kernel(equation.__name__, x)
@@ -31,6 +32,7 @@ def rowwise(equation: Callable[[Array], Array]) -> Callable[[Array], Array]:
     return map_rows
 
 
+@ignore_overflow
 def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
     """Return y = x W^T + b.
 
@@ -60,6 +62,7 @@ def embedding(ids: Array, table: Array) -> Array:
     return table[ids]
 
 
+@ignore_overflow
 def layer_norm(x: Array, weight: Array, bias: Array, eps: float) -> Array:
     """Return LN(x) = (x - mean) / sqrt(variance + eps) * g + b over the last axis; the variance divides by D.
 
