@@ -19,7 +19,7 @@ import minibiogpt
 PACKAGE = Path(minibiogpt.__file__).parent
 # From the bottom up. A subpackage imports itself and those below it. Those on one line do not import each other.
 LAYERS = [
-    {"errors"},
+    {"errors", "progress"},
     {"checks", "files", "idioms"},
     {"backend"},
     {"config"},
@@ -42,14 +42,12 @@ LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 LAZY = ("backend.registry", "backend.cupy")
 # What a subpackage may import besides the standard library, NumPy and this package.
 OUTSIDE = {
+    "progress": {"tqdm"},
     "files": {"safetensors", "huggingface_hub"},
     "backend": {"cupy", "cupyx", "cupy_backends"},
     "tokenizer": {"sacremoses"},
-    "generation": {"tqdm"},
-    "pipelines": {"tqdm"},
     "golden": {"safetensors"},
     "view": {"matplotlib", "ipywidgets"},
-    "cli": {"tqdm"},
 }
 # Modules and names that import by a name made at run time, which no reader of the source can follow.
 DYNAMIC = {"importlib", "runpy", "pkgutil", "imp", "builtins", "zipimport"}

@@ -23,8 +23,8 @@ from minibiogpt.errors import InputError, short_repr, text_of
 HALVES = ("float16", "bfloat16")  # too narrow for sums and exponentials, which are computed in float32
 Array = Any  # a numpy.ndarray or a cupy.ndarray; the two share no base class
 Method = TypeVar("Method", bound=Callable[..., Any])
-# Overflow gives inf, and then NaN, without a warning, as on a device and in PyTorch. A probability that underflows is 0,
-# and its logarithm -inf. A caller's own np.errstate, such as all="raise", must not change that.
+# Overflow gives inf, and then NaN, without a warning, as on a device and in PyTorch; a probability underflows to 0,
+# whose logarithm is -inf. A caller's own np.errstate, such as all="raise", must not change that.
 ignore_overflow = np.errstate(all="ignore")
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from minibiogpt.backend.base import Array, Backend, ignore_overflow
 from minibiogpt.backend.buffers import BufferPool
 from minibiogpt.backend.erf import erf as numpy_erf
+from minibiogpt.backend.forks import PRODUCTS
 
 HUGE_PAGE = 1 << 21  # bytes
 
@@ -61,12 +62,20 @@ class NumpyBackend(Backend):
         y = self.empty((M, out), rows.dtype)
         step = max(1, self.cache_block // width)
         whole = out - out % step
-        if 2 <= M <= self.few_rows and whole and weight.flags.c_contiguous:
-            parts = weight[:whole].reshape(-1, 1, step, width) @ rows[:, :, None]  # block by block, one row at a time
-            y[:, :whole].reshape(M, -1, step)[...] = parts[..., 0].transpose(1, 0, 2)
-            np.matmul(rows, weight[whole:].T, out=y[:, whole:])
-        else:
-            np.matmul(rows, weight.T, out=y)
+        with PRODUCTS:
+            if 2 <= M <= self.few_rows and whole and weight.flags.c_contiguous:
+                blocks = weight[:whole].reshape(-1, 1, step, width)
+                parts = blocks @ rows[:, :, None]  # block by block, one row at a time
+                y[:, :whole].reshape(M, -1, step)[...] = parts[..., 0].transpose(1, 0, 2)
+                np.matmul(rows, weight[whole:].T, out=y[:, whole:])
+            else:
+                np.matmul(rows, weight.T, out=y)
         if bias is not None:
             y += bias
         return y
+
+    def head_products(
+        self, a: Array, b: Array, *, transposed: bool = False, scale: float = 1.0, out: Array | None = None
+    ) -> Array:
+        with PRODUCTS:
+            return super().head_products(a, b, transposed=transposed, scale=scale, out=out)

@@ -104,7 +104,7 @@ class Replacement:
         return np.ascontiguousarray(self.stored.mapped()).reshape(-1).view(np.uint8)
 
     def read_into(self, out: np.ndarray) -> None:
-        with np.errstate(over="ignore", invalid="ignore"):
+        with np.errstate(all="ignore"):
             out[...] = widened(self.stored.mapped(), self.stored.dtype)
 
 

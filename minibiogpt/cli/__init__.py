@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from types import ModuleType
 
 from minibiogpt import __version__
+from minibiogpt.backend import ignore_overflow
 from minibiogpt.cli import classify, convert, download, embed, generate, golden, info, score, tag, tokenize, trace, view
 from minibiogpt.cli.options import check_dtype
 from minibiogpt.cli.wording import worded
@@ -57,6 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _run(options)
 
 
+@ignore_overflow
 def _run(options: argparse.Namespace) -> int:
     try:
         check_dtype(options)

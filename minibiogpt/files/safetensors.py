@@ -63,7 +63,7 @@ class StoredTensor:
             If the file ends before the tensor does, or NumPy has no such dtype.
         """
         if self.dtype == "BF16" or out.dtype != np.dtype(DTYPES.get(self.dtype, "V")):
-            with np.errstate(over="ignore", invalid="ignore"):
+            with np.errstate(all="ignore"):
                 out[...] = widened(self.mapped(), self.dtype)
             return
         remaining = out.reshape(-1).view(np.uint8).data
@@ -132,7 +132,7 @@ def convert_dtype(raw: np.ndarray, dtype: str, target: str) -> np.ndarray:
     """
     if dtype == target:
         return raw
-    with np.errstate(over="ignore", invalid="ignore"):
+    with np.errstate(all="ignore"):
         if target != "BF16":
             return widened(raw, dtype).astype(FLOATS[target])
         bits = widened(raw, dtype).astype("<f4").view(np.uint32)

@@ -32,6 +32,7 @@ from minibiogpt.generation.protocols import LanguageModel, Streamer
 from minibiogpt.generation.random_draws import RandomDraws
 from minibiogpt.generation.state import DecodingState, GenerationRequest
 from minibiogpt.generation.stopping import EndToken, MaxTime, StoppingCriterion, StopStrings, any_criterion_met
+from minibiogpt.progress import progress_bar
 from minibiogpt.tokenizer import BioGptTokenizer
 from minibiogpt.trace import Edit, Trace
 from minibiogpt.trace.edits import make_tap
@@ -188,8 +189,6 @@ def greedy_or_sample(state: DecodingState, request: GenerationRequest) -> Genera
 
 def _progress_bar(progress: bool | None, new: int, streamer: Streamer | None) -> Any:
     """Return a progress bar on stderr, disabled if it should not be shown."""
-    from tqdm import tqdm
-
     terminal = sys.stderr is not None and sys.stderr.isatty()
     show = terminal and new > PROGRESS_BAR_ABOVE and streamer is None if progress is None else progress
-    return tqdm(total=new, unit="token", file=sys.stderr, disable=not show)
+    return progress_bar(show, total=new, unit="token")

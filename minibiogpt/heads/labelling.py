@@ -207,5 +207,5 @@ def sigmoid(x: np.ndarray) -> np.ndarray:
     >>> sigmoid(np.array([math.log(3), -1e4])).round(12).tolist()
     [0.75, 0.0]
     """
-    with np.errstate(over="ignore"):
+    with np.errstate(all="ignore"):
         return 1 / (1 + np.exp(-x))

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minibiogpt.backend import HALVES, Array, backend_of
+from minibiogpt.backend import HALVES, Array, backend_of, ignore_overflow
 from minibiogpt.generation.protocols import LanguageModel
 from minibiogpt.model.batching import BATCH_TOKENS, batches, padded, unpadded_rows, window_sizes, windows
 from minibiogpt.model.ops import log_softmax, widened
@@ -43,6 +43,7 @@ class Scores:
         return self.scored.astype("int64").sum(axis=1)
 
     @property
+    @ignore_overflow
     def perplexity(self) -> Array:
         """(B,) float64: exp(-total / tokens); NaN for a row without scored tokens."""
         xp = backend_of(self.log_probs).xp

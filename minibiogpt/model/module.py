@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from minibiogpt.backend import Array, Backend, Device, backend_for, device_of
+from minibiogpt.backend import Array, Backend, Device, backend_for, device_of, ignore_overflow
 from minibiogpt.catalog.parameters import EMBEDDING, HEAD
 from minibiogpt.config import dtype_text
 from minibiogpt.errors import InputError
@@ -102,6 +102,7 @@ class Module(ABC):
         """Convert the weights to bfloat16; on NumPy to float32, with a warning."""
         return self.to(dtype="bfloat16")
 
+    @ignore_overflow  # an error halfway would leave weights of two dtypes
     def _replace_weights(self, change: Callable[[Array], Array]) -> None:
         """Replace every weight by ``change(weight)``. An array that two modules share stays shared."""
         changed: dict[int, tuple[Array, Array]] = {}  # by identity, with the old array, so that no id is reused

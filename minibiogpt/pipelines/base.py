@@ -15,6 +15,7 @@ from minibiogpt.errors import InputError, short_repr
 from minibiogpt.generation.options.warning import warn_caller
 from minibiogpt.idioms import no_attribute, no_option
 from minibiogpt.model.pretrained import Pretrained
+from minibiogpt.progress import progress_bar
 from minibiogpt.tokenizer import BioGptTokenizer
 
 PROGRESS_BAR_ABOVE = 50  # texts
@@ -246,8 +247,6 @@ def _is_stream(inputs: Any) -> bool:
 
 def _progress_bar(progress: bool | None, count: int) -> Any:
     """Return a progress bar on stderr, disabled if it should not be shown."""
-    from tqdm import tqdm
-
     terminal = sys.stderr is not None and sys.stderr.isatty()
     show = terminal and count > PROGRESS_BAR_ABOVE if progress is None else progress
-    return tqdm(total=count, unit="text", file=sys.stderr, disable=not show)
+    return progress_bar(show, total=count, unit="text")

@@ -31,6 +31,7 @@ from minibiogpt.cli.outputs import check_output, inputs_of
 from minibiogpt.errors import InputError
 from minibiogpt.heads.words import analyse_words
 from minibiogpt.model.batching import BATCH_TOKENS, batches
+from minibiogpt.progress import progress_bar
 from minibiogpt.tokenizer import BioGptTokenizer, Piece
 
 Result = TypeVar("Result")
@@ -208,7 +209,5 @@ def _check_output(options: argparse.Namespace) -> None:
 
 def _progress_bar(count: int | None, done: int) -> Any:
     """Return a progress bar on standard error, disabled unless that is a terminal."""
-    from tqdm import tqdm
-
     terminal = sys.stderr is not None and sys.stderr.isatty()
-    return tqdm(total=count, initial=done, unit="text", file=sys.stderr, disable=not terminal)
+    return progress_bar(terminal, total=count, initial=done, unit="text")

@@ -165,7 +165,7 @@ def _add_block(
     _update_worst(found, at, error, visible & ~nan, c, r)
     finite = visible & np.isfinite(c)
     x, y = c[finite].astype(np.float64), r[finite].astype(np.float64)
-    with np.errstate(over="ignore", invalid="ignore"):
+    with np.errstate(all="ignore"):
         for i, (a, b) in enumerate(((x, y), (x, x), (y, y))):
             found.products[i] += float(np.dot(a, b))
 
@@ -191,7 +191,7 @@ def exact_precisions(c: np.ndarray, among: Iterable[str] = PRECISIONS) -> set[st
     [['float64'], ['float16', 'float32', 'float64']]
     """
     finite = c[np.isfinite(c)].astype(np.float64)
-    with np.errstate(over="ignore"):
+    with np.errstate(all="ignore"):
         narrow = finite.astype(np.float32)
     if not np.array_equal(narrow, finite):  # the coarser ones are contained in float32
         return {"float64"} & set(among)
@@ -201,7 +201,7 @@ def exact_precisions(c: np.ndarray, among: Iterable[str] = PRECISIONS) -> set[st
 def _errors(c: np.ndarray, r: np.ndarray) -> np.ndarray:
     """Return |c - r| in float64; for unequal integers at least 1, since float64 doesn't represent all integers."""
     if r.dtype.kind == "f":
-        with np.errstate(over="ignore", invalid="ignore"):
+        with np.errstate(all="ignore"):
             return np.abs(c - r)
     difference = np.abs(c.astype(np.float64) - r.astype(np.float64))
     return np.where(c != r, np.maximum(difference, 1.0), 0.0)
@@ -277,7 +277,7 @@ def measure_slim(
 
 def _sums(candidate: np.ndarray, decode: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     total, start = np.zeros(len(SUMS)), 0
-    with np.errstate(over="ignore", invalid="ignore"):
+    with np.errstate(all="ignore"):
         for at in blocks(candidate.shape):
             x = decode(candidate[at])
             total += sums_of(x, start)

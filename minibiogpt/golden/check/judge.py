@@ -186,7 +186,7 @@ class Judge:
         flat = chosen if entry.samples is None else sample_indices(size, stored.size)[chosen]
         split, keep = layout.split(raw), self._keep(entry)
         found = tensor.decode(split[np.unravel_index(flat, split.shape)]).astype(np.float64)
-        with np.errstate(over="ignore", invalid="ignore"):
+        with np.errstate(all="ignore"):
             agrees = (np.abs(found - stored[chosen]) <= budget) | (stored[chosen] == LOWEST)
         if keep is not None:
             agrees |= ~np.broadcast_to(keep, entry.shape)[np.unravel_index(flat, entry.shape)]

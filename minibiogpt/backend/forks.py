@@ -1,0 +1,70 @@
+"""Forks of a process while its other threads multiply matrices.
+
+OpenBLAS has locks of its own. If the process is forked while another thread holds one, the child has the locked lock
+but not the thread, and its next product waits forever. So a fork waits until the products of other threads have ended.
+"""
+
+from __future__ import annotations
+
+import os
+from threading import Condition, get_ident
+
+LONGEST = 30.0  # seconds that a fork waits: far longer than one product takes
+
+
+class ForkGate:
+    """Context manager for a product. A fork waits for those that run, and those that begin meanwhile wait for the fork.
+
+    A thread does not wait for itself: a signal handler may fork in the middle of a product.
+
+    Examples
+    --------
+    >>> with ForkGate() as gate:
+    ...     len(gate.running)
+    1
+    """
+
+    def __init__(self) -> None:
+        self.condition = Condition()
+        self.running: dict[int, int] = {}  # how many products of each thread are running, one inside the other
+        self.forks = 0
+
+    def __enter__(self) -> ForkGate:
+        thread = get_ident()
+        with self.condition:
+            if self.forks and thread not in self.running:
+                self.condition.wait_for(lambda: not self.forks, LONGEST)
+            self.running[thread] = self.running.get(thread, 0) + 1
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        thread = get_ident()
+        with self.condition:
+            self.running[thread] -= 1
+            if not self.running[thread]:
+                del self.running[thread]
+            if self.forks:
+                self.condition.notify_all()
+
+    def close(self) -> None:
+        """Before a fork: wait for the products of other threads, and let none begin."""
+        thread = get_ident()
+        with self.condition:
+            self.forks += 1
+            self.condition.wait_for(lambda: self.running.keys() <= {thread}, LONGEST)
+
+    def open(self) -> None:
+        """After a fork, in the parent: let products begin."""
+        with self.condition:
+            self.forks -= 1
+            self.condition.notify_all()
+
+    def renew(self) -> None:
+        """After a fork, in the child: forget the other threads, which it does not have."""
+        mine = {thread: count for thread, count in self.running.items() if thread == get_ident()}
+        self.condition, self.running, self.forks = Condition(), mine, 0
+
+
+PRODUCTS = ForkGate()
+if hasattr(os, "register_at_fork"):  # absent on Windows, which has no fork
+    os.register_at_fork(before=PRODUCTS.close, after_in_parent=PRODUCTS.open, after_in_child=PRODUCTS.renew)
