@@ -1,5 +1,8 @@
 """BioGPT as explicit NumPy or CuPy operations: a reference to step through and to check other implementations with."""
 
+from minibiogpt import interrupts as interrupts  # before the others, which take a moment that Ctrl-C may interrupt
+
+# isort: split
 from minibiogpt.backend import get_backend
 from minibiogpt.config import BioGptConfig
 from minibiogpt.errors import CheckpointError, DeviceMemoryError, InputError

@@ -1,7 +1,20 @@
-"""Run the ``minibiogpt`` command with ``python -m minibiogpt``."""
+"""Run the ``minibiogpt`` command, installed or with ``python -m minibiogpt``."""
 
 import sys
 
-from minibiogpt.cli import main
+from minibiogpt.interrupts import run_command
 
-sys.exit(main())
+
+def main() -> int:
+    """Run the command and return its exit code."""
+
+    def command() -> int:
+        from minibiogpt.cli import main as run
+
+        return run()
+
+    return run_command(command)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

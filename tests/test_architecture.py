@@ -19,7 +19,7 @@ import minibiogpt
 PACKAGE = Path(minibiogpt.__file__).parent
 # From the bottom up. A subpackage imports itself and those below it. Those on one line do not import each other.
 LAYERS = [
-    {"errors", "progress"},
+    {"errors", "interrupts", "progress"},
     {"checks", "files", "idioms"},
     {"backend"},
     {"config"},
