@@ -5,7 +5,6 @@ The pickle is read as data (see ``unpickle``). The tensors are memory-mapped and
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import warnings
@@ -29,6 +28,7 @@ from minibiogpt.checkpoint.torch_archive import PickledTensor
 from minibiogpt.config import BioGptConfig
 from minibiogpt.errors import CheckpointError, InputError, listed, short_repr
 from minibiogpt.files.hub import TEXT_FILES
+from minibiogpt.files.json_text import json_text
 from minibiogpt.files.reading import MAX_TEXT_BYTES, check_regular, sha256
 from minibiogpt.files.safetensors import (
     FLOATS,
@@ -180,7 +180,7 @@ def _write_config(folder: Path, values: dict[str, Any], codes: list[str]) -> Non
     """Write the config, unchanged except for the dtype, which is set if all tensors have the same one."""
     kept = {key: value for key, value in values.items() if key not in ("dtype", "torch_dtype")}
     dtype = {"dtype": NAMES[codes[0]]} if len(codes) == 1 else {}
-    text = json.dumps({"model_type": "biogpt"} | kept | dtype, indent=2, sort_keys=True) + "\n"
+    text = json_text({"model_type": "biogpt"} | kept | dtype, indent=2, sort_keys=True) + "\n"
     (folder / "config.json").write_text(text, encoding="utf-8")
 
 
@@ -196,9 +196,9 @@ def _write_tokenizer(
         vocab = fairseq.read_dictionary(Path(dictionary or original.folder / "dict.txt"))
         merges = fairseq.read_codes(Path(bpecodes or original.folder / "bpecodes"))
         settings = {"tokenizer_class": "BioGptTokenizer", "model_max_length": config.max_position_embeddings}
-        (folder / "vocab.json").write_text(json.dumps(vocab, ensure_ascii=False, indent=0) + "\n", encoding="utf-8")
+        (folder / "vocab.json").write_text(json_text(vocab, ascii_only=False, indent=0) + "\n", encoding="utf-8")
         (folder / "merges.txt").write_text(merges, encoding="utf-8", newline="\n")
-        (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+        (folder / "tokenizer_config.json").write_text(json_text(settings, indent=2) + "\n", encoding="utf-8")
     else:
         for name in TOKENIZER_FILES:
             if (original.folder / name).is_file():

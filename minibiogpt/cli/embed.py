@@ -7,7 +7,6 @@ The file holds a float32 array (n, D) whose rows are in input order, named "embe
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import sys
 from pathlib import Path
@@ -20,6 +19,7 @@ from minibiogpt.cli.batch.inputs import add_input, add_truncate
 from minibiogpt.cli.batch.loop import Job, add_output, ids_of, run_chunks, texts_done
 from minibiogpt.cli.options import add_model, load_model
 from minibiogpt.errors import InputError, short_repr
+from minibiogpt.files.json_text import json_text
 from minibiogpt.model.pooling import POOLINGS
 from minibiogpt.tokenizer import Piece
 
@@ -91,7 +91,7 @@ def _npy_header(file: BinaryIO, n: int, D: int) -> None:
 def _safetensors_header(file: BinaryIO, n: int, D: int) -> None:
     """Write the length of the header in 8 bytes, then the header, padded with spaces to a multiple of 8 bytes."""
     tensor = {"dtype": "F32", "shape": [n, D], "data_offsets": [0, 4 * n * D]}
-    header = json.dumps({"embeddings": tensor}, separators=(",", ":")).encode()
+    header = json_text({"embeddings": tensor}, compact=True).encode()
     header += b" " * (-len(header) % 8)
     file.write(len(header).to_bytes(8, "little") + header)
 

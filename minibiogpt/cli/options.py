@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import warnings
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from minibiogpt.backend import get_backend
 from minibiogpt.cli.batch.lines import is_blank, one_text
 from minibiogpt.errors import CheckpointError, InputError, short_repr
+from minibiogpt.files.json_text import json_text
 from minibiogpt.tokenizer import BioGptTokenizer
 
 if TYPE_CHECKING:
@@ -155,7 +155,9 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 
 
 def print_json(value: Any) -> None:
-    print(json.dumps(value, ensure_ascii=False, indent=1))
+    """Print a value as JSON, with escapes for what the terminal's encoding lacks, so that nothing is lost."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    print(json_text(value, ascii_only=not encoding.lower().startswith("utf"), indent=1))
 
 
 def texts_of(arguments: list[str]) -> list[str]:

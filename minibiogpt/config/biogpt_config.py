@@ -15,7 +15,7 @@ from minibiogpt.config import common
 from minibiogpt.config.fields import SIZES, TOKEN_IDS, check_in_vocabulary, check_sizes, checked_field, stored_attribute
 from minibiogpt.config.keywords import local_folder, revision_of
 from minibiogpt.config.labels import checked_number, inverse_labels, resolve_labels
-from minibiogpt.config.text import json_text
+from minibiogpt.config.text import config_text
 from minibiogpt.errors import CheckpointError, InputError, short_repr
 from minibiogpt.files.hub import find_model
 from minibiogpt.files.reading import read_json
@@ -268,7 +268,7 @@ class BioGptConfig:
 
     def to_json_string(self, use_diff: bool = True) -> str:
         """Return ``to_diff_dict``, or ``to_dict``, as JSON; both are read back as this config."""
-        return json_text(self.to_diff_dict() if use_diff else self.to_dict())
+        return config_text(self.to_diff_dict() if use_diff else self.to_dict())
 
     def to_json_file(self, json_file_path: str | os.PathLike[str], use_diff: bool = True) -> None:
         """Write the text of ``to_json_string`` to a file, atomically: a temporary file is renamed."""

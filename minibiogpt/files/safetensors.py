@@ -13,6 +13,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from minibiogpt.errors import CheckpointError, listed, short_repr
+from minibiogpt.files.json_text import json_text
 from minibiogpt.files.kinds import kind_of
 from minibiogpt.files.reading import MAX_TEXT_BYTES, check_regular, read_json
 
@@ -232,7 +233,7 @@ def write_tensors(path: Path, tensors: Mapping[str, TensorToWrite], metadata: Ma
     for name, tensor in ordered:
         begin, end = end, end + math.prod(tensor.shape) * _itemsize(tensor.dtype)
         header[name] = {"dtype": tensor.dtype, "shape": list(tensor.shape), "data_offsets": [begin, end]}
-    text = json.dumps(header, separators=(",", ":")).encode()
+    text = json_text(header, compact=True).encode()
     text += b" " * (-len(text) % 8)
     with path.open("wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import numbers
 import re
@@ -14,6 +13,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from minibiogpt.errors import InputError, short_repr
+from minibiogpt.files.json_text import json_text
 from minibiogpt.files.safetensors import INDEX, SINGLE
 from minibiogpt.files.writing import write_atomically
 
@@ -85,7 +85,7 @@ def save_tensors(folder: Path, tensors: Mapping[str, np.ndarray], max_shard_size
     metadata = {"total_parameters": sum(x.size for x in tensors.values())}
     metadata["total_size"] = sum(x.nbytes for x in tensors.values())
     table = {name: file for file, names in zip(files, shards, strict=True) for name in names}
-    text = json.dumps({"metadata": metadata, "weight_map": table}, indent=2, sort_keys=True) + "\n"
+    text = json_text({"metadata": metadata, "weight_map": table}, indent=2, sort_keys=True) + "\n"
     write_atomically(folder / INDEX, lambda temporary: temporary.write_text(text, encoding="utf-8"))
     _remove(folder, {INDEX, *files})
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from minibiogpt.checks import checked_folder, plain, plain_row
 from minibiogpt.config import BioGptConfig
 from minibiogpt.errors import CheckpointError, InputError
 from minibiogpt.files.hub import find_model
+from minibiogpt.files.json_text import json_text
 from minibiogpt.files.reading import read_json
 from minibiogpt.files.writing import write_atomically
 from minibiogpt.generation.options import foreign
@@ -228,7 +228,7 @@ class GenerationConfig:
         values = self.to_diff_dict() if use_diff else self.to_dict()
         if isinstance(bias := values.get("sequence_bias"), dict):
             values["sequence_bias"] = [[list(ids), value] for ids, value in bias.items()]  # JSON keys can't be tuples
-        return json.dumps(values, indent=2, sort_keys=True, default=lambda x: x.item()) + "\n"  # x: a NumPy scalar
+        return json_text(values, indent=2, sort_keys=True, default=lambda x: x.item()) + "\n"  # x: a NumPy scalar
 
     def update(self, **options: Any) -> dict[str, Any]:
         """Set these options, and return those that are none of this config's, as in transformers."""

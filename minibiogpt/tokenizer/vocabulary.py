@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
 
 from minibiogpt.errors import CheckpointError, InputError, short_repr
+from minibiogpt.files.json_text import json_text
 from minibiogpt.files.reading import read_json, read_text
 from minibiogpt.files.writing import write_atomically
 
@@ -70,7 +70,7 @@ def write_vocabulary(
     folder: Path, prefix: str, vocab: dict[str, int], ranks: dict[tuple[str, str], int]
 ) -> tuple[str, str]:
     """Write vocab.json and merges.txt, the most frequent pair first; return their paths."""
-    content = json.dumps(vocab, ensure_ascii=False, indent=0) + "\n"
+    content = json_text(vocab, ascii_only=False, indent=0) + "\n"
     lines = "".join(f"{a} {b}\n" for a, b in sorted(ranks, key=ranks.__getitem__))
     first, second = folder / f"{prefix}vocab.json", folder / f"{prefix}merges.txt"
     write_atomically(first, lambda temporary: temporary.write_text(content, encoding="utf-8"))

@@ -14,6 +14,7 @@ from minibiogpt.backend import Array, backend_of, ignore_overflow
 from minibiogpt.config import BioGptConfig
 from minibiogpt.errors import InputError, short_repr
 from minibiogpt.files.arrays import NPZ, array_file, write_arrays
+from minibiogpt.files.json_text import json_text
 from minibiogpt.files.safetensors import DTYPES, read_header, widened
 from minibiogpt.trace.lookup import Held
 from minibiogpt.trace.patterns import check_all_matched, patterns_of, warn_of_differences
@@ -164,10 +165,10 @@ class Trace(dict[str, Array]):
             if x.dtype.str not in SAVED and x.dtype.name != "bfloat16":
                 must = "the arrays of a trace must be floats, integers or booleans"
                 raise InputError(must, f"{name} of {x.dtype}", "convert it with .astype")
-        metadata = {"format": FORMAT, "version": VERSION, "names": json.dumps(list(self))}
-        metadata["letters"] = json.dumps(self.letters)
-        metadata["config"] = json.dumps(None if self.config is None else self.config.to_dict())
-        metadata["head"], metadata["inputs"] = self.head, json.dumps(self.inputs)
+        metadata = {"format": FORMAT, "version": VERSION, "names": json_text(list(self))}
+        metadata["letters"] = json_text(self.letters)
+        metadata["config"] = json_text(None if self.config is None else self.config.to_dict())
+        metadata["head"], metadata["inputs"] = self.head, json_text(self.inputs)
         write_arrays(path, arrays, metadata)
 
     @classmethod

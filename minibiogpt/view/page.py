@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import html
-import json
 import os
 import re
 from abc import ABC, abstractmethod
@@ -22,6 +21,7 @@ import numpy as np
 
 from minibiogpt.backend import Array, backend_of
 from minibiogpt.errors import InputError, short_repr
+from minibiogpt.files.json_text import json_text
 from minibiogpt.files.writing import write_atomically
 
 STATIC = Path(__file__).parent / "static"
@@ -155,7 +155,7 @@ def as_json(value: Any) -> str:
     >>> as_json({"text": "</script> é"}) == '{"text":"\\\\u003c/script\\\\u003e \\\\u00e9"}'
     True
     """
-    text = json.dumps(value, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
+    text = json_text(value, compact=True)
     for character in "<>&":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return text

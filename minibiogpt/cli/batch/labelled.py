@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
@@ -14,6 +13,7 @@ from minibiogpt.cli.batch.records import Record
 from minibiogpt.cli.batch.resume import Progress
 from minibiogpt.cli.options import add_model, add_windows
 from minibiogpt.config import BioGptConfig
+from minibiogpt.files.json_text import json_text
 from minibiogpt.model.batching import window_sizes
 from minibiogpt.tokenizer import Piece
 
@@ -73,4 +73,4 @@ def run_labelled(
 def _lines(chunk: Chunk[Result], prediction: Callable[[Record, Result], Prediction]) -> Iterator[str]:
     """Yield a JSON object per text: its input fields, then its prediction."""
     for record, result in zip(chunk.records, chunk.results, strict=True):
-        yield json.dumps(record.fields | prediction(record, result), ensure_ascii=False) + "\n"
+        yield json_text(record.fields | prediction(record, result), ascii_only=False) + "\n"

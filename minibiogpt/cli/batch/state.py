@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from minibiogpt.errors import InputError, short_repr
+from minibiogpt.files.json_text import json_text
 from minibiogpt.files.temporaries import not_writable
 from minibiogpt.files.writing import write_atomically
 
@@ -45,7 +46,7 @@ def state_path(path: Path) -> Path:
 
 
 def write_state(state: Path, settings: dict[str, Any], progress: Progress) -> None:
-    content = json.dumps({"settings": settings, "done": asdict(progress)}, indent=1, allow_nan=False) + "\n"
+    content = json_text({"settings": settings, "done": asdict(progress)}, indent=1) + "\n"
     write_atomically(state, lambda new: new.write_text(content, encoding="utf-8"))
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from minibiogpt.errors import InputError
+from minibiogpt.files.json_text import json_text
 from minibiogpt.files.safetensors import StoredTensor, TensorToWrite, read_header, write_tensors
 from minibiogpt.files.writing import write_atomically
 
@@ -187,9 +188,9 @@ def write_case(
     inputs : {full name: array}.
     arrays : {name: array}: what is stored for each entry, and the sums of the slim form.
     """
-    metadata = {name: value if isinstance(value, str) else json.dumps(value) for name, value in fields.items()}
-    metadata |= {"format": FORMAT, "version": VERSION, "dtype": "float64", "inputs": json.dumps(list(inputs))}
-    metadata["arrays"] = json.dumps([{k: v for k, v in asdict(e).items() if v is not None} for e in entries])
+    metadata = {name: value if isinstance(value, str) else json_text(value) for name, value in fields.items()}
+    metadata |= {"format": FORMAT, "version": VERSION, "dtype": "float64", "inputs": json_text(list(inputs))}
+    metadata["arrays"] = json_text([{k: v for k, v in asdict(e).items() if v is not None} for e in entries])
     stored = {name: _to_write(x) for name, x in {**inputs, **arrays}.items()}
     ordered = dict(sorted(metadata.items()))
     write_atomically(Path(path), lambda temporary: write_tensors(temporary, stored, ordered))

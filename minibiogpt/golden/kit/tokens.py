@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from minibiogpt.errors import InputError, short_repr
+from minibiogpt.files.json_text import json_text
 from minibiogpt.files.reading import read_json
 from minibiogpt.files.writing import write_atomically
 from minibiogpt.tokenizer import BioGptTokenizer
@@ -82,7 +82,7 @@ def _case(tokenizer: BioGptTokenizer, *texts: str) -> dict[str, Any]:
 def write_token_cases(tokenizer: BioGptTokenizer, path: str | os.PathLike[str]) -> int:
     """Write the cases, one per line, and return their number."""
     cases = token_cases(tokenizer)
-    lines = ",\n".join(json.dumps(case) for case in cases)  # ASCII only, with escapes
+    lines = ",\n".join(json_text(case) for case in cases)  # ASCII only, with escapes
     write_atomically(Path(path), lambda temporary: temporary.write_text(f"[\n{lines}\n]\n", encoding="utf-8"))
     return len(cases)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import minibiogpt
 from minibiogpt.checks import checked_integer
 from minibiogpt.errors import InputError, listed, nearest, short_repr
+from minibiogpt.files.json_text import json_text
 from minibiogpt.files.reading import sha256
 from minibiogpt.files.writing import atomic_folder
 from minibiogpt.golden.format.case import Case
@@ -65,7 +65,7 @@ def write_kit(
         model = f"models/{TOKENIZER_MODEL}"
         manifest["tokenizer"] = {"file": TOKENIZER, "model": model} | _digest(temporary / TOKENIZER)
         manifest["readme"] = {"file": "README.md"} | _digest(temporary / "README.md")
-        text = json.dumps(manifest, indent=1) + "\n"
+        text = json_text(manifest, indent=1) + "\n"
         (temporary / "manifest.json").write_text(text, encoding="utf-8", newline="\n")
     return manifest
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import zipfile
 from pathlib import Path
 
 import numpy as np
 
+from minibiogpt.files.json_text import json_text
 from minibiogpt.golden.check.compare import LOWEST
 from minibiogpt.golden.format.manifest import FORMAT, VERSION
 from minibiogpt.golden.selftest.fixtures import Arrays, CheckRun, NoSuchArray, Trial, Workspace, arrays_of, trial
@@ -322,5 +322,5 @@ def _(w: Workspace) -> CheckRun:
     (kit / "case.safetensors").write_bytes(w.path.read_bytes())
     case = {"name": "case", "file": "case.safetensors", "sha256": "0" * 64}
     about = {"format": FORMAT, "version": VERSION, "cases": [case], "models": {}, "tokenizer": case, "readme": case}
-    (kit / "manifest.json").write_text(json.dumps(about))
+    (kit / "manifest.json").write_text(json_text(about))
     return CheckRun([str(kit), str(theirs)], ["changed since the kit was made"], 2)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from minibiogpt.config import BioGptConfig
+from minibiogpt.files.json_text import json_text
 from minibiogpt.golden.format.case import Case, Entry
 from minibiogpt.golden.format.record import record
 from minibiogpt.heads import BioGptForCausalLM
@@ -112,7 +112,7 @@ class Workspace:
     def map_options(self, content: Any) -> list[str]:
         """Write a map file, and return the options that select it."""
         path = self.new_path(".json")
-        path.write_text(json.dumps(content), encoding="utf-8")
+        path.write_text(json_text(content), encoding="utf-8")
         return ["--map", str(path)]
 
     def find(self, axes: str, last: bool = False, ending: str = "") -> str:

@@ -5,7 +5,6 @@ Source: PreTrainedTokenizerBase._from_pretrained and save_pretrained in transfor
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any, NamedTuple
 
 from minibiogpt.checks import checked_integer, is_integer
 from minibiogpt.errors import CheckpointError, InputError, short_repr
+from minibiogpt.files.json_text import json_text
 from minibiogpt.files.reading import read_json
 from minibiogpt.files.writing import write_atomically
 from minibiogpt.idioms import no_option
@@ -279,6 +279,6 @@ def write_settings(folder: Path, prefix: str, settings: Mapping[str, Any], speci
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> str:
-    text = json.dumps(content, indent=2, sort_keys=True) + "\n"
+    text = json_text(content, indent=2, sort_keys=True) + "\n"
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
     return str(path)
