@@ -6,7 +6,6 @@ The pickle is read as data (see ``unpickle``). The tensors are memory-mapped and
 from __future__ import annotations
 
 import os
-import shutil
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -27,9 +26,10 @@ from minibiogpt.checkpoint.quantized import kind_of, reject_quantized
 from minibiogpt.checkpoint.torch_archive import PickledTensor
 from minibiogpt.config import BioGptConfig
 from minibiogpt.errors import CheckpointError, InputError, listed, short_repr
+from minibiogpt.files.copying import check_own_file, copy_text_file
 from minibiogpt.files.hub import TEXT_FILES
 from minibiogpt.files.json_text import json_text
-from minibiogpt.files.reading import MAX_TEXT_BYTES, check_regular, sha256
+from minibiogpt.files.reading import read_text, sha256
 from minibiogpt.files.safetensors import (
     FLOATS,
     StoredTensor,
@@ -73,7 +73,8 @@ def convert(
     ----------
     source : a folder with pytorch_model.bin (or its shards and index) or with fairseq's checkpoint.pt, or one of
         these files. A config.json beside it is used; without one, the config is derived from the tensor shapes and
-        fairseq's settings.
+        fairseq's settings. The text files must be regular files of that folder, or of the hub's cache; a link to a
+        file elsewhere is refused. They are parsed before they are copied, and no other files are copied.
     dtype : "float32", "float16", "bfloat16" or "float64"; by default each tensor keeps its own.
     dictionary, bpecodes : fairseq's dict.txt and bpecodes, if they are not beside the checkpoint.
 
@@ -92,6 +93,7 @@ def convert(
         raise InputError(f"dtype must be one of {', '.join(DTYPES)}", short_repr(dtype), "choose one of these")
     with atomic_folder(Path(target)) as folder:
         original = read_original(Path(source))
+        _check_links(original.folder)
         values, assumed = config_values(original)
         config = BioGptConfig.from_dict(values)
         reject_quantized(original.folder, values.get("quantization_config"), original.tensors, base_shapes(config))
@@ -108,6 +110,17 @@ def convert(
         report |= {"dtypes": [NAMES[code] for code in codes], "tensors": len(tensors)}
         report |= {"bytes": {path.name: path.stat().st_size for path in sorted(folder.iterdir())}}
     return report
+
+
+def _check_links(folder: Path) -> None:
+    """Refuse a text file that is a link out of its folder: the new folder would hold what it links to.
+
+    A link to the weights is followed. Only tensors are read from them.
+    """
+    for name in ("config.json", "dict.txt", "bpecodes"):
+        if os.path.lexists(folder / name):
+            check_own_file(folder / name)
+            read_text(folder / name, f"{folder / name} must exist")
 
 
 def _leave_out(original: Original, config: BioGptConfig) -> list[str]:
@@ -201,9 +214,8 @@ def _write_tokenizer(
         (folder / "tokenizer_config.json").write_text(json_text(settings, indent=2) + "\n", encoding="utf-8")
     else:
         for name in TOKENIZER_FILES:
-            if (original.folder / name).is_file():
-                check_regular(original.folder / name, MAX_TEXT_BYTES)
-                shutil.copyfile(original.folder / name, folder / name)
+            if os.path.lexists(original.folder / name):
+                copy_text_file(original.folder / name, folder / name)
     if missing := [name for name in ("vocab.json", "merges.txt") if not (folder / name).is_file()]:
         warnings.warn(f"no {' and no '.join(missing)} beside the checkpoint: the model has no tokenizer", stacklevel=3)
     else:

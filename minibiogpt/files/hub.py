@@ -13,6 +13,7 @@ from pathlib import Path
 from types import ModuleType
 
 from minibiogpt.errors import CheckpointError, InputError, listed, short_repr
+from minibiogpt.files.copying import check_folder, check_text_file
 from minibiogpt.files.naming import MUST, hub_id, local_folder, pinned_revision
 from minibiogpt.files.safetensors import INDEX, SINGLE, read_header, stored_tensors
 from minibiogpt.files.writing import is_new_folder
@@ -90,8 +91,9 @@ def download(repo_id: str, folder: str | os.PathLike[str], *, revision: str | No
     The files are downloaded to ``FOLDER.COMMIT.part`` beside it and checked there; then that folder is renamed. So
     FOLDER is either complete or absent. The disk holds one copy of the files. (Files that are already in the hub's
     cache are copied from there instead of downloaded.) An interrupted download leaves the part folder, and the next
-    call resumes it: within a file with huggingface_hub 0.x, at the first incomplete file with later versions. A
-    download of unusable files leaves nothing. Set HF_HUB_DISABLE_PROGRESS_BARS=1 to hide progress bars.
+    call resumes it: within a file with huggingface_hub 0.x, at the first incomplete file with later versions. A part
+    folder that is a link, or holds other files, is refused and not touched. A download of unusable files leaves
+    nothing, and FOLDER holds regular files only. Set HF_HUB_DISABLE_PROGRESS_BARS=1 to hide progress bars.
 
     Parameters
     ----------
@@ -113,6 +115,9 @@ def download(repo_id: str, folder: str | os.PathLike[str], *, revision: str | No
     with _translate_errors(hub, repo_id, shown):
         plan = _plan(hub, repo_id, revision)
         part = target.with_name(f"{target.name}.{plan[0][0][:12]}.part")
+        if os.path.lexists(part):
+            must = "the folder of an interrupted download must hold nothing else"
+            check_folder(part, _names(plan), must, f"move {part} away, or choose another folder")
     try:
         with _translate_errors(hub, repo_id, shown):
             _fetch(hub, repo_id, plan, part)
@@ -185,12 +190,21 @@ def _weight_files(repo_id: str, files: list[str]) -> list[str]:
     raise CheckpointError(f"{repo_id} must hold safetensors", found, remedy)
 
 
+def _names(plan: Plan) -> list[str]:
+    return [name for _, names in plan for name in names]
+
+
 def _fetch(hub: ModuleType, repo_id: str, plan: Plan, part: Path) -> None:
     """Download the files into the part folder, and check that all of them are there and complete."""
     for commit, names in plan:
         hub.snapshot_download(repo_id, revision=commit, local_dir=part, allow_patterns=names)
         if missing := [name for name in names if not (part / name).is_file()]:  # the client may skip some
             raise InputError(f"{repo_id} must download completely", f"no {listed(missing)}", RESUME)
+    must = f"{repo_id} must download as regular files"
+    check_folder(part, _names(plan), must, "update huggingface_hub, and try again")
+    for name in _names(plan):
+        if name in TEXT_FILES:
+            check_text_file(part / name)
     if plan[0][1][-2:] == list(ADAPTER_FILES[:2]):
         read_header(part / ADAPTER_FILES[1])
     if (part / "config.json").is_file():

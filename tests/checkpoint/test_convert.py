@@ -547,7 +547,7 @@ def test_targets_and_sources_that_cannot_be(
     with pytest.raises(CheckpointError, match="found checkpoint_best.pt, checkpoint_last.pt; pass the file itself"):
         convert(full, tmp_path / "new")
     (source / "vocab.json").write_text("[]")
-    with pytest.raises(CheckpointError, match="a vocabulary must map pieces"):
+    with pytest.raises(CheckpointError, match="vocab.json must hold a JSON object"):
         convert(source, tmp_path / "new")
     (source / "vocab.json").unlink()
 
