@@ -1,6 +1,7 @@
 """Run the ``minibiogpt`` command, installed or with ``python -m minibiogpt``."""
 
 import sys
+import warnings
 
 from minibiogpt.interrupts import run_command
 
@@ -11,6 +12,8 @@ def main() -> int:
     def command() -> int:
         from minibiogpt.cli import main as run
 
+        if any(option.startswith("error") for option in sys.warnoptions):
+            warnings.simplefilter("always", UserWarning)  # a warning of ours is a line, not a traceback
         return run()
 
     return run_command(command)

@@ -16,7 +16,7 @@ from types import ModuleType
 from minibiogpt import __version__
 from minibiogpt.backend import ignore_overflow
 from minibiogpt.cli import classify, convert, download, embed, generate, golden, info, score, tag, tokenize, trace, view
-from minibiogpt.cli.options import check_dtype
+from minibiogpt.cli.options import check_dtype, decode_texts
 from minibiogpt.cli.wording import worded
 from minibiogpt.errors import CheckpointError, InputError
 
@@ -61,6 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 @ignore_overflow
 def _run(options: argparse.Namespace) -> int:
     try:
+        decode_texts(options)
         check_dtype(options)
         code = options.run(options)
         sys.stdout.flush()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from minibiogpt.backend import get_backend
 from minibiogpt.cli.batch.lines import is_blank, one_text
 from minibiogpt.errors import CheckpointError, InputError, short_repr
-from minibiogpt.files.json_text import json_text
+from minibiogpt.files.json_text import SURROGATE, json_text
 from minibiogpt.tokenizer import BioGptTokenizer
 
 if TYPE_CHECKING:
@@ -55,6 +56,33 @@ def check_dtype(options: argparse.Namespace) -> None:
     """Refuse a --dtype that the --backend does not compute in; from_pretrained would warn, and use float32."""
     if "backend" in options and "dtype" in options:
         get_backend(options.backend).dtype(options.dtype)
+
+
+def decode_texts(options: argparse.Namespace) -> None:
+    """Read the texts on the command line as UTF-8, in every command and locale. A path may be any bytes.
+
+    Raises
+    ------
+    InputError
+        If one is not UTF-8.
+    """
+    for name in ("text", "stop", "bad_word", "name", "about"):
+        value = getattr(options, name, None)
+        if isinstance(value, list):
+            setattr(options, name, [_decoded(name, text) for text in value])
+        elif isinstance(value, str):
+            setattr(options, name, _decoded(name, value))
+
+
+def _decoded(name: str, text: str) -> str:
+    """Return a text; a byte that Python could not decode, perhaps only because of the locale, is a lone surrogate."""
+    if not SURROGATE.search(text):
+        return text
+    try:
+        return os.fsencode(text).decode("utf-8")
+    except UnicodeError:
+        what = "a text" if name == "text" else f"--{name.replace('_', '-')}"
+        raise InputError(f"{what} must be UTF-8", ascii(text)[:200], "convert it first") from None
 
 
 def add_adapter(parser: argparse.ArgumentParser) -> None:

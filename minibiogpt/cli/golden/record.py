@@ -79,7 +79,8 @@ def run(options: argparse.Namespace) -> None:
     output = Path(options.output)
     _check_ending(output)
     check_output(output, "-o", inputs_of(options))
-    name = output.stem if options.name is None else check_case_name(options.name)
+    stem = output.stem.encode(errors="backslashreplace").decode()  # the name of a file need not be UTF-8
+    name = stem if options.name is None else check_case_name(options.name)
     seeds = SEEDS if options.seeds is None else checked_integer("seeds", options.seeds, 2, 1000)
     calls = _calls(options)
     source = source_of(options)
