@@ -183,9 +183,14 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 
 
 def print_json(value: Any) -> None:
-    """Print a value as JSON, with escapes for what the terminal's encoding lacks, so that nothing is lost."""
+    """Print a value as JSON."""
+    print(printable_json(value, indent=1))
+
+
+def printable_json(value: Any, indent: int | None = None) -> str:
+    """Return a value as JSON, with escapes for what standard output's encoding lacks, so that nothing is lost."""
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-    print(json_text(value, ascii_only=not encoding.lower().startswith("utf"), indent=1))
+    return json_text(value, ascii_only=not encoding.lower().startswith("utf"), indent=indent)
 
 
 def texts_of(arguments: list[str]) -> list[str]:

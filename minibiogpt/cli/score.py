@@ -17,7 +17,6 @@ from minibiogpt.cli.batch.loop import Chunk, Job, add_output, ids_of, run_chunks
 from minibiogpt.cli.batch.resume import Progress
 from minibiogpt.cli.options import add_model, add_windows, load_model
 from minibiogpt.errors import InputError
-from minibiogpt.files.json_text import json_text
 from minibiogpt.model.batching import window_sizes
 from minibiogpt.tokenizer import Piece
 
@@ -115,7 +114,7 @@ def _lines(job: Job, chunk: Chunk[Scored]) -> Iterator[str]:
             spans = [piece.span for piece in scored.pieces]
             token_values = (job.tokenizer.convert_ids_to_tokens(ids), ids, spans, scored.log_probs)
             fields |= dict(zip(TOKEN_FIELDS, token_values, strict=True))
-        yield json_text(fields, ascii_only=False) + "\n"
+        yield job.json_line(fields)
 
 
 def _rows(job: Job, chunk: Chunk[Scored]) -> Iterator[str]:

@@ -9,11 +9,11 @@ from __future__ import annotations
 import errno
 import os
 import re
+import secrets
 import shutil
 import stat
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from minibiogpt.errors import InputError
@@ -71,30 +71,35 @@ def is_open_as(path: Path, descriptor: int) -> bool:
 def temporary_folder(target: Path) -> Iterator[Path]:
     """Context manager for a private folder beside ``target``, removed at the end. Clears those of killed runs first."""
     clear_leftovers(target)
-    folder, descriptor = _locked_folder(target)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        if descriptor is not None:
-            os.close(descriptor)
-
-
-def _locked_folder(target: Path) -> tuple[Path, int | None]:
-    """Create the folder and lock it. A run that clears leftovers may be faster, and remove it before it is locked."""
     for _ in range(ATTEMPTS):
-        folder = Path(tempfile.mkdtemp(prefix=_prefix(target), suffix=SUFFIX, dir=target.parent))
-        descriptor = None
-        try:
-            descriptor = os.open(folder, os.O_RDONLY)
-        except PermissionError:  # Windows cannot open a folder
-            return folder, None
-        except FileNotFoundError:
-            continue
-        if try_lock(descriptor) is not False and is_open_as(folder, descriptor):
-            return folder, descriptor
-        os.close(descriptor)
+        folder = target.parent / f"{_prefix(target)}{secrets.token_hex(4)}{SUFFIX}"
+        with ExitStack() as cleanup:
+            cleanup.callback(_remove, folder)  # from before it exists, because a signal may arrive at any moment
+            if _created(folder, cleanup):
+                yield folder
+                return
     raise OSError(errno.EBUSY, "temporary folders are removed as soon as they are created", str(target.parent))
+
+
+def _created(folder: Path, cleanup: ExitStack) -> bool:
+    """Create the folder and lock it; False if a run that clears leftovers removed it before it was locked."""
+    folder.mkdir(mode=stat.S_IRWXU)
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except PermissionError:  # Windows cannot open a folder
+        return True
+    except FileNotFoundError:
+        return False
+    cleanup.callback(os.close, descriptor)
+    return try_lock(descriptor) is not False and is_open_as(folder, descriptor)
+
+
+def _remove(folder: Path) -> None:
+    try:
+        shutil.rmtree(folder, ignore_errors=True)
+    except BaseException:  # a signal, which ends the process, but only when the folder is gone
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def clear_leftovers(target: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -125,3 +126,10 @@ def test_a_folder_that_was_deleted(tmp_path: Path) -> None:
         assert "Traceback" not in done.stderr, done.stderr
         assert done.returncode == (0 if words[0] in ("tokenize", "info") else 2)
         assert done.stderr.count("\n") == (done.returncode == 2)
+
+
+def test_json_lines_lose_no_character_on_a_terminal_without_it() -> None:
+    line = [sys.executable, "-m", "minibiogpt", "score", "β-blockers", "--json"]
+    done = subprocess.run(line, capture_output=True, env=os.environ | {"PYTHONIOENCODING": "ascii"})
+    assert json.loads(done.stdout)["text"] == "β-blockers"
+    assert b"?" not in done.stdout

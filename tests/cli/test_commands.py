@@ -186,7 +186,7 @@ def test_no_name_reaches_the_terminal_as_more_than_text(
         Path("model", file).write_bytes((DEMO / file).read_bytes())
     assert main(["generate", "a", "--max-new-tokens", "1", "--model", "model"]) == 0
     (warning,) = capsys.readouterr().err.splitlines()
-    assert "ignored 1 unexpected: \\x1b[2J minibiogpt: error" in warning
+    assert "ignored 1 unexpected: \\x1b[2J\\nminibiogpt: error" in warning
 
 
 def test_bytes_that_are_no_text() -> None:

@@ -26,6 +26,7 @@ FILES = {
     "record": ["golden", "record", "--ids", "2,5", "--seeds", "2", "-o"],
     "check": ["golden", "check", "case.safetensors", "case.safetensors", "--html"],
 }
+SAFETENSORS = ("trace", "record")  # commands that write such files; the others write any, or .npy
 FOLDERS = {
     "kit": ["golden", "kit", "--cases", "KIT"],
     "convert": ["convert", "source"],
@@ -68,23 +69,24 @@ def no_loading(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("command", FILES)
 def test_what_cannot_be_written_is_refused_alike(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     words = FILES[command]
-    option = words[-1]
-    Path("folder.npy").mkdir()
-    Path("link.npy").symlink_to("in")
-    os.mkfifo("pipe.npy")
+    option, end = words[-1], ".safetensors" if command in SAFETENSORS else ".npy"
+    folder, link, pipe = f"folder{end}", f"link{end}", f"pipe{end}"
+    Path(folder).mkdir()
+    Path(link).symlink_to("in")
+    os.mkfifo(pipe)
     must = f"minibiogpt: error: the folder of {option} must "
-    missing = error_of(capsys, *words, "a b/deep/x.npy")
+    missing = error_of(capsys, *words, f"a b/deep/x{end}")
     assert missing == f"{must}exist; found no folder a b/deep; create it: mkdir -p 'a b/deep'\n"
-    assert error_of(capsys, *words, "in/x.npy") == f"{must}be a folder; found in; choose another name\n"
-    long = error_of(capsys, *words, "A" * 300 + ".npy")
-    assert ".npy must be writable; found File name too long; choose a shorter name" in long
-    for name in (".", "..", "folder.npy/", ""):
-        if command != "embed":  # which first asks for one of its suffixes
+    assert error_of(capsys, *words, f"in/x{end}") == f"{must}be a folder; found in; choose another name\n"
+    long = error_of(capsys, *words, "A" * 300 + end)
+    assert f"{end} must be writable; found File name too long; choose a shorter name" in long
+    for name in (".", "..", f"{folder}/", ""):
+        if command not in ("embed", *SAFETENSORS):  # which first ask for one of their endings
             assert f"{option} must name a file; found " in error_of(capsys, *words, name)
-    assert f"{option} must name a file; found the folder folder.npy; choose" in error_of(capsys, *words, "folder.npy")
-    assert f"{option} must name a file; found pipe.npy, a pipe or device; " in error_of(capsys, *words, "pipe.npy")
-    link = error_of(capsys, *words, "link.npy")
-    assert f"{option} must name the file itself; found link.npy, a link; name the file that it links to" in link
+    assert f"{option} must name a file; found the folder {folder}; choose" in error_of(capsys, *words, folder)
+    assert f"{option} must name a file; found {pipe}, a pipe or device; " in error_of(capsys, *words, pipe)
+    linked = error_of(capsys, *words, link)
+    assert f"{option} must name the file itself; found {link}, a link; name the file that it links to" in linked
 
 
 @pytest.mark.parametrize("command", FOLDERS)
@@ -94,15 +96,17 @@ def test_the_parent_of_a_new_folder_must_exist(command: str, capsys: pytest.Capt
     assert err == f"{must}; create it: mkdir -p no/deep\n"
 
 
-READERS = [(name, file) for name in FILES if name != "check" for file in ("model/config.json", "hard.npy")]
+READERS = [(name, file) for name in FILES if name != "check" for file in ("model/config.json", "hard")]
 READERS += [(name, "in.npy") for name in ("score", "embed", "classify", "tag")]
-READERS = [(name, file) for name, file in READERS if name != "embed" or file.endswith(".npy")]
+READERS = [(name, file) for name, file in READERS if file != "model/config.json" or name not in ("embed", *SAFETENSORS)]
 
 
 @pytest.mark.parametrize(("command", "target"), READERS)
 def test_a_file_that_is_read_is_never_written(command: str, target: str, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.copytree(DEMO, "model")
-    os.link("model/model.safetensors", "hard.npy")
+    end = ".safetensors" if command in SAFETENSORS else ".npy"
+    target = target.replace("hard", f"hard{end}")
+    os.link("model/model.safetensors", f"hard{end}")
     Path("in").rename("in.npy")
     *words, option = ["in.npy" if word == "in" else word for word in FILES[command]]
     err = error_of(capsys, *words, "--model", "model", option, target)
@@ -152,7 +156,7 @@ def test_a_full_disk_is_one_line_and_leaves_what_was_there(command: str, capsys:
         source()
     if command == "kit":
         words = ["golden", "kit", "--cases", "ordinary"]
-    target = Path("new.npy")
+    target = Path("new" if command in FOLDERS else "new.safetensors" if command in SAFETENSORS else "new.npy")
     if command in FILES:
         target.write_text("old")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)

@@ -21,7 +21,7 @@ from minibiogpt.files.json_text import json_text
 from minibiogpt.view.page import as_json
 
 PACKAGE = Path(minibiogpt.__file__).parent
-WRITERS = {"files/json_text.py", "cli/batch/records.py"}  # the latter only checks an input
+WRITERS = {"files/json_text.py", "cli/batch/jsonl.py"}  # the latter only checks an input
 ODD = [float("nan"), float("inf"), -float("inf")]
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(exclude_categories=())),

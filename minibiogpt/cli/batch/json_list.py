@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import sys
 from collections.abc import Iterable
 from types import TracebackType
 from typing import Any, Self
+
+from minibiogpt.cli.options import printable_json
 
 
 class JsonList:
@@ -32,7 +33,7 @@ class JsonList:
     def add(self, items: Iterable[Any]) -> None:
         """Print some items."""
         for item in items:
-            text = json.dumps(item, ensure_ascii=False, indent=1).replace("\n", "\n ")
+            text = printable_json(item, indent=1).replace("\n", "\n ")
             sys.stdout.write(f"{',' if self._started else '['}\n {text}")
             self._started = True
         sys.stdout.flush()

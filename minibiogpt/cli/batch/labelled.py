@@ -13,7 +13,6 @@ from minibiogpt.cli.batch.records import Record
 from minibiogpt.cli.batch.resume import Progress
 from minibiogpt.cli.options import add_model, add_windows
 from minibiogpt.config import BioGptConfig
-from minibiogpt.files.json_text import json_text
 from minibiogpt.model.batching import window_sizes
 from minibiogpt.tokenizer import Piece
 
@@ -56,7 +55,7 @@ def run_labelled(
     if options.output is not None:
         with job.output(window=options.window, stride=options.stride, **settings) as output:
             for chunk in run_chunks(job, output.progress, compute):
-                data = "".join(_lines(chunk, prediction)).encode("utf-8")
+                data = "".join(_lines(job, chunk, prediction)).encode("utf-8")
                 output.append(data, chunk.read, chunk.digest, texts=len(chunk.records))
             output.finish()
         return
@@ -66,11 +65,11 @@ def run_labelled(
             rows = zip(chunk.records, chunk.results, strict=True)
             sys.stdout.writelines(as_text(record.text, prediction(record, result)) for record, result in rows)
         else:
-            sys.stdout.writelines(_lines(chunk, prediction))
+            sys.stdout.writelines(_lines(job, chunk, prediction))
         sys.stdout.flush()
 
 
-def _lines(chunk: Chunk[Result], prediction: Callable[[Record, Result], Prediction]) -> Iterator[str]:
+def _lines(job: Job, chunk: Chunk[Result], prediction: Callable[[Record, Result], Prediction]) -> Iterator[str]:
     """Yield a JSON object per text: its input fields, then its prediction."""
     for record, result in zip(chunk.records, chunk.results, strict=True):
-        yield json_text(record.fields | prediction(record, result), ascii_only=False) + "\n"
+        yield job.json_line(record.fields | prediction(record, result))

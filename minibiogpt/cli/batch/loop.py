@@ -25,10 +25,11 @@ from minibiogpt.cli.batch.records import Reader, Record, Scan, Source
 from minibiogpt.cli.batch.resume import Progress, ResumableFile, check_new, model_settings, part_path
 from minibiogpt.cli.batch.state import state_path
 from minibiogpt.cli.batch.vocabulary import unknown_token
-from minibiogpt.cli.options import load_tokenizer
+from minibiogpt.cli.options import load_tokenizer, printable_json
 from minibiogpt.cli.options import source_of as model_source
 from minibiogpt.cli.outputs import check_output, inputs_of
 from minibiogpt.errors import InputError
+from minibiogpt.files.json_text import json_text
 from minibiogpt.heads.words import analyse_words
 from minibiogpt.model.batching import BATCH_TOKENS, batches
 from minibiogpt.progress import progress_bar
@@ -97,6 +98,11 @@ class Job:
         common |= model_settings(self.options) | {"input": self.scanned.digest if self.scanned else None}
         path = Path(self.options.output)
         return ResumableFile(path, common | settings, part=part, overwrite=self.options.overwrite)
+
+    def json_line(self, fields: dict[str, Any]) -> str:
+        """Return a line of JSON Lines: UTF-8 in a file, with escapes for what standard output's encoding lacks."""
+        text = printable_json(fields) if self.options.output is None else json_text(fields, ascii_only=False)
+        return f"{text}\n"
 
     def encode(self, record: Record) -> list[Piece]:
         """Return ``</s>`` and the pieces of the text, or of its words one by one; with --truncate the first N + 1."""
