@@ -17,7 +17,9 @@ from minibiogpt import __version__
 from minibiogpt.backend import ignore_overflow
 from minibiogpt.cli import classify, convert, download, embed, generate, golden, info, score, tag, tokenize, trace, view
 from minibiogpt.cli.options import check_dtype, decode_texts
-from minibiogpt.cli.wording import worded
+from minibiogpt.cli.parsing.check import check, with_help
+from minibiogpt.cli.parsing.commands import Parser
+from minibiogpt.cli.parsing.wording import worded
 from minibiogpt.errors import CheckpointError, InputError
 
 MAX_CHARACTERS = 2000  # of an error or a warning
@@ -26,10 +28,8 @@ COMMANDS = (generate, tokenize, score, embed, classify, tag, info, trace, view, 
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of all commands. Each command's module adds its own options."""
-    top = argparse.ArgumentParser(
-        prog="minibiogpt", description="BioGPT in explicit NumPy or CuPy operations.", allow_abbrev=False
-    )
-    top.add_argument("--version", action="version", version=f"minibiogpt {__version__}")
+    top = Parser(prog="minibiogpt", description="BioGPT in explicit NumPy or CuPy operations.", allow_abbrev=False)
+    top.add_argument("-V", "--version", action="version", version=f"minibiogpt {__version__}")
     _add_commands(top, COMMANDS)
     return top
 
@@ -52,10 +52,28 @@ def _add_commands(parser: argparse.ArgumentParser, modules: Sequence[ModuleType]
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code. Unusable input prints one line to standard error and returns 2."""
     _prepare_streams()
-    options = parser().parse_args(argv)
+    try:
+        options = parsed(sys.argv[1:] if argv is None else argv)
+    except InputError as error:
+        _print_message("error", error)
+        return 2
     with warnings.catch_warnings():
         warnings.showwarning = _warn_once(_names(options))
         return _run(options)
+
+
+def parsed(words: Sequence[str]) -> argparse.Namespace:
+    """Return the options of a command line.
+
+    Raises
+    ------
+    InputError
+        If it is not valid.
+    """
+    top = parser()
+    words = with_help(top, words)
+    check(top, words)
+    return top.parse_args(words)
 
 
 @ignore_overflow

@@ -11,7 +11,8 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from minibiogpt import BioGptConfig, BioGptForTokenClassification
-from minibiogpt.cli import main, wording
+from minibiogpt.cli import main
+from minibiogpt.cli.parsing import wording
 from minibiogpt.files.hub import DEMO
 
 PYTHON = re.compile(r"\w=(True|False|'|\")|resize_token|attn_implementation|do_sample|num_\w+|bad_words|top_k|max_new")

@@ -1,0 +1,143 @@
+"""What to type instead of a command or an option that is unknown."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shlex
+from collections.abc import Sequence
+
+from minibiogpt.cli.parsing import foreign
+from minibiogpt.cli.parsing.commands import every_command, name_of, options_of, positionals_of, subcommands, takes_texts
+from minibiogpt.errors import InputError, nearest
+from minibiogpt.idioms import did_you_mean
+
+DASHES = "-‐‑‒–—―−﹣－"  # the first is the one that is typed
+LONG = re.compile(r"--[A-Za-z][\w-]*(=|$)")  # no text looks like this
+MAX_TEXT = 60  # characters of a text that advice repeats
+
+
+def option_like(word: str) -> str:
+    """Return how an option is spelled here: plain hyphens, two in front, and lower case.
+
+    Examples
+    --------
+    >>> option_like("—num_beams"), option_like("-numBeams=2"), option_like("-o")
+    ('--num-beams', '--num-beams', '-o')
+    """
+    name = word.partition("=")[0].lstrip(DASHES)
+    if len(name) == 1 and not word.startswith("--"):
+        return f"-{name}"
+    name = re.sub(r"(?<=[a-z])(?=[A-Z])", "-", name)
+    return "--" + re.sub(f"[{DASHES}_]", "-", name).lower()
+
+
+def repeated(text: str) -> str:
+    """Return a text as it is typed in a shell, or TEXT if it is long."""
+    return shlex.quote(text) if len(text) <= MAX_TEXT and text.isprintable() else "TEXT"
+
+
+def unknown_command(parser: argparse.ArgumentParser, top: argparse.ArgumentParser, words: Sequence[str]) -> InputError:
+    """Return the error for ``words`` whose first is none of the parser's commands."""
+    word, known = words[0], subcommands(parser)
+    must = f"{parser.prog} must be followed by a command"
+    below = [command for command in every_command(top) if command.prog.rpartition(" ")[2] == word.lower()]
+    other = foreign.COMMANDS.get(option_like(word).lstrip("-"), "") if parser is top else ""
+    if word.lower() in known:
+        remedy = f"write {parser.prog} {word.lower()}"
+    elif other and " " in other and other.split()[0] not in {*subcommands(top), "--print-completion"}:
+        remedy = other
+    elif other:
+        remedy = f"write {top.prog} {other}"
+    elif below:
+        remedy = f"write {below[0].prog}"
+    elif close := nearest(word, sorted(known), 1):
+        remedy = f"did you mean {parser.prog} {close[0]}?"
+    elif parser is top and word.strip() and not word.startswith(tuple(DASHES)):
+        texts = " ".join(words)
+        remedy = f"for a text write {parser.prog} generate {repeated(texts)}; see {parser.prog} --help"
+    else:
+        remedy = _list_of(parser)
+    return InputError(must, repr(word[:200]), remedy)
+
+
+def no_command(parser: argparse.ArgumentParser) -> InputError:
+    return InputError(f"{parser.prog} must be followed by a command", "none", _list_of(parser))
+
+
+def _list_of(parser: argparse.ArgumentParser) -> str:
+    return f"the commands are {', '.join(subcommands(parser))}; see {parser.prog} --help"
+
+
+def early_option(parser: argparse.ArgumentParser, top: argparse.ArgumentParser, words: Sequence[str]) -> InputError:
+    """Return the error for ``words`` whose first is an unknown option before the command."""
+    must, like = f"an option before the command must be one of {parser.prog}'s own", option_like(words[0])
+    with_it = [command.prog for command in every_command(top) if like in options_of(command)]
+    named = [f"{parser.prog} {word}" for word in words if word in subcommands(parser)]
+    if like in options_of(parser):
+        remedy = f"write {like}"
+    elif with_it:
+        command = named[0] if named[:1] and named[0] in with_it else with_it[0]
+        remedy = f"write {like} after the command: {command} {like}"
+    elif like in ("-v", "--v"):
+        remedy = f"write {parser.prog} --version"
+    else:
+        remedy = did_you_mean(like, options_of(parser), f"see {parser.prog} --help")
+    return InputError(must, repr(words[0][:200]), remedy)
+
+
+def unknown_option(
+    command: argparse.ArgumentParser, top: argparse.ArgumentParser, word: str, value: str | None
+) -> InputError:
+    """Return the error for an unknown option ``word`` of a command; ``value`` is what follows it."""
+    found = word.partition("=")[0] if word.startswith("-") else word
+    return InputError(
+        f"{command.prog} must be called with its own options", repr(found[:200]), _remedy(command, top, word, value)
+    )
+
+
+def _remedy(command: argparse.ArgumentParser, top: argparse.ArgumentParser, word: str, value: str | None) -> str:
+    known, like = options_of(command), option_like(word)
+    key = like.lstrip("-")
+    if like in known:
+        plain = " with plain hyphens" if set(word[:2]) & set(DASHES[1:]) else ""
+        return f"write {like}{plain}"
+    advice = foreign.OPTIONS.get(key, "")
+    targets = advice.split() if advice.startswith("--") else []
+    if here := [target for target in targets if target in known]:
+        return f"write {here[0]}"
+    if longer := [name for name in known if like.startswith("--") and len(like) > 3 and name.startswith(like)]:
+        return f"write it in full: {' or '.join(longer)}"
+    if advice == foreign.TEXT and "--text" in known:
+        return "write --text"
+    if advice == foreign.TEXT and takes_texts(command):
+        text = word.partition("=")[2] or value
+        return f"give the text as an argument: {command.prog} {repeated(text) if text else 'TEXT'}"
+    if advice and not targets and advice != foreign.TEXT and _is_true(advice, known):
+        return advice
+    if "--output" in [like, *targets]:
+        places = " ".join(map(name_of, positionals_of(command)))
+        to_folder = "FOLDER" in places
+        return f"write {command.prog} {places}" if to_folder else "the result goes to standard output: add > FILE"
+    if elsewhere := _elsewhere(top, [like, *targets]):
+        return elsewhere
+    if close := nearest(key, [name[2:] for name in known if name.startswith("--")], 1):
+        return f"did you mean --{close[0]}?"
+    see = f"see {command.prog} --help"
+    if takes_texts(command) and not LONG.match(word):
+        return f"for a text that begins with a dash write {command.prog} -- {repeated(word)}; {see}"
+    return see
+
+
+def _is_true(advice: str, known: dict[str, argparse.Action]) -> bool:
+    """Return whether a command has the option that a sentence says to write."""
+    return all(name in known for name in re.findall(r"write (--[\w-]+)", advice))
+
+
+def _elsewhere(top: argparse.ArgumentParser, names: Sequence[str]) -> str:
+    """Say which commands have one of these options; "" if none has."""
+    for name in names:
+        having = [command.prog.partition(" ")[2] for command in every_command(top) if name in options_of(command)]
+        if having:
+            return f"{name} is an option of {top.prog} {', '.join(having)}"
+    return ""

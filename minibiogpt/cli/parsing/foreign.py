@@ -1,0 +1,154 @@
+"""Commands, options and values of other programs, and what to type here.
+
+A name is written without its dashes and with hyphens: ``--num_beams`` is looked up as "num-beams".
+"""
+
+from __future__ import annotations
+
+# {a command of other programs: the command line here, or a sentence}.
+COMMANDS = {
+    **dict.fromkeys(("run", "chat", "complete", "completion", "continue", "text-generation", "infer"), "generate TEXT"),
+    **dict.fromkeys(("predict", "classification", "sequence-classification", "text-classification"), "classify TEXT"),
+    **dict.fromkeys(("ner", "entities", "extract", "token-classification", "label"), "tag TEXT"),
+    **dict.fromkeys(("eval", "evaluate", "perplexity", "ppl", "likelihood", "logprob", "loss"), "score TEXT"),
+    **dict.fromkeys(("embeddings", "embedding", "feature-extraction", "vectors"), "embed --output vectors.npy TEXT"),
+    "encode": "write minibiogpt tokenize TEXT for ids, or minibiogpt embed --output vectors.npy TEXT for vectors",
+    "decode": "use Python: BioGptTokenizer.from_pretrained('demo').decode(ids)",
+    **dict.fromkeys(("tokens", "ids", "tokenise"), "tokenize TEXT"),
+    **dict.fromkeys(("show", "inspect", "describe", "config", "summary", "stats"), "info"),
+    **dict.fromkeys(("visualize", "visualise", "plot", "html", "attention"), "view TEXT"),
+    **dict.fromkeys(("dump", "activations", "hidden-states"), "trace TEXT"),
+    **dict.fromkeys(("pull", "fetch", "get", "install"), "download HUB_ID FOLDER"),
+    **dict.fromkeys(("export", "import"), "convert SOURCE FOLDER"),
+    **dict.fromkeys(("verify", "compare", "check"), "golden check CASE THEIRS"),
+    **dict.fromkeys(("test", "selftest"), "golden selftest"),
+    **dict.fromkeys(("record",), "golden record --text TEXT -o FILE"),
+    **dict.fromkeys(("kit",), "golden kit FOLDER"),
+    **dict.fromkeys(("version",), "--version"),
+    **dict.fromkeys(("completions", "shell-completion"), "--print-completion bash"),
+    **dict.fromkeys(
+        ("train", "finetune", "fine-tune", "fit"),
+        "training is not here: train in PyTorch, and name the checkpoint with --model",
+    ),
+    **dict.fromkeys(
+        ("quantize", "quantise"), "quantization is not here: use --backend cupy --dtype float16 to save memory"
+    ),
+    **dict.fromkeys(("serve", "server", "api"), "there is no server: use Python, pipeline('text-generation')"),
+    **dict.fromkeys(("benchmark", "bench"), "it is not a command: tools/bench.py in the repository measures speed"),
+}
+
+_GPU = "the CPU is the default; for a GPU write --backend cupy"
+_HALF = "write --dtype float16 with --backend cupy"
+_QUANTIZED = "quantization is not here: write --dtype float16 with --backend cupy"
+_QUIET = "leave it out: only warnings and errors go to standard error, and 2>/dev/null hides them"
+_VERBOSE = "leave it out: there is nothing more to print"
+_THREADS = "set the environment variable OMP_NUM_THREADS instead"
+_CACHE = "set the environment variable HF_HUB_CACHE instead"
+_TOKEN = "set the environment variable HF_TOKEN instead"
+_OFFLINE = "set the environment variable HF_HUB_OFFLINE=1 instead"
+_DROP = "leave it out: it is not needed here"
+_GREEDY = "leave it out: without --sample decoding is greedy"
+_CACHED = "leave it out: keys and values are cached unless you add --no-cache"
+TEXT = "TEXT"  # stands for advice that repeats the text that was typed
+
+# {an option of other programs: options here, of which a command has at most one, or a sentence}.
+OPTIONS = {
+    **dict.fromkeys(
+        (
+            "m", "model-name-or-path", "model-name", "model-path", "model-id", "model-dir", "pretrained",
+            "pretrained-model-name-or-path", "checkpoint", "checkpoint-path", "ckpt", "hf-repo", "model-file",
+        ),
+        "--model",
+    ),
+    **dict.fromkeys(("tokenizer-name", "tokenizer-name-or-path", "tokenizer-path"), "--tokenizer"),
+    **dict.fromkeys(("lora", "lora-path", "peft", "peft-model", "adapter-path", "adapter-name-or-path"), "--adapter"),
+    **dict.fromkeys(("model-revision", "branch", "commit", "tag"), "--revision"),
+    **dict.fromkeys(("device", "device-map", "cuda", "gpu", "gpus", "use-gpu", "use-cuda", "n-gpu-layers"), _GPU),
+    **dict.fromkeys(("cpu", "no-cuda", "no-gpu"), "leave it out: the CPU is the default"),
+    **dict.fromkeys(("torch-dtype", "data-type", "precision"), "--dtype --precision"),
+    **dict.fromkeys(("fp16", "half", "float16"), _HALF),
+    **dict.fromkeys(("bf16", "bfloat16"), "write --dtype bfloat16 with --backend cupy"),
+    **dict.fromkeys(("fp32", "float32", "float"), "leave it out: float32 is the default"),
+    **dict.fromkeys(("fp64", "float64", "double"), "write --dtype float64"),
+    **dict.fromkeys(("load-in-8bit", "load-in-4bit", "quantize", "quantization", "int8"), _QUANTIZED),
+    **dict.fromkeys(("cache-dir", "download-dir"), _CACHE),
+    **dict.fromkeys(("token", "hf-token", "use-auth-token"), _TOKEN),
+    **dict.fromkeys(("local-files-only", "offline"), _OFFLINE),
+    **dict.fromkeys(("threads", "t", "num-threads", "n-threads", "num-workers", "j"), _THREADS),
+    **dict.fromkeys(("q", "quiet", "silent", "no-progress"), _QUIET),
+    **dict.fromkeys(("v", "verbose", "debug", "log-level"), _VERBOSE),
+    **dict.fromkeys(("version", "V"), "write minibiogpt --version"),
+    **dict.fromkeys(("trust-remote-code", "no-trust-remote-code", "color", "no-color", "seq2seq"), _DROP),
+    **dict.fromkeys(
+        ("i", "input", "input-file", "infile", "in", "f", "texts", "text-file", "prompt-file", "prompts", "data"),
+        "--file --inputs",
+    ),
+    **dict.fromkeys(
+        ("o", "out", "outfile", "output", "output-file", "output-path", "output-dir", "save", "save-to"),
+        "--output --save",
+    ),
+    **dict.fromkeys(("p", "prompt", "text", "input-text", "sentence", "query"), TEXT),
+    **dict.fromkeys(("b", "bs", "batch", "batch-size", "per-device-eval-batch-size"), "--batch-size --batch-tokens"),
+    **dict.fromkeys(("format", "output-format", "as-json", "json-output", "jsonlines", "json-lines"), "--json"),
+    **dict.fromkeys(("json-input", "input-jsonl"), "--jsonl"),
+    **dict.fromkeys(("column", "key", "text-column", "text-field"), "--field"),
+    **dict.fromkeys(("force", "yes", "y", "replace"), "--overwrite"),
+    **dict.fromkeys(("truncation", "max-seq-length", "max-seq-len"), "--truncate"),
+    **dict.fromkeys(("context", "ctx-size", "n-ctx", "context-length", "block-size", "window-size"), "--window"),
+    "doc-stride": "write --stride: the distance between the starts of two windows, not their overlap",
+    "overlap": "write --stride: the distance between the starts of two windows, not their overlap",
+    **dict.fromkeys(("aggregation", "aggregation-strategy"), "--strategy"),
+    **dict.fromkeys(("pool", "pooling-mode", "pooling-strategy"), "--pooling"),
+    **dict.fromkeys(("no-special-tokens", "no-add-special-tokens", "no-parse-special"), "--no-special"),
+    **dict.fromkeys(("browser", "show"), "--open"),
+    **dict.fromkeys(("pattern", "filter", "only"), "--names"),
+    **dict.fromkeys(("mapping", "name-map"), "--map"),
+    # generation
+    **dict.fromkeys(
+        (
+            "n", "n-predict", "max-tokens", "max-new", "max-gen-len", "length", "new-tokens", "num-tokens",
+            "max-output-tokens", "max-tokens-to-sample",
+        ),
+        "--max-new-tokens",
+    ),
+    **dict.fromkeys(("min-tokens", "min-new"), "--min-new-tokens"),
+    **dict.fromkeys(("beam", "beams", "beam-size", "beam-width", "n-beams", "beam-search"), "--num-beams"),
+    **dict.fromkeys(("do-sample", "sampling"), "--sample"),
+    **dict.fromkeys(("greedy", "no-sample", "no-do-sample"), _GREEDY),
+    **dict.fromkeys(("temp",), "--temperature"),
+    **dict.fromkeys(("topk", "k"), "--top-k"),
+    **dict.fromkeys(("topp", "nucleus"), "--top-p"),
+    **dict.fromkeys(("typical",), "--typical-p"),
+    **dict.fromkeys(("repeat-penalty", "rep-pen", "presence-penalty", "frequency-penalty"), "--repetition-penalty"),
+    **dict.fromkeys(("ngram-size", "no-repeat-ngram", "ngram"), "--no-repeat-ngram-size"),
+    **dict.fromkeys(("num-samples", "n-samples", "samples", "best-of", "num-return"), "--num-return-sequences"),
+    **dict.fromkeys(("stop-string", "stop-strings", "stop-sequence", "stop-sequences", "stop-word", "stop-words",
+                     "reverse-prompt"), "--stop"),
+    **dict.fromkeys(("bad-words", "bad-words-ids", "banned-words"), "--bad-word"),
+    **dict.fromkeys(("lenpen",), "--length-penalty"),
+    **dict.fromkeys(("s", "random-seed", "random-state"), "--seed"),
+    **dict.fromkeys(("use-cache", "cache", "kv-cache"), _CACHED),
+    **dict.fromkeys(("no-use-cache", "no-kv-cache"), "--no-cache"),
+    **dict.fromkeys(("streaming", "streamer"), "--stream"),
+}  # fmt: skip
+
+_TRUE, _FALSE = ("yes", "1", "on"), ("no", "0", "off")
+_DTYPES = {
+    **dict.fromkeys(("fp16", "half", "f16", "torch.float16"), "float16"),
+    **dict.fromkeys(("fp32", "single", "float", "f32", "torch.float32"), "float32"),
+    **dict.fromkeys(("fp64", "double", "f64", "torch.float64"), "float64"),
+    **dict.fromkeys(("bf16", "torch.bfloat16"), "bfloat16"),
+}
+_MEAN = dict.fromkeys(("avg", "average", "mean_pooling", "mean-pooling"), "mean")
+# {option: {a value of other programs: the value here}}.
+VALUES: dict[str, dict[str, str]] = {
+    "--backend": dict.fromkeys(("cuda", "gpu", "cuda:0"), "cupy") | dict.fromkeys(("cpu", "np"), "numpy"),
+    "--dtype": _DTYPES,
+    "--precision": _DTYPES,
+    "--pooling": _MEAN | dict.fromkeys(("last_token", "last-token", "eos"), "last"),
+    "--combine": _MEAN | {"maximum": "max"},
+    "--strategy": dict.fromkeys(("avg", "mean"), "average") | {"maximum": "max", "none": "simple"},
+    "--early-stopping": dict.fromkeys(_TRUE, "true") | dict.fromkeys(_FALSE, "false"),
+    "--theme": dict.fromkeys(("system", "default"), "auto") | {"night": "dark", "day": "light"},
+    "--head": {"lm": "causal", "classification": "sequence", "ner": "token", "none": "base"},
+}

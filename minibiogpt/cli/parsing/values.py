@@ -1,0 +1,76 @@
+"""Check the value of one option, and say what to type instead."""
+
+from __future__ import annotations
+
+import argparse
+
+from minibiogpt.cli.parsing import foreign
+from minibiogpt.cli.parsing.commands import name_of
+from minibiogpt.errors import InputError, nearest, short_repr
+
+QUOTES = "“”„‟«»‘’‚'\"`"
+TYPES = {int: "an integer", float: "a number"}
+# Values of these may be any text, also an empty one.
+TEXTS = ("--stop", "--bad-word", "--text", "--about", "--name", "--field")
+
+
+def check_value(action: argparse.Action, value: str) -> None:
+    """Raise an InputError if ``value`` is none of the option's choices, no number, empty or in typographic quotes."""
+    name = name_of(action)
+    if name in TEXTS:
+        return
+    bare = value.strip(QUOTES)
+    if len(value) > 1 and value[0] in QUOTES and value[-1] in QUOTES and value[0] not in "'\"`":
+        raise InputError(f"{name} must have no typographic quotes", repr(value[:200]), f"write {name} {bare}")
+    if action.type in TYPES:
+        _check_number(action, name, value)
+    elif action.choices is not None:
+        _check_choice(name, [str(choice) for choice in action.choices], value)
+    elif value == "":
+        example = " demo" if name == "--model" else f" {action.metavar}" if action.metavar else " VALUE"
+        raise InputError(f"{name} must have a value", "''", f"write {name}{example}, or leave {name} out")
+    elif known := foreign.VALUES.get(name, {}).get(value.lower()):
+        raise InputError(f"{name} must have a known value", repr(value), f"write {name} {known}")
+
+
+def _check_number(action: argparse.Action, name: str, value: str) -> None:
+    kind = action.type
+    try:
+        kind(value)  # type: ignore[operator, misc]
+    except ValueError:
+        number = _as_number(value, kind)
+        remedy = f"write {name} {number}" if number else f"write digits, such as {name} {_example(action)}"
+        raise InputError(f"{name} must be {TYPES[kind]}", short_repr(value), remedy) from None  # type: ignore[index]
+
+
+def _example(action: argparse.Action) -> str:
+    return str(action.default) if action.default else "2" if action.type is int else "0.9"
+
+
+def _as_number(value: str, kind: object) -> str:
+    """Return the number that was meant, as it is typed: 0.9 for "0,9" and "90%", 2 for "2.0", -1 for "−1"; else ""."""
+    text = value.strip().replace("−", "-").replace("–", "-")
+    try:
+        if text.endswith("%"):
+            x = float(text[:-1]) / 100
+        elif kind is int:
+            x = float(text.replace(",", "").replace("_", "").replace(" ", ""))
+        else:
+            x = float(text.replace(",", ".", 1))
+        return str(int(x)) if x == int(x) and abs(x) < 1e15 else f"{x:g}" if kind is float else ""
+    except (ValueError, OverflowError):
+        return ""
+
+
+def _check_choice(name: str, choices: list[str], value: str) -> None:
+    if value in choices:
+        return
+    lower = value.lower()
+    known = foreign.VALUES.get(name, {}).get(lower, "")
+    same = [choice for choice in choices if choice.lower() == lower.strip()]
+    if same or known in choices:
+        remedy = f"write {name} {(same or [known])[0]}"
+    else:
+        close = nearest(lower, choices, 1)
+        remedy = f"did you mean {name} {close[0]}?" if close else f"write {name} {choices[0]}"
+    raise InputError(f"{name} must be one of {', '.join(choices)}", repr(value[:200]), remedy)
