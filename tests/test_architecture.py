@@ -48,6 +48,7 @@ OUTSIDE = {
     "tokenizer": {"sacremoses"},
     "golden": {"safetensors"},
     "view": {"matplotlib", "ipywidgets"},
+    "cli": {"shtab"},
 }
 # Modules and names that import by a name made at run time, which no reader of the source can follow.
 DYNAMIC = {"importlib", "runpy", "pkgutil", "imp", "builtins", "zipimport"}

@@ -19,6 +19,8 @@ from minibiogpt.cli import classify, convert, download, embed, generate, golden,
 from minibiogpt.cli.options import check_dtype, decode_texts
 from minibiogpt.cli.parsing.check import check, with_help
 from minibiogpt.cli.parsing.commands import Parser
+from minibiogpt.cli.parsing.completion import add_completion
+from minibiogpt.cli.parsing.effects import warn_of_unused
 from minibiogpt.cli.parsing.wording import worded
 from minibiogpt.errors import CheckpointError, InputError
 
@@ -30,6 +32,7 @@ def parser() -> argparse.ArgumentParser:
     """Return the parser of all commands. Each command's module adds its own options."""
     top = Parser(prog="minibiogpt", description="BioGPT in explicit NumPy or CuPy operations.", allow_abbrev=False)
     top.add_argument("-V", "--version", action="version", version=f"minibiogpt {__version__}")
+    add_completion(top)
     _add_commands(top, COMMANDS)
     return top
 
@@ -63,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def parsed(words: Sequence[str]) -> argparse.Namespace:
-    """Return the options of a command line.
+    """Return the options of a command line; ``given`` are the names of those that were typed.
 
     Raises
     ------
@@ -72,8 +75,10 @@ def parsed(words: Sequence[str]) -> argparse.Namespace:
     """
     top = parser()
     words = with_help(top, words)
-    check(top, words)
-    return top.parse_args(words)
+    given = check(top, words)
+    options = top.parse_args(words)
+    options.given = given
+    return options
 
 
 @ignore_overflow
@@ -81,6 +86,7 @@ def _run(options: argparse.Namespace) -> int:
     try:
         decode_texts(options)
         check_dtype(options)
+        warn_of_unused(options)
         code = options.run(options)
         sys.stdout.flush()
         return code or 0

@@ -21,6 +21,7 @@ from minibiogpt.cli.batch.json_list import JsonList
 from minibiogpt.cli.batch.prompts import Prompts, room
 from minibiogpt.cli.batch.records import LINE, Record, Source
 from minibiogpt.cli.options import add_json, add_model, load_model, load_tokenizer, texts_of
+from minibiogpt.cli.parsing.effects import effective
 from minibiogpt.errors import InputError
 from minibiogpt.tokenizer import BioGptTokenizer
 
@@ -113,6 +114,7 @@ def run(options: argparse.Namespace) -> None:
     overrides, soft = _overrides(tokenizer, options), _soft_prompt(tokenizer, options.soft_prompt)
     model = load_model(options, BioGptForCausalLM)
     config, N = model.generation_config.updated(overrides), model.config.max_position_embeddings
+    overrides = effective(options, overrides, config)
     new, most = room(config, N, options.truncate)
     prompts = Prompts(
         tokenizer, not options.no_special, options.split_digits, soft, N, model.config.vocab_size, new, most,

@@ -265,15 +265,20 @@ class GenerationConfig:
             config.max_length = None  # transformers' default, which means 20 new tokens, not 20 in total
         return config
 
+    def without_effect(self, call_options: Collection[str]) -> dict[str, list[str]]:
+        """Return {what they need: those of ``call_options`` that need sampling or beam search, and are used without}."""
+        needs = {"do_sample=True": (SAMPLING_OPTIONS, self.do_sample), "num_beams": (BEAM_OPTIONS, self.num_beams > 1)}
+        off = {name: (DEFAULTS[name], None, *([0] if name == "temperature" else [])) for name in call_options}
+        return {
+            need: [name for name in names if name in off and not used and getattr(self, name) not in off[name]]
+            for need, (names, used) in needs.items()
+        }
+
     def warn_of_what_has_no_effect(self, call_options: Collection[str]) -> None:
         """Warn about ``call_options`` that need sampling or beam search but are used without it."""
-        unused = [name for name in SAMPLING_OPTIONS if name in call_options and not self.do_sample]
-        unused += [name for name in BEAM_OPTIONS if name in call_options and self.num_beams == 1]
-        off = {name: (DEFAULTS[name], None, *([0] if name == "temperature" else [])) for name in unused}
-        unused = [name for name in unused if getattr(self, name) not in off[name]]
-        if unused:
-            needs = "do_sample=True" if unused[0] in SAMPLING_OPTIONS else "num_beams"
-            warn_caller(f"without {needs} these options have no effect: {', '.join(unused)}")
+        for need, unused in self.without_effect(call_options).items():
+            if unused:
+                warn_caller(f"without {need} these options have no effect: {', '.join(unused)}")
 
     def validate(self) -> None:
         """Raise if an option is invalid for every model. Sampling options are checked only if they are used."""

@@ -28,8 +28,14 @@ _NEGATIVE = re.compile(r"-\d+|-\d*\.\d+")  # argparse takes these for values
 _OPENING, _CLOSING = "“„‟«‘‚", "”“‟»’"
 
 
-def check(top: argparse.ArgumentParser, words: Sequence[str]) -> None:
-    """Raise an InputError if ``words`` are no valid command line; stop where the parser prints help or its version."""
+def check(top: argparse.ArgumentParser, words: Sequence[str]) -> set[str]:
+    """Return the names of the options in a command line, up to where the parser prints help or its version.
+
+    Raises
+    ------
+    InputError
+        If ``words`` are no valid command line.
+    """
     parser, rest = top, list(words)
     while commands := subcommands(parser):
         for i, word in enumerate(rest):
@@ -39,14 +45,14 @@ def check(top: argparse.ArgumentParser, words: Sequence[str]) -> None:
             if action is None:
                 raise early_option(parser, top, rest[i:])
             if action.nargs != 0:
-                _value_of(parser, action, rest, i)
-            return
+                check_value(action, _value_of(parser, action, rest, i))
+            return set()
         else:
             raise no_command(parser)
         if rest[i] not in commands:
             raise unknown_command(parser, top, rest[i:])
         parser, rest = commands[rest[i]], rest[i + 1 :]
-    _check_command(parser, top, rest)
+    return _check_command(parser, top, rest)
 
 
 def with_help(top: argparse.ArgumentParser, words: Sequence[str]) -> list[str]:
@@ -58,7 +64,7 @@ def with_help(top: argparse.ArgumentParser, words: Sequence[str]) -> list[str]:
     return rest
 
 
-def _check_command(command: argparse.ArgumentParser, top: argparse.ArgumentParser, words: list[str]) -> None:
+def _check_command(command: argparse.ArgumentParser, top: argparse.ArgumentParser, words: list[str]) -> set[str]:
     """Check options and their values from left to right, then the texts and files, then what is missing."""
     known, given, groups, i, new = options_of(command), set[str](), list[list[str]](), 0, True
     while i < len(words):
@@ -66,11 +72,14 @@ def _check_command(command: argparse.ArgumentParser, top: argparse.ArgumentParse
         name, equals, value = word.partition("=")
         action = known.get(word) or known.get(name) or _attached(command, word)
         if word == "--":
-            groups = [*groups[:-1], [*groups[-1], *words[i + 1 :]]] if groups and not new else [*groups, words[i + 1 :]]
+            after = words[i + 1 :]
+            if not after and (not positionals_of(command) or (groups and new)):
+                raise InputError("-- must be followed by a text or a file", "nothing", "leave -- out")
+            groups = [*groups[:-1], [*groups[-1], *after]] if groups and not new else [*groups, after]
             break
         if action is not None and word.startswith("-"):
             if isinstance(action, argparse._HelpAction):
-                return
+                return given
             if action.nargs == 0 and equals:
                 raise _flag_with_value(action, word, value)
             if action.nargs != 0:
@@ -93,6 +102,7 @@ def _check_command(command: argparse.ArgumentParser, top: argparse.ArgumentParse
     if missing:
         names = ", ".join(f"{name_of(action)} {action.metavar or ''}".strip() for action in missing)
         raise InputError(f"{command.prog} must be called with {names}", "none", f"add {names}")
+    return given
 
 
 def is_text(word: str) -> bool:

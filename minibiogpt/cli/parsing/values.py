@@ -10,8 +10,8 @@ from minibiogpt.errors import InputError, nearest, short_repr
 
 QUOTES = "“”„‟«»‘’‚'\"`"
 TYPES = {int: "an integer", float: "a number"}
-# Values of these may be any text, also an empty one.
-TEXTS = ("--stop", "--bad-word", "--text", "--about", "--name", "--field")
+# Values of these may be any text, or are checked by the command.
+TEXTS = ("--stop", "--bad-word", "--text", "--about", "--name", "--field", "--ids", "--names", "--explain", "--cases")
 
 
 def check_value(action: argparse.Action, value: str) -> None:

@@ -17,8 +17,8 @@ from minibiogpt.files.hub import DEMO
 
 PYTHON = re.compile(r"\w=(True|False|'|\")|resize_token|attn_implementation|do_sample|num_\w+|bad_words|top_k|max_new")
 ROWS = [
-    ("--temperature 0.5", "warning: without --sample these options have no effect: temperature"),
-    ("--top-k 3", "warning: without --sample these options have no effect: --top-k"),
+    ("--temperature 0.5", "warning: --temperature has no effect without --sample; add --sample"),
+    ("--top-k 3", "warning: --top-k has no effect without --sample; add --sample"),
     ("--num-return-sequences 2", "found 2; use --sample, or --num-beams of at least this number"),
     ("--sample --temperature 0", "found 0.0; for greedy decoding leave --sample out"),
     ("--sample --top-p 7", "--top-p must be a number in [0, 1]; found 7.0; write --top-p 1.0 to turn it off"),

@@ -1,0 +1,196 @@
+"""Each mistake on a command line is one line that says what to type instead, and that advice works."""
+
+from __future__ import annotations
+
+import re
+import shlex
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from minibiogpt.cli import main, parsed, parser
+from minibiogpt.cli.parsing import foreign
+from minibiogpt.cli.parsing.advice import option_like
+from minibiogpt.cli.parsing.check import check, is_text
+from minibiogpt.cli.parsing.commands import every_command, options_of, subcommands
+from minibiogpt.errors import InputError
+
+# A command line, and how its error ends.
+ROWS = [
+    ("", "found none; the commands are generate, tokenize, score"),
+    ("genrate x", "found 'genrate'; did you mean minibiogpt generate?"),
+    ("GENERATE x", "; write minibiogpt generate"),
+    ("'Ibuprofen is'", "; for a text write minibiogpt generate 'Ibuprofen is'; see minibiogpt --help"),
+    ("Ibuprofen is", "; for a text write minibiogpt generate 'Ibuprofen is'; see minibiogpt --help"),
+    ("run x", "; write minibiogpt generate TEXT"),
+    ("ner", "; write minibiogpt tag TEXT"),
+    ("train", "; training is not here: train in PyTorch, and name the checkpoint with --model"),
+    ("selftest", "; write minibiogpt golden selftest"),
+    ("version", "; write minibiogpt --version"),
+    ("golden", "found none; the commands are record, kit, check, selftest, inspect; see minibiogpt golden --help"),
+    ("golden chek a b", "found 'chek'; did you mean minibiogpt golden check?"),
+    ("help generat", "found 'generat'; did you mean minibiogpt generate?"),
+    ("--model demo generate x", "; write --model after the command: minibiogpt generate --model"),
+    ("--model demo score x", "; write --model after the command: minibiogpt score --model"),
+    ("-v", "; write minibiogpt --version"),
+    ("--vers", "; did you mean --version?"),
+    ("generate x --modle demo", "found '--modle'; did you mean --model?"),
+    ("generate x --num_beams 2", "found '--num_beams'; write --num-beams"),
+    ("generate x --numBeams=2", "found '--numBeams'; write --num-beams"),
+    ("generate x -model demo", "found '-model'; write --model"),
+    ("generate x –model demo", "found '–model'; write --model with plain hyphens"),
+    ("generate x —top-k=3", "; write --top-k with plain hyphens"),
+    ("generate x --max_new_tokens 2", "; write --max-new-tokens"),
+    ("generate x -m demo", "; write --model"),
+    ("generate x --model_name_or_path demo", "; write --model"),
+    ("generate --prompt 'a drug'", "; give the text as an argument: minibiogpt generate 'a drug'"),
+    ("generate -p a", "; give the text as an argument: minibiogpt generate a"),
+    ("generate '--prompt=a drug'", "; give the text as an argument: minibiogpt generate 'a drug'"),
+    ("golden record --prompt a -o F", "; write --text"),
+    ("generate x --device cuda", "; the CPU is the default; for a GPU write --backend cupy"),
+    ("tokenize x --device cuda", "found '--device'; see minibiogpt tokenize --help"),
+    ("generate x --fp16", "; write --dtype float16 with --backend cupy"),
+    ("generate x --max-tokens 3", "; write --max-new-tokens"),
+    ("generate x --do_sample", "; write --sample"),
+    ("generate x --greedy", "; leave it out: without --sample decoding is greedy"),
+    ("generate x --verbose", "; leave it out: there is nothing more to print"),
+    ("generate x --output_file f", "; the result goes to standard output: add > FILE"),
+    ("golden kit -o f", "; write minibiogpt golden kit FOLDER"),
+    ("trace x --output f", "; write --save"),
+    ("generate x --input f", "; write --file"),
+    ("golden record --input f -o g", "; write --inputs"),
+    ("generate x --batch_size 3", "; write --batch-size"),
+    ("score x --batch_size 3", "; write --batch-tokens"),
+    ("score x --num-beams 2", "found '--num-beams'; --num-beams is an option of minibiogpt generate"),
+    ("score x --temp 2", "; --temperature is an option of minibiogpt generate"),
+    ("generate x --max 3", "; write it in full: --max-new-tokens or --max-length"),
+    ("generate x --max-new 3", "; write --max-new-tokens"),
+    ("generate x --nonsense", "found '--nonsense'; see minibiogpt generate --help"),
+    ("tag -omics", "; for a text that begins with a dash write minibiogpt tag -- -omics; see minibiogpt tag --help"),
+    ("generate x --version", "; write minibiogpt --version"),
+    ("generate x --num-beams", "--num-beams must have a value; found none; write --num-beams N"),
+    ("generate x --num-beams --json", "found '--json'; write --num-beams N --json"),
+    ("generate x --stop --x", "found '--x'; write --stop=--x"),
+    ("generate x --temperature -1e-5", "found '-1e-5'; write --temperature=-1e-5"),
+    ("generate x --sample=true", "--sample must have no value; found '--sample=true'; write --sample"),
+    ("generate x --sample=false", "; leave it out"),
+    ("generate x --num-beams two", "--num-beams must be an integer; found 'two'; write digits, such as --num-beams 2"),
+    ("generate x --num-beams 2.0", "; write --num-beams 2"),
+    ("generate x --num-beams=", "must be an integer; found ''; write digits, such as --num-beams 2"),
+    ("generate x --top-p 0,9", "--top-p must be a number; found '0,9'; write --top-p 0.9"),
+    ("generate x --top-p 90%", "; write --top-p 0.9"),
+    ("generate x --batch-size 1,000", "; write --batch-size 1000"),
+    ("embed x --pooling avg", "--pooling must be one of last, mean; found 'avg'; write --pooling mean"),
+    ("embed x --pooling Mean", "; write --pooling mean"),
+    ("embed x --pooling maen", "; did you mean --pooling mean?"),
+    ("tag x --strategy mean", "; write --strategy average"),
+    ("golden check a b --precision fp32", "; write --precision float32"),
+    ("generate x --backend cuda", "--backend must have a known value; found 'cuda'; write --backend cupy"),
+    ("generate x --dtype fp16", "; write --dtype float16"),
+    ("generate x --model=", "--model must have a value; found ''; write --model demo, or leave --model out"),
+    ("generate x --model ''", "; write --model demo, or leave --model out"),
+    ("generate x --model “demo”", "--model must have no typographic quotes; found '“demo”'; write --model demo"),
+    ("generate “Ibuprofen is”", "must be in straight quotes; found '“Ibuprofen'; write 'Ibuprofen is'"),
+    ("generate '--num-beams 2' x", "; write --num-beams 2 without quotes, or for a text put -- before it"),
+    ("generate '--num_beams 2' x", "found '--num_beams'; write --num-beams"),
+    ("generate a --num-beams 2 b", "found 'b' after an option; write them together: minibiogpt generate a b"),
+    ("golden check", "found no CASE and no THEIRS; write minibiogpt golden check CASE THEIRS"),
+    ("golden check a", "found no THEIRS; write minibiogpt golden check a THEIRS"),
+    ("golden check a b c", "must be called with 2 arguments; found 'c'; see minibiogpt golden check --help"),
+    ("golden record --text x", "must be called with --output FILE; found none; add --output FILE"),
+    ("info demo", "must be called with options only; found 'demo'; for a model write --model demo"),
+    ("download microsoft/biogpt", "found no FOLDER; write minibiogpt download microsoft/biogpt FOLDER"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("line", "end"), ROWS, ids=[line or "nothing" for line, _ in ROWS])
+def test_a_mistake_is_one_line_that_says_what_to_type(line: str, end: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(shlex.split(line)) == 2
+    out, err = capsys.readouterr()
+    (message,) = err.splitlines()
+    assert out == ""
+    assert message.startswith("minibiogpt: error: ")
+    assert end in message
+    assert message.endswith(end) or not line or line.startswith("golden")
+    assert message.count("; ") >= 2
+
+
+def test_a_text_that_begins_with_a_dash_is_read_after_two_dashes() -> None:
+    assert parsed(["tokenize", "--json", "--", "-omics"]).text == ["-omics"]
+    assert parsed(["tokenize", "-omics is"]).text == ["-omics is"]
+    assert parsed(["tokenize", "-5", "--", "--json"]).text == ["-5", "--json"]
+    assert parsed(["tokenize", "–5 mg", "– and —", "“so” it", "«»"]).text == ["–5 mg", "– and —", "“so” it", "«»"]
+    assert parsed(["generate", "x", "--stop=--x"]).stop == ["--x"]
+    assert parsed(["golden", "record", "--text", "x", "-oF"]).output == "F"
+
+
+@pytest.mark.parametrize(("words", "usage"), [
+    (["help"], "minibiogpt"), (["help", "generate"], "minibiogpt generate"), (["golden", "help"], "minibiogpt golden"),
+    (["help", "golden", "check"], "minibiogpt golden check"), (["golden", "help", "kit"], "minibiogpt golden kit"),
+    (["golden", "check", "-h"], "minibiogpt golden check"), (["score", "x", "--help"], "minibiogpt score"),
+])  # fmt: skip
+def test_help_in_every_spelling(words: list[str], usage: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(words)
+    assert capsys.readouterr().out.startswith(f"usage: {usage} [-h]")
+
+
+def test_a_text_may_be_the_word_help() -> None:
+    assert parsed(["tokenize", "help"]).text == ["help"]
+
+
+def test_the_version_has_a_short_option(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["-V"])
+    assert capsys.readouterr().out.startswith("minibiogpt ")
+
+
+def test_what_was_typed_is_known() -> None:
+    assert parsed(["generate", "x", "--seed", "0", "--top-k=3", "--json"]).given == {"seed", "top_k", "json"}
+    assert parsed(["generate", "x"]).given == set()
+
+
+def test_every_name_of_other_programs_leads_to_an_option_or_command_that_exists() -> None:
+    top = parser()
+    known = {name for command in every_command(top) for name in options_of(command)}
+    for name, advice in foreign.OPTIONS.items():
+        assert name == name.strip("-")
+        assert set(re.findall(r"--[\w-]+", advice)) <= known | {"--version"}, name
+        assert len(name) == 1 or option_like(f"--{name}") == f"--{name}", name
+    for name, advice in foreign.COMMANDS.items():
+        assert name not in subcommands(top)
+        if not re.search(r"\b(is|not|use)\b", advice):
+            words = re.sub(r"^write minibiogpt | for ids.*", "", advice).split()
+            if words[0] != "--version":
+                check(top, words)
+    choices = {n: a.choices for command in every_command(top) for n, a in options_of(command).items()}
+    for name, values in foreign.VALUES.items():
+        assert name in known
+        assert set(values.values()) <= set(choices[name] or values.values()), name
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_argparse_finds_nothing_that_the_check_has_not_found(data: st.DataObject) -> None:
+    """What ``check`` lets through, argparse must read, with the same texts and options."""
+    top = parser()
+    command = data.draw(st.sampled_from(list(every_command(top))))
+    options = [name for name in options_of(command) if name not in ("-h", "--help")]
+    word = st.one_of(
+        st.sampled_from(options), st.sampled_from(options).map(lambda name: f"{name}=1"),
+        st.sampled_from(["a", "1", "0.5", "-", "--", "-1", "-x y", "", "mean", "last", "-oF", "a b", "–x", "-1e5"]),
+    )  # fmt: skip
+    words = [*command.prog.split()[1:], *data.draw(st.lists(word, max_size=6))]
+    try:
+        given_options = check(top, words)
+    except InputError:
+        return
+    found = top.parse_args(words)
+    for name in given_options:
+        assert hasattr(found, name)
+
+
+def test_words_as_argparse_reads_them() -> None:
+    assert [word for word in ("a", "", "-", "-1", "-.5", "-x y", "− 1") if not is_text(word)] == []
+    assert [word for word in ("-x", "--", "--x", "-1e5", "--x=a b", "---") if is_text(word)] == []
