@@ -21,6 +21,7 @@ from minibiogpt.cli.parsing.check import check, with_help
 from minibiogpt.cli.parsing.commands import Parser
 from minibiogpt.cli.parsing.completion import add_completion
 from minibiogpt.cli.parsing.effects import warn_of_unused
+from minibiogpt.cli.parsing.examples import show_in_help
 from minibiogpt.cli.parsing.wording import worded
 from minibiogpt.errors import CheckpointError, InputError
 
@@ -49,6 +50,7 @@ def _add_commands(parser: argparse.ArgumentParser, modules: Sequence[ModuleType]
             _add_commands(command, module.COMMANDS)
         else:
             module.add_arguments(command)
+            show_in_help(command)
             command.set_defaults(run=module.run, command=name)
 
 

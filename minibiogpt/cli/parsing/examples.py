@@ -1,0 +1,63 @@
+"""Examples of every command. Its --help and docs/commands.md show them, and a test runs them as they are typed."""
+
+from __future__ import annotations
+
+import argparse
+import textwrap
+
+WIDTH = 79  # columns of the paragraphs of --help
+EXAMPLES: dict[str, tuple[str, ...]] = {
+    "generate": (
+        'minibiogpt generate "Ibuprofen is best used for"',
+        "minibiogpt generate --sample --seed 1 --top-p 0.9 Insulin",
+        "minibiogpt generate --file abstracts.txt --num-beams 5 --json",
+        "minibiogpt generate -- -omics",
+    ),
+    "tokenize": ('minibiogpt tokenize "A beta-blocker lowers the blood pressure."',),
+    "score": (
+        'minibiogpt score "Ibuprofen is best used for pain." --tokens',
+        "minibiogpt score --file abstracts.txt --output scores.jsonl",
+        "minibiogpt score --file abstracts.jsonl --jsonl --field abstract",
+    ),
+    "embed": (
+        "minibiogpt embed Aspirin Ibuprofen --output vectors.npy",
+        "minibiogpt embed --file abstracts.txt --pooling mean --output means.npy",
+    ),
+    "classify": (
+        'minibiogpt classify --model classifier "Ibuprofen relieves pain."',
+        "minibiogpt classify --model classifier --file abstracts.txt --json",
+    ),
+    "tag": (
+        'minibiogpt tag --model tagger "Ibuprofen relieves pain." --tokens',
+        "minibiogpt tag --model tagger --file abstracts.txt --output spans.jsonl",
+    ),
+    "info": ("minibiogpt info", "minibiogpt info --model classifier --dtype float64"),
+    "trace": (
+        'minibiogpt trace "Ibuprofen relieves pain." --names "layers.0.*"',
+        "minibiogpt trace Insulin --explain layers.0.self_attn.probs",
+        "minibiogpt trace --ids 2,54,34 --save arrays.safetensors",
+    ),
+    "view": ('minibiogpt view "Ibuprofen relieves pain." --layer 1 --output page.html',),
+    "golden record": (
+        'minibiogpt golden record --text "Ibuprofen is" -o case.safetensors',
+        "minibiogpt golden record --ids 2,54,34 --slim -o slim.safetensors",
+    ),
+    "golden kit": ("minibiogpt golden kit kit",),
+    "golden check": (
+        "minibiogpt golden check case.safetensors theirs.npz --precision float32",
+        "minibiogpt golden check case.safetensors theirs.npz --html report.html",
+    ),
+    "golden selftest": ("minibiogpt golden selftest",),
+    "golden inspect": ('minibiogpt golden inspect case.safetensors --names "layers.0.*"',),
+    "download": ("minibiogpt download microsoft/biogpt biogpt",),
+    "convert": ("minibiogpt convert pickled converted",),
+}
+
+
+def show_in_help(command: argparse.ArgumentParser) -> None:
+    """Add the examples of a command below its other help, and break the lines of both."""
+    paragraphs = [textwrap.fill(command.epilog, WIDTH)] if command.epilog else []
+    examples = "\n".join(f"  {line}" for line in EXAMPLES[command.prog.partition(" ")[2]])
+    command.epilog = "\n\n".join([*paragraphs, f"examples:\n{examples}"])
+    command.description = textwrap.fill(command.description or "", WIDTH)
+    command.formatter_class = argparse.RawDescriptionHelpFormatter
