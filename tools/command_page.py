@@ -6,24 +6,25 @@ import argparse
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
 if __name__ == "__main__":
-    sys.path.insert(0, str(ROOT))
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from minibiogpt.cli import parser
 from minibiogpt.cli.parsing.commands import every_command, options_of, positionals_of
 from minibiogpt.cli.parsing.examples import EXAMPLES
 
+ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "commands.md"
 INTRODUCTION = """\
 <!-- written by tools/command_page.py from the parsers: change those, and run it again -->
 # The command line
 
-`minibiogpt COMMAND ...` does everything that doesn't need Python. `minibiogpt COMMAND --help` and `minibiogpt help COMMAND` print
-what this page says of a command. `minibiogpt --version`, or `-V`, prints the version.
+`minibiogpt COMMAND ...` does what doesn't need Python. `minibiogpt COMMAND --help` and `minibiogpt help COMMAND` print
+the options of a command. `minibiogpt --version`, or `-V`, prints the version.
 
-A text is one argument: put it in quotes. Put `--` before a text that begins with a dash: `minibiogpt generate -- -omics`. Without a text,
-or with `-`, a command reads standard input. Without `--model`, a command uses the demo model that is included in the package.
+A text is one argument: put it in quotes. Put `--` before a text that begins with a dash:
+`minibiogpt generate -- -omics`. Without a text, or with `-`, a command reads standard input. Without `--model`, it uses
+the demo model that is included in the package.
 
 A command line that is wrong is reported in one line that says what to type instead:
 
@@ -43,8 +44,8 @@ Options have one spelling and no abbreviations. Errors and warnings go to standa
 
 ## Completion in your shell
 
-`minibiogpt --print-completion bash` (or `zsh`, or `tcsh`) prints a script that completes commands, options, their values and files.
-It needs `pip install 'minibiogpt[completion]'`. For bash:
+`minibiogpt --print-completion bash` (or `zsh`, or `tcsh`) prints a script that completes commands, options, their
+values and files. It needs `pip install 'minibiogpt[completion]'`. For bash:
 
 ```sh
 mkdir -p ~/.local/share/bash-completion/completions
@@ -70,10 +71,9 @@ def section(name: str, command: argparse.ArgumentParser) -> str:
     options = dict.fromkeys(action for action in options_of(command).values() if action.dest != "help")
     arguments += [(_usage(action), _help(action)) for action in options]
     table = "\n".join(f"| {usage} | {text} |" for usage, text in arguments)
-    return "\n".join(
-        [f"## {name}\n", f"{_first_line(command)}\n", *(f"{_wrapped(part)}\n" for part in paragraphs)]
-        + [f"```sh\n{examples}\n```\n", *([f"| argument | meaning |\n|---|---|\n{table}\n"] if arguments else [])]
-    )
+    parts = [f"## {name}", _first_line(command), *map(_wrapped, paragraphs), f"```sh\n{examples}\n```"]
+    parts += [f"| argument | meaning |\n|---|---|\n{table}"] if arguments else []
+    return "\n\n".join(parts) + "\n"
 
 
 def _named(commands: list[argparse.ArgumentParser]) -> list[tuple[str, argparse.ArgumentParser]]:

@@ -51,7 +51,8 @@ def _add_commands(parser: argparse.ArgumentParser, modules: Sequence[ModuleType]
         else:
             module.add_arguments(command)
             show_in_help(command)
-            command.set_defaults(run=module.run, command=name)
+            names = [action.dest for action in command._actions if action.option_strings]
+            command.set_defaults(run=module.run, command=name, option_names=names)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -63,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _print_message("error", error)
         return 2
     with warnings.catch_warnings():
-        warnings.showwarning = _warn_once(_names(options))
+        warnings.showwarning = _warn_once(options.option_names)
         return _run(options)
 
 
@@ -94,7 +95,7 @@ def _run(options: argparse.Namespace) -> int:
         return code or 0
     except InputError as error:
         # A file's own names are not options.
-        names = () if isinstance(error, CheckpointError) else _names(options)
+        names = () if isinstance(error, CheckpointError) else options.option_names
         _print_message("error", worded(str(error), names))
         return 2
     except MemoryError:
@@ -126,11 +127,6 @@ def _abandon_output() -> None:
     """Redirect standard output to the null device, so that Python's final flush does not fail."""
     with contextlib.suppress(OSError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _names(options: argparse.Namespace) -> Iterable[str]:
-    """Return the names of the package's options that the command has under the same names."""
-    return generate.OPTIONS if options.command == "generate" else ()
 
 
 def _warn_once(names: Iterable[str]) -> Callable[..., None]:

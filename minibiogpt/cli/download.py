@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from minibiogpt.cli.outputs import check_parent
+from minibiogpt.errors import InputError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,6 +19,9 @@ def run(options: argparse.Namespace) -> None:
     """Download the checkpoint and print its folder."""
     from minibiogpt.files.hub import download
 
+    if options.repository == "demo":
+        remedy = "write --model demo: that model is included in the package"
+        raise InputError("a repository must be OWNER/NAME on the hub", "'demo'", remedy)
     check_parent(Path(options.folder))
     folder = download(options.repository, options.folder, revision=options.revision)
     print(f"{options.repository} is in {folder}; try: minibiogpt generate --model {folder} TEXT")

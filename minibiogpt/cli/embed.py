@@ -52,7 +52,8 @@ def run(options: argparse.Namespace) -> None:
     """Check the input, append the vectors chunk by chunk, then write the header and the rows to the output file."""
     if options.output is None or Path(options.output).suffix not in HEADERS:
         must = f"--output must name a file that ends in {' or '.join(HEADERS)}"
-        raise InputError(must, short_repr(options.output), "choose a name such as vectors.npy")
+        found = "none" if options.output is None else short_repr(options.output)
+        raise InputError(must, found, "write a name such as --output vectors.npy")
     job = Job.of(options)
     from minibiogpt import BioGptModel
 

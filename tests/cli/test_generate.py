@@ -167,7 +167,10 @@ def test_what_is_not_given_follows_the_models_own_options(tmp_path: Path, capsys
     ("words", "message"),
     [
         (["--num-beams", "0"], "--num-beams must be an integer, 1 or more; found 0"),
-        (["--num-beams", "2", "--stream"], "a streamer needs a batch of 1 without beams; found 1 rows, --num-beams 2"),
+        (
+            ["--num-beams", "2", "--stream"],
+            "--stream needs one text, one result and no beam search; found 1 rows, --num-beams 2",
+        ),
         (["--num-return-sequences", "2"], "--num-return-sequences must be 1 in greedy decoding"),
         (["--scoring", "fairseq"], "scoring 'fairseq' needs beam search"),
         (["--stop", ""], "stop_strings must be a string or a list of strings, none of them empty"),

@@ -49,10 +49,10 @@ def test_open(
         (["x", "y"], "a page must show exactly one text; found 2"),
         (["x", "--theme", "blue"], "theme must be one of auto, light, dark"),
         (["x", "--max-megabytes", "0.1"], "a page must have at most 0.1 megabytes"),
-        (["x", "--max-megabytes", "nan"], "max_megabytes must be a number above 0; found nan"),
+        (["x", "--max-megabytes", "nan"], "--max-megabytes must be a number above 0; found nan"),
         (["x", "--output", "FOLDER"], "--output must name a file"),
         (["x", "--model", "FOLDER"], "a model folder must hold config.json"),
-        (["x", "--dtype", "float16"], "use backend cupy for float16"),
+        (["x", "--dtype", "float16"], "use --backend cupy for float16"),
         (["word " * 300], "a text must have at most N = 256 tokens"),
     ],
 )

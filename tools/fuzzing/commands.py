@@ -13,6 +13,8 @@ from random import Random
 from typing import Any
 
 from minibiogpt.cli import main, parser
+from minibiogpt.cli.parsing import foreign
+from minibiogpt.cli.parsing.commands import every_command, options_of
 from minibiogpt.errors import InputError
 from tools.fuzzing import checkpoints
 from tools.fuzzing.mutate import KEPT, STRINGS
@@ -78,7 +80,10 @@ def make(rng: Random, folder: Path) -> dict[str, Any]:
     text = any_text(rng)[:2000]
     data = rng.choice([None, b"", b"\xff\xfe", b"a drug\n", text.encode("utf-8", "surrogatepass")])
     stdin = None if data is None else data.decode("latin-1")
-    return {"line": _line(rng, parser()), "stdin": stdin, "encoding": rng.choice(["utf-8", "ascii", "cp1252"])}
+    line = _line(rng, parser())
+    if rng.random() < 0.25:
+        line = _mistyped(rng, line)
+    return {"line": line, "stdin": stdin, "encoding": rng.choice(["utf-8", "ascii", "cp1252"])}
 
 
 def _odd_paths(rng: Random, folder: Path) -> None:
@@ -92,6 +97,42 @@ def _odd_paths(rng: Random, folder: Path) -> None:
     (folder / "linked").symlink_to("model")
     os.mkfifo(folder / "pipe")
     (folder / "locked").chmod(0)
+
+
+DASHES = ("-", "–", "—", "−", "--", "‑‑", "---", "")
+QUOTES = ("“{}”", "«{}»", "'{}'", '"{}"', "“{}", "{}”")
+
+
+def _mistyped(rng: Random, words: list[str]) -> list[str]:
+    """Return a command line with one of the mistakes that people make: another program's habits, typing, pasting."""
+    words = list(words) or ["generate"]
+    i = rng.randrange(len(words))
+    options = sorted({name for command in every_command(parser()) for name in options_of(command)})
+    foreign_options = [f"--{name}" for name in foreign.OPTIONS] + [f"-{name}" for name in foreign.OPTIONS]
+    kind = rng.randrange(9)
+    if kind == 0:  # letters exchanged, dropped, doubled
+        word, k = words[i], rng.randrange(len(words[i]) + 1)
+        words[i] = rng.choice([word[:k] + word[k + 1 :], word[:k] + word[k : k + 1] * 2 + word[k + 1 :], word[::-1]])
+    elif kind == 1:
+        words[0] = rng.choice([*foreign.COMMANDS, "help", words[0].upper(), words[0][:3], f"{words[0]} {words[-1]}"])
+    elif kind == 2:
+        words.insert(i, rng.choice([*foreign_options, *options]))
+    elif kind == 3:
+        words.insert(
+            i, f"{rng.choice([*foreign_options, *options])}={rng.choice([*STRINGS, *NUMBERS, 'true', 'false'])}"
+        )
+    elif kind == 4:  # dashes of a text editor
+        words = [f"{rng.choice(DASHES)}{word.lstrip('-')}" if word.startswith("-") else word for word in words]
+    elif kind == 5:  # quotes of a web page
+        words[i] = rng.choice(QUOTES).format(words[i])
+    elif kind == 6:
+        words = [word.replace("-", "_") for word in words]
+        words = [f"--{word[2:]}" if word.startswith("__") else word for word in words]
+    elif kind == 7:  # an option and its value in one word, or an option's beginning
+        words[i : i + 2] = [" ".join(words[i : i + 2])] if rng.random() < 0.5 else [words[i][:5], *words[i + 1 : i + 2]]
+    else:
+        words = words[:i] + rng.choice([[], words[i + 1 :][::-1], ["--"], ["--", *words[i:]]])
+    return words
 
 
 READ_PIPES = {"file", "jsonl"}  # these options read texts, and a command would block on a pipe
@@ -109,7 +150,7 @@ def _line(rng: Random, command: argparse.ArgumentParser) -> list[str]:
             return [*words, name, *_line(rng, action.choices[name])] if known else [*words, rng.choice(STRINGS)]
         if not action.option_strings:
             positionals.append(action)
-        elif action.dest not in ("help", "version") and rng.random() < 0.25:
+        elif action.dest not in ("help", "version", "print_completion") and rng.random() < 0.25:
             words += _option(rng, action)
         elif rng.random() < 0.003:
             words.append(action.option_strings[-1])
@@ -168,7 +209,7 @@ def _check_stderr(stderr: str, code: Any) -> None:
     assert "Traceback" not in stderr, stderr
     if code != 2:  # then a command may report progress
         assert "minibiogpt: error" not in stderr, f"an error and exit code {code}: {stderr[:2000]!r}"
-    elif not stderr.startswith("usage: "):  # a message of argparse
+    else:
         assert len(lines) == 1, f"not one line: {stderr[:2000]!r}"
         assert lines[0].startswith("minibiogpt: error: "), stderr[:2000]
         assert lines[0].isprintable(), f"control characters: {lines[0][:2000]!r}"

@@ -17,6 +17,8 @@ TEXTS = ("--stop", "--bad-word", "--text", "--about", "--name", "--field", "--id
 def check_value(action: argparse.Action, value: str) -> None:
     """Raise an InputError if ``value`` is none of the option's choices, no number, empty or in typographic quotes."""
     name = name_of(action)
+    if (name == "--stop" and not value) or (name == "--bad-word" and not value.strip()):
+        raise InputError(f"{name} must have a text", repr(value[:200]), f"leave {name} out")
     if name in TEXTS:
         return
     bare = value.strip(QUOTES)

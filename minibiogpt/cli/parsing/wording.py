@@ -16,6 +16,12 @@ ON_THE_COMMAND_LINE = {
     "load the model with dtype='float64'": "use --dtype float64",
     "or try dtype float64": "or use --dtype float64",
     "bad_words_ids or sequence_bias": "--bad-word",
+    "scoring 'fairseq' needs beam search": "--scoring fairseq needs beam search",
+    "set num_beams; Microsoft used 5": "add --num-beams 5, as Microsoft did",
+    "use backend cupy for": "use --backend cupy for",
+    "seed must be None or an integer": "seed must be an integer",
+    "a streamer needs a batch of 1 without beams": "--stream needs one text, one result and no beam search",
+    "stream one text at a time": "leave --stream out, or stream one text at a time",
     "call model.resize_token_embeddings(len(tokenizer))": "use a model that was trained with them",
     "; arrays inside attention need attn_implementation 'auto' or 'eager', the loss needs labels": (
         "; run minibiogpt trace without --names for all of them"
@@ -33,18 +39,22 @@ def worded(message: str, names: Iterable[str] = ()) -> str:
     Parameters
     ----------
     names : of options of the package that the command has, too: ``num_beams`` becomes ``--num-beams``. A name without
-        an underscore is left as it is, because it may be a word.
+        an underscore may be a word. It is changed only at the start ("layer must be") or the end ("correct window").
 
     Examples
     --------
     >>> worded("without do_sample=True these options have no effect: top_k", ["top_k"])
     'without --sample these options have no effect: --top-k'
+    >>> worded("layer must be an integer from 0 to 3; found 9; count the layers from 0", ["layer"])
+    '--layer must be an integer from 0 to 3; found 9; count the layers from 0'
     """
     for pattern, instead in PATTERNS:
         message = re.sub(rf"(?:(?=\W)|(?<![\w-])){pattern}(?!\w)", instead, message)
     for name in names:
         option = f"--{name.replace('_', '-')}"
         message = re.sub(rf"(?<![\w.'\"/-]){name}=(?=\d)", f"{option} ", message)
+        message = re.sub(rf"^{name} must (?=be )", f"{option} must ", message)
+        message = re.sub(rf"; correct {name}$", f"; correct {option}", message)
         if "_" in name:
             message = re.sub(rf"(?<![\w.'\"/-]){name}(?![\w.'\"/=-])", option, message)
     return message

@@ -22,7 +22,7 @@ ROWS = [
     ("--num-return-sequences 2", "found 2; use --sample, or --num-beams of at least this number"),
     ("--sample --temperature 0", "found 0.0; for greedy decoding leave --sample out"),
     ("--sample --top-p 7", "--top-p must be a number in [0, 1]; found 7.0; write --top-p 1.0 to turn it off"),
-    ("--scoring fairseq", "found --num-beams 1; set --num-beams"),
+    ("--scoring fairseq", "found --num-beams 1; add --num-beams 5, as Microsoft did"),
     ("--max-new-tokens 0", "--max-new-tokens must be an integer, 1 or more; found 0; correct --max-new-tokens"),
 ]
 
@@ -34,6 +34,27 @@ def test_options_are_named_as_they_are_typed(words: str, said: str, capsys: pyte
     (line,) = capsys.readouterr().err.splitlines()
     assert said in line
     assert not PYTHON.search(line), line
+
+
+@pytest.mark.parametrize(("line", "said"), [
+    ("view x --layer 9", "--layer must be an integer from 0 to 3; found 9"),
+    ("view x --theme dak", "--theme must be one of auto, light, dark; found 'dak'"),
+    ("view x --max-megabytes 0.001", "pass a shorter text, or a larger --max-megabytes"),
+    ("score x --window 300", "--window must be an integer, 2 to 256; found 300; correct --window"),
+    ("info --dtype float16", "--dtype must be one of float32, float64 on backend numpy; found 'float16'; use "),
+    ("info --backend tpu", "--backend must be one of numpy, cupy"),
+    ("golden record --text a -o FILE --seeds 1", "--seeds must be an integer, 2 to 1000; found 1; correct --seeds"),
+    ("generate x --sample --seed -1", "--seed must be an integer, 0 or more; found -1"),
+    ("generate x --bad-word=", "--bad-word must have a text; found ''; leave --bad-word out"),
+    ("generate x --stop=", "--stop must have a text; found ''; leave --stop out"),
+    ("embed x", "found none; write a name such as --output vectors.npy"),
+    ("download demo FILE", "found 'demo'; write --model demo: that model is included in the package"),
+])  # fmt: skip
+def test_every_command_names_its_own_options(
+    line: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([word.replace("FILE", str(tmp_path / "new")) for word in line.split()]) == 2
+    assert said in capsys.readouterr().err
 
 
 def test_a_prompt_that_is_too_long(capsys: pytest.CaptureFixture[str]) -> None:
