@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -108,9 +109,9 @@ def _write_page(file: str | None, result: Any) -> None:
 
 def _check_html_path(file: str | None, inputs: Sequence[Path]) -> None:
     """Check that the page would not overwrite a file that is compared."""
-    page = None if file is None else Path(file).resolve()
+    page = None if file is None else Path(os.path.realpath(file))  # unlike resolve, accepts a loop of symbolic links
     for path in inputs:
-        if page is not None and page.is_relative_to(path.resolve()):
+        if page is not None and page.is_relative_to(os.path.realpath(path)):
             must = "the page must not overwrite a file that is compared"
             raise InputError(must, f"--html {file}", "choose another name")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -194,3 +195,16 @@ def test_argparse_finds_nothing_that_the_check_has_not_found(data: st.DataObject
 def test_words_as_argparse_reads_them() -> None:
     assert [word for word in ("a", "", "-", "-1", "-.5", "-x y", "− 1") if not is_text(word)] == []
     assert [word for word in ("-x", "--", "--x", "-1e5", "--x=a b", "---") if is_text(word)] == []
+
+
+@pytest.mark.parametrize("line", [
+    "golden check loop theirs.npz --html page.html", "golden check case.safetensors loop --html loop",
+    "golden record --ids 2,5 --inputs loop -o loop", "golden record --inputs loop -o loop",
+])  # fmt: skip
+def test_a_loop_of_symbolic_links_is_one_line(
+    line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("loop").symlink_to("loop")
+    assert main(line.split()) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
