@@ -58,14 +58,8 @@ def _add_commands(parser: argparse.ArgumentParser, modules: Sequence[ModuleType]
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code. Unusable input prints one line to standard error and returns 2."""
     _prepare_streams()
-    try:
-        options = parsed(sys.argv[1:] if argv is None else argv)
-    except InputError as error:
-        _print_message("error", error)
-        return 2
     with warnings.catch_warnings():
-        warnings.showwarning = _warn_once(options.option_names)
-        return _run(options)
+        return _run(sys.argv[1:] if argv is None else argv)
 
 
 def parsed(words: Sequence[str]) -> argparse.Namespace:
@@ -85,8 +79,12 @@ def parsed(words: Sequence[str]) -> argparse.Namespace:
 
 
 @ignore_overflow
-def _run(options: argparse.Namespace) -> int:
+def _run(words: Sequence[str]) -> int:
+    names: Iterable[str] = ()
     try:
+        options = parsed(words)
+        names = options.option_names
+        warnings.showwarning = _warn_once(names)
         decode_texts(options)
         check_dtype(options)
         warn_of_unused(options)
@@ -95,8 +93,7 @@ def _run(options: argparse.Namespace) -> int:
         return code or 0
     except InputError as error:
         # A file's own names are not options.
-        names = () if isinstance(error, CheckpointError) else options.option_names
-        _print_message("error", worded(str(error), names))
+        _print_message("error", worded(str(error), () if isinstance(error, CheckpointError) else names))
         return 2
     except MemoryError:
         _print_message("error", "the model must fit into memory; see minibiogpt info")

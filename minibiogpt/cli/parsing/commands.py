@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from minibiogpt.errors import InputError
 
@@ -13,7 +13,10 @@ class Parser(argparse.ArgumentParser):
     """A parser whose errors are InputErrors; ``check`` finds nearly all of them before argparse does."""
 
     def error(self, message: str) -> NoReturn:
-        raise InputError("a command line must be valid", f"{message}", f"see {self.prog} --help")
+        raise InputError("a command line must be valid", message, f"see {self.prog} --help")
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        print(message, end="", file=file, flush=True)  # argparse ignores an output that is full or closed
 
 
 def subcommands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:

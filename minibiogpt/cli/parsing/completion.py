@@ -42,7 +42,7 @@ class PrintCompletion(argparse.Action):
     def __call__(
         self, parser: argparse.ArgumentParser, namespace: Any, values: Any, option_string: str | None = None
     ) -> None:
-        print(script(parser, str(values)))
+        print(script(parser, str(values)), flush=True)
         parser.exit()
 
 

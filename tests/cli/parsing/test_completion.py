@@ -103,3 +103,16 @@ def test_a_shell_without_a_script(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--print-completion", "fish"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "--print-completion must be one of bash, zsh, tcsh; found 'fish'; " in line
+
+
+@pytest.mark.skipif(BASH is None or not Path("/dev/full").exists(), reason="needs bash and /dev/full")
+@pytest.mark.parametrize(
+    ("line", "code", "errors"),
+    [("{} --print-completion bash | true; exit ${{PIPESTATUS[0]}}", 0, 0), ("{} --help > /dev/full", 2, 1)],
+)
+def test_a_closed_or_full_output_is_no_traceback(line: str, code: int, errors: int) -> None:
+    pytest.importorskip("shtab", reason="shtab, the extra 'completion', is not installed")
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
+    command = line.format(f"{sys.executable} -m minibiogpt")
+    run = subprocess.run(["bash", "-c", command], capture_output=True, text=True, env=environment)
+    assert (run.returncode, len(run.stderr.splitlines())) == (code, errors), run.stderr
