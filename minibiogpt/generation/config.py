@@ -266,7 +266,7 @@ class GenerationConfig:
         return config
 
     def without_effect(self, call_options: Collection[str]) -> dict[str, list[str]]:
-        """Return {what they need: those of ``call_options`` that need sampling or beam search, and are used without}."""
+        """Return {what it needs: those of ``call_options`` that need sampling or beams and are used without}."""
         needs = {"do_sample=True": (SAMPLING_OPTIONS, self.do_sample), "num_beams": (BEAM_OPTIONS, self.num_beams > 1)}
         off = {name: (DEFAULTS[name], None, *([0] if name == "temperature" else [])) for name in call_options}
         return {

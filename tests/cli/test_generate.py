@@ -172,9 +172,9 @@ def test_what_is_not_given_follows_the_models_own_options(tmp_path: Path, capsys
             "--stream needs one text, one result and no beam search; found 1 rows, --num-beams 2",
         ),
         (["--num-return-sequences", "2"], "--num-return-sequences must be 1 in greedy decoding"),
-        (["--scoring", "fairseq"], "scoring 'fairseq' needs beam search"),
-        (["--stop", ""], "stop_strings must be a string or a list of strings, none of them empty"),
-        (["--bad-word", ""], "bad_words_ids must be a list of lists of one or more ids"),
+        (["--scoring", "fairseq"], "--scoring fairseq needs beam search"),
+        (["--stop", ""], "--stop must have a text"),
+        (["--bad-word", ""], "--bad-word must have a text"),
         (["--soft-prompt", "-1"], "--soft-prompt must be at most"),
     ],
 )

@@ -327,8 +327,8 @@ def test_a_killed_run_is_resumed_only_by_the_same_command(
         run(capsys, *words, code=130)
     assert len((tmp_path / "out").read_text().splitlines()) == 4
     options = {"truncate": ["--truncate"], "window": ["--window", "9"], "stride": ["--stride", "9"]}
-    options |= {"no_special": ["--no-special"], "dtype": ["--dtype", "float64"], "chunk": ["--chunk", "5"]}
-    options |= {"batch_tokens": ["--batch-tokens", "40"]}
+    options |= {"--no-special": ["--no-special"], "dtype": ["--dtype", "float64"], "chunk": ["--chunk", "5"]}
+    options |= {"--batch-tokens": ["--batch-tokens", "40"]}
     if command == "classify":
         options |= {"combine": ["--combine", "max"]}
     else:

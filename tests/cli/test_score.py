@@ -307,7 +307,7 @@ def test_only_the_same_run_continues(tmp_path: Path, capsys: pytest.CaptureFixtu
         (["--chunk", 4], "chunk"),
         (["--stride", 5, "--window", 20], "window, stride"),
         (["--model", another_model(tmp_path / "model")], "model"),
-        (["--no-special", "--batch-tokens", 64], "no_special, batch_tokens"),
+        (["--no-special", "--batch-tokens", 64], "--no-special, --batch-tokens"),
         (["--file", written(tmp_path / "other", random_texts(12)[::-1])], "input"),
     ]:
         rest = [line[0], *line[3:]] if words[0] == "--file" else line
@@ -445,7 +445,7 @@ def test_embed_writes_what_the_model_returns(tmp_path: Path, capsys: pytest.Capt
         (["score", "--file", "IN", "--output", "IN", "--overwrite"], "--output must not overwrite a file that is read"),
         (["score", "x", "--overwrite"], "--overwrite needs an --output"),
         (["score", "x", "--model", "/nowhere"], "must be 'demo', a folder, or a hub id"),
-        (["embed", "x"], "--output must name a file that ends in .npy or .safetensors; found None"),
+        (["embed", "x"], "--output must name a file that ends in .npy or .safetensors; found none"),
         (["embed", "x", "--output", "a.txt"], "--output must name a file that ends in .npy or .safetensors"),
         (["embed", "x", "--output", "a.npy", "--layer", "5"], "--layer must be an integer, 0 to 4"),
     ],
