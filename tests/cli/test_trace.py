@@ -111,7 +111,7 @@ def test_explain_has_the_sizes_of_the_text(capsys: pytest.CaptureFixture[str]) -
         (["x", "--explain", ""], "found ''; "),
         (["x", "--names", ""], "none called ''"),
         (["x", "--names", "{3..1}"], "a range must go up"),
-        (["x", "--save", ""], "the file of --save must be a path; found ''"),
+        (["x", "--save", ""], "--save must have a value; found ''"),
         (["x", "--explain", "layers.0.fc1", "--json"], "an explanation or JSON; found --explain and --json"),
         (["x", "--save", "FOLDER"], "--save must name a file"),
         (["word " * 300], "a text must have at most N = 256 tokens"),

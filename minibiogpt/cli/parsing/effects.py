@@ -12,14 +12,12 @@ if TYPE_CHECKING:
     from minibiogpt.generation import GenerationConfig
 
 BOUNDS = (("max_length", "max_new_tokens"), ("min_length", "min_new_tokens"))
-OF_ARRAYS = ("map", "names", "subset", "precision", "accept_layouts", "real_only", "all", "html")
+OF_ARRAYS = ("map", "names", "subset", "precision", "accept_layouts", "real_only", "last", "all", "html")
 
 
 def warn_of_unused(options: argparse.Namespace) -> None:
     """Warn about options that were typed and that this command does not use beside the others."""
     given, command = options.given, options.command
-    if "jsonl" in options and not options.jsonl:
-        _warn(given & {"field"}, "without --jsonl", "add --jsonl")
     if command == "trace" and options.ids is not None:
         _warn(given & {"tokenizer"}, "with --ids", "leave it out")
     elif command == "record" and options.text is None:

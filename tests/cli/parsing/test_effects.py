@@ -53,7 +53,6 @@ def test_a_model_that_samples_by_itself(tmp_path: Path, capsys: pytest.CaptureFi
 
 @pytest.mark.filterwarnings("default")
 @pytest.mark.parametrize(("line", "said"), [
-    ("score Insulin --field text", "--field has no effect without --jsonl; add --jsonl"),
     ("trace --ids 2,5 --tokenizer demo", "--tokenizer has no effect with --ids; leave it out"),
     ("golden record --ids 2,5 --seeds 2 --padding-side left -o case.safetensors",
      "--padding-side has no effect without --text; leave it out"),
