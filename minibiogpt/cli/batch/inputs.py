@@ -20,15 +20,6 @@ FIRST_TOKENS = (
 )
 
 
-class Once(argparse.Action):
-    """An option that would replace its earlier value if it were given twice."""
-
-    def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option: str | None = None) -> None:
-        if getattr(namespace, self.dest) is not None:
-            raise argparse.ArgumentError(self, "must be given once: join several files with cat, and pipe them in")
-        setattr(namespace, self.dest, values)
-
-
 def add_input(parser: argparse.ArgumentParser) -> None:
     """Add the options for the input and the chunk size."""
     parser.add_argument("text", nargs="*", help="one or more texts; none or - reads standard input, one text per line")
@@ -59,7 +50,7 @@ def add_input(parser: argparse.ArgumentParser) -> None:
 
 def add_file(parser: argparse.ArgumentParser, file: str) -> None:
     """Add --file with this help, and --skip-bad."""
-    parser.add_argument("--file", action=Once, metavar="FILE", help=file)
+    parser.add_argument("--file", metavar="FILE", help=file)
     parser.add_argument(
         "--skip-bad",
         action="store_true",

@@ -86,6 +86,8 @@ def _check_command(command: argparse.ArgumentParser, top: argparse.ArgumentParse
                 value = _value_of(command, action, words, i)
                 i += word == name and word in known
                 check_value(action, value)
+            if action.dest in given and action.metavar == "FILE":  # the last would win, and the other be lost
+                raise InputError(f"{name_of(action)} must be given once", f"it again with {value!r}", "leave one out")
             given.add(action.dest)
             new = True
         elif is_text(word):
