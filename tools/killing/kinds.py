@@ -11,11 +11,12 @@ from random import Random
 
 from tools.killing import disk, tracing
 from tools.killing.children import Ended
-from tools.killing.rooms import SQUATTERS, Problem, complete_problems, foreign_problems
+from tools.killing.rooms import SQUATTERS, Problem, complete_problems, stopped_problems
 from tools.killing.site import Site
 from tools.killing.tracing import MAY_FAIL, WRITES, Tracer
 
 TICK = 1e-4  # seconds between the possible delays of "together"
+PAIR = 1000  # more than the calls of a run
 STDERR, MAIN = 2, "sys.exit(main())"
 NAMES = [f"{{}}{end}" for end in (".part", ".state", ".new", ".tmp")] + [".{}.part", ".{}.tmp"]
 
@@ -90,6 +91,23 @@ def _on_signal(signum: signal.Signals) -> Callable[[Site, int], Iterator[Problem
     return trial
 
 
+def _pairs(site: Site) -> list[int]:
+    return [PAIR * first + second for first in _calls(site) for second in _calls(site)]
+
+
+def _twice(site: Site, at: int) -> Iterator[Problem]:
+    """Kill a run, and kill the run that resumes it."""
+    before = site.lay()
+    for number in divmod(at, PAIR):
+        child = site.fork(traced=True)
+        tracer = Tracer(child.pid)
+        tracer.reach(number)
+        tracer.step(signal.SIGKILL)
+        child.ended(tracer.status)
+        yield from stopped_problems(site.command, before, site.room.snapshot(), site.complete)
+    yield from site.repeat()
+
+
 def _timed(signum: signal.Signals) -> Callable[[Site, int], Iterator[Problem]]:
     def trial(site: Site, at: int) -> Iterator[Problem]:
         before = site.lay()
@@ -162,18 +180,22 @@ def _rivals(site: Site, ends: list[Ended]) -> Iterator[Problem]:
 
 def _squatted(site: Site, at: int) -> Iterator[Problem]:
     name, kind = list(product(NAMES, SQUATTERS))[at]
-    before = site.lay((name.format(site.command.output), kind))
+    squatter = name.format(site.command.output)
+    before = site.lay((squatter, kind))
     ended = site.fork().wait()
-    yield from site.message_problems(ended)
-    yield from (
-        problem._replace(detail=f"{problem.detail} ({kind} {name.format('OUTPUT')} was there before)")
-        for problem in foreign_problems(site.command, before, site.room.snapshot())
-    )
+    after = site.room.snapshot()
+    problems = list(site.message_problems(ended))
+    problems += stopped_problems(site.command, before, after, site.complete)
+    if ended.code == 0:
+        problems += complete_problems({path: after[path] for path in after if path != squatter}, site.complete)
+    for problem in problems:
+        yield problem._replace(detail=f"{problem.detail} (before, there was {squatter}: {kind})")
 
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 KINDS = {
     **{s.name: Kind(f"{s.name} at system call N", _calls, _on_signal(s), possible=tracing.possible) for s in SIGNALS},
+    "twice": Kind("SIGKILL at call N // 1000, then at N % 1000", _pairs, _twice, possible=tracing.possible),
     **{
         f"{s.name}-timed": Kind(
             f"{s.name} after N ms, in a process of its own",
