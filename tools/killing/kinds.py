@@ -113,7 +113,7 @@ def _timed(signum: signal.Signals) -> Callable[[Site, int], Iterator[Problem]]:
         before = site.lay()
         ended, _ = site.spawn(at / 1000, signum)
         outside = signum == signal.SIGINT and ended.code and MAIN not in ended.stderr
-        if outside and site.room.snapshot() in (before, site.complete):
+        if outside and (site.command.stdout or site.room.snapshot() in (before, site.complete)):
             return  # Python itself was interrupted, before the command began or after it ended
         yield from site.signal_problems(ended, signum, before)
         yield from site.repeat()

@@ -101,7 +101,7 @@ def stopped_problems(command: Command, before: Snapshot, after: Snapshot, comple
     yield from foreign_problems(command, before, after)
     if command.stdout is not None:
         return
-    old, now, new = (_output(command, snapshot) for snapshot in (before, after, complete))
+    old, now, new = (output_of(command, snapshot) for snapshot in (before, after, complete))
     if command.whole and now not in ({}, old, new):
         yield Problem("half-written", f"{command.output} is neither as before nor complete: {sorted(now)}")
     for path in {**old, **new} if not command.whole else ():
@@ -126,7 +126,7 @@ def _allowed(command: Command, path: str, now: Entry, old: Entry, new: Entry, af
     return old is None and not now[1]  # created, and nothing written yet
 
 
-def _output(command: Command, snapshot: Snapshot) -> Snapshot:
+def output_of(command: Command, snapshot: Snapshot) -> Snapshot:
     return {path: entry for path, entry in snapshot.items() if below(path, command.output)}
 
 

@@ -16,6 +16,7 @@ from tools.killing.rooms import (
     complete_problems,
     foreign_problems,
     left_problems,
+    output_of,
     stopped_problems,
 )
 from tools.killing.tracing import Tracer
@@ -125,7 +126,7 @@ class Site:
 
     def repeat(self) -> Iterator[Problem]:
         """Run the command again: it must complete, unless it refuses to replace what is complete already."""
-        was_complete = self.room.snapshot() == self.complete
+        was_complete = output_of(self.command, self.room.snapshot()) == output_of(self.command, self.complete)
         ended = self.fork().wait()
         after = self.room.snapshot()
         if ended.code and not (was_complete and not list(self.message_problems(ended))):
