@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import save_file
 
 from minibiogpt.errors import InputError, short_repr
+from minibiogpt.files.safetensors import DTYPES, TensorToWrite, write_tensors
 from minibiogpt.files.writing import write_atomically
 
 NPZ = ".npz"
@@ -64,8 +64,18 @@ def write_arrays(
         _check_npz(file, arrays)
         write_atomically(file, lambda temporary: _write_npz(temporary, arrays))
         return
-    header = None if metadata is None else dict(metadata)
-    write_atomically(file, lambda temporary: save_file(dict(arrays), temporary, metadata=header))
+    tensors = {name: _tensor(file, name, np.asanyarray(x)) for name, x in arrays.items()}
+    write_atomically(file, lambda temporary: write_tensors(temporary, tensors, metadata))
+
+
+def _tensor(file: Path, name: str, x: np.ndarray) -> TensorToWrite:
+    if x.dtype.name == "bfloat16":  # of ml_dtypes; NumPy has none
+        return TensorToWrite("BF16", x.shape, lambda: [np.ascontiguousarray(x).view(np.uint16)])
+    code = next((code for code, dtype in DTYPES.items() if code != "BF16" and np.dtype(dtype) == x.dtype), None)
+    if code is None:
+        must = f"{file} must hold floats, integers or booleans"
+        raise InputError(must, f"{short_repr(name)} of {x.dtype}", "convert it with .astype")
+    return TensorToWrite(code, x.shape, lambda: [x])
 
 
 def _check_npz(file: Path, arrays: Mapping[str, np.ndarray]) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from safetensors import SafetensorError
 
 from minibiogpt.errors import InputError, short_repr
-from minibiogpt.files.temporaries import not_writable, sync, temporary_folder
+from minibiogpt.files.temporaries import clear_leftovers, not_writable, sync, temporary_folder
 
 OS_ERROR = re.compile(r"\(os error (\d+)\)")
 
@@ -108,6 +108,7 @@ def atomic_folder(target: Path) -> Iterator[Path]:
     """
     _check_no_null(target)
     try:
+        clear_leftovers(target)  # first, because a run that was killed at the end has left a complete target, too
         if not is_new_folder(target):
             raise InputError("the folder to write must be new or empty", str(target), "choose a new folder")
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -106,6 +106,17 @@ def test_what_a_killed_run_left_is_cleared_by_the_next(tmp_path: Path, kind: str
     assert list(tmp_path.iterdir()) == [target]
 
 
+def test_what_a_run_left_that_was_killed_at_its_end_is_cleared_too(tmp_path: Path) -> None:
+    """Its folder is complete, so the next run has nothing to do but to say so."""
+    target = tmp_path / "target"
+    target.mkdir()
+    (target / "x").write_text("x")
+    (tmp_path / ".target.minibiogpt-0123abcd.part").mkdir(mode=0o700)
+    with pytest.raises(InputError, match="must be new or empty"), atomic_folder(target):
+        pass
+    assert list(tmp_path.iterdir()) == [target]
+
+
 def test_only_what_is_ours_and_dead_is_cleared(tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir(mode=0o700)

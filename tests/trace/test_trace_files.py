@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -61,13 +64,13 @@ def test_what_could_not_be_read_back_is_not_written(tmp_path: Path, dtype: str) 
 def test_an_interrupted_write_leaves_the_old_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
-    def half(arrays: Any, path: Path, metadata: Any) -> None:
+    def half(path: Path, tensors: Any, metadata: Any) -> None:
         Path(path).write_bytes(b"half")
         raise error
 
     full().save(tmp_path / "trace")
     before = (tmp_path / "trace").read_bytes()
-    monkeypatch.setattr(writing, "save_file", half)
+    monkeypatch.setattr(writing, "write_tensors", half)
     with pytest.raises(InputError if isinstance(error, OSError) else KeyboardInterrupt):
         Trace().save(tmp_path / "trace")
     assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [("trace", before)]
@@ -178,3 +181,12 @@ def test_the_repr_of_a_trace() -> None:
     trace = Trace()
     trace["a"], trace["b"] = np.zeros(100_000), np.zeros(50_000)
     assert repr(trace) == "<Trace of 2 arrays, 1.2 MB, a ... b>"
+
+
+def test_a_trace_has_the_same_bytes_in_every_process(tmp_path: Path) -> None:
+    code = "import sys; from minibiogpt import *; trace = Trace()"
+    code += "; BioGptModel.from_pretrained('demo')([[2, 5]], trace=trace)"
+    for n in range(3):
+        line = [sys.executable, "-c", f"{code}; trace.save(sys.argv[1])", str(tmp_path / f"{n}.safetensors")]
+        subprocess.run(line, check=True, env=os.environ | {"PYTHONHASHSEED": str(n)})
+    assert len({path.read_bytes() for path in tmp_path.iterdir()}) == 1
