@@ -179,7 +179,7 @@ def found(tallies: list[Tally]) -> list[Finding]:
     return [finding for tally in tallies for finding in tally.findings]
 
 
-@pytest.mark.parametrize("name", ["score", "embed-npy"])
+@pytest.mark.parametrize("name", ["score", "embed-npy", "view", "check", "convert", "save-model"])
 def test_killed_runs_of_the_package_lose_nothing(name: str) -> None:
     tallies = list(run_all(Plan(2, seed=1, commands=(name,), kinds=("SIGKILL", "SIGINT", "twice", "paused"))))
     assert sum(tally.runs for tally in tallies) == 10
