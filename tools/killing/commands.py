@@ -100,7 +100,11 @@ ALL = (
     _batch("embed-safetensors", ["embed"], "vectors.safetensors", MODEL, chunk=2),
     _file("view", ["view", TEXTS[0], "--model", MODEL, "--output", "page.html"], "page.html"),
     _file("trace", ["trace", TEXTS[0], "--model", MODEL, "--save", "trace.safetensors"], "trace.safetensors"),
-    _file("record", ["golden", "record", "--model", MODEL, "--ids", "2,5", "--seeds", "2", "-o", "case.safetensors"], "case.safetensors"),
+    _file(
+        "record",
+        ["golden", "record", "--model", MODEL, "--ids", "2,5", "--seeds", "2", "-o", "case.safetensors"],
+        "case.safetensors",
+    ),
     _folder("kit", ["golden", "kit", "kit", "--cases", "one_token"], "kit"),
     _file("check", ["golden", "check", CASE, "../inputs/theirs.safetensors", "--html", "report.html"], "report.html"),
     _folder("convert", ["convert", "../inputs/pickled", "converted"], "converted"),
