@@ -215,6 +215,12 @@ def test_a_bad_line_late_in_a_pipe_loses_nothing(tmp_path: Path) -> None:
     done = subprocess.run(words, input=data, capture_output=True, timeout=60)
     assert (done.returncode, len(done.stdout.splitlines())) == (2, 4)
     assert b"line 5 of standard input must be UTF-8" in done.stderr
+    for chunk in ("3", "9"):
+        done = subprocess.run([*words[:-1], chunk], input=data, capture_output=True, timeout=60)
+        assert (done.returncode, len(done.stdout.splitlines())) == (2, 4)
+    line = [sys.executable, "-m", "minibiogpt", "generate", "--file", "/dev/stdin", "--json", "--max-new-tokens", "1"]
+    done = subprocess.run(line, input=data, capture_output=True, timeout=60)
+    assert (done.returncode, len(json.loads(done.stdout))) == (2, 4)
     words += ["--output", str(tmp_path / "out")]
     subprocess.run(words, input=data, capture_output=True, timeout=60)
     corrected = subprocess.run(words, input=data.replace(b"\xff", b"e"), capture_output=True, timeout=60)

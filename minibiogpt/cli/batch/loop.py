@@ -161,7 +161,8 @@ def run_chunks(
     InputError
         If the input does not begin with the records that are already done.
     """
-    reader = Reader(job.source, job.options.chunk)
+    # In a file, a shorter chunk would not be that of a run whose input has been corrected.
+    reader = Reader(job.source, job.options.chunk, whole=job.options.output is not None)
     reader.skip(progress.records)
     if (reader.lines, reader.digest) != (progress.records, progress.digest):
         must = f"the input must begin with the {progress.records} records already in {job.options.output}"

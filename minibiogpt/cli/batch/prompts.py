@@ -14,6 +14,7 @@ from minibiogpt.cli.batch.faults import Numbers
 from minibiogpt.cli.batch.lines import Fault
 from minibiogpt.cli.batch.records import Record
 from minibiogpt.cli.batch.vocabulary import unknown_token
+from minibiogpt.errors import InputError
 from minibiogpt.tokenizer import BioGptTokenizer, Piece
 from minibiogpt.tokenizer.large_text import split_digits
 
@@ -86,9 +87,19 @@ class Prompts:
         return Fault(f"must have at most N = {self.N} tokens", found, shorten)
 
     def batches(self, records: Iterable[Record], size: int) -> Iterator[tuple[list[Record], dict[str, np.ndarray]]]:
-        """Yield the records of each batch, and the ids and the mask of their prompts, padded on the left."""
-        remaining = iter(records)
-        while batch := list(islice(remaining, size)):
+        """Yield the records of each batch, and the ids and the mask of their prompts, padded on the left.
+
+        The error of a bad line, which only a pipe can have so late, comes after the batch of the records before it.
+        """
+        remaining, error = iter(records), None
+        while error is None:
+            batch: list[Record] = []
+            try:
+                batch.extend(islice(remaining, size))  # keeps what it has when the iterator fails
+            except InputError as bad:
+                error = bad
+            if not batch:
+                break
             rows = []
             for record in batch:
                 ids, cut = self.ids(record)
@@ -96,6 +107,8 @@ class Prompts:
                 if cut and self.truncate:
                     self.cut.add(record.line)
             yield batch, self._padded(rows)
+        if error is not None:
+            raise error
 
     def _padded(self, rows: list[list[int]]) -> dict[str, np.ndarray]:
         T, pad = max(map(len, rows)), self.tokenizer.pad_token_id

@@ -211,11 +211,13 @@ class Digest:
 class Reader:
     """Read records from a source one chunk at a time, never ahead.
 
-    ``lines`` and ``digest`` are those of all lines so far, of bad ones too, but not of blank ones at the end.
+    ``lines`` and ``digest`` are those of all lines so far, of bad ones too, but not of blank ones at the end. With
+    ``whole`` chunks only, a bad line raises its error at once; otherwise after the chunk of the records before it.
     """
 
-    def __init__(self, source: Source, size: int) -> None:
-        self.size = size
+    def __init__(self, source: Source, size: int, *, whole: bool = True) -> None:
+        self.size, self.whole = size, whole
+        self._error: InputError | None = None
         self._digest, self._remaining = Digest(), iter(source)
 
     @property
@@ -228,11 +230,18 @@ class Reader:
 
     def take(self, count: int) -> list[Record]:
         """Return the next ``count`` records, or fewer at the end."""
+        if self._error is not None:
+            raise self._error
         taken: list[Record] = []
-        while len(taken) < count and (item := next(self._remaining, None)) is not None:
-            self._digest.add(item.raw)
-            if isinstance(item, Record):
-                taken.append(item)
+        try:
+            while len(taken) < count and (item := next(self._remaining, None)) is not None:
+                self._digest.add(item.raw)
+                if isinstance(item, Record):
+                    taken.append(item)
+        except InputError as error:
+            if self.whole or not taken:
+                raise
+            self._error = error
         return taken
 
     def skip(self, count: int) -> None:
