@@ -268,9 +268,10 @@ class GenerationConfig:
     def without_effect(self, call_options: Collection[str]) -> dict[str, list[str]]:
         """Return {what it needs: those of ``call_options`` that need sampling or beams and are used without}."""
         needs = {"do_sample=True": (SAMPLING_OPTIONS, self.do_sample), "num_beams": (BEAM_OPTIONS, self.num_beams > 1)}
-        off = {name: (DEFAULTS[name], None, *([0] if name == "temperature" else [])) for name in call_options}
+        off = {name: [DEFAULTS[name], None] for name in (*SAMPLING_OPTIONS, *BEAM_OPTIONS)}
+        off["temperature"].append(0)
         return {
-            need: [name for name in names if name in off and not used and getattr(self, name) not in off[name]]
+            need: [x for x in names if x in call_options and getattr(self, x) not in off[x]] if not used else []
             for need, (names, used) in needs.items()
         }
 

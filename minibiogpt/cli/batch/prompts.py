@@ -111,9 +111,10 @@ class Prompts:
             raise error
 
     def _padded(self, rows: list[list[int]]) -> dict[str, np.ndarray]:
+        """Return the ids and the mask, each (B, T) int64."""
         T, pad = max(map(len, rows)), self.tokenizer.pad_token_id
-        ids = np.array([[pad] * (T - len(row)) + row for row in rows], dtype=np.int64)  # (B, T)
-        mask = np.array([[0] * (T - len(row)) + [1] * len(row) for row in rows], dtype=np.int64)  # (B, T)
+        ids = np.array([[pad] * (T - len(row)) + row for row in rows], dtype=np.int64)
+        mask = np.array([[0] * (T - len(row)) + [1] * len(row) for row in rows], dtype=np.int64)
         return {"input_ids": ids, "attention_mask": mask}
 
 

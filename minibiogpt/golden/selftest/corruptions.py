@@ -143,9 +143,9 @@ def _truncated(w: Workspace, path: str, fraction: float, *expected: str) -> Chec
 
 FILES += [
     Trial("no such file", lambda w: CheckRun([str(w.path), str(w.folder / "none")], ["found no"], 2)),
-    Trial("an empty file", lambda w: _file(w, b"", "complete safetensors")),
-    Trial("a pickle", lambda w: _file(w, b"\x80\x04 pickled", "complete safetensors")),
-    Trial("a text file", lambda w: _file(w, b"layers.0 1.0 2.0\n" * 9, "complete safetensors")),
+    Trial("an empty file", lambda w: _file(w, b"", "found an empty file")),
+    Trial("a pickle", lambda w: _file(w, b"\x80\x04 pickled", "found a broken pickle")),
+    Trial("a text file", lambda w: _file(w, b"layers.0 1.0 2.0\n" * 9, "found a text")),
     Trial(
         "a truncated safetensors file",
         lambda w: _truncated(w, w.write_candidate(w.arrays), 0.9, "complete safetensors"),
@@ -161,7 +161,7 @@ FILES += [
     ),
     Trial(
         "a candidate as the case",
-        lambda w: CheckRun([w.write_candidate(_main(w)), str(w.path)], ["must be a golden case"], 2),
+        lambda w: CheckRun([w.write_candidate(_main(w)), str(w.path)], ["the reference comes first: CASE THEIRS"], 2),
     ),
     Trial(
         "an empty candidate",

@@ -329,7 +329,7 @@ def test_two_kits_of_one_seed_have_the_same_bytes(tmp_path: Path) -> None:
     """In processes whose hashes differ; the order of the metadata in a case is that of its sorted keys."""
     written = []
     for seed in ("1", "2"):
-        folder = tmp_path / seed / "kit"
+        folder = tmp_path / seed
         line = [sys.executable, "-m", "minibiogpt", "golden", "kit", str(folder), "--cases", "one_token"]
         subprocess.run(line, check=True, capture_output=True, env=os.environ | {"PYTHONHASHSEED": seed})
         files = sorted(path for path in folder.rglob("*") if path.is_file())
