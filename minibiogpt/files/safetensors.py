@@ -208,7 +208,7 @@ def _foreign(path: Path) -> str | None:
     """Return what the file is if it is in another format, such as "a GGUF file"."""
     try:
         return kind_of(path)
-    except OSError:
+    except (OSError, ValueError):  # also of a name that no file can have
         return None
 
 

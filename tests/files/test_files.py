@@ -186,3 +186,12 @@ def test_a_path_with_a_null_character_is_one_error() -> None:
         pass
     with pytest.raises(InputError, match="a path must hold no null character"):
         BioGptForCausalLM.from_pretrained("demo").save_pretrained("a\0b")
+
+
+@pytest.mark.parametrize("name", ["a\0b.safetensors", "\ud800.safetensors", "A" * 999 + ".safetensors"])
+def test_an_index_may_name_what_no_file_is_called(tmp_path: Path, name: str) -> None:
+    copy_demo(tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"biogpt.layer_norm.bias": name}}))
+    with pytest.raises(CheckpointError, match="must be a complete safetensors file"):
+        BioGptForCausalLM.from_pretrained(tmp_path)
