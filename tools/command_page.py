@@ -19,12 +19,12 @@ INTRODUCTION = """\
 <!-- written by tools/command_page.py from the parsers: change those, and run it again -->
 # The command line
 
-`minibiogpt COMMAND ...` does what doesn't need Python. `minibiogpt COMMAND --help` and `minibiogpt help COMMAND` print
-the options of a command. `minibiogpt --version`, or `-V`, prints the version.
+`minibiogpt COMMAND ...` uses the package without a line of Python. `minibiogpt COMMAND --help` and
+`minibiogpt help COMMAND` print the options of a command. `minibiogpt --version`, or `-V`, prints the version.
 
-A text is one argument: put it in quotes. Put `--` before a text that begins with a dash:
-`minibiogpt generate -- -omics`. Without a text, or with `-`, a command reads standard input. Without `--model`, it uses
-the demo model that is included in the package.
+A text is one argument: put it in quotes. Several arguments are several texts. Put `--` before a text that begins with a
+dash: `minibiogpt generate -- -omics`. Without a text, or with `-`, a command reads standard input. Without `--model`,
+it uses the demo model that is included in the package.
 
 A command line that is wrong is reported in one line that says what to type instead:
 
@@ -33,7 +33,8 @@ $ minibiogpt generate --modle biogpt Ibuprofen
 minibiogpt: error: minibiogpt generate must be called with its own options; found '--modle'; did you mean --model?
 ```
 
-Options have one spelling and no abbreviations. Errors and warnings go to standard error.
+Options can't be abbreviated; the only short ones are `-h`, `-V` and the `-o` of `golden record`. Errors and warnings go
+to standard error.
 
 | exit code | meaning |
 |---|---|
@@ -51,6 +52,9 @@ values and files. It needs `pip install 'minibiogpt[completion]'`. For bash:
 mkdir -p ~/.local/share/bash-completion/completions
 minibiogpt --print-completion bash > ~/.local/share/bash-completion/completions/minibiogpt
 ```
+
+Then open a new shell. Bash loads the script if the package bash-completion is installed, which most distributions do.
+For zsh, write the script to a file named `_minibiogpt` in a folder of `$fpath`.
 """
 
 
@@ -65,13 +69,12 @@ def page() -> str:
 def section(name: str, command: argparse.ArgumentParser) -> str:
     """Return the section of one command: what it does, examples, its arguments and options."""
     examples = "\n".join(EXAMPLES[name])
-    _, _, more = (command.get_default("run").__globals__["__doc__"] or "").partition("\n\n")
-    paragraphs = [" ".join(part.split()) for part in more.split("\n\n") if part.strip()]
+    paragraphs = [" ".join(part.split()) for part in (command.description or "").split("\n\n")]
     arguments = [(_usage(action), _help(action)) for action in positionals_of(command)]
     options = dict.fromkeys(action for action in options_of(command).values() if action.dest != "help")
     arguments += [(_usage(action), _help(action)) for action in options]
     table = "\n".join(f"| {usage} | {text} |" for usage, text in arguments)
-    parts = [f"## {name}", _first_line(command), *map(_wrapped, paragraphs), f"```sh\n{examples}\n```"]
+    parts = [f"## {name}", *map(_wrapped, paragraphs), f"```sh\n{examples}\n```"]
     parts += [f"| argument | meaning |\n|---|---|\n{table}"] if arguments else []
     return "\n\n".join(parts) + "\n"
 
@@ -81,8 +84,7 @@ def _named(commands: list[argparse.ArgumentParser]) -> list[tuple[str, argparse.
 
 
 def _first_line(command: argparse.ArgumentParser) -> str:
-    text = " ".join((command.description or "").split())
-    return f"{text[:1].upper()}{text[1:]}"
+    return " ".join((command.description or "").partition("\n\n")[0].split())
 
 
 def _usage(action: argparse.Action) -> str:

@@ -21,7 +21,7 @@ from minibiogpt.cli.parsing.check import check, with_help
 from minibiogpt.cli.parsing.commands import Parser
 from minibiogpt.cli.parsing.completion import add_completion
 from minibiogpt.cli.parsing.effects import warn_of_unused
-from minibiogpt.cli.parsing.examples import show_in_help
+from minibiogpt.cli.parsing.examples import paragraphs_of, show_in_help
 from minibiogpt.cli.parsing.wording import worded
 from minibiogpt.errors import CheckpointError, InputError
 
@@ -43,14 +43,14 @@ def _add_commands(parser: argparse.ArgumentParser, modules: Sequence[ModuleType]
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for module in modules:
         name = module.__name__.rpartition(".")[2]
-        help_line = (module.__doc__ or "").partition("\n")[0].partition(": ")[2]
+        paragraphs = paragraphs_of(module)
         # With abbreviations, --token would mean --tokenizer, and --json of a command without it --jsonl.
-        command = commands.add_parser(name, help=help_line, description=help_line, allow_abbrev=False)
+        command = commands.add_parser(name, help=paragraphs[0], description=paragraphs[0], allow_abbrev=False)
         if hasattr(module, "COMMANDS"):
             _add_commands(command, module.COMMANDS)
         else:
             module.add_arguments(command)
-            show_in_help(command)
+            show_in_help(command, paragraphs)
             names = [action.dest for action in command._actions if action.option_strings]
             command.set_defaults(run=module.run, command=name, option_names=names)
 

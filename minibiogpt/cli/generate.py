@@ -1,7 +1,7 @@
 """minibiogpt generate: continue texts by greedy decoding, sampling or beam search.
 
 Several texts form a batch, padded on the left. On a terminal, a single text is written word by word. Options that are
-not given follow the model's generation_config.json.
+not given follow the model's generation_config.json, or else transformers' defaults.
 """
 
 from __future__ import annotations
@@ -53,7 +53,6 @@ OPTIONS: dict[str, tuple[dict[str, Any], str]] = {  # the options of GenerationC
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.epilog = "Options that you leave out follow the model's generation_config.json, else transformers' defaults."
     parser.add_argument("text", nargs="*", help="text to continue; none or - reads all of standard input as one text")
     add_model(parser, runs=True)
     add_file(parser, "continue each line of FILE")

@@ -27,8 +27,8 @@ def add_input(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--jsonl",
         action="store_true",
-        help="each line is a JSON object; its fields are copied to the output, a field named like "
-        "a result, such as label, as input_label",
+        help="each line is a JSON object; its fields are copied to the output; one that has the "
+        "name of a result, such as label, becomes input_label",
     )
     parser.add_argument(
         "--field",
@@ -43,8 +43,8 @@ def add_input(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=CHUNK,
         metavar="N",
-        help=f"texts read, sorted by length and written together, as one or more batches; a killed run repeats at most "
-        f"one chunk (default: {CHUNK})",
+        help="texts that are read together, computed in batches of similar length, and written together; a killed run "
+        f"repeats at most one chunk (default: {CHUNK})",
     )
 
 
@@ -55,7 +55,7 @@ def add_file(parser: argparse.ArgumentParser, file: str) -> None:
         "--skip-bad",
         action="store_true",
         help="skip lines that cannot be used (blank, not UTF-8, ...) and list them on standard error; each JSON result "
-        "gets the number of its line as line",
+        "gets a field line, the number of its line",
     )
 
 

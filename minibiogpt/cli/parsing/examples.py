@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import textwrap
+from collections.abc import Iterable
+from types import ModuleType
 
 WIDTH = 79  # columns of the paragraphs of --help
 EXAMPLES: dict[str, tuple[str, ...]] = {
@@ -54,10 +56,16 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
 }
 
 
-def show_in_help(command: argparse.ArgumentParser) -> None:
-    """Add the examples of a command below its other help, and break the lines of both."""
-    paragraphs = [textwrap.fill(command.epilog, WIDTH)] if command.epilog else []
+def paragraphs_of(module: ModuleType) -> list[str]:
+    """Return what a command does, which is how its module begins: one sentence, then more."""
+    first, *more = [" ".join(part.split()) for part in (module.__doc__ or "").split("\n\n")]
+    first = first.partition(": ")[2]
+    return [first[:1].upper() + first[1:], *more]
+
+
+def show_in_help(command: argparse.ArgumentParser, paragraphs: Iterable[str]) -> None:
+    """Make these paragraphs and the command's examples a part of its help."""
     examples = "\n".join(f"  {line}" for line in EXAMPLES[command.prog.partition(" ")[2]])
-    command.epilog = "\n\n".join([*paragraphs, f"examples:\n{examples}"])
-    command.description = textwrap.fill(command.description or "", WIDTH)
+    command.epilog = f"examples:\n{examples}"
+    command.description = "\n\n".join(textwrap.fill(text, WIDTH) for text in paragraphs)
     command.formatter_class = argparse.RawDescriptionHelpFormatter
