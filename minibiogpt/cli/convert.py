@@ -8,6 +8,8 @@ from pathlib import Path
 
 from minibiogpt.cli.options import add_json, print_json
 from minibiogpt.cli.outputs import check_parent
+from minibiogpt.errors import InputError
+from minibiogpt.files.naming import HUB_ID
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,10 +23,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_json(parser)
 
 
+def _check_is_no_name(source: str) -> None:
+    """Refuse the name of a model where a file of this machine is needed."""
+    must = "SOURCE must be a folder or a file"
+    if source == "demo" and not Path(source).exists():
+        raise InputError(must, "'demo'", "write --model demo: that model is included, and has safetensors")
+    if HUB_ID.fullmatch(source) and not Path(source).parent.exists():
+        remedy = f"check the path; a hub id is downloaded, not converted: minibiogpt download {source} FOLDER"
+        raise InputError(must, f"no {source}", remedy)
+
+
 def run(options: argparse.Namespace) -> None:
     """Convert the checkpoint, and report what was read, written and assumed."""
     from minibiogpt.checkpoint.convert import convert
 
+    _check_is_no_name(options.source)
     check_parent(Path(options.folder))
     facts = convert(
         options.source, options.folder, dtype=options.dtype, dictionary=options.dict, bpecodes=options.bpecodes

@@ -42,23 +42,36 @@ def unknown_command(parser: argparse.ArgumentParser, top: argparse.ArgumentParse
     word, known = words[0], subcommands(parser)
     must = f"{parser.prog} must be followed by a command"
     below = [command for command in every_command(top) if command.prog.rpartition(" ")[2] == word.lower()]
-    other = foreign.COMMANDS.get(option_like(word).lstrip("-"), "") if parser is top else ""
+    joined = [
+        command for command in every_command(parser) if _letters(command.prog) == _letters(f"{parser.prog}{word}")
+    ]
+    other = foreign.COMMANDS.get(option_like(word).lstrip("-"), "")
+    if parser is not top and not f"{top.prog} {other}".startswith(f"{parser.prog} "):
+        other = ""
+    starting = [name for name in known if len(word) > 1 and name.startswith(word.lower())]
     if word.lower() in known:
         remedy = f"write {parser.prog} {word.lower()}"
-    elif other and " " in other and other.split()[0] not in {*subcommands(top), "--print-completion"}:
+    elif other and " " in other and other.split()[0] not in {*subcommands(top), "--print-completion"}:  # a sentence
         remedy = other
     elif other:
         remedy = f"write {top.prog} {other}"
-    elif below:
-        remedy = f"write {below[0].prog}"
-    elif close := nearest(word, sorted(known), 1):
+    elif found := [*joined, *below]:
+        remedy = f"write {found[0].prog}"
+    elif close := starting if len(starting) == 1 else nearest(word, sorted(known), 1):
         remedy = f"did you mean {parser.prog} {close[0]}?"
-    elif parser is top and word.strip() and not word.startswith(tuple(DASHES)):
-        texts = " ".join(words)
-        remedy = f"for a text write {parser.prog} generate {repeated(texts)}; see {parser.prog} --help"
+    elif parser is top and word.strip() and not word.startswith(tuple(DASHES)) and not {"-h", "--help"} & set(words):
+        end = next((i for i, other in enumerate(words) if other.startswith("-")), len(words))
+        options = f" {shlex.join(words[end:])}" if end < len(words) else ""
+        options = options if len(options) <= MAX_TEXT and options.isprintable() else " ..."
+        texts = repeated(" ".join(words[:end]))
+        remedy = f"for a text write {parser.prog} generate {texts}{options}; see {parser.prog} --help"
     else:
         remedy = _list_of(parser)
     return InputError(must, repr(word[:200]), remedy)
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"[\W_]", "", name).lower()
 
 
 def no_command(parser: argparse.ArgumentParser) -> InputError:
@@ -72,15 +85,26 @@ def _list_of(parser: argparse.ArgumentParser) -> str:
 def early_option(parser: argparse.ArgumentParser, top: argparse.ArgumentParser, words: Sequence[str]) -> InputError:
     """Return the error for ``words`` whose first is an unknown option before the command."""
     must, like = f"an option before the command must be one of {parser.prog}'s own", option_like(words[0])
-    with_it = [command.prog for command in every_command(top) if like in options_of(command)]
+    advice = foreign.OPTIONS.get(like.lstrip("-"), "")
+    targets = advice.split() if advice.startswith("--") else []
     named = [f"{parser.prog} {word}" for word in words if word in subcommands(parser)]
+    commands = {command.prog: options_of(command) for command in every_command(top)}
+    for here in [like, *targets]:
+        if with_it := [prog for prog, options in commands.items() if here in options]:
+            like = here
+            break
     if like in options_of(parser):
-        remedy = f"write {like}"
+        plain = " with plain hyphens" if set(words[0][:2]) & set(DASHES[1:]) else ""
+        remedy = f"write {like}{plain}"
     elif with_it:
         command = named[0] if named[:1] and named[0] in with_it else with_it[0]
         remedy = f"write {like} after the command: {command} {like}"
     elif like in ("-v", "--v"):
         remedy = f"write {parser.prog} --version"
+    elif advice == foreign.TEXT:
+        remedy = f"write {top.prog} generate TEXT"
+    elif advice and not targets:
+        remedy = f"{advice} after the command" if " write --" in advice else advice
     else:
         remedy = did_you_mean(like, options_of(parser), f"see {parser.prog} --help")
     return InputError(must, repr(words[0][:200]), remedy)
@@ -101,11 +125,21 @@ def _remedy(command: argparse.ArgumentParser, top: argparse.ArgumentParser, word
     key = like.lstrip("-")
     if like in known:
         plain = " with plain hyphens" if set(word[:2]) & set(DASHES[1:]) else ""
-        return f"write {like}{plain}"
+        return _write(known[like], like + plain, word.partition("=")[2] or value)
     advice = foreign.OPTIONS.get(key, "")
     targets = advice.split() if advice.startswith("--") else []
     if here := [target for target in targets if target in known]:
-        return f"write {here[0]}"
+        return _write(known[here[0]], here[0], word.partition("=")[2] or value)
+    if key.startswith("no-") and (on := known.get(f"--{key[3:]}")) and on.nargs == 0 and not advice:
+        return f"leave it out: --{key[3:]} is off unless you write it"
+    if places := _usage_instead(command, {like, *targets}):
+        return places
+    if "--overwrite" in (like, advice) and {"--output", "--save"} & set(known):
+        return "leave it out: an old file is replaced"
+    if advice == "--window" and "--model" in known:
+        return "leave it out: the model's config.json sets the maximum"
+    if key == "json":
+        return advice
     if longer := [name for name in known if like.startswith("--") and len(like) > 3 and name.startswith(like)]:
         return f"write it in full: {' or '.join(longer)}"
     if advice == foreign.TEXT and "--text" in known:
@@ -116,9 +150,7 @@ def _remedy(command: argparse.ArgumentParser, top: argparse.ArgumentParser, word
     if advice and not targets and advice != foreign.TEXT and _is_true(advice, known):
         return advice
     if "--output" in [like, *targets]:
-        places = " ".join(map(name_of, positionals_of(command)))
-        to_folder = "FOLDER" in places
-        return f"write {command.prog} {places}" if to_folder else "the result goes to standard output: add > FILE"
+        return "the result goes to standard output: add > FILE"
     if elsewhere := _elsewhere(top, [like, *targets]):
         return elsewhere
     if close := nearest(key, [name[2:] for name in known if name.startswith("--")], 1):
@@ -127,6 +159,25 @@ def _remedy(command: argparse.ArgumentParser, top: argparse.ArgumentParser, word
     if takes_texts(command) and not LONG.match(word):
         return f"for a text that begins with a dash write {command.prog} -- {repeated(word)}; {see}"
     return see
+
+
+def _write(action: argparse.Action, name: str, value: str | None) -> str:
+    """Return what to write for an option; other programs give a flag a value: --do_sample True."""
+    if action.nargs == 0 and (value or "").lower() == "false":
+        return "leave it out"
+    return (
+        f"write {name}, without a value" if action.nargs == 0 and (value or "").lower() == "true" else f"write {name}"
+    )
+
+
+def _usage_instead(command: argparse.ArgumentParser, names: set[str]) -> str:
+    """Return how a command is typed that takes a file or a folder as an argument, and not as an option; else ""."""
+    places = [] if takes_texts(command) else [name_of(action) for action in positionals_of(command)]
+    if "FOLDER" in places and "--overwrite" in names:
+        return "choose a new FOLDER: an old one is never overwritten"
+    if ("FOLDER" in places and "--output" in names) or (places and names & {"--model", "--file", "--inputs"}):
+        return f"write {command.prog} {' '.join(places)}"
+    return ""
 
 
 def _is_true(advice: str, known: dict[str, argparse.Action]) -> bool:

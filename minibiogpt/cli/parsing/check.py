@@ -6,6 +6,7 @@ argparse reports the last thing that it notices, in several lines, and knows not
 from __future__ import annotations
 
 import argparse
+import itertools
 import re
 from collections.abc import Sequence
 
@@ -13,6 +14,7 @@ from minibiogpt.cli.parsing import foreign
 from minibiogpt.cli.parsing.advice import (
     DASHES,
     LONG,
+    MAX_TEXT,
     early_option,
     no_command,
     option_like,
@@ -60,13 +62,16 @@ def with_help(top: argparse.ArgumentParser, words: Sequence[str]) -> list[str]:
     rest = list(words)
     for depth, parser in enumerate((top, subcommands(top).get(rest[0]) if rest else None)):
         if parser is not None and subcommands(parser) and rest[depth : depth + 1] == ["help"]:
-            return [*rest[:depth], *rest[depth + 1 :], "--help"]
+            named = itertools.takewhile(lambda word: word != "help" and not word.startswith("-"), rest[depth + 1 :])
+            return [*rest[:depth], *named, "--help"]
     return rest
 
 
 def _check_command(command: argparse.ArgumentParser, top: argparse.ArgumentParser, words: list[str]) -> set[str]:
     """Check options and their values from left to right, then the texts and files, then what is missing."""
     known, given, groups, i, new = options_of(command), set[str](), list[list[str]](), 0, True
+    before: list[argparse.Action | None] = []  # for each group, the option before it
+    last: argparse.Action | None = None
     while i < len(words):
         word = words[i]
         name, equals, value = word.partition("=")
@@ -75,6 +80,7 @@ def _check_command(command: argparse.ArgumentParser, top: argparse.ArgumentParse
             after = words[i + 1 :]
             if not after and (not positionals_of(command) or (groups and new)):
                 raise InputError("-- must be followed by a text or a file", "nothing", "leave -- out")
+            before = before if groups and not new else [*before, last]
             groups = [*groups[:-1], [*groups[-1], *after]] if groups and not new else [*groups, after]
             break
         if action is not None and word.startswith("-"):
@@ -86,20 +92,23 @@ def _check_command(command: argparse.ArgumentParser, top: argparse.ArgumentParse
                 value = _value_of(command, action, words, i)
                 i += word == name and word in known
                 check_value(action, value)
+                if name_of(action) == "--ids":
+                    _check_commas(value, words[i + 1 :])
             if action.dest in given and action.metavar == "FILE":  # the last would win, and the other be lost
                 raise InputError(f"{name_of(action)} must be given once", f"it again with {value!r}", "leave one out")
             given.add(action.dest)
-            new = True
+            new, last = True, action
         elif is_text(word):
             _check_quoted_option(command, top, word)
             _check_dashes(command, top, word, words[i + 1 : i + 2])
+            before = [*before, last] if new else before
             groups = [*groups, [word]] if new else [*groups[:-1], [*groups[-1], word]]
             new = False
         else:
             following = words[i + 1] if i + 1 < len(words) and is_text(words[i + 1]) else None
             raise unknown_option(command, top, word, following)
         i += 1
-    _check_positionals(command, groups)
+    _check_positionals(command, groups, before)
     missing = [a for a in command._actions if a.required and a.option_strings and a.dest not in given]
     if missing:
         names = ", ".join(f"{name_of(action)} {action.metavar or ''}".strip() for action in missing)
@@ -137,13 +146,23 @@ def _value_of(command: argparse.ArgumentParser, action: argparse.Action, words: 
         return word[2:]
     if i + 1 < len(words) and is_text(words[i + 1]):
         return words[i + 1]
-    must, what = f"{word} must have a value", action.metavar or "VALUE"
+    must, what = f"{word} must have a value", action.metavar or str([*(action.choices or ()), "VALUE"][0])
     if i + 1 < len(words):
         follows = words[i + 1]
         known = follows.partition("=")[0] in options_of(command)
         remedy = f"write {word} {what} {follows}" if known else f"write {word}={follows}"
         raise InputError(must, f"{follows!r}"[:200], remedy)
     raise InputError(must, "none", f"write {word} {what}")
+
+
+def _check_commas(value: str, following: Sequence[str]) -> None:
+    """Refuse ids that are separated by spaces."""
+    more = list(itertools.takewhile(lambda word: re.fullmatch(r"[\d,]+", word), following))
+    if more:
+        ids = ",".join(filter(None, ",".join([value, *more]).split(",")))
+        raise InputError(
+            "--ids must be integers separated by commas", repr(more[0][:200]), f"write --ids {ids[:MAX_TEXT]}"
+        )
 
 
 def _flag_with_value(action: argparse.Action, word: str, value: str) -> InputError:
@@ -174,17 +193,26 @@ def _check_dashes(
             raise unknown_option(command, top, word, following[0] if following else None)
 
 
-def _check_positionals(command: argparse.ArgumentParser, groups: list[list[str]]) -> None:
+def _check_positionals(
+    command: argparse.ArgumentParser, groups: list[list[str]], before: Sequence[argparse.Action | None]
+) -> None:
     actions, words = positionals_of(command), [word for group in groups for word in group]
     _check_quotes(words)
     if takes_texts(command):
         if len(groups) > 1:
             texts = " ".join(map(repeated, words))
             must, found = "all texts must follow one another", f"{groups[1][0][:200]!r} after an option"
-            raise InputError(
-                must, found, f"write them together: {command.prog} {texts if len(texts) < 200 else 'TEXTS'}"
-            )
+            remedy = f"write them together: {command.prog} {texts if len(texts) < 200 else 'TEXTS'}"
+            option, word = before[1], groups[1][0]
+            if option is not None and option.nargs == 0 and word.lower() in ("true", "false"):
+                remedy = f"leave {word} out: {name_of(option)} has no value"
+            elif isinstance(option, argparse._AppendAction):
+                again = f"{name_of(option)} {repeated(word)}"
+                remedy = f"for another value of {name_of(option)} write {again}, or write the texts together"
+            raise InputError(must, found, remedy)
         return
+    if len(words) < len(actions) and words == ["help"]:
+        raise InputError(f"{command.prog} must be called with its arguments", "'help'", f"write {command.prog} --help")
     if len(words) < len(actions):
         names, missing = (list(map(name_of, some)) for some in (actions, actions[len(words) :]))
         usage = " ".join([command.prog, *map(repeated, words), *missing])
@@ -193,9 +221,19 @@ def _check_positionals(command: argparse.ArgumentParser, groups: list[list[str]]
     if len(words) > len(actions):
         extra = words[len(actions)]
         count = f"{len(actions)} argument{'s' * (len(actions) != 1)}" if actions else "options only"
-        model = not actions and "--model" in options_of(command)
-        remedy = f"for a model write --model {repeated(extra)}" if model else f"see {command.prog} --help"
+        remedy = _remedy_of_extra(command, extra, bool(actions))
         raise InputError(f"{command.prog} must be called with {count}", repr(extra[:200]), remedy)
+
+
+def _remedy_of_extra(command: argparse.ArgumentParser, extra: str, has_arguments: bool) -> str:
+    known = options_of(command)
+    if extra == "help":
+        return f"write {command.prog} --help"
+    if not has_arguments and "--text" in known:
+        return f"for a text write --text {repeated(extra)}"
+    if not has_arguments and "--model" in known:
+        return f"for a model write --model {repeated(extra.removeprefix('model='))}"
+    return f"see {command.prog} --help"
 
 
 def _check_quotes(words: Sequence[str]) -> None:

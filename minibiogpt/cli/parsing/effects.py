@@ -18,6 +18,7 @@ OF_ARRAYS = ("map", "names", "subset", "precision", "accept_layouts", "real_only
 def warn_of_unused(options: argparse.Namespace) -> None:
     """Warn about options that were typed and that this command does not use beside the others."""
     given, command = options.given, options.command
+    _warn_of_true(options)
     if command == "trace" and options.ids is not None:
         _warn(given & {"tokenizer"}, "with --ids", "leave it out")
     elif command == "record" and options.text is None:
@@ -26,6 +27,16 @@ def warn_of_unused(options: argparse.Namespace) -> None:
         _warn(_in_order(given, OF_ARRAYS), "on the ids of a tokenizer", "leave it out")
     elif command == "inspect" and Path(options.file).is_dir():
         _warn(given & {"names"}, "on a kit", f"inspect one case: minibiogpt golden inspect {options.file}/cases/NAME")
+
+
+def _warn_of_true(options: argparse.Namespace) -> None:
+    """Warn about `--sample True TEXT`, as other programs have it: here the command continues the text "True", too."""
+    texts = [] if options.command == "record" else getattr(options, "text", None) or []
+    flags = [name for name in options.given if getattr(options, name) is True]
+    values = [text for text in texts if text.lower() in ("true", "false")]
+    if flags and values and len(texts) > len(values):
+        what = f"{values[0]!r} is a text here: options such as {_typed(sorted(flags)[:1])} have no value"
+        warnings.warn(f"{what}; leave it out if it is none", stacklevel=2)
 
 
 def effective(options: argparse.Namespace, overrides: dict[str, Any], config: GenerationConfig) -> dict[str, Any]:

@@ -7,25 +7,27 @@ from __future__ import annotations
 
 # {a command of other programs: the command line here, or a sentence}.
 COMMANDS = {
-    **dict.fromkeys(("run", "chat", "complete", "completion", "continue", "text-generation", "infer"), "generate TEXT"),
+    **dict.fromkeys(("run", "chat", "complete", "continue", "text-generation", "infer"), "generate TEXT"),
     **dict.fromkeys(("predict", "classification", "sequence-classification", "text-classification"), "classify TEXT"),
     **dict.fromkeys(("ner", "entities", "extract", "token-classification", "label"), "tag TEXT"),
     **dict.fromkeys(("eval", "evaluate", "perplexity", "ppl", "likelihood", "logprob", "loss"), "score TEXT"),
     **dict.fromkeys(("embeddings", "embedding", "feature-extraction", "vectors"), "embed --output vectors.npy TEXT"),
     "encode": "write minibiogpt tokenize TEXT for ids, or minibiogpt embed --output vectors.npy TEXT for vectors",
-    "decode": "use Python: BioGptTokenizer.from_pretrained('demo').decode(ids)",
+    **dict.fromkeys(("decode", "detokenize"), "use Python: BioGptTokenizer.from_pretrained('demo').decode(ids)"),
     **dict.fromkeys(("tokens", "ids", "tokenise"), "tokenize TEXT"),
     **dict.fromkeys(("show", "inspect", "describe", "config", "summary", "stats"), "info"),
     **dict.fromkeys(("visualize", "visualise", "plot", "html", "attention"), "view TEXT"),
     **dict.fromkeys(("dump", "activations", "hidden-states"), "trace TEXT"),
     **dict.fromkeys(("pull", "fetch", "get", "install"), "download HUB_ID FOLDER"),
     **dict.fromkeys(("export", "import"), "convert SOURCE FOLDER"),
-    **dict.fromkeys(("verify", "compare", "check"), "golden check CASE THEIRS"),
+    "explain": "trace TEXT --explain NAME",
+    **dict.fromkeys(("verify", "compare", "check", "diff"), "golden check CASE THEIRS"),
     **dict.fromkeys(("test", "selftest"), "golden selftest"),
     **dict.fromkeys(("record",), "golden record --text TEXT -o FILE"),
     **dict.fromkeys(("kit",), "golden kit FOLDER"),
     **dict.fromkeys(("version",), "--version"),
-    **dict.fromkeys(("completions", "shell-completion"), "--print-completion bash"),
+    **dict.fromkeys(("man", "usage", "commands", "?", "/?", "/h", "/help"), "--help"),
+    **dict.fromkeys(("completion", "completions", "shell-completion"), "--print-completion bash"),
     **dict.fromkeys(
         ("train", "finetune", "fine-tune", "fit"),
         "training is not here: train in PyTorch, and name the checkpoint with --model",
@@ -34,6 +36,10 @@ COMMANDS = {
         ("quantize", "quantise"), "quantization is not here: use --backend cupy --dtype float16 to save memory"
     ),
     **dict.fromkeys(("serve", "server", "api"), "there is no server: use Python, pipeline('text-generation')"),
+    **dict.fromkeys(
+        ("list", "ls", "ps", "models", "tags"), "there is no list of models: use --model with a folder or a hub id"
+    ),
+    **dict.fromkeys(("login", "auth", "whoami"), "it is not a command: set the environment variable HF_TOKEN instead"),
     **dict.fromkeys(("benchmark", "bench"), "it is not a command: tools/bench.py in the repository measures speed"),
 }
 
@@ -47,6 +53,10 @@ _CACHE = "set the environment variable HF_HUB_CACHE instead"
 _TOKEN = "set the environment variable HF_TOKEN instead"
 _OFFLINE = "set the environment variable HF_HUB_OFFLINE=1 instead"
 _DROP = "leave it out: it is not needed here"
+_FILES = "leave it out: the files that are needed are chosen here"
+_NO_SERVER = "there is no server: use Python, pipeline('text-generation')"
+_NO_CHAT = "leave it out: this is no conversation, and each text is continued once"
+_AT_ONCE = "leave it out: a file or a pipe gets the whole text at once, as with | cat"
 _GREEDY = "leave it out: without --sample decoding is greedy"
 _CACHED = "leave it out: keys and values are cached unless you add --no-cache"
 TEXT = "TEXT"  # stands for advice that repeats the text that was typed
@@ -56,14 +66,16 @@ OPTIONS = {
     **dict.fromkeys(
         (
             "m", "model-name-or-path", "model-name", "model-path", "model-id", "model-dir", "pretrained",
-            "pretrained-model-name-or-path", "checkpoint", "checkpoint-path", "ckpt", "hf-repo", "model-file",
+            "pretrained-model-name-or-path", "checkpoint", "checkpoint-path", "ckpt", "hf-repo", "hf", "model-file",
+            "repo-id",
         ),
         "--model",
     ),
     **dict.fromkeys(("tokenizer-name", "tokenizer-name-or-path", "tokenizer-path"), "--tokenizer"),
     **dict.fromkeys(("lora", "lora-path", "peft", "peft-model", "adapter-path", "adapter-name-or-path"), "--adapter"),
     **dict.fromkeys(("model-revision", "branch", "commit", "tag"), "--revision"),
-    **dict.fromkeys(("device", "device-map", "cuda", "gpu", "gpus", "use-gpu", "use-cuda", "n-gpu-layers"), _GPU),
+    **dict.fromkeys(("device", "device-map", "cuda", "gpu", "gpus", "use-gpu", "use-cuda", "n-gpu-layers", "gpu-layers",
+                     "ngl"), _GPU),
     **dict.fromkeys(("cpu", "no-cuda", "no-gpu"), "leave it out: the CPU is the default"),
     **dict.fromkeys(("torch-dtype", "data-type", "precision"), "--dtype --precision"),
     **dict.fromkeys(("fp16", "half", "float16"), _HALF),
@@ -78,13 +90,26 @@ OPTIONS = {
     **dict.fromkeys(("q", "quiet", "silent", "no-progress"), _QUIET),
     **dict.fromkeys(("v", "verbose", "debug", "log-level"), _VERBOSE),
     **dict.fromkeys(("version", "V"), "write minibiogpt --version"),
-    **dict.fromkeys(("trust-remote-code", "no-trust-remote-code", "color", "no-color", "seq2seq"), _DROP),
+    **dict.fromkeys((
+            "trust-remote-code", "no-trust-remote-code", "color", "no-color", "seq2seq", "repo-type", "resume-download",
+            "skip-special-tokens", "tensor-parallel-size", "pipeline-parallel-size", "gpu-memory-utilization",
+            "enforce-eager", "mmap", "no-mmap", "mlock", "flash-attn", "fa",
+        ),
+        _DROP,
+    ),
+    **dict.fromkeys(("include", "exclude", "allow-patterns", "ignore-patterns"), _FILES),
+    **dict.fromkeys(("host", "port"), _NO_SERVER),
+    **dict.fromkeys(("interactive", "interactive-first", "cnv", "conversation", "no-cnv", "chat"), _NO_CHAT),
+    **dict.fromkeys(("man", "usage", "?", "help-all"), "write --help"),
+    "json": "leave it out: this command prints no JSON",
+    "layer": "write --names 'layers.0.*' for layer 0",
     **dict.fromkeys(
         ("i", "input", "input-file", "infile", "in", "f", "texts", "text-file", "prompt-file", "prompts", "data"),
         "--file --inputs",
     ),
     **dict.fromkeys(
-        ("o", "out", "outfile", "output", "output-file", "output-path", "output-dir", "save", "save-to"),
+        ("o", "out", "outfile", "output", "output-file", "output-path", "output-dir", "save", "save-to",
+         "local-dir"),
         "--output --save",
     ),
     **dict.fromkeys(("p", "prompt", "text", "input-text", "sentence", "query"), TEXT),
@@ -92,9 +117,12 @@ OPTIONS = {
     **dict.fromkeys(("format", "output-format", "as-json", "json-output", "jsonlines", "json-lines"), "--json"),
     **dict.fromkeys(("json-input", "input-jsonl"), "--jsonl"),
     **dict.fromkeys(("column", "key", "text-column", "text-field"), "--field"),
-    **dict.fromkeys(("force", "yes", "y", "replace"), "--overwrite"),
+    **dict.fromkeys(("force", "yes", "y", "replace", "force-download"), "--overwrite"),
     **dict.fromkeys(("truncation", "max-seq-length", "max-seq-len"), "--truncate"),
-    **dict.fromkeys(("context", "ctx-size", "n-ctx", "context-length", "block-size", "window-size"), "--window"),
+    **dict.fromkeys(
+        ("context", "ctx-size", "c", "n-ctx", "context-length", "block-size", "window-size", "max-model-len"),
+        "--window",
+    ),
     "doc-stride": "write --stride: the distance between the starts of two windows, not their overlap",
     "overlap": "write --stride: the distance between the starts of two windows, not their overlap",
     **dict.fromkeys(("aggregation", "aggregation-strategy"), "--strategy"),
@@ -111,7 +139,7 @@ OPTIONS = {
         ),
         "--max-new-tokens",
     ),
-    **dict.fromkeys(("min-tokens", "min-new"), "--min-new-tokens"),
+    **dict.fromkeys(("min-tokens", "min-new", "ignore-eos"), "--min-new-tokens"),
     **dict.fromkeys(("beam", "beams", "beam-size", "beam-width", "n-beams", "beam-search"), "--num-beams"),
     **dict.fromkeys(("do-sample", "sampling"), "--sample"),
     **dict.fromkeys(("greedy", "no-sample", "no-do-sample"), _GREEDY),
@@ -121,7 +149,8 @@ OPTIONS = {
     **dict.fromkeys(("typical",), "--typical-p"),
     **dict.fromkeys(("repeat-penalty", "rep-pen", "presence-penalty", "frequency-penalty"), "--repetition-penalty"),
     **dict.fromkeys(("ngram-size", "no-repeat-ngram", "ngram"), "--no-repeat-ngram-size"),
-    **dict.fromkeys(("num-samples", "n-samples", "samples", "best-of", "num-return"), "--num-return-sequences"),
+    **dict.fromkeys(("num-samples", "n-samples", "samples", "best-of", "num-return", "nbest",
+                     "n-best"), "--num-return-sequences"),
     **dict.fromkeys(("stop-string", "stop-strings", "stop-sequence", "stop-sequences", "stop-word", "stop-words",
                      "reverse-prompt"), "--stop"),
     **dict.fromkeys(("bad-words", "bad-words-ids", "banned-words"), "--bad-word"),
@@ -130,6 +159,7 @@ OPTIONS = {
     **dict.fromkeys(("use-cache", "cache", "kv-cache"), _CACHED),
     **dict.fromkeys(("no-use-cache", "no-kv-cache"), "--no-cache"),
     **dict.fromkeys(("streaming", "streamer"), "--stream"),
+    "no-stream": _AT_ONCE,
 }  # fmt: skip
 
 _TRUE, _FALSE = ("yes", "1", "on"), ("no", "0", "off")

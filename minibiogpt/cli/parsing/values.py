@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 
 from minibiogpt.cli.parsing import foreign
 from minibiogpt.cli.parsing.commands import name_of
@@ -31,8 +32,14 @@ def check_value(action: argparse.Action, value: str) -> None:
     elif value == "":
         example = " demo" if name == "--model" else f" {action.metavar}" if action.metavar else " VALUE"
         raise InputError(f"{name} must have a value", "''", f"write {name}{example}, or leave {name} out")
-    elif known := foreign.VALUES.get(name, {}).get(value.lower()):
+    elif known := _spelled_here(name, value):
         raise InputError(f"{name} must have a known value", repr(value), f"write {name} {known}")
+
+
+def _spelled_here(name: str, value: str) -> str:
+    """Return what to type for a value of another program, or in capitals; "" if nothing is known."""
+    values, lower = foreign.VALUES.get(name, {}), value.lower()
+    return values.get(lower, lower if lower != value and lower in values.values() else "")
 
 
 def _check_number(action: argparse.Action, name: str, value: str) -> None:
@@ -56,7 +63,8 @@ def _as_number(value: str, kind: object) -> str:
         if text.endswith("%"):
             x = float(text[:-1]) / 100
         elif kind is int:
-            x = float(text.replace(",", "").replace("_", "").replace(" ", ""))
+            grouped = re.fullmatch(r"[-+]?\d{1,3}([, _]\d{3})+", text)  # "3,5" is no 35
+            x = float(re.sub("[, _]", "", text) if grouped else text)
         else:
             x = float(text.replace(",", ".", 1))
         return str(int(x)) if x == int(x) and abs(x) < 1e15 else f"{x:g}" if kind is float else ""
@@ -74,5 +82,5 @@ def _check_choice(name: str, choices: list[str], value: str) -> None:
         remedy = f"write {name} {(same or [known])[0]}"
     else:
         close = nearest(lower, choices, 1)
-        remedy = f"did you mean {name} {close[0]}?" if close else f"write {name} {choices[0]}"
+        remedy = f"did you mean {name} {close[0]}?" if close else "choose one of these"
     raise InputError(f"{name} must be one of {', '.join(choices)}", repr(value[:200]), remedy)

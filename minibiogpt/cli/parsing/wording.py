@@ -21,7 +21,7 @@ ON_THE_COMMAND_LINE = {
     "use backend cupy for": "use --backend cupy for",
     "seed must be None or an integer": "seed must be an integer",
     "a streamer needs a batch of 1 without beams": "--stream needs one text, one result and no beam search",
-    "stream one text at a time": "leave --stream out, or stream one text at a time",
+    "stream one text at a time": "leave --stream out, or stream one text with --num-beams 1",
     "call model.resize_token_embeddings(len(tokenizer))": "use a model that was trained with them",
     "; arrays inside attention need attn_implementation 'auto' or 'eager', the loss needs labels": (
         "; run minibiogpt trace without --names for all of them"

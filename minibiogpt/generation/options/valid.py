@@ -36,6 +36,10 @@ def _remedy(name: str, value: Any) -> str:
         return "for greedy decoding write do_sample=False"
     if name == "eos_token_id" and is_integer(value):
         return "write None for no end token"
+    if name == "top_k" and is_integer(value):
+        return "write top_k=0 to keep all tokens"
+    if name in ("top_p", "typical_p") and is_finite_number(value) and 10 <= value <= 100:
+        return f"write {name}={value / 100:g} for {value:g} %"
     if name in ("top_p", "typical_p") and is_finite_number(value) and value > 1:
         return f"write {name}=1.0 to turn it off"
     if name in ("epsilon_cutoff", "eta_cutoff") and is_finite_number(value):

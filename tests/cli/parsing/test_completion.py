@@ -102,7 +102,7 @@ def test_without_shtab_one_line_says_what_to_install(
 def test_a_shell_without_a_script(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--print-completion", "fish"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert "--print-completion must be one of bash, zsh, tcsh; found 'fish'; " in line
+    assert "--print-completion must be one of bash, zsh, tcsh; found 'fish'; choose one of these" in line
 
 
 @pytest.mark.skipif(BASH is None or not Path("/dev/full").exists(), reason="needs bash and /dev/full")
