@@ -73,7 +73,7 @@ def hub_id(name: str | os.PathLike[str], must: str = MUST) -> tuple[str, str | N
         raise InputError(must, short_repr(text), wrong)
     if not HUB_ID.fullmatch(text):
         short = {known.rpartition("/")[2].lower(): known for known in REVISIONS}
-        close = nearest(text.rpartition("/")[2].lower(), short, 1) if text and len(text) < 80 else []
+        close = nearest(text.rpartition("/")[2].partition(":")[0].lower(), short, 1) if text and len(text) < 80 else []
         remedy = f"check the path; did you mean {short[close[0]]}?" if close else "check the path"
         raise InputError(must, f"{short_repr(os.fspath(name))}, which is no folder", remedy)
     return canonical(text), revision

@@ -57,7 +57,7 @@ def unknown_command(parser: argparse.ArgumentParser, top: argparse.ArgumentParse
         remedy = f"write {top.prog} {other}"
     elif found := [*joined, *below]:
         remedy = f"write {found[0].prog}"
-    elif close := starting if len(starting) == 1 else nearest(word, sorted(known), 1):
+    elif close := starting if len(starting) == 1 else nearest(word, sorted([*known, "help"]), 1):
         remedy = f"did you mean {parser.prog} {close[0]}?"
     elif parser is top and word.strip() and not word.startswith(tuple(DASHES)) and not {"-h", "--help"} & set(words):
         end = next((i for i, other in enumerate(words) if other.startswith("-")), len(words))

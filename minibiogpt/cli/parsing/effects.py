@@ -35,8 +35,8 @@ def _warn_of_true(options: argparse.Namespace) -> None:
     flags = [name for name in options.given if getattr(options, name) is True]
     values = [text for text in texts if text.lower() in ("true", "false")]
     if flags and values and len(texts) > len(values):
-        what = f"{values[0]!r} is a text here: options such as {_typed(sorted(flags)[:1])} have no value"
-        warnings.warn(f"{what}; leave it out if it is none", stacklevel=2)
+        what = f"{values[0]!r} is read as a text, because options such as {_typed(sorted(flags)[:1])} have no value"
+        warnings.warn(f"{what}; leave it out if it is not meant as one", stacklevel=2)
 
 
 def effective(options: argparse.Namespace, overrides: dict[str, Any], config: GenerationConfig) -> dict[str, Any]:

@@ -77,7 +77,7 @@ OPTIONS = {
     **dict.fromkeys(("device", "device-map", "cuda", "gpu", "gpus", "use-gpu", "use-cuda", "n-gpu-layers", "gpu-layers",
                      "ngl"), _GPU),
     **dict.fromkeys(("cpu", "no-cuda", "no-gpu"), "leave it out: the CPU is the default"),
-    **dict.fromkeys(("torch-dtype", "data-type", "precision"), "--dtype --precision"),
+    **dict.fromkeys(("torch-dtype", "data-type", "precision", "dtype"), "--dtype --precision"),
     **dict.fromkeys(("fp16", "half", "float16"), _HALF),
     **dict.fromkeys(("bf16", "bfloat16"), "write --dtype bfloat16 with --backend cupy"),
     **dict.fromkeys(("fp32", "float32", "float"), "leave it out: float32 is the default"),

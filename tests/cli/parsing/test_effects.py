@@ -54,7 +54,7 @@ def test_a_model_that_samples_by_itself(tmp_path: Path, capsys: pytest.CaptureFi
 @pytest.mark.filterwarnings("default")
 @pytest.mark.parametrize(("line", "said"), [
     ("tokenize --json True Insulin",
-     "'True' is a text here: options such as --json have no value; leave it out if it is none"),
+     "'True' is read as a text, because options such as --json have no value; leave it out if it is not meant as one"),
     ("trace --ids 2,5 --tokenizer demo", "--tokenizer has no effect with --ids; leave it out"),
     ("golden record --ids 2,5 --seeds 2 --padding-side left -o case.safetensors",
      "--padding-side has no effect without --text; leave it out"),
