@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from minibiogpt.errors import CheckpointError, listed, short_repr
 from minibiogpt.files.json_text import json_text
 from minibiogpt.files.kinds import kind_of
-from minibiogpt.files.reading import MAX_TEXT_BYTES, check_regular, read_json
+from minibiogpt.files.reading import FETCH_AGAIN, MAX_TEXT_BYTES, check_regular, read_json
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
@@ -159,11 +159,20 @@ def shard_table(index: Path, suffix: str) -> dict[str, str]:
     if not isinstance(table, dict) or not all(isinstance(file, str) for file in table.values()):
         raise CheckpointError(f"{index} must hold a weight_map of names to files", "none", "fetch the file again")
     for file in sorted(set(table.values())):
+        if "\0" in file or not _is_utf8(file):
+            raise CheckpointError(
+                f"{index} must name files", f"{short_repr(file)}, which no file can have", FETCH_AGAIN
+            )
         if file != os.path.basename(file) or "\\" in file or not file.endswith(suffix):
             kind = suffix.removeprefix(".")
             must = f"{index} must name {kind} files in its own folder"
             raise CheckpointError(must, short_repr(file), "do not use this index: it reads files elsewhere")
     return table
+
+
+def _is_utf8(name: str) -> bool:
+    """Whether the name has no lone surrogate: JSON can contain one, a file's name cannot."""
+    return name.encode("utf-8", "replace") == name.encode("utf-8", "surrogatepass")
 
 
 def read_header(path: Path) -> tuple[dict[str, str], dict[str, StoredTensor]]:

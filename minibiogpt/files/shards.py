@@ -15,11 +15,13 @@ from safetensors.numpy import save_file
 from minibiogpt.errors import InputError, short_repr
 from minibiogpt.files.json_text import json_text
 from minibiogpt.files.safetensors import INDEX, SINGLE
+from minibiogpt.files.temporaries import clear_leftovers_of
 from minibiogpt.files.writing import write_atomically
 
 SIZE = re.compile(r"\s*(\d+\.?\d*|\.\d+)\s*([KMGT]B)\s*", re.IGNORECASE)
 UNITS = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 SHARD = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
+ANY = re.compile("|".join([SHARD.pattern, re.escape(SINGLE), re.escape(INDEX)]))
 
 
 def size_in_bytes(size: Any) -> int:
@@ -95,7 +97,11 @@ def _write(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
 
 
 def _remove(folder: Path, kept: set[str]) -> None:
-    """Remove the other files that a model's weights may be in, so that no reader mixes two saves; the index first."""
+    """Remove the other files that a model's weights may be in, so that no reader mixes two saves; the index first.
+
+    A killed save may have left the temporary folder of a shard that this one does not have.
+    """
+    clear_leftovers_of(folder, ANY)
     shards = sorted(path.name for path in folder.iterdir() if SHARD.fullmatch(path.name))
     for name in (INDEX, SINGLE, *shards):
         path = folder / name

@@ -26,6 +26,11 @@ REMEDIES = {
     errno.ENOSPC: SPACE,
     errno.EDQUOT: SPACE,
     errno.EFBIG: "raise the limit on the size of files (ulimit -f), or choose a folder on a different file system",
+    errno.EMFILE: "raise the limit on open files (ulimit -n), or close some",
+    errno.ENFILE: "close some files: the whole system has too many open",
+    errno.ENOMEM: "free some memory, and try again",
+    errno.EBUSY: "wait for the program that uses it, or choose another name",
+    errno.ESTALE: "check the connection to the network file system, and try again",
     errno.EIO: "check the disk, or choose a folder on a different one",
     errno.ENAMETOOLONG: "choose a shorter name",
     errno.ENOENT: "check the path",
@@ -106,11 +111,21 @@ def clear_leftovers(target: Path) -> None:
     """Remove temporary folders of killed runs: our name, our user, a real folder, and locked by no process."""
     if not hasattr(os, "geteuid"):  # no locks, so no way to tell which are in use
         return
-    pattern = re.compile(re.escape(_prefix(target)) + "[a-z0-9_]{8}" + re.escape(SUFFIX))
-    with suppress(OSError), os.scandir(target.parent) as entries:
+    _clear_all(target.parent, re.escape(_prefix(target)))
+
+
+def clear_leftovers_of(folder: Path, names: re.Pattern[str]) -> None:
+    """Do what ``clear_leftovers`` does for every target in the folder whose name matches."""
+    if hasattr(os, "geteuid"):
+        _clear_all(folder, rf"\.(?:{names.pattern}){re.escape(MARK)}")
+
+
+def _clear_all(parent: Path, prefix: str) -> None:
+    pattern = re.compile(prefix + "[a-z0-9_]{8}" + re.escape(SUFFIX))
+    with suppress(OSError), os.scandir(parent) as entries:
         for name in [entry.name for entry in entries if pattern.fullmatch(entry.name)]:
             with suppress(OSError):
-                _clear(target.parent / name)
+                _clear(parent / name)
 
 
 def _clear(folder: Path) -> None:

@@ -67,8 +67,7 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
     try:
         if path.exists() and not path.is_file():
             raise InputError(f"{path} must be a file, or new", "something else", "choose another name")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary_folder(path) as folder:
+        with _parents(path), temporary_folder(path) as folder:
             temporary = folder / "new"
             os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
             new = temporary.stat()  # the system has applied the umask
@@ -98,6 +97,30 @@ def _set_access(path: Path, like: os.stat_result) -> None:
 
 
 @contextmanager
+def _parents(path: Path) -> Iterator[None]:
+    """Context manager that creates the parent folders, and on an error removes those that it created."""
+    missing = [folder for folder in path.parents if not folder.exists()]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield
+    except BaseException:
+        for folder in missing:
+            with suppress(OSError):  # it was not created, or is not empty
+                folder.rmdir()
+        raise
+
+
+@contextmanager
+def _named(temporary: Path, target: Path) -> Iterator[None]:
+    """Context manager whose errors name ``target`` and not the temporary folder, which will be gone."""
+    try:
+        yield
+    except InputError as error:
+        parts = (part.replace(str(temporary), str(target)) for part in (error.must, error.found, error.remedy))
+        raise type(error)(*parts) from None
+
+
+@contextmanager
 def atomic_folder(target: Path) -> Iterator[Path]:
     """Context manager for a temporary folder beside ``target``: renamed on success, removed on an error.
 
@@ -111,11 +134,11 @@ def atomic_folder(target: Path) -> Iterator[Path]:
         clear_leftovers(target)  # first, because a run that was killed at the end has left a complete target, too
         if not is_new_folder(target):
             raise InputError("the folder to write must be new or empty", str(target), "choose a new folder")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with temporary_folder(target) as folder:
+        with _parents(target), temporary_folder(target) as folder:
             temporary = folder / "new"
             temporary.mkdir()  # with the permissions of any new folder
-            yield temporary
+            with _named(temporary, target):
+                yield temporary
             for path in temporary.rglob("*"):
                 if path.is_file():
                     sync(path)

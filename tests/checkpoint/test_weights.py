@@ -206,6 +206,14 @@ def test_an_index_that_leaves_the_folder_is_refused(folder: Path, name: str) -> 
         logits(folder)
 
 
+@pytest.mark.parametrize("name", ["\ud800.safetensors", "a\0.safetensors"])
+def test_an_index_with_a_name_that_no_file_can_have_is_refused(folder: Path, name: str) -> None:
+    index = shard(folder)
+    index.write_text(json.dumps({"weight_map": {"biogpt.layer_norm.weight": name}}))
+    with pytest.raises(CheckpointError, match="must name files; found .*, which no file can have; fetch"):
+        logits(folder)
+
+
 def test_a_shard_or_an_index_that_is_missing_or_senseless(folder: Path) -> None:
     want = logits(folder)
     index = shard(folder)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -95,3 +97,24 @@ def test_a_file_is_no_folder(tmp_path: Path) -> None:
     for one in (build(), BioGptConfig(**PRIMES)):
         with pytest.raises(InputError, match="must be a folder, or new; found the file"):
             one.save_pretrained(tmp_path / "file")
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from minibiogpt.files.writing import write_atomically
+
+write_atomically(Path(sys.argv[1]), lambda new: os.kill(os.getpid(), signal.SIGKILL))
+"""
+
+
+@pytest.mark.parametrize("size", [None, "6KB"])
+@pytest.mark.parametrize("name", ["model-00007-of-00009.safetensors", SINGLE, INDEX])
+def test_what_a_killed_save_left_is_cleared_by_a_save_with_other_shards(
+    tmp_path: Path, name: str, size: str | None
+) -> None:
+    subprocess.run([sys.executable, "-c", KILLED, tmp_path / name])
+    (tmp_path / ".notes.minibiogpt-0123abcd.part").mkdir(mode=0o700)
+    assert len([*tmp_path.iterdir()]) == 2
+    build().save_pretrained(tmp_path, max_shard_size=size)
+    assert [path.name for path in tmp_path.glob(".*")] == [".notes.minibiogpt-0123abcd.part"]

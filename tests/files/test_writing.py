@@ -247,3 +247,49 @@ def test_bytes_are_on_the_disk_before_the_name_is(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(os, "replace", lambda a, b: (events.append("replace"), replace(a, b))[1])
     write_text(tmp_path / "x")
     assert events == ["fsync", "replace"]
+
+
+def test_a_save_that_fails_leaves_no_folder_that_it_created(tmp_path: Path) -> None:
+    def fail(new: Path) -> None:
+        raise InputError("a value must be finite", "NaN", "check it")
+
+    (tmp_path / "kept").mkdir()
+    with pytest.raises(InputError):
+        write_atomically(tmp_path / "kept" / "a" / "b" / "x", fail)
+    with pytest.raises(InputError), atomic_folder(tmp_path / "c" / "d" / "x") as folder:
+        fail(folder)
+    assert [*tmp_path.rglob("*")] == [tmp_path / "kept"]
+
+
+def test_a_folder_in_which_another_program_wrote_stays(tmp_path: Path) -> None:
+    def fail(new: Path) -> None:
+        (tmp_path / "a" / "theirs").write_text("theirs")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(InputError, match="must be writable; found No space left on device"):
+        write_atomically(tmp_path / "a" / "b" / "x", fail)
+    assert sorted(tmp_path.rglob("*")) == [tmp_path / "a", tmp_path / "a" / "theirs"]
+
+
+def test_the_error_of_a_file_in_a_new_folder_names_the_new_folder(tmp_path: Path) -> None:
+    """The temporary folder is gone when the error is read."""
+
+    def fail(new: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    target = tmp_path / "kit"
+    with pytest.raises(InputError) as caught, atomic_folder(target) as folder:
+        write_atomically(folder / "models" / "x", fail)
+    assert str(caught.value).startswith(f"{target / 'models' / 'x'} must be writable; found No space left on device;")
+
+
+@pytest.mark.parametrize(
+    ("code", "remedy"),
+    [(errno.EMFILE, "ulimit -n"), (errno.ENFILE, "close some files"), (errno.ENOMEM, "free some memory")],
+)
+def test_what_has_nothing_to_do_with_permissions_is_not_called_so(tmp_path: Path, code: int, remedy: str) -> None:
+    def fail(new: Path) -> None:
+        raise OSError(code, os.strerror(code))
+
+    with pytest.raises(InputError, match=f"found {os.strerror(code)}; .*{remedy}"):
+        write_atomically(tmp_path / "x", fail)
