@@ -97,7 +97,7 @@ def foreign_problems(command: Command, before: Snapshot, after: Snapshot) -> Ite
 
 
 def stopped_problems(command: Command, before: Snapshot, after: Snapshot, complete: Snapshot) -> Iterator[Problem]:
-    """After a kill or an error, the output must be as before or complete; or resumable, with its state beside it."""
+    """After a kill or an error, the output must be as before or complete; a new one may be resumable, with its state beside it."""
     yield from foreign_problems(command, before, after)
     if command.stdout is not None:
         return
@@ -119,11 +119,11 @@ def _allowed(command: Command, path: str, now: Entry, old: Entry, new: Entry, af
         return True
     if now is not None and stat.S_ISDIR(now[0]):
         return True  # created first, with its files one by one
-    if now is None or not command.resumes:
-        return False
+    if now is None or old is not None or not command.resumes:
+        return False  # an old output stays until the new one is complete
     if f"{command.output}.state" in after:
         return new is None or new[1].startswith(now[1])
-    return old is None and not now[1]  # created, and nothing written yet
+    return not now[1]  # created, and nothing written yet
 
 
 def output_of(command: Command, snapshot: Snapshot) -> Snapshot:

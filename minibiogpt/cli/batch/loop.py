@@ -52,7 +52,10 @@ def add_output(parser: argparse.ArgumentParser, output: str) -> None:
     )
     parser.add_argument("--output", metavar="FILE", help=output)
     parser.add_argument(
-        "--overwrite", action="store_true", help="replace a finished FILE, or one left by a different command"
+        "--overwrite",
+        action="store_true",
+        help="replace a finished FILE, which stays as it is until the new one in FILE.part is complete, or an "
+        "unfinished one of a different command",
     )
 
 
@@ -165,9 +168,11 @@ def run_chunks(
     reader = Reader(job.source, job.options.chunk, whole=job.options.output is not None)
     reader.skip(progress.records)
     if (reader.lines, reader.digest) != (progress.records, progress.digest):
-        must = f"the input must begin with the {progress.records} records already in {job.options.output}"
+        path = Path(job.options.output)
+        data = part_path(path) if job.options.command == "embed" or progress.replacing else path
+        must = f"the input must begin with the {progress.records} records already in {data}"
         raise InputError(
-            must, "different records", "use the same input, or remove that file and its .state to start again"
+            must, "different records", f"use the same input, or remove that file and {state_path(path)} to start again"
         )
     with _progress_bar(job.scanned.texts if job.scanned else None, texts_done(progress)) as bar:
         for records in reader:
@@ -209,7 +214,7 @@ def _check_output(options: argparse.Namespace) -> None:
             raise InputError("--overwrite needs an --output", "none", "name a file, or leave --overwrite out")
         return
     path = Path(options.output)
-    helpers = [state_path(path), *([part_path(path)] if options.command == "embed" else [])]
+    helpers = [state_path(path), *([part_path(path)] if options.command == "embed" or options.overwrite else [])]
     check_output(options.output, "--output", inputs_of(options), helpers)
     check_new(path, options.overwrite)
 

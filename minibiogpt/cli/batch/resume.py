@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import hashlib
 import os
+import shutil
+import stat
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -24,10 +26,11 @@ MODEL_FILES = ("*.json", "merges.txt", "*.safetensors", "adapter_model.bin")
 
 
 class ResumableFile:
-    """FILE (or FILE.part, for a format that cannot grow) and FILE.state, which exists while FILE is unfinished.
+    """FILE (or FILE.part, see below) and FILE.state, which exists while FILE is unfinished.
 
     A chunk is appended first, then counted in the state, which is replaced atomically. A run that is killed in between,
     or in the middle of a line, leaves bytes that the state does not count. They are truncated and written again.
+    FILE.part is for a format that cannot grow, and for a finished FILE, which stays until the new one is complete.
 
     Parameters
     ----------
@@ -45,19 +48,30 @@ class ResumableFile:
 
     def __init__(self, path: Path, settings: dict[str, Any], *, part: bool = False, overwrite: bool = False) -> None:
         self.path, self.settings = path, {"minibiogpt": __version__, **settings}
-        self.data_path = part_path(path) if part else path
-        self.state = state_path(path)
-        check_new(path, overwrite)
-        self._file, self._created = _open_locked(self.data_path)
-        self._untouched, self.progress = True, Progress()
-        try:
-            check_new(path, overwrite)  # again: a run that held the lock may have finished meanwhile
-            clear_leftovers(self.state)
-            clear_leftovers(self.path)
-            self.progress = self._saved_progress(overwrite) or Progress()
-        except BaseException:
+        self.state, self._untouched = state_path(path), True
+        for _ in range(ATTEMPTS):
+            check_new(path, overwrite)
+            self.progress = Progress(replacing=not part and _replaces(path, overwrite))
+            self.data_path = part_path(path) if part or self.progress.replacing else path
+            self._file, self._created = _open_locked(self.data_path)
+            try:
+                check_new(path, overwrite)  # again: a run that held the lock may have finished meanwhile
+                if part or self.progress.replacing == _replaces(path, overwrite):
+                    self._prepare(overwrite)
+                    return
+            except BaseException:
+                self._close()
+                raise
             self._close()
-            raise
+        raise _unstable(path)
+
+    def _prepare(self, overwrite: bool) -> None:
+        """Clear what killed runs left, and read the progress of one with the same settings."""
+        if self._created and self.data_path != self.path and self.path.exists():
+            self.data_path.chmod(stat.S_IMODE(self.path.stat().st_mode) & 0o777)  # as private as FILE
+        clear_leftovers(self.state)
+        clear_leftovers(self.path)
+        self.progress = self._saved_progress(overwrite) or self.progress
 
     def _saved_progress(self, overwrite: bool) -> Progress | None:
         """Return the progress of a killed run with the same settings, or None to start again."""
@@ -65,20 +79,22 @@ class ResumableFile:
         try:
             saved = read_state(self.state)
         except DamagedState:
-            if overwrite:
+            if not overwrite:
+                raise
+            if not (self.progress.replacing and size):
                 return None
-            raise
+            saved = None  # nothing shows that FILE.part is ours
         ours = saved is not None and saved[0].get("command") == self.settings.get("command")
-        if self.data_path != self.path and size and not ours:  # only embed has a FILE.part
+        if self.data_path != self.path and size and not ours:
             must = f"{self.data_path} must belong to an unfinished run"
             raise InputError(must, f"no {self.state.name} of such a run beside it", AWAY)
         if saved is None:
             return None
         settings, progress = saved
         if progress.made and not self.path.exists():
-            progress = Progress()
+            progress = Progress(replacing=progress.replacing)
         if settings != self.settings:
-            if overwrite or not (progress.records or size):
+            if overwrite or not (progress.records or size or progress.replacing):
                 return None
             if progress.made:
                 raise _finished(self.path)
@@ -104,7 +120,8 @@ class ResumableFile:
         except OSError as error:
             raise self._kept(not_writable(self.data_path, error)) from None
         total = {name: self.progress.sums.get(name, 0) + value for name, value in sums.items()}
-        done = Progress(records, digest, self.progress.bytes + len(data), total)
+        size = self.progress.bytes + len(data)
+        done = replace(self.progress, records=records, digest=digest, bytes=size, sums=total)
         try:
             self._save(done)
         except InputError as error:
@@ -125,6 +142,8 @@ class ResumableFile:
 
         The lock is held until the state is gone: a run that gets it then finds a finished FILE.
         """
+        if self.progress.replacing:
+            make = _copy
         try:
             if make is not None and not self.progress.made:
                 self._truncate()
@@ -138,6 +157,8 @@ class ResumableFile:
             self.state.unlink()
         except OSError as error:
             raise not_writable(self.path, error) from None
+        except InputError as error:  # such as no space for FILE beside FILE.part
+            raise self._kept(error) from None
         self._untouched = False
         self._file.close()
 
@@ -171,6 +192,21 @@ class ResumableFile:
         self._file.close()
 
 
+def _replaces(path: Path, overwrite: bool) -> bool:
+    """Whether a run replaces a finished FILE, or what may be one."""
+    try:
+        saved = read_state(state_path(path))
+    except DamagedState:
+        saved = None
+    if saved is not None:
+        return saved[1].replacing
+    return overwrite and path.exists() and path.stat().st_size > 0
+
+
+def _copy(part: Path, new: Path) -> None:
+    shutil.copyfile(part, new)
+
+
 def part_path(path: Path) -> Path:
     return path.parent / f"{path.name}.part"
 
@@ -194,6 +230,10 @@ def check_new(path: Path, overwrite: bool) -> None:
 def _finished(path: Path) -> InputError:
     must = f"{path} must be new, or the unfinished output of the same command"
     return InputError(must, "a finished file", "choose another name, or use --overwrite")
+
+
+def _unstable(path: Path) -> InputError:
+    return InputError(f"{path} must stay in place", "a file that is removed again and again", "choose another name")
 
 
 def model_settings(options: argparse.Namespace) -> dict[str, str]:
@@ -231,7 +271,7 @@ def _open_locked(path: Path) -> tuple[FileIO, bool]:
         if locked is False:
             must = f"only one run at a time may write {path}"
             raise InputError(must, "a different run", "wait for it, or choose another name")
-    raise InputError(f"{path} must stay in place", "a file that is removed again and again", "choose another name")
+    raise _unstable(path)
 
 
 def _opened(path: Path) -> tuple[int, bool]:
@@ -245,4 +285,4 @@ def _opened(path: Path) -> tuple[int, bool]:
             continue
         except OSError as error:
             raise not_writable(path, error) from None
-    raise InputError(f"{path} must stay in place", "a file that is removed again and again", "choose another name")
+    raise _unstable(path)

@@ -27,7 +27,8 @@ AWAY = "move it away, or choose another name"
 class Progress:
     """What is complete: records with their digest, bytes of output, and sums over the records.
 
-    ``made`` is true once FILE has been made of FILE.part, which is then no longer needed.
+    ``made`` is true once FILE has been made of FILE.part, which is then no longer needed. ``replacing`` is true while
+    FILE is a finished one that --overwrite replaces: the bytes are in FILE.part until they are complete.
     """
 
     records: int = 0
@@ -35,6 +36,7 @@ class Progress:
     bytes: int = 0
     sums: dict[str, float] = field(default_factory=dict)
     made: bool = False
+    replacing: bool = False
 
 
 class DamagedState(InputError):
@@ -135,8 +137,9 @@ def _parsed(data: bytes) -> tuple[dict[str, Any], Progress]:
         raise ValueError(f"digest {short_repr(progress.digest)}")
     if not (isinstance(sums, dict) and all(map(_is_finite, sums.values())) and _is_count(sums.get("tokens", 0))):
         raise ValueError(f"sums {short_repr(sums)}")
-    if not isinstance(progress.made, bool):
-        raise ValueError(f"made {short_repr(progress.made)}")
+    for name in ("made", "replacing"):
+        if not isinstance(getattr(progress, name), bool):
+            raise ValueError(f"{name} {short_repr(getattr(progress, name))}")
     return settings, progress
 
 

@@ -291,3 +291,86 @@ def test_a_private_output_stays_private(folder: Path, capsys: pytest.CaptureFixt
         Path("out.npy").chmod(0o600)
         run(capsys, *command(kind, "--overwrite"))
         assert Path("out.npy").stat().st_mode & 0o777 == 0o600
+
+
+def finished(capsys: pytest.CaptureFixture[str], kind: str) -> tuple[bytes, bytes]:
+    """Write a finished output of other texts. Return it, and what the command for these texts would write."""
+    run(capsys, *command(kind))
+    want = Path("out.npy").read_bytes()
+    Path("other").write_text("An older text")
+    run(capsys, kind, "--file", "other", "--output", "out.npy", "--overwrite")
+    return Path("out.npy").read_bytes(), want
+
+
+@pytest.mark.parametrize("kind", ["score", "embed"])
+def test_a_finished_output_stays_until_the_new_one_is_complete(
+    folder: Path, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    old, want = finished(capsys, kind)
+    Path("out.npy").chmod(0o600)
+    interrupted(capsys, kind, "--overwrite")
+    assert Path("out.npy").read_bytes() == old
+    assert Path("out.npy.part").stat().st_mode & 0o777 == 0o600
+    different = ["--no-special"]
+    assert "only be resumed by the command that started it" in run(capsys, *command(kind, *different), code=2)
+    assert Path("out.npy").read_bytes() == old
+    run(capsys, *command(kind))  # resumes
+    assert Path("out.npy").read_bytes() == want
+    assert Path("out.npy").stat().st_mode & 0o777 == 0o600
+    assert sorted(path.name for path in folder.iterdir()) == ["in", "other", "out.npy"]
+
+
+@pytest.mark.parametrize("kind", ["score", "embed"])
+@pytest.mark.parametrize("limit", [0, 300, 500])
+def test_a_finished_output_survives_a_full_disk(
+    folder: Path, capsys: pytest.CaptureFixture[str], kind: str, limit: int
+) -> None:
+    old, want = finished(capsys, kind)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+    try:
+        err = run(capsys, *command(kind, "--overwrite"), code=2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "raise the limit on the size of files (ulimit -f)" in err
+    assert Path("out.npy").read_bytes() == old
+    run(capsys, *command(kind, "--overwrite"))
+    assert Path("out.npy").read_bytes() == want
+    assert sorted(path.name for path in folder.iterdir()) == ["in", "other", "out.npy"]
+
+
+def test_a_replacing_run_that_is_killed_at_its_end_is_complete(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, want = finished(capsys, "score")
+    for name in (".part", ".state"):
+        with monkeypatch.context() as patch:
+            unlink = Path.unlink
+
+            def stop(path: Path, *words: Any, suffix: str = name, original: Any = unlink, **more: Any) -> None:
+                if path.name.endswith(suffix):
+                    raise KeyboardInterrupt
+                original(path, *words, **more)
+
+            patch.setattr(Path, "unlink", stop)
+            run(capsys, *command("score", "--overwrite"), code=130)
+        assert Path("out.npy").read_bytes() == want
+    run(capsys, *command("score"))
+    assert Path("out.npy").read_bytes() == want
+    assert sorted(path.name for path in folder.iterdir()) == ["in", "other", "out.npy"]
+
+
+@pytest.mark.parametrize("state", [None, START])
+def test_a_foreign_part_is_never_touched_by_a_replacing_run(
+    folder: Path, capsys: pytest.CaptureFixture[str], state: str | None
+) -> None:
+    old, want = finished(capsys, "score")
+    Path("out.npy.part").write_text("precious")
+    if state is not None:
+        Path("out.npy.state").write_text(state)
+    assert "out.npy.part must belong to an unfinished run" in run(capsys, *command("score", "--overwrite"), code=2)
+    assert Path("out.npy").read_bytes() == old
+    assert Path("out.npy.part").read_text() == "precious"
+    Path("out.npy.part").rename("away")  # the remedy works
+    run(capsys, *command("score", "--overwrite"))
+    assert Path("out.npy").read_bytes() == want
