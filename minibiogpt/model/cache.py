@@ -8,7 +8,7 @@ from typing import Any
 
 from minibiogpt.backend import Array, Backend, backend_of, get_backend
 from minibiogpt.config import BioGptConfig
-from minibiogpt.errors import InputError
+from minibiogpt.errors import InputError, short_repr
 from minibiogpt.idioms import no_attribute
 
 _NO_PLACE = "a KVCache is never changed in place: a model call returns the longer one as past_key_values"
@@ -136,14 +136,15 @@ class KVCache:
     def from_legacy(cls, layers: Sequence[tuple[Array, Array]], backend: str | Backend = "numpy") -> KVCache:
         """Wrap transformers' legacy format, one (k, v) pair per layer, each (B, H, S, Dh), without copying."""
         backend = get_backend(backend)
-        pairs = [tuple(backend.asarray(x) for x in pair) for pair in layers]
+        must = "past_key_values must be a KVCache or a (k, v) pair for each layer, all of one shape (B, H, S, Dh)"
+        remedy = "pass what a model call returned"
+        try:
+            pairs = [tuple(backend.asarray(x) for x in pair) for pair in layers]
+        except TypeError:  # something in it has no elements
+            raise InputError(must, short_repr(layers), remedy) from None
         shapes = {x.shape for pair in pairs for x in pair}
         if not pairs or any(len(pair) != 2 for pair in pairs) or len(shapes) != 1 or len(next(iter(shapes))) != 4:
-            raise InputError(
-                "past_key_values must be a KVCache or a (k, v) pair for each layer, all of one shape (B, H, S, Dh)",
-                f"{len(pairs)} layers with shapes {sorted(shapes)}",
-                "pass what a model call returned",
-            )
+            raise InputError(must, f"{len(pairs)} layers with shapes {short_repr(sorted(shapes))}", remedy)
         length = pairs[0][0].shape[2]
         return cls(_Buffers([k for k, _ in pairs], [v for _, v in pairs], length, borrowed=True), length)
 
@@ -222,7 +223,11 @@ class KVCache:
 
         ``beam_indices`` is (new B,): the number of rows may change. The capacity is the same. This cache is unchanged.
         """
-        return KVCache(self._buffers.copy(self.seq_length, self.capacity, beam_indices), self.seq_length)
+        try:
+            return KVCache(self._buffers.copy(self.seq_length, self.capacity, beam_indices), self.seq_length)
+        except (IndexError, TypeError, ValueError):
+            must = f"beam_indices must be a row of integers, 0 to {self.batch_size - 1}: rows of this cache"
+            raise InputError(must, short_repr(beam_indices), "pass one for each row of the new cache") from None
 
     def exchange(self, beam_indices: Array, since: int) -> None:
         """Reorder the rows in place, like ``reorder`` but without changing B.

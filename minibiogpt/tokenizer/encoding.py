@@ -97,7 +97,7 @@ class CallOptions:
             checked_side(self.padding_side)
         checked_integer("stride", self.stride, 0)
         if self.pad_to_multiple_of is not None:
-            checked_integer("pad_to_multiple_of", self.pad_to_multiple_of, 1)
+            checked_integer("pad_to_multiple_of", self.pad_to_multiple_of, 1, MAX_LENGTH)
         checked_tensors(self.return_tensors)
         if self.return_token_type_ids and not self.add_special_tokens:
             must = "return_token_type_ids=True must have add_special_tokens=True, as in transformers"

@@ -187,10 +187,15 @@ def _listed(values: Any, name: str) -> list[Any]:
 
 def _row(values: Any, name: str, b: int) -> list[int]:
     row = _listed(plain_row(values), name)
-    if not all(is_integer(value) for value in row):
-        wrong = next(value for value in row if not is_integer(value))
-        raise InputError(f"{name} must be integers", f"{short_repr(wrong)} in row {b}", "pass rows of integers")
+    if not all(map(_is_id, row)):
+        wrong = next(value for value in row if not _is_id(value))
+        must = f"{name} must be integers of 64 bits" if is_integer(wrong) else f"{name} must be integers"
+        raise InputError(must, f"{short_repr(wrong)} in row {b}", "pass rows of integers")
     return row
+
+
+def _is_id(value: Any) -> bool:
+    return is_integer(value) and -(2**63) <= value < 2**63
 
 
 def _like_ids(rows: list[Any], name: str, lengths: list[int], width: int, value: int, side: str) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import torch
 import transformers
 
 from minibiogpt import BioGptConfig, BioGptForCausalLM, InputError, KVCache
+from minibiogpt.errors import short_repr
 from tests.support.configs import PRIMES
 
 IDS = [[2, 3, 5, 7]]
@@ -79,3 +81,16 @@ def test_a_filled_cache_of_transformers_is_read(model: BioGptForCausalLM) -> Non
     pairs = tuple(tuple(torch.tensor(x) for x in pair) for pair in own)
     theirs = transformers.DynamicCache.from_legacy_cache(pairs)
     assert np.array_equal(model([[9]], past_key_values=theirs).logits, model([[9]], past_key_values=own).logits)
+
+
+@pytest.mark.parametrize("layers", [7, None, [10**5000], [(1, 2)], [None], [(None, None)], []], ids=short_repr)
+def test_what_is_no_cache_is_one_error(model: BioGptForCausalLM, layers: Any) -> None:
+    with pytest.raises(InputError, match=r"must be a KVCache or a \(k, v\) pair for each layer"):
+        KVCache.from_legacy(layers)
+
+
+@pytest.mark.parametrize("indices", [[10**5000], 10**5000, [7], "x", None, 0, [[0]], [0.5]], ids=short_repr)
+def test_rows_that_a_cache_lacks_are_one_error(model: BioGptForCausalLM, indices: Any) -> None:
+    cache = model([[2, 5]], use_cache=True).past_key_values
+    with pytest.raises(InputError, match="beam_indices must be a row of integers, 0 to 0"):
+        cache.reorder(indices)

@@ -281,7 +281,7 @@ def test_a_tokenizer_that_splits_special_tokens_by_default(tmp_path: Path) -> No
         (lambda tok: tok("a", return_tensors="mlx"), "mlx.core.array"),
         (lambda tok: tok("a", return_tensors=3), "return_tensors must be 'np' or None.*found 3; omit it"),
         (lambda tok: tok("a", stride=-1), "stride must be an integer, 0 or more; found -1"),
-        (lambda tok: tok("a", pad_to_multiple_of=0), "pad_to_multiple_of must be an integer, 1 or more; found 0"),
+        (lambda tok: tok("a", pad_to_multiple_of=0), "pad_to_multiple_of must be an integer, 1 to 4294967296; found 0"),
         (lambda tok: tok("a", add_special_tokens=None, return_offsets="yes"), "return_offsets must be True or False"),
         (
             lambda tok: tok("a", truncation=True, max_length=5, padding=True, pad_to_multiple_of=4),

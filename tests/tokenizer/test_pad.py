@@ -159,3 +159,12 @@ def test_a_length_that_is_not_used_is_a_warning() -> None:
 def test_bad_encodings_are_one_clear_error(call: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):
         call(make_ours(0))
+
+
+def test_integers_that_no_array_holds_are_one_error() -> None:
+    tok = ours("demo")
+    for ids in ([2, 10**5000], [2, -(2**63) - 1], [2, 2**63]):
+        with pytest.raises(InputError, match="input_ids must be integers of 64 bits; found .* in row 0"):
+            tok.pad({"input_ids": [ids]})
+    with pytest.raises(InputError, match="pad_to_multiple_of must be an integer, 1 to 4.*; found an integer with"):
+        tok("a", padding="max_length", max_length=8, truncation=True, pad_to_multiple_of=10**5000)

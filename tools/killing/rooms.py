@@ -97,7 +97,7 @@ def foreign_problems(command: Command, before: Snapshot, after: Snapshot) -> Ite
 
 
 def stopped_problems(command: Command, before: Snapshot, after: Snapshot, complete: Snapshot) -> Iterator[Problem]:
-    """After a kill or an error, the output must be as before or complete; a new one may be resumable, with its state beside it."""
+    """After a kill or an error, the output must be as before or complete; a new one may be unfinished, with a state."""
     yield from foreign_problems(command, before, after)
     if command.stdout is not None:
         return
