@@ -24,6 +24,7 @@ from minibiogpt.cli.parsing.effects import warn_of_unused
 from minibiogpt.cli.parsing.examples import paragraphs_of, show_in_help
 from minibiogpt.cli.parsing.wording import worded
 from minibiogpt.errors import CheckpointError, InputError
+from minibiogpt.files.temporaries import REMEDIES
 
 MAX_CHARACTERS = 2000  # of an error or a warning
 COMMANDS = (generate, tokenize, score, embed, classify, tag, info, trace, view, golden, download, convert)
@@ -106,7 +107,9 @@ def _run(words: Sequence[str]) -> int:
         return 0
     except OSError as error:
         must = "files must be readable, and the output writable"
-        _print_message("error", f"{must}; found {error}; check the path, its permissions and the disk")
+        found = f"{error.strerror or error}" + (f": {error.filename}" if error.filename else "")
+        remedy = REMEDIES.get(error.errno or 0, "check the path, its permissions and the disk")
+        _print_message("error", f"{must}; found {found}; {remedy}")
         _abandon_output()
         return 2
 

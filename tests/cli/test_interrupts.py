@@ -148,8 +148,9 @@ def test_a_full_disk_is_one_line() -> None:
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, env=environment)
     assert done.returncode == 2
-    assert done.stderr.startswith(b"minibiogpt: error: ")
-    assert done.stderr.count(b"\n") == 1
+    must = "files must be readable, and the output writable"
+    remedy = "free some space, or choose a folder on a disk that has some"
+    assert done.stderr.decode() == f"minibiogpt: error: {must}; found No space left on device; {remedy}\n"
 
 
 def test_a_program_that_imports_the_package_keeps_its_own_handlers() -> None:
