@@ -111,6 +111,7 @@ class ResumableFile:
 
     def append(self, data: bytes, records: int, digest: str, **sums: float) -> None:
         """Write one chunk. ``records`` and ``digest`` are those of the input up to its end."""
+        self._check_in_place()
         try:
             self._truncate()
             left = memoryview(data)
@@ -142,6 +143,8 @@ class ResumableFile:
 
         The lock is held until the state is gone: a run that gets it then finds a finished FILE.
         """
+        if not self.progress.made:
+            self._check_in_place()
         if self.progress.replacing:
             make = _copy
         try:
@@ -161,6 +164,13 @@ class ResumableFile:
             raise self._kept(error) from None
         self._untouched = False
         self._file.close()
+
+    def _check_in_place(self) -> None:
+        """Check that what is written has not been removed or renamed: nobody would find the results."""
+        if not is_open_as(self.data_path, self._file.fileno()):
+            must = f"{self.data_path} must stay in place while it is written"
+            found = "a different file" if os.path.lexists(self.data_path) else "no such file"
+            raise InputError(must, found, "put it back and repeat the command, or start again with --overwrite")
 
     def _truncate(self) -> None:
         """Remove the bytes that the state does not count: an incomplete chunk, or what --overwrite replaces."""
@@ -270,7 +280,7 @@ def _open_locked(path: Path) -> tuple[FileIO, bool]:
         os.close(descriptor)
         if locked is False:
             must = f"only one run at a time may write {path}"
-            raise InputError(must, "a different run", "wait for it, or choose another name")
+            raise InputError(must, "another run that writes it now", "wait for it, or choose another name")
     raise _unstable(path)
 
 
