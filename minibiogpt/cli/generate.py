@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from minibiogpt.checks import checked_integer
-from minibiogpt.cli.batch.inputs import add_file, add_truncate, file_source
+from minibiogpt.cli.batch.inputs import add_file, add_truncate, file_source, warn_of_file_name
 from minibiogpt.cli.batch.json_list import JsonList
 from minibiogpt.cli.batch.prompts import Prompts, room
 from minibiogpt.cli.batch.records import LINE, Record, Source
@@ -136,6 +136,8 @@ def run(options: argparse.Namespace) -> None:
                 print("\n".join(result["text"] for result in results), flush=True)
         if not start and not options.skip_bad:
             raise source.nothing()  # of a pipe
+    if not start:
+        source.warn_of_nothing()
     if prompts.cut.count:
         was = "was" if prompts.cut.count == 1 else "were"
         warnings.warn(f"{source.where(prompts.cut)} {was} truncated to the last {prompts.kept} tokens", stacklevel=2)
@@ -145,6 +147,7 @@ def _source(options: argparse.Namespace) -> Source:
     """Return the texts on the command line, the lines of --file, or all of standard input as one text."""
     if options.file is not None:
         return file_source(options, skip_bad=options.skip_bad)
+    warn_of_file_name(options.text)
     if options.skip_bad and options.text and options.text != ["-"]:
         return Source.of_arguments(options.text, skip_bad=True)
     return Source.of_arguments(texts_of(options.text), options.skip_bad)

@@ -98,6 +98,12 @@ BAD = [
     (b"a\n\n\xff\nb", "line 2 of FILE must contain a word; found a blank line, and other faults in line 3"),
     (b"", "FILE must contain a text; found no text; write one per line"),
     (b"\xef\xbb\xbf\n \r\n\n", "FILE must contain a text; found no text; write one per line"),
+    (b"PK\x03\x04\x14\0\x06\0\x08\0" + bytes(20) + b"[Content_Types].xml", "FILE must be UTF-8 text; found an Office "
+     "file, such as .xlsx, .docx or .ods; write its texts into a text file, one per line, or as JSON Lines"),
+    (b"PK\x03\x04\x14\0\0\0\x08\0" + bytes(20) + b"a.txt", "found a zip file; unpack it: unzip -p FILE > NEW"),
+    (b"%PDF-1.4\n%\xe2\xe3\n", "FILE must be UTF-8 text; found a PDF file; write its texts"),
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(9), "found an old Office file, such as .xls or .doc; write its texts"),
+    (b"\x93NUMPY\x01\0", "FILE must be UTF-8 text; found a NumPy file; write its texts"),
 ]  # fmt: skip
 
 
@@ -120,11 +126,19 @@ def test_what_is_wrong_with_a_file_is_told_alike_before_anything_is_computed(
         ('{"text": []}', "must contain a word in 'text'; found []; remove the line"),
         ('{"text": [""]}', "must contain a word in 'text'; found ['']; remove the line"),
         ('{"text": null}', "must be a JSON object whose 'text' is a string or a list of strings; found null; correct"),
-        ('[{"text": "a"}]', "found a list; correct that line; if the file is one JSON array, write an object "
-         "per line: jq"),
-        ("{", "write each object on one line: jq -c . FILE"),
-        ("a drug", "must be a JSON object; found Expecting value at character 1; correct that "
+        ('[{"text": "a"}]', "found a list; if the input is one JSON array, write an object per line: "
+         "jq -c '.[]' FILE > NEW, or skip"),
+        ("{", "write each object on one line: jq -c . FILE > NEW, or skip"),
+        ("a drug", "must be a JSON object; found an error at character 1: expecting value; correct that "
          "line, or leave --jsonl out"),
+        ('{"text": "a", "x": NaN}', "must be a JSON object; found NaN, which is not valid JSON; write null in place of "
+         "NaN, or skip"),
+        ('{"text": "a", "x": 1e999}', "must be a JSON object; found a number that is too large for a float; correct"),
+        ('{"text": "a", "x": ' + "1" * 5000 + "}", "must be a JSON object; found an integer with too many digits; "
+         "correct"),
+        ('{"text": "a", "x": ' + "[" * 10**5 + "]" * 10**5 + "}", "found lists or objects nested too deeply; correct"),
+        ('{"text": "\\ud800"}', "must be a JSON object; found half of a character, \\ud800; correct that line"),
+        ('{"text": 5}', "is a string or a list of strings; found a number; correct that line"),
     ],
 )  # fmt: skip
 def test_json_lines_follow_the_same_rules(line: str, message: str, run: Run) -> None:
@@ -138,6 +152,7 @@ def test_json_lines_follow_the_same_rules(line: str, message: str, run: Run) -> 
     assert err.startswith("minibiogpt: skipped: line 2 of FILE must ")
 
 
+@pytest.mark.filterwarnings("default:.*has no text that can be used")
 @pytest.mark.parametrize("command", COMMANDS)
 def test_bad_lines_are_skipped_and_listed_on_request(command: str, run: Run, tmp_path: Path) -> None:
     good = ["Ibuprofen is", "Insulin", "BRCA1 gene"]
@@ -156,7 +171,8 @@ def test_bad_lines_are_skipped_and_listed_on_request(command: str, run: Run, tmp
     found = results(command, out)
     assert [one.pop("line") for one in found] == [1, 4, 5]
     assert found == results(command, plain)
-    code, out, _ = run(command, b"\xff\n", "--skip-bad")
+    code, out, err = run(command, b"\xff\n", "--skip-bad")
+    assert "minibiogpt: warning: FILE has no text that can be used: all are skipped\n" in err
     assert (code, results(command, out)) == (0, [])
 
 
@@ -406,7 +422,7 @@ def test_a_file_that_changes_while_it_is_read_is_an_error(tmp_path: Path, capsys
         patch.setattr(loop.Source, "scan", grown)
         assert main(["score", "--file", str(source), "--output", str(tmp_path / "out")]) == 2
     assert "in must not change while it is read; found different lines" in capsys.readouterr().err
-    assert (tmp_path / "out.state").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]  # no line that was not checked becomes a result
 
 
 @pytest.mark.parametrize(

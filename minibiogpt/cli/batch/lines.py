@@ -17,6 +17,20 @@ COMPRESSED = {  # how such a file begins: what it is, and the program that unpac
     b"\x28\xb5\x2f\xfd": ("a Zstandard file", "zstd -dc"),
     b"PK\x03\x04": ("a zip file", "unzip -p"),
 }
+DOCUMENTS = {  # how files begin that hold texts in a form of their own
+    b"%PDF-": "a PDF file",
+    b"{\\rtf": "an RTF file",
+    b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1": "an old Office file, such as .xls or .doc",
+    b"PAR1": "a Parquet file",
+    b"\x93NUMPY": "a NumPy file",
+    b"\x89HDF": "an HDF5 file",
+    b"SQLite format 3\0": "an SQLite file",
+    b"7z\xbc\xaf\x27\x1c": "a 7-Zip file",
+    b"Rar!\x1a\x07": "a RAR file",
+}
+OFFICE = (b"[Content_Types].xml", b"_rels/", b"docProps/", b"xl/", b"word/", b"ppt/", b"mimetypeapplication/")
+TABLES = (".csv", ".tsv")
+JSON_START = (b'{"', b"[{", b'["')
 SAMPLE = 4096  # bytes of the first line that show its encoding
 
 
@@ -78,9 +92,12 @@ def one_text(data: bytes, name: str) -> str:
 
 def check_start(line: bytes, name: str) -> None:
     """Refuse an input whose first line shows that it is not UTF-8 text at all."""
+    if (document := _document(line)) is not None:
+        remedy = "write its texts into a text file, one per line, or as JSON Lines"
+        raise InputError(f"{name} must be UTF-8 text", document, remedy)
     for start, (kind, program) in COMPRESSED.items():
         if line.startswith(start):
-            remedy = f"unpack it: {_command(program, name)}"
+            remedy = f"unpack it: {command(program, name)}"
             raise InputError(f"line 1 of {name} must be UTF-8 text", kind, remedy)
     mark = next((mark for mark in MARKS if line.startswith(mark)), None)
     encoding = MARKS[mark] if mark else _without_mark(line[:SAMPLE])
@@ -115,6 +132,29 @@ def not_utf8(line: bytes, name: str) -> Fault:
     return Fault("must be UTF-8", found, _convert(encoding, name))
 
 
+def _document(line: bytes) -> str | None:
+    """Return what kind of document begins so, or None. Office files are zip files, whose first file's name tells."""
+    if line.startswith(b"PK\x03\x04") and line[30:].startswith(OFFICE):  # its length and more are before the name
+        return "an Office file, such as .xlsx, .docx or .ods"
+    return next((kind for start, kind in DOCUMENTS.items() if line.startswith(start)), None)
+
+
+def habit_of(line: bytes, name: str) -> str | None:
+    """Return a warning about a first line that shows a file of rows or of JSON, each of whose lines is read as a text.
+
+    Examples
+    --------
+    >>> habit_of(b"id,text", "a.csv")
+    'each line of a.csv is read as a text, its header, separators and quotation marks included'
+    """
+    if line.lstrip().startswith(JSON_START) or line.strip() in (b"[", b"{"):
+        remedy = "score, embed, classify and tag read one field of JSON Lines with --jsonl"
+        return f"each line of {name} is read as a text, braces and quotation marks included: {remedy}"
+    if name.lower().endswith(TABLES):
+        return f"each line of {name} is read as a text, its header, separators and quotation marks included"
+    return None
+
+
 def _without_mark(start: bytes) -> str | None:
     """Return UTF-16LE or UTF-16BE for English text in it: every second byte is NUL, and no other is."""
     even, odd = start[::2], start[1::2]
@@ -126,10 +166,10 @@ def _without_mark(start: bytes) -> str | None:
 
 
 def _convert(encoding: str, name: str) -> str:
-    return f"convert it: {_command(f'iconv -f {encoding} -t utf-8', name)}"
+    return f"convert it: {command(f'iconv -f {encoding} -t utf-8', name)}"
 
 
-def _command(program: str, name: str) -> str:
+def command(program: str, name: str) -> str:
     """Return the command that writes what is needed to a new file, or to the pipe."""
     if name == "standard input":
         return f"pipe it through {program}"

@@ -100,7 +100,16 @@ class Job:
         common = {name: getattr(self.options, name) for name in COMMON_OPTIONS}
         common |= model_settings(self.options) | {"input": self.scanned.digest if self.scanned else None}
         path = Path(self.options.output)
-        return ResumableFile(path, common | settings, part=part, overwrite=self.options.overwrite)
+        output = ResumableFile(path, common | settings, part=part, overwrite=self.options.overwrite)
+        if self.options.overwrite and self.scanned is not None and not self._begins_with(output.progress):
+            output.progress = Progress()  # the input changed during that run, and has been restored
+        return output
+
+    def _begins_with(self, progress: Progress) -> bool:
+        """Return whether the input begins with the records that an earlier run has done."""
+        reader = Reader(self.source, self.options.chunk)
+        reader.skip(progress.records)
+        return (reader.lines, reader.digest) == (progress.records, progress.digest)
 
     def json_line(self, fields: dict[str, Any]) -> str:
         """Return a line of JSON Lines: UTF-8 in a file, with escapes for what standard output's encoding lacks."""
@@ -138,6 +147,12 @@ class Job:
             must = f"{self.source.name} must not change while it is read"
             raise InputError(must, "different lines", "run the command again, with --overwrite if it has an --output")
 
+    def check_chunk(self, reader: Reader, records: list[Record]) -> None:
+        """Check that a chunk has no line that was not scanned, and that one that is not full is at the same end."""
+        grown = self.scanned is not None and reader.lines > self.scanned.lines
+        if grown or len(records) < self.options.chunk:
+            self.check_unchanged(reader)
+
     def warn_of_truncation(self) -> None:
         """Say in one line which texts were cut."""
         if self.cut.count:
@@ -171,15 +186,21 @@ def run_chunks(
         path = Path(job.options.output)
         data = part_path(path) if job.options.command == "embed" or progress.replacing else path
         must = f"the input must begin with the {progress.records} records already in {data}"
-        raise InputError(
-            must, "different records", f"use the same input, or remove that file and {state_path(path)} to start again"
+        again = (
+            "start again with --overwrite" if job.scanned else f"remove {data} and {state_path(path)} to start again"
         )
-    with _progress_bar(job.scanned.texts if job.scanned else None, texts_done(progress)) as bar:
+        raise InputError(must, "different records", f"use the same input, or {again}")
+    texts = texts_done(progress)
+    with _progress_bar(job.scanned.texts if job.scanned else None, texts) as bar:
         for records in reader:
+            job.check_chunk(reader, records)
+            texts += len(records)
             rows = [job.row(record) for record in records]
             results = compute_by_length(rows, compute, job.options.batch_tokens, bar.update)
             yield Chunk(records, results, reader.lines, reader.digest)
     job.check_unchanged(reader)
+    if not texts:
+        job.source.warn_of_nothing()
     job.warn_of_truncation()
 
 

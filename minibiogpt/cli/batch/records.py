@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from minibiogpt.cli.batch.faults import BadLine, Faults, Numbers, show_skipped
 from minibiogpt.cli.batch.jsonl import parse_object
-from minibiogpt.cli.batch.lines import Fault, is_blank, lines_of, not_utf8
+from minibiogpt.cli.batch.lines import Fault, habit_of, is_blank, lines_of, not_utf8
 from minibiogpt.errors import InputError, short_repr
 
 LINE = "line"  # with --skip-bad, the field of a result that holds the number of its line
@@ -138,6 +138,10 @@ class Source:
         must = f"{self.name} must contain a text"
         return InputError(must, "no text", "give one" if self.from_arguments else "write one per line")
 
+    def warn_of_nothing(self) -> None:
+        """Say that all were skipped: --field or --file is probably not what was meant."""
+        warnings.warn(f"{self.name} has no text that can be used: all are skipped", stacklevel=2)
+
     def where(self, numbers: int | Numbers) -> str:
         """Return "line 2 of FILE", "lines 2, 5 and 7 more of FILE", "text 2" or "texts 2, 5" of the command line."""
         many = isinstance(numbers, Numbers) and numbers.count > 1
@@ -150,6 +154,8 @@ class Source:
         number = blank = returns = 0
         for number, raw in enumerate(self._lines(), start=1):
             returns = raw.count(b"\r") if number == 1 else 0
+            if number == 1 and self._field is None and not self.from_arguments:
+                self._warn_of_habit(raw)
             item = self._read(number, raw)
             if item is None and not self.from_arguments:
                 blank += 1
@@ -169,6 +175,11 @@ class Source:
                 stacklevel=2,
             )
 
+    def _warn_of_habit(self, first: bytes) -> None:
+        """Say in one line that the lines are probably not the texts."""
+        if (habit := habit_of(first, self.name)) is not None:
+            warnings.warn(habit, stacklevel=2)
+
     def _read(self, number: int, raw: bytes) -> Record | BadLine | None:
         """Return the record of a line, what is wrong with it, or None if it is blank."""
         try:
@@ -181,7 +192,7 @@ class Source:
         line = {LINE: number} if self.skip_bad else {}
         if self._field is None:
             return Record(raw, text, {"text": text} | line, None, number)
-        found = parse_object(text, self._field, self._reserved, self._reserved_with_words)
+        found = parse_object(text, self._field, self._reserved, self._reserved_with_words, self.name)
         if isinstance(found, Fault):
             return BadLine(number, raw, found)
         value, kept = found
