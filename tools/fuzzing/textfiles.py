@@ -45,8 +45,16 @@ FORMS = [  # lines of JSON in odd forms: most are no objects with a text
     '{{"text": {text}, "a": 1e999}}', '{{"text": "\\ud800"}}', '{{"text": ""}}', '{{"text": [" "]}}', '{{"x": {text}}}',
     "7",
     '{{"text": {text}, "input_line": 1, "line": 2}}',
+    '{{"text": {text}, "a": ' + "9" * 5000 + "}}", '{{"text": {text}, "a": ' + "[" * 10**5 + "]" * 10**5 + "}}",
 ]  # fmt: skip
+PYTHON = ("Errno", "codec can't", "recursion depth", "set_int_max_str_digits", "Out of range float")  # no user's words
 STARTS = [b"\xef\xbb\xbf"] * 4 + [b"\xff\xfe", b"\xfe\xff", b"\x1f\x8b", b"PK\x03\x04", b"\xef\xbb\xbf\xef\xbb\xbf"]
+STARTS += [
+    b"%PDF-1.4\n",
+    b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",
+    b"PK\x03\x04" + bytes(26) + b"xl/workbook.xml",
+    b'[{"text": ',
+]
 
 
 def make(rng: Random, folder: Path) -> dict[str, Any]:
@@ -94,6 +102,7 @@ def run(folder: Path, case: dict[str, Any]) -> None:
     errors = [line for line in said.splitlines() if line.startswith("minibiogpt: error: ")]
     assert code in (0, 2), f"exit code {code}"
     assert "Traceback" not in said, said
+    assert not any(word in said for word in PYTHON), said[:2000]
     assert len(errors) == (code == 2), said[:2000]
     if code == 2:
         for unfinished in folder.glob("out.npy.*") if case["piped"] else ():

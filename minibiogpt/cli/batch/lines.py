@@ -29,6 +29,7 @@ DOCUMENTS = {  # how files begin that hold texts in a form of their own
     b"Rar!\x1a\x07": "a RAR file",
 }
 OFFICE = (b"[Content_Types].xml", b"_rels/", b"docProps/", b"xl/", b"word/", b"ppt/", b"mimetypeapplication/")
+OFFICE_NAMES = (".xlsx", ".docx", ".pptx", ".ods", ".odt")
 TABLES = (".csv", ".tsv")
 JSON_START = (b'{"', b"[{", b'["')
 SAMPLE = 4096  # bytes of the first line that show its encoding
@@ -92,7 +93,7 @@ def one_text(data: bytes, name: str) -> str:
 
 def check_start(line: bytes, name: str) -> None:
     """Refuse an input whose first line shows that it is not UTF-8 text at all."""
-    if (document := _document(line)) is not None:
+    if (document := _document(line, name)) is not None:
         remedy = "write its texts into a text file, one per line, or as JSON Lines"
         raise InputError(f"{name} must be UTF-8 text", document, remedy)
     for start, (kind, program) in COMPRESSED.items():
@@ -132,9 +133,10 @@ def not_utf8(line: bytes, name: str) -> Fault:
     return Fault("must be UTF-8", found, _convert(encoding, name))
 
 
-def _document(line: bytes) -> str | None:
-    """Return what kind of document begins so, or None. Office files are zip files, whose first file's name tells."""
-    if line.startswith(b"PK\x03\x04") and line[30:].startswith(OFFICE):  # its length and more are before the name
+def _document(line: bytes, name: str) -> str | None:
+    """Return what kind of document begins so, or None. Office files are zip files with known names in them."""
+    inside = line[30:].startswith(OFFICE)  # where the first name is, unless a line feed is before it
+    if line.startswith(b"PK\x03\x04") and (inside or name.lower().endswith(OFFICE_NAMES)):
         return "an Office file, such as .xlsx, .docx or .ods"
     return next((kind for start, kind in DOCUMENTS.items() if line.startswith(start)), None)
 

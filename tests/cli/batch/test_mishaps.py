@@ -212,3 +212,6 @@ def test_a_workbook_is_named_and_not_unpacked(folder: Path, capsys: Capture) -> 
             book.writestr(first, "<x/>")
         assert main(["score", "--file", "book.xlsx", "--skip-bad"]) == 2
         assert "found an Office file, such as .xlsx, .docx or .ods; write its texts" in capsys.readouterr().err
+    Path("BOOK.XLSX").write_bytes(b"PK\x03\x04\n")  # the time of a file may be a line feed, which hides the name
+    assert main(["score", "--file", "BOOK.XLSX"]) == 2
+    assert "found an Office file" in capsys.readouterr().err
