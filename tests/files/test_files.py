@@ -193,5 +193,5 @@ def test_an_index_may_name_what_no_file_is_called(tmp_path: Path, name: str) -> 
     copy_demo(tmp_path)
     (tmp_path / "model.safetensors").unlink()
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"biogpt.layer_norm.bias": name}}))
-    with pytest.raises(CheckpointError, match="must be a complete safetensors file"):
+    with pytest.raises(CheckpointError, match="must be a complete safetensors file|must name files"):
         BioGptForCausalLM.from_pretrained(tmp_path)
