@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -53,6 +54,52 @@ def test_the_next_command_can_be_typed(case: Case, tmp_path: Path, capsys: pytes
         command = out.rstrip().rpartition("next: minibiogpt ")[2].split()
         assert main(command) == 0
         capsys.readouterr()
+
+
+def test_the_next_command_keeps_the_options(case: Case, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arrays = arrays_of(case)
+    arrays["out"] = arrays.pop("logits")
+    arrays["layers.0"] = arrays["layers.0"] + 1
+    theirs, names = written(tmp_path / "theirs", arrays), tmp_path / "a map.json"
+    names.write_text('{"logits": "out"}')
+    given = ["--map", str(names), "--precision", "float32", "--real-only", "--accept-layouts", "--subset"]
+    out = run_check(capsys, case.path, theirs, *given, "--names", "l*")[1]
+    command = shlex.split(out.rstrip().rpartition("next: minibiogpt ")[2])
+    assert set(given) < set(command)
+    assert command[-3:] == ["--all", "--names", "layers.0*"]
+    assert main(command) == 1
+    assert "first difference at layers.0" in capsys.readouterr().out
+
+
+def test_nothing_compared_says_which_option_compares_it(
+    case: Case, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    x = case.array("logits")
+    for changed, option in ((x[:, -1], "--last 1"), (np.ascontiguousarray(x.T), "--accept-layouts")):
+        code, _, err = run_check(capsys, case.path, written(tmp_path / "theirs", {"logits": changed}))
+        assert code == 2
+        assert option in err
+        command = err.strip().rpartition("; run minibiogpt ")[2].split()
+        assert main(command) == 0
+        capsys.readouterr()
+
+
+def test_what_is_no_array_is_said(case: Case, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A text under the name of an array is not passed over, not even with --subset."""
+    theirs = tmp_path / "theirs.json"
+    content = {"loss": 2.5, "about": {"made by": "a port"}, "version": "1"}
+    theirs.write_text(json.dumps(content))
+    code, out, _ = run_check(capsys, case.path, theirs, "--subset")
+    assert code == 0
+    assert "ignored, because they are no arrays: about.made by (text), version (text)" in out
+    theirs.write_text(json.dumps(content | {"logits": [["1.5", "2.5"]]}))
+    code, out, _ = run_check(capsys, case.path, theirs, "--subset")
+    assert (code, out.splitlines()[-1].partition(";")[0]) == (
+        1,
+        "incomplete: 1 of 8 arrays agree, 1 could not be compared",
+    )
+    assert "expected an array, found text" in out
+    assert {"name": "logits", "is": "text"} in json.loads(run_check(capsys, case.path, theirs, "--json")[1])["ignored"]
 
 
 def test_the_installed_command(case: Case, tmp_path: Path) -> None:
@@ -256,15 +303,11 @@ def test_files_that_no_case_has_are_reported(tmp_path: Path, capsys: pytest.Capt
 def corrupt(kit: Path, theirs: Path, what: str) -> None:
     manifest = kit / "manifest.json"
     content = json.loads(manifest.read_text())
-    if what == "two candidates":
-        np.savez(theirs / "first.npz", x=np.zeros(1))
-    elif what == "a changed case":
+    if what == "a changed case":
         path = kit / "cases" / "second.safetensors"
         path.write_bytes(path.read_bytes()[:-1] + b"\x01")
     elif what == "a missing case":
         (kit / "cases" / "second.safetensors").unlink()
-    elif what == "a corrupted candidate":
-        (theirs / "first.safetensors").write_bytes(b"x")
     elif what == "a case elsewhere":
         content["cases"][0]["file"] = "../theirs/first.safetensors"
     elif what == "no cases":
@@ -289,10 +332,8 @@ def corrupt(kit: Path, theirs: Path, what: str) -> None:
 @pytest.mark.parametrize(
     ("what", "message"),
     [
-        ("two candidates", "the case first must have one candidate in "),
         ("a changed case", "second.safetensors, changed since the kit was made"),
         ("a missing case", "second.safetensors; make it again"),
-        ("a corrupted candidate", "first.safetensors must be safetensors, npz, "),
         ("a case elsewhere", "must be a complete kit; found no "),
         ("no cases", "must be a complete kit; found no cases"),
         ("a list", "must be a complete kit; found an invalid manifest.json"),
@@ -312,6 +353,61 @@ def test_a_corrupted_kit(tmp_path: Path, capsys: pytest.CaptureFixture[str], wha
     code, out, err = run_check(capsys, kit, theirs)
     assert (code, out) == (2, "")
     assert message in err
+
+
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [
+        ("first.npz", "the case first must have one candidate in "),
+        ("first.safetensors", "first.safetensors must be safetensors, npz, "),
+    ],
+)
+def test_what_is_wrong_with_one_candidate_of_a_kit_does_not_end_the_check_of_the_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], file: str, message: str
+) -> None:
+    kit = kit_of(tmp_path / "kit")
+    theirs = theirs_of(kit, tmp_path / "theirs")
+    (theirs / file).write_bytes(b"x")
+    code, out, err = run_check(capsys, kit, theirs)
+    assert code == 2
+    assert err.startswith("minibiogpt: error: ")
+    assert message in err
+    lines = out.splitlines()
+    assert lines[0].startswith("?   first   not checked: ")
+    assert message in lines[0]
+    assert [line[:10] for line in lines[1:3]] == ["ok  second", "ok  third "]
+    assert lines[3] == "2 cases compared, 2 agree, 1 that could not be checked, 0 without a candidate, 3 in all"
+    assert lines[4].startswith("incomplete: 1 of 3 cases could not be checked; next: minibiogpt golden check ")
+    code, out, _ = run_check(capsys, kit, theirs, "--json")
+    cases = {one["case"]: one for one in json.loads(out)["cases"]}
+    assert (code, json.loads(out)["exit_code"]) == (2, 2)
+    assert message in cases["first"]["error"]
+    assert (cases["first"]["result"], cases["second"]["error"]) == (None, None)
+    assert cases["second"]["result"]["verdict"] == "agrees"
+
+
+def test_one_map_serves_all_cases_of_a_kit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    kit = kit_of(tmp_path / "kit")
+    theirs, names = tmp_path / "theirs", tmp_path / "map.json"
+    theirs.mkdir()
+    manifest = json.loads((kit / "manifest.json").read_text())
+    for i, one in enumerate(manifest["cases"]):
+        arrays = arrays_of(Case.read(kit / one["file"]))
+        arrays |= {"out": arrays.pop("logits")} if "logits" in arrays else {}
+        if i or "out" not in arrays:
+            written(theirs / f"{one['name']}.safetensors", arrays)
+        else:
+            written(theirs / f"{one['name']}.safetensors", arrays | {"out": arrays["out"] + 1})
+    names.write_text('{"logits": "out", "layers.7.fc1": "absent"}')
+    assert "exist in a case of the kit; found 'layers.7.fc1'" in run_check(capsys, kit, theirs, "--map", names)[2]
+    names.write_text('{"logits": "out"}')
+    code, out, err = run_check(capsys, kit, theirs, "--map", names)
+    assert (code, err) == (1, "")
+    assert "3 cases compared, 2 agree" in out
+    command = out.rstrip().rpartition("next: minibiogpt ")[2].split()
+    assert f"--map {names}" in " ".join(command)
+    assert main(command) == 1
+    assert "1 compared, 0 agree, 1 differ" in capsys.readouterr().out
 
 
 def test_the_candidates_of_a_kit_are_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -69,8 +69,9 @@ def run(options: argparse.Namespace) -> int:
     check_order(path, theirs)
     mapped = None if options.map is None else read_map(Path(options.map))
     check_options = Options(
-        options.precision, options.names, mapped, options.subset, options.accept_layouts, options.real_only, last
-    )
+        options.precision, options.names, mapped, options.subset, options.accept_layouts, options.real_only, last,
+        options.map,
+    )  # fmt: skip
     if path.is_dir():
         return _check_kit(path, theirs, check_options, options)
     result = check(read_case(path), theirs, check_options)
@@ -94,10 +95,14 @@ def _show(result: Any, options: argparse.Namespace) -> int:
 
 def _nothing_compared(result: Any) -> InputError:
     """Return the error of a check that compared nothing, with the first reason."""
+    from minibiogpt.golden.report.advice import next_command
+
     reasons = [f"{array.candidate}: {array.reason}" for array in result.unpaired]
     reasons += [f"{row.candidate}: {'; '.join(row.notes)}" for row in result.rows if row.candidate is not None]
     found = f"none of {len(result.rows)}" + (f" ({reasons[0]})" if reasons else "")
-    return InputError("at least one array must be compared", found, "map the names with --map, or rename the arrays")
+    command = next_command(result)
+    remedy = f"run {command}" if " check " in command else "map the names with --map, or rename the arrays"
+    return InputError("at least one array must be compared", found, remedy)
 
 
 def _write_page(file: str | None, result: Any) -> None:
@@ -119,23 +124,25 @@ def _check_html_path(file: str | None, inputs: Sequence[Path]) -> None:
 def _check_kit(path: Path, theirs: Path, check_options: Any, options: argparse.Namespace) -> int:
     """Print a line for each case, then the details of the first that does not agree."""
     from minibiogpt.golden.check.checker import check_kit, unmatched_files
-    from minibiogpt.golden.report.json_report import as_json
-    from minibiogpt.golden.report.text import kit_code, kit_lines, plain
+    from minibiogpt.golden.report.kit_text import errors_of, kit_code, kit_lines, results_of
+    from minibiogpt.golden.report.text import plain
 
     results = check_kit(path, theirs, check_options)
-    compared = [result for _, result in results if result is not None and result.compared]
+    errors, tried = errors_of(results), results_of(results)
+    compared = [result for result in tried if result.compared]
     if compared:  # the first that does not agree
         _write_page(options.html, next((result for result in compared if result.code), compared[0]))
     code = kit_code(results, check_options.subset)
     if options.json:
-        cases = [{"case": name, "result": None if one is None else as_json(one)} for name, one in results]
+        cases = [_case_json(name, result) for name, result in results]
         print_json({"kit": str(path), "candidate": str(theirs), "exit_code": code, "cases": cases})
     else:
-        *lines, last = kit_lines(results, path, theirs, check_options.subset, options.all)
+        *lines, last = kit_lines(results, path, theirs, check_options, options.all)
         unused = unmatched_files(theirs, [name for name, _ in results])
         print("\n".join([*lines, *([f"ignored: {listed(map(plain, unused), 20)}"] if unused else []), last]))
+    if errors:
+        raise errors[0]
     if code == 2:
-        tried = [result for _, result in results if result is not None]
         if tried:
             raise _nothing_compared(tried[0])
         must = "at least one case must have a candidate"
@@ -143,6 +150,14 @@ def _check_kit(path: Path, theirs: Path, check_options: Any, options: argparse.N
         remedy = f"name the files after the cases: {names}, with .safetensors or .npz"
         raise InputError(must, f"none in {theirs}", remedy)
     return code
+
+
+def _case_json(name: str, result: Any) -> dict[str, Any]:
+    """Return the JSON of one case of a kit: its result, or null; and why it was not checked, or null."""
+    from minibiogpt.golden.report.json_report import as_json
+
+    error = str(result) if isinstance(result, InputError) else None
+    return {"case": name, "result": None if result is None or error else as_json(result), "error": error}
 
 
 def _check_tokens(path: Path, theirs: Path, as_json: bool) -> int:

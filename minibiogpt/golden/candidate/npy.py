@@ -29,6 +29,7 @@ from minibiogpt.golden.candidate.tensor import (
 )
 
 NPY = b"\x93NUMPY"
+LITTER = "__MACOSX/"  # what macOS adds to an archive
 MAX_HEADER = 10_000  # bytes of an npy header: NumPy's own limit
 CHUNK = 1 << 20
 HEADER_ERRORS = (ValueError, TypeError, SyntaxError, OverflowError, RecursionError, MemoryError, tokenize.TokenError)
@@ -88,13 +89,24 @@ def members_of(path: Path, archive: zipfile.ZipFile) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = {}
     for info in archive.infolist():
         name = info.filename.removesuffix(".npy")
-        if not info.filename.endswith(".npy"):
+        if info.is_dir() or info.filename.startswith(LITTER):  # which zip tools add
+            continue
+        if not info.filename.endswith(".npy") and not _is_npy(archive, info):
             found = "a pickle of torch.save" if info.filename.endswith(".pkl") else short_repr(info.filename)
             raise InputError(f"the candidate {path} must contain only npy files", found, f"{SAVE}: pickles are not run")
         if name in tensors:
             raise corrupted(path, name, "two arrays of this name")
         tensors[name] = _member(path, archive, info, name)
     return tensors
+
+
+def _is_npy(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bool:
+    """Whether a member without the ending is an npy file, as other languages' libraries write them."""
+    try:
+        with archive.open(info) as file:
+            return file.read(len(NPY)) == NPY
+    except ZIP_ERRORS:
+        return False
 
 
 def _member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str) -> Tensor:

@@ -18,11 +18,20 @@ from minibiogpt.golden.candidate.tensor import MAX_AXES, NAMES, SAVE, Tensor, co
 MAX_BYTES = 256 << 20  # of a plain pickle, which is read as a whole; torch.save's tensors are memory-mapped
 INTEGER_NAMES = {"I64": "int64", "I32": "int32", "I16": "int16", "I8": "int8", "U8": "uint8", "BOOL": "bool"}
 ARRAY = re.compile(r"numpy\.(_core|core)\.(multiarray\._reconstruct|numeric\._frombuffer|multiarray\.scalar)")
+ODD_TENSORS = {
+    "tensor": "a tensor that is complex or quantized",
+    "torch._utils._rebuild_tensor_v3": "a tensor of a dtype such as float8",
+    "torch._utils._rebuild_sparse_tensor": "a sparse tensor",
+    "torch._utils._rebuild_tensor_v2": "a tensor of PyTorch that torch.save did not write",
+}
+PARTS = ("torch.device", "torch.Size", "collections.defaultdict")  # of objects that hold tensors, as caches do
 DTYPE = re.compile(r"f[248]|[iu][1248]|b1")
 
 
-def read_torch(path: Path) -> dict[str, Tensor]:
+def read_torch(path: Path, ignored: dict[str, str]) -> dict[str, Tensor]:
     """Return {name: tensor} of a file of torch.save: dicts, lists and tuples of tensors, or outputs of transformers.
+
+    ``ignored`` gets {name: what it is} of what is no array.
 
     Raises
     ------
@@ -34,11 +43,13 @@ def read_torch(path: Path) -> dict[str, Tensor]:
     except CheckpointError as error:
         must = f"the candidate {path} must be a complete file of torch.save"
         raise InputError(must, error.found, f"write it again: {SAVE}") from None
-    return _tensors(path, content)
+    return _tensors(path, content, ignored)
 
 
-def read_plain(path: Path) -> dict[str, Tensor]:
+def read_plain(path: Path, ignored: dict[str, str]) -> dict[str, Tensor]:
     """Return {name: tensor} of a pickle with dicts, lists and tuples of NumPy arrays or numbers.
+
+    ``ignored`` gets {name: what it is} of what is no array.
 
     Raises
     ------
@@ -57,25 +68,29 @@ def read_plain(path: Path) -> dict[str, Tensor]:
             content = Unpickler({}, (), persistent, strict=False).load(file)
     except NotData as error:
         raise InputError(must, str(error), f"write it again: {SAVE}") from None
-    return _tensors(path, content)
+    return _tensors(path, content, ignored)
 
 
-def _tensors(path: Path, content: Any) -> dict[str, Tensor]:
+def _tensors(path: Path, content: Any, ignored: dict[str, str]) -> dict[str, Tensor]:
     unknown: dict[str, None] = {}
 
-    def leaf(name: str, value: Any) -> Tensor | None:
+    def leaf(name: str, value: Any) -> Tensor | str | None:
         if isinstance(value, PickledTensor):
             dtype = NAMES.get(value.dtype) or INTEGER_NAMES[value.dtype]
             return Tensor(name, dtype, value.shape, value.mapped)
         if isinstance(value, Inert):
             if ARRAY.fullmatch(value.name):
                 return _array(path, name, value)
-            unknown[value.name] = None
+            what = ODD_TENSORS.get(value.name) or f"an object of {value.name}"
+            unknown[what] = None
+            return None if value.name in PARTS else what
         return None
 
-    found = Nested(path, leaf).tensors(_without_classes(content), path.stem)
+    nested = Nested(path, leaf)
+    found = nested.tensors(_without_classes(content), path.stem)
+    ignored |= nested.ignored
     if not found:
-        what = f"a pickle of {listed(unknown, 3)}" if unknown else f"a pickle of {_described(content)}"
+        what = f"a pickle with {listed(unknown, 3)}" if unknown else f"a pickle of {_described(content)}"
         raise InputError(f"the candidate {path} must contain arrays", what, f"save a dict of tensors or arrays: {SAVE}")
     return found
 

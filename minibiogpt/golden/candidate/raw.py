@@ -43,10 +43,11 @@ def read_raw(path: Path, name: str, expected: tuple[tuple[int, ...], bool] | Non
             note = f"read as raw little-endian {dtype} of the shape {shape}, which has exactly its {size} bytes"
             return _tensor(path, name, dtype, shape, note)
     itemsize = np.dtype(STORED[dtypes[0]]).itemsize
-    if size % itemsize:
+    halves = expected is not None and size == 2 * count and len(dtypes) > 1
+    if size % itemsize and not halves:
         raise corrupted(path, name, f"{size} bytes, no multiple of the {itemsize} of a {dtypes[0]}")
     note = f"{size} bytes, read as raw {dtypes[0]}"
-    if expected is not None and size == 2 * count and len(dtypes) > 1:
+    if halves:
         note = f"{size} bytes, two for each value: name the file .f16 or .bf16"
     return _tensor(path, name, dtypes[0], (size // itemsize,), note)
 

@@ -32,12 +32,15 @@ Expected = Callable[[str], tuple[tuple[int, ...], bool] | None]
 
 
 @contextmanager
-def open_candidate(path: Path, expected: Expected = lambda name: None) -> Iterator[dict[str, Tensor]]:
+def open_candidate(
+    path: Path, expected: Expected = lambda name: None, ignored: dict[str, str] | None = None
+) -> Iterator[dict[str, Tensor]]:
     """Yield {name: tensor} of the file or folder, in its order. The tensors can be read inside the ``with`` block.
 
     Parameters
     ----------
     expected : function that returns (shape, has integers) of the case's array with a name, or None; for raw files.
+    ignored : gets {name: what it is} of values in JSON or a pickle that are no arrays, such as texts.
 
     Raises
     ------
@@ -45,6 +48,7 @@ def open_candidate(path: Path, expected: Expected = lambda name: None) -> Iterat
         If there is no such file or folder, it is corrupted or in another format, or a tensor is not numeric. The
         message names the file and the tensor.
     """
+    ignored = {} if ignored is None else ignored
     try:
         start = _start(path)
         if start is None:
@@ -52,11 +56,11 @@ def open_candidate(path: Path, expected: Expected = lambda name: None) -> Iterat
         elif start.startswith(ZIP):
             with open_archive(path) as archive:
                 if any(name.count("/") == 1 and name.endswith("/data.pkl") for name in archive.namelist()):
-                    yield read_torch(path)
+                    yield read_torch(path, ignored)
                 else:
                     yield members_of(path, archive)
         else:
-            yield _file(path, start, expected)
+            yield _file(path, start, expected, ignored)
     except OSError as error:
         must = f"the candidate {path} must be readable"
         raise InputError(must, error.strerror or str(error), "check the path and its permissions") from None
@@ -79,27 +83,29 @@ def _start(path: Path) -> bytes | None:
         raise InputError("the candidate must be a file or a folder", short_repr(str(path)), "check the path") from None
 
 
-def _file(path: Path, start: bytes, expected: Expected) -> dict[str, Tensor]:
+def _file(path: Path, start: bytes, expected: Expected, ignored: dict[str, str]) -> dict[str, Tensor]:
     """Return the tensors of a file that is no zip archive."""
     if start.startswith(NPY):
         return {path.stem: read_npy(path, path.stem)}
     if start.startswith(LEGACY):
-        return read_torch(path)
+        return read_torch(path, ignored)
     kind = kind_of_bytes(start)
     if path.suffix in ENDINGS and (kind is None or len(ENDINGS[path.suffix]) == 1):
         return {path.stem: read_raw(path, path.stem, expected(path.stem))}
     if kind == "a pickle" or (kind in ("a text", None) and path.suffix in PICKLED):  # protocol 0 has no mark
-        return read_plain(path)
+        return read_plain(path, ignored)
     if kind == "JSON":
-        return _json(path)
+        return _json(path, ignored)
     if kind is not None:
         raise InputError(f"the candidate {path} must be {FORMS}", kind, SAVE)
     return _safetensors(path)
 
 
-def _json(path: Path) -> dict[str, Tensor]:
+def _json(path: Path, ignored: dict[str, str]) -> dict[str, Tensor]:
     content = read_json(path, "the candidate must exist", broken=f"write it again: {SAVE}")
-    found = Nested(path, lambda name, value: None, JSON_NOTE).tensors(content, path.stem)
+    nested = Nested(path, lambda name, value: None if value is None else "true or false", JSON_NOTE, from_json=True)
+    found = nested.tensors(content, path.stem)
+    ignored |= nested.ignored
     if not found:
         remedy = 'write {"logits": [[...], ...]} or {"logits": {"shape": [...], "data": [...]}}'
         raise InputError(f"the candidate {path} must contain arrays", "JSON without lists of numbers", remedy)

@@ -31,6 +31,7 @@ class Tensor:
     raw : function that returns the stored values, memory-mapped if the file allows, in any byte and memory order;
         bfloat16, which NumPy lacks, as 16-bit patterns. ``decode`` converts them.
     note : how it was read, if the file doesn't say.
+    digits : the most significant digits that its numbers are written with, if there are few; else None.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Tensor:
     shape: tuple[int, ...]
     raw: Callable[[], np.ndarray] = field(repr=False, compare=False)
     note: str = ""
+    digits: int | None = None
 
     @property
     def is_float(self) -> bool:
@@ -51,9 +53,9 @@ class Tensor:
             return block.astype("float64" if self.is_float else block.dtype.newbyteorder("="))
 
 
-def in_memory(name: str, x: np.ndarray, *, bfloat16: bool = False, note: str = "") -> Tensor:
+def in_memory(name: str, x: np.ndarray, *, bfloat16: bool = False, note: str = "", digits: int | None = None) -> Tensor:
     """Return the tensor of an array; with ``bfloat16``, its values are the bit patterns."""
-    return Tensor(name, "bfloat16" if bfloat16 else x.dtype.name, x.shape, lambda: x, note)
+    return Tensor(name, "bfloat16" if bfloat16 else x.dtype.name, x.shape, lambda: x, note, digits)
 
 
 def check_count(path: Path, count: int) -> None:

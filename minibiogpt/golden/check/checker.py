@@ -17,7 +17,7 @@ from minibiogpt.golden.check.compare import SUMS
 from minibiogpt.golden.check.judge import Judge, row_of
 from minibiogpt.golden.check.layouts import check_letters
 from minibiogpt.golden.check.outputs import split_layers, unsplit_reason
-from minibiogpt.golden.check.pairing import Pair, pair
+from minibiogpt.golden.check.pairing import Mapped, Pair, check_map_name, pair
 from minibiogpt.golden.check.result import AGREES, Options, Result, Row
 from minibiogpt.golden.format.case import FORMAT, Case, Entry
 from minibiogpt.golden.format.manifest import read_manifest
@@ -47,8 +47,9 @@ def check(case: Case, theirs: Path, options: Options | None = None) -> Result:
     if theirs.exists() and theirs.samefile(case.path):
         must = "the candidate must be a different file from the reference"
         raise InputError(must, f"{theirs} twice", "pass the file that your implementation wrote")
-    with open_candidate(theirs, partial(_expected, case, options)) as tensors:
-        return _compare(case, theirs, split_layers(tensors, case.config), options)
+    ignored: dict[str, str] = {}
+    with open_candidate(theirs, partial(_expected, case, options), ignored) as tensors:
+        return _compare(case, theirs, split_layers(tensors, case.config), options, ignored)
 
 
 def _expected(case: Case, options: Options, name: str) -> tuple[tuple[int, ...], bool] | None:
@@ -62,9 +63,11 @@ def _expected(case: Case, options: Options, name: str) -> tuple[tuple[int, ...],
     return shape, case.tensors[ours].dtype == "I64"
 
 
-def _compare(case: Case, theirs: Path, tensors: Mapping[str, Tensor], options: Options) -> Result:
-    entries = _selected(case, options)
-    pairs = pair(tensors, [*(e.name for e in case.entries), *case.input_names], options.mapped)
+def _compare(
+    case: Case, theirs: Path, tensors: Mapping[str, Tensor], options: Options, ignored: Mapping[str, str]
+) -> Result:
+    entries, known = _selected(case, options), list(_names_of(case))
+    pairs = pair(tensors, known, _map_in(tensors, options))
     pairs = [
         replace(p, reason=unsplit_reason(p.candidate, case.config) or p.reason) if p.reference_name is None else p
         for p in pairs
@@ -80,14 +83,34 @@ def _compare(case: Case, theirs: Path, tensors: Mapping[str, Tensor], options: O
             by_name.setdefault(p.reference_name, []).append(p)
     judge = Judge(case, options)
     inputs = [judge.input(name, tensors[p.candidate]) for name in case.input_names for p in by_name.get(name, [])]
+    no_arrays = {p.reference_name: (p.candidate, ignored[p.candidate]) for p in pair(ignored, known)}
     rows: list[Row] = []
     for entry in entries:
         found = [judge.array(entry, p, tensors[p.candidate]) for p in by_name.get(entry.name, [])]
-        rows += found or [row_of(entry, None, None, "missing from the candidate")]
+        rows += found or [_missing(entry, options, no_arrays)]
     unpaired = [p for p in pairs if p.reference_name is None]
     no_op_masks = dict.fromkeys(p.candidate for p in unpaired if _is_no_op_mask(tensors[p.candidate]))
     inputs += [Row(name, name, AGREES, notes=["all ones, the same as no mask"]) for name in no_op_masks]
-    return Result(case, theirs, options, inputs, rows, [p for p in unpaired if p.candidate not in no_op_masks])
+    left = [p for p in unpaired if p.candidate not in no_op_masks]
+    return Result(case, theirs, options, inputs, rows, left, dict(ignored))
+
+
+def _map_in(tensors: Mapping[str, Tensor], options: Options) -> Mapping[str, Mapped] | None:
+    """Return the map; with --subset, without the arrays that the candidate lacks, unless it lacks all of them."""
+    mapped = {ours: entry for ours, entry in (options.mapped or {}).items() if entry.name in tensors}
+    return mapped if options.subset and mapped else options.mapped
+
+
+def _missing(entry: Entry, options: Options, no_arrays: Mapping[str | None, tuple[str, str]]) -> Row:
+    """Return the row of an array without a candidate, or with something else under its name."""
+    row = row_of(entry, None, None)
+    if entry.name in no_arrays:
+        row.candidate, what = no_arrays[entry.name]
+        row.notes = [f"expected an array, found {what}"]
+        return row
+    mapped = (options.mapped or {}).get(entry.name)
+    row.notes = ["missing from the candidate" + (f", where the map calls it {mapped.name}" if mapped else "")]
+    return row
 
 
 def _selected(case: Case, options: Options) -> list[Entry]:
@@ -163,19 +186,19 @@ def read_case(path: Path) -> Case:
     return Case.read(path)
 
 
-def check_kit(folder: Path, theirs: Path, options: Options) -> list[tuple[str, Result | None]]:
+def check_kit(folder: Path, theirs: Path, options: Options) -> list[tuple[str, Result | InputError | None]]:
     """Check every case of a kit against its candidate in the folder ``theirs``.
 
     The candidate of the case NAME is ``NAME.safetensors``, ``NAME.npz``, or the folder ``NAME`` of npy files.
 
     Returns
     -------
-    (name, result) for each case; the result is None if there is no candidate.
+    (name, result) for each case; the result is None if there is no candidate, and an error if it cannot be checked.
 
     Raises
     ------
     InputError
-        If the kit is invalid or was changed, ``theirs`` isn't a folder, or a case has two candidates.
+        If the kit is invalid or was changed, ``theirs`` isn't a folder, or --names or the map has an unknown name.
     """
     if not theirs.is_dir():
         found = str(theirs) if theirs.exists() else f"no {theirs}"
@@ -187,17 +210,26 @@ def check_kit(folder: Path, theirs: Path, options: Options) -> list[tuple[str, R
 
 
 def _options_by_case(cases: Mapping[str, Case], options: Options) -> dict[str, Options]:
-    """Return {case: options} of the cases that --names matches, each with the patterns that match in it."""
-    if not options.names:
-        return dict.fromkeys(cases, options)
-    patterns, found = patterns_of(options.names), {}
+    """Return {case: options} of the cases that --names matches, each with the --names and the map that are for it."""
+    every = {name: None for case in cases.values() for name in _names_of(case)}
+    for ours in options.mapped or ():
+        check_map_name("a case of the kit", ours, every)
+    patterns, found = patterns_of(options.names) if options.names else None, {}
     for name, case in cases.items():
-        matching = [p.text for p in patterns if any([p.matches(entry.name) for entry in case.entries])]
-        if matching:
-            found[name] = replace(options, names=matching)
-    every = {entry.name: None for case in cases.values() for entry in case.entries}
-    check_all_matched(patterns, every, "--names must name an array of a case")
+        known = _names_of(case)
+        mapped = {ours: entry for ours, entry in (options.mapped or {}).items() if ours in known}
+        how = replace(options, mapped=mapped or None)
+        if patterns is None:
+            found[name] = how
+        elif matching := [p.text for p in patterns if any([p.matches(entry.name) for entry in case.entries])]:
+            found[name] = replace(how, names=matching)
+    arrays = {entry.name: None for case in cases.values() for entry in case.entries}
+    check_all_matched(patterns or (), arrays, "--names must name an array of a case")
     return found
+
+
+def _names_of(case: Case) -> dict[str, None]:
+    return dict.fromkeys([*(entry.name for entry in case.entries), *case.input_names])
 
 
 def unmatched_files(theirs: Path, names: Sequence[str]) -> list[str]:
@@ -206,9 +238,13 @@ def unmatched_files(theirs: Path, names: Sequence[str]) -> list[str]:
     return sorted(path.name for path in theirs.iterdir() if path.name not in known)
 
 
-def _check_case(case: Case, name: str, theirs: Path, options: Options) -> Result | None:
+def _check_case(case: Case, name: str, theirs: Path, options: Options) -> Result | InputError | None:
+    """Return the result of one case of a kit. What is wrong with its candidate doesn't end the check of the others."""
     paths = [theirs / f"{name}{ending}" for ending in ENDINGS if (theirs / f"{name}{ending}").exists()]
     if len(paths) > 1:
         found = " and ".join(path.name for path in paths)
-        raise InputError(f"the case {name} must have one candidate in {theirs}", found, "remove all but one")
-    return check(case, paths[0], options) if paths else None
+        return InputError(f"the case {name} must have one candidate in {theirs}", found, "remove all but one")
+    try:
+        return check(case, paths[0], options) if paths else None
+    except InputError as error:
+        return error

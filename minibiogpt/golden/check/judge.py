@@ -34,7 +34,7 @@ def row_of(entry: Entry, pair: Pair | None, tensor: Tensor | None, *notes: str) 
     row.notes = list(notes)
     if pair is not None and tensor is not None:
         row.candidate, row.dtype, row.found_shape = pair.candidate, tensor.dtype, tensor.shape
-        row.notes += [tensor.note] if tensor.note else []
+        row.digits, row.notes = tensor.digits, [*row.notes, *([tensor.note] if tensor.note else [])]
     return row
 
 

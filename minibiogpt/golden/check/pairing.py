@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from minibiogpt.catalog.aliases import alias_of
+from minibiogpt.catalog.descriptions import SUMMARIES
+from minibiogpt.catalog.names import template_of
 from minibiogpt.errors import InputError, nearest, short_repr
 from minibiogpt.files.reading import read_json
 from minibiogpt.golden.check.outputs import CACHE_NOTE, cached_name
@@ -16,6 +18,7 @@ from minibiogpt.golden.format.case import INPUT
 
 EXAMPLE = '{"layers.0": "h.0", "layers.0.self_attn.q": {"name": "q0", "axes": "B T H Dh"}}'
 INDEX = re.compile(r"\[(\d+)\]")
+OUTPUTS = ("last_hidden_state", "hidden_states", "attentions")
 MAX_NAME = 300  # characters of a name that may be another tool's
 MAX_SUGGESTIONS = 12  # unpaired names that get suggestions: finding similar names is slow
 
@@ -64,8 +67,7 @@ def pair(names: Iterable[str], known: Iterable[str], mapped: Mapping[str, Mapped
         If the map has a name that the case or the candidate lacks.
     """
     names, known = list(names), dict.fromkeys(known)
-    mapped = mapped or {}
-    _check_map(mapped, names, known)
+    mapped = _checked_map(mapped or {}, names, known)
     by_their_name: dict[str, list[Pair]] = {}
     for ours, entry in mapped.items():
         by_their_name.setdefault(entry.name, []).append(Pair(entry.name, ours, entry.axes))
@@ -100,11 +102,13 @@ def _pair_as(name: str, spelling: str, known: Mapping[str, Any]) -> Pair:
     for short in (rest, rest.removeprefix("biogpt."), INPUT + rest):
         if f"{step}{slash}{short}" in known:
             return Pair(name, f"{step}{slash}{short}")
-    if ours := cached_name(rest):
+    if ours := cached_name(rest.removeprefix("biogpt.")):
         full = f"{step}{slash}{ours}"
         lacking = f"it is {full}, which the case doesn't have"
         return Pair(name, full, note=CACHE_NOTE) if full in known else Pair(name, None, reason=lacking)
-    alias = alias_of(spelling) if len(spelling) <= MAX_NAME else None
+    output = spelling.removeprefix("biogpt.")  # of the model in the middle, as a hook on it gets
+    output = output if output.startswith(OUTPUTS) else spelling
+    alias = alias_of(output) if len(spelling) <= MAX_NAME else None
     if alias is None:
         return Pair(name, None)
     if alias.refusal:
@@ -120,6 +124,10 @@ def _with_suggestions(pairs: list[Pair], known: Mapping[str, Any]) -> list[Pair]
     for item in pairs:
         if item.reference_name is None and not item.reason and left:
             left -= 1
+            if item.candidate.startswith("["):
+                reason = 'it has a position but no name: save a dict, {"logits": ...}'
+                found.append(Pair(item.candidate, None, reason=reason))
+                continue
             near = ", ".join(nearest(item.candidate, known))
             reason = f"the closest names are {near}" if near else "no name is similar"
             item = Pair(item.candidate, None, reason=reason)
@@ -155,10 +163,19 @@ def _parsed_mapped(ours: str, value: Any, must: str) -> Mapped:
     raise InputError(must, f"{short_repr(value)} for {short_repr(ours)}", "correct the map")
 
 
-def _check_map(mapped: Mapping[str, Mapped], names: list[str], known: Mapping[str, Any]) -> None:
+def _checked_map(mapped: Mapping[str, Mapped], names: list[str], known: Mapping[str, Any]) -> Mapping[str, Mapped]:
+    """Return the entries of the map that are for this case: one map may serve all cases of a kit."""
     for ours, entry in mapped.items():
-        for what, name, existing in (("the case", ours, known), ("the candidate", entry.name, names)):
-            if name not in existing:
-                near = ", ".join(nearest(name, existing))
-                found = f"{short_repr(name)}{f' (nearest: {near})' if near else ''}"
-                raise InputError(f"a map must use names that exist in {what}", found, "correct the map")
+        if template_of(ours) not in SUMMARIES or not any(name in known for name in mapped):
+            check_map_name("the case", ours, known)
+        if ours in known:
+            check_map_name("the candidate", entry.name, names)
+    return {ours: entry for ours, entry in mapped.items() if ours in known}
+
+
+def check_map_name(what: str, name: str, existing: Iterable[str]) -> None:
+    """Check that ``what`` has an array of this name of a map."""
+    if name not in existing:
+        near = ", ".join(nearest(name, existing))
+        found = f"{short_repr(name)}{f' (nearest: {near})' if near else ''}"
+        raise InputError(f"a map must use names that exist in {what}", found, "correct the map")

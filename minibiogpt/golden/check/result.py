@@ -16,7 +16,7 @@ AGREES, DIFFERS, NOT_COMPARABLE = "agrees", "differs", "not comparable"
 
 @dataclass(frozen=True)
 class Options:
-    """How to check. The fields are the command's options; ``mapped`` is the content of the map file."""
+    """How to check. The fields are the command's options; ``mapped`` is the content of ``map_file``."""
 
     precision: str | None = None
     names: list[str] | None = None
@@ -25,6 +25,7 @@ class Options:
     accept_layouts: bool = False
     real_only: bool = False
     last: int | None = None
+    map_file: str | None = None
 
 
 @dataclass
@@ -39,6 +40,7 @@ class Row:
     found_shape, dtype : those of the candidate.
     precision : the precision whose budget applies; "exact" for integers and inputs.
     measured : the measurements, if it was compared.
+    digits : the most significant digits that its numbers are written with, if there are few; else None.
     notes : further remarks for the user.
     """
 
@@ -53,6 +55,7 @@ class Row:
     dtype: str | None = None
     precision: str | None = None
     measured: Measure | None = None
+    digits: int | None = None
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -78,6 +81,7 @@ class Row:
     def held(self) -> str | None:
         """The precision of the values, if it is coarser than the one they are judged by: bfloat16 stored as float32."""
         held = None if self.measured is None else self.measured.held
+        held = held or ("float32" if self.digits is not None else None)
         coarser = BY_BITS[: BY_BITS.index(str(self.precision))] if self.precision in BY_BITS else BY_BITS
         return held if held in coarser and self.precision in PRECISIONS else None
 
@@ -101,6 +105,7 @@ class Result:
     inputs : rows of the candidate's inputs.
     rows : rows of the case's arrays, in the order of execution.
     unpaired : tensors of the candidate that match no array.
+    ignored : {name: what it is} of the candidate's values that are no tensors.
     """
 
     case: Case
@@ -109,6 +114,7 @@ class Result:
     inputs: list[Row]
     rows: list[Row]
     unpaired: list[Pair]
+    ignored: dict[str, str] = field(default_factory=dict)
 
     def rows_in(self, state: str) -> list[Row]:
         """Return the rows of arrays in this state."""
@@ -167,3 +173,16 @@ class Result:
         precision = differing[0].held
         explained = precision is not None and all(row.explained_by(precision) for row in differing)
         return precision if explained else None
+
+    @property
+    def coarser_at_first(self) -> tuple[str, Row] | None:
+        """The coarser precision that explains the first difference but not all, and the first array beyond it.
+
+        The first difference is then only rounding; the mistake is further on.
+        """
+        differing = self.rows_in(DIFFERS)
+        precision = differing[0].held if differing else None
+        if precision is None or not differing[0].explained_by(precision):
+            return None
+        beyond = next((row for row in differing if not row.explained_by(precision)), None)
+        return None if beyond is None else (precision, beyond)

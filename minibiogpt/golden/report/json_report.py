@@ -4,7 +4,7 @@ Keys of one case: ``case``, ``candidate`` (path), ``verdict`` ("agrees", "differ
 compared"), ``exit_code``, ``sentence``, ``next`` (a command), ``compared``, ``agrees``, ``differs``,
 ``not_comparable``, ``missing``, ``total`` (numbers of arrays), ``first_difference`` and ``last_good`` (names, or null),
 ``padding_left_out``, ``last_positions`` (of --last, or null), ``inputs`` and ``arrays`` (rows), ``unpaired`` (objects
-with ``name`` and ``reason``).
+with ``name`` and ``reason``), ``ignored`` (what is no array: objects with ``name`` and ``is``).
 
 Keys of a row: ``name``, ``candidate`` (its name in the candidate, null if missing), ``state``, ``shape``, ``axes``,
 ``found_shape``, ``dtype``, ``precision``, ``budget``, ``largest_error``, ``relative_error`` (relative to the largest
@@ -19,7 +19,8 @@ import math
 from typing import Any
 
 from minibiogpt.golden.check.result import AGREES, DIFFERS, Result, Row
-from minibiogpt.golden.report.text import next_command, sentence, verdict
+from minibiogpt.golden.report.advice import next_command, verdict
+from minibiogpt.golden.report.text import sentence
 
 
 def as_json(result: Result) -> dict[str, Any]:
@@ -45,6 +46,7 @@ def as_json(result: Result) -> dict[str, Any]:
         "inputs": [row_json(row) for row in result.inputs],
         "arrays": [row_json(row) for row in result.rows],
         "unpaired": [{"name": one.candidate, "reason": one.reason} for one in result.unpaired],
+        "ignored": [{"name": name, "is": what} for name, what in result.ignored.items()],
     }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable, Iterator
 
 from minibiogpt.catalog.steps import step_of
@@ -12,6 +11,7 @@ from minibiogpt.golden.check.compare import LOWEST, Index
 from minibiogpt.golden.check.outputs import LISTED
 from minibiogpt.golden.check.result import AGREES, DIFFERS, NOT_COMPARABLE, Result, Row
 from minibiogpt.golden.format.case import INPUT
+from minibiogpt.golden.report.advice import hints, next_command, verdict
 
 MARKS = {AGREES: "ok", DIFFERS: "X "}
 MIN_FOLD = 4  # at least this many consecutive agreeing rows are folded into one line
@@ -116,7 +116,9 @@ def notes_of(row: Row) -> Iterator[str]:
             yield f"{exceeding}; worst: {values}"
         for what, error, budget in found.sums:
             yield f"{what} of all elements is off by {error:.2g}, budget {budget:.2g}"
-        if row.held is not None and not row.explained_by(row.held):
+        if row.digits is not None and row.precision == "float64" and not row.explained_by("float32"):
+            yield f"its numbers have at most {row.digits} significant digits: write 9 of float32, 17 of float64"
+        elif row.held is not None and not row.explained_by(row.held):
             rest = "has an error beyond the budget of" if row.budgets.get(row.held) is not None else "has no budget in"
             yield f"its values are {row.held} stored as {row.dtype}, and it {rest} {row.held}, too"
     yield from row.notes
@@ -169,10 +171,20 @@ def findings(result: Result) -> list[str]:
         differing = result.rows_in(DIFFERS)
         held = sum(row.held == coarser for row in differing)
         which = "every array that differs has" if held == len(differing) else f"{held} of {len(differing)} have"
+        digits = differing[0].digits
+        values = f"{coarser} values stored as {differing[0].dtype}" if digits is None else "numbers of at most 9 digits"
         lines.append(
-            f"{which} {coarser} values stored as {differing[0].dtype}, and every error is within the {coarser} budget: "
-            f"check with --precision {coarser}"
+            f"{which} {values}, and every error is within the {coarser} budget: check with --precision {coarser}"
         )
+    elif at_first := result.coarser_at_first:
+        lines.append(
+            f"it holds {at_first[0]} values, which explain its error; the first array beyond the {at_first[0]} budget "
+            f"is {plain(at_first[1].name)}: check with --precision {at_first[0]}"
+        )
+    lines += hints(result)
+    if result.ignored:
+        ignored = [f"{plain(name)} ({plain(what)})" for name, what in result.ignored.items()]
+        lines.append(f"ignored, because they are no arrays: {listed(ignored, 5)}")
     with_reason = [pair for pair in result.unpaired if pair.reason]
     lines += [f"matches no array of the case: {plain(pair.candidate)}: {plain(pair.reason)}" for pair in with_reason]
     left = len(result.unpaired) - len(with_reason)
@@ -207,15 +219,6 @@ def _counts(result: Result) -> dict[str, int]:
     }
 
 
-def verdict(result: Result) -> str:
-    """Return "agrees", "differs", "incomplete" or "nothing compared"."""
-    if not result.compared:
-        return "nothing compared"
-    if result.rows_in(DIFFERS) or result.wrong_inputs:
-        return "differs"
-    return "incomplete" if result.incomplete else "agrees"
-
-
 def sentence(result: Result) -> str:
     """Return the verdict in one sentence."""
     word, first = verdict(result), result.first_difference
@@ -240,34 +243,6 @@ def _precisions(result: Result) -> str:
     return " and ".join(sorted(map(str, found))) or "integers"
 
 
-def next_command(result: Result) -> str:
-    """Return the command to run next."""
-    base = f"minibiogpt golden check {shlex.quote(str(result.case.path))} {shlex.quote(str(result.theirs))}"
-    base += f" --last {result.options.last}" if result.options.last else ""
-    notes = [note for row in result.rows if row.state != AGREES for note in row.notes]
-    if verdict(result) == "agrees":
-        return "minibiogpt golden selftest"
-    if result.wrong_inputs:
-        return f"minibiogpt golden inspect {shlex.quote(str(result.case.path))}"
-    if result.coarser_precision:
-        return f"{base} --precision {result.coarser_precision}"
-    if any(note.startswith("agrees when") for note in notes) and not result.options.accept_layouts:
-        return f"{base} --accept-layouts"
-    partial = [note.rpartition("--last ")[2] for note in notes if "add --last " in note]
-    if partial and not result.options.last:
-        subset = " --subset" if result.missing else ""
-        return f"{base} --last {partial[0]}{subset}"
-    first = result.first_difference
-    if first is not None:
-        step, slash, rest = first.name.rpartition("/")
-        layer = ".".join(rest.split(".")[:2]) + "*" if rest.startswith("layers.") else rest
-        return f"{base} --all --names {shlex.quote(f'{step}{slash}{layer}')}"
-    only_missing = not result.unpaired and all(row.candidate is None for row in result.rows if row.state != AGREES)
-    if result.compared and (only_missing or result.unpaired) and not result.options.subset:
-        return f"{base} --subset"
-    return f"minibiogpt golden inspect {shlex.quote(str(result.case.path))}"
-
-
 def last_line(result: Result) -> str:
     return f"{sentence(result)}; next: {next_command(result)}"
 
@@ -275,46 +250,3 @@ def last_line(result: Result) -> str:
 def lines_of(result: Result, every: bool = False) -> Iterable[str]:
     """Return the whole report."""
     return [*table(result, every), *findings(result), last_line(result)]
-
-
-def kit_code(results: list[tuple[str, Result | None]], subset: bool) -> int:
-    """Return the exit code of a kit.
-
-    0: all cases agree. 1: a case differs, or has no candidate (unless ``subset``). 2: nothing was compared.
-    """
-    found = [result for _, result in results if result is not None]
-    if not any(result.compared for result in found):
-        return 2
-    return int(any(result.code for result in found) or (len(found) < len(results) and not subset))
-
-
-def kit_lines(
-    results: list[tuple[str, Result | None]], kit: object, theirs: object, subset: bool, every: bool = False
-) -> list[str]:
-    """Return a line for each case, the details of the first that doesn't agree, and the verdict."""
-    width = max(len(name) for name, _ in results)
-    lines = []
-    for name, result in results:
-        mark = "? " if result is None or not result.compared else "ok" if result.code == 0 else "X "
-        verdict_text = "not comparable: no candidate" if result is None else sentence(result)
-        lines.append(f"{mark}  {plain(name):{width}}  {verdict_text}")
-    failing = next((result for _, result in results if result is not None and result.code), None)
-    if failing is not None:
-        lines += [
-            "",
-            f"{plain(failing.case.name)}: {plain(failing.case.about)}",
-            *table(failing, every),
-            *findings(failing),
-        ]
-    good = sum(result is not None and result.code == 0 for _, result in results)
-    none = sum(result is None for _, result in results)
-    lines.append(
-        f"{len(results) - none} cases compared, {good} agree, {none} without a candidate, {len(results)} in all"
-    )
-    code = kit_code(results, subset)
-    if code == 0:
-        return [*lines, f"agrees: {good} of {len(results)} cases; next: minibiogpt golden selftest"]
-    if failing is not None:
-        return [*lines, f"{plain(failing.case.name)} {last_line(failing)}"]
-    again = f"minibiogpt golden check {shlex.quote(str(kit))} {shlex.quote(str(theirs))} --subset"
-    return [*lines, f"incomplete: {none} of {len(results)} cases have no candidate; next: {again}"]

@@ -8,6 +8,7 @@ import io
 import json
 import pickle
 import tarfile
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -95,6 +96,83 @@ def test_pickles_of_arrays(tmp_path: Path, protocol: int) -> None:
             "empty": np.zeros((2, 0)), "bool": X > 0,
         },
     )  # fmt: skip
+
+
+def test_json_of_javascript(tmp_path: Path) -> None:
+    """JSON.stringify writes a typed array as an object of its indices, and NaN and infinities as null."""
+    path, flat = tmp_path / "theirs.json", [float(x) for x in X.reshape(-1)]
+    typed = {str(i): x for i, x in enumerate(flat)}
+    half = {"0": None, "1": 2, "2": 0.5}
+    content = {
+        "typed": typed, "logits": {"shape": [2, 3, 5], "data": typed, "dtype": "f32"}, "rows": [half, half],
+        "onnx": {"cpuData": typed, "dims": [2, 3, 5], "type": "float32", "size": 30, "dataLocation": "cpu"},
+        "holes": [[1.5, None], [None, 2.5]], "nan": {"shape": [2], "data": [None, None]}, "all": [[None, None]],
+        "absent": None, "unknown": [None, None], "no array": {"0": 1, "2": 2},
+    }  # fmt: skip
+    path.write_text(json.dumps(content))
+    nan, ignored = np.nan, dict[str, str]()
+    with open_candidate(path, ignored=ignored) as tensors:
+        found = {name: one.decode(one.raw()) for name, one in tensors.items()}
+        assert [tensors[name].dtype for name in ("typed", "logits", "onnx")] == ["float64", "float32", "float32"]
+        assert all(("null" in tensors[name].note) == (name in ("rows", "holes", "nan", "all")) for name in tensors)
+    expected = {
+        "typed": flat, "logits": X, "rows": [[nan, 2, 0.5]] * 2, "onnx": X, "holes": [[1.5, nan], [nan, 2.5]],
+        "nan": [nan, nan], "all": [[nan, nan]], "no array.0": 1, "no array.2": 2,
+    }  # fmt: skip
+    assert list(found) == list(expected)
+    for name, x in expected.items():
+        assert np.array_equal(found[name], x, equal_nan=True), name
+    assert ignored == {"unknown": "only null"}
+
+
+def test_how_many_digits_numbers_are_written_with(tmp_path: Path) -> None:
+    path, x = tmp_path / "theirs.json", X.reshape(-1)
+    shortest = [float(str(value)) for value in x]
+    rounded = [round(float(value), 3) for value in x]
+    path.write_text(json.dumps({"exact": x.tolist(), "shortest": shortest, "rounded": rounded, "ids": [1, 2]}))
+    with open_candidate(path) as tensors:
+        digits = {name: one.digits for name, one in tensors.items()}
+    assert digits["exact"] is None
+    assert 7 <= (digits["shortest"] or 0) <= 9
+    assert digits["rounded"] == 4
+    assert digits["ids"] is None
+
+
+@pytest.mark.parametrize("name", ["hidden_states", "attentions", "past_key_values"])
+def test_a_tuple_that_is_an_output_of_transformers_has_the_name_of_its_file(tmp_path: Path, name: str) -> None:
+    t = torch.from_numpy(X)
+    torch.save((t, t), tmp_path / f"{name}.pt")
+    assert list(read(tmp_path / f"{name}.pt")) == [f"{name}[0]", f"{name}[1]"]
+    torch.save((t, t), tmp_path / "theirs.pt")
+    assert list(read(tmp_path / "theirs.pt")) == ["[0]", "[1]"]
+
+
+def test_objects_beside_arrays_are_said(tmp_path: Path) -> None:
+    content = {"logits": torch.from_numpy(X), "layers.0": "x", "c": torch.ones(2, dtype=torch.complex64), "none": None}
+    torch.save(content, tmp_path / "theirs.pt")
+    ignored: dict[str, str] = {}
+    with open_candidate(tmp_path / "theirs.pt", ignored=ignored) as tensors:
+        assert list(tensors) == ["logits"]
+    assert ignored == {"layers.0": "text", "c": "a tensor that is complex or quantized"}
+
+
+def test_zip_archives_of_other_tools(tmp_path: Path) -> None:
+    """Some write folders, litter, or members without the ending."""
+    npy = io.BytesIO()
+    np.save(npy, X)
+    with zipfile.ZipFile(tmp_path / "theirs.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in (("step.0/", b""), ("__MACOSX/._logits", b"x"), ("logits", npy.getvalue())):
+            archive.writestr(name, content)
+        archive.writestr("step.0/logits.npy", npy.getvalue())
+    same(read(tmp_path / "theirs.npz"), {"logits": X, "step.0/logits": X})
+
+
+def test_a_raw_file_of_halves_is_told_its_ending(tmp_path: Path) -> None:
+    """Also where an odd number of them makes no whole number of float32."""
+    for x in (X, X[0]):
+        x.astype("<f2").tofile(tmp_path / "logits.bin")
+        with open_candidate(tmp_path / "logits.bin", {"logits": (x.shape, False)}.get) as tensors:
+            assert tensors["logits"].note.endswith("two for each value: name the file .f16 or .bf16")
 
 
 def test_json(tmp_path: Path) -> None:
@@ -243,7 +321,7 @@ def test_pickles_that_would_run_code(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_pickles_of_something_else(tmp_path: Path) -> None:
     path = tmp_path / "theirs.pkl"
     for content, words in (
-        (collections.Counter("ab"), "a pickle of collections.Counter"),
+        (collections.Counter("ab"), "a pickle with an object of collections.Counter"),
         ("text", "a pickle of a str without any"),
         ({"a": "text"}, "a pickle of a dict without any"),
         ({"a": np.array(["x"])}, "'a' in .* must be floats or integers; found dtype 'U1'"),

@@ -374,3 +374,13 @@ def test_a_config_without_heads_leaves_d_whole(tmp_path: Path, heads: object) ->
     case = case_of(tmp_path / "c.safetensors", {"x": ("B T D", x)}, config={"num_attention_heads": heads})
     assert checked(case).code == 0
     assert checked(case, {"x": x.swapaxes(0, 1)}).rows[0].notes == ["agrees when transposed: candidate axes are T B D"]
+
+
+def test_with_subset_a_map_may_name_arrays_that_are_not_there_yet(case: Case) -> None:
+    mapped = {"logits": Mapped("out"), "layers.0": Mapped("h.0")}
+    result = checked(case, {"out": case.array("logits"), "logits": None, "layers.0": None}, mapped=mapped, subset=True)
+    assert (result.code, row(result, "logits").state) == (0, AGREES)
+    assert row(result, "layers.0").notes == ["missing from the candidate, where the map calls it h.0"]
+    for lacking in ({"logits": Mapped("oot")}, mapped):
+        with pytest.raises(InputError, match="a map must use names that exist in the candidate"):
+            checked(case, {"layers.0": None}, mapped=lacking, subset=lacking is not mapped)

@@ -121,3 +121,32 @@ def test_a_map_file_that_is_none(tmp_path: Path, content: str) -> None:
         read_map(path)
     with pytest.raises(InputError, match="--map must name a file; found no"):
         read_map(tmp_path / "none.json")
+
+
+@pytest.mark.parametrize(
+    ("name", "ours"),
+    [
+        ("biogpt.last_hidden_state", "layer_norm"),
+        ("biogpt.hidden_states[1]", "layers.0"),
+        ("biogpt.past_key_values.layers[0].keys", "layers.0.self_attn.k"),
+        ("biogpt.past_key_values[0][1]", "layers.0.self_attn.v"),
+    ],
+)
+def test_outputs_of_the_model_below_the_head(name: str, ours: str) -> None:
+    """A hook on every module of transformers gets them under the name of the module, biogpt."""
+    (found,) = pair([name], ["layer_norm", "layers.0", "layers.0.self_attn.k", "layers.0.self_attn.v"])
+    assert found.reference_name == ours
+
+
+def test_an_array_without_a_name_is_told_so() -> None:
+    (found,) = pair(["[0]"], KNOWN)
+    assert found.reason == 'it has a position but no name: save a dict, {"logits": ...}'
+
+
+def test_a_map_of_a_kit_may_have_arrays_that_this_case_lacks() -> None:
+    mapped = {"logits": Mapped("out"), "layers.0.fc1": Mapped("fc")}
+    assert [one.reference_name for one in pair(["out"], ["logits"], mapped)] == ["logits"]
+    with pytest.raises(InputError, match="must use names that exist in the case; found 'layers.0.fc1'"):
+        pair(["fc"], ["logits"], {"layers.0.fc1": Mapped("fc")})
+    with pytest.raises(InputError, match="must use names that exist in the case; found 'layer.0.fc1'"):
+        pair(["out"], ["logits"], {"logits": Mapped("out"), "layer.0.fc1": Mapped("fc")})

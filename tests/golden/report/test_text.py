@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 
 from minibiogpt.golden.format.case import Case
 from minibiogpt.golden.format.rounding import rounded
+from minibiogpt.golden.report.advice import hints, next_command, verdict
 from minibiogpt.golden.report.json_report import as_json
 from minibiogpt.golden.report.text import (
     MAX_SHOWN,
@@ -18,14 +20,12 @@ from minibiogpt.golden.report.text import (
     format_index,
     last_line,
     lines_of,
-    next_command,
     notes_of,
     plain,
     sentence,
     table,
-    verdict,
 )
-from tests.support.golden_cases import arrays_of, case_of, checked, normal, row, small
+from tests.support.golden_cases import BUDGETS, arrays_of, case_of, checked, normal, row, small
 
 NAMES = [f"layers.{i}" for i in range(12)]
 
@@ -214,7 +214,7 @@ def test_json_is_json_and_its_keys_are_stable(case: Case) -> None:
     assert list(content) == [
         "case", "candidate", "verdict", "exit_code", "sentence", "next", "compared", "agrees", "differs",
         "not_comparable", "missing", "total", "first_difference", "last_good", "padding_left_out", "last_positions",
-        "inputs", "arrays", "unpaired",
+        "inputs", "arrays", "unpaired", "ignored",
     ]  # fmt: skip
     assert (content["verdict"], content["exit_code"], content["first_difference"]) == ("differs", 1, "layers.0")
     assert (
@@ -259,3 +259,42 @@ def test_values_of_a_coarser_precision_that_it_does_not_explain(case: Case) -> N
     notes = [*notes_of(row(result, "layers.0"))]
     assert "its values are bfloat16 stored as float32, and it has an error beyond the budget of bfloat16, too" in notes
     assert "--precision" not in next_command(result)
+
+
+def test_a_mistake_after_values_of_a_coarser_precision_is_found(case: Case) -> None:
+    """Rounding is the first difference in float64, but the mistake is further on."""
+    narrow = case.array("embeddings").astype("f4").astype("f8")
+    wrong = (case.array("layers.0") + 1).astype("f4").astype("f8")
+    result = checked(case, {"embeddings": narrow, "layers.0": wrong})
+    assert result.coarser_precision is None
+    expected = "the first array beyond the float32 budget is layers.0: check with --precision float32"
+    assert any(expected in line for line in findings(result))
+    assert next_command(result).endswith(" --precision float32")
+
+
+def product(tmp_path: Path, error: float, name: str = "layers.0.fc1", **more: object) -> list[str]:
+    """Return the hints for a float32 array with an error; its bfloat16 budget is 0.05."""
+    x = normal(2, 5, 37)
+    one = case_of(tmp_path / "product.safetensors", {name: ("B T F", x)})
+    return hints(checked(one, {name: (x + error).astype("f4")}))
+
+
+def test_matrix_products_of_low_precision_are_named(tmp_path: Path) -> None:
+    (hint,) = product(tmp_path, 1e-3)
+    assert "every error is within the bfloat16 budget, and the first is in a matrix product" in hint
+    assert "TF32" in hint
+    assert product(tmp_path, 1.0) == []
+    assert product(tmp_path, 1e-3, "layers.0.activation_fn") == []
+    assert product(tmp_path, 0.0) == []
+
+
+def test_an_overflow_in_float16_is_named(tmp_path: Path) -> None:
+    x = normal(2, 5, 21)
+    budgets = BUDGETS | {"float16": 0.01}
+    one = case_of(tmp_path / "case.safetensors", {"layers.0": ("B T D", x)})
+    one = replace(one, entries=[replace(one.entries[0], budgets=budgets)])
+    half = x.astype("f2")
+    assert hints(checked(one, {"layers.0": half + np.float16(1)})) == []
+    half[1, 2, 3] = np.inf
+    (hint,) = hints(checked(one, {"layers.0": half}))
+    assert hint.startswith("float16 has no number beyond 65504")
