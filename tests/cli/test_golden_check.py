@@ -84,6 +84,18 @@ def test_nothing_compared_says_which_option_compares_it(
         capsys.readouterr()
 
 
+def test_floats_that_json_writes_as_integers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """JavaScript writes 1.0 as 1, so the probabilities of a single token look like integers."""
+    arrays = {"probs": ("B H T S", np.ones((1, 3, 1, 1))), "position_ids": ("B T", np.zeros((1, 1), int))}
+    one, theirs = case_of(tmp_path / "case.safetensors", arrays), tmp_path / "theirs.json"
+    for value, expected in ((1, 0), (2, 1)):
+        theirs.write_text(json.dumps({"probs": [[[[value]]] * 3], "position_ids": [[0]]}))
+        assert run_check(capsys, one.path, theirs)[0] == expected
+    save_file({"probs": np.ones((1, 3, 1, 1), int), "position_ids": np.zeros((1, 1), int)}, tmp_path / "integers")
+    code, out, _ = run_check(capsys, one.path, tmp_path / "integers")
+    assert (code, "expected floats, found int64" in out) == (1, True)
+
+
 def test_what_is_no_array_is_said(case: Case, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A text under the name of an array is not passed over, not even with --subset."""
     theirs = tmp_path / "theirs.json"

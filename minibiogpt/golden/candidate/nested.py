@@ -112,9 +112,9 @@ class Nested:
 
     def _digits(self, x: np.ndarray) -> int | None:
         """Return how many significant digits the numbers of JSON have if float32 needs no more, or else None."""
-        if not self.from_json or x.dtype.kind != "f":
+        if not self.from_json:
             return None
-        read = x[np.isfinite(x)].reshape(-1)[:MAX_DIGITS_READ].tolist()
+        read = x[np.isfinite(x)].reshape(-1)[:MAX_DIGITS_READ].astype(np.float64).tolist()
         if any(float(f"{value:.{FLOAT32_DIGITS}g}") != value for value in read):
             return None
         return max((_digits_of(value) for value in read), default=None)

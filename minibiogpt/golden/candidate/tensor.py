@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +44,12 @@ class Tensor:
     @property
     def is_float(self) -> bool:
         return self.dtype in FLOATS
+
+    def as_written(self) -> Tensor:
+        """Return integers of JSON as floats: many languages write the number 1.0 as 1."""
+        if self.digits is None or self.is_float:
+            return self
+        return replace(self, dtype="float64", raw=lambda: self.raw().astype(np.float64))
 
     def decode(self, block: np.ndarray) -> np.ndarray:
         """Return a block of ``raw()`` as float64, or as native integers."""

@@ -77,8 +77,9 @@ class Judge:
 
     def array(self, entry: Entry, pair: Pair, tensor: Tensor) -> Row:
         """Judge one array of the case."""
-        row = row_of(entry, pair, tensor)
         is_integer = self.case.tensors[entry.name].dtype == "I64"
+        tensor = tensor if is_integer else tensor.as_written()
+        row = row_of(entry, pair, tensor)
         row.precision = "exact" if is_integer else self.options.precision or tensor.dtype
         budget = 0.0 if is_integer else entry.budgets.get(row.precision)
         if is_integer == tensor.is_float:

@@ -135,7 +135,7 @@ def test_how_many_digits_numbers_are_written_with(tmp_path: Path) -> None:
     assert digits["exact"] is None
     assert 7 <= (digits["shortest"] or 0) <= 9
     assert digits["rounded"] == 4
-    assert digits["ids"] is None
+    assert digits["ids"] == 1
 
 
 @pytest.mark.parametrize("name", ["hidden_states", "attentions", "past_key_values"])
