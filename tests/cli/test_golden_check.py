@@ -372,6 +372,7 @@ def test_a_corrupted_kit(tmp_path: Path, capsys: pytest.CaptureFixture[str], wha
     [
         ("first.npz", "the case first must have one candidate in "),
         ("first.safetensors", "first.safetensors must be safetensors, npz, "),
+        ("first.json", "first.json must hold JSON; found "),
     ],
 )
 def test_what_is_wrong_with_one_candidate_of_a_kit_does_not_end_the_check_of_the_others(
@@ -379,7 +380,9 @@ def test_what_is_wrong_with_one_candidate_of_a_kit_does_not_end_the_check_of_the
 ) -> None:
     kit = kit_of(tmp_path / "kit")
     theirs = theirs_of(kit, tmp_path / "theirs")
-    (theirs / file).write_bytes(b"x")
+    if file == "first.json":
+        (theirs / "first.safetensors").unlink()
+    (theirs / file).write_bytes(b"{" if file == "first.json" else b"x")
     code, out, err = run_check(capsys, kit, theirs)
     assert code == 2
     assert err.startswith("minibiogpt: error: ")

@@ -165,8 +165,9 @@ def _parsed_mapped(ours: str, value: Any, must: str) -> Mapped:
 
 def _checked_map(mapped: Mapping[str, Mapped], names: list[str], known: Mapping[str, Any]) -> Mapping[str, Mapped]:
     """Return the entries of the map that are for this case: one map may serve all cases of a kit."""
+    serves = any(ours in known for ours in mapped)
     for ours, entry in mapped.items():
-        if template_of(ours) not in SUMMARIES or not any(name in known for name in mapped):
+        if not serves or template_of(ours) not in SUMMARIES:
             check_map_name("the case", ours, known)
         if ours in known:
             check_map_name("the candidate", entry.name, names)

@@ -155,6 +155,8 @@ def findings(result: Result) -> list[str]:
         lines.append("positions that attention_mask marks as padding are left out (--real-only)")
     if result.options.last:
         lines.append(f"of arrays with an axis T, only the last {result.options.last} positions are compared (--last)")
+    moved = [plain(row.name) for row in result.rows_in(AGREES) if any(n.startswith("agrees when") for n in row.notes)]
+    lines += [f"accepted with axes in a different order (--accept-layouts): {listed(moved, 3)}"] if moved else []
     indexed = [f"{plain(row.candidate)} = {row.name}" for row in result.rows if LISTED.match(row.candidate or "")]
     lines += [f"read by position: {listed(indexed, 3)}"] if indexed else []
     first, good = result.first_difference, result.last_good

@@ -298,3 +298,17 @@ def test_an_overflow_in_float16_is_named(tmp_path: Path) -> None:
     half[1, 2, 3] = np.inf
     (hint,) = hints(checked(one, {"layers.0": half}))
     assert hint.startswith("float16 has no number beyond 65504")
+
+
+def test_a_transposed_array_of_the_right_shape_is_a_mistake(tmp_path: Path) -> None:
+    """Its axes could be meant, but the advice must not turn probabilities with T and S swapped into an agreement."""
+    x = normal(2, 3, 5, 5)
+    square = case_of(tmp_path / "square.safetensors", {"layers.0.self_attn.probs": ("B H T S", x)})
+    turned = {"layers.0.self_attn.probs": np.ascontiguousarray(x.swapaxes(-1, -2))}
+    result = checked(square, turned)
+    assert any(note.startswith("agrees when transposed") for note in result.rows[0].notes)
+    assert next_command(result).endswith(" --all --names 'layers.0*'")
+    accepted = checked(square, turned, accept_layouts=True)
+    assert accepted.code == 0
+    line = "accepted with axes in a different order (--accept-layouts): layers.0.self_attn.probs"
+    assert line in findings(accepted)
