@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from minibiogpt.catalog.names import STEP, checked_name, template_of, wildcards
+from minibiogpt.catalog.names import checked_name, template_of, wildcards
 from minibiogpt.errors import InputError, short_repr
 
 if TYPE_CHECKING:
@@ -19,8 +19,6 @@ BRACES = re.compile(r"\{([^{}]*)\}")
 MOST = 10_000  # patterns that one pattern may expand to, and characters of a pattern
 MOST_CHARACTERS = 2_000_000  # of the patterns that one pattern expands to
 MOST_PATTERNS, MOST_WILD = 100_000, 1_000  # patterns, and those with a * that one pattern may expand to
-DERIVED = ".self_attn.head_out"
-NOT_BLOCKED = ("scores", "scores_masked", "probs", "weights")  # arrays that only eager attention makes
 
 
 def expand(pattern: str) -> list[str]:
@@ -171,51 +169,3 @@ def warn_of_differences(patterns: Iterable[Pattern], stacklevel: int = 3) -> Non
     if found:
         more = f"; and {len(found) - 2} more" if len(found) > 2 else ""
         warnings.warn(f"{'; '.join(found[:2])}{more}", stacklevel=stacklevel)
-
-
-def check_all_matched(patterns: Iterable[Pattern], names: Iterable[str], must: str, hint: str = "") -> None:
-    """Check that every pattern has matched a name.
-
-    Raises
-    ------
-    InputError
-        If one has not; the message suggests corrections and the closest of ``names``.
-    """
-    missed = [pattern for pattern in patterns if not pattern.matched]
-    if missed:
-        known = list(names)
-        unknown = [f"{short_repr(pattern.text)}{_hint_of(pattern, known)}" for pattern in missed[:3]]
-        more = f" and {len(missed) - 3} more" if len(missed) > 3 else ""
-        derived = any(pattern.meant.endswith(DERIVED) for pattern in missed)
-        hint = "; compute head_out with minibiogpt.lens.head_out(model, trace, layer)" if derived else hint
-        raise InputError(must, f"none called {'; '.join(unknown)}{more}", f"correct the name{hint}")
-
-
-def with_eager(names: Iterable[str]) -> list[str]:
-    """Return the names, and those of the arrays that the call would have made in eager attention."""
-    found = dict.fromkeys(names)
-    inside = [f"{name.removesuffix('v')}{x}" for name in found if name.endswith(".self_attn.v") for x in NOT_BLOCKED]
-    return list(found | dict.fromkeys(inside))
-
-
-def _hint_of(pattern: Pattern, known: list[str]) -> str:
-    """Return what the caller may have meant, in parentheses; "" if nothing is known."""
-    if not known:
-        return ""
-    from minibiogpt.catalog.similar import suggestion
-
-    ours = f"here {pattern.meant}" if pattern.meant != pattern.text else ""
-    found = suggestion(pattern.meant, comparable(pattern.text, known), patterns=True)
-    text = "; ".join(part for part in (ours, found) if part)
-    return f" ({text})" if text else ""
-
-
-def comparable(missed: str, known: list[str]) -> list[str]:
-    """Return the names of one step of a ``generate`` call: the step of ``missed``, or else the last one."""
-    steps = [found[0][:-1] if (found := STEP.match(name)) else "" for name in known]
-    found = STEP.match(missed)
-    if not found:
-        return list(dict.fromkeys(name[len(step) + bool(step) :] for name, step in zip(known, steps, strict=True)))
-    step = found[0][:-1]
-    step = step if step in steps or not steps else steps[-1]
-    return [name for name, prefix in zip(known, steps, strict=True) if prefix == step]

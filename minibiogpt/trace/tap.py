@@ -11,7 +11,8 @@ import numpy as np
 from minibiogpt.backend import Array, backend_of
 from minibiogpt.config import BioGptConfig
 from minibiogpt.errors import InputError
-from minibiogpt.trace.patterns import Pattern, check_all_matched, with_eager
+from minibiogpt.trace.missing import check_all_matched, with_eager
+from minibiogpt.trace.patterns import Pattern
 from minibiogpt.trace.trace import Trace
 
 EMPTY: Mapping[str, Any] = MappingProxyType({})
@@ -61,12 +62,14 @@ class Recorder:
 
     def finish(self) -> None:
         """Check, at the end of the call, that every edit and every name of the trace has matched an array."""
-        hint = "; arrays inside attention need attn_implementation 'auto' or 'eager', the loss needs labels"
-        replaceable = [name for name, can_be in self.seen.items() if can_be]
-        edited = [pattern for pattern, _ in self.edits]
-        check_all_matched(edited, with_eager(replaceable), "every edit must match an editable array", hint)
-        known = with_eager(self.seen)
-        check_all_matched(self.patterns or (), known, "every name of the trace must match an array", hint)
+        edited, replaceable = (
+            [pattern for pattern, _ in self.edits],
+            [name for name, can_be in self.seen.items() if can_be],
+        )
+        must = "every edit or patch must match an editable array"
+        check_all_matched(edited, with_eager(replaceable), must, made=self.seen, editing=True)
+        must, hint = "every name of the trace must match an array", ", or leave names out to record all"
+        check_all_matched(self.patterns or (), with_eager(self.seen), must, hint, self.seen)
 
     def _is_wanted(self, name: str) -> bool:
         return self.patterns is None or any([pattern.matches(name) for pattern in self.patterns])

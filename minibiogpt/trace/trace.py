@@ -16,8 +16,8 @@ from minibiogpt.errors import InputError, short_repr
 from minibiogpt.files.arrays import NPZ, array_file, write_arrays
 from minibiogpt.files.json_text import json_text
 from minibiogpt.files.safetensors import DTYPES, read_header, widened
-from minibiogpt.trace.lookup import Held
-from minibiogpt.trace.patterns import check_all_matched, patterns_of, warn_of_differences
+from minibiogpt.trace.lookup import Held, check_selected
+from minibiogpt.trace.patterns import patterns_of, warn_of_differences
 
 if TYPE_CHECKING:
     from minibiogpt.catalog.explain import CallFacts
@@ -77,13 +77,16 @@ class Trace(dict[str, Array]):
 
     def select(self, *names: str) -> Trace:
         """Return a trace of the arrays whose names match. The arrays are not copied."""
+        if len(names) == 1 and isinstance(names[0], list | tuple | set) and all(isinstance(x, str) for x in names[0]):
+            must = "select must have names one by one"
+            raise InputError(must, short_repr(names[0]), "put a * before the list: trace.select(*names)")
         patterns, found = patterns_of(names), Trace()
         found.letters, found.inputs = dict(self.letters), dict(self.inputs)
         found.config, found.head = self.config, self.head
         for name, x in self.items():
             if any([pattern.matches(name) for pattern in patterns]):
                 found[name] = x
-        check_all_matched(patterns, self, "select must name arrays that the trace holds")
+        check_selected(patterns, self._held())
         warn_of_differences(patterns)
         return found
 
@@ -99,7 +102,10 @@ class Trace(dict[str, Array]):
         """
         if isinstance(name, str) and name in self:
             return super().__getitem__(name)
-        return Held(dict(self), self.config, self.head, self.inputs).lookup(name)
+        return self._held().lookup(name)
+
+    def _held(self) -> Held:
+        return Held(dict(self), self.config, self.head, self.inputs)
 
     def summary(self) -> None:
         """Print one line per array: name, shape, dtype, mean and largest absolute value."""
@@ -211,7 +217,7 @@ class Trace(dict[str, Array]):
     def __repr__(self) -> str:
         size = sum(x.nbytes for x in self.values())
         ends = f", {next(iter(self))} ... {next(reversed(self))}" if self else ""
-        return f"<Trace of {len(self)} arrays, {size / 1e6:.1f} MB{ends}>"
+        return f"<Trace of {len(self)} array{'s' * (len(self) != 1)}, {size / 1e6:.1f} MB{ends}>"
 
 
 @ignore_overflow

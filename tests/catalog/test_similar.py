@@ -45,6 +45,32 @@ def first(missed: str) -> str:
         ("layers.99.fc1", "layers.2.fc1"),
         ("blocks.1.hook_mlp_ot", "blocks.1.hook_mlp_out"),
         ("layers.1.fc1.weight", "layers.1.fc1"),
+        ("transformer.h.1.mlp", "layers.1.fc2"),
+        ("layers.1.self_attn.output", "layers.1.self_attn.out_proj"),
+        ("layers.1.resid_post", "layers.1"),
+        ("layers.1.attn_out", "layers.1.self_attn.out_proj"),
+        ("blocks.1.mlp.post", "layers.1.activation_fn"),
+        ("blocks.1.hook_mlp_in", "blocks.1.hook_resid_mid"),
+        ("blocks.1.hook_q_input", "blocks.1.hook_resid_pre"),
+        ("blocks.1.hook_out", "blocks.1.hook_resid_post"),
+        ("blocks.1.attn.q.hook_out", "blocks.1.attn.hook_q"),
+        ("blocks.1.attn.hook_patern", "blocks.1.attn.hook_pattern"),
+        ("ln_final.hook_out", "layer_norm"),
+        ("hidden_states", "layers.2"),
+        ("hidden_states[-1]", "layers.2"),
+        ("attentions", "layers.*.self_attn.weights"),
+        ("attentions[-1]", "layers.2.self_attn.weights"),
+        ("kq-1", "layers.1.self_attn.scores"),
+        ("kqv-1", "layers.1.self_attn.context"),
+        ("ffn_up-1", "layers.1.fc1"),
+        ("mlp_out", "layers.*.fc2"),
+        ("attention", "layers.*.self_attn.*"),
+        ("layers.[0-1].fc1", "layers.{0..1}.fc1"),
+        ("layers.0:1.fc1", "layers.{0..1}.fc1"),
+        ("layers.?.fc1", "layers.*.fc1"),
+        ("layers.{0..}.fc1", "layers.*.fc1"),
+        (r"^layers\.\d+\.fc1$", "layers.*.fc1"),
+        (r"layers\.1\..*", "layers.1.*"),
     ],
 )
 def test_the_first_suggestion_is_what_was_meant(missed: str, meant: str) -> None:
@@ -74,6 +100,19 @@ def test_every_suggestion_can_be_used(missed: str) -> None:
 
 def test_where_one_name_is_needed_a_pattern_is_spelled_out() -> None:
     assert suggestion("layers.0.atention", NAMES).startswith("nearest: layers.0.self_attn.q_proj, layers.0.self_attn.")
+
+
+@pytest.mark.parametrize(
+    ("missed", "meant"),
+    [
+        ("layers.1.self_attn.[qk]", "layers.1.self_attn.{q,k}"),
+        ("layers.1.self_attn.(q|k)", "layers.1.self_attn.{q,k}"),
+        ("logits,embeddings", "{logits,embeddings}"),
+        ("logits|embeddings", "{logits,embeddings}"),
+    ],
+)
+def test_a_list_in_the_spelling_of_other_languages_is_written_in_ours(missed: str, meant: str) -> None:
+    assert suggestion(missed, NAMES, patterns=True).startswith(f"nearest: {meant}, ")
 
 
 def test_only_known_names_are_suggested() -> None:

@@ -273,10 +273,10 @@ EDITS: dict[str, tuple[dict[str, Any], str]] = {
     "no names": ({5: np.zeros_like}, "a name or pattern must be a string; found 5"),
     "a typo": (
         {"layers.0.fc3": np.zeros_like},
-        "every edit must match an editable array; found none called 'layers.0.fc3' .nearest: ",
+        "every edit or patch must match an editable array; found none called 'layers.0.fc3' .nearest: ",
     ),
     "one of two": ({"logits": fill, "layers.7.fc1": fill}, "found none called 'layers.7.fc1' .nearest: layers."),
-    "no labels": ({"loss": fill}, "none called 'loss'.*; correct the name; .*the loss needs labels"),
+    "no labels": ({"loss": fill}, "none called 'loss'; the loss needs labels$"),
 }
 
 
@@ -302,7 +302,8 @@ def test_edits_that_are_no_dictionary_are_refused(edits: Any) -> None:
 def test_what_blocked_attention_does_not_make_cannot_be_edited() -> None:
     for name in ("scores", "scores_masked", "probs", "weights"):
         with pytest.raises(
-            InputError, match="every edit must match an editable array.*need attn_implementation 'auto' or 'eager'"
+            InputError,
+            match="every edit or patch must match an editable array.*need attn_implementation 'auto' or 'eager'",
         ):
             model(attention="blocked")(ids(), edits={f"layers.0.self_attn.{name}": fill})
 
@@ -319,7 +320,7 @@ PATCHES: dict[str, tuple[Any, str]] = {
     "another dtype": ({"layers.0": np.ones((2, 5, D), "float32")}, r"found shape \(2, 5, 21\), float32"),
     "a typo": (
         {"layers.9": np.ones((2, 5, D))},
-        "every edit must match an editable array; found none called 'layers.9'",
+        "every edit or patch must match an editable array; found none called 'layers.9'",
     ),
     "loss without labels": ({"loss": np.array(1.0)}, "the loss needs labels"),
 }

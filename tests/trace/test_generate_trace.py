@@ -293,7 +293,9 @@ UNREACHED: dict[str, tuple[str, dict[str, Any]]] = {
 @pytest.mark.parametrize("case", UNREACHED)
 def test_an_edit_that_no_step_reaches_is_an_error(case: str) -> None:
     way, edits = UNREACHED[case]
-    with pytest.raises(InputError, match="every edit must match an editable array; found none called") as error:
+    with pytest.raises(
+        InputError, match="every edit or patch must match an editable array; found none called"
+    ) as error:
         generated(way, edits=edits)
     assert "\n" not in str(error.value)
     assert not any(f"nearest: {name}" in str(error.value) for name in edits), "only editable arrays are suggested"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -99,12 +100,19 @@ LOOKUPS: dict[Any, str] = {
     "layers.0.atention": "nearest: layers.0.self_attn.q_proj, ",
     "layers.0.fc1": "the trace must hold 'layers.0.fc1'; found only logits; record it: Trace",
     "blocks.0.hook_mlp_out": "the trace must hold 'blocks.0.hook_mlp_out', here layers.0.fc2; found only logits; ",
-    "blocks.0.attn.hook_result": "compute it with minibiogpt.lens.head_out",
+    "blocks.0.attn.hook_result": "compute head_out with minibiogpt.lens.head_out",
     "blocks.0.ln1.hook_normalized": "holds the norm before its gain",
     "loss": "the trace must hold 'loss'; found only logits; pass labels",
     "layers.*.fc1": "must have one name; .*trace.select",
     "step.0/logits": "nearest: logits",
     "": "found ''",
+    "tokens": "found 'tokens'; only a generate call has one$",
+    "processors.0.Temperature.before": "; only a generate call has one$",
+    "layers.0.self_attn.probs": "found only logits; record it: .* need attn_implementation 'auto' or 'eager'$",
+    ("pattern", 1): r'one name; found \(.pattern., 1\); write trace\["blocks.1.attn.hook_pattern"\]$',
+    ("resid_pre", 1, "x"): r'write trace\["blocks.1.hook_resid_pre"\]$',
+    ("nothing", 1): "write the name in full",
+    ("logits", "layers.0"): r"must have one name; found .*; select several: trace.select\(",
     5: "a name or pattern must be a string; found 5; pass names such as",
     BIG: "found an integer with thousands of digits",
     None: "must be a string; found None",
@@ -144,6 +152,59 @@ def test_a_lookup_in_a_generation_says_which_steps() -> None:
         trace["step.1/layers.0.fcc1"]
     with pytest.raises(KeyError, match="nearest: step.0/layers.0.fc1, "):
         trace["layers.0.fcc1"]
+    with pytest.raises(KeyError, match="found 'step.7/logits'; nearest: step.1/logits, .*; the steps are 0 to 1$"):
+        trace["step.7/logits"]
+    with pytest.raises(KeyError, match="the trace must hold 'step.0/origins'; .*; only beam search has them"):
+        trace["step.0/origins"]
+    with pytest.raises(InputError, match=r"'step.7/\*' \(the steps are 0 to 1\); correct the name$"):
+        trace.select("step.7/*")
+
+
+def test_select_says_how_to_record_what_the_trace_lacks() -> None:
+    few = traced(model(), ids(), names="logits")
+    for name in ("layers.0.fc1", "layers.*.fc1", "blocks.0.mlp.hook_pre"):
+        with pytest.raises(
+            InputError, match=r"none called .*; it has only logits; record it: Trace\(\) records all names$"
+        ):
+            few.select("logits", name)
+    with pytest.raises(InputError, match="need attn_implementation 'auto' or 'eager'$"):
+        traced(model(attention="blocked"), ids()).select("*.probs")
+    with pytest.raises(InputError, match="holds; found no array; fill the trace"):
+        Trace().select("logits")
+    with pytest.raises(InputError, match=r"names one by one; found \['logits'\]; put a \* before the list"):
+        few.select(["logits"])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("names", "remedy"),
+    [
+        ("layers.0.self_attn.probs", "arrays inside attention need attn_implementation 'auto' or 'eager'"),
+        ("blocks.*.attn.hook_pattern", "arrays inside attention need attn_implementation 'auto' or 'eager'"),
+        ("*.head_out", r"compute head_out with minibiogpt.lens.head_out\(model, trace, layer\)"),
+        ("blocks.*.attn.hook_result", r"compute head_out with minibiogpt.lens.head_out\(model, trace, layer\)"),
+        ("loss", "the loss needs labels"),
+        ("score", "only a sequence classifier has one; those of attention are layers.{l}.self_attn.scores"),
+        ("tokens", "only a generate call has one"),
+        ("processors.*", "only a generate call has one"),
+    ],
+)
+def test_a_right_name_is_not_to_be_corrected(names: str, remedy: str) -> None:
+    with pytest.raises(InputError, match=rf"found none called '{re.escape(names)}'; {remedy}$"):
+        model(attention="blocked")(ids(), trace=Trace(names))
+
+
+def test_a_right_name_in_a_generation_is_not_to_be_corrected() -> None:
+    for names, remedy in {
+        "loss": "generate computes no loss",
+        "origins": "only beam search has one",
+        "processors.*": "this generate call has no logits processors",
+    }.items():
+        with pytest.raises(InputError, match=rf"found none called '{re.escape(names)}'; {remedy}$"):
+            model().generate(ids(), max_new_tokens=1, trace=Trace(names))
+    with pytest.raises(InputError, match="none called 'origins'; it can be recorded, but not replaced$"):
+        model().generate(ids(), max_new_tokens=2, num_beams=2, edits={"origins": abs})
+    with pytest.raises(InputError, match="none called 'logits'; only a model with a head computes it$"):
+        model().biogpt(ids(), trace=Trace("logits"))
 
 
 def test_a_trace_is_still_a_dictionary() -> None:
@@ -168,7 +229,7 @@ def test_what_the_call_did_not_make_is_suggested_too(attention: str) -> None:
         ("layers.9.fc1", r"'layers.9.fc1' \(nearest: layers.1.fc1, .*; the layers are 0 to 1\)"),
         ("l_out-9", r"'l_out-9' \(here layers.9; nearest: layers.1, .*; the layers are 0 to 1\)"),
         ("layers.*.self_atn.*", r"\(nearest: layers.\*.self_attn.\*, "),
-        ("layers.0.self_attn.head_out", "compute head_out with minibiogpt.lens.head_out"),
+        ("layers.0.self_attn.head_out", "; (compute head_out with minibiogpt.lens.head_out.*|edit context, .*)$"),
         ("blocks.*.ln1.hook_normalized", "holds the norm before its gain"),
         ("*" * 20_000, "at most 10,000 characters"),
         ("{0..9999}*", "at most 1,000 patterns with a"),

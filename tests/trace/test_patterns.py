@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from minibiogpt import InputError
 from minibiogpt.errors import nearest
-from minibiogpt.trace.patterns import MOST, Pattern, check_all_matched, expand, patterns_of
+from minibiogpt.trace.missing import check_all_matched
+from minibiogpt.trace.patterns import MOST, Pattern, expand, patterns_of
 from tests.support.small import NAMES
 
 NAMED = NAMES["CausalLM"]

@@ -45,7 +45,8 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _facts(case: Any, names: list[str] | None) -> dict[str, Any]:
-    from minibiogpt.trace.patterns import check_all_matched, patterns_of
+    from minibiogpt.trace.missing import check_all_matched
+    from minibiogpt.trace.patterns import patterns_of
 
     kept = None if names is None else patterns_of(names)
     entries = [e for e in case.entries if kept is None or any([pattern.matches(e.name) for pattern in kept])]

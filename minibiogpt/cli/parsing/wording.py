@@ -23,9 +23,8 @@ ON_THE_COMMAND_LINE = {
     "a streamer needs a batch of 1 without beams": "--stream needs one text, one result and no beam search",
     "stream one text at a time": "leave --stream out, or stream one text with --num-beams 1",
     "call model.resize_token_embeddings(len(tokenizer))": "use a model that was trained with them",
-    "; arrays inside attention need attn_implementation 'auto' or 'eager', the loss needs labels": (
-        "; run minibiogpt trace without --names for all of them"
-    ),
+    "or leave names out to record all": "or leave --names out for all of them",
+    "; the loss needs labels": "; this command passes no labels",
 }
 PATTERNS = [
     *((re.escape(said), instead) for said, instead in ON_THE_COMMAND_LINE.items()),

@@ -21,7 +21,8 @@ from minibiogpt.golden.check.pairing import Mapped, Pair, check_map_name, pair
 from minibiogpt.golden.check.result import AGREES, Options, Result, Row
 from minibiogpt.golden.format.case import FORMAT, Case, Entry
 from minibiogpt.golden.format.manifest import read_manifest
-from minibiogpt.trace.patterns import check_all_matched, patterns_of
+from minibiogpt.trace.missing import check_all_matched
+from minibiogpt.trace.patterns import patterns_of
 
 ENDINGS = (
     ".safetensors",
