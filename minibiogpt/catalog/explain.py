@@ -16,6 +16,7 @@ from minibiogpt.catalog.foreign import resolve_request
 from minibiogpt.catalog.names import STEP, kind_of_source
 from minibiogpt.catalog.steps import GENERATION_ARRAYS, Step, axes_of, step_of
 from minibiogpt.config import BioGptConfig
+from minibiogpt.errors import InputError, short_repr
 
 PACKAGE = Path(__file__).parents[1]
 WIDTH = 120
@@ -65,15 +66,20 @@ def explain(facts: CallFacts, name: str) -> str:
 
     Parameters
     ----------
-    name : the name of an array of such a call, whether or not the trace holds it, or its name in transformers or
-        TransformerLens (see ``minibiogpt.catalog.aliases``).
+    name : the name of an array of such a call, whether or not the trace holds it, or its name in transformers,
+        TransformerLens or llama.cpp (see ``minibiogpt.catalog.foreign``).
 
     Raises
     ------
     InputError
         If the name is unknown.
     """
-    step = step_of(resolve_request(name), facts.config, facts.head, facts.inputs)
+    ours = resolve_request(name)
+    try:
+        step = step_of(ours, facts.config, facts.head, facts.inputs)
+    except InputError as error:
+        found = error.found if ours == name else f"{short_repr(name)}, here {ours}"
+        raise InputError(error.must, found, error.remedy) from None
     sizes = sizes_of(facts, step.name)
     equation = step.equation or "depends on the options of the generate call"
     rows = [("shape", _shape(step, facts, sizes)), ("equation", equation)]

@@ -146,8 +146,9 @@ def step_of(name: str, config: BioGptConfig, head: str = "causal", inputs: Mappi
     if _head(head) == "generate" and template_of(plain) in GENERATION_ARRAYS:
         return replace(GENERATION_ARRAYS[template_of(plain)], name=name)
     if plain not in known:
-        must, hint = "name must be an array in a trace of this model", suggestion(plain, known)
-        raise InputError(must, short_repr(name), f"{hint or 'nearest: none'}; see docs/trace.md for all names")
+        must, hint = "name must be an array in a trace of this model", suggestion(plain, known) or "nearest: none"
+        elsewhere = OTHER_CALLS.get(template_of(plain), "")
+        raise InputError(must, short_repr(name), elsewhere or f"{hint}; see docs/trace.md for all names")
     return _with_prefix(known[plain], prefix, n, _head(head))
 
 
@@ -302,3 +303,8 @@ GENERATION_ARRAYS = {
     }.items()
 }
 """The arrays of a generation step after its forward pass, in order. Its options decide which of them exist."""
+OTHER_CALLS = dict.fromkeys(GENERATION_ARRAYS, "only a generate call has one") | {
+    "loss": "only a call with labels has one",
+    "logits": "only a model with a head computes it",
+}
+"""{array that this call or model does not make: what it takes}."""

@@ -47,7 +47,9 @@ def run(options: argparse.Namespace) -> None:
     check_output(output, "--output", inputs_of(options))
     _check_ending(Path(output))
     from minibiogpt.view import Stepper
+    from minibiogpt.view.page import page_file
 
+    page_file(output, "the file of --output")
     tokenizer = load_tokenizer(options)
     (text,) = fitted(options, tokenizer, texts)
     model = load_model(options, model_class(options))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from inspect import signature
 from typing import Any
 
 from minibiogpt.backend import Array, Backend
@@ -56,7 +57,22 @@ def _functions(edits: Any) -> list[tuple[str, Edit]]:
     if not isinstance(edits, Mapping | None) or not all(map(callable, (edits or {}).values())):
         must = "edits must be {name: function}"
         raise InputError(must, _on_one_line(edits), 'pass functions: {"layers.0.fc1": lambda x: 0 * x}')
+    for name, edit in (edits or {}).items():
+        _check_parameters(name, edit)
     return list((edits or {}).items())
+
+
+def _check_parameters(name: object, edit: Edit) -> None:
+    """Check that a function can be called with one array; some of NumPy's do not tell."""
+    try:
+        expected = signature(edit)
+    except (TypeError, ValueError):
+        return
+    try:
+        expected.bind(None)
+    except TypeError:
+        found = f"for {short_repr(name)} one of {listed(expected.parameters)}"
+        raise InputError("an edit must be a function of one array", found, "write lambda x: 0 * x") from None
 
 
 def _ablations(pairs: Any, config: BioGptConfig) -> list[tuple[str, Edit]]:

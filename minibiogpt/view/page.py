@@ -25,6 +25,7 @@ from minibiogpt.files.json_text import json_text
 from minibiogpt.files.writing import write_atomically
 
 STATIC = Path(__file__).parent / "static"
+NO_PAGES = (".png", ".jpg", ".jpeg", ".gif", ".svg", ".webp", ".pdf", ".ipynb", ".json", ".md", ".docx")
 THEMES = ("auto", "light", "dark")
 POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:; "
@@ -83,9 +84,9 @@ class Page:
         Raises
         ------
         InputError
-            If the file cannot be written.
+            If the file cannot be written, or its name is that of a picture or document.
         """
-        file = Path(path)
+        file = page_file(path)
         write_atomically(file, lambda temporary: temporary.write_text(self.html, encoding="utf-8"))
         return file
 
@@ -122,6 +123,17 @@ class OnePage(ABC):
 
     def _repr_html_(self) -> str:
         return self.page.iframe(self.height)
+
+
+def page_file(path: Any, what: str = "the file of a page") -> Path:
+    """Return the path of a page; a browser doesn't show HTML in a file that is called page.png or page.pdf."""
+    if not isinstance(path, str | os.PathLike) or not isinstance(os.fspath(path), str):
+        raise InputError(f"{what} must be a path", short_repr(path), 'write "page.html"')
+    file = Path(path)
+    if file.suffix.lower() in NO_PAGES:
+        must = f"{what} must be HTML"
+        raise InputError(must, short_repr(file.suffix), f"write {file.with_suffix('.html')}")
+    return file
 
 
 def check_theme(theme: Any) -> None:

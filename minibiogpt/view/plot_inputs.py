@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,7 +10,9 @@ import numpy as np
 
 from minibiogpt.backend import backend_of
 from minibiogpt.checks import is_integer
-from minibiogpt.errors import InputError, short_repr
+from minibiogpt.errors import InputError, listed, short_repr
+
+PROBS = re.compile(r"layers\.([0-9]{1,6})\.self_attn\.probs")
 
 
 def head_weights(weights: Any, layer: int, head: int, row: int) -> np.ndarray:
@@ -18,6 +21,9 @@ def head_weights(weights: Any, layer: int, head: int, row: int) -> np.ndarray:
         if not is_integer(layer) or not 0 <= layer < 10**6:
             raise InputError("layer must be an integer, 0 or more", short_repr(layer), "choose a layer of the trace")
         name = f"layers.{layer}.self_attn.probs"
+        traced = [int(match[1]) for key in weights if (match := PROBS.fullmatch(str(key)))]
+        if traced and layer not in traced:
+            raise InputError("layer must be one of the trace", f"{layer}", f"choose one of {listed(traced, 20)}")
         weights = weights[name] if name in weights else missing(name)
     x = host(weights)
     if not 2 <= x.ndim <= 4:
@@ -53,7 +59,10 @@ def nonempty(what: str, values: Any) -> dict[str, Any]:
 
 
 def missing(name: str) -> Any:
-    raise InputError(f"the trace must contain {name}", "none", "trace the call again: model(ids, trace=Trace())")
+    eager = ", with attn_implementation 'auto' or 'eager'" if "self_attn" in name else ""
+    raise InputError(
+        f"the trace must contain {name}", "none", f"trace the call again: model(ids, trace=Trace()){eager}"
+    )
 
 
 def host(x: Any) -> np.ndarray:

@@ -9,7 +9,6 @@ of ``minibiogpt.config``. Probabilities go from dark to bright (cividis); signed
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,18 @@ import numpy as np
 from minibiogpt.checks import is_integer
 from minibiogpt.errors import InputError, short_repr
 from minibiogpt.model.ops import softmax
-from minibiogpt.view.plot_inputs import at, boolean, head_weights, host, labeled, matrix, missing, nonempty, plain
+from minibiogpt.view.plot_inputs import (
+    PROBS,
+    at,
+    boolean,
+    head_weights,
+    host,
+    labeled,
+    matrix,
+    missing,
+    nonempty,
+    plain,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,7 +37,6 @@ if TYPE_CHECKING:
 
 SEQUENTIAL, DIVERGING = "cividis", "PuOr"
 INK, ACCENT, FAINT = "#33415c", "#b35806", "#9aa3b2"
-PROBS = re.compile(r"layers\.([0-9]{1,6})\.self_attn\.probs")
 ANNOTATED = 12  # heat maps with at most this many rows and columns show their values
 
 

@@ -158,6 +158,14 @@ def test_unknown_names_and_empty_traces_are_refused() -> None:
     near = "layers.0.self_attn.probs, layers.1.self_attn.probs, layers.2.self_attn.probs"
     with pytest.raises(InputError, match=f"found 'layers.0.self_attn.probz'; nearest: {near}"):
         trace.explain("layers.0.self_attn.probz")
+    with pytest.raises(
+        InputError, match="found 'l_out-9', here layers.9; nearest: layers.3, .*; the layers are 0 to 3"
+    ):
+        trace.explain("l_out-9")
+    with pytest.raises(InputError, match="found 'loss'; only a call with labels has one$"):
+        trace.explain("loss")
+    with pytest.raises(InputError, match="found 'tokens'; only a generate call has one$"):
+        trace.explain("tokens")
     with pytest.raises(InputError, match="must be filled by a call before it can explain"):
         Trace().explain("logits")
 

@@ -270,6 +270,11 @@ EDITS: dict[str, tuple[dict[str, Any], str]] = {
     "a position too far": ({"position_ids": lambda x: x + 31}, "at most N = 31 real positions"),
     "a position too low": ({"position_ids": lambda x: x - 2}, "a position must be -1 .* found -2; correct the edit"),
     "no function": ({"logits": np.zeros((2, 5))}, "edits must be {name: function}; found"),
+    "a hook of TransformerLens": (
+        {"layers.0.fc1": lambda x, hook: x},
+        "an edit must be a function of one array; found for 'layers.0.fc1' one of x, hook; write lambda x: ",
+    ),
+    "no parameter": ({"layers.0.fc1": lambda: 0}, "one array; found for 'layers.0.fc1' one of nothing; "),
     "no names": ({5: np.zeros_like}, "a name or pattern must be a string; found 5"),
     "a typo": (
         {"layers.0.fc3": np.zeros_like},

@@ -216,6 +216,14 @@ def test_saved_as_it_is(tmp_path: Path) -> None:
     assert (tmp_path / "deep" / "page.html").read_text(encoding="utf-8") == stepper.html
     with pytest.raises(InputError, match="must be a file, or new"):
         stepper.save(tmp_path)
+    for name, message in {
+        "page.png": "must be HTML; found '.png'; write .*page.html$",
+        "p.PDF": "found '.PDF'; write ",
+    }.items():
+        with pytest.raises(InputError, match=message):
+            stepper.save(tmp_path / name)
+    with pytest.raises(InputError, match="the file of a page must be a path; found None"):
+        stepper.save(None)  # type: ignore[arg-type]
 
 
 def test_the_model_runs_once_and_only_this_layer_is_kept() -> None:

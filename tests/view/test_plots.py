@@ -302,7 +302,10 @@ BAD: list[tuple[Any, str]] = [
     (lambda t, tok, names: plots.heat_map([["a"]]), "a matrix"),
     (lambda t, tok, names: plots.heat_map(np.eye(2), rows="ab"), "rows must be 2 labels"),
     (lambda t, tok, names: plots.attention(t, names[1:]), "tokens must be"),
-    (lambda t, tok, names: plots.attention(t, names, layer=4), "must contain layers.4.self_attn.probs"),
+    (
+        lambda t, tok, names: plots.attention(t, names, layer=4),
+        "layer must be one of the trace; found 4; choose one of 0, 1, 2, 3",
+    ),
     (lambda t, tok, names: plots.attention(t, names, head=4), r"head must be an integer in \[0, 4\)"),
     (lambda t, tok, names: plots.attention(t, names, head=-1), "head must be"),
     (lambda t, tok, names: plots.attention(t, names, row=1), r"row must be an integer in \[0, 1\)"),
