@@ -1,4 +1,4 @@
-"""Names of transformers' and PyTorch's models that are something else here, or are not here: what to write instead."""
+"""What to write for names of models in transformers, PyTorch and TransformerLens that differ or are missing here."""
 
 from __future__ import annotations
 
@@ -70,6 +70,20 @@ _GROUPS = {
     "tie_embeddings_and_encoder_decoder smart_apply",
     "write type(model)(config, seed=0)": "initialize_weights",
     "write model.base_model": "set_decoder",
+    "record every array: trace = Trace(); output = model(ids, trace=trace)": "run_with_cache "
+    "add_caching_hooks cache_all",
+    "change arrays with model(ids, edits={name: function}), without adding anything to the model": "run_with_hooks "
+    "hooks add_hook add_perma_hook reset_hooks hook_dict hook_points",
+    "the tokenizer does this: BioGptTokenizer.from_pretrained(...)": "to_tokens to_string to_str_tokens "
+    "to_single_token to_single_str_token prepend_bos",
+    "write model.config": "cfg",
+    "the layers are model.base_model.layers": "blocks h",
+    "the parameters are in model.state_dict(), each matrix (outputs, inputs)": "W_E W_pos W_U b_U W_Q W_K W_V W_O b_Q "
+    "b_K b_V b_O W_in W_out b_in b_out W_E_pos",
+    "write model.output_projection": "unembed",
+    "write model.base_model.layer_norm": "ln_final ln_f",
+    "leave it out: weights are never folded or centered": "fold_layer_norm center_unembed center_writing_weights "
+    "fold_value_biases process_weights_ set_use_attn_result set_use_split_qkv_input set_use_hook_mlp_in",
 }
 ATTRIBUTES |= {name: advice for advice, names in _GROUPS.items() for name in names.split()}
 GENERATION = "only BioGptForCausalLM generates: load the checkpoint with that class"

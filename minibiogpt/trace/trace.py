@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from minibiogpt.errors import InputError, short_repr
 from minibiogpt.files.arrays import NPZ, array_file, write_arrays
 from minibiogpt.files.json_text import json_text
 from minibiogpt.files.safetensors import DTYPES, read_header, widened
+from minibiogpt.idioms import no_attribute
 from minibiogpt.trace.lookup import Held, check_selected
 from minibiogpt.trace.patterns import patterns_of, warn_of_differences
 
@@ -24,6 +25,17 @@ if TYPE_CHECKING:
 
 FORMAT, VERSION = "minibiogpt-trace", "1"
 SAVED = {np.dtype(dtype).str for name, dtype in DTYPES.items() if name != "BF16"}
+OF_A_CACHE = {
+    "cache_dict": "a trace is a dictionary: dict(trace)",
+    "stack_head_results": "write minibiogpt.lens.head_out(model, trace, layer)",
+    "compute_head_results": "write minibiogpt.lens.head_out(model, trace, layer)",
+    "logit_attrs": "write minibiogpt.lens.logit_attribution(model, trace, token)",
+    "accumulated_resid": "write trace.select('embeddings', 'layers.{0..3}')",
+    "decompose_resid": "write minibiogpt.lens.logit_attribution(model, trace, token)",
+    "stack_activation": "write numpy.stack(list(trace.select('layers.*.fc2').values()))",
+    "remove_batch_dim": "write x[0] for each array x",
+}
+"""{attribute of TransformerLens' ActivationCache: what to write instead}."""
 
 
 class Trace(dict[str, Array]):
@@ -213,6 +225,9 @@ class Trace(dict[str, Array]):
         self.config = None if config is None else BioGptConfig.from_dict(config)
         self.head = metadata.get("head", "")
         self.inputs = {str(name): str(dtype) for name, dtype in json.loads(metadata.get("inputs", "{}")).items()}
+
+    def __getattr__(self, name: str) -> Any:
+        raise no_attribute(self, name, dict.fromkeys(self, f'write trace["{name}"]') | OF_A_CACHE)
 
     def __repr__(self) -> str:
         size = sum(x.nbytes for x in self.values())

@@ -207,10 +207,24 @@ def test_a_right_name_in_a_generation_is_not_to_be_corrected() -> None:
         model().biogpt(ids(), trace=Trace("logits"))
 
 
+def test_an_attribute_that_a_trace_lacks_says_what_to_write() -> None:
+    trace = traced(model(), ids())
+    for name, advice in {
+        "logits": r'write trace\["logits"\]',
+        "stack_head_results": "write minibiogpt.lens.head_out",
+        "selct": "did you mean select",
+        "quux": "see its documentation",
+    }.items():
+        with pytest.raises(AttributeError, match=f"Trace has no attribute '{name}'; {advice}"):
+            getattr(trace, name)
+        assert not hasattr(Trace(), name)
+
+
 def test_a_trace_is_still_a_dictionary() -> None:
     trace = traced(model(), ids())
-    for other in (copy.copy(trace), copy.deepcopy(trace), dict(trace), {**trace}):
+    for other in (copy.copy(trace), copy.deepcopy(trace), pickle.loads(pickle.dumps(trace)), dict(trace), {**trace}):
         same(other, trace)
+        assert getattr(other, "letters", trace.letters) == trace.letters
     assert trace.pop("nothing", 5) == 5
     assert trace.setdefault("own", trace["logits"]) is trace["logits"]
 
