@@ -68,7 +68,7 @@ def resolve_request(name: str) -> str:
     """
     alias = request_of(checked_name(name))
     if alias is not None and alias.refusal:
-        raise InputError("name must have a counterpart in a trace", short_repr(name), alias.refusal)
+        raise InputError("a name must have a counterpart in a trace", short_repr(name), alias.refusal)
     return str(name) if alias is None else alias.name
 
 
@@ -85,7 +85,9 @@ def difference(theirs: str, alias: Alias) -> str:
     """Return what our array has in a different way than theirs: "" or one sentence without the full stop."""
     ours = axes_of(alias.name)
     if alias.axes and alias.axes != ours and template_of(alias.name) not in ("score", "logits"):
-        return f"{theirs} is {alias.name} here, with the axes ({_listed(ours)}) instead of ({_listed(alias.axes)})"
+        axes = f"({_listed(ours)}) instead of ({_listed(alias.axes)})"
+        cached = "; with a cache, the hook has the T new positions only" if alias.axes == "B S H Dh" else ""
+        return f"{theirs} is {alias.name} here, with the axes {axes}{cached}"
     return f"{theirs} is {alias.name} here, {alias.note}" if alias.note == BEFORE else ""
 
 
@@ -153,7 +155,10 @@ def theirs_in(part: str) -> list[str]:
     found = _matching(INDEX.sub("0", plain), ours=False)
     if not found:
         matching = wildcards([INDEX.sub("0", plain)])
-        refused = [name for name in REFUSED if matching.fullmatch(name) or matching.fullmatch(f"blocks.0.{name}")]
+        scales = ("ln1.hook_scale", "ln2.hook_scale", "ln_final.hook_scale")
+        refused = [
+            name for name in (*scales, *REFUSED) if matching.fullmatch(name) or matching.fullmatch(f"blocks.0.{name}")
+        ]
         if refused:
             resolve_request(refused[0] if refused[0].startswith(("ln_final", "unembed")) else f"blocks.0.{refused[0]}")
     return list(found)

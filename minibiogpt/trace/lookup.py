@@ -11,7 +11,7 @@ from minibiogpt.catalog.names import STEP, checked_name
 from minibiogpt.checks import is_integer
 from minibiogpt.config import BioGptConfig
 from minibiogpt.errors import InputError, listed, short_repr
-from minibiogpt.trace.missing import check_all_matched, how_to_record, reason, suggested
+from minibiogpt.trace.missing import check_all_matched, how_to_record, in_lists, reason, suggested
 from minibiogpt.trace.patterns import Pattern, warn_of_differences
 
 
@@ -92,7 +92,7 @@ def check_selected(patterns: list[Pattern], held: Held) -> None:
     InputError
         If one has not; the message says how to record it, or what the caller may have meant.
     """
-    missed = [pattern for pattern in patterns if not pattern.matched]
+    missed = [pattern for pattern in in_lists(patterns, held.arrays) if not pattern.matched]
     if not missed:
         return
     must, known = "select must name arrays that the trace holds", held.names()

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 
 from minibiogpt.catalog.names import STEP
 from minibiogpt.errors import InputError, short_repr
-from minibiogpt.trace.patterns import Pattern
+from minibiogpt.trace.patterns import Pattern, alternatives
 
 NOT_BLOCKED = ("scores", "scores_masked", "probs", "weights")  # arrays that only eager attention makes
 EAGER = "arrays inside attention need attn_implementation 'auto' or 'eager'"
@@ -48,6 +48,22 @@ def check_all_matched(
             remedies.append(why or f"correct the name{hint}")
         more = f" and {len(missed) - 3} more" if len(missed) > 3 else ""
         raise InputError(must, f"none called {'; '.join(unknown)}{more}", "; ".join(dict.fromkeys(remedies)))
+
+
+def in_lists(patterns: Iterable[Pattern], names: Iterable[str]) -> list[Pattern]:
+    """Return the patterns, and the entries of their lists in braces that match none of the names.
+
+    ``{q,x}`` selects q, so that only its entries tell of a misspelled x. A range may go beyond the last layer.
+    """
+    found, every = [], list(names)
+    plain = list(dict.fromkeys(name.rpartition("/")[2] for name in every))
+    for pattern in patterns:
+        found.append(pattern)
+        entries = alternatives(pattern.text) if pattern.matched else []
+        for entry in map(Pattern, entries if len(entries) > 1 else ()):
+            if not any(map(entry.matches, every if "/" in entry.text else plain)):
+                found.append(entry)
+    return found
 
 
 def reason(pattern: Pattern, made: Collection[str], *, editing: bool = False) -> str:

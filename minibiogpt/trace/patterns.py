@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 RANGE = re.compile(r"([0-9]{1,9})\.\.([0-9]{1,9})")
 BRACES = re.compile(r"\{([^{}]*)\}")
+LIST = re.compile(r"\{([^{}]*,[^{}]*)\}")
 MOST = 10_000  # patterns that one pattern may expand to, and characters of a pattern
 MOST_CHARACTERS = 2_000_000  # of the patterns that one pattern expands to
 MOST_PATTERNS, MOST_WILD = 100_000, 1_000  # patterns, and those with a * that one pattern may expand to
@@ -57,6 +58,22 @@ def expand(pattern: str) -> list[str]:
         if count > MOST or count * len(one) > MOST_CHARACTERS:
             raise InputError(f"a pattern must expand to at most {MOST:,} names", f"more: {pattern[:80]!r}", "use a *")
     return done
+
+
+def alternatives(pattern: str) -> list[str]:
+    """Return the patterns that the lists in braces stand for; the ranges stay. Too many lists stay, too.
+
+    Examples
+    --------
+    >>> alternatives("layers.{0..2}.self_attn.{q,k}")
+    ['layers.{0..2}.self_attn.q', 'layers.{0..2}.self_attn.k']
+    """
+    found = [pattern]
+    while braces := LIST.search(found[0]):
+        found = [one.replace(braces[0], option, 1) for one in found for option in braces[1].split(",")]
+        if len(found) > MOST_WILD:
+            return [pattern]
+    return list(dict.fromkeys(found))
 
 
 def inclusive_range(first: int, last: int) -> range:

@@ -11,7 +11,7 @@ import numpy as np
 from minibiogpt.backend import Array, backend_of
 from minibiogpt.config import BioGptConfig
 from minibiogpt.errors import InputError
-from minibiogpt.trace.missing import check_all_matched, with_eager
+from minibiogpt.trace.missing import check_all_matched, in_lists, with_eager
 from minibiogpt.trace.patterns import Pattern
 from minibiogpt.trace.trace import Trace
 
@@ -67,9 +67,9 @@ class Recorder:
             [name for name, can_be in self.seen.items() if can_be],
         )
         must = "every edit or patch must match an editable array"
-        check_all_matched(edited, with_eager(replaceable), must, made=self.seen, editing=True)
+        check_all_matched(in_lists(edited, replaceable), with_eager(replaceable), must, made=self.seen, editing=True)
         must, hint = "every name of the trace must match an array", ", or leave names out to record all"
-        check_all_matched(self.patterns or (), with_eager(self.seen), must, hint, self.seen)
+        check_all_matched(in_lists(self.patterns or (), self.seen), with_eager(self.seen), must, hint, self.seen)
 
     def _is_wanted(self, name: str) -> bool:
         return self.patterns is None or any([pattern.matches(name) for pattern in self.patterns])

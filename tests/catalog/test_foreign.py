@@ -93,6 +93,7 @@ def test_what_differs_is_one_sentence() -> None:
     assert text("blocks.0.attn.hook_q") == (
         "blocks.0.attn.hook_q is layers.0.self_attn.q here, with the axes (B, H, T, Dh) instead of (B, T, H, Dh)"
     )
+    assert text("blocks.0.attn.hook_k").endswith("(B, S, H, Dh); with a cache, the hook has the T new positions only")
     assert "before the output projection" in text("kqv_out-2")
     for same in ("blocks.0.hook_mlp_out", "l_out-0", "classifier", "layers.0.fc1", "blocks.1.attn.hook_pattern"):
         assert text(same) == ""
@@ -103,4 +104,7 @@ def test_a_pattern_of_refused_names_gives_their_reason() -> None:
         theirs_in("blocks.*.ln1.hook_normalized")
     with pytest.raises(InputError, match=r"must name the layers; found .*; write .* blocks.\{0..3\}.hook_resid_pre"):
         theirs_in("blocks.*.hook_resid_pre")
+    for name in ("*.hook_scale", "blocks.*.ln2.hook_scale"):
+        with pytest.raises(InputError, match="hook_scale is the divisor of a norm"):
+            theirs_in(name)
     assert theirs_in("blocks.*.ln9.hook_normalized") == []

@@ -207,6 +207,23 @@ def test_a_right_name_in_a_generation_is_not_to_be_corrected() -> None:
         model().biogpt(ids(), trace=Trace("logits"))
 
 
+def test_every_entry_of_a_list_must_match_but_a_range_may_go_too_far() -> None:
+    trace = traced(model(), ids())
+    assert len(trace.select("layers.{0..9}.{fc1,fc2}")) == 4
+    for call in (
+        lambda name: trace.select(name),
+        lambda name: model()(ids(), trace=Trace(name)),
+        lambda name: model()(ids(), edits={name: np.zeros_like}),
+    ):
+        with pytest.raises(InputError, match=r"none called 'layers.\*.fc3' \(nearest: layers.\*.fc1, "):
+            call("layers.*.{fc1,fc3}")
+    with pytest.raises(InputError, match=r"none called 'layers.\*.self_attn.probs'; arrays inside attention need"):
+        model(attention="blocked")(ids(), trace=Trace("layers.*.self_attn.{q,probs}"))
+    steps = Trace("step.{0..5}/{logits,tokens}")
+    model().generate(ids(), max_new_tokens=2, eos_token_id=None, trace=steps)
+    assert list(steps) == ["step.0/logits", "step.0/tokens", "step.1/logits", "step.1/tokens"]
+
+
 def test_an_attribute_that_a_trace_lacks_says_what_to_write() -> None:
     trace = traced(model(), ids())
     for name, advice in {
