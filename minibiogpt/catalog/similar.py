@@ -11,7 +11,7 @@ from minibiogpt.errors import nearest
 
 MOST_PARTS, MOST_NAMES = 12, 20_000
 SEPARATOR = re.compile(r"(?<!\.)\.(?!\.)|[/\[\]\s]+|__")
-LAYERS = re.compile(r"layers\.(\{[^{}]*\}|[^.]*)")
+LAYERS = re.compile(r"(?:layers|blocks)\.(\{[^{}]*\}|[^.]*)")
 BRACES = re.compile(r"\{([^{}]*)\}")
 LAYER_LAST = re.compile(r"([A-Za-z_]+)-([0-9*]{1,9})")
 RANGE = re.compile(r"[0-9]+\.\.[0-9]+")
@@ -75,7 +75,8 @@ def suggestion(missed: str, known: Iterable[str], *, patterns: bool = False) -> 
 
 def _similar(missed: str, known: list[str], patterns: bool) -> list[str]:
     for theirs, ours in OTHER_HOOKS.items():
-        if hook := re.fullmatch(theirs, missed):
+        hook = re.fullmatch(theirs, missed)
+        if hook and not _layers_text(missed, known):
             return [hook.expand(ours)]
     found: list[str] = []
     for guess in _guesses(missed, known):
@@ -85,7 +86,8 @@ def _similar(missed: str, known: list[str], patterns: bool) -> list[str]:
             found = [guess] if patterns or guess in known else names
             break
     layer = re.search(r"blocks\.([0-9*]{1,9})", missed)
-    hooks = [hook.replace("{l}", layer[1] if layer else "0") for hook, _ in HOOKS.values()] if "hook" in missed else []
+    index = "0" if not layer else str(_last_layer(known)) if _layers_text(missed, known) else layer[1]
+    hooks = [hook.replace("{l}", index) for hook, _ in HOOKS.values()] if "hook" in missed else []
     by_word = {name.replace("hook_", ""): name for name in (*known, *hooks)}  # all hooks are alike in hook_
     close = [by_word[word] for word in nearest(missed.replace("hook_", ""), by_word)]
     both = [*close, *found] if missed.startswith("blocks.") and "hook_" in missed else [*found, *close]

@@ -55,14 +55,17 @@ def in_lists(patterns: Iterable[Pattern], names: Iterable[str]) -> list[Pattern]
 
     ``{q,x}`` selects q, so that only its entries tell of a misspelled x. A range may go beyond the last layer.
     """
-    found, every = [], list(names)
-    plain = list(dict.fromkeys(name.rpartition("/")[2] for name in every))
+    found, every = [], dict.fromkeys(names)
+    plain = dict.fromkeys(name.rpartition("/")[2] for name in every)
     for pattern in patterns:
         found.append(pattern)
         entries = alternatives(pattern.text) if pattern.matched else []
         for entry in map(Pattern, entries if len(entries) > 1 else ()):
-            if not any(map(entry.matches, every if "/" in entry.text else plain)):
+            known = every if "/" in entry.text else plain
+            if entry.text not in known and not any(map(entry.matches, known)):
                 found.append(entry)
+                break
+            entry.matched = True
     return found
 
 

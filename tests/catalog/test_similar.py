@@ -102,6 +102,12 @@ def test_where_one_name_is_needed_a_pattern_is_spelled_out() -> None:
     assert suggestion("layers.0.atention", NAMES).startswith("nearest: layers.0.self_attn.q_proj, layers.0.self_attn.")
 
 
+def test_a_hook_of_a_layer_that_is_not_there_is_not_suggested() -> None:
+    found = suggestion("blocks.9.hook_mlp_in", ["layers.0.attn_residual", "layers.0"])
+    assert "blocks.9" not in found
+    assert found.endswith("; the layers are 0 to 0")
+
+
 @pytest.mark.parametrize(
     ("missed", "meant"),
     [

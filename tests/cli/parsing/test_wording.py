@@ -73,7 +73,7 @@ def test_values_that_are_not_finite(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 def test_a_name_that_no_array_has(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["trace", "Insulin", "--names", "*nothing*"]) == 2
-    assert capsys.readouterr().err.endswith("; run minibiogpt trace without --names for all of them\n")
+    assert capsys.readouterr().err.endswith("; correct the name, or leave --names out for all of them\n")
 
 
 @pytest.mark.parametrize("said", wording.ON_THE_COMMAND_LINE)
