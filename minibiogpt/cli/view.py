@@ -13,8 +13,6 @@ from minibiogpt.cli.options import add_model, load_model, load_tokenizer, model_
 from minibiogpt.cli.outputs import check_output, inputs_of
 from minibiogpt.errors import InputError
 
-OTHER_ENDINGS = (".pdf", ".png", ".jpg", ".jpeg", ".svg", ".json", ".md", ".txt", ".ipynb", ".npz", ".safetensors")
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("text", nargs="*", help="one text; none or - reads standard input")
@@ -31,13 +29,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _check_ending(file: Path) -> None:
-    """Refuse the ending of another kind of file: no program would open the page under it."""
-    if file.suffix.lower() in OTHER_ENDINGS:
-        must, remedy = "the page of --output must end in .html", f"write {file.with_suffix('.html')}"
-        raise InputError(must, repr(file.suffix), remedy)
-
-
 def run(options: argparse.Namespace) -> None:
     """Run the model once and write the page."""
     texts = texts_of(options.text)
@@ -45,11 +36,10 @@ def run(options: argparse.Namespace) -> None:
         raise InputError("a page must show exactly one text", f"{len(texts)}", "put the text in quotes")
     output = f"layer-{options.layer}.html" if options.output is None else options.output
     check_output(output, "--output", inputs_of(options))
-    _check_ending(Path(output))
     from minibiogpt.view import Stepper
     from minibiogpt.view.page import page_file
 
-    page_file(output, "the file of --output")
+    page_file(output, "the page of --output")
     tokenizer = load_tokenizer(options)
     (text,) = fitted(options, tokenizer, texts)
     model = load_model(options, model_class(options))

@@ -25,7 +25,10 @@ from minibiogpt.files.json_text import json_text
 from minibiogpt.files.writing import write_atomically
 
 STATIC = Path(__file__).parent / "static"
-NO_PAGES = (".png", ".jpg", ".jpeg", ".gif", ".svg", ".webp", ".pdf", ".ipynb", ".json", ".md", ".docx")
+NO_PAGES = (
+    ".png", ".jpg", ".jpeg", ".gif", ".svg", ".webp", ".pdf", ".ipynb", ".json", ".md", ".txt", ".docx", ".npz",
+    ".safetensors",
+)  # fmt: skip
 THEMES = ("auto", "light", "dark")
 POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:; "
@@ -131,7 +134,7 @@ def page_file(path: Any, what: str = "the file of a page") -> Path:
         raise InputError(f"{what} must be a path", short_repr(path), 'write "page.html"')
     file = Path(path)
     if file.suffix.lower() in NO_PAGES:
-        must = f"{what} must be HTML"
+        must = f"{what} must end in .html"
         raise InputError(must, short_repr(file.suffix), f"write {file.with_suffix('.html')}")
     return file
 

@@ -51,7 +51,7 @@ def test_open(
         (["x", "--max-megabytes", "0.1"], "a page must have at most 0.1 megabytes"),
         (["x", "--max-megabytes", "nan"], "--max-megabytes must be a number above 0; found nan"),
         (["x", "--output", "FOLDER"], "--output must name a file"),
-        (["x", "--output", "page.pdf"], "the file of --output must be HTML; found '.pdf'; write page.html"),
+        (["x", "--output", "page.pdf"], "the page of --output must end in .html; found '.pdf'; write page.html"),
         (["x", "--model", "FOLDER"], "a model folder must hold config.json"),
         (["x", "--dtype", "float16"], "use --backend cupy for float16"),
         (["word " * 300], "a text must have at most N = 256 tokens"),

@@ -217,7 +217,7 @@ def test_saved_as_it_is(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="must be a file, or new"):
         stepper.save(tmp_path)
     for name, message in {
-        "page.png": "must be HTML; found '.png'; write .*page.html$",
+        "page.png": "must end in .html; found '.png'; write .*page.html$",
         "p.PDF": "found '.PDF'; write ",
     }.items():
         with pytest.raises(InputError, match=message):
