@@ -5,9 +5,18 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from threading import Condition, get_ident
+from typing import Any
 
+import numpy as np
 import pytest
+
+from minibiogpt import get_backend
+from minibiogpt.backend import numpy as numpy_backend
+from minibiogpt.backend.forks import PRODUCTS, ForkGate
+from minibiogpt.progress import progress_bar
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 ROOT = Path(__file__).parents[2]
@@ -54,6 +63,106 @@ def run(code: str, threads: int = 2) -> str:
     done = subprocess.run([sys.executable, "-c", START + code], capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+class Scripted(Condition):
+    """A condition that notes what is waited for, instead of waiting."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waits: list[Callable[[], Any]] = []
+        self.notified = 0
+
+    def wait_for(self, predicate: Callable[[], Any], timeout: float | None = None) -> bool:
+        assert timeout is not None, "a fork never waits forever"
+        self.waits.append(predicate)
+        return True
+
+    def notify_all(self) -> None:
+        self.notified += 1
+
+
+class Gate(ForkGate):
+    """A gate whose waits are noted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.condition: Scripted = Scripted()
+
+
+@pytest.fixture
+def gate() -> Gate:
+    return Gate()
+
+
+def test_a_fork_waits_for_the_products_of_other_threads_only(gate: Gate) -> None:
+    other = get_ident() + 1
+    with gate, gate:
+        gate.running[other] = 1
+        gate.close()
+        (ended,) = gate.condition.waits
+        assert not ended()
+        del gate.running[other]
+        assert ended(), "a thread does not wait for itself"
+        assert gate.running == {get_ident(): 2}
+        gate.open()
+    assert gate.running == {}
+
+
+def test_a_product_waits_for_a_fork_unless_its_thread_forks_in_one(gate: Gate) -> None:
+    gate.close()
+    gate.condition.waits.clear()
+    with gate:
+        (forked,) = gate.condition.waits
+        with gate:
+            assert len(gate.condition.waits) == 1, "a product within a product does not wait"
+        assert not forked()
+        gate.open()
+        assert forked()
+
+
+def test_who_waits_is_told_when_a_product_or_a_fork_ends(gate: Gate) -> None:
+    with gate:
+        gate.close()
+    assert gate.condition.notified == 1
+    gate.open()
+    assert gate.condition.notified == 2
+
+
+def test_a_child_forgets_the_other_threads_and_the_fork(gate: Gate) -> None:
+    before = gate.condition
+    with gate:
+        gate.running[get_ident() + 1] = 1
+        gate.close()
+        gate.renew()
+        assert (gate.running, gate.forks) == ({get_ident(): 1}, 0)
+        assert gate.condition is not before
+
+
+def test_a_fork_of_this_process_goes_through_the_gate(monkeypatch: pytest.MonkeyPatch) -> None:
+    scripted = Scripted()
+    monkeypatch.setattr(PRODUCTS, "condition", scripted)
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0 if PRODUCTS.forks == 0 and PRODUCTS.condition is not scripted else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert (len(scripted.waits), scripted.notified, PRODUCTS.forks) == (1, 1, 0)
+
+
+def test_every_product_goes_through_the_gate(monkeypatch: pytest.MonkeyPatch) -> None:
+    entered = []
+
+    class Noted(ForkGate):
+        def __enter__(self) -> ForkGate:
+            entered.append(get_ident())
+            return super().__enter__()
+
+    monkeypatch.setattr(numpy_backend, "PRODUCTS", Noted())
+    backend, x = get_backend("numpy"), np.ones((2, 3), np.float32)
+    assert backend.product(x, x).tolist() == [[3, 3], [3, 3]]
+    assert len(entered) == 1
+    assert backend.head_products(x[None, None], x[None, None], transposed=True)[0, 0].tolist() == [[3, 3], [3, 3]]
+    assert len(entered) == 2
 
 
 @pytest.mark.parametrize("lock", ["pool.lock", "base._LOCK"])
@@ -107,6 +216,13 @@ thread.join()
 print("all")
 """
     assert run(code) == "all\n"
+
+
+def test_a_bar_that_is_not_shown_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    for shown in (False, True):
+        with progress_bar(shown, total=2) as bar:
+            bar.update(2)
+        assert ("2/2" in capsys.readouterr().err) == shown
 
 
 def test_children_of_a_storm_of_threads_compute_the_right_result() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,21 @@ def test_other_files_are_safetensors(tmp_path: Path, name: str) -> None:
     write_arrays(tmp_path / name, {"a": np.ones(2), "b/c": np.zeros(3, "int64")}, {"key": "text"})
     back = load_file(tmp_path / name)
     assert {key: x.tolist() for key, x in back.items()} == {"a": [1, 1], "b/c": [0, 0, 0]}
+
+
+@pytest.mark.parametrize("dtype", ["f8", "f4", "f2", "i8", "i4", "i2", "i1", "u2", "u1", "?"])
+def test_each_dtype_keeps_its_own_name_in_safetensors(tmp_path: Path, dtype: str) -> None:
+    write_arrays(tmp_path / "x", {"a": np.array([0, 1], dtype)})
+    back = load_file(tmp_path / "x")["a"]
+    assert (back.dtype, back.tolist()) == (np.dtype(dtype), [0, 1])
+
+
+def test_an_npz_may_have_arrays_of_more_than_zip_counts_in_32_bits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(zipfile, "ZIP64_LIMIT", 1000)
+    write_arrays(tmp_path / "x.npz", {"a": np.arange(500)})
+    assert np.load(tmp_path / "x.npz")["a"].tolist() == list(range(500))
 
 
 @pytest.mark.parametrize("name", ["x.npy", "x.pt", "x.json", "x.tar.gz", "x.npz.bak", "a b.txt"])

@@ -16,6 +16,7 @@ import torch
 
 from minibiogpt import BioGptForCausalLM, CheckpointError
 from minibiogpt.checkpoint.convert import TOKENIZER_FILES, convert
+from minibiogpt.files.copying import check_folder, check_own_file
 from minibiogpt.files.hub import DEMO, download
 
 SECRET = "root:x:0:0\n"
@@ -67,7 +68,7 @@ ODD: dict[str, Callable[[Path], object]] = {
     "a hole": hole,
     "no UTF-8": lambda path: path.write_bytes(b"\xff\xfe"),
 }
-ODD_JSON = {"a list": "[]", "NaN": '{"a": NaN}', "half": '{"a": ', "deep": "[" * 9999}
+ODD_JSON = {"a list": "[]", "NaN": '{"a": NaN}', "infinity": '{"a": -Infinity}', "half": '{"a": ', "deep": "[" * 9999}
 
 
 @pytest.mark.parametrize("name", ["config.json", "vocab.json", "merges.txt", "generation_config.json"])
@@ -121,6 +122,32 @@ def test_convert_reads_the_links_of_the_hubs_cache(tmp_path: Path, source: Path)
         convert(snapshot, tmp_path / "other")
 
 
+@pytest.mark.parametrize(
+    ("folder", "target", "own"),
+    [
+        ("a/b/c", "a/b/c/x", True),
+        ("a/b/c", "a/b/c/d/x", True),
+        ("a/b/c", "a/b/cd/x", False),
+        ("a/b/c", "a/b/x", False),
+        ("a/b/c", "a/blobs/x", False),
+        ("a/snapshots/c", "a/blobs/x", True),
+        ("a/snapshots/c", "a/snapshots/x", False),
+        ("a/snapshots/c", "blobs/x", False),
+    ],
+)
+def test_own_files_by_hand(tmp_path: Path, folder: str, target: str, own: bool) -> None:
+    for path in (tmp_path / folder, (tmp_path / target).parent):
+        path.mkdir(parents=True, exist_ok=True)
+    (tmp_path / target).touch()
+    link = tmp_path / folder / "link"
+    link.symlink_to(tmp_path / target)
+    if own:
+        check_own_file(link)
+    else:
+        with pytest.raises(CheckpointError, match="link must be a file of its folder, or of the hub's cache"):
+            check_own_file(link)
+
+
 def test_a_link_to_the_weights_is_followed(tmp_path: Path, source: Path, weights: Path) -> None:
     (source / weights.name).unlink()
     (source / weights.name).symlink_to(weights)
@@ -130,6 +157,32 @@ def test_a_link_to_the_weights_is_followed(tmp_path: Path, source: Path, weights
     with pytest.raises(CheckpointError) as caught:
         convert(source, tmp_path / "other")
     assert SECRET.strip() not in str(caught.value)
+
+
+def test_what_a_folder_may_hold_by_hand(tmp_path: Path) -> None:
+    def check(folder: Path) -> None:
+        check_folder(folder, ["a", "b"], "it must be ours", "move it")
+
+    def refused(folder: Path, found: str) -> None:
+        with pytest.raises(CheckpointError, match=f"it must be ours; found {found}.*; move it"):
+            check(folder)
+
+    folder, x = tmp_path / "folder", tmp_path / "folder" / "b"
+    (folder / ".cache").mkdir(parents=True)
+    (folder / "a").touch()
+    check(folder)
+    (tmp_path / "link").symlink_to(folder)
+    refused(tmp_path / "link", f"{tmp_path / 'link'}, a link or a file")
+    refused(folder / "a", f"{folder / 'a'}, a link or a file")
+    x.symlink_to("a")
+    refused(folder, "b, a link in")
+    x.unlink()
+    x.mkdir()
+    refused(folder, "b in")
+    x.rmdir()
+    (folder / ".cache").rmdir()
+    (folder / ".cache").touch()
+    refused(folder, ".cache in")
 
 
 def fake_hub(monkeypatch: pytest.MonkeyPatch, deliver: Callable[[Path], Any]) -> None:
@@ -178,7 +231,7 @@ def test_download_leaves_a_foreign_part_folder_alone(
     fake_hub(monkeypatch, lambda part: None)
     part, mine = tmp_path / f"new.{COMMIT[:12]}.part", tmp_path / "mine"
     mine.mkdir()
-    (mine / "thesis.txt").write_text("mine")
+    (mine / ("config.json" if kind == "link" else "thesis.txt")).write_text("mine")
     if kind == "link":
         part.symlink_to(mine)
     elif kind == "foreign":

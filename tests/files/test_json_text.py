@@ -43,16 +43,8 @@ def strict(text: str) -> Any:
 @given(values, st.booleans(), st.sampled_from([None, 0, 2]))
 def test_what_is_written_is_read_again(value: Any, ascii_only: bool, indent: int | None) -> None:
     text = json_text(value, ascii_only=ascii_only, indent=indent)
-    assert strict(text) == nulled(value)
+    assert strict(text) == json.loads(json.dumps(value), parse_constant=lambda name: None)
     assert text.isascii() or not ascii_only
-
-
-def nulled(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: nulled(one) for key, one in value.items()}
-    if isinstance(value, list):
-        return [nulled(one) for one in value]
-    return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
 def test_what_json_cannot_hold_is_still_an_error() -> None:

@@ -6,6 +6,7 @@ import errno
 import fcntl
 import os
 import resource
+import shutil
 import signal
 import stat
 import subprocess
@@ -20,7 +21,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from minibiogpt import BioGptForCausalLM, BioGptTokenizer, InputError, Trace
-from minibiogpt.files.temporaries import temporary_folder
+from minibiogpt.files import temporaries
+from minibiogpt.files.temporaries import clear_leftovers, temporary_folder
 from minibiogpt.files.writing import atomic_folder, write_atomically
 
 
@@ -45,6 +47,14 @@ def test_a_private_file_stays_private(tmp_path: Path) -> None:
     path.chmod(0o600)
     write_text(path)
     assert (path.read_text(), mode(path)) == ("new", 0o600)
+
+
+def test_new_bytes_do_not_run_as_the_owner_of_the_old_ones(tmp_path: Path) -> None:
+    path = tmp_path / "program"
+    path.write_text("old")
+    path.chmod(0o4755)
+    write_text(path)
+    assert mode(path) == 0o755
 
 
 def test_a_new_file_and_folder_have_the_permissions_that_the_umask_leaves(
@@ -125,6 +135,7 @@ def test_only_what_is_ours_and_dead_is_cleared(tmp_path: Path) -> None:
     here.mkdir()
     foreign = [here / name for name in (".x.abcdefgh", ".x.abcdefgh.part", ".y.minibiogpt-abcdefgh.part")]
     foreign += [here / ".x.minibiogpt-ABCDEFGH.part", here / ".x.minibiogpt-aaaaaaaa.part"]
+    foreign += [here / ".x.minibiogpt-abcdefgh.part.old"]
     for path in foreign:
         path.mkdir(mode=0o755 if path.name.endswith("aaaaaaaa.part") else 0o700)
     (here / ".x.minibiogpt-link0000.part").symlink_to(outside)
@@ -141,6 +152,70 @@ def test_only_what_is_ours_and_dead_is_cleared(tmp_path: Path) -> None:
     os.close(descriptor)
     write_text(here / "x")
     assert not busy.exists()
+
+
+def test_what_a_different_user_left_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".x.minibiogpt-0123abcd.part").mkdir(mode=0o700)
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    clear_leftovers(tmp_path / "x")
+    assert [path.name for path in tmp_path.iterdir()] == [".x.minibiogpt-0123abcd.part"]
+
+
+def test_a_folder_that_took_the_name_of_a_cleared_one_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between a run's look at a folder and its lock, a different run may clear it and take its name."""
+    folder = tmp_path / ".x.minibiogpt-0123abcd.part"
+    folder.mkdir(mode=0o700)
+
+    def late(descriptor: int) -> bool:
+        folder.rmdir()
+        folder.mkdir(mode=0o700)
+        (folder / "new").write_text("kept")
+        return True
+
+    monkeypatch.setattr(temporaries, "try_lock", late)
+    clear_leftovers(tmp_path / "x")
+    assert (folder / "new").read_text() == "kept"
+
+
+def test_a_folder_that_is_cleared_before_it_is_locked_is_created_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    try_lock = temporaries.try_lock
+
+    def late(descriptor: int) -> bool | None:
+        monkeypatch.setattr(temporaries, "try_lock", try_lock)
+        clear_leftovers(tmp_path / "x")
+        return try_lock(descriptor)
+
+    monkeypatch.setattr(temporaries, "try_lock", late)
+    with temporary_folder(tmp_path / "x") as folder:
+        assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_a_file_system_that_cannot_lock_is_written_and_nothing_on_it_is_cleared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    left = tmp_path / ".x.minibiogpt-0123abcd.part"
+    left.mkdir(mode=0o700)
+    monkeypatch.setattr(fcntl, "flock", fail)
+    write_text(tmp_path / "x")
+    assert sorted(tmp_path.iterdir()) == [left, tmp_path / "x"]
+
+
+def test_a_signal_during_the_cleanup_does_not_stop_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rmtree = shutil.rmtree
+
+    def interrupted(folder: Path, **options: bool) -> None:
+        monkeypatch.setattr(shutil, "rmtree", rmtree)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(shutil, "rmtree", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_text(tmp_path / "x")
+    assert list(tmp_path.iterdir()) == [tmp_path / "x"]
 
 
 def test_the_folder_of_a_living_writer_survives_a_second_writer(tmp_path: Path) -> None:
@@ -247,6 +322,28 @@ def test_bytes_are_on_the_disk_before_the_name_is(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(os, "replace", lambda a, b: (events.append("replace"), replace(a, b))[1])
     write_text(tmp_path / "x")
     assert events == ["fsync", "replace"]
+    rename = Path.rename
+    monkeypatch.setattr(Path, "rename", lambda a, b: (events.append("rename"), rename(a, b))[1])
+    with atomic_folder(tmp_path / "folder") as folder:
+        (folder / "inner").mkdir()
+        (folder / "inner" / "y").write_text("y")
+    assert events[2:] == ["fsync", "rename"]
+
+
+@pytest.mark.parametrize(("code", "written"), [(errno.EINVAL, True), (errno.ENOSYS, True), (errno.EIO, False)])
+def test_a_file_system_that_cannot_sync_is_no_error_but_a_broken_disk_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, written: bool
+) -> None:
+    def fail(descriptor: int) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    if written:
+        write_text(tmp_path / "x")
+    else:
+        with pytest.raises(InputError, match="must be writable; found Input/output error; check the disk"):
+            write_text(tmp_path / "x")
+    assert (tmp_path / "x").exists() == written
 
 
 def test_a_save_that_fails_leaves_no_folder_that_it_created(tmp_path: Path) -> None:

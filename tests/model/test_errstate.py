@@ -10,6 +10,9 @@ import numpy as np
 import pytest
 
 from minibiogpt import BioGptForCausalLM, InputError, Trace, get_backend, pipeline
+from minibiogpt.checkpoint.lora import Replacement
+from minibiogpt.files.arrays import write_arrays
+from minibiogpt.files.safetensors import read_header
 from minibiogpt.heads.labelling import sigmoid
 from minibiogpt.lens import logit_lens
 from minibiogpt.model import ops
@@ -90,6 +93,14 @@ def test_what_a_model_does(scale: float) -> None:
 def test_other_dtypes_and_a_conversion() -> None:
     for factor in (1e-200, 1e200):
         same_with_errors_raised(lambda factor=factor: scaled(factor, "float64").float().biogpt.layer_norm.weight)  # type: ignore[misc]
+
+
+def test_a_tensor_that_an_adapter_replaces(tmp_path: Path) -> None:
+    write_arrays(tmp_path / "x", {"a": np.array([1e300, 1e-300])})
+    out = np.empty(2, np.float32)
+    with np.errstate(all="raise"):
+        Replacement(read_header(tmp_path / "x")[1]["a"]).read_into(out)
+    assert out.tolist() == [np.inf, 0]
 
 
 def test_pipelines_and_saved_files(tmp_path: Path) -> None:
