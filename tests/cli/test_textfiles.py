@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -19,9 +21,12 @@ from minibiogpt import BioGptForCausalLM, BioGptForSequenceClassification, BioGp
 from minibiogpt.cli import main
 from minibiogpt.cli.batch import ends
 from minibiogpt.cli.batch.ends import first_of_words, first_pieces, last_pieces
+from minibiogpt.cli.batch.faults import show_skipped
+from minibiogpt.cli.batch.lines import Fault, lines_of, not_utf8, one_text
 from minibiogpt.cli.batch.resume import ResumableFile
+from minibiogpt.errors import InputError
 from minibiogpt.heads.words import analyse_words
-from minibiogpt.tokenizer import AddedToken
+from minibiogpt.tokenizer import AddedToken, Piece
 from tests.support.demo import PROMPTS, ours, tokenizer
 
 COMMANDS = ("generate", "score", "embed", "classify", "tag")
@@ -78,6 +83,20 @@ def test_a_line_is_the_same_text_in_every_command(command: str, run: Run, tmp_pa
     assert without == results(command, out), "a byte-order mark changes nothing"
 
 
+def test_lines_by_hand() -> None:
+    file = io.BytesIO(b"\xef\xbb\xbfa\r\r\n\xef\xbb\xbfb\r\nc\r")
+    assert list(lines_of(file, "FILE")) == [b"a\r", b"\xef\xbb\xbfb", b"c"]
+    for no_text in (bytes(8), b"a\0\0\0b\0\0\0", b"\0\0\0a", b"a\0", b""):
+        assert list(lines_of(io.BytesIO(no_text), "FILE")) == [no_text][: len(no_text)], "it is not called UTF-16"
+
+
+def test_faults_by_hand() -> None:
+    assert not_utf8(b"\x93a\x81", "x") == ("must be UTF-8", "byte 93 at byte 1 of the line", "correct that line")
+    assert not_utf8(b"\xef", "a b").remedy == "convert it: iconv -f latin1 -t utf-8 'a b' > NEW"
+    with pytest.raises(InputError, match="line 2 of x must be UTF-8; found byte e2 at byte 5 of the line"):
+        one_text("é\nabβ".encode() + b"\xe2c\nd", "x")
+
+
 BAD = [
     ("naïve\nok\n".encode("latin1"), "line 1 of FILE must be UTF-8; found byte ef, which "
      "is 'ï' in Latin-1; convert it: iconv -f latin1 -t utf-8 FILE > NEW, or "),
@@ -128,6 +147,7 @@ def test_what_is_wrong_with_a_file_is_told_alike_before_anything_is_computed(
         ('{"text": null}', "must be a JSON object whose 'text' is a string or a list of strings; found null; correct"),
         ('[{"text": "a"}]', "found a list; if the input is one JSON array, write an object per line: "
          "jq -c '.[]' FILE > NEW, or skip"),
+        ('{"text": "a", "id": 1, "id": 2}', "must be a JSON object; found the field 'id' twice; correct that line"),
         ("{", "write each object on one line: jq -c . FILE > NEW, or skip"),
         ("a drug", "must be a JSON object; found an error at character 1: expecting value; correct that "
          "line, or leave --jsonl out"),
@@ -144,7 +164,8 @@ def test_what_is_wrong_with_a_file_is_told_alike_before_anything_is_computed(
 def test_json_lines_follow_the_same_rules(line: str, message: str, run: Run) -> None:
     code, out, err = run("score", f'\ufeff{{"text": "a"}}\n{line}\n{{"text": "b"}}\n\n'.encode(), "--jsonl")
     assert (code, out) == (2, "")
-    assert f"error: line 2 of FILE {message}" in err or message in err
+    assert err.startswith("minibiogpt: error: line 2 of FILE must ")
+    assert message in err
     assert err.count("\n") == 1
     code, out, err = run("score", f'{{"text": "a"}}\n{line}\n{{"text": "b"}}'.encode(), "--jsonl", "--skip-bad")
     assert code == 0
@@ -174,6 +195,14 @@ def test_bad_lines_are_skipped_and_listed_on_request(command: str, run: Run, tmp
     code, out, err = run(command, b"\xff\n", "--skip-bad")
     assert "minibiogpt: warning: FILE has no text that can be used: all are skipped\n" in err
     assert (code, results(command, out)) == (0, [])
+
+
+def test_a_skipped_line_is_listed_in_one_short_printable_line(capsys: pytest.CaptureFixture[str]) -> None:
+    show_skipped("line 1 of FILE", Fault("must be text", "\x1b[31m\n\u2028" + "x" * 9999, "correct it"))
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("minibiogpt: skipped: line 1 of FILE must be text; found \\x1b[31m xxx")
+    assert line.endswith("xxx ...")
+    assert len(line) < 600
 
 
 def test_a_field_called_line_keeps_its_value(run: Run) -> None:
@@ -237,8 +266,9 @@ def test_a_bad_line_late_in_a_pipe_loses_nothing(tmp_path: Path) -> None:
     line = [sys.executable, "-m", "minibiogpt", "generate", "--file", "/dev/stdin", "--json", "--max-new-tokens", "1"]
     done = subprocess.run(line, input=data, capture_output=True, timeout=60)
     assert (done.returncode, len(json.loads(done.stdout))) == (2, 4)
-    words += ["--output", str(tmp_path / "out")]
+    words = [*words[:-1], "3", "--output", str(tmp_path / "out")]
     subprocess.run(words, input=data, capture_output=True, timeout=60)
+    assert json.loads((tmp_path / "out.state").read_text())["done"]["records"] == 3, "whole chunks only"
     corrected = subprocess.run(words, input=data.replace(b"\xff", b"e"), capture_output=True, timeout=60)
     assert corrected.returncode == 0
     assert [json.loads(line)["text"] for line in (tmp_path / "out").read_text().splitlines()] == list("abcde")
@@ -255,6 +285,7 @@ def test_a_line_that_is_too_long_to_continue(run: Run) -> None:
     code, out, err = run("generate", data, "--skip-bad")
     assert [one["line"] for one in results("generate", out)] == [1, 3]
     assert "skipped: line 4 of FILE must have at most N = 256 tokens; found 301\n" in err
+    assert "; found more than 256; shorten it" in run("generate", b"drug " * 20_000)[2], "the others are not counted"
     room = "drug " * 254  # 255 tokens leave room for 2, of which the last needs no position
     assert len(results("generate", run("generate", room.encode())[1])[0]["new_ids"]) == 2
     code, _, err = run("generate", ("drug " + room).encode())
@@ -283,6 +314,7 @@ def test_the_others_truncate_to_the_first_tokens(command: str, run: Run, tmp_pat
     assert code == 0
     assert "warning: line 1 of FILE was truncated to 256 tokens\n" in err
     cut = np.load(tmp_path / "out.npy") if command == "embed" else results(command, out)
+    assert "truncated" not in run(command, fits.encode(), "--truncate")[2]
     out = run(command, fits.encode())[1]
     if command == "embed":
         assert np.array_equal(cut, np.load(tmp_path / "out.npy"))
@@ -300,7 +332,10 @@ def test_trace_and_view_truncate_too(tmp_path: Path, capsys: pytest.CaptureFixtu
         )
         assert message in capsys.readouterr().err
         assert main([*words, LONG, "--truncate"]) == 0
-        assert capsys.readouterr().err == "minibiogpt: warning: text 1 was truncated to 256 tokens\n"
+        out, err = capsys.readouterr()
+        assert err == "minibiogpt: warning: text 1 was truncated to 256 tokens\n"
+        assert main([*words, "drug " * 255]) == 0, "256 tokens fit"
+        assert capsys.readouterr() == (out, "")
 
 
 @pytest.mark.parametrize(
@@ -394,6 +429,7 @@ def test_a_file_of_carriage_returns_is_one_line_with_advice(run: Run) -> None:
     _, out, err = run("score", b"a\rb\rc")
     assert len(results("score", out)) == 1
     assert "FILE is one line, with 2 carriage returns in it, which end no line: if they should, convert it" in err
+    assert "carriage" not in run("score", b"a\nb\rc")[2]
 
 
 def test_a_named_pipe_is_read_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -445,6 +481,23 @@ def test_the_ends_of_a_long_text_are_those_of_all_of_it(text: str, monkeypatch: 
         assert len(text) not in longest[:2], "only a part is encoded"
     words = text.split()
     assert first_of_words(analyse, words, 50) == analyse_words(tokenizer(), words)[:50]
+
+
+def test_no_piece_near_the_cut_of_a_long_text_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ends, "PART", 64)
+    text = " ".join(map(str, range(1000)))
+
+    def analyse(part: str) -> list[Piece]:
+        """Return a piece for each word, which depends on the words before and after it."""
+        words = ["", *part.split(), ""]
+        spans = [word.span() for word in re.finditer(r"\S+", part)]
+        return [Piece(" ".join(words[i : i + 3]), 0, span) for i, span in enumerate(spans)]
+
+    whole = analyse(text)
+    for most in range(1, 200):
+        assert first_pieces(analyse, text, most) == whole[:most]
+        assert [p.piece for p in last_pieces(analyse, text, most)] == [p.piece for p in whole[-most:]]
+    assert first_pieces(analyse, text, 0) == []
 
 
 def test_one_huge_word_takes_little_memory(tmp_path: Path) -> None:

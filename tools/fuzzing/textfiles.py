@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import os
 import sys
 import tempfile
 import warnings
@@ -95,7 +94,7 @@ def _line(rng: Random, jsonl: bool) -> bytes:
 def run(folder: Path, case: dict[str, Any]) -> None:
     """Run the command: exit code 0 or 2, one line of error; with --skip-bad, each line has a result or is listed."""
     words, data = case["line"], (folder / "texts").read_bytes()
-    with _in(folder), _streams(data if case["piped"] else b"") as (out, err):
+    with contextlib.chdir(folder), _streams(data if case["piped"] else b"") as (out, err):
         code = main([*words, *([] if case["piped"] else ["--file", "texts"])])
         printed, said = out.getvalue().decode("utf-8"), err.getvalue().decode("utf-8")
     skipped = [line for line in said.splitlines() if line.startswith("minibiogpt: skipped: ")]
@@ -150,16 +149,6 @@ def model_files(command: str) -> dict[str, bytes]:
                 kinds[command].from_pretrained(folder, seed=0).save_pretrained(folder)
             tokenizer.save_vocabulary(folder)
         return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
-
-
-@contextlib.contextmanager
-def _in(folder: Path) -> Iterator[None]:
-    before = os.getcwd()
-    os.chdir(folder)
-    try:
-        yield
-    finally:
-        os.chdir(before)
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,6 +17,7 @@ import pytest
 from minibiogpt.cli import main
 from minibiogpt.cli.batch import resume
 from minibiogpt.cli.batch.resume import ResumableFile
+from minibiogpt.cli.batch.state import MAX_BYTES, Progress, open_own
 from minibiogpt.errors import InputError
 
 TEXTS = [f"Aspirin number {n} is a drug" for n in range(6)]
@@ -78,7 +80,7 @@ FOREIGN: dict[str, Callable[[Path], Any]] = {
     "empty object": lambda path: path.write_text("{}"),
     "utf-16": lambda path: path.write_text("mine", encoding="utf-16"),
     "deep": lambda path: path.write_text("[" * 100_000),
-    "huge": lambda path: (path.touch(), os.truncate(path, 1 << 30)),
+    "huge": lambda path: (path.touch(), os.truncate(path, 1 << 40)),
     "folder": Path.mkdir,
     "pipe": fifo,
     "link": link_out,
@@ -112,6 +114,47 @@ def test_a_foreign_file_under_a_helper_name_is_never_touched(
     run(capsys, *command(of, *overwrite))
 
 
+def hung(number: int, frame: Any) -> None:
+    raise AssertionError("it waits for the other end of a pipe")
+
+
+@pytest.mark.parametrize("kind", ["link", "hard link", "pipe"])
+def test_a_file_that_is_replaced_after_the_first_look_is_not_opened(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    state, lstat = Path("out.npy.state"), Path.lstat
+    state.write_text("ours")
+
+    def late(path: Path) -> os.stat_result:
+        facts = lstat(path)
+        monkeypatch.setattr(Path, "lstat", lstat)
+        state.unlink()
+        FOREIGN[kind](state)
+        return facts
+
+    monkeypatch.setattr(Path, "lstat", late)
+    before = signal.signal(signal.SIGALRM, hung)
+    signal.alarm(60)
+    try:
+        with pytest.raises(InputError, match="out.npy.state must be"):
+            open_own(state, os.O_RDONLY)
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_only_one_name_of_an_output_is_written(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    hard_link(Path("out.npy"))
+    run(capsys, *command("score", "--overwrite"))
+    assert Path("precious").read_text() == "precious"
+    Path("out.npy").unlink()
+    Path("precious").write_text("")
+    os.link("precious", "out.npy")  # empty, so nothing has to be replaced
+    err = run(capsys, *command("score"), code=2)
+    assert "out.npy must be a regular file with one name; found a file with 2 names (hard links)" in err
+    assert Path("precious").read_text() == ""
+
+
 def test_the_state_of_score_does_not_make_a_foreign_part_ours(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     interrupted(capsys, "score")
     Path("out.npy.part").write_text("precious")
@@ -122,7 +165,8 @@ def test_the_state_of_score_does_not_make_a_foreign_part_ours(folder: Path, caps
 
 START = '{\n "settings": {\n  "minibiogpt": '
 GOOD: dict[str, Any] = {"records": 4, "digest": "0" * 64, "bytes": 5, "sums": {}, "made": False}
-DAMAGED = [START, START + "[" * 100_000, START + '"1"}, "done": {}}', START + " " * (1 << 21)]
+DAMAGED = [START, START + "[" * 100_000, START + '"1"}, "done": {}}']
+DAMAGED += [START + '"1"}, "done": ' + json.dumps(GOOD) + "}" + " " * MAX_BYTES]
 DAMAGED += [
     START + '"1"}, "done": ' + text + "}"
     for text in [
@@ -170,6 +214,20 @@ def test_a_state_that_counts_more_records_than_there_are(folder: Path, capsys: p
     assert "the input must begin with the" in run(capsys, *command("score"), code=2)
 
 
+def test_bytes_that_no_state_counts_are_not_those_of_a_different_command(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    interrupted(capsys, "score")
+    state = Path("out.npy.state")
+    content = json.loads(state.read_text())
+    content["done"] = {"records": 0, "digest": Progress().digest, "bytes": 0}
+    state.write_text(json.dumps(content, indent=1))
+    before = contents()
+    assert "different dtype; repeat that command" in run(capsys, *command("score", "--dtype", "float64"), code=2)
+    assert contents() == before
+    run(capsys, *command("score"))
+
+
 @pytest.mark.parametrize("kind", ["score", "embed"])
 def test_the_second_of_two_runs_looks_again_once_it_has_the_lock(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, kind: str
@@ -193,6 +251,27 @@ def test_the_second_of_two_runs_looks_again_once_it_has_the_lock(
     assert sorted(path.name for path in folder.iterdir()) == ["in", "out.npy"]
 
 
+def test_a_part_that_is_removed_before_it_is_locked_is_opened_again(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that finishes removes its FILE.part, which a second run may have opened by then."""
+    path, try_lock = Path("out.npy.part"), resume.try_lock
+    path.touch()
+
+    def late(descriptor: int) -> bool | None:
+        monkeypatch.setattr(resume, "try_lock", try_lock)
+        path.unlink()
+        return try_lock(descriptor)
+
+    monkeypatch.setattr(resume, "try_lock", late)
+    before = os.listdir("/proc/self/fd")
+    file, created = resume._open_locked(path)
+    with file:
+        assert created
+        assert path.samefile(f"/proc/self/fd/{file.fileno()}")
+    assert os.listdir("/proc/self/fd") == before, "the other one is closed"
+
+
 @pytest.mark.parametrize(("kind", "locked"), [("score", "out.npy"), ("embed", "out.npy.part")])
 def test_a_run_holds_its_lock_until_it_is_finished(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, kind: str, locked: str
@@ -214,26 +293,63 @@ def test_a_run_holds_its_lock_until_it_is_finished(
 def test_embed_that_is_killed_after_its_part_is_gone_is_complete(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    unlink = Path.unlink
+
+    def killed_before_unlinking(name: str) -> None:
+        def stop(path: Path, *words: Any, **more: Any) -> None:
+            if path.name == name:
+                raise KeyboardInterrupt
+            unlink(path, *words, **more)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "unlink", stop)
+            run(capsys, *command("embed"), code=130)
+        assert Path("out.npy.part").exists() is (name == "out.npy.part")
+        assert Path("out.npy.state").exists()
+
     run(capsys, *command("embed"))
     want = Path("out.npy").read_bytes()
     Path("out.npy").unlink()
-    for name in (".part", ".state"):
-        with monkeypatch.context() as patch:
-            unlink = Path.unlink
-
-            def stop(path: Path, *words: Any, suffix: str = name, original: Any = unlink, **more: Any) -> None:
-                if path.name.endswith(suffix):
-                    raise KeyboardInterrupt
-                original(path, *words, **more)
-
-            patch.setattr(Path, "unlink", stop)
-            run(capsys, *command("embed"), code=130)
-        assert Path("out.npy.part").exists() is (name == ".part")
-        assert Path("out.npy.state").exists()
+    killed_before_unlinking("out.npy.part")
+    killed_before_unlinking("out.npy.state")
     assert "a finished file" in run(capsys, *command("embed", "--pooling", "mean"), code=2)
     run(capsys, *command("embed"))
     assert Path("out.npy").read_bytes() == want
+    Path("out.npy").unlink()
+    killed_before_unlinking("out.npy.state")
+    Path("out.npy").unlink()  # by hand: it is made again
+    run(capsys, *command("embed"))
+    assert Path("out.npy").read_bytes() == want
     assert sorted(path.name for path in folder.iterdir()) == ["in", "out.npy"]
+
+
+def test_a_file_that_took_the_name_of_an_empty_output_is_kept(folder: Path) -> None:
+    with ResumableFile(Path("out"), {}):
+        Path("out").unlink()
+        Path("out").touch()
+    assert Path("out").exists()
+
+
+def test_what_a_killed_run_left_beside_the_output_is_cleared(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("out.npy", "out.npy.state"):
+        Path(f".{name}.minibiogpt-0123abcd.part").mkdir(mode=0o700)
+    run(capsys, *command("score"))
+    assert sorted(path.name for path in folder.iterdir()) == ["in", "out.npy"]
+
+
+def test_a_file_that_a_different_run_creates_first_is_not_ours(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the run that created it removes an empty one."""
+    path, opened = Path("out.npy"), resume.open_own
+
+    def late(path: Path, flags: int) -> int:
+        monkeypatch.setattr(resume, "open_own", opened)
+        path.touch()
+        raise FileNotFoundError
+
+    monkeypatch.setattr(resume, "open_own", late)
+    file, created = resume._open_locked(path)
+    with file:
+        assert not created
 
 
 @pytest.mark.parametrize("kind", ["score", "embed"])
@@ -254,9 +370,36 @@ def test_a_full_disk_is_one_line_and_the_run_goes_on_afterwards(
         assert "must be writable; found File too large; raise the limit on the size of files (ulimit -f)" in err
         if not limit:
             assert [path.name for path in folder.iterdir()] == ["in"]
+        elif kind == "embed" and limit == 3000:  # in the last of three chunks
+            done = json.loads(Path("out.npy.state").read_text())["done"]
+            assert 0 < done["bytes"] == Path("out.npy.part").stat().st_size, "no part of a chunk is left"
+            assert err.endswith("; to go on after its 4 records, repeat the command\n")
         run(capsys, *command(kind))
     assert Path("out.npy").read_bytes() == want
     assert sorted(path.name for path in folder.iterdir()) == ["in", "out.npy"]
+
+
+def test_a_chunk_is_on_the_disk_before_the_state_counts_it(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []
+    counted: list[tuple[int, int]] = []
+    fsync, write_state = os.fsync, resume.write_state
+
+    def noted_sync(descriptor: int) -> None:
+        fsync(descriptor)
+        if os.fstat(descriptor).st_ino == Path("out.npy").stat().st_ino:
+            synced.append(os.fstat(descriptor).st_size)
+
+    def noted_state(state: Path, settings: dict[str, Any], progress: Progress) -> None:
+        counted.append((progress.bytes, max(synced, default=0)))
+        write_state(state, settings, progress)
+
+    monkeypatch.setattr(os, "fsync", noted_sync)
+    monkeypatch.setattr(resume, "write_state", noted_state)
+    run(capsys, *command("score"))
+    assert len(counted) == 4, "one for each chunk, after one before any"
+    assert all(bytes_ == size for bytes_, size in counted)
 
 
 @pytest.mark.parametrize("kind", ["score", "embed"])
@@ -283,6 +426,12 @@ def test_standard_input_from_the_output_is_refused(folder: Path, name: str) -> N
     assert run.returncode == 2
     assert "--output must not overwrite a file that is read; found standard input" in run.stderr
     assert Path(name).read_text() == "\n".join(TEXTS)
+
+
+def test_an_output_is_utf_8_without_escapes(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("in").write_text("β-blocker", encoding="utf-8")
+    run(capsys, *command("score"))
+    assert "β-blocker".encode() in Path("out.npy").read_bytes()
 
 
 def test_a_private_output_stays_private(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

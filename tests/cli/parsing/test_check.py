@@ -100,6 +100,7 @@ ROWS = [
     ("golden check a", "found no THEIRS; write minibiogpt golden check a THEIRS"),
     ("golden check a b c", "must be called with 2 arguments; found 'c'; see minibiogpt golden check --help"),
     ("golden record --text x", "must be called with --output FILE; found none; add --output FILE"),
+    ("info --", "-- must be followed by a text or a file; found nothing; leave -- out"),
     ("info demo", "must be called with options only; found 'demo'; for a model write --model demo"),
     ("download microsoft/biogpt --local-dir f", "; write minibiogpt download REPOSITORY FOLDER"),
     ("download --model microsoft/biogpt f", "; write minibiogpt download REPOSITORY FOLDER"),
