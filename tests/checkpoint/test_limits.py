@@ -13,7 +13,7 @@ import safetensors.numpy
 
 from minibiogpt import CheckpointError
 from minibiogpt.checkpoint.adapter import Adapter
-from minibiogpt.checkpoint.adapter_config import MAX_ENTRIES, MAX_MODULE
+from minibiogpt.checkpoint.adapter_config import MAX_ENTRIES, MAX_MODULE, MAX_PATTERN
 from minibiogpt.checkpoint.torch_archive import PickledTensor, Storage, _checked
 from minibiogpt.checkpoint.unpickle import MAX_INTEGER_KEY, MAX_NAME, MAX_OPCODES, NotData, Unpickler
 
@@ -37,6 +37,8 @@ def test_integers_that_can_share_a_hash_are_no_keys(key: int) -> None:
     assert read(pickled, strict=False) == {7: None}
     with pytest.raises(NotData, match="a memo index of more than 31 bits"):
         read(b"Np%d\n." % abs(key))
+    with pytest.raises(NotData, match="a memo index of more than 31 bits"):
+        read(b"Np-1\n.")
 
 
 def test_the_keys_of_optimizers_are_kept() -> None:
@@ -84,7 +86,15 @@ def adapter(folder: Path, module: str = "layers.0.self_attn.q_proj", **settings:
 
 @pytest.mark.parametrize(
     "pattern",
-    [".*" * 10 + "x", "a?" * 25 + "a" * 25, "(.|.)" * 31 + "Z", ".+.+.+.+.+.+ ", "a{1,9}" * 9, "(b|" * 30 + ")" * 30],
+    [
+        ".*" * 10 + "x",
+        "a?" * 25 + "a" * 25,
+        "(.|.)" * 31 + "Z",
+        ".+.+.+.+.+.+ ",
+        "a{1,9}" * 9,
+        "(b|" * 30 + ")" * 30,
+        "a?" * 19 + "|b",
+    ],
 )
 @pytest.mark.parametrize("name", ["target_modules", "exclude_modules", "modules_to_save", "rank_pattern"])
 def test_a_pattern_that_can_take_forever_is_refused(tmp_path: Path, pattern: str, name: str) -> None:
@@ -111,6 +121,8 @@ def test_settings_and_names_of_adapters_are_limited(tmp_path: Path) -> None:
         value = dict.fromkeys(value, 2) if name == "rank_pattern" else value
         with pytest.raises(CheckpointError, match=f"{name} in .* must have at most {MAX_ENTRIES} entries"):
             Adapter.read(adapter(tmp_path, **{name: value}))
+    with pytest.raises(CheckpointError, match=f"must be a regular expression of at most {MAX_PATTERN} characters"):
+        Adapter.read(adapter(tmp_path, target_modules="a" * (MAX_PATTERN + 1)))
     with pytest.raises(CheckpointError, match="must name each module that the adapter changes; found no biogpt.a.a"):
         Adapter.read(adapter(tmp_path, "a." * MAX_MODULE + "q_proj", target_modules=".*"))
     with pytest.raises(CheckpointError, match="must name its tensors in at most 200 characters"):

@@ -24,7 +24,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minibiogpt import CheckpointError
-from minibiogpt.checkpoint.torch_archive import MAX_PICKLE_BYTES, PickledTensor, read_pickled
+from minibiogpt.checkpoint.torch_archive import MAX_KEY, MAX_PICKLE_BYTES, PickledTensor, read_pickled
 from minibiogpt.checkpoint.unpickle import Inert, Unpickler
 
 DTYPES = ["float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool"]
@@ -310,6 +310,19 @@ SIX = np.arange(6, dtype=np.float32).tobytes()
 def test_the_tensor_written_by_hand_is_one(tmp_path: Path) -> None:
     path = archive(tmp_path / "x.bin", tensor_pickle((2, 2), (3, 1), 1), data__0=SIX, byteorder=b"little")
     assert read_pickled(path)["a"].mapped().tolist() == [[1, 2], [4, 5]]
+
+
+@pytest.mark.parametrize("length", [MAX_KEY, MAX_KEY + 1])
+def test_the_name_of_a_storage_is_short(tmp_path: Path, length: int) -> None:
+    """A pickle can repeat a long name with two bytes, and each repetition would be a new text to look up."""
+    name = b"0" * length
+    data = tensor_pickle((2, 2), (3, 1), 1).replace(b"X\x01\0\0\0" + b"0", b"X" + bytes([length]) + b"\0\0\0" + name)
+    path = archive(tmp_path / "x.bin", data, **{f"data__{name.decode()}": SIX}, byteorder=b"little")
+    if length == MAX_KEY:
+        assert read_pickled(path)["a"].mapped().tolist() == [[1, 2], [4, 5]]
+    else:
+        with pytest.raises(CheckpointError, match="no member for storage"):
+            read_pickled(path)
 
 
 HUGE = 1 << 39

@@ -48,9 +48,9 @@ def count_of(shape: tuple[int, ...], entry: Entry) -> int | None:
     if "T" not in letters or not math.prod(entry.shape) or not math.prod(shape):
         return None
     whole = entry.shape[letters.index("T")]
-    count, rest = divmod(math.prod(shape) * whole, math.prod(entry.shape))
+    count = math.prod(shape) * whole // math.prod(entry.shape)
     fits = [n for n in shape if n != 1] == [n for n in _shorter(entry, count).shape if n != 1]
-    return count if not rest and 0 < count < whole and fits else None
+    return count if 0 < count < whole and fits else None
 
 
 def last_parts(entry: Entry, count: int, mask: np.ndarray | None) -> Iterator[Part]:

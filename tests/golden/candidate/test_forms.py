@@ -19,6 +19,7 @@ import torch
 import transformers
 
 from minibiogpt import InputError
+from minibiogpt.files.arrays import write_arrays
 from minibiogpt.files.safetensors import read_header
 from minibiogpt.golden.candidate.reader import open_candidate
 from tests.support.golden_cases import normal
@@ -96,6 +97,12 @@ def test_pickles_of_arrays(tmp_path: Path, protocol: int) -> None:
             "empty": np.zeros((2, 0)), "bool": X > 0,
         },
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["theirs", "theirs.bin", "theirs.npz"])
+def test_a_pickle_is_known_by_its_start(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(pickle.dumps({"a": X}))
+    same(read(tmp_path / name), {"a": X})
 
 
 def test_json_of_javascript(tmp_path: Path) -> None:
@@ -205,6 +212,26 @@ def test_json(tmp_path: Path) -> None:
     same(read(path), {"theirs": [[1.0, 2.0]]})
 
 
+@pytest.mark.parametrize("form", ["x.json", "x.pkl", "x.npz", "x.safetensors", "folder"])
+def test_no_form_has_more_arrays_than_the_limit(tmp_path: Path, form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, arrays = tmp_path / form, {f"a{i}": X for i in range(3)}
+    if form == "folder":
+        path.mkdir()
+        for name, x in arrays.items():
+            np.save(path / name, x)
+    elif form == "x.json":
+        path.write_text(json.dumps({name: x.tolist() for name, x in arrays.items()}))
+    elif form == "x.pkl":
+        path.write_bytes(pickle.dumps(arrays))
+    else:
+        write_arrays(path, arrays)
+    monkeypatch.setattr("minibiogpt.golden.candidate.tensor.MAX_ARRAYS", 3)
+    same(read(path), arrays)
+    monkeypatch.setattr("minibiogpt.golden.candidate.tensor.MAX_ARRAYS", 2)
+    with pytest.raises(InputError, match="must have at most 2 arrays; found 3"):
+        read(path)
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
@@ -215,7 +242,7 @@ def test_json(tmp_path: Path) -> None:
         ({"a": {"shape": [1], "data": ["x"]}}, "found no numbers for the shape"),
         ({"a": {"shape": [1], "data": [1], "dtype": "O"}}, "must be floats or integers; found dtype 'O'"),
         ({"a": [10**400]}, "a number that float64 cannot represent"),
-        ({"a": "text", "b": None, "c": True, "d": []}, "found JSON without lists of numbers"),
+        ({"a": "text", "b": None, "c": True, "d": [], "e": [True]}, "found JSON without lists of numbers"),
         ({"a.b": [1], "a": {"b": [2]}}, "two arrays of this name"),
     ],
 )

@@ -113,6 +113,8 @@ def test_the_precision_that_many_values_hold() -> None:
         narrow = rounded(wide.astype("f4"), precision).astype("f8")
         assert compared(narrow, wide).held == precision
         assert compared(narrow, narrow).held is None, "the reference has such values, too"
+        ours, theirs = (np.where(narrow == narrow[0, 0], masked, narrow) for masked in (LOWEST, -np.inf))
+        assert compared(theirs, ours, has_masked=True).held is None, "whatever stands for a masked score"
         assert compared(narrow[:, :1], wide[:, :1]).held is None, "five values"
         for empty in (np.zeros_like(wide), np.ones_like(wide), 2.0 ** np.round(wide)):
             assert compared(empty, wide).held is None, "every precision has these values"

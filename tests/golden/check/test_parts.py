@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from minibiogpt.golden.check.parts import last_parts
+from minibiogpt.golden.check.parts import count_of, last_parts
 from minibiogpt.golden.check.result import AGREES, DIFFERS, NOT_COMPARABLE
 from minibiogpt.golden.format.case import Case
 from minibiogpt.golden.report.text import findings, next_command, sentence
@@ -27,8 +27,17 @@ def test_parts_by_hand() -> None:
     assert real.of(x).tolist() == [[[2, 3]], [[10, 11]]]
     assert [part.ends for part in last_parts(one, 1, np.array([[0, 1, 1], [1, 1, 1]]))] == [True], "padding on the left"
     assert [part.ends for part in last_parts(one, 3, np.array([[1, 1, 0], [1, 1, 1]]))] == [True], "too few positions"
+    _, real = last_parts(one, 1, np.array([[0, 0, 1, 1, 0], [0, 1, 1, 1, 1]]))
+    assert real.of(x).tolist() == [[[2, 3]], [[10, 11]]], "a mask that begins before, with the cache"
     (two,) = last_parts(one, 2, None)
     assert two.of(x).tolist() == [[[2, 3], [4, 5]], [[8, 9], [10, 11]]]
+
+
+def test_an_array_of_the_same_size_with_other_axes_is_no_part() -> None:
+    one = entry("logits", np.zeros((2, 7, 5)), "B T V")
+    assert [count_of(shape, one) for shape in ((2, 5), (5, 2), (10,), (1, 2, 5), (2, 3, 5), (3, 2, 5))] == [
+        1, None, None, 1, 3, None,
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("form", ["B V", "B 1 V", "B 2 V"])
@@ -67,18 +76,46 @@ def test_other_positions_do_not_count_with_last(case: Case) -> None:
     assert row(whole, "layers.0.self_attn.q").state == DIFFERS
 
 
-def test_the_last_position_that_is_not_padding(tmp_path: Path) -> None:
+@pytest.mark.parametrize("step", ["", "step.0/"])
+def test_the_last_position_that_is_not_padding(tmp_path: Path, step: str) -> None:
+    x, logits = normal(2, 4, 6), f"{step}logits"
+    mask = np.array([[1, 1, 0, 0], [1, 1, 1, 1]])
+    case = case_of(tmp_path / "case.safetensors", {logits: ("B T V", x)}, {f"{step}inputs/attention_mask": mask})
+    real, ends = x[[0, 1], [1, 3]], x[:, -1]
+    for held, words in ((ends, "the last 1 of 4 positions"), (real, "the last 1 of each row's positions that aren't")):
+        noted = row(checked(case, {logits: held}), logits).notes
+        assert any(note.startswith(words) and note.endswith("add --last 1") for note in noted)
+        assert row(checked(case, {logits: held}, last=1), logits).state == AGREES
+    assert row(checked(case, {logits: x[:, 0]}, last=1), logits).state == DIFFERS
+    noted = row(checked(case, {logits: real}, last=1), logits).notes
+    assert noted[-1] == "compared at the last 1 of each row's positions that aren't padding"
+
+
+def test_last_positions_and_real_ones_together(tmp_path: Path) -> None:
     x = normal(2, 4, 6)
     mask = np.array([[1, 1, 0, 0], [1, 1, 1, 1]])
     case = case_of(tmp_path / "case.safetensors", {"logits": ("B T V", x)}, {"inputs/attention_mask": mask})
-    real, ends = x[[0, 1], [1, 3]], x[:, -1]
-    for held, words in ((ends, "the last 1 of 4 positions"), (real, "the last 1 of each row's positions that aren't")):
-        noted = row(checked(case, {"logits": held}), "logits").notes
-        assert any(note.startswith(words) and note.endswith("add --last 1") for note in noted)
-        assert row(checked(case, {"logits": held}, last=1), "logits").state == AGREES
-    assert row(checked(case, {"logits": x[:, 0]}, last=1), "logits").state == DIFFERS
-    noted = row(checked(case, {"logits": real}, last=1), "logits").notes
-    assert noted[-1] == "compared at the last 1 of each row's positions that aren't padding"
+
+    def state(held: np.ndarray, *wrong: tuple[int, ...]) -> str:
+        held = np.array(held)
+        for at in wrong:
+            held[at] += 1
+        return row(checked(case, {"logits": held}, last=1, real_only=True), "logits").state
+
+    assert state(x, (0, 3), (0, 2), (1, 2)) == AGREES, "one is padding, and the others are not last"
+    assert state(x, (1, 3)) == DIFFERS
+    assert state(x[:, -1], (0,)) == AGREES, "it is padding"
+    assert state(x[:, -1], (1,)) == DIFFERS
+    assert state(x[[0, 1], [1, 3]]) == AGREES
+
+
+def test_real_positions_before_padding_in_every_row(tmp_path: Path) -> None:
+    x, mask = normal(2, 4, 6), np.array([[1, 1, 0, 0], [1, 1, 1, 0]])
+    case = case_of(tmp_path / "case.safetensors", {"logits": ("B T V", x)}, {"inputs/attention_mask": mask})
+    found = row(checked(case, {"logits": x[[0, 1], [1, 2]]}, last=1, real_only=True), "logits")
+    assert found.measured is not None
+    assert (found.state, found.measured.compared) == (AGREES, 12)
+    assert row(checked(case, {"logits": x[:, -1]}, last=1, real_only=True), "logits").state == NOT_COMPARABLE
 
 
 def test_a_slim_case_cannot_be_compared_in_part(tmp_path: Path) -> None:
