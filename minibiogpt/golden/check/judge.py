@@ -135,11 +135,19 @@ class Judge:
             self.parts[entry.name] = part
             self._compare(attempt, part.entry, pair, tensor, budget)
             del self.parts[entry.name]
+            if attempt.state == AGREES and part.ends and self._leaves_out_rows(part.entry):
+                attempt.state, attempt.measured = NOT_COMPARABLE, None
+                attempt.notes.append("rows that end in padding are left out by --real-only, so they may be wrong")
             if attempt.state != AGREES or not part.ends:
                 attempt.notes.append(f"compared at {part.words}")
             tried.append(attempt)
         best = next((attempt for attempt in tried if attempt.state == AGREES), tried[0])
         row.state, row.measured, row.notes = best.state, best.measured, best.notes
+
+    def _leaves_out_rows(self, entry: Entry) -> bool:
+        """Whether --real-only leaves a row with no position to compare."""
+        keep = self._real(entry)
+        return keep is not None and not keep.reshape(len(keep), -1).any(axis=1).all()
 
     def _last_parts(self, entry: Entry, count: int) -> Iterator[Part]:
         name = f"{_step_prefix(entry.name)}{INPUT}attention_mask"
