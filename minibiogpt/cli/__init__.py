@@ -26,7 +26,7 @@ from minibiogpt.cli.parsing.wording import worded
 from minibiogpt.errors import CheckpointError, InputError
 from minibiogpt.files.temporaries import REMEDIES
 
-MAX_CHARACTERS = 2000  # of an error or a warning
+MAX_CHARACTERS, LAST = 2000, 600  # of an error or a warning, and of its end, which says what to do
 COMMANDS = (generate, tokenize, score, embed, classify, tag, info, trace, view, golden, download, convert)
 
 
@@ -144,6 +144,7 @@ def _warn_once(names: Iterable[str]) -> Callable[..., None]:
 def _print_message(level: str, message: object) -> None:
     """Print one line to standard error. Escape unprintable characters, which names from files may contain."""
     line = " ".join(str(message).split())
-    cut = line if len(line) <= MAX_CHARACTERS else f"{line[:MAX_CHARACTERS]} ..."  # a path can have 4,096 characters
-    escaped = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in cut)
+    if len(line) > MAX_CHARACTERS:  # a path can have 4,096 characters
+        line = f"{line[: MAX_CHARACTERS - LAST]} ... {line[-LAST:]}"
+    escaped = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in line)
     print(f"minibiogpt: {level}: {escaped}", file=sys.stderr)

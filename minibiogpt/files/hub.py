@@ -251,7 +251,8 @@ def _as_input_error(error: Exception, errors: ModuleType, what: str, offline_rem
         return InputError(f"{what} must be in the hub's cache", "HF_HUB_OFFLINE set", offline_remedy)
     builtin = type(error).__module__ == "builtins"  # network errors have the libraries' own classes
     if builtin and isinstance(error, OSError) and (error.filename is not None or error.errno == errno.ENOSPC):
-        return InputError("the download folder must be writable", found, "free some space, or choose another folder")
+        remedy = "free some space, or choose another folder (that of the hub's cache is HF_HOME)"
+        return InputError("the download folder must be writable", found, remedy)
     if status == 416 or (type(error) is OSError and error.errno is None):  # the client's size check failed
         return CheckpointError(f"{what} must download completely", found, "try again")
     from_library = any(base.__module__.startswith(("huggingface_hub", "httpx")) for base in type(error).__mro__)

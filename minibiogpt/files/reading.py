@@ -93,7 +93,7 @@ def read_json(path: Path, must: str, *, absent: str = MODEL_FOLDER, broken: str 
     CheckpointError
         If ``read_text`` does, if the file is not JSON, or if it is nested more than ``MAX_JSON_DEPTH`` deep.
     """
-    text = read_text(path, must, absent=absent, broken=broken)
+    text = read_text(path, must, absent=absent, broken=broken).removeprefix("\ufeff")  # as Windows' editors write it
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:

@@ -199,7 +199,9 @@ def test_on_a_terminal_a_model_whose_own_options_give_no_stream_writes_at_once(
 
 
 def test_an_error_is_no_longer_than_a_page(capsys: pytest.CaptureFixture[str]) -> None:
-    assert len(run(capsys, "--file", "a/" * 5000, code=2)) < 2100
+    long = run(capsys, "--file", "a/" * 5000, code=2)
+    assert len(long) < 2100
+    assert long.endswith("; check the path\n"), "what to do is at the end, which is not cut"
 
 
 def test_many_texts_go_in_batches_and_a_file_line_by_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -188,6 +188,12 @@ def test_a_path_with_a_null_character_is_one_error() -> None:
         BioGptForCausalLM.from_pretrained("demo").save_pretrained("a\0b")
 
 
+def test_json_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    copy_demo(tmp_path)
+    (tmp_path / "config.json").write_bytes(b"\xef\xbb\xbf" + (tmp_path / "config.json").read_bytes())
+    assert BioGptForCausalLM.from_pretrained(tmp_path).config == BioGptForCausalLM.from_pretrained("demo").config
+
+
 @pytest.mark.parametrize("name", ["a\0b.safetensors", "\ud800.safetensors", "A" * 999 + ".safetensors"])
 def test_an_index_may_name_what_no_file_is_called(tmp_path: Path, name: str) -> None:
     copy_demo(tmp_path)

@@ -47,6 +47,9 @@ def _check_number(action: argparse.Action, name: str, value: str) -> None:
     try:
         kind(value)  # type: ignore[operator, misc]
     except ValueError:
+        if re.fullmatch(r"[+-]?\d{1000,}", value):  # Python reads no integer of more than 4,300 digits
+            must = f"{name} must be an integer of at most 1,000 digits"
+            raise InputError(must, f"{len(value)} digits", f"write {name} {_example(action)}") from None
         number = _as_number(value, kind)
         remedy = f"write {name} {number}" if number else f"write digits, such as {name} {_example(action)}"
         raise InputError(f"{name} must be {TYPES[kind]}", short_repr(value), remedy) from None  # type: ignore[index]

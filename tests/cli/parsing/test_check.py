@@ -44,6 +44,7 @@ ROWS = [
     ("generate x —top-k=3", "; write --top-k with plain hyphens"),
     ("generate x --max_new_tokens 2", "; write --max-new-tokens"),
     ("generate x -m demo", "; write --model"),
+    (f"generate x --seed {'9' * 5000}", "at most 1,000 digits; found 5000 digits; write --seed 2"),
     ("generate x --model_name_or_path demo", "; write --model"),
     ("generate --prompt 'a drug'", "; give the text as an argument: minibiogpt generate 'a drug'"),
     ("generate -p a", "; give the text as an argument: minibiogpt generate a"),
