@@ -46,7 +46,7 @@ to standard error.
 ## Completion in your shell
 
 `minibiogpt --print-completion bash` (or `zsh`, or `tcsh`) prints a script that completes commands, options, their
-values and files. It needs `pip install 'minibiogpt[completion]'`. For bash:
+values and files. It needs the package shtab: `pip install shtab`. For bash:
 
 ```sh
 mkdir -p ~/.local/share/bash-completion/completions

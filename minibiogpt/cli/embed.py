@@ -64,7 +64,11 @@ def run(options: argparse.Namespace) -> None:
     with job.output(part=True, pooling=options.pooling, layer=options.layer) as output:
         for chunk in run_chunks(job, output.progress, lambda rows: _vectors(model, rows, options)):
             output.append(b"".join(chunk.results), chunk.read, chunk.digest, texts=len(chunk.records))
-        n = texts_done(output.progress)
+        n, size = texts_done(output.progress), output.progress.bytes
+        if size != 4 * n * D:  # a state that was changed
+            must = f"the vectors of {n} texts must have {4 * n * D} bytes"
+            again = f"remove {output.data_path} and {output.state} to start again"
+            raise InputError(must, f"{size}", again)
         output.finish(lambda rows, new: _write(rows, new, Path(options.output).suffix, n, D))
     print(f"{n:,} text{'s' * (n != 1)}, {D} values each: {options.output}", file=sys.stderr)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from minibiogpt.backend import get_backend
-from minibiogpt.cli.batch.lines import is_blank, one_text
+from minibiogpt.cli.batch.lines import check_standard_output, is_blank, one_text, status_of
 from minibiogpt.errors import CheckpointError, InputError, short_repr
 from minibiogpt.files.json_text import SURROGATE, json_text
 from minibiogpt.tokenizer import BioGptTokenizer
@@ -208,6 +208,8 @@ def texts_of(arguments: list[str]) -> list[str]:
         return arguments
     if not arguments and not standard_input_given():
         raise InputError("a text must be given", "none", "type it in quotes, or pipe it in")
+    if sys.stdin is not None:
+        check_standard_output(status_of(sys.stdin), "standard input")
     data = sys.stdin.buffer.read() if sys.stdin is not None else b""
     text = one_text(data, "standard input")
     check_text(text, "standard input")

@@ -39,7 +39,9 @@ def array_file(path: str | os.PathLike[str], what: str = "the file of arrays") -
 def write_arrays(
     path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None
 ) -> None:
-    """Write the arrays atomically, in order; ``numpy.load`` and ``safetensors`` read them back by the same names.
+    """Write the arrays atomically; ``numpy.load`` and ``safetensors`` read them back by the same names.
+
+    An npz file keeps their order; a safetensors file begins with the widest dtypes.
 
     Parameters
     ----------

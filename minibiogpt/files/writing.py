@@ -72,8 +72,8 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
             os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
             new = temporary.stat()  # the system has applied the umask
             write(temporary)
+            sync(temporary)  # while it may be opened: the old file may be write-only
             _set_access(temporary, path.stat() if path.is_file() else new)
-            sync(temporary)
             os.replace(temporary, path)
     except UnicodeEncodeError as error:  # a lone surrogate, which JSON can contain
         raise InputError(

@@ -71,7 +71,7 @@ def _check_parameters(name: object, edit: Edit) -> None:
     try:
         expected.bind(None)
     except TypeError:
-        found = f"for {short_repr(name)} one of {listed(expected.parameters)}"
+        found = f"a function of {listed(expected.parameters)} for {short_repr(name)}"
         raise InputError("an edit must be a function of one array", found, "write lambda x: 0 * x") from None
 
 

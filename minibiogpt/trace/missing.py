@@ -31,7 +31,8 @@ def check_all_matched(
     ----------
     names : of which the closest are suggested.
     must : the error's first part. hint : follows "correct the name".
-    made : the arrays of the call; a name that such a call can make under other conditions is told these.
+    made : the arrays of the call; for a name that such a call makes under other
+        conditions, the error says which.
     editing : whether the names are those of edits.
 
     Raises
@@ -53,7 +54,7 @@ def check_all_matched(
 def in_lists(patterns: Iterable[Pattern], names: Iterable[str]) -> list[Pattern]:
     """Return the patterns, and the entries of their lists in braces that match none of the names.
 
-    ``{q,x}`` selects q, so that only its entries tell of a misspelled x. A range may go beyond the last layer.
+    ``{q,x}`` matches q, so a misspelled x shows only if each entry is checked. A range may go beyond the last layer.
     """
     found, every = [], dict.fromkeys(names)
     plain = dict.fromkeys(name.rpartition("/")[2] for name in every)

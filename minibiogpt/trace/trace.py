@@ -31,7 +31,7 @@ OF_A_CACHE = {
     "compute_head_results": "write minibiogpt.lens.head_out(model, trace, layer)",
     "logit_attrs": "write minibiogpt.lens.logit_attribution(model, trace, token)",
     "accumulated_resid": "write trace.select('embeddings', 'layers.{0..3}')",
-    "decompose_resid": "write minibiogpt.lens.logit_attribution(model, trace, token)",
+    "decompose_resid": "write trace.select(['embeddings', 'layers.*.self_attn.out_proj', 'layers.*.fc2'])",
     "stack_activation": "write numpy.stack(list(trace.select('layers.*.fc2').values()))",
     "remove_batch_dim": "write x[0] for each array x",
 }

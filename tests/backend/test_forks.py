@@ -121,7 +121,7 @@ def test_a_product_waits_for_a_fork_unless_its_thread_forks_in_one(gate: Gate) -
         assert forked()
 
 
-def test_who_waits_is_told_when_a_product_or_a_fork_ends(gate: Gate) -> None:
+def test_waiting_threads_are_notified_when_a_product_or_a_fork_ends(gate: Gate) -> None:
     with gate:
         gate.close()
     assert gate.condition.notified == 1

@@ -52,6 +52,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return found
 
 
+def heed_signals() -> None:
+    """Undo what a shell does to a job in the background, whose processes inherit that SIGINT is ignored."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 def run(
     folder: Path, words: list[str], events: list[int], number: int = signal.SIGINT, *, script: bool = False,
     count: str = "",
@@ -61,7 +67,9 @@ def run(
         "PYTHONPATH": f"{folder}{os.pathsep}{ROOT}", "PYTHONDONTWRITEBYTECODE": "1", "COUNT": count,
         "EVENTS": ",".join(map(str, events)), "SIGNAL": str(int(number)), "OPENBLAS_NUM_THREADS": "1",
     }  # fmt: skip
-    return subprocess.run([sys.executable, *start, *words], capture_output=True, env=environment, cwd=folder)
+    return subprocess.run(
+        [sys.executable, *start, *words], capture_output=True, env=environment, cwd=folder, preexec_fn=heed_signals
+    )
 
 
 def events_of(folder: Path, words: list[str], code: int = 0) -> int:

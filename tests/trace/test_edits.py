@@ -272,9 +272,9 @@ EDITS: dict[str, tuple[dict[str, Any], str]] = {
     "no function": ({"logits": np.zeros((2, 5))}, "edits must be {name: function}; found"),
     "a hook of TransformerLens": (
         {"layers.0.fc1": lambda x, hook: x},
-        "an edit must be a function of one array; found for 'layers.0.fc1' one of x, hook; write lambda x: ",
+        "an edit must be a function of one array; found a function of x, hook for 'layers.0.fc1'; write lambda x: ",
     ),
-    "no parameter": ({"layers.0.fc1": lambda: 0}, "one array; found for 'layers.0.fc1' one of nothing; "),
+    "no parameter": ({"layers.0.fc1": lambda: 0}, "one array; found a function of nothing for 'layers.0.fc1'; "),
     "no names": ({5: np.zeros_like}, "a name or pattern must be a string; found 5"),
     "a typo": (
         {"layers.0.fc3": np.zeros_like},

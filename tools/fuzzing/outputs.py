@@ -126,6 +126,7 @@ def run(folder: Path, case: dict[str, Any]) -> None:
         raise InputError("an output must be writable", stderr[:200], "this one is not")
     left = [name for name in os.listdir(folder) if name.startswith(NAME) or ".minibiogpt-" in name]
     assert sorted(left) == sorted({NAME, *kept} & set(os.listdir(folder))), f"left behind: {left}"
+    (folder / NAME).chmod(0o600)  # a locked output that was replaced is as private as it was
     data = (folder / NAME).read_bytes()
     if case["line"][0] == "score":
         assert [json.loads(line)["text"] for line in data.splitlines()] == TEXTS, data[:300]

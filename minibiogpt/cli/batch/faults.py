@@ -71,7 +71,8 @@ class Faults:
         if self.rest.count:
             found += f", and other faults in {texts}{'s' * (self.rest.count > 1)} {self.rest}"
         if name is None:
-            return InputError(f"a text {must}", found, remedy)
+            which = f"text {number}" if self.same.count or self.rest.count else "a text"
+            return InputError(f"{which} {must}", found, remedy)
         return InputError(f"line {number} of {name} {must}", found, f"{remedy}, or skip such lines with --skip-bad")
 
 

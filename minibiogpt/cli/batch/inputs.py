@@ -5,14 +5,14 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
-import stat
 import sys
 import warnings
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from minibiogpt.checks import checked_integer
+from minibiogpt.cli.batch.lines import check_standard_output, status_of
 from minibiogpt.cli.batch.records import Source
 from minibiogpt.cli.options import check_dash, standard_input_given
 from minibiogpt.errors import InputError, short_repr
@@ -95,7 +95,7 @@ def source_of(
     if not options.text and not standard_input_given():
         raise InputError("a text must be given", "none", "type it in quotes, pipe it in, or name a --file")
     if sys.stdin is not None:
-        _check_standard_output(_status(sys.stdin), "standard input")
+        check_standard_output(status_of(sys.stdin), "standard input")
     return Source.of_standard_input(**settings)
 
 
@@ -119,7 +119,7 @@ def file_source(options: argparse.Namespace, **settings: Any) -> Source:
         raise InputError("--file must be a readable file", found, remedy)
     if not os.access(name, os.R_OK):
         raise InputError("--file must be a readable file", f"{name} without permission to read", "change that: chmod")
-    _check_standard_output(os.stat(name), name)
+    check_standard_output(os.stat(name), name)
     return Source.of_file(Path(name), **settings)
 
 
@@ -129,20 +129,3 @@ def warn_of_file_name(texts: Sequence[str]) -> None:
     if name is not None:
         lines = f"to read the lines of the file, write --file {shlex.quote(name)}"
         warnings.warn(f"the text {short_repr(name)} is also the name of a file: {lines}", stacklevel=2)
-
-
-def _check_standard_output(read: os.stat_result | None, name: str) -> None:
-    """Refuse to write standard output to the file that is read: with >> it would grow as it is read, without end."""
-    written = _status(sys.stdout)
-    if read is None or written is None or not stat.S_ISREG(read.st_mode) or not os.path.samestat(read, written):
-        return
-    found = f"{name}" + ("" if read.st_size else ", which is empty: > empties a file before the command starts")
-    raise InputError("standard output must not go to the file that is read", found, "redirect it to another: > NEW")
-
-
-def _status(stream: TextIO) -> os.stat_result | None:
-    """Return what the system knows of a stream; of one without a file, as in a notebook, or a closed one, None."""
-    try:
-        return os.fstat(stream.fileno())
-    except (OSError, ValueError):
-        return None

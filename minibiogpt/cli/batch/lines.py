@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+import stat
+import sys
 from collections.abc import Iterator
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple, TextIO
 
 from minibiogpt.errors import InputError
 
@@ -174,5 +177,23 @@ def _convert(encoding: str, name: str) -> str:
 def command(program: str, name: str) -> str:
     """Return the command that writes what is needed to a new file, or to the pipe."""
     if name == "standard input":
-        return f"pipe it through {program}"
+        piped = "funzip" if program == "unzip -p" else program  # unzip reads no pipe
+        return f"pipe it through {piped}"
     return f"{program} {shlex.quote(name)} > NEW"
+
+
+def check_standard_output(read: os.stat_result | None, name: str) -> None:
+    """Refuse to write standard output to the file that is read: with >> it would grow as it is read, without end."""
+    written = status_of(sys.stdout)
+    if read is None or written is None or not stat.S_ISREG(read.st_mode) or not os.path.samestat(read, written):
+        return
+    found = f"{name}" + ("" if read.st_size else ", which is empty: > empties a file before the command starts")
+    raise InputError("standard output must not go to the file that is read", found, "redirect it to another: > NEW")
+
+
+def status_of(stream: TextIO) -> os.stat_result | None:
+    """Return what the system knows of a stream; of one without a file, as in a notebook, or a closed one, None."""
+    try:
+        return os.fstat(stream.fileno())
+    except (OSError, ValueError):
+        return None

@@ -54,8 +54,8 @@ def add_output(parser: argparse.ArgumentParser, output: str) -> None:
     parser.add_argument(
         "--overwrite",
         action="store_true",
-        help="replace a finished FILE, which stays as it is until the new one in FILE.part is complete, or an "
-        "unfinished one of a different command",
+        help="replace a finished FILE, or an unfinished one of a different command; a finished FILE stays as it is "
+        "until the new one, written to FILE.part, is complete",
     )
 
 
@@ -102,7 +102,8 @@ class Job:
         path = Path(self.options.output)
         output = ResumableFile(path, common | settings, part=part, overwrite=self.options.overwrite)
         if self.options.overwrite and self.scanned is not None and not self._begins_with(output.progress):
-            output.progress = Progress()  # the input changed during that run, and has been restored
+            # The input changed during that run, and has been restored.
+            output.progress = Progress(replacing=output.progress.replacing)
         return output
 
     def _begins_with(self, progress: Progress) -> bool:

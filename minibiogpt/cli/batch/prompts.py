@@ -75,9 +75,8 @@ class Prompts:
         shorten = "shorten it" if self.truncate else "shorten it, or keep its last tokens with --truncate"
         if self.new is not None and n <= self.N:
             must = f"must leave room for {self.new} new tokens in the model's N = {self.N} positions"
-            return Fault(
-                must, f"{n} tokens", f"request at most {fits} new tokens" + ("" if fits < 2 else f", {shorten}")
-            )
+            remedy = f"request at most {fits} new token{'s' * (fits != 1)}, or {shorten}"
+            return Fault(must, f"{n} tokens", remedy)
         if n <= self.N:
             return Fault(f"must have fewer tokens than --max-length, which is {self.most + 1}", f"{n}", shorten)
         text = split_digits(record.text) if self.split_digits else record.text

@@ -68,7 +68,8 @@ class ResumableFile:
     def _prepare(self, overwrite: bool) -> None:
         """Clear what killed runs left, and read the progress of one with the same settings."""
         if self._created and self.data_path != self.path and self.path.exists():
-            self.data_path.chmod(stat.S_IMODE(self.path.stat().st_mode) & 0o777)  # as private as FILE
+            mode = stat.S_IMODE(self.path.stat().st_mode) & 0o777  # as private as FILE, but to be read and written here
+            self.data_path.chmod(mode | stat.S_IRUSR | stat.S_IWUSR)
         clear_leftovers(self.state)
         clear_leftovers(self.path)
         self.progress = self._saved_progress(overwrite) or self.progress

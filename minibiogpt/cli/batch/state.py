@@ -135,7 +135,8 @@ def _parsed(data: bytes) -> tuple[dict[str, Any], Progress]:
         raise ValueError(f"counts {short_repr(counts)}")
     if not (isinstance(progress.digest, str) and re.fullmatch("[0-9a-f]{64}", progress.digest)):
         raise ValueError(f"digest {short_repr(progress.digest)}")
-    if not (isinstance(sums, dict) and all(map(_is_finite, sums.values())) and _is_count(sums.get("tokens", 0))):
+    counted = isinstance(sums, dict) and all(_is_count(sums.get(name, 0)) for name in ("texts", "tokens"))
+    if not (counted and all(map(_is_finite, sums.values()))):
         raise ValueError(f"sums {short_repr(sums)}")
     for name in ("made", "replacing"):
         if not isinstance(getattr(progress, name), bool):

@@ -147,7 +147,7 @@ def _check_kit(path: Path, theirs: Path, check_options: Any, options: argparse.N
             raise _nothing_compared(tried[0])
         must = "at least one case must have a candidate"
         names = ", ".join(name for name, _ in results[:3])
-        remedy = f"name the files after the cases: {names}, with .safetensors or .npz"
+        remedy = f"name the files after the cases: {names}, with an ending such as .safetensors, .npz or .pt"
         raise InputError(must, f"none in {theirs}", remedy)
     return code
 

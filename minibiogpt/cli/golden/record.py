@@ -108,7 +108,8 @@ def _check_ending(output: Path) -> None:
     ending = ENDING.search(output.name)
     if ending and ending[0].lower() != ".safetensors":
         must = "a case is a safetensors file, and -o must end in .safetensors"
-        raise InputError(must, short_repr(output.name), f"-o {shlex.quote(str(output.with_suffix('.safetensors')))}")
+        instead = shlex.quote(str(output.with_suffix(".safetensors")))
+        raise InputError(must, short_repr(output.name), f"write -o {instead}")
 
 
 def _calls(options: argparse.Namespace) -> list[dict[str, Any]]:

@@ -100,7 +100,7 @@ def early_option(parser: argparse.ArgumentParser, top: argparse.ArgumentParser, 
         command = named[0] if named[:1] and named[0] in with_it else with_it[0]
         remedy = f"write {like} after the command: {command} {like}"
     elif like in ("-v", "--v"):
-        remedy = f"write {parser.prog} --version"
+        remedy = f"write {top.prog} --version"
     elif advice == foreign.TEXT:
         remedy = f"write {top.prog} generate TEXT"
     elif advice and not targets:

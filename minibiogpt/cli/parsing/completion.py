@@ -66,7 +66,7 @@ def script(parser: argparse.ArgumentParser, shell: str) -> str:
     try:
         import shtab
     except ImportError:
-        must, remedy = "--print-completion needs the package shtab", "run: pip install 'minibiogpt[completion]'"
+        must, remedy = "--print-completion needs the package shtab", "run: pip install shtab"
         raise InputError(must, "no such package", remedy) from None
     for command in every_command(parser):
         _mark(command._actions, shtab)

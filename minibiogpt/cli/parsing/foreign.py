@@ -118,7 +118,12 @@ OPTIONS = {
     **dict.fromkeys(("json-input", "input-jsonl"), "--jsonl"),
     **dict.fromkeys(("column", "key", "text-column", "text-field"), "--field"),
     **dict.fromkeys(("force", "yes", "y", "replace", "force-download"), "--overwrite"),
-    **dict.fromkeys(("truncation", "max-seq-length", "max-seq-len"), "--truncate"),
+    "truncation": "--truncate",
+    **dict.fromkeys(
+        ("max-seq-length", "max-seq-len"),
+        "write --truncate, which cuts a text to the model's maximum: a shorter limit is not here",
+    ),
+    "ignore-eos": "write --min-new-tokens N with the N of --max-new-tokens",
     **dict.fromkeys(
         ("context", "ctx-size", "c", "n-ctx", "context-length", "block-size", "window-size", "max-model-len"),
         "--window",
@@ -139,7 +144,7 @@ OPTIONS = {
         ),
         "--max-new-tokens",
     ),
-    **dict.fromkeys(("min-tokens", "min-new", "ignore-eos"), "--min-new-tokens"),
+    **dict.fromkeys(("min-tokens", "min-new"), "--min-new-tokens"),
     **dict.fromkeys(("beam", "beams", "beam-size", "beam-width", "n-beams", "beam-search"), "--num-beams"),
     **dict.fromkeys(("do-sample", "sampling"), "--sample"),
     **dict.fromkeys(("greedy", "no-sample", "no-do-sample"), _GREEDY),

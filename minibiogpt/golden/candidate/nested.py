@@ -135,7 +135,7 @@ class Nested:
             return in_memory(name, x, note=self._note(), digits=self._digits(x))
         if not isinstance(dtype, str) or (dtype not in FLOATS and dtype not in NUMBERS):
             raise not_numeric(self.path, name, f"dtype {str(dtype)[:80]!a}")
-        with np.errstate(over="ignore", invalid="ignore"):
+        with np.errstate(all="ignore"):  # whatever the caller's is
             if dtype == "bfloat16":
                 bits = convert_dtype(x.astype(np.float32), "F32", "BF16")
                 return in_memory(name, bits, bfloat16=True, note=self._note(stated=True))

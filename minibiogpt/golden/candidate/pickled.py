@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import re
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 
@@ -64,8 +65,9 @@ def read_plain(path: Path, ignored: dict[str, str]) -> dict[str, Tensor]:
         raise NotData("a reference to something outside of the pickle")
 
     try:
-        with path.open("rb") as file:
-            content = Unpickler({}, (), persistent, strict=False).load(file)
+        # A map and not the file, whose read(n) allocates n bytes first, however many there are.
+        with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as mapped:
+            content = Unpickler({}, (), persistent, strict=False).load(cast(BinaryIO, mapped))
     except NotData as error:
         raise InputError(must, str(error), f"write it again: {SAVE}") from None
     return _tensors(path, content, ignored)

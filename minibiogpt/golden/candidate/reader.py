@@ -157,9 +157,7 @@ def _no_arrays(path: Path, files: list[str]) -> tuple[str, str]:
         return "a kit", "pass the folder that your implementation wrote; the kit itself comes first: CASE THEIRS"
     if "config.json" in files:
         return "a model", "pass the arrays that your implementation computes, not its weights"
-    one = next(
-        (file for file in files if file.endswith((".safetensors", ".npz", ".pt", ".pth", ".pkl", ".json"))), None
-    )
+    one = next((file for file in files if file.endswith(WHOLE)), None)
     if one is not None:
         return listed(files, 3), f"pass the file: {path / one}"
     return listed(files, 3) if files else "none", f"{SAVE}; or numpy.save('NAME.npy', array)"

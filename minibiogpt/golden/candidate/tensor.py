@@ -55,7 +55,7 @@ class Tensor:
         """Return a block of ``raw()`` as float64, or as native integers."""
         if self.dtype == "bfloat16":
             block = widened(block, "BF16")
-        with np.errstate(invalid="ignore"):  # a signaling NaN is a NaN
+        with np.errstate(all="ignore"):  # a signaling NaN is a NaN
             return block.astype("float64" if self.is_float else block.dtype.newbyteorder("="))
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from minibiogpt.errors import InputError, listed, short_repr
 from minibiogpt.files.safetensors import read_header
-from minibiogpt.golden.candidate.reader import open_candidate
+from minibiogpt.golden.candidate.reader import WHOLE, open_candidate
 from minibiogpt.golden.candidate.tensor import Tensor
 from minibiogpt.golden.check.compare import SUMS
 from minibiogpt.golden.check.judge import Judge, row_of
@@ -24,15 +24,7 @@ from minibiogpt.golden.format.manifest import read_manifest
 from minibiogpt.trace.missing import check_all_matched
 from minibiogpt.trace.patterns import patterns_of
 
-ENDINGS = (
-    ".safetensors",
-    ".npz",
-    ".pt",
-    ".pth",
-    ".pkl",
-    ".json",
-    "",
-)  # of a candidate's file name in a kit; a folder has none
+ENDINGS = (*WHOLE, "")  # of a candidate's file name in a kit; a folder has none
 MAX_MASK = 1 << 20  # elements of an unpaired mask that is checked to be all ones
 
 
@@ -190,7 +182,8 @@ def read_case(path: Path) -> Case:
 def check_kit(folder: Path, theirs: Path, options: Options) -> list[tuple[str, Result | InputError | None]]:
     """Check every case of a kit against its candidate in the folder ``theirs``.
 
-    The candidate of the case NAME is ``NAME.safetensors``, ``NAME.npz``, or the folder ``NAME`` of npy files.
+    The candidate of the case NAME is NAME with one of ENDINGS, such as ``NAME.npz``, or the folder ``NAME`` of npy or
+    raw files.
 
     Returns
     -------

@@ -35,7 +35,8 @@ def command(kind: str, *more: str) -> list[str]:
 
 @pytest.mark.parametrize("appended", [True, False])
 @pytest.mark.parametrize(
-    "words", [["generate", "--file", "in.txt", "--max-new-tokens", "1"], ["score", "--file", "in.txt"], ["score"]]
+    "words",
+    [["generate", "--file", "in.txt", "--max-new-tokens", "1"], ["score", "--file", "in.txt"], ["score"], ["tokenize"]],
 )
 def test_standard_output_into_the_input_is_refused(folder: Path, words: list[str], appended: bool) -> None:
     """Appended to the file that is read, the results would be read as texts, and so on until the disk is full."""
@@ -108,7 +109,7 @@ def test_an_output_that_is_removed_is_written_again_on_request(folder: Path, cap
     assert Path(command(kind)[-1]).read_bytes() == again
 
 
-def changed(kind: str, content: str) -> None:
+def changed(kind: str, content: str, *more: str) -> None:
     """Run a command whose input changes between the check and the reading."""
     scan = loop.Source.scan
 
@@ -119,7 +120,7 @@ def changed(kind: str, content: str) -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop.Source, "scan", late)
-        assert main(command(kind)) == 2
+        assert main(command(kind, *more)) == 2
 
 
 @pytest.mark.parametrize("kind", ["score", "embed"])
@@ -141,6 +142,24 @@ def test_the_input_that_changed_during_a_run_may_come_back(
         assert capsys.readouterr().err.endswith("use the same input, or start again with --overwrite\n")
     assert main(command(kind, "--overwrite")) == 0
     assert Path(name).read_bytes() == whole
+
+
+@pytest.mark.parametrize("kind", ["score", "embed"])
+def test_the_output_is_replaced_although_the_input_changed_and_came_back(
+    folder: Path, capsys: Capture, kind: str
+) -> None:
+    assert main(command(kind)) == 0
+    name = command(kind)[-1]
+    want = Path(name).read_bytes()
+    Path("other").write_text("An older text\n")
+    assert main([kind, "--file", "other", "--output", name, "--overwrite"]) == 0
+    old = Path(name).read_bytes()
+    changed(kind, TEXTS.replace("a drug", "drugs"), "--overwrite")
+    assert Path(name).read_bytes() == old
+    Path("in.txt").write_text(TEXTS)
+    assert main(command(kind, "--overwrite")) == 0
+    assert Path(name).read_bytes() == want
+    assert sorted(path.name for path in folder.iterdir()) == ["in.txt", "other", name]
 
 
 def test_a_line_that_was_not_checked_becomes_no_result(folder: Path, capsys: Capture) -> None:

@@ -177,6 +177,7 @@ DAMAGED += [
             json.dumps(GOOD | {"sums": one})
             for one in [[], {"total": "x"}, {"total": [1]}, {"tokens": -1}, {"tokens": 0.5}]
         ),
+        *(json.dumps(GOOD | {"sums": {"texts": one}}) for one in [0.5, -1, "2"]),
         *(json.dumps(GOOD | {"sums": {"total": one}}) for one in [float("inf"), float("nan"), True, None]),
         "[]",
         "9" * 5000,
@@ -434,12 +435,16 @@ def test_an_output_is_utf_8_without_escapes(folder: Path, capsys: pytest.Capture
     assert "β-blocker".encode() in Path("out.npy").read_bytes()
 
 
-def test_a_private_output_stays_private(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("mode", [0o600, 0o200])
+def test_a_private_output_stays_private(folder: Path, capsys: pytest.CaptureFixture[str], mode: int) -> None:
     for kind in ("score", "embed"):
         Path("out.npy").write_text("old")
-        Path("out.npy").chmod(0o600)
+        Path("out.npy").chmod(mode)
+        interrupted(capsys, kind, "--overwrite")
+        assert Path("out.npy.part").stat().st_mode & 0o777 == 0o600
         run(capsys, *command(kind, "--overwrite"))
-        assert Path("out.npy").stat().st_mode & 0o777 == 0o600
+        assert Path("out.npy").stat().st_mode & 0o777 == mode
+        Path("out.npy").chmod(0o600)
 
 
 def finished(capsys: pytest.CaptureFixture[str], kind: str) -> tuple[bytes, bytes]:
@@ -523,3 +528,19 @@ def test_a_foreign_part_is_never_touched_by_a_replacing_run(
     Path("out.npy.part").rename("away")  # the remedy works
     run(capsys, *command("score", "--overwrite"))
     assert Path("out.npy").read_bytes() == want
+
+
+def test_a_state_whose_count_of_texts_was_changed_makes_no_vectors(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    interrupted(capsys, "embed")
+    state = Path("out.npy.state")
+    content = json.loads(state.read_text())
+    content["done"]["sums"]["texts"] += 1
+    state.write_text(json.dumps(content, indent=1) + "\n")
+    error = run(capsys, *command("embed"), code=2)
+    assert error.endswith("; remove out.npy.part and out.npy.state to start again\n")
+    assert not Path("out.npy").exists()
+    Path("out.npy.part").unlink()
+    state.unlink()
+    run(capsys, *command("embed"))

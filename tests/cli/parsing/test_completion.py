@@ -96,7 +96,7 @@ def test_without_shtab_one_line_says_what_to_install(
     monkeypatch.setitem(sys.modules, "shtab", None)
     assert main(["--print-completion", "bash"]) == 2
     message = "--print-completion needs the package shtab; found no such package"
-    assert capsys.readouterr().err == f"minibiogpt: error: {message}; run: pip install 'minibiogpt[completion]'\n"
+    assert capsys.readouterr().err == f"minibiogpt: error: {message}; run: pip install shtab\n"
 
 
 def test_a_shell_without_a_script(capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,6 +8,7 @@ import io
 import json
 import pickle
 import tarfile
+import tracemalloc
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -372,3 +373,23 @@ def test_a_pickle_that_holds_one_list_many_times(tmp_path: Path) -> None:
         (tmp_path / f"{name}.pkl").write_bytes(pickle.dumps(content))
         with pytest.raises(InputError, match="values in lists|levels of dicts|must contain arrays"):
             read(tmp_path / f"{name}.pkl")
+
+
+def test_a_pickle_that_promises_a_long_text_takes_no_memory(tmp_path: Path) -> None:
+    """Python's files allocate what is to be read, however little is there."""
+    (tmp_path / "x.pkl").write_bytes(b"\x80\x04}X\xff\xff\xff\x7fx")
+    tracemalloc.start()
+    try:
+        with pytest.raises(InputError, match="must be a complete pickle of arrays; found a broken pickle"):
+            read(tmp_path / "x.pkl")
+        assert tracemalloc.get_traced_memory()[1] < 10 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_stated_dtypes_whatever_the_callers_errstate(tmp_path: Path) -> None:
+    for dtype in ("float16", "bfloat16"):
+        (tmp_path / "x.json").write_text(json.dumps({"x": {"shape": [2], "data": [1e-300, 1.0], "dtype": dtype}}))
+        with np.errstate(all="raise"):
+            found = read(tmp_path / "x.json")
+        assert found["x"].tolist() == [0, 1]

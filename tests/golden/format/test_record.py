@@ -268,7 +268,7 @@ def test_the_inputs_of_a_case_can_be_recorded_again(tmp_path: Path) -> None:
         (["--ids", "2", "--name", "../x"], "--name must be the name of a file on every system"),
         (["--ids", "2", "--name", ""], "--name must be the name of a file on every system"),
         (["--ids", "2", "--name", "con"], "found 'con'; choose a name such as"),
-        (["--ids", "2", "-o", "c.npz"], "must end in .safetensors; found 'c.npz'; -o c.safetensors"),
+        (["--ids", "2", "-o", "c.npz"], "must end in .safetensors; found 'c.npz'; write -o c.safetensors"),
         (["--ids", "2", "-o", "c.json", "--model", "nothing here"], "-o c.safetensors"),
     ],
 )
