@@ -57,13 +57,13 @@ def _check_constants(path: Path, text: str) -> None:
     def refuse(name: str) -> Any:
         raise CheckpointError(f"{path} must hold JSON", f"{name}, which JSON lacks", "replace it by null or a number")
 
-    json.loads(text, parse_constant=refuse)
+    json.loads(text.removeprefix("\ufeff"), parse_constant=refuse)
 
 
 def copy_text_file(source: Path, target: Path) -> None:
-    """Check a text file, and write its bytes to a new file."""
+    """Check a text file, and write its bytes to a new file, without a byte-order mark: transformers reads none."""
     check_text_file(source)
-    target.write_bytes(source.read_bytes())
+    target.write_bytes(source.read_bytes().removeprefix(b"\xef\xbb\xbf"))
 
 
 def check_folder(folder: Path, names: Iterable[str], must: str, remedy: str) -> None:

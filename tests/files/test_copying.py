@@ -16,7 +16,7 @@ import torch
 
 from minibiogpt import BioGptForCausalLM, CheckpointError
 from minibiogpt.checkpoint.convert import TOKENIZER_FILES, convert
-from minibiogpt.files.copying import check_folder, check_own_file
+from minibiogpt.files.copying import check_folder, check_own_file, copy_text_file
 from minibiogpt.files.hub import DEMO, download
 
 SECRET = "root:x:0:0\n"
@@ -255,3 +255,12 @@ def test_download_resumes_its_own_part_folder(tmp_path: Path, monkeypatch: pytes
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == [
         "config.json", "merges.txt", "model.safetensors", "vocab.json",
     ]  # fmt: skip
+
+
+def test_a_byte_order_mark_is_not_copied(tmp_path: Path) -> None:
+    (tmp_path / "vocab.json").write_bytes(b'\xef\xbb\xbf{"Infinity": 1}')
+    copy_text_file(tmp_path / "vocab.json", tmp_path / "copy.json")
+    assert json.loads((tmp_path / "copy.json").read_bytes()) == {"Infinity": 1}
+    (tmp_path / "vocab.json").write_bytes(b'\xef\xbb\xbf{"a": Infinity}')
+    with pytest.raises(CheckpointError, match="found Infinity, which JSON lacks"):
+        copy_text_file(tmp_path / "vocab.json", tmp_path / "other.json")
