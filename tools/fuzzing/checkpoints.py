@@ -141,7 +141,8 @@ def _corrupt_header(rng: Random, header: dict[str, Json]) -> None:
         )
         header |= dict.fromkeys(names, empty)
         return
-    if not isinstance(entry, dict) or not {"shape", "data_offsets"} <= set(entry) or rng.random() < 0.2:
+    whole = isinstance(entry, dict) and all(isinstance(entry.get(key), list) for key in ("shape", "data_offsets"))
+    if not whole or len(entry["data_offsets"]) < 2 or rng.random() < 0.2:
         header[rng.choice([name, "__metadata__"])] = mutate_json(rng, entry)
         return
     edit = rng.randrange(7)

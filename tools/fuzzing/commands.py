@@ -113,6 +113,8 @@ def _mistyped(rng: Random, words: list[str]) -> list[str]:
     if kind == 0:  # letters exchanged, dropped, doubled
         word, k = words[i], rng.randrange(len(words[i]) + 1)
         words[i] = rng.choice([word[:k] + word[k + 1 :], word[:k] + word[k : k + 1] * 2 + word[k + 1 :], word[::-1]])
+        if not word.startswith("/"):
+            words[i] = words[i].lstrip("/")  # a mistake must not name a file of the system
     elif kind == 1:
         words[0] = rng.choice([*foreign.COMMANDS, "help", words[0].upper(), words[0][:3], f"{words[0]} {words[-1]}"])
     elif kind == 2:
