@@ -62,13 +62,13 @@ def run(options: argparse.Namespace) -> None:
         checked_integer("--layer", options.layer, 0, model.config.num_hidden_layers)
     D = model.config.hidden_size
     with job.output(part=True, pooling=options.pooling, layer=options.layer) as output:
+        done, size = texts_done(output.progress), output.progress.bytes
+        if size != 4 * done * D:  # a state that was changed
+            must = f"the vectors of {done} texts must have {4 * done * D} bytes"
+            raise InputError(must, f"{size}", f"remove {output.data_path} and {output.state} to start again")
         for chunk in run_chunks(job, output.progress, lambda rows: _vectors(model, rows, options)):
             output.append(b"".join(chunk.results), chunk.read, chunk.digest, texts=len(chunk.records))
-        n, size = texts_done(output.progress), output.progress.bytes
-        if size != 4 * n * D:  # a state that was changed
-            must = f"the vectors of {n} texts must have {4 * n * D} bytes"
-            again = f"remove {output.data_path} and {output.state} to start again"
-            raise InputError(must, f"{size}", again)
+        n = texts_done(output.progress)
         output.finish(lambda rows, new: _write(rows, new, Path(options.output).suffix, n, D))
     print(f"{n:,} text{'s' * (n != 1)}, {D} values each: {options.output}", file=sys.stderr)
 
