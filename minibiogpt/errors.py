@@ -102,6 +102,17 @@ def text_of(value: object) -> str:
         return short_repr(value)
 
 
+def printable(text: str) -> str:
+    """Return the text with escapes for control characters, which names and texts from files may contain.
+
+    Examples
+    --------
+    >>> print(printable("\x1b[31mred β"))
+    \\x1b[31mred β
+    """
+    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
+
+
 def _short_name(name: object) -> str:
     text = text_of(name)
     shown = text if len(text) <= MAX_NAME else f"{text[:MAX_NAME]}..."

@@ -9,6 +9,11 @@ from threading import RLock
 from typing import Any, Self
 
 
+def errors_on_terminal() -> bool:
+    """Whether standard error is a terminal; a program without a console has none."""
+    return sys.stderr is not None and sys.stderr.isatty()
+
+
 def progress_bar(show: Any, **options: Any) -> Any:
     """Return tqdm's bar with these options on standard error; if ``show`` is false, a bar that shows nothing.
 

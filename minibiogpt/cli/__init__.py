@@ -23,7 +23,7 @@ from minibiogpt.cli.parsing.completion import add_completion
 from minibiogpt.cli.parsing.effects import warn_of_unused
 from minibiogpt.cli.parsing.examples import paragraphs_of, show_in_help
 from minibiogpt.cli.parsing.wording import worded
-from minibiogpt.errors import CheckpointError, InputError
+from minibiogpt.errors import CheckpointError, InputError, printable
 from minibiogpt.files.temporaries import REMEDIES
 
 MAX_CHARACTERS, LAST = 2000, 600  # of an error or a warning, and of its end, which says what to do
@@ -146,5 +146,4 @@ def _print_message(level: str, message: object) -> None:
     line = " ".join(str(message).split())
     if len(line) > MAX_CHARACTERS:  # a path can have 4,096 characters
         line = f"{line[: MAX_CHARACTERS - LAST]} ... {line[-LAST:]}"
-    escaped = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in line)
-    print(f"minibiogpt: {level}: {escaped}", file=sys.stderr)
+    print(f"minibiogpt: {level}: {printable(line)}", file=sys.stderr)

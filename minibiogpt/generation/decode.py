@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -32,7 +31,7 @@ from minibiogpt.generation.protocols import LanguageModel, Streamer
 from minibiogpt.generation.random_draws import RandomDraws
 from minibiogpt.generation.state import DecodingState, GenerationRequest
 from minibiogpt.generation.stopping import EndToken, MaxTime, StoppingCriterion, StopStrings, any_criterion_met
-from minibiogpt.progress import progress_bar
+from minibiogpt.progress import errors_on_terminal, progress_bar
 from minibiogpt.tokenizer import BioGptTokenizer
 from minibiogpt.trace import Edit, Trace
 from minibiogpt.trace.edits import make_tap
@@ -189,6 +188,5 @@ def greedy_or_sample(state: DecodingState, request: GenerationRequest) -> Genera
 
 def _progress_bar(progress: bool | None, new: int, streamer: Streamer | None) -> Any:
     """Return a progress bar on stderr, disabled if it should not be shown."""
-    terminal = sys.stderr is not None and sys.stderr.isatty()
-    show = terminal and new > PROGRESS_BAR_ABOVE and streamer is None if progress is None else progress
+    show = errors_on_terminal() and new > PROGRESS_BAR_ABOVE and streamer is None if progress is None else progress
     return progress_bar(show, total=new, unit="token")

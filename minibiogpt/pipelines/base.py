@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
@@ -15,7 +14,7 @@ from minibiogpt.errors import InputError, short_repr
 from minibiogpt.generation.options.warning import warn_caller
 from minibiogpt.idioms import no_attribute, no_option
 from minibiogpt.model.pretrained import Pretrained
-from minibiogpt.progress import progress_bar
+from minibiogpt.progress import errors_on_terminal, progress_bar
 from minibiogpt.tokenizer import BioGptTokenizer
 
 PROGRESS_BAR_ABOVE = 50  # texts
@@ -247,6 +246,5 @@ def _is_stream(inputs: Any) -> bool:
 
 def _progress_bar(progress: bool | None, count: int) -> Any:
     """Return a progress bar on stderr, disabled if it should not be shown."""
-    terminal = sys.stderr is not None and sys.stderr.isatty()
-    show = terminal and count > PROGRESS_BAR_ABOVE if progress is None else progress
+    show = errors_on_terminal() and count > PROGRESS_BAR_ABOVE if progress is None else progress
     return progress_bar(show, total=count, unit="text")

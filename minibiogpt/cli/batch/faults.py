@@ -6,7 +6,7 @@ import sys
 from typing import NamedTuple
 
 from minibiogpt.cli.batch.lines import Fault
-from minibiogpt.errors import InputError
+from minibiogpt.errors import InputError, printable
 
 SHOWN = 8  # numbers of lines in one message
 MAX_CHARACTERS = 500  # of a skipped line's reason
@@ -80,5 +80,4 @@ def show_skipped(where: str, fault: Fault) -> None:
     """Print one line to standard error about a line that is skipped."""
     line = " ".join(f"{where} {fault.must}; found {fault.found}".split())
     cut = line if len(line) <= MAX_CHARACTERS else f"{line[:MAX_CHARACTERS]} ..."
-    escaped = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in cut)
-    print(f"minibiogpt: skipped: {escaped}", file=sys.stderr)
+    print(f"minibiogpt: skipped: {printable(cut)}", file=sys.stderr)

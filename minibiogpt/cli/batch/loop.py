@@ -8,7 +8,6 @@ the same bytes, as an uninterrupted run.
 from __future__ import annotations
 
 import argparse
-import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -32,7 +31,7 @@ from minibiogpt.errors import InputError
 from minibiogpt.files.json_text import json_text
 from minibiogpt.heads.words import analyse_words
 from minibiogpt.model.batching import BATCH_TOKENS, batches
-from minibiogpt.progress import progress_bar
+from minibiogpt.progress import errors_on_terminal, progress_bar
 from minibiogpt.tokenizer import BioGptTokenizer, Piece
 
 Result = TypeVar("Result")
@@ -243,5 +242,4 @@ def _check_output(options: argparse.Namespace) -> None:
 
 def _progress_bar(count: int | None, done: int) -> Any:
     """Return a progress bar on standard error, disabled unless that is a terminal."""
-    terminal = sys.stderr is not None and sys.stderr.isatty()
-    return progress_bar(terminal, total=count, initial=done, unit="text")
+    return progress_bar(errors_on_terminal(), total=count, initial=done, unit="text")

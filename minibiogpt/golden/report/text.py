@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from minibiogpt.catalog.steps import step_of
 from minibiogpt.config import BioGptConfig
-from minibiogpt.errors import InputError, listed
+from minibiogpt.errors import InputError, listed, printable
 from minibiogpt.golden.check.compare import LOWEST, Index
 from minibiogpt.golden.check.outputs import LISTED
 from minibiogpt.golden.check.result import AGREES, DIFFERS, NOT_COMPARABLE, Result, Row
@@ -21,7 +21,7 @@ HEAD = ("", "name", "shape", "dtype", "largest", "relative", "x budget", "cosine
 
 def plain(text: object) -> str:
     """Return one line with control characters escaped, because names come from files."""
-    line = "".join(character if character.isprintable() else ascii(character)[1:-1] for character in str(text))
+    line = printable(str(text))
     return line if len(line) <= 400 else f"{line[:400]} ..."
 
 
