@@ -175,7 +175,7 @@ def test_zip_archives_of_other_tools(tmp_path: Path) -> None:
     same(read(tmp_path / "theirs.npz"), {"logits": X, "step.0/logits": X})
 
 
-def test_a_raw_file_of_halves_is_told_its_ending(tmp_path: Path) -> None:
+def test_the_error_for_a_raw_file_of_halves_names_the_ending(tmp_path: Path) -> None:
     """Also where an odd number of them makes no whole number of float32."""
     for x in (X, X[0]):
         x.astype("<f2").tofile(tmp_path / "logits.bin")
