@@ -13,7 +13,6 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +22,8 @@ from minibiogpt.backend import Array, backend_of
 from minibiogpt.errors import InputError, short_repr
 from minibiogpt.files.json_text import json_text
 from minibiogpt.files.writing import write_atomically
+from minibiogpt.view.modules import linked, plain, read
 
-STATIC = Path(__file__).parent / "static"
 NO_PAGES = (
     ".png", ".jpg", ".jpeg", ".gif", ".svg", ".webp", ".pdf", ".ipynb", ".json", ".md", ".txt", ".docx", ".npz",
     ".safetensors",
@@ -48,6 +47,7 @@ class Page:
     title : plain text. body : HTML; the caller escapes its text.
     data : what the scripts read, as JSON: any strings, numbers, lists, and packed arrays.
     scripts, styles : files in ``static``, in order; the scripts share one scope.
+    module : a file in ``static`` that is run, with all that it imports.
     theme : "auto" (follow the system), "light" or "dark".
 
     Examples
@@ -63,6 +63,7 @@ class Page:
     scripts: tuple[str, ...] = ()
     styles: tuple[str, ...] = ("page.css",)
     theme: str = "auto"
+    module: str = ""
 
     def __post_init__(self) -> None:
         check_theme(self.theme)
@@ -70,14 +71,14 @@ class Page:
     @property
     def html(self) -> str:
         """The whole document."""
-        script = "\n".join(static(name) for name in self.scripts)
+        script = "\n".join([*map(plain, self.scripts), *([linked(self.module)] if self.module else [])])
         run = f'<script>"use strict";\n{script}</script>' if script else ""
         return (
             f'<!doctype html><html lang="en" data-theme="{self.theme}"><head><meta charset="utf-8">'
             '<meta name="viewport" content="width=device-width, initial-scale=1">'
             f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
             f'<meta name="referrer" content="no-referrer"><title>{safe(self.title)}</title>'
-            f"<style>{''.join(static(name) for name in self.styles)}</style></head><body>{self.body}"
+            f"<style>{''.join(read(name) for name in self.styles)}</style></head><body>{self.body}"
             f'<script type="application/json" id="data">{as_json(self.data)}</script>{run}</body></html>\n'
         )
 
@@ -143,12 +144,6 @@ def check_theme(theme: Any) -> None:
     """Raise InputError unless ``theme`` is one of THEMES."""
     if not isinstance(theme, str) or theme not in THEMES:
         raise InputError(f"theme must be one of {', '.join(THEMES)}", short_repr(theme), "choose one of these")
-
-
-@cache
-def static(name: str) -> str:
-    """Return the text of a stylesheet or script of the package."""
-    return (STATIC / name).read_text(encoding="utf-8")
 
 
 def safe(text: object) -> str:

@@ -25,7 +25,8 @@ from minibiogpt.errors import InputError
 from minibiogpt.view import Page, Sampler, Stepper
 from minibiogpt.view.colors import PALETTES
 from minibiogpt.view.layer import KINDS, kind_of, steps_of_layer
-from minibiogpt.view.page import STATIC, packed
+from minibiogpt.view.modules import STATIC
+from minibiogpt.view.page import packed
 from tests.support import small
 from tests.support.browser import luminance
 from tests.support.strict import StrictBackend
@@ -186,7 +187,7 @@ def test_a_page_refers_to_nothing_outside() -> None:
         assert any(value.startswith("default-src 'none'") for value in contents), policy
         urls = set(re.findall(r"https?://[^\s\"')]+", page))
         assert urls <= {"http://www.w3.org/2000/svg"}  # an XML namespace, never fetched
-    for file in STATIC.iterdir():
+    for file in (path for path in STATIC.rglob("*") if path.is_file()):
         text = file.read_text(encoding="utf-8")
         assert "</" not in text
         assert not re.search(r"@import|url\(|innerHTML|eval\(|import\(|XMLHttpRequest|fetch\(", text)

@@ -1,10 +1,10 @@
 // Shared by all pages: the data, helpers for elements and numbers, the theme, and copying.
 
-const data = JSON.parse(document.getElementById("data").textContent);
-const root = document.documentElement;
+export const data = JSON.parse(document.getElementById("data").textContent);
+export const root = document.documentElement;
 
 /** Create an element. Attributes that start with "on" are listeners; children are elements or text, never HTML. */
-function el(tag, attributes = {}, ...children) {
+export function el(tag, attributes = {}, ...children) {
   const made = tag.startsWith("svg:")
     ? document.createElementNS("http://www.w3.org/2000/svg", tag.slice(4)) : document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
@@ -17,7 +17,7 @@ function el(tag, attributes = {}, ...children) {
 }
 
 /** The shortest decimal that round-trips x in its dtype. */
-function exact(x, dtype = "float64") {
+export function exact(x, dtype = "float64") {
   if (!Number.isFinite(x)) return Number.isNaN(x) ? "NaN" : x > 0 ? "inf" : "-inf";
   if (dtype === "float64") return String(x);
   for (let digits = 6; digits <= 9; digits++) {
@@ -28,23 +28,23 @@ function exact(x, dtype = "float64") {
 }
 
 /** x with a few significant digits, for tables and scales. */
-function rough(x, digits = 4) {
+export function rough(x, digits = 4) {
   if (!Number.isFinite(x) || x === 0) return exact(x);
   const size = Math.abs(x);
   return size >= 1e5 || size < 1e-4 ? x.toExponential(digits - 1) : String(Number(x.toPrecision(digits)));
 }
 
 /** Text whose direction (left to right or not) does not affect the text around it. */
-function isolated(text) {
+export function isolated(text) {
   return el("bdi", {}, text);
 }
 
-const darkSystem = window.matchMedia("(prefers-color-scheme: dark)");
-const isDark = () => root.dataset.theme === "dark" || (root.dataset.theme === "auto" && darkSystem.matches);
-const css = (name) => getComputedStyle(root).getPropertyValue(name).trim();
+export const darkSystem = window.matchMedia("(prefers-color-scheme: dark)");
+export const isDark = () => root.dataset.theme === "dark" || (root.dataset.theme === "auto" && darkSystem.matches);
+export const css = (name) => getComputedStyle(root).getPropertyValue(name).trim();
 
 /** A button that cycles through auto, light and dark; redraw is called after the colors change. */
-function themeButton(redraw) {
+export function themeButton(redraw) {
   const order = ["auto", "light", "dark"];
   const button = el("button", { type: "button", id: "theme" });
   const update = () => {
@@ -62,7 +62,7 @@ function themeButton(redraw) {
 }
 
 /** Open a modal dialog; Esc closes it. */
-function openDialog(title, ...children) {
+export function openDialog(title, ...children) {
   const close = el("button", { type: "button", onclick: () => dialog.close() }, "close");
   const dialog = el("dialog", { "aria-label": title }, el("h3", {}, title), ...children, el("p", {}, close));
   dialog.addEventListener("close", () => dialog.remove());
@@ -72,7 +72,7 @@ function openDialog(title, ...children) {
 }
 
 /** Copy text to the clipboard. If the browser refuses, as in a frame, show a text field to copy from. */
-async function copyText(text, report) {
+export async function copyText(text, report) {
   try {
     await navigator.clipboard.writeText(text);
     report("copied");
