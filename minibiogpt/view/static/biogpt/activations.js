@@ -1,0 +1,47 @@
+// The activation functions of a config's hidden_act, and erf, which JavaScript lacks.
+
+import { BioGptError } from "./errors.js";
+import { makeArray } from "./ops.js";
+
+const TWO_OVER_ROOT_PI = 2 / Math.sqrt(Math.PI);
+
+/** The error function, to about 4e-16: a series of positive terms up to 2, a continued fraction from there on. */
+export function erf(x) {
+  const size = Math.abs(x);
+  if (!(size < 6)) return Number.isNaN(x) ? NaN : Math.sign(x); // 1 - erf(6) is 2e-17
+  return Math.sign(x) * (size < 2 ? erfSeries(size) : 1 - erfcFraction(size));
+}
+
+/** 2 / sqrt(pi) exp(-x^2) (x + 2 x^3 / 3 + 4 x^5 / 15 + ...) */
+function erfSeries(x) {
+  const square = x * x;
+  let term = x, sum = x;
+  for (let n = 3; term > 1e-17 * sum; n += 2) {
+    term *= 2 * square / n;
+    sum += term;
+  }
+  return TWO_OVER_ROOT_PI * Math.exp(-square) * sum;
+}
+
+/** 1 - erf(x) = exp(-x^2) / sqrt(pi) / (x + (1/2) / (x + (2/2) / (x + (3/2) / ...))) */
+function erfcFraction(x) {
+  let below = x;
+  for (let n = 60; n > 0; n--) below = x + n / 2 / below;
+  return Math.exp(-x * x) / Math.sqrt(Math.PI) / below;
+}
+
+const TABLE = {
+  gelu: (x) => x * (1 + erf(x * Math.SQRT1_2)) / 2,
+  gelu_new: (x) => x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x * x * x))) / 2,
+  relu: (x) => (x > 0 ? x : 0),
+  selu: (x) => 1.0507009873554805 * (x > 0 ? x : 1.6732632423543772 * Math.expm1(x)),
+};
+
+/** The activation `name` of each element. */
+export function activate(x, name) {
+  const f = TABLE[name];
+  if (!f) throw new BioGptError(`hidden_act must be one of ${Object.keys(TABLE).join(", ")}`, name, "correct config.json");
+  const y = makeArray(x.shape, x.dtype), out = y.numbers, numbers = x.numbers;
+  for (let i = 0; i < out.length; i++) out[i] = f(numbers[i]);
+  return y;
+}

@@ -1,0 +1,93 @@
+// The inputs of a call: checks, positions, and which key each query may see.
+
+import { ensure } from "./errors.js";
+import { arrayFrom, copyArray, makeArray } from "./ops.js";
+
+const isWithin = (numbers, low, high) => numbers.every((x) => Number.isInteger(x) && x >= low && x < high);
+const shapeText = (shape) => `[${shape}]`;
+const sameShape = (a, b) => shapeText(a) === shapeText(b);
+
+/** The ids or embeddings of a call as an array, and B and T. */
+export function readTokens({ ids, inputsEmbeds }, config, dtype) {
+  const given = [ids, inputsEmbeds].filter((x) => x !== undefined && x !== null).length;
+  ensure(given === 1, "exactly one of ids and inputsEmbeds must be given", `${given}`, "pass one of them");
+  const tokens = ids ? arrayFrom(ids, "int64") : copyArray(arrayFrom(inputsEmbeds, dtype), dtype);
+  const [B, T, D] = tokens.shape;
+  const axes = ids ? 2 : 3, name = ids ? "ids" : "inputsEmbeds";
+  const fits = tokens.shape.length === axes && B > 0 && T > 0 && (ids || D === config.hidden_size);
+  ensure(fits, `${name} must be (B, T${ids ? "" : `, ${config.hidden_size}`}), with a token at least`, shapeText(tokens.shape), "pass [[2, 5, 9]]");
+  const V = config.vocab_size;
+  if (ids) ensure(isWithin(tokens.numbers, 0, V), `ids must be integers in [0, ${V})`, [...tokens.numbers].find((x) => !isWithin([x], 0, V)), "use this model's tokenizer");
+  return { tokens, B, T };
+}
+
+/** The attention mask (B, S) as an array, or null. */
+export function readMask(attentionMask, B, S) {
+  if (!attentionMask) return null;
+  const mask = arrayFrom(attentionMask, "int64");
+  ensure(sameShape(mask.shape, [B, S]), `attentionMask must be (B, S) = ${shapeText([B, S])}`, shapeText(mask.shape), "cover cached and new positions");
+  ensure(isWithin(mask.numbers, 0, 2), "attentionMask must hold 0 and 1 only", "other numbers", "write 1 for a token and 0 for padding");
+  return mask;
+}
+
+/** The position of each new token, (B, T): real tokens are counted from 0, padding is -1. */
+export function positionsOf(positionIds, mask, B, T, S) {
+  const positions = makeArray([B, T], "int64");
+  if (positionIds) return spreadPositions(arrayFrom(positionIds, "int64"), positions);
+  for (let b = 0; b < B; b++) {
+    let count = 0;
+    for (let s = 0; s < S; s++) {
+      const real = mask ? mask.numbers[b * S + s] : 1;
+      count += real;
+      if (s >= S - T) positions.numbers[b * T + s - (S - T)] = real ? count - 1 : -1;
+    }
+  }
+  return positions;
+}
+
+function spreadPositions(given, positions) {
+  const [B, T] = positions.shape, [rows] = given.shape;
+  const fits = sameShape(given.shape, [B, T]) || sameShape(given.shape, [1, T]);
+  ensure(fits, `positionIds must be (B, T) = ${shapeText([B, T])} or (1, T)`, shapeText(given.shape), "give each token its position");
+  for (let i = 0; i < B * T; i++) positions.numbers[i] = given.numbers[rows === 1 ? i % T : i];
+  return positions;
+}
+
+/** Check that each position is in [-1, N). */
+export function checkPositions(positions, config) {
+  const N = config.max_position_embeddings;
+  const must = `a position must be in [-1, N), N = ${N} (max_position_embeddings)`;
+  ensure(isWithin(positions.numbers, -1, N), must, [...positions.numbers].find((x) => !isWithin([x], -1, N)), "shorten the text");
+}
+
+/** bool (B, T, S): query t, at S - T + t, sees the keys up to itself where the mask is 1. */
+export function visibleKeys(mask, B, T, S) {
+  const visible = makeArray([B, T, S], "bool");
+  for (let b = 0; b < B; b++) {
+    for (let t = 0; t < T; t++) {
+      for (let s = 0; s <= S - T + t; s++) visible.numbers[(b * T + t) * S + s] = mask ? mask.numbers[b * S + s] : 1;
+    }
+  }
+  return visible;
+}
+
+/** The head mask as (L, H), or null; (H,) is the same for each layer. */
+export function readHeadMask(headMask, config) {
+  if (!headMask) return null;
+  const L = config.num_hidden_layers, H = config.num_attention_heads;
+  const given = arrayFrom(headMask, "float64");
+  const fits = sameShape(given.shape, [H]) || sameShape(given.shape, [L, H]);
+  ensure(fits, `headMask must be (H,) = [${H}] or (L, H) = [${L},${H}]`, shapeText(given.shape), "give each head a number");
+  const full = makeArray([L, H], "float64");
+  for (let i = 0; i < L * H; i++) full.numbers[i] = given.numbers[i % given.numbers.length];
+  return full;
+}
+
+/** Check that a cache fits the model and the batch. */
+export function checkCache(cache, config, B, dtype) {
+  if (!cache.length) return;
+  const { k } = cache.layers[0], H = config.num_attention_heads;
+  const wanted = [config.num_hidden_layers, B, H, config.hidden_size / H, dtype];
+  const found = [cache.layers.length, k.shape[0], k.shape[1], k.shape[3], k.dtype];
+  ensure(sameShape(wanted, found), `the cache must fit the model and the batch: L, B, H, Dh, dtype [${wanted}]`, shapeText(found), "pass the cache of this batch");
+}

@@ -1,0 +1,76 @@
+// BioGpt: from ids to logits. Embeddings, layers, final norm, head.
+
+import { KVCache } from "./cache.js";
+import { ensure } from "./errors.js";
+import { causalHead, sequenceHead, tokenHead } from "./heads.js";
+import { checkCache, checkPositions, positionsOf, readHeadMask, readMask, readTokens, visibleKeys } from "./inputs.js";
+import { decoderLayer } from "./layers.js";
+import { addArrays, layerNorm, takeRows } from "./ops.js";
+import { Tap } from "./trace.js";
+import { readWeights } from "./weights.js";
+
+const DEFAULTS = {
+  vocab_size: 42384, hidden_size: 1024, num_hidden_layers: 24, num_attention_heads: 16, intermediate_size: 4096,
+  max_position_embeddings: 1024, hidden_act: "gelu", scale_embedding: true, tie_word_embeddings: true, pad_token_id: 1,
+};
+const HEADS = {
+  BioGptForCausalLM: "causal", BioGptForSequenceClassification: "sequence", BioGptForTokenClassification: "token", BioGptModel: "none",
+};
+const HEAD_FUNCTIONS = { causal: causalHead, sequence: sequenceHead, token: tokenHead };
+
+/** BioGPT with one of its heads. config: the object of config.json; tensors: Map from checkpoint name to array. */
+export class BioGpt {
+  constructor(config, tensors, { dtype = "float32" } = {}) {
+    ensure(dtype === "float32" || dtype === "float64", "dtype must be float32 or float64", dtype, "choose one of them");
+    this.config = { ...DEFAULTS, ...config };
+    this.dtype = dtype;
+    const { hidden_size: D, num_attention_heads: H } = this.config;
+    ensure(D % H === 0, "num_attention_heads must divide hidden_size", `${H} and ${D}`, "correct config.json");
+    this.head = HEADS[config.architectures?.[0]] ?? headOf(tensors);
+    this.weights = readWeights(tensors, this.config, this.head, dtype);
+    this.rules = { eps: 1e-5, activation: this.config.hidden_act, scaleEmbedding: this.config.scale_embedding, positionOffset: 2 };
+  }
+
+  /** Run the model: {logits, loss, cache, hidden}. `hidden` is the output of the final norm. */
+  forward(inputs) {
+    const call = this.prepare(inputs), { tap } = call;
+    let x = this.embed(call); // (B, T, D)
+    for (let l = 0; l < this.config.num_hidden_layers; l++) x = decoderLayer(x, l, call);
+    const hidden = tap.take("layer_norm", layerNorm(x, ...this.weights.pair("layer_norm"), this.rules.eps));
+    const outputs = this.head === "none" ? { logits: null, loss: null } : HEAD_FUNCTIONS[this.head](hidden, call);
+    tap.finish();
+    return { ...outputs, cache: call.next, hidden };
+  }
+
+  /** Check the inputs of a call, and gather what its steps need. */
+  prepare(inputs) {
+    const { config, dtype, weights, rules } = this;
+    const past = inputs.cache ?? new KVCache();
+    const { tokens, B, T } = readTokens(inputs, config, dtype);
+    const S = past.length + T;
+    checkCache(past, config, B, dtype);
+    const mask = readMask(inputs.attentionMask, B, S);
+    const positions = positionsOf(inputs.positionIds, mask, B, T, S);
+    return {
+      config, weights, rules, tokens, mask, positions, S, past, next: new KVCache(), tap: new Tap(inputs, config),
+      heads: config.num_attention_heads, visible: visibleKeys(mask, B, T, S), headMask: readHeadMask(inputs.headMask, config),
+      ids: inputs.ids ? tokens : null, labels: inputs.labels ?? null,
+    };
+  }
+
+  /** Token embeddings, scaled by sqrt(D), plus position embeddings, which are not. */
+  embed({ tap, ids, tokens, positions }) {
+    const { weights, rules, config } = this;
+    positions = tap.take("position_ids", positions);
+    checkPositions(positions, config);
+    const scale = rules.scaleEmbedding ? Math.sqrt(config.hidden_size) : 1;
+    const x = tap.take("embed_tokens", ids ? takeRows(weights.get("embed_tokens.weight"), ids, scale) : tokens);
+    const p = tap.take("embed_positions", takeRows(weights.get("embed_positions.weight"), positions, 1, rules.positionOffset));
+    return tap.take("embeddings", addArrays(x, p));
+  }
+}
+
+function headOf(tensors) {
+  if (tensors.has("score.weight")) return "sequence";
+  return tensors.has("classifier.weight") ? "token" : "causal";
+}

@@ -1,0 +1,122 @@
+// Arrays {shape, dtype, numbers}, row-major, and the operations of the model. Sums are in float64, results in the array's dtype.
+
+import { ensure } from "./errors.js";
+
+const NUMBERS = { float32: Float32Array, float64: Float64Array, int64: Float64Array, bool: Uint8Array };
+const LOWEST = { float32: -(2 - 2 ** -23) * 2 ** 127, float64: -Number.MAX_VALUE };
+
+/** The lowest finite number of a dtype, which replaces a masked score. */
+export const lowestOf = (dtype) => LOWEST[dtype];
+
+/** The number of elements of a shape. */
+export const sizeOf = (shape) => shape.reduce((product, size) => product * size, 1);
+
+/** An array of zeros, or of the given numbers. int64 is held in a Float64Array, which is exact up to 2 ** 53. */
+export function makeArray(shape, dtype, numbers = sizeOf(shape)) {
+  const Kind = NUMBERS[dtype];
+  return { shape: [...shape], dtype, numbers: numbers instanceof Kind ? numbers : new Kind(numbers) };
+}
+
+/** A copy of an array, of another dtype if one is given. */
+export function copyArray(array, dtype = array.dtype) {
+  return { shape: [...array.shape], dtype, numbers: NUMBERS[dtype].from(array.numbers) };
+}
+
+/** An array from nested lists, [[2, 5], [2, 9]]; what is an array already is returned as it is. */
+export function arrayFrom(value, dtype) {
+  if (value.numbers) return value;
+  const shape = [];
+  for (let part = value; Array.isArray(part) || ArrayBuffer.isView(part); part = part[0]) shape.push(part.length);
+  const flat = shape.length > 1 ? value.flatMap((part) => [...arrayFrom(part, dtype).numbers]) : [value].flat();
+  ensure(flat.length === sizeOf(shape), "lists must be nested evenly", "rows of different lengths", "pad the shorter rows");
+  return makeArray(shape, dtype, NUMBERS[dtype].from(flat));
+}
+
+/** x @ W.T + b: x (..., in), W (out, in), b (out,) or null. Each sum runs over `in` from the first term to the last. */
+export function linear(x, weight, bias = null) {
+  const [outer, inner] = weight.shape;
+  const rows = x.numbers.length / inner;
+  const y = makeArray([...x.shape.slice(0, -1), outer], x.dtype);
+  multiplyTransposed(x.numbers, weight.numbers, y.numbers, rows, inner, outer);
+  if (bias) addToRows(y.numbers, bias.numbers, rows, outer);
+  return y;
+}
+
+/** y = x @ w.T, four columns of y at a time: four sums that do not wait for each other. */
+function multiplyTransposed(x, w, y, rows, inner, outer) {
+  for (let row = 0; row < rows; row++) {
+    const start = row * inner, target = row * outer;
+    let j = 0;
+    for (; j + 4 <= outer; j += 4) {
+      const w0 = j * inner, w1 = w0 + inner, w2 = w1 + inner, w3 = w2 + inner;
+      let s0 = 0, s1 = 0, s2 = 0, s3 = 0;
+      for (let i = 0; i < inner; i++) {
+        const value = x[start + i];
+        s0 += value * w[w0 + i];
+        s1 += value * w[w1 + i];
+        s2 += value * w[w2 + i];
+        s3 += value * w[w3 + i];
+      }
+      y[target + j] = s0;
+      y[target + j + 1] = s1;
+      y[target + j + 2] = s2;
+      y[target + j + 3] = s3;
+    }
+    for (; j < outer; j++) {
+      let sum = 0;
+      for (let i = 0; i < inner; i++) sum += x[start + i] * w[j * inner + i];
+      y[target + j] = sum;
+    }
+  }
+}
+
+function addToRows(y, bias, rows, width) {
+  for (let row = 0, i = 0; row < rows; row++) for (let j = 0; j < width; j++, i++) y[i] += bias[j];
+}
+
+/** (x - mean) / sqrt(variance + eps) * gain + bias over the last axis; the variance divides by D. */
+export function layerNorm(x, gain, bias, eps) {
+  const D = gain.numbers.length, numbers = x.numbers, g = gain.numbers, b = bias.numbers;
+  const y = makeArray(x.shape, x.dtype), out = y.numbers;
+  for (let start = 0; start < numbers.length; start += D) {
+    let sum = 0, squares = 0;
+    for (let d = 0; d < D; d++) sum += numbers[start + d];
+    const mean = sum / D;
+    for (let d = 0; d < D; d++) squares += (numbers[start + d] - mean) ** 2;
+    const scale = 1 / Math.sqrt(squares / D + eps);
+    for (let d = 0; d < D; d++) out[start + d] = (numbers[start + d] - mean) * scale * g[d] + b[d];
+  }
+  return y;
+}
+
+/** exp(x - max(x)) / sum of the same, over the last axis. */
+export function softmax(x) {
+  const width = x.shape.at(-1), numbers = x.numbers;
+  const y = makeArray(x.shape, x.dtype), out = y.numbers;
+  const exps = new Float64Array(width);
+  for (let start = 0; start < numbers.length; start += width) {
+    let most = -Infinity, sum = 0;
+    for (let i = 0; i < width; i++) if (numbers[start + i] > most) most = numbers[start + i];
+    for (let i = 0; i < width; i++) sum += exps[i] = Math.exp(numbers[start + i] - most);
+    for (let i = 0; i < width; i++) out[start + i] = exps[i] / sum;
+  }
+  return y;
+}
+
+/** x + y, element by element. */
+export function addArrays(x, y) {
+  const sum = makeArray(x.shape, x.dtype), out = sum.numbers, a = x.numbers, b = y.numbers;
+  for (let i = 0; i < out.length; i++) out[i] = a[i] + b[i];
+  return sum;
+}
+
+/** The rows of a table (rows, D) at the indices, (B, T) -> (B, T, D), times a factor. */
+export function takeRows(table, indices, factor = 1, offset = 0) {
+  const D = table.shape[1], from = table.numbers, at = indices.numbers;
+  const x = makeArray([...indices.shape, D], table.dtype), out = x.numbers;
+  for (let i = 0; i < at.length; i++) {
+    const start = (at[i] + offset) * D;
+    for (let d = 0; d < D; d++) out[i * D + d] = from[start + d] * factor;
+  }
+  return x;
+}

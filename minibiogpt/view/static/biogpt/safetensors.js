@@ -1,0 +1,100 @@
+// Read and write safetensors: 8 bytes with the header's length, a JSON header, then the values, little-endian and row-major.
+
+import { BioGptError, ensure } from "./errors.js";
+import { makeArray, sizeOf } from "./ops.js";
+
+const WIDTHS = { F64: 8, F32: 4, F16: 2, BF16: 2, I64: 8, I32: 4, I16: 2, I8: 1, U8: 1, BOOL: 1 };
+const DTYPES = { F64: "float64", F32: "float32", F16: "float32", BF16: "float32", BOOL: "bool" }; // any other: int64
+const REMEDY = "copy or download the file again";
+
+/** Read the bytes of a safetensors file (Uint8Array): {tensors: Map from name to array, metadata}. Half precision is widened. */
+export function readSafetensors(bytes) {
+  const { header, start } = readHeader(bytes);
+  const metadata = header.__metadata__ ?? {};
+  const tensors = new Map();
+  for (const [name, entry] of Object.entries(header)) {
+    if (name !== "__metadata__") tensors.set(name, readTensor(bytes, start, name, entry));
+  }
+  return { tensors, metadata };
+}
+
+function readHeader(bytes) {
+  const must = "a safetensors file must begin with the length of its header and the header";
+  ensure(bytes.length >= 8, must, `${bytes.length} bytes`, REMEDY);
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const length = Number(view.getBigUint64(0, true));
+  ensure(length <= bytes.length - 8, must, `a header of ${length} bytes in a file of ${bytes.length}`, REMEDY);
+  try {
+    const header = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes.subarray(8, 8 + length)));
+    if (header && typeof header === "object" && !Array.isArray(header)) return { header, start: 8 + length };
+  } catch { /* the error below says it */ }
+  throw new BioGptError(must, "a header that is not a JSON object", REMEDY);
+}
+
+function readTensor(bytes, start, name, entry) {
+  const { dtype, shape, data_offsets: offsets } = entry ?? {};
+  ensure(Array.isArray(shape) && Array.isArray(offsets), `the header must give ${name} a shape and data_offsets`, JSON.stringify(entry), REMEDY);
+  ensure(dtype in WIDTHS, `the dtype of ${name} must be one of ${Object.keys(WIDTHS).join(", ")}`, dtype, "convert the file");
+  const size = sizeOf(shape), [begin, end] = offsets;
+  ensure(end - begin === size * WIDTHS[dtype], `${name} must have the bytes of its shape`, `${end - begin} for ${dtype} [${shape}]`, REMEDY);
+  ensure(begin >= 0 && start + end <= bytes.length, `${name} must end within the file`, `byte ${start + end} of ${bytes.length}`, REMEDY);
+  const view = new DataView(bytes.buffer, bytes.byteOffset + start + begin, end - begin);
+  const array = makeArray(shape, DTYPES[dtype] ?? "int64");
+  readNumbers(view, dtype, array.numbers);
+  return array;
+}
+
+function readNumbers(view, dtype, out) {
+  const read = {
+    F64: (i) => view.getFloat64(8 * i, true), F32: (i) => view.getFloat32(4 * i, true),
+    F16: (i) => fromHalf(view.getUint16(2 * i, true)), BF16: (i) => fromBfloat(view.getUint16(2 * i, true)),
+    I64: (i) => Number(view.getBigInt64(8 * i, true)), I32: (i) => view.getInt32(4 * i, true),
+    I16: (i) => view.getInt16(2 * i, true), I8: (i) => view.getInt8(i), U8: (i) => view.getUint8(i), BOOL: (i) => view.getUint8(i),
+  }[dtype];
+  for (let i = 0; i < out.length; i++) out[i] = read(i);
+}
+
+/** The number that 16 bits are in float16: sign, 5 bits of exponent, 10 of fraction. */
+export function fromHalf(bits) {
+  const sign = bits & 0x8000 ? -1 : 1, exponent = (bits >> 10) & 31, fraction = bits & 1023;
+  if (exponent === 31) return fraction ? NaN : sign * Infinity;
+  return exponent ? sign * (1024 + fraction) * 2 ** (exponent - 25) : sign * fraction * 2 ** -24;
+}
+
+const bfloatBits = new Uint32Array(1), bfloatValue = new Float32Array(bfloatBits.buffer);
+
+/** The number that 16 bits are in bfloat16: the upper half of a float32. */
+export function fromBfloat(bits) {
+  bfloatBits[0] = bits << 16;
+  return bfloatValue[0];
+}
+
+const CODES = { float64: "F64", float32: "F32", int64: "I64", bool: "BOOL" };
+
+/** Write arrays (Map from name to array) and metadata ({key: text}) as the bytes of a safetensors file. */
+export function writeSafetensors(tensors, metadata = {}) {
+  const header = Object.keys(metadata).length ? { __metadata__: metadata } : {};
+  let end = 0;
+  for (const [name, { shape, dtype, numbers }] of tensors) {
+    const begin = end;
+    end += numbers.length * WIDTHS[CODES[dtype]];
+    header[name] = { dtype: CODES[dtype], shape, data_offsets: [begin, end] };
+  }
+  const text = new TextEncoder().encode(JSON.stringify(header));
+  const length = 8 * Math.ceil(text.length / 8); // values start at a multiple of 8
+  const bytes = new Uint8Array(8 + length + end).fill(32, 8 + text.length, 8 + length);
+  const view = new DataView(bytes.buffer);
+  view.setBigUint64(0, BigInt(length), true);
+  bytes.set(text, 8);
+  for (const [name, array] of tensors) writeNumbers(view, 8 + length + header[name].data_offsets[0], array);
+  return bytes;
+}
+
+function writeNumbers(view, start, { dtype, numbers }) {
+  for (let i = 0; i < numbers.length; i++) {
+    if (dtype === "float64") view.setFloat64(start + 8 * i, numbers[i], true);
+    else if (dtype === "float32") view.setFloat32(start + 4 * i, numbers[i], true);
+    else if (dtype === "int64") view.setBigInt64(start + 8 * i, BigInt(numbers[i]), true);
+    else view.setUint8(start + i, numbers[i]);
+  }
+}

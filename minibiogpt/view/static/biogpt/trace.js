@@ -1,0 +1,83 @@
+// The trace of a call, and its interventions: every named array passes through one tap.
+
+import { BioGptError, ensure } from "./errors.js";
+import { copyArray } from "./ops.js";
+
+/** Every named array of a call, in the order of execution; `forward({ trace })` empties and fills it. */
+export class Trace {
+  constructor() {
+    this.arrays = new Map();
+  }
+
+  get names() {
+    return [...this.arrays.keys()];
+  }
+
+  has(name) {
+    return this.arrays.has(name);
+  }
+
+  /** The array of this name; a name that the trace lacks is an error. */
+  get(name) {
+    ensure(this.has(name), "the name must be one of the trace's", name, "see trace.names");
+    return this.arrays.get(name);
+  }
+}
+
+/** `tap.take(name, array)` returns the array, recorded and replaced as the call's options say. */
+export class Tap {
+  constructor({ trace = null, edits = {}, ablate = [], patchFrom = {} }, config) {
+    this.arrays = trace && trace.arrays;
+    this.edits = new Map();
+    this.unused = new Set();
+    for (const [name, array] of patchEntries(patchFrom)) this.addEdit(name, () => array);
+    for (const pair of ablate) this.addAblation(pair, config);
+    for (const [name, edit] of Object.entries(edits)) this.addEdit(name, edit);
+    if (this.arrays) this.arrays.clear();
+  }
+
+  addEdit(name, edit) {
+    ensure(typeof edit === "function", `the edit of ${name} must be a function of one array`, typeof edit, "pass (array) => array");
+    this.edits.set(name, [...(this.edits.get(name) ?? []), edit]);
+    this.unused.add(name);
+  }
+
+  addAblation([layer, head], config) {
+    const L = config.num_hidden_layers, H = config.num_attention_heads;
+    const within = Number.isInteger(layer) && Number.isInteger(head) && layer >= 0 && layer < L && head >= 0 && head < H;
+    ensure(within, `ablate must be pairs [layer, head], layers in [0, ${L}) and heads in [0, ${H})`, `[${layer}, ${head}]`, "pass [[0, 1]]");
+    this.addEdit(`layers.${layer}.self_attn.context`, (context) => zeroHead(context, head, config.hidden_size / H));
+  }
+
+  take(name, array) {
+    for (const edit of this.edits.get(name) ?? []) array = edited(name, array, edit);
+    this.unused.delete(name);
+    if (this.arrays) this.arrays.set(name, copyArray(array));
+    return array;
+  }
+
+  /** At the end of the call: an edit that met no array is an error. */
+  finish() {
+    if (!this.unused.size) return;
+    throw new BioGptError("every edit or patch must name an array of the call", [...this.unused].join(", "), "see trace.names");
+  }
+}
+
+function patchEntries(patchFrom) {
+  const arrays = patchFrom instanceof Trace ? patchFrom.arrays : patchFrom;
+  return arrays instanceof Map ? [...arrays] : Object.entries(arrays);
+}
+
+function edited(name, array, edit) {
+  const replaced = edit(copyArray(array));
+  const found = replaced && replaced.shape ? `[${replaced.shape}], ${replaced.dtype}` : String(replaced);
+  const wanted = `[${array.shape}], ${array.dtype}`;
+  ensure(found === wanted, `an edit of ${name} must return an array of shape and dtype ${wanted}`, found, "change and return its argument");
+  return copyArray(replaced); // the edit may keep its array
+}
+
+function zeroHead(context, head, Dh) {
+  const D = context.shape[2];
+  for (let start = head * Dh; start < context.numbers.length; start += D) context.numbers.fill(0, start, start + Dh);
+  return context;
+}
