@@ -15,7 +15,21 @@ from types import ModuleType
 
 from minibiogpt import __version__
 from minibiogpt.backend import ignore_overflow
-from minibiogpt.cli import classify, convert, download, embed, generate, golden, info, score, tag, tokenize, trace, view
+from minibiogpt.cli import (
+    classify,
+    convert,
+    download,
+    embed,
+    explore,
+    generate,
+    golden,
+    info,
+    score,
+    tag,
+    tokenize,
+    trace,
+    view,
+)
 from minibiogpt.cli.options import check_dtype, decode_texts
 from minibiogpt.cli.parsing.check import check, with_help
 from minibiogpt.cli.parsing.commands import Parser
@@ -27,7 +41,7 @@ from minibiogpt.errors import CheckpointError, InputError, printable
 from minibiogpt.files.temporaries import REMEDIES
 
 MAX_CHARACTERS, LAST = 2000, 600  # of an error or a warning, and of its end, which says what to do
-COMMANDS = (generate, tokenize, score, embed, classify, tag, info, trace, view, golden, download, convert)
+COMMANDS = (generate, tokenize, score, embed, classify, tag, info, trace, view, explore, golden, download, convert)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -20,6 +20,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_truncate(parser, "keep only as many first tokens of the text as the model's maximum N")
     parser.add_argument("--layer", type=int, default=0, metavar="N", help="index of the layer (default: 0)")
     parser.add_argument("--output", metavar="FILE", help="HTML file to write (default: layer-N.html)")
+    add_page_options(parser)
+
+
+def add_page_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that all pages share."""
     parser.add_argument("--open", action="store_true", help="open the page in the web browser")
     parser.add_argument(
         "--theme", default="auto", metavar="T", help="auto (default: follow the system setting), light or dark"
@@ -51,7 +56,11 @@ def run(options: argparse.Namespace) -> None:
         theme=options.theme,
         max_megabytes=options.max_megabytes,
     )
-    file = stepper.save(Path(output))
+    opened(stepper.save(Path(output)), options.open)
+
+
+def opened(file: Path, in_browser: bool) -> None:
+    """Print the path of a page, and open it in the web browser on request."""
     print(file)
-    if options.open and not webbrowser.open(file.resolve().as_uri()):
+    if in_browser and not webbrowser.open(file.resolve().as_uri()):
         warnings.warn(f"no web browser was found: open {file} yourself", stacklevel=2)

@@ -35,6 +35,7 @@ POLICY = (
 )
 MEGABYTE = 1_000_000
 UNENCODABLE = re.compile("[\ud800-\udfff\0]")
+SANDBOX = "allow-scripts allow-downloads"
 NO_FRAME = "There is a page here, but its frame is blocked: run this cell, or trust the notebook."
 
 
@@ -100,7 +101,7 @@ class Page:
         Where frames are removed, as in an untrusted notebook, the fallback text in it remains.
         """
         return (
-            f'<iframe title="{safe(self.title)}" srcdoc="{html.escape(self.html)}" sandbox="allow-scripts" '
+            f'<iframe title="{safe(self.title)}" srcdoc="{html.escape(self.html)}" sandbox="{SANDBOX}" '
             f'allow="clipboard-write" style="width: 100%; height: {height}px; border: 1px solid #8886; '
             f'border-radius: 6px; resize: vertical; overflow: auto">{NO_FRAME}</iframe>'
         )

@@ -11,9 +11,8 @@ import numpy as np
 from minibiogpt import BioGptTokenizer
 from minibiogpt.backend import Array
 from minibiogpt.catalog.names import kind_of_source
-from minibiogpt.errors import CheckpointError, InputError, short_repr
-from minibiogpt.model.pretrained import Pretrained
 from minibiogpt.trace import Trace
+from minibiogpt.view.arguments import check_types, one_row, tokenizer_of
 from minibiogpt.view.colors import PALETTES
 from minibiogpt.view.controls import controls
 from minibiogpt.view.layer import facts_of, labels_of, step_data, steps_of_layer
@@ -71,14 +70,14 @@ class Stepper(OnePage):
         head_mask: Any = None,
         max_megabytes: float = 30,
     ) -> None:
-        _check_types(model, tokenizer, max_megabytes)
+        check_types(model, tokenizer, max_megabytes)
         check_theme(theme)
         self.model, self.text, self.layer, self.theme = model, text, layer, theme
-        self.tokenizer = tokenizer or _tokenizer_of(model, isinstance(text, str))
+        self.tokenizer = tokenizer or tokenizer_of(model, isinstance(text, str))
         self.max_megabytes = max_megabytes
         masks = {"attention_mask": attention_mask, "head_mask": head_mask}
         self._masks = {name: x for name, x in masks.items() if x is not None}
-        ids = self.tokenizer(text)["input_ids"] if isinstance(text, str) and self.tokenizer else _one_row(text)
+        ids = self.tokenizer(text)["input_ids"] if isinstance(text, str) and self.tokenizer else one_row(text)
         self.steps = steps_of_layer(model.config, layer, dict.fromkeys(["input_ids", *self._masks], "int64"))
         self.trace = Trace(list(dict.fromkeys(name for step in self.steps for name in [*step.sources, step.name])))
         model(ids, use_cache=False, trace=self.trace, **self._masks)
@@ -173,48 +172,6 @@ class Stepper(OnePage):
         config = self.model.config
         shape = config.num_hidden_layers, config.num_attention_heads
         return packed(np.broadcast_to(host, shape).astype(float)[self.layer])
-
-
-def _check_types(model: Any, tokenizer: Any, max_megabytes: Any) -> None:
-    """Check the arguments whose later errors would not name them."""
-    if not isinstance(model, Pretrained):
-        must, remedy = "model must be a BioGPT model", "pass BioGptForCausalLM.from_pretrained(...)"
-        raise InputError(must, type(model).__name__, remedy)
-    if not isinstance(tokenizer, BioGptTokenizer | None):
-        must, remedy = "tokenizer must be a BioGptTokenizer or None", "pass BioGptTokenizer.from_pretrained(...)"
-        raise InputError(must, type(tokenizer).__name__, remedy)
-    if isinstance(max_megabytes, bool) or not isinstance(max_megabytes, int | float) or not max_megabytes > 0:
-        raise InputError(
-            "max_megabytes must be a number above 0", short_repr(max_megabytes), "choose a different value"
-        )
-
-
-def _tokenizer_of(model: Any, needed: bool) -> BioGptTokenizer | None:
-    """Load the tokenizer from the folder of the model; without one, return None if only ids were passed."""
-    name = getattr(model, "name_or_path", "")
-    try:
-        if not name:
-            must, found = "a text needs a tokenizer", "a model that was not loaded from a folder"
-            raise CheckpointError(must, found, "pass tokenizer=BioGptTokenizer.from_pretrained(...)")
-        return BioGptTokenizer.from_pretrained(name)
-    except CheckpointError:
-        if needed:
-            raise
-        return None
-
-
-def _one_row(ids: Any) -> Any:
-    """Return ids as (1, T)."""
-    if isinstance(ids, list | tuple) and ids and not isinstance(ids[0], list | tuple):
-        return [list(ids)]
-    shape = getattr(ids, "shape", None)
-    if shape is not None and len(shape) == 1:
-        return ids[None]
-    rows = len(ids) if shape is None and isinstance(ids, list | tuple) else shape[0] if shape else 0
-    if rows != 1 or (shape is not None and len(shape) != 2):
-        found = f"shape {tuple(shape)}" if shape is not None else f"{rows} rows" if rows else type(ids).__name__
-        raise InputError("text must be a string, or the ids of one sequence", found, "pass one row, (1, T)")
-    return ids
 
 
 def _why_left_out(matrices: Mapping[str, Array]) -> str:

@@ -189,7 +189,7 @@ def test_a_page_refers_to_nothing_outside() -> None:
         assert urls <= {"http://www.w3.org/2000/svg"}  # an XML namespace, never fetched
     for file in (path for path in STATIC.rglob("*") if path.is_file()):
         text = file.read_text(encoding="utf-8")
-        assert "</" not in text
+        assert not re.search("</script|<!--", text, re.I)  # they would end or hide the script that holds the text
         assert not re.search(r"@import|url\(|innerHTML|eval\(|import\(|XMLHttpRequest|fetch\(", text)
         assert len(text.splitlines()) < 330
 
@@ -198,7 +198,7 @@ def test_the_frame_holds_the_whole_page() -> None:
     stepper = Stepper(demo(), 'a "b" <c> &amp; é')
     (attributes,) = [dict(Parts(stepper._repr_html_()).attributes)]
     assert attributes["srcdoc"] == stepper.html
-    assert attributes["sandbox"] == "allow-scripts"
+    assert attributes["sandbox"] == "allow-scripts allow-downloads"  # downloads: the exports of the explorer
     assert attributes["title"]
     assert html.escape(stepper.html) in stepper._repr_html_()
 

@@ -39,6 +39,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "minibiogpt trace Insulin --explain layers.0.self_attn.probs",
         "minibiogpt trace --ids 2,54,34 --save arrays.safetensors",
     ),
+    "explore": (
+        'minibiogpt explore --text "Ibuprofen relieves pain." -o page.html',
+        "minibiogpt explore --theme dark --output dark.html",
+    ),
     "view": ('minibiogpt view "Ibuprofen relieves pain." --layer 1 --output page.html',),
     "golden record": (
         'minibiogpt golden record --text "Ibuprofen is" -o case.safetensors',

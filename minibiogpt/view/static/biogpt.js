@@ -13,3 +13,4 @@ export * from "./biogpt/ops.js";
 export * from "./biogpt/safetensors.js";
 export * from "./biogpt/trace.js";
 export * from "./biogpt/weights.js";
+export * from "./biogpt/tokenizer.js";

@@ -1,0 +1,34 @@
+// Byte-pair encoding of a word.
+
+export const END_OF_WORD = "</w>";
+
+/** Map "left right" -> rank, from the text of merges.txt or from pairs. The first two columns of a line count. */
+export function mergeRanks(merges) {
+  const lines = typeof merges === "string" ? merges.split("\n").slice(0, -1).filter((line) => line.trim()) : merges;
+  return new Map(lines.map((pair, rank) => [(typeof pair === "string" ? pair.trim().split(/\s+/).slice(0, 2) : pair).join(" "), rank]));
+}
+
+/**
+ * The pieces of a word, each { piece, length } with its length in characters: merge all occurrences of the pair of lowest rank, until
+ * no pair has a rank. The last character of the word carries END_OF_WORD.
+ */
+export function mergeWord(characters, ranks) {
+  let pieces = characters.map((c, i) => ({ piece: i + 1 < characters.length ? c : c + END_OF_WORD, length: 1 }));
+  const rankOf = (left, right) => ranks.get(`${left.piece} ${right.piece}`) ?? Infinity;
+  let pairs = pieces.slice(1).map((right, i) => rankOf(pieces[i], right)); // the rank of pieces i and i + 1
+  for (;;) {
+    const lowest = pairs.reduce((least, rank) => Math.min(least, rank), Infinity);
+    if (lowest === Infinity) return pieces;
+    const merged = [], ranksOfMerged = [];
+    for (let i = 0, joinedBefore = false; i < pieces.length; i++) {
+      const joins = pairs[i] === lowest;
+      const piece = joins ? { piece: pieces[i].piece + pieces[i + 1].piece, length: pieces[i].length + pieces[i + 1].length } : pieces[i];
+      if (merged.length) ranksOfMerged.push(joins || joinedBefore ? rankOf(merged.at(-1), piece) : pairs[i - 1]);
+      merged.push(piece);
+      if (joins) i += 1;
+      joinedBefore = joins;
+    }
+    pieces = merged;
+    pairs = ranksOfMerged;
+  }
+}

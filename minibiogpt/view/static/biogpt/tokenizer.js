@@ -1,0 +1,72 @@
+// BioGptTokenizer: text to tokens and back, as minibiogpt.BioGptTokenizer without added tokens.
+
+import { END_OF_WORD, mergeRanks, mergeWord } from "./bpe.js";
+import { mosesText, mosesWords, SPACES } from "./moses.js";
+
+const UNKNOWN = "<unk>", SEPARATOR = "</s>";
+const SPECIAL_TOKENS = [UNKNOWN, "<s>", SEPARATOR, "<pad>"];
+const SPECIAL_PATTERN = /<unk>|<s>|<\/s>|<pad>/g;
+const CONTINUES = "·"; // appended to the label of a token that does not end its word
+
+/** Tokens of texts. vocab: { piece: id }; merges: the text of merges.txt, or pairs. */
+export class BioGptTokenizer {
+  constructor({ vocab, merges }) {
+    this.ids = new Map(Object.entries(vocab));
+    // Numbered in Python's order: the number of tokens so far.
+    for (const token of SPECIAL_TOKENS) if (!this.ids.has(token)) this.ids.set(token, this.ids.size);
+    this.pieces = new Map(Array.from(this.ids, ([piece, id]) => [id, piece]));
+    this.ranks = mergeRanks(merges);
+    this.special = new Set(SPECIAL_TOKENS.map((token) => this.ids.get(token)));
+  }
+
+  /** Tokens { id, piece, start, end } of a text, after a leading </s>; [start, end) counts UTF-16 code units of the text. */
+  encode(text) {
+    const tokens = [this.specialAt(SEPARATOR, 0, 0)];
+    let done = 0;
+    for (const { 0: token, index } of text.matchAll(SPECIAL_PATTERN)) {
+      tokens.push(...this.plainTokens(text, done, index));
+      done = index + token.length;
+      tokens.push(this.specialAt(token, index, done));
+    }
+    tokens.push(...this.plainTokens(text, done, text.length));
+    return tokens;
+  }
+
+  specialAt(piece, start, end) {
+    return { id: this.ids.get(piece), piece, start, end };
+  }
+
+  /** Tokens of text[from:to], in which special tokens are not looked for. */
+  plainTokens(text, from, to) {
+    return mosesWords(text.slice(from, to)).flatMap((word) => {
+      let first = 0;
+      return mergeWord(word.map((g) => g.c), this.ranks).map(({ piece, length }) => {
+        const start = from + word[first].start, end = from + word[first + length - 1].end;
+        first += length;
+        return { id: this.ids.get(piece) ?? this.ids.get(UNKNOWN), piece, start, end };
+      });
+    });
+  }
+
+  /** The text of ids. Moses decides where spaces go, so it is not always the text that was encoded. */
+  decode(ids, { skipSpecialTokens = false } = {}) {
+    const kept = Array.from(ids, Number).filter((id) => !skipSpecialTokens || !this.special.has(id));
+    const written = kept.map((id) => this.piece(id).replaceAll(" ", "").replaceAll(END_OF_WORD, " ")).join("");
+    return mosesText(written.split(SPACES).filter((word) => word));
+  }
+
+  /** The piece of an id, as in vocab.json. */
+  piece(id) {
+    const piece = this.pieces.get(id);
+    if (piece === undefined) throw new RangeError(`an id must be in the vocabulary, 0 to ${Math.max(...this.pieces.keys())}; found ${id}`);
+    return piece;
+  }
+
+  /** The label of an id on a page: its text, with · if the token does not end its word; "id 7" if there is no such token. */
+  label(id) {
+    const piece = this.pieces.get(id);
+    if (piece === undefined) return `id ${id}`;
+    if (this.special.has(id)) return piece;
+    return piece.endsWith(END_OF_WORD) ? piece.slice(0, -END_OF_WORD.length) : piece + CONTINUES;
+  }
+}

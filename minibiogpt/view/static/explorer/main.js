@@ -1,0 +1,136 @@
+// Main: builds the page of the explorer: the text box, the tokens, the tabs of the views, and the keys.
+
+import { copyText, data, el, openDialog, root, themeButton } from "../base.js";
+import { BioGpt, BioGptTokenizer } from "../biogpt.js";
+import { App } from "./app.js";
+import { modelView } from "./overview.js";
+import { attentionView } from "./attention.js";
+import { layerView } from "./layer.js";
+import { lensView } from "./lens.js";
+import { generationView } from "./generation.js";
+import { experimentsView } from "./experiments.js";
+import { compareView } from "./compare.js";
+import { openBundle } from "./bundle.js";
+import { RecordedRun } from "./run.js";
+import { startTour } from "./tour.js";
+
+const VIEWS = [modelView, attentionView, layerView, lensView, generationView, experimentsView, compareView];
+const DELAY = 120; // milliseconds without a key press before a long text is run
+const LONG = 64; // tokens
+
+let app = null;
+const chrome = {}; // the elements around the view
+const built = new Map(); // view id -> its element
+
+async function boot() {
+  const parameters = await openBundle(data.parameters);
+  const arrays = await openBundle(data.arrays);
+  const model = data.live ? new BioGpt(data.config, parameters, { dtype: "float32" }) : null;
+  const tokenizer = data.live ? new BioGptTokenizer({ vocab: data.vocab, merges: data.merges }) : null;
+  const recorded = data.live ? null : new RecordedRun({ text: data.text, tokens: data.tokens, config: data.config, arrays, parameters });
+  app = new App({ facts: data, model, tokenizer, parameters, recorded, views: VIEWS });
+  buildChrome();
+  app.on("run", showTokens);
+  app.on("state", showView);
+  showTokens();
+  showView();
+  document.addEventListener("keydown", onKey);
+  let resized = 0;
+  window.addEventListener("resize", () => {
+    clearTimeout(resized);
+    resized = setTimeout(showView, 80);
+  });
+  root.dataset.ready = "true";
+}
+
+/** The text box, the tokens and the tabs. */
+function buildChrome() {
+  chrome.text = el("textarea", { id: "text", rows: 1, dir: "auto", spellcheck: "false", autocomplete: "off", readonly: !app.live,
+    "aria-label": app.live ? "text for the model" : "the recorded text", oninput: typed });
+  chrome.note = el("p", { class: "soft", role: "status" });
+  chrome.tokens = el("ol", { class: "tokens", "aria-label": "tokens; choose one to study what the model says after it" });
+  chrome.tabs = el("div", { class: "tabs", role: "tablist", "aria-label": "views" }, VIEWS.map((view, i) => el("button", {
+    type: "button", role: "tab", id: `tab-${view.id}`, "aria-controls": "view", title: `${view.about} (key ${i + 1})`, onclick: () => app.set({ view: view.id }),
+  }, view.title)));
+  chrome.tabs.addEventListener("keydown", onTabKey);
+  chrome.view = el("section", { id: "view", role: "tabpanel", tabindex: "-1" });
+  const button = (text, label, act) => el("button", { type: "button", "aria-label": label, onclick: act }, text);
+  chrome.copied = el("span", { class: "soft", role: "status" });
+  const tools = el("div", { class: "bar-tools" }, button("tour", "start the guided tour", () => startTour(app)),
+    button("copy link", "copy a link to this place", copyLink), themeButton(showView), button("keys", "keyboard help", help), chrome.copied);
+  document.getElementById("explorer").replaceChildren(
+    el("div", { class: "entry" }, chrome.text, tools), chrome.note, el("div", { class: "strip" }, chrome.tokens), chrome.tabs, chrome.view);
+}
+
+let waiting = 0;
+
+function typed() {
+  const text = chrome.text.value;
+  clearTimeout(waiting);
+  if (app.run.T < LONG) app.set({ text, row: null, col: null });
+  else waiting = setTimeout(() => app.set({ text, row: null, col: null }), DELAY);
+}
+
+function showTokens() {
+  const { run } = app;
+  if (chrome.text.value !== run.text) chrome.text.value = run.text;
+  const left = run.left ? ` The text has ${run.left} more tokens than the model's ${run.T} positions; they are left out.` : "";
+  chrome.note.textContent = (app.live ? "" : "A recorded run: the model is too large for the page, so the text cannot be changed.") + left;
+  chrome.tokens.replaceChildren(...run.tokens.map((token, t) => el("li", {},
+    el("button", { type: "button", dir: "auto", title: `position ${t}, id ${token.id}`, onclick: () => app.set({ row: t, col: null }) }, token.label))));
+}
+
+function showView() {
+  const { view } = app;
+  if (!built.has(view.id)) built.set(view.id, el("div", { class: `view ${view.id}` }, el("p", { class: "about soft" }, view.about), view.build(app)));
+  if (chrome.view.firstChild !== built.get(view.id)) chrome.view.replaceChildren(built.get(view.id));
+  chrome.view.setAttribute("aria-labelledby", `tab-${view.id}`);
+  for (const tab of chrome.tabs.children) {
+    const here = tab.id === `tab-${view.id}`;
+    tab.setAttribute("aria-selected", String(here));
+    tab.tabIndex = here ? 0 : -1;
+  }
+  [...chrome.tokens.children].forEach((item, t) => item.firstChild.setAttribute("aria-pressed", String(t === app.row)));
+  view.update(app);
+}
+
+function copyLink() {
+  copyText(`${location.href.split("#")[0]}#${app.hashOf()}`, (text) => { chrome.copied.textContent = text; });
+}
+
+// Keys -------------------------------------------------------------------------------------------------------------
+
+const SHARED = [["1 to 7", "a view"], ["/", "the text box"], [", .", "previous and next token"], ["[ ]", "previous and next head"],
+  ["{ }", "previous and next layer"], ["t", "guided tour"], ["Esc", "leave the text box"], ["?", "this list"]];
+
+function help() {
+  const rows = [...app.view.keys, ...SHARED].map(([keys, text]) => el("tr", {}, el("td", {}, el("kbd", {}, keys)), el("td", {}, text)));
+  openDialog(`Keys: ${app.view.title}`, el("table", {}, el("tbody", {}, rows)));
+}
+
+function onTabKey(event) {
+  const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+  if (!step) return;
+  const next = (VIEWS.indexOf(app.view) + step + VIEWS.length) % VIEWS.length;
+  app.set({ view: VIEWS[next].id });
+  chrome.tabs.children[next].focus();
+  event.preventDefault();
+  event.stopPropagation();
+}
+
+function onKey(event) {
+  if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
+  if (event.target.matches("input, select, textarea")) {
+    if (event.key === "Escape") event.target.blur();
+    return;
+  }
+  if (app.view.onKey?.(event, app) || app.commonKey(event)) event.preventDefault();
+  else if (VIEWS[Number(event.key) - 1]) app.set({ view: VIEWS[Number(event.key) - 1].id });
+  else if (event.key === "/") {
+    chrome.text.focus();
+    event.preventDefault();
+  } else if (event.key === "?") help();
+  else if (event.key === "t") startTour(app);
+}
+
+boot();

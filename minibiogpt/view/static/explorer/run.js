@@ -1,0 +1,63 @@
+// Run: the arrays of one text through the model, by name. A live run is computed here, a recorded one was stored in the page.
+
+import { Trace } from "../biogpt.js";
+import { changed } from "./changes.js";
+
+/** What a view reads: run.text, ids, tokens, T, config, names, array(name), parameter(name), logits. */
+class Run {
+  constructor({ text, ids, tokens, config, live, parameters }) {
+    Object.assign(this, { text, ids, tokens, config, live, parameters, T: ids.length });
+  }
+
+  /** A parameter of the model by its name in the checkpoint, less "biogpt."; null if the page does not hold it. */
+  parameter(name) {
+    return this.parameters.get(name) ?? this.parameters.get(`biogpt.${name}`) ?? null;
+  }
+
+  get logits() {
+    return this.array("logits");
+  }
+
+  /** Row t of an array (1, T, n), as numbers. */
+  row(name, t) {
+    const { shape, numbers } = this.array(name), size = shape.at(-1);
+    return numbers.subarray(t * size, (t + 1) * size);
+  }
+}
+
+export class LiveRun extends Run {
+  /** Run the model on a text. changes: see changes.js. */
+  constructor(model, tokenizer, parameters, text, changes = []) {
+    const encoded = tokenizer.encode(text), most = model.config.max_position_embeddings;
+    const kept = encoded.slice(0, most);
+    const tokens = kept.map((token) => ({ ...token, label: tokenizer.label(token.id) }));
+    super({ text, ids: kept.map((token) => token.id), tokens, config: model.config, live: true, parameters });
+    this.left = encoded.length - kept.length; // tokens beyond the maximum
+    this.trace = new Trace();
+    const { model: used, options } = changed(model, changes);
+    this.output = used.forward({ ids: [this.ids], ...options, trace: this.trace });
+  }
+
+  get names() {
+    return this.trace.names;
+  }
+
+  array(name) {
+    return this.trace.has(name) ? this.trace.get(name) : null;
+  }
+}
+
+export class RecordedRun extends Run {
+  constructor({ text, tokens, config, arrays, parameters }) {
+    super({ text, ids: tokens.map((token) => token.id), tokens, config, live: false, parameters });
+    this.arrays = arrays;
+  }
+
+  get names() {
+    return [...this.arrays.keys()];
+  }
+
+  array(name) {
+    return this.arrays.get(name) ?? null;
+  }
+}

@@ -1,0 +1,62 @@
+"""The explorer in an offline browser: what it computes, compared with the trace of the same text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from minibiogpt import BioGptForSequenceClassification, Trace
+from minibiogpt.errors import InputError
+from minibiogpt.view import Explorer
+from tests.support import small
+from tests.support.browser import opened
+from tests.view.test_pages import TEXT, demo
+
+ARRAY = "(name) => { const { shape, numbers } = app.run.array(name); return [shape, Array.from(numbers)]; }"
+
+
+@pytest.fixture(scope="module", params=[True, False], ids=["live", "recorded"])
+def explorer(request: pytest.FixtureRequest) -> Explorer:
+    return Explorer(demo(), TEXT, live=request.param)
+
+
+@pytest.fixture(scope="module")
+def file(explorer: Explorer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return explorer.save(tmp_path_factory.mktemp("view") / "page.html")
+
+
+def test_the_page_holds_the_arrays_of_the_trace(browser: Any, explorer: Explorer, file: Path) -> None:
+    with opened(browser, file) as page:
+        page.wait_for_selector("html[data-ready]")
+        names = page.evaluate("app.run.names")
+        assert names == [name for name in explorer.trace if name in names]
+        assert not explorer.live or len(names) == len(explorer.trace)
+        for name in ["embeddings", "layers.1.self_attn.probs", "layers.3", "logits"]:
+            shape, numbers = page.evaluate(ARRAY, name)
+            want = explorer.trace[name]
+            assert tuple(shape) == want.shape
+            assert abs(np.reshape(numbers, shape) - want).max() <= 1e-4 * abs(want).max(), name
+
+
+def test_a_live_page_follows_the_text_box(browser: Any, tmp_path: Path) -> None:
+    with opened(browser, Explorer(demo(), TEXT).save(tmp_path / "page.html")) as page:
+        page.wait_for_selector("html[data-ready]")
+        page.fill("#text", "Aspirin treats pain.")
+        trace = Trace()
+        model, tokenizer = demo(), Explorer(demo()).tokenizer
+        assert tokenizer is not None
+        model(tokenizer("Aspirin treats pain.")["input_ids"], trace=trace)
+        _, numbers = page.evaluate(ARRAY, "logits")
+        assert np.allclose(numbers, trace["logits"].ravel(), atol=1e-3)
+        assert page.evaluate("location.hash") == "#text=Aspirin%20treats%20pain."
+
+
+def test_only_language_models_are_explored() -> None:
+    model = BioGptForSequenceClassification.from_config(small.model().config, seed=0)
+    with pytest.raises(InputError, match="the explorer needs a BioGptForCausalLM; found BioGptForSequence"):
+        Explorer(model, [2, 5])
+    with pytest.raises(InputError, match="live must be True, False or None"):
+        Explorer(demo(), TEXT, live="yes")
