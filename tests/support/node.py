@@ -19,7 +19,8 @@ FIRST_VERSION = (20, 19)  # reads ES modules from .js files without a package.js
 AROUND = """
 import {{ readFileSync as readInput, writeSync as writeOutput }} from "node:fs";
 const input = JSON.parse(readInput(0, "utf8"), (key, value) => {{
-  return value !== null && typeof value === "object" && Object.keys(value).join() === "number" ? Number(value.number) : value;
+  const isNumber = value !== null && typeof value === "object" && Object.keys(value).join() === "number";
+  return isNumber ? Number(value.number) : value;
 }});
 const plain = (key, value) => {{
   if (typeof value === "number" && (!Number.isFinite(value) || Object.is(value, -0))) {{

@@ -1,11 +1,13 @@
 // Byte-pair encoding of a word.
 
+import { pythonSplit } from "./moses.js";
+
 export const END_OF_WORD = "</w>";
 
-/** Map "left right" -> rank, from the text of merges.txt or from pairs. The first two columns of a line count. */
+/** Map "left right" -> rank, from pairs or the text of merges.txt. Further columns, and text after the last newline, are ignored. */
 export function mergeRanks(merges) {
-  const lines = typeof merges === "string" ? merges.split("\n").slice(0, -1).filter((line) => line.trim()) : merges;
-  return new Map(lines.map((pair, rank) => [(typeof pair === "string" ? pair.trim().split(/\s+/).slice(0, 2) : pair).join(" "), rank]));
+  const lines = typeof merges === "string" ? merges.split("\n").slice(0, -1).map((line) => pythonSplit(line).slice(0, 2)) : merges;
+  return new Map(lines.filter((pair) => pair.length).map((pair, rank) => [pair.join(" "), rank]));
 }
 
 /**

@@ -12,8 +12,10 @@ const CJK_RANGES = [
   [0x1100, 0x11ff], [0x2e80, 0xa4cf], [0xa840, 0xa87f], [0xac00, 0xd7af], [0xf900, 0xfaff], [0xfe30, 0xfe4f], [0xff65, 0xffdc],
   [0x17000, 0x18aff], [0x1b000, 0x1b12f], [0x1b170, 0x1b2ff], [0x20000, 0x2ffff],
 ];
-/** The characters that Python's split takes for spaces; JavaScript's own list differs. */
-export const SPACES = /[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+/u;
+const PYTHON_SPACES = /[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+/u;
+
+/** The words of a text, split at what Python takes for spaces; JavaScript's own list differs. */
+export const pythonSplit = (text) => text.split(PYTHON_SPACES).filter((word) => word);
 
 /** A character and the part of the text that it stands for, [start, end) in UTF-16 code units. */
 const glyph = (c, { start, end }) => ({ c, start, end });
@@ -43,7 +45,7 @@ function readGlyphs(text) {
   let start = 0, spaced = false;
   for (const c of text) {
     const end = start + c.length;
-    const isSpace = SPACES.test(c);
+    const isSpace = PYTHON_SPACES.test(c);
     if (isSpace && !spaced && glyphs.length) glyphs.push(SPACE);
     if (!isSpace && c >= " ") glyphs.push({ c, start, end });
     spaced = isSpace;
@@ -149,7 +151,7 @@ function escapeWord(word) {
 /** The text of Moses' words: dashes joined, characters unescaped, and spaces where English has them. */
 export function mosesText(words) {
   const text = ` ${words.join(" ")} `.replaceAll(" @-@ ", "-").replace(ENTITY, (written) => UNESCAPED[written]);
-  const tokens = text.split(SPACES).filter((token) => token);
+  const tokens = pythonSplit(text);
   const quotes = new Map(); // how often each kind of quote was opened or closed
   let joined = "", space = " ";
   const put = (token, before, after) => {

@@ -1,7 +1,7 @@
 // BioGptTokenizer: text to tokens and back, as minibiogpt.BioGptTokenizer without added tokens.
 
 import { END_OF_WORD, mergeRanks, mergeWord } from "./bpe.js";
-import { mosesText, mosesWords, SPACES } from "./moses.js";
+import { mosesText, mosesWords, pythonSplit } from "./moses.js";
 
 const UNKNOWN = "<unk>", SEPARATOR = "</s>";
 const SPECIAL_TOKENS = [UNKNOWN, "<s>", SEPARATOR, "<pad>"];
@@ -19,8 +19,11 @@ export class BioGptTokenizer {
     this.special = new Set(SPECIAL_TOKENS.map((token) => this.ids.get(token)));
   }
 
-  /** Tokens { id, piece, start, end } of a text, after a leading </s>; [start, end) counts UTF-16 code units of the text. */
-  encode(text) {
+  /**
+   * Tokens { id, piece, start, end } of a text, or of a pair, each after a leading </s>. [start, end) counts UTF-16 code units of the
+   * token's own text.
+   */
+  encode(text, pair = null) {
     const tokens = [this.specialAt(SEPARATOR, 0, 0)];
     let done = 0;
     for (const { 0: token, index } of text.matchAll(SPECIAL_PATTERN)) {
@@ -29,7 +32,7 @@ export class BioGptTokenizer {
       tokens.push(this.specialAt(token, index, done));
     }
     tokens.push(...this.plainTokens(text, done, text.length));
-    return tokens;
+    return pair === null ? tokens : [...tokens, ...this.encode(pair)];
   }
 
   specialAt(piece, start, end) {
@@ -52,7 +55,7 @@ export class BioGptTokenizer {
   decode(ids, { skipSpecialTokens = false } = {}) {
     const kept = Array.from(ids, Number).filter((id) => !skipSpecialTokens || !this.special.has(id));
     const written = kept.map((id) => this.piece(id).replaceAll(" ", "").replaceAll(END_OF_WORD, " ")).join("");
-    return mosesText(written.split(SPACES).filter((word) => word));
+    return mosesText(pythonSplit(written));
   }
 
   /** The piece of an id, as in vocab.json. */
