@@ -11,6 +11,7 @@ import pytest
 from minibiogpt import BioGptForSequenceClassification, Trace
 from minibiogpt.errors import InputError
 from minibiogpt.view import Explorer
+from tests.budgets import PAGE_FLOAT32
 from tests.support import small
 from tests.support.browser import opened
 from tests.view.test_pages import TEXT, demo
@@ -32,13 +33,15 @@ def test_the_page_holds_the_arrays_of_the_trace(browser: Any, explorer: Explorer
     with opened(browser, file) as page:
         page.wait_for_selector("html[data-ready]")
         names = page.evaluate("app.run.names")
-        assert names == [name for name in explorer.trace if name in names]
-        assert not explorer.live or len(names) == len(explorer.trace)
-        for name in ["embeddings", "layers.1.self_attn.probs", "layers.3", "logits"]:
+        assert names == list(explorer.trace) or (not explorer.live and sorted(names) == sorted(explorer.trace))
+        for name in names:
             shape, numbers = page.evaluate(ARRAY, name)
             want = explorer.trace[name]
             assert tuple(shape) == want.shape
-            assert abs(np.reshape(numbers, shape) - want).max() <= 1e-4 * abs(want).max(), name
+            largest = abs(want[want > -1e30]).max()  # masked scores are the lowest float32
+            assert abs(np.reshape(numbers, shape) - want).max() <= (PAGE_FLOAT32 if explorer.live else 0) * largest, (
+                name
+            )
 
 
 def test_a_live_page_follows_the_text_box(browser: Any, tmp_path: Path) -> None:

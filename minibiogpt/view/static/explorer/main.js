@@ -11,7 +11,7 @@ import { generationView } from "./generation.js";
 import { experimentsView } from "./experiments.js";
 import { compareView } from "./compare.js";
 import { openBundle } from "./bundle.js";
-import { RecordedRun } from "./run.js";
+import { RecordedRun } from "./recorded.js";
 import { startTour } from "./tour.js";
 
 const VIEWS = [modelView, attentionView, layerView, lensView, generationView, experimentsView, compareView];

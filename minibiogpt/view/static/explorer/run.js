@@ -1,10 +1,10 @@
-// Run: the arrays of one text through the model, by name. A live run is computed here, a recorded one was stored in the page.
+// Run: the arrays of one text through the model, by name. A live run is computed here; recorded.js has those that were stored in the page.
 
 import { Trace } from "../biogpt.js";
 import { changed } from "./changes.js";
 
 /** What a view reads: run.text, ids, tokens, T, config, names, array(name), parameter(name), logits. */
-class Run {
+export class Run {
   constructor({ text, ids, tokens, config, live, parameters }) {
     Object.assign(this, { text, ids, tokens, config, live, parameters, T: ids.length });
   }
@@ -44,20 +44,5 @@ export class LiveRun extends Run {
 
   array(name) {
     return this.trace.has(name) ? this.trace.get(name) : null;
-  }
-}
-
-export class RecordedRun extends Run {
-  constructor({ text, tokens, config, arrays, parameters }) {
-    super({ text, ids: tokens.map((token) => token.id), tokens, config, live: false, parameters });
-    this.arrays = arrays;
-  }
-
-  get names() {
-    return [...this.arrays.keys()];
-  }
-
-  array(name) {
-    return this.arrays.get(name) ?? null;
   }
 }
