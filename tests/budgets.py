@@ -262,6 +262,6 @@ def _lane_c(table: dict[str, dict[str, float]], dtype: str, tensor: str) -> floa
     return LANE_A if dtype == "float64" else FACTOR * table[dtype][kind]
 
 
-# The float32 arrays that a page computes in JavaScript, of the largest value of NumPy's float32 array. The largest of three
-# texts was 1.4e-6 (layers.2.self_attn.probs), with AMD EPYC and Chromium 156, on 2026-11-30. Both sides round.
+# The float32 arrays that a page computes in JavaScript, of the largest value of NumPy's float32 array. The largest of
+# three texts was 1.4e-6 (layers.2.self_attn.probs), with AMD EPYC and Chromium 156, on 2026-11-30. Both sides round.
 PAGE_FLOAT32 = 6e-6
