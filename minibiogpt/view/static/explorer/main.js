@@ -11,6 +11,7 @@ import { generationView } from "./generation.js";
 import { experimentsView } from "./experiments.js";
 import { compareView } from "./compare.js";
 import { openBundle } from "./bundle.js";
+import { printable } from "./print.js";
 import { RecordedRun } from "./recorded.js";
 import { startTour } from "./tour.js";
 
@@ -35,11 +36,13 @@ async function boot() {
   showTokens();
   showView();
   document.addEventListener("keydown", onKey);
+  printable(app, chrome.view, elementOf, showView);
   let resized = 0;
   window.addEventListener("resize", () => {
     clearTimeout(resized);
     resized = setTimeout(showView, 80);
   });
+  root.dataset.readyAt = performance.now();
   root.dataset.ready = "true";
 }
 
@@ -80,10 +83,15 @@ function showTokens() {
     el("button", { type: "button", dir: "auto", title: `position ${t}, id ${token.id}`, onclick: () => app.set({ row: t, col: null }) }, token.label))));
 }
 
-function showView() {
-  const { view } = app;
+/** The element of a view, made when it is first needed. */
+function elementOf(view) {
   if (!built.has(view.id)) built.set(view.id, el("div", { class: `view ${view.id}` }, el("p", { class: "about soft" }, view.about), view.build(app)));
-  if (chrome.view.firstChild !== built.get(view.id)) chrome.view.replaceChildren(built.get(view.id));
+  return built.get(view.id);
+}
+
+function showView() {
+  const { view } = app, element = elementOf(view);
+  if (chrome.view.firstChild !== element || chrome.view.children.length > 1) chrome.view.replaceChildren(element);
   chrome.view.setAttribute("aria-labelledby", `tab-${view.id}`);
   for (const tab of chrome.tabs.children) {
     const here = tab.id === `tab-${view.id}`;
