@@ -11,9 +11,8 @@ from typing import Any
 
 import pytest
 
-from minibiogpt.view import page
+from minibiogpt.view.modules import STATIC
 
-STATIC = page.STATIC
 FIRST_VERSION = (20, 19)  # reads ES modules from .js files without a package.json
 # Numbers that JSON lacks are {"number": "NaN"}; a typed array is a list; a Map is a list of pairs.
 AROUND = """
