@@ -24,8 +24,9 @@ DERIVED = ("self_attn.q", "self_attn.k", "self_attn.v", "self_attn.scores_masked
 """Arrays of a layer that a recorded page computes from its neighbors."""
 SPARE = (
     ("fc1", "activation_fn"),
-    ("fc2",),
     ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.context"),
+    ("self_attn_layer_norm", "final_layer_norm"),
+    ("self_attn.out_proj", "fc2"),
 )
 """Arrays of the layers that are left out of a recorded page that would be too large, in this order."""
 

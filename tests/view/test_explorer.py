@@ -63,3 +63,16 @@ def test_only_language_models_are_explored() -> None:
         Explorer(model, [2, 5])
     with pytest.raises(InputError, match="live must be True, False or None"):
         Explorer(demo(), TEXT, live="yes")
+
+
+def test_a_recorded_page_that_would_be_too_large_leaves_arrays_out_and_lists_them(tmp_path: Path) -> None:
+    ids = list(range(2, 42))
+    whole = Explorer(demo(), ids, live=False)
+    smaller = Explorer(demo(), ids, live=False, max_megabytes=2)
+    assert whole.left_out == []
+    assert smaller.left_out[:2] == ["fc1", "activation_fn"]
+    assert "layers.0.fc1" in whole.kept
+    assert "layers.0.fc1" not in smaller.kept
+    assert {"layers.0", "layers.3.self_attn.probs", "logits"} <= smaller.kept.keys()
+    with pytest.raises(InputError, match=r"at most 0.1 megabytes; found .* for 40 tokens; pass a shorter text"):
+        Explorer(demo(), ids, live=False, max_megabytes=0.1)
