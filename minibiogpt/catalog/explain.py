@@ -190,12 +190,17 @@ def describe_source(source: str, facts: CallFacts, sizes: dict[str, int]) -> str
 
 def symbols_used(step: Step, sizes: dict[str, int]) -> tuple[str, list[str]]:
     """Return the letters with their sizes, and the EQUATION_FUNCTIONS, that the equation and its terms use."""
+    free = free_symbols(step)
+    functions = [name for name in free if name in EQUATION_FUNCTIONS]
+    return ", ".join(f"{x} {sizes[x]}" for x in free if x in sizes), functions
+
+
+def free_symbols(step: Step) -> list[str]:
+    """Return the names in the equation and its terms that are neither sources nor terms: letters and functions."""
     texts = [text for text in (step.equation, *step.terms.values()) if text]
     nodes = [node for text in texts for node in ast.walk(ast.parse(text, mode="eval"))]
     used = dict.fromkeys(node.id for node in nodes if isinstance(node, ast.Name))
-    free = [name for name in used if name not in step.where and name not in step.terms]
-    functions = [name for name in free if name in EQUATION_FUNCTIONS]
-    return ", ".join(f"{x} {sizes[x]}" for x in free if x in sizes), functions
+    return [name for name in used if name not in step.where and name not in step.terms]
 
 
 def transformer_lens_hook(step: Step) -> str:

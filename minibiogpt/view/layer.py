@@ -8,23 +8,17 @@ from typing import Any
 import numpy as np
 
 from minibiogpt.catalog.equations import EQUATION_FUNCTIONS
-from minibiogpt.catalog.explain import (
-    CallFacts,
-    describe_source,
-    format_axes,
-    sizes_of,
-    source_line,
-    symbols_used,
-    transformer_lens_hook,
-)
+from minibiogpt.catalog.explain import INPUT_AXES, SHAPES, CallFacts, free_symbols, source_line, transformer_lens_hook
 from minibiogpt.catalog.names import kind_of_source
-from minibiogpt.catalog.steps import Step, steps
-from minibiogpt.config import LAYER_NORM_EPS, BioGptConfig
-from minibiogpt.errors import InputError, short_repr
+from minibiogpt.catalog.steps import Step, after_layers, axes_of, before_layers, steps, steps_in_layer
+from minibiogpt.config import LAYER_NORM_EPS, POSITION_OFFSET, BioGptConfig
+from minibiogpt.errors import InputError, listed, nearest, short_repr
 from minibiogpt.tokenizer.bpe import END_OF_WORD
 from minibiogpt.view.source import code_of
 
 KINDS = {
+    "embed_tokens": "lookup",
+    "embed_positions": "position",
     "embeddings": "sum",
     "self_attn_layer_norm": "norm",
     **dict.fromkeys(["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.out_proj"], "linear"),
@@ -40,6 +34,8 @@ KINDS = {
     "activation_fn": "activation",
     "fc2": "linear",
     "": "sum",
+    "layer_norm": "norm",
+    "logits": "logits",
 }
 """How each step is computed: the function in static/origins.js that breaks down its values."""
 CONTINUES = "·"  # appended to a token that does not end its word
@@ -74,42 +70,114 @@ def kind_of(step: Step) -> str:
 
 
 def step_data(step: Step, facts: CallFacts) -> dict[str, Any]:
-    """Return the page data of one step: text, and its axes as a list of letters."""
-    sizes = sizes_of(facts, step.name)
-    letters, words = symbols_used(step, sizes)
-    hook = transformer_lens_hook(step)
-    names = {"transformers": step.transformers or "no module or output", "TransformerLens": hook}
-    symbols = [{"symbol": symbol, "text": text, "step": ""} for symbol, text in step.terms.items()]
-    for symbol, source in step.where.items():
-        array = source if kind_of_source(source) == "array" else ""
-        symbols.append({"symbol": symbol, "text": describe_source(source, facts, sizes), "step": array})
-    symbols += [{"symbol": word, "text": EQUATION_FUNCTIONS[word], "step": ""} for word in words]
+    """Return the page data of one step: text, its axes as letters, and its symbols; the page fills in the sizes."""
+    free = free_symbols(step)
+    symbols = [_symbol(symbol, text) for symbol, text in step.terms.items()]
+    symbols += [_source(symbol, source, facts) for symbol, source in step.where.items()]
+    symbols += [_symbol(word, EQUATION_FUNCTIONS[word]) for word in free if word in EQUATION_FUNCTIONS]
+    names = {
+        "transformers": step.transformers or "no module or output",
+        "TransformerLens": transformer_lens_hook(step),
+    }
     return {
         "name": step.name,
         "kind": kind_of(step),
         "axes": step.axes.split(),
-        "shape": format_axes(step.axes, sizes),
         "what": step.what,
         "equation": step.equation,
         "where": dict(step.where),
         "symbols": symbols,
-        "letters": letters,
+        "letters": [name for name in free if name[0].isupper()],
         "note": step.note,
         "names": names,
         "code": code_of(source_line(step, facts), kind_of(step), facts.config.hidden_act),
     }
 
 
-def facts_of(config: BioGptConfig, layer: int, dtype: str, lowest: float) -> dict[str, Any]:
+def _symbol(symbol: str, text: str, name: str = "", axes: str = "") -> dict[str, Any]:
+    """Return the data of a symbol: the page shows the name, its axes with their sizes, and the text."""
+    return {"symbol": symbol, "text": text, "name": name, "axes": axes.split()}
+
+
+def _source(symbol: str, source: str, facts: CallFacts) -> dict[str, Any]:
+    """Return the data of a symbol that stands for an array, a parameter or an input."""
+    kind, name = kind_of_source(source), source.removeprefix("inputs/")
+    if kind == "array":
+        return _symbol(symbol, "", source, "B T D" if source == "{x}" else axes_of(source, facts.head))
+    if kind == "parameter":
+        return _symbol(symbol, f", parameter {SHAPES[facts.head](facts.config)[source.replace('{l}', '0')]}", source)
+    return _symbol(symbol, f"{name}, input of the call", "", INPUT_AXES.get(name, ""))
+
+
+def explanations(config: BioGptConfig) -> dict[str, Any]:
+    """Return the page data of every step of a language model's call, once for all layers.
+
+    Returns
+    -------
+    "before", "layer", "after" : the steps before the layers, of a layer, and after the layers, as ``step_data`` returns
+        them. In the names of a layer ``{l}`` is its index, and ``{x}`` is its input.
+    "head_mask" : the step that replaces ``self_attn.weights`` in a call with a head mask.
+
+    Examples
+    --------
+    >>> found = explanations(BioGptConfig())
+    >>> [len(part) for part in (found["before"], found["layer"], found["after"])]
+    [3, 19, 2]
+    >>> found["layer"][0]["where"]["x"], found["layer"][-1]["name"], found["after"][-1]["equation"]
+    ('{x}', 'layers.{l}', 'h @ E.T')
+    """
+    inputs = {"input_ids": "int64"}
+    facts = CallFacts(config, "causal", inputs, {}, {}, {})
+    before = [step for step in before_layers(config, inputs) if step.template in KINDS]
+    masked = [step for step in steps_in_layer(config, inputs | {"head_mask": ""}) if kind_of(step) == "headmask"]
+    return {
+        "before": [step_data(step, facts) for step in before],
+        "layer": [step_data(step, facts) for step in steps_in_layer(config, inputs)],
+        "after": [step_data(step, facts) for step in after_layers(config, "causal", inputs)],
+        "head_mask": step_data(masked[0], facts),
+    }
+
+
+def start_of(found: list[Step], start: Any) -> str:
+    """Return the short name of the step that a page opens on, one of ``short_names``.
+
+    Parameters
+    ----------
+    found : the steps of the page. start : the name of one, in full or short.
+
+    Raises
+    ------
+    InputError
+        If there is no such step; the message suggests the closest names.
+    """
+    if not isinstance(start, str):
+        raise InputError("start must be the name of a step", short_repr(start), 'pass "self_attn.probs"')
+    names = short_names(found)
+    full = {step.name: name for step, name in zip(found, names, strict=True)}
+    if start not in full and start not in names:
+        closest = nearest(start, names)
+        remedy = f"nearest: {', '.join(closest)}" if closest else f"choose one of {listed(names, 20)}"
+        raise InputError("start must be a step of this layer", short_repr(start), remedy)
+    return full.get(start, start)
+
+
+def short_names(found: list[Step]) -> list[str]:
+    """Return the names of a layer's steps without ``layers.{l}.``; "input" and "output" for the first and the last."""
+    inner = [step.template.removeprefix("layers.{l}.") for step in found[1:-1]]
+    return ["input", *inner, "output"]
+
+
+def facts_of(config: BioGptConfig, dtype: str, lowest: float) -> dict[str, Any]:
     """Return the constants that the page computes with."""
     return {
-        "layer": int(layer),
-        "heads": config.num_attention_heads,
-        "headSize": config.head_size,
         "activation": config.hidden_act,
         "eps": LAYER_NORM_EPS,
         "dtype": dtype,
         "lowest": lowest,
+        "causal": True,
+        "scaleScores": True,
+        "scaleEmbedding": config.scale_embedding,
+        "positionOffset": POSITION_OFFSET,
     }
 
 

@@ -14,8 +14,6 @@ from minibiogpt.view.colors import PALETTES
 from minibiogpt.view.layer import labels_of
 from minibiogpt.view.page import OnePage, Page, check_theme, packed, safe
 
-SCRIPTS = ("base.js", "arrays.js", "sampling.js", "sampler.js")
-
 MOST_PADDING = 127  # rows of an embedding beyond the tokens: a soft prompt, or padding to a multiple of 128
 
 
@@ -82,7 +80,14 @@ class Sampler(OnePage):
         )
         data = {"tokens": self.pieces, "logits": packed(self.logits), "top": self.top, "seed": self.seed}
         data |= {"colors": PALETTES}
-        return Page("From logits to a token", body, data, SCRIPTS, ("page.css", "sampler.css"), self.theme)
+        return Page(
+            "From logits to a token",
+            body,
+            data,
+            styles=("page.css", "sampler.css"),
+            theme=self.theme,
+            module="sampler.js",
+        )
 
     def __repr__(self) -> str:
         return f"<Sampler of {self.logits.size} tokens, the most probable {self.pieces[int(self.logits.argmax())]!r}>"

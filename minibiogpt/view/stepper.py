@@ -10,15 +10,15 @@ import numpy as np
 
 from minibiogpt import BioGptTokenizer
 from minibiogpt.backend import Array
+from minibiogpt.catalog.explain import sizes_of
 from minibiogpt.catalog.names import kind_of_source
 from minibiogpt.trace import Trace
 from minibiogpt.view.arguments import check_types, one_row, tokenizer_of
 from minibiogpt.view.colors import PALETTES
 from minibiogpt.view.controls import controls
-from minibiogpt.view.layer import facts_of, labels_of, step_data, steps_of_layer
+from minibiogpt.view.layer import facts_of, labels_of, short_names, start_of, step_data, steps_of_layer
 from minibiogpt.view.page import MEGABYTE, OnePage, Page, check_size, check_theme, megabytes_of, packed, safe
 
-SCRIPTS = ("base.js", "arrays.js", "heatmap.js", "origins.js", "origin.js", "stepper.js")
 WEIGHTS_MEGABYTES = 6  # larger weight matrices are left out of the page
 
 
@@ -34,6 +34,7 @@ class Stepper(OnePage):
     text : a string, or the ids of one sequence, (T,) or (1, T).
     tokenizer : by default the tokenizer in the folder that the model was loaded from.
     layer : index from 0.
+    start : the step shown first: its name without ``layers.{l}.``, such as "self_attn.q", or "input" or "output".
     theme : "auto" (follow the system), "light" or "dark"; the page also has a button for it.
     attention_mask : (1, T), 1 = real, 0 = padding. head_mask : (H,) or (L, H). Both as in a call of the model.
     max_megabytes : the largest page size allowed.
@@ -46,7 +47,7 @@ class Stepper(OnePage):
     ------
     InputError
         If a text has no tokenizer, there is more than one sequence, there is no such layer, an argument has the wrong
-        type, or the page would be too large.
+        type, there is no such step, or the page would be too large.
 
     Examples
     --------
@@ -65,6 +66,7 @@ class Stepper(OnePage):
         *,
         tokenizer: BioGptTokenizer | None = None,
         layer: int = 0,
+        start: str = "self_attn.probs",
         theme: str = "auto",
         attention_mask: Any = None,
         head_mask: Any = None,
@@ -79,6 +81,7 @@ class Stepper(OnePage):
         self._masks = {name: x for name, x in masks.items() if x is not None}
         ids = self.tokenizer(text)["input_ids"] if isinstance(text, str) and self.tokenizer else one_row(text)
         self.steps = steps_of_layer(model.config, layer, dict.fromkeys(["input_ids", *self._masks], "int64"))
+        self.start = start_of(self.steps, start)
         self.trace = Trace(list(dict.fromkeys(name for step in self.steps for name in [*step.sources, step.name])))
         model(ids, use_cache=False, trace=self.trace, **self._masks)
         self.ids = [int(i) for i in model.backend.to_numpy(model.backend.asarray(ids))[0]]  # validated by the model
@@ -95,7 +98,9 @@ class Stepper(OnePage):
             '<main id="stepper"><noscript>This page needs JavaScript. It loads nothing from the network.'
             "</noscript></main>"
         )
-        return Page(title, body, self._data(), SCRIPTS, ("page.css", "stepper.css"), self.theme)
+        return Page(
+            title, body, self._data(), styles=("page.css", "stepper.css"), theme=self.theme, module="stepper_page.js"
+        )
 
     def controls(self) -> Any:
         """Return an ipywidgets VBox: a text box and a layer slider above the page."""
@@ -103,7 +108,8 @@ class Stepper(OnePage):
 
     def with_(self, **changes: Any) -> Stepper:
         """Return a stepper of this model with a different text, layer or theme; a new text drops the attention mask."""
-        same = {"tokenizer": self.tokenizer, "layer": self.layer, "theme": self.theme, **self._masks}
+        same = {"tokenizer": self.tokenizer, "layer": self.layer, "start": self.start, "theme": self.theme}
+        same |= self._masks
         if "text" in changes:
             same.pop("attention_mask", None)
         text = changes.pop("text", self.text)
@@ -123,17 +129,21 @@ class Stepper(OnePage):
         vectors, matrices = self._parameters()
         config, backend = self.model.config, self.model.backend
         call = self.trace.facts()
-        facts = facts_of(config, self.layer, self.model.dtype, backend.lowest(self.trace[self.steps[0].name].dtype))
+        facts = facts_of(config, self.model.dtype, backend.lowest(self.trace[self.steps[0].name].dtype))
         labels = labels_of(self.ids, self.tokenizer)
         return {
-            **facts,
+            "layer": int(self.layer),
+            "heads": config.num_attention_heads,
+            "headSize": config.head_size,
+            "facts": facts,
+            "start": self.steps[short_names(self.steps).index(self.start)].name,
+            "sizes": sizes_of(call, self.steps[-1].name),
             "tokens": [{"label": label, "id": i} for label, i in zip(labels, self.ids, strict=True)],
             "padding": self._padding(),
             "headMask": self._head_mask(),
             "steps": [step_data(step, call) for step in self.steps],
             "arrays": {name: packed(x) for name, x in self.trace.items()},
             "parameters": {name: packed(x) for name, x in {**vectors, **self._kept(matrices)}.items()},
-            "masked": f"layers.{self.layer}.self_attn.scores_masked",
             "left_out": "" if self._kept(matrices) else _why_left_out(matrices),
             "colors": PALETTES,
         }

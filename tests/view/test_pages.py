@@ -21,10 +21,11 @@ from hypothesis import strategies as st
 from minibiogpt import BioGptConfig, BioGptForCausalLM, BioGptModel, BioGptTokenizer, Trace
 from minibiogpt.backend import register_backend
 from minibiogpt.catalog.equations import EQUATION_FUNCTIONS
+from minibiogpt.catalog.steps import steps
 from minibiogpt.errors import InputError
 from minibiogpt.view import Page, Sampler, Stepper
 from minibiogpt.view.colors import PALETTES
-from minibiogpt.view.layer import KINDS, kind_of, steps_of_layer
+from minibiogpt.view.layer import KINDS, kind_of
 from minibiogpt.view.modules import STATIC
 from minibiogpt.view.page import packed
 from tests.support import small
@@ -110,8 +111,8 @@ def test_any_backend_will_do_and_halves_are_widened(dtype: str) -> None:
     model = BioGptForCausalLM.from_config(config, seed=2, backend="strict", dtype=dtype)
     want = small.traced(model, small.ids(rows=1))
     data = data_of(Stepper(model, model.backend.asarray(small.ids(rows=1))).html)
-    assert data["dtype"] == dtype
-    assert data["lowest"] == np.finfo(dtype).min
+    assert data["facts"]["dtype"] == dtype
+    assert data["facts"]["lowest"] == np.finfo(dtype).min
     for name, array in data["arrays"].items():
         got, host = unpacked(array), model.backend.to_numpy(want[name])
         assert got.dtype == ("float64" if dtype == "float64" else "float32")
@@ -121,7 +122,7 @@ def test_any_backend_will_do_and_halves_are_widened(dtype: str) -> None:
 def test_every_step_is_described() -> None:
     data = data_of(Stepper(demo(), TEXT, layer=2).html)
     for step in data["steps"]:
-        for key in ("name", "what", "equation", "shape"):
+        for key in ("name", "what", "equation", "axes"):
             assert step[key], key
         assert set(step["where"]) | set(re.findall(r"\b(?:erf|var|mean|max|sum)\b", step["equation"])) & set(
             EQUATION_FUNCTIONS
@@ -141,10 +142,9 @@ def test_every_step_is_described() -> None:
 
 def test_the_kinds_are_those_of_the_steps() -> None:
     config = BioGptConfig()
-    found = [step for layer in (0, 1) for step in steps_of_layer(config, layer, {"input_ids": "int64"})]
-    assert {kind_of(step) for step in found} == set(KINDS.values())
+    assert {kind_of(step) for step in steps(config) if step.name != "position_ids"} == set(KINDS.values())
     scripts = (STATIC / "origins.js").read_text(encoding="utf-8")
-    assert set(re.findall(r"^  (\w+)\(step, ", scripts, re.M)) == set(KINDS.values())
+    assert set(re.findall(r"^  (\w+)\(source, step, ", scripts, re.M)) == set(KINDS.values())
 
 
 @pytest.mark.parametrize("text", HOSTILE)
@@ -153,7 +153,7 @@ def test_no_text_becomes_markup(text: str) -> None:
     plain = Parts(Stepper(model, "pain").html)
     for page in (Stepper(model, text).page, Page(text, "", {"text": text})):
         parts = Parts(page.html)
-        assert parts.tags.count("script") == (2 if page.scripts else 1)
+        assert parts.tags.count("script") == (2 if page.module else 1)
         assert "img" not in parts.tags
         assert page.html.encode("utf-8").decode("utf-8") == page.html
     assert Parts(Stepper(model, text).html).tags == plain.tags
@@ -274,6 +274,9 @@ def test_the_tokenizer_is_that_of_the_models_folder(tmp_path: Path) -> None:
         ({"text": [None]}, "input_ids must be integers"),
         ({"model": "demo"}, "model must be a BioGPT model; found str"),
         ({"tokenizer": "demo"}, "tokenizer must be a BioGptTokenizer or None; found str"),
+        ({"start": "probz"}, "start must be a step of this layer; found 'probz'; nearest: self_attn.probs"),
+        ({"start": "xyz"}, "found 'xyz'; choose one of input, self_attn_layer_norm, self_attn.q_proj, "),
+        ({"start": 3}, "start must be the name of a step; found 3"),
         ({"max_megabytes": "30"}, "max_megabytes must be a number above 0; found '30'"),
         ({"max_megabytes": float("nan")}, "max_megabytes must be a number above 0; found nan"),
         ({"text": "pain " * 300}, "at most N = 256 real positions"),
@@ -310,7 +313,7 @@ def test_masks_are_in_the_data() -> None:
     assert data["padding"] == [True, True, False, False, False]
     assert unpacked(data["headMask"]).tolist() == [1, 0.5, 0]
     scores = unpacked(data["arrays"]["layers.1.self_attn.scores_masked"])
-    assert (scores[0, :, 2:, :2] == data["lowest"]).all()
+    assert (scores[0, :, 2:, :2] == data["facts"]["lowest"]).all()
 
 
 def test_a_head_mask_may_hold_any_numbers() -> None:

@@ -20,7 +20,7 @@ LONG = "Ibuprofen is best used for pain and fever, metformin is the first drug f
 
 @pytest.fixture(scope="module")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return Stepper(demo(), TEXT, layer=1).save(tmp_path_factory.mktemp("view") / "page.html")
+    return Stepper(demo(), TEXT, layer=1, start="input").save(tmp_path_factory.mktemp("view") / "page.html")
 
 
 def test_keys_go_through_all_steps(browser: Any, file: Path) -> None:
@@ -41,10 +41,10 @@ def test_keys_go_through_all_steps(browser: Any, file: Path) -> None:
 
 def test_keys_choose_head_token_and_cell(browser: Any, file: Path) -> None:
     def state(*names: str) -> list[Any]:
-        return [page.evaluate(f"state.{name}") for name in names]
+        return [page.evaluate(f"stepper.state.{name}") for name in names]
 
     with opened(browser, file) as page:
-        page.evaluate("goTo(10)")
+        page.evaluate("stepper.goTo(10)")
         last = state("row")[0]
         page.keyboard.press("]")
         assert state("head") == [1]
@@ -56,7 +56,7 @@ def test_keys_choose_head_token_and_cell(browser: Any, file: Path) -> None:
         assert state("row", "pinned") == [last - 1, False]
         page.keyboard.press(".")
         assert state("row") == [last]
-        page.evaluate("moveTo(3, 1)")
+        page.evaluate("stepper.moveTo(3, 1)")
         page.keyboard.press("Shift+ArrowUp")
         page.keyboard.press("Shift+ArrowLeft")
         assert state("row", "col", "pinned") == [2, 0, True]
@@ -83,7 +83,7 @@ def test_the_mouse_can_do_the_same(browser: Any, file: Path) -> None:
         assert title(page) == "4. layers.1.self_attn.k_proj"
         page.locator("nav button", has_text="probs").click()
         page.get_by_role("button", name="head 1.2").click()
-        assert page.evaluate("state.head") == 2
+        assert page.evaluate("stepper.state.head") == 2
         point(page, 4, 2, click=True)
         assert page.locator(".marker.loose").count() == 0
         pinned = page.locator(".origin").inner_text()
@@ -92,7 +92,7 @@ def test_the_mouse_can_do_the_same(browser: Any, file: Path) -> None:
         assert shown(page) != value
         assert page.locator(".origin").inner_text() == pinned
         page.keyboard.press("ArrowRight")
-        assert page.evaluate("[state.row, state.col, state.head]") == [4, 2, 2]
+        assert page.evaluate("[stepper.state.row, stepper.state.col, stepper.state.head]") == [4, 2, 2]
         page.mouse.move(0, 0)
         assert "pinned" in page.locator(".readout").inner_text()
 
@@ -106,7 +106,7 @@ def test_a_text_is_shown_as_text(browser: Any, tmp_path: Path, text: str) -> Non
         assert page.locator("p.text").evaluate("(p) => p.textContent") == plain
         assert page.title() == "Layer 0 of BioGPT, step by step"
         pieces = BioGptTokenizer.from_pretrained("demo").convert_ids_to_tokens(stepper.ids)
-        page.evaluate("goTo(10)")
+        page.evaluate("stepper.goTo(10)")
         labels = page.locator(".down span").evaluate_all("(all) => all.map((span) => span.textContent)")
         assert len(labels) == len(pieces)
         for label, piece in zip(labels, pieces, strict=True):
@@ -127,7 +127,7 @@ def test_nothing_is_wider_than_the_window_and_all_can_be_read(
         paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
         assert (luminance(tuple(map(float, re.findall(r"\d+", paper)[:3]))) < 0.2) is (scheme == "dark")
         for step in range(STEPS):
-            page.evaluate(f"goTo({step})")
+            page.evaluate(f"stepper.goTo({step})")
             assert overflow(page) == 0, step
             if step in (3, 5, 6, 7, 12, 14, 15, 18, 19):  # another step of the same kind is checked
                 continue
@@ -151,7 +151,7 @@ def test_the_theme_button_overrides_the_system(browser: Any, file: Path) -> None
 
 def test_tab_reaches_everything_and_the_focus_is_seen(browser: Any, file: Path) -> None:
     with opened(browser, file) as page:
-        page.evaluate("goTo(8)")
+        page.evaluate("stepper.goTo(8)")
         reached = []
         for _ in range(70):
             page.keyboard.press("Tab")
@@ -172,7 +172,7 @@ def test_tab_reaches_everything_and_the_focus_is_seen(browser: Any, file: Path) 
 def test_numbers_are_copied_or_can_be(browser: Any, file: Path) -> None:
     stepper = Stepper(demo(), TEXT, layer=1)
     with opened(browser, file, permissions=["clipboard-read", "clipboard-write"]) as page:
-        page.evaluate("() => { goTo(10); setHead(2); }")
+        page.evaluate("() => { stepper.goTo(10); stepper.setHead(2); }")
         page.get_by_role("button", name="copy as TSV").click()
         page.get_by_text("copied", exact=True).wait_for()
         lines = page.evaluate("navigator.clipboard.readText()").splitlines()
@@ -186,7 +186,7 @@ def test_numbers_are_copied_or_can_be(browser: Any, file: Path) -> None:
 
 
 def test_a_frame_in_a_notebook_shows_it(browser: Any, tmp_path: Path) -> None:
-    frame = Stepper(demo(), TEXT)._repr_html_()
+    frame = Stepper(demo(), TEXT, start="input")._repr_html_()
     (tmp_path / "notebook.html").write_text(f"<!doctype html><meta charset=utf-8><body>{frame}", encoding="utf-8")
     with opened(browser, tmp_path / "notebook.html") as page:
         inner = page.frame_locator("iframe")

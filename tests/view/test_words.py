@@ -52,7 +52,7 @@ def test_each_heads_button_shows_its_own_head(browser: Any, file: Path, stepper:
     colors = np.array([rgb(color) for color in PALETTES["sequential"]])
     rows = len(stepper.ids)
     with opened(browser, file, allowed=READBACK) as page:
-        page.evaluate(f"goTo({PROBS})")
+        page.evaluate(f"stepper.goTo({PROBS})")
         for head in range(4):
             x, button = matrix(stepper, PROBS, head), f".heads button:nth-child({head + 1}) canvas"
             for row, col in ((5, 2), (6, 0), (3, 3)):
@@ -64,14 +64,14 @@ def test_each_heads_button_shows_its_own_head(browser: Any, file: Path, stepper:
 
 
 BOXES = """(selector) => [...document.querySelectorAll(selector)].map((e) => {
-  const b = e.getBoundingClientRect(), c = parts.map.canvas.getBoundingClientRect(), m = parts.map.matrix;
+  const b = e.getBoundingClientRect(), c = stepper.map.canvas.getBoundingClientRect(), m = stepper.map.matrix;
   return [e.textContent, (b.left + b.width / 2 - c.left) / c.width * m.columns,
     (b.top + b.height / 2 - c.top) / c.height * m.rows, (b.left - c.left) / c.width * m.columns]; })"""
 
 
 def test_labels_and_markers_are_at_their_cells(browser: Any, file: Path, tokens: list[str]) -> None:
     with opened(browser, file) as page:
-        page.evaluate(f"goTo({PROBS})")
+        page.evaluate(f"stepper.goTo({PROBS})")
         down, across = (page.evaluate(BOXES, f".{side} span") for side in ("down", "across"))
         assert [(text, int(y)) for text, _, y, _ in down] == [(token, i) for i, token in enumerate(tokens)]
         assert [(text, int(x)) for text, x, _, _ in across] == [(token, j) for j, token in enumerate(tokens)]
@@ -84,7 +84,7 @@ def test_labels_and_markers_are_at_their_cells(browser: Any, file: Path, tokens:
         ((_, x, y, _),) = page.evaluate(BOXES, ".marker:not(.pointed)")
         assert (int(x), int(y)) == (1, 5)
         for step, every, name in ((3, 32, "head 1.{}"), (CONTEXT, 32, "head 1.{}"), (1, None, "{}")):
-            page.evaluate(f"goTo({step})")
+            page.evaluate(f"stepper.goTo({step})")
             ticks = [(text, round(left)) for text, _, _, left in page.evaluate(BOXES, ".across .tick") if text]
             assert len(ticks) > 2
             for i, (text, left) in enumerate(ticks):
@@ -93,10 +93,10 @@ def test_labels_and_markers_are_at_their_cells(browser: Any, file: Path, tokens:
 
 def test_a_cell_is_described_by_its_own_tokens(browser: Any, file: Path, tokens: list[str]) -> None:
     with opened(browser, file) as page:
-        page.evaluate(f"goTo({PROBS})")
+        page.evaluate(f"stepper.goTo({PROBS})")
         point(page, 4, 2)
         assert f"query T 4 “{tokens[4]}”, key S 2 “{tokens[2]}”" in page.locator(".readout").inner_text()
-        page.evaluate(f"goTo({FC1})")
+        page.evaluate(f"stepper.goTo({FC1})")
         point(page, 3, 40)
         assert f"T 3 “{tokens[3]}”, F 40" in page.locator(".readout").inner_text()
 
@@ -104,7 +104,7 @@ def test_a_cell_is_described_by_its_own_tokens(browser: Any, file: Path, tokens:
 def test_the_caption_reports_where_the_extremes_are(browser: Any, file: Path, stepper: Stepper) -> None:
     with opened(browser, file) as page:
         for step in (3, 8, FC1):
-            page.evaluate(f"goTo({step})")
+            page.evaluate(f"stepper.goTo({step})")
             text, x = page.locator("figcaption").inner_text(), stepper.trace[stepper.steps[step].name]
             found = re.findall(r"(?:Smallest|largest) (\S+) \((.*?)\)", text)
             assert len(found) == 2
@@ -117,18 +117,21 @@ def test_the_legend_has_the_colours_of_the_picture(browser: Any, file: Path) -> 
     bar = ".legend canvas"
     with opened(browser, file, allowed=READBACK) as page:
         for step, name in ((8, "signed"), (PROBS, "sequential")):
-            page.evaluate(f"goTo({step})")
+            page.evaluate(f"stepper.goTo({step})")
             palette = PALETTES[name]
             for at, color in ((0, palette[0]), (0.999, palette[-1])):
                 assert abs(np.array(page.evaluate(PIXEL, [bar, at, 0])) - rgb(color)).max() <= 1
             low, high = (float(page.locator(f".legend .{end}").inner_text().split()[0]) for end in ("low", "high"))
-            limit = page.evaluate("limitsOf(arrayNow(), scoresOf(stepNow())).limit")
+            limit = page.evaluate("limitsOf(stepper.array()).limit")
             want = (0, 1) if name == "sequential" else (-limit, limit)
             assert (low, high) == pytest.approx(want, rel=1e-2)  # three digits
         legend = page.locator(".legend")
         assert "and below" not in legend.inner_text()
         assert "and above" not in legend.inner_text()
-        page.evaluate("() => { goTo(15); arrayNow().numbers[0] = 1e9; limits.clear(); showPicture(); }")
+        page.evaluate(
+            "() => { stepper.goTo(15); const x = stepper.array(); x.numbers[0] = 1e9;"
+            "limitsFound.delete(x); stepper.draw(); }"
+        )
         assert [legend.inner_text().count(f"and {side}") for side in ("below", "above")] == [1, 1], (
             "the scale is clipped"
         )
@@ -139,12 +142,14 @@ def test_the_legend_has_the_colours_of_the_picture(browser: Any, file: Path) -> 
 
 def test_shift_and_arrows_go_to_the_cell_beside(browser: Any, file: Path) -> None:
     with opened(browser, file) as page:
-        page.evaluate(f"() => {{ goTo({PROBS}); moveTo(3, 2); }}")
+        page.evaluate(f"() => {{ stepper.goTo({PROBS}); stepper.moveTo(3, 2); }}")
         for key, want in (("Right", [3, 3]), ("Down", [4, 3]), ("Left", [4, 2]), ("Up", [3, 2])):
             page.keyboard.press(f"Shift+Arrow{key}")
-            assert page.evaluate("[state.row, state.col]") == want
+            assert page.evaluate("[stepper.state.row, stepper.state.col]") == want
         page.keyboard.press("]")
-        assert page.evaluate("[state.row, state.col, state.head]") == [3, 2, 1], "a pinned cell stays"
+        assert page.evaluate("[stepper.state.row, stepper.state.col, stepper.state.head]") == [3, 2, 1], (
+            "a pinned cell stays"
+        )
 
 
 def test_what_is_copied_has_its_labels(browser: Any, file: Path, stepper: Stepper, tokens: list[str]) -> None:
@@ -152,7 +157,10 @@ def test_what_is_copied_has_its_labels(browser: Any, file: Path, stepper: Steppe
         page.evaluate(
             "() => { window.kept = []; navigator.clipboard.writeText = async (text) => { kept.push(text); }; }"
         )
-        page.evaluate(f"() => {{ goTo({PROBS}); setHead(2); copyAs('TSV'); copyAs('JSON'); }}")
+        page.evaluate(
+            f"() => {{ stepper.goTo({PROBS}); stepper.setHead(2);"
+            "for (const kind of ['TSV', 'JSON']) copyNumbers(stepper, kind); }"
+        )
         table, copied = page.evaluate("kept")
     lines = [line.split("\t") for line in table.split("\n")]
     assert lines[0] == ["layers.1.self_attn.probs", *tokens]
@@ -167,17 +175,17 @@ def test_what_a_number_is_made_of_names_the_right_things(browser: Any, file: Pat
     parameters = {name.removeprefix("biogpt."): x for name, x in stepper.model.named_parameters()}
     with opened(browser, file) as page:
         origin = page.locator(".origin")
-        page.evaluate(f"() => {{ goTo({PROBS}); moveTo(5, 2, true); }}")
+        page.evaluate(f"() => {{ stepper.goTo({PROBS}); stepper.moveTo(5, 2, true); }}")
         assert f"Row of T 5 “{tokens[5]}”" in origin.inner_text()
         assert origin.locator("tr.here td").first.inner_text() == tokens[2]
-        page.evaluate(f"() => {{ goTo({CONTEXT}); moveTo(5, 70, true); }}")
+        page.evaluate(f"() => {{ stepper.goTo({CONTEXT}); stepper.moveTo(5, 70, true); }}")
         assert "element 6 of head 1.2" in origin.inner_text()
         assert f"how much T 5 “{tokens[5]}” attends to each" in origin.inner_text()
-        page.evaluate("() => { goTo(1); moveTo(4, 9, true); }")
+        page.evaluate("() => { stepper.goTo(1); stepper.moveTo(4, 9, true); }")
         for word, name in (("gain g", "weight"), ("bias b", "bias")):
             cell = origin.locator("tr", has_text=word).locator("td").inner_text()
             assert float(cell) == pytest.approx(parameters[f"layers.1.self_attn_layer_norm.{name}"][9], rel=1e-6)
-        page.evaluate(f"() => {{ goTo({FC1}); moveTo(4, 9, true); }}")
+        page.evaluate(f"() => {{ stepper.goTo({FC1}); stepper.moveTo(4, 9, true); }}")
         x, w = stepper.trace["layers.1.final_layer_norm"][0, 4].astype(float), parameters["layers.1.fc1.weight"][9]
         products = np.array(sorted(x * w, key=abs))
         rest = float(origin.locator("tr", has_text="others, summed").locator("td").nth(1).inner_text())
@@ -189,7 +197,7 @@ def test_what_a_number_is_made_of_names_the_right_things(browser: Any, file: Pat
 def test_the_listing_marks_the_line_that_names_the_array(browser: Any, file: Path, stepper: Stepper) -> None:
     with opened(browser, file) as page:
         for i, step in enumerate(stepper.steps[1:], 1):
-            page.evaluate(f"goTo({i})")
+            page.evaluate(f"stepper.goTo({i})")
             own = step.name.rpartition(".")[2]
             assert f'"{"" if own.isdigit() else own}"' in page.locator(".code pre .here").first.inner_text()
             assert page.locator(".tools input").get_attribute("aria-valuetext") == f"{i + 1}: {step.name}"
@@ -199,24 +207,24 @@ def test_the_listing_marks_the_line_that_names_the_array(browser: Any, file: Pat
 
 def test_another_theme_and_another_width_redraw(browser: Any, file: Path) -> None:
     with opened(browser, file, allowed=READBACK) as page:
-        page.evaluate("goTo(8)")
+        page.evaluate("stepper.goTo(8)")
         pixels = (
-            "(() => { const c = parts.map.canvas; return c.width + ' ' + c.toDataURL().length + c.toDataURL(); })()"
+            "(() => { const c = stepper.map.canvas; return c.width + ' ' + c.toDataURL().length + c.toDataURL(); })()"
         )
         light = page.evaluate(pixels)
         page.locator("#theme").click()  # light, which auto already was
         assert page.evaluate(pixels) == light
         page.locator("#theme").click()
         assert page.evaluate(pixels) != light
-        page.evaluate(f"goTo({FC1})")
+        page.evaluate(f"stepper.goTo({FC1})")
         page.set_viewport_size({"width": 1400, "height": 900})
-        page.evaluate("goTo(1)")
-        wide = page.evaluate("parts.map.canvas.width")
+        page.evaluate("stepper.goTo(1)")
+        wide = page.evaluate("stepper.map.canvas.width")
         page.set_viewport_size({"width": 500, "height": 900})
         narrower = """async (wide) => { // the page's policy forbids eval, which Playwright's own wait needs
           const frame = () => new Promise(requestAnimationFrame);
-          for (let i = 0; i < 600 && parts.map.canvas.width >= wide; i++) await frame();
-          return parts.map.canvas.width < wide; }"""
+          for (let i = 0; i < 600 && stepper.map.canvas.width >= wide; i++) await frame();
+          return stepper.map.canvas.width < wide; }"""
         assert page.evaluate(narrower, wide)
 
 

@@ -1,7 +1,10 @@
 // Heat maps: a matrix on a canvas, with sticky labels, cell markers, and events for pointing at and clicking cells.
 
+import { limitsOf, quantileOf } from "./arrays.js";
+import { css, data, el, isDark, isolated, rough } from "./base.js";
+
 /** A function from [0, 1] to [r, g, b] that interpolates linearly between evenly spaced anchors. */
-function rampOf(anchors) {
+export function rampOf(anchors) {
   const points = anchors.map((hex) => [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16)));
   return (x) => {
     const position = Math.min(1, Math.max(0, x)) * (points.length - 1);
@@ -10,19 +13,34 @@ function rampOf(anchors) {
   };
 }
 
-/** The color scale {color: number to [r, g, b], ramp, ends}: 0 to 1 for probabilities, otherwise symmetric about 0. */
-function scaleOf(array, scores, probabilities) {
-  if (probabilities) {
-    const ramp = rampOf(data.colors.sequential);
-    return { color: ramp, ramp, ends: ["0", "", "1"] };
+/** How a color scale is chosen, by name: the text of the choice. */
+export const SCALES = { array: "whole array", row: "each row", 0.95: "clipped at 95 %", 0.8: "clipped at 80 %" };
+
+/**
+ * The color scale {color: (number, row) to [r, g, b], ramp, ends}: 0 to 1 for probabilities, otherwise symmetric about 0.
+ * kind: one of SCALES. A scale for each row needs the matrix. lowest: the value of masked scores.
+ */
+export function scaleOf(array, scores, probabilities, kind = "array", matrix = null, lowest = -Infinity) {
+  const ramp = rampOf(probabilities ? data.colors.sequential : isDark() ? data.colors.signedDark : data.colors.signed);
+  const place = probabilities ? (x, limit) => x / limit : (x, limit) => 0.5 + x / limit / 2;
+  const low = (text) => (probabilities ? "0" : `-${text}`), middle = probabilities ? "" : "0";
+  if (kind === "row" && matrix) {
+    const limits = Array.from({ length: matrix.rows }, (_, i) => largestIn(matrix.row(i), lowest));
+    return { color: (x, i) => ramp(place(x, limits[i])), ramp, ends: [low("largest of the row"), middle, "largest of the row"] };
   }
-  const { limit, clipped } = limitsOf(array, scores);
-  const ramp = rampOf(isDark() ? data.colors.signedDark : data.colors.signed);
-  const [below, above] = clipped ? [" and below", " and above"] : ["", ""];
-  return {
-    color: (x) => ramp(0.5 + x / limit / 2), ramp,
-    ends: [`${rough(-limit, 3)}${below}`, "0", `${rough(limit, 3)}${above}`],
-  };
+  const found = limitsOf(array, scores, lowest), part = Number(kind);
+  const largest = probabilities ? 1 : found.sorted.at(-1) || 1;
+  const limit = part > 0 ? quantileOf(found.sorted, part) || largest : probabilities ? 1 : found.limit;
+  const clipped = limit < largest, text = rough(limit, 3);
+  const ends = [low(text) + (clipped && !probabilities ? " and below" : ""), middle, text + (clipped ? " and above" : "")];
+  return { color: (x) => ramp(place(x, limit)), ramp, ends };
+}
+
+/** The largest absolute value of a row that is neither masked nor infinite, or 1. */
+function largestIn(row, lowest) {
+  let largest = 0;
+  for (const x of row) if (Number.isFinite(x) && x > -1e30 && x !== lowest) largest = Math.max(largest, Math.abs(x));
+  return largest || 1;
 }
 
 /** A small canvas with one pixel per cell. Masked cells have the color --hidden, NaN the color of the text. */
@@ -34,7 +52,7 @@ function pixelsOf(matrix, scale, hidden) {
   for (let i = 0, at = 0; i < matrix.rows; i++) {
     for (let j = 0; j < matrix.columns; j++, at += 4) {
       const x = matrix.at(i, j);
-      image.data.set(hidden(i, j) ? plain : Number.isNaN(x) ? ink : scale.color(x), at);
+      image.data.set(hidden(i, j) ? plain : Number.isNaN(x) ? ink : scale.color(x, i), at);
       image.data[at + 3] = 255;
     }
   }
@@ -56,7 +74,7 @@ function hatchOf(context) {
 }
 
 /** Draw the matrix on a canvas of width x height CSS pixels; masked cells are hatched. */
-function paint(canvas, matrix, scale, hidden, width, height) {
+export function paint(canvas, matrix, scale, hidden, width, height) {
   const ratio = Math.min(window.devicePixelRatio || 1, 16000 / width, 16000 / height);
   canvas.width = Math.round(width * ratio);
   canvas.height = Math.round(height * ratio);
@@ -84,7 +102,7 @@ function separate(context, matrix, [wide, tall]) {
 }
 
 /** A heat map with row and column labels. Callbacks: over(cell or null) when the pointer moves, pick(cell) on a click. */
-class HeatMap {
+export class HeatMap {
   constructor({ over, pick }) {
     this.canvas = el("canvas", { role: "img", tabindex: "0" });
     this.marker = el("div", { class: "marker", hidden: true });
@@ -100,15 +118,15 @@ class HeatMap {
     this.canvas.addEventListener("click", (event) => pick(this.cellAt(event)));
   }
 
-  /** labels: {down: texts, across: texts, column groups {size, name}, or null; corner}; width: available CSS pixels. */
-  draw(matrix, scale, hidden, labels, width) {
+  /** labels: {down: texts, across: texts, column groups {size, name}, or null; corner}; width, height: available CSS pixels. */
+  draw(matrix, scale, hidden, labels, width, height = 480) {
     this.matrix = matrix;
     const names = Array.isArray(labels.across); // then rows and columns are tokens, and the cells are square
     const left = Math.min(136, 20 + 7 * Math.max(...labels.down.map((text) => text.length)));
     const free = Math.max(120, width - left - 18);
-    const fit = names ? Math.min(free / matrix.columns, 480 / matrix.rows) : free / matrix.columns;
+    const fit = names ? Math.min(free / matrix.columns, height / matrix.rows) : free / matrix.columns;
     this.wide = Math.min(names ? 36 : 16, Math.max(names ? 13 : 3, Math.floor(fit)));
-    this.tall = names ? this.wide : Math.min(26, Math.max(15, Math.floor(420 / matrix.rows)));
+    this.tall = names ? this.wide : Math.min(26, Math.max(15, Math.floor((height - 60) / matrix.rows)));
     paint(this.canvas, matrix, scale, hidden, this.wide * matrix.columns, this.tall * matrix.rows);
     this.down.replaceChildren(...labels.down.map((text) => el("span", { style: `height:${this.tall}px`, dir: "auto" }, isolated(text))));
     this.corner.textContent = labels.corner;
@@ -180,7 +198,7 @@ class HeatMap {
 }
 
 /** The color bar with the values at its ends, and the meaning of hatching if any cell is hatched. */
-function legendOf(scale, anyHidden) {
+export function legendOf(scale, anyHidden) {
   const bar = el("canvas", { width: 128, height: 1, "aria-hidden": "true" });
   const context = bar.getContext("2d");
   for (let i = 0; i < 128; i++) {

@@ -1,12 +1,15 @@
 // Origin: the panel beside the heat map that shows how origins.js computed one value.
 
+import { el, exact, rough } from "./base.js";
+import { ORIGINS, sumOf, verdictOf } from "./origins.js";
+
 /** A bar for a signed number; hatched if negative. */
 function barOf(x, largest) {
   const width = largest > 0 && Number.isFinite(x) ? Math.max(x === 0 ? 0 : 1, (Math.abs(x) / largest) * 90) : 0;
   return el("span", { class: x < 0 ? "bar below" : "bar", style: `width:${width}px`, "aria-hidden": "true" });
 }
 
-function tableOf({ heads, rows, most = rows.length }) {
+function termsOf({ heads, rows, most = rows.length }) {
   const shown = rows.slice(0, most), rest = rows.slice(most);
   const others = sumOf(rest.map((row) => row.bar));
   const largest = Math.max(0, ...[...shown.map((row) => row.bar), others].map(Math.abs).filter(Number.isFinite));
@@ -29,43 +32,51 @@ function linesOf(lines) {
 }
 
 /** The graph of the function, with a dot at this value. */
-function curveOf({ f, x }) {
+function curveOf({ f, x }, name) {
   const wide = 200, tall = 110, reach = Math.max(3, Math.min(8, Math.abs(x) * 1.2));
   const high = Math.max(f(reach), 0.5), low = Math.min(-0.5, f(-reach), f(-0.75)) * 1.2;
   const pointAt = (u) => [((u + reach) / (2 * reach)) * wide, tall - ((f(u) - low) / (high - low)) * tall];
   const points = Array.from({ length: 81 }, (_, i) => pointAt(-reach + (i * reach) / 40).map((p) => p.toFixed(1)).join(" "));
   const [left, top] = pointAt(Math.max(-reach, Math.min(reach, x)));
   const zero = tall - ((0 - low) / (high - low)) * tall;
-  return el("svg:svg", { class: "curve", viewBox: `-4 -4 ${wide + 8} ${tall + 20}`, role: "img", "aria-label": `${data.activation} at x = ${rough(x)}` },
+  const label = `graph of ${name}, with a dot at x = ${rough(x)}`;
+  return el("svg:svg", { class: "curve", viewBox: `-4 -4 ${wide + 8} ${tall + 20}`, role: "img", "aria-label": label },
     el("svg:line", { x1: 0, x2: wide, y1: zero, y2: zero }), el("svg:line", { x1: wide / 2, x2: wide / 2, y1: 0, y2: tall }),
     el("svg:path", { d: `M${points.join("L")}` }), el("svg:circle", { cx: left, cy: top, r: 4 }),
     el("svg:text", { x: 0, y: tall + 12 }, rough(-reach, 2)), el("svg:text", { x: wide, y: tall + 12, "text-anchor": "end" }, rough(reach, 2)));
 }
 
 /** Fill the panel with the computation of one cell of a step, and compare the result with the value in the array. */
-function showOrigin(box, step, at, value) {
-  const origin = (ORIGINS[step.kind])(step, at);
-  const verdict = verdictOf(origin, value);
+export function showOrigin(box, source, step, at, value) {
+  const origin = ORIGINS[step.kind](source, step, at), replaced = source.replaced?.(step.name) ?? false;
+  const verdict = verdictOf(origin, value, source.facts.dtype, replaced);
   const { computed } = origin;
   box.dataset.computed = computed === null ? "" : exact(computed);
   box.dataset.value = exact(value);
   box.dataset.good = verdict.good;
-  const sum = [["in the array", exact(value, data.arrays[step.name].dtype)]];
+  const sum = [["in the array", exact(value, source.array(step.name).dtype)]];
   if (computed !== null) {
     sum.unshift(["recomputed here in float64", exact(computed)]);
     if (computed !== value) sum.push(["difference", rough(computed - value, 3)]);
   }
-  const symbol = computed === null ? "" : verdict.good ? "✓ " : "✗ ";
-  const result = el("p", { class: computed === null ? "soft" : verdict.good ? "good" : "bad" }, symbol, verdict.text);
+  const plain = computed === null || replaced;
+  const result = el("p", { class: plain ? "soft" : verdict.good ? "good" : "bad" },
+    plain ? "" : verdict.good ? "✓ " : "✗ ", verdict.text);
   box.replaceChildren(...[
     el("h3", {}, "How this value is computed"),
     el("p", { class: "mono equation-small" }, step.equation),
     origin.text ? el("p", {}, origin.text) : null,
-    origin.curve && !Number.isNaN(origin.curve.x) ? curveOf(origin.curve) : null,
-    origin.table ? tableOf(origin.table) : null,
+    origin.curve && !Number.isNaN(origin.curve.x) ? curveOf(origin.curve, source.facts.activation) : null,
+    origin.table ? termsOf(origin.table) : null,
     origin.lines ? linesOf(origin.lines) : null,
     el("div", { class: "verdict" }, linesOf(sum), result),
   ].filter(Boolean));
+  revealMarked(box);
+}
+
+/** Scroll the table of terms, if it is too tall, so that the marked row is seen below its header. */
+function revealMarked(box) {
   const terms = box.querySelector(".terms"), here = box.querySelector("tr.here");
-  if (here) terms.scrollTop = here.offsetTop - terms.clientHeight / 2;
+  if (!here || here.offsetTop + here.offsetHeight <= terms.clientHeight) return;
+  terms.scrollTop = here.offsetTop - terms.clientHeight / 2;
 }

@@ -1,20 +1,25 @@
 // Origins: how one value of each kind of step is computed, repeated in float64 from the arrays in the page.
 //
-// Each function takes (step, {head, row, col}) and returns {text, lines, table, computed, size, terms}: an explanation,
-// lines [label, number or text], a table of terms {heads, rows: [{cells, bar, here}], most}, the value (null if the page
-// cannot compute it), and for the rounding error bound the magnitude it is relative to and the number of terms added.
+// Each function takes (source, step, {head, row, col}) and returns {text, lines, table, computed, size, terms}: an
+// explanation, lines [label, number or text], a table of terms {heads, rows: [{cells, bar, here}], most}, the value (null
+// if the page cannot compute it), and for the rounding error bound the magnitude it is relative to and the number of terms
+// added. The source (see stepper_source.js) has the arrays, the parameters and the constants of the call.
 
-const sourceOf = (step, symbol) => arrayOf(step.where[symbol]);
-const tokenAt = (i) => data.tokens[i].label;
-const quoted = (letter, i) => `${letter} ${i} “${tokenAt(i)}”`; // how every text of the page names a token at an index
-const isLater = (t, s) => s > t; // without a cache, position t is row t
+import { isMasked, matrixOf } from "./arrays.js";
+import { isolated, rough } from "./base.js";
+
+/** How every text of the page names a token at an index. */
+export const quoted = (source, letter, i) => `${letter} ${i} “${source.tokens[i].label}”`;
+
+const inputOf = (source, step, symbol, head = 0) => matrixOf(source.array(step.where[symbol]), head);
+const isLater = (source, t, s) => source.facts.causal && s > t; // without a cache, position t is row t
 
 /** sum_i |x_i|, the magnitude that the rounding error of a sum is relative to. */
-const sizeOf = (numbers) => numbers.reduce((sum, x) => sum + Math.abs(x), 0);
-const sumOf = (numbers) => numbers.reduce((sum, x) => sum + x, 0);
+export const sizeOf = (numbers) => numbers.reduce((sum, x) => sum + Math.abs(x), 0);
+export const sumOf = (numbers) => numbers.reduce((sum, x) => sum + x, 0);
 
 /** erf by a series without cancellation: 2/sqrt(pi) exp(-x^2) sum 2^n x^(2n+1) / (1 3 5 ... (2n+1)). */
-function erf(x) {
+function erfSeries(x) {
   if (Math.abs(x) >= 6) return Math.sign(x);
   let term = x, sum = x;
   for (let n = 1; Math.abs(term) > 1e-18 * Math.abs(sum); n++) {
@@ -24,8 +29,8 @@ function erf(x) {
   return (2 / Math.sqrt(Math.PI)) * Math.exp(-x * x) * sum;
 }
 
-const ACTIVATIONS = {
-  gelu: (x) => (x * (1 + erf(x / Math.SQRT2))) / 2,
+const ACTIVATION_CURVES = {
+  gelu: (x) => (x * (1 + erfSeries(x / Math.SQRT2))) / 2,
   gelu_new: (x) => (x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3)))) / 2,
   relu: (x) => Math.max(x, 0),
   selu: (x) => 1.0507009873554805 * (x > 0 ? x : 1.6732632423543772 * Math.expm1(x)),
@@ -38,130 +43,164 @@ function exponentials(scores) {
   return { largest, e, total: sumOf(e) };
 }
 
-const ORIGINS = {
-  sum(step, { row, col }) {
-    const parts = Object.entries(step.where).map(([symbol, name]) => [symbol, name, matrixOf(arrayOf(name)).at(row, col)]);
+/** The products of a row of the array x and a row of the weights W or E, without bias. */
+function product(source, step, symbol, row, col) {
+  const weight = "W" in step.where ? "W" : "E", weights = source.parameter(step.where[weight]);
+  if (!weights) return { text: source.leftOut, computed: null };
+  const x = inputOf(source, step, symbol).row(row), w = matrixOf(weights).row(col);
+  const products = x.map((value, i) => value * w[i]), sum = sumOf(products);
+  const rows = Array.from(products, (bar, i) => ({ cells: [i, rough(x[i]), rough(w[i]), rough(bar)], bar }));
+  rows.sort((a, b) => Math.abs(b.bar) - Math.abs(a.bar));
+  return {
+    text: `Row ${row} of ${step.where[symbol]} times row ${col} of ${step.where[weight]}: ${x.length} products, largest first.`,
+    table: { heads: ["i", symbol, weight, "product"], rows, most: 12 },
+    lines: [["sum of all products", sum]], computed: sum, size: sizeOf(products), terms: x.length,
+  };
+}
+
+export const ORIGINS = {
+  sum(source, step, { row, col }) {
+    const parts = Object.entries(step.where).map(([symbol, name]) => [symbol, name, matrixOf(source.array(name)).at(row, col)]);
     const rows = parts.map(([symbol, name, x]) => ({ cells: [symbol, name, rough(x)], bar: x }));
     const numbers = parts.map(([, , x]) => x);
     return { table: { heads: ["", "from", "value"], rows }, computed: sumOf(numbers), size: sizeOf(numbers), terms: 2 };
   },
 
-  norm(step, { row, col }) {
-    const x = matrixOf(sourceOf(step, "x")).row(row);
-    const g = parameterOf(step.where.g).numbers[col], b = parameterOf(step.where.b).numbers[col];
+  norm(source, step, { row, col }) {
+    const x = inputOf(source, step, "x").row(row);
+    const g = source.parameter(step.where.g).numbers[col], b = source.parameter(step.where.b).numbers[col];
     const mean = sumOf(x) / x.length;
     const variance = sumOf(x.map((value) => (value - mean) ** 2)) / x.length;
-    const deviation = Math.sqrt(variance + data.eps);
+    const deviation = Math.sqrt(variance + source.facts.eps);
     const normal = (x[col] - mean) / deviation;
     const lines = [
       ["input x", x[col]], [`mean of the ${x.length} values in this row`, mean],
-      ["variance of this row", variance], [`sqrt(variance + ${data.eps})`, deviation],
+      ["variance of this row", variance], [`sqrt(variance + ${source.facts.eps})`, deviation],
       ["(x - mean) / sqrt(...)", normal], ["× gain g", g], ["+ bias b", b],
     ];
     const size = ((Math.abs(x[col]) + sizeOf(x) / x.length) / deviation) * Math.abs(g) + Math.abs(b);
     return { lines, computed: normal * g + b, size, terms: x.length };
   },
 
-  linear(step, { row, col }) {
-    const x = matrixOf(sourceOf(step, "x")).row(row);
-    const bias = parameterOf(step.where.b).numbers[col], weights = parameterOf(step.where.W);
-    if (!weights) return { lines: [["bias", bias]], text: data.left_out, computed: null };
-    const w = matrixOf(weights).row(col);
-    const products = Array.from(x, (value, i) => value * w[i]);
-    const rows = products.map((product, i) => ({ cells: [i, rough(x[i]), rough(w[i]), rough(product)], bar: product }));
-    rows.sort((a, b) => Math.abs(b.bar) - Math.abs(a.bar));
-    return {
-      text: `Row ${row} of ${step.where.x} times row ${col} of ${step.where.W}: ${x.length} products, largest first.`,
-      table: { heads: ["i", "x", "W", "product"], rows, most: 12 },
-      lines: [["sum of all products", sumOf(products)], ["+ bias", bias]],
-      computed: sumOf(products) + bias, size: sizeOf(products) + Math.abs(bias), terms: x.length,
-    };
+  /** A row of the embedding table, times sqrt(D) if the config says so. */
+  lookup(source, step, { row, col }) {
+    const { id } = source.tokens[row], table = source.parameter(step.where.E);
+    if (!table) return { text: source.leftOut, computed: null };
+    const x = matrixOf(table).at(id, col), factor = source.facts.scaleEmbedding ? Math.sqrt(table.shape[1]) : 1;
+    const text = `${quoted(source, "T", row)} has the id ${id}, so its embedding is row ${id} of ${step.where.E}.`;
+    const lines = [[`${step.where.E}, row ${id}, column ${col}`, x]];
+    if (source.facts.scaleEmbedding) lines.push([`× sqrt(D) = sqrt(${table.shape[1]})`, factor]);
+    return { text, lines, computed: x * factor, size: Math.abs(x * factor), terms: 1 };
   },
 
-  split(step, { head, row, col }) {
-    const column = head * data.headSize + col;
-    const x = matrixOf(sourceOf(step, "x")).at(row, column);
-    const text = `Head ${data.layer}.${head} is columns ${head * data.headSize} to ${(head + 1) * data.headSize - 1} of ` +
-      `${step.where.x}. Column ${col} here is column ${head} × ${data.headSize} + ${col} = ${column} there, in the same row.`;
+  /** A row of the position table. */
+  position(source, step, { row, col }) {
+    const position = Number(source.array(step.where.position_ids)?.numbers[row] ?? row), table = source.parameter(step.where.P);
+    if (!table) return { text: source.leftOut, computed: null };
+    const index = position + source.facts.positionOffset, x = matrixOf(table).at(index, col);
+    const text = `${quoted(source, "T", row)} is at position ${position}, and position p is row p + ${source.facts.positionOffset} of the table.`;
+    return { text, lines: [[`${step.where.P}, row ${index}, column ${col}`, x]], computed: x, size: 0, terms: 0 };
+  },
+
+  linear(source, step, { row, col }) {
+    const bias = source.parameter(step.where.b)?.numbers[col], origin = product(source, step, "x", row, col);
+    if (origin.computed === null) return bias === undefined ? origin : { ...origin, lines: [["bias", bias]] };
+    origin.lines.push(["+ bias", bias]);
+    return { ...origin, computed: origin.computed + bias, size: origin.size + Math.abs(bias) };
+  },
+
+  /** The head: a row of the final norm times the embedding of a token. */
+  logits(source, step, { row, col }) {
+    return product(source, step, "h", row, col);
+  },
+
+  split(source, step, { head, row, col }) {
+    const column = head * source.headSize + col;
+    const x = inputOf(source, step, "x").at(row, column);
+    const text = `Head ${source.layer}.${head} is columns ${head * source.headSize} to ${(head + 1) * source.headSize - 1} of ` +
+      `${step.where.x}. Column ${col} here is column ${head} × ${source.headSize} + ${col} = ${column} there, in the same row.`;
     return { text, lines: [[`${step.where.x}, row ${row}, column ${column}`, x]], computed: x, size: 0, terms: 0 };
   },
 
-  scores(step, { head, row, col }) {
-    const q = matrixOf(sourceOf(step, "q"), head).row(row), k = matrixOf(sourceOf(step, "k"), head).row(col);
+  scores(source, step, { head, row, col }) {
+    const q = inputOf(source, step, "q", head).row(row), k = inputOf(source, step, "k", head).row(col);
     const products = Array.from(q, (value, i) => value * k[i]);
     const rows = products.map((product, i) => ({ cells: [i, rough(q[i]), rough(k[i]), rough(product)], bar: product }));
-    const root = Math.sqrt(q.length);
-    const text = `The query of ${quoted("T", row)} times the key of ${quoted("S", col)}, element by element:`;
-    const lines = [["sum of the products, q · k", sumOf(products)], [`divided by sqrt(Dh) = sqrt(${q.length})`, root]];
+    const root = source.facts.scaleScores ? Math.sqrt(q.length) : 1;
+    const text = `The query of ${quoted(source, "T", row)} times the key of ${quoted(source, "S", col)}, element by element:`;
+    const lines = [["sum of the products, q · k", sumOf(products)]];
+    if (source.facts.scaleScores) lines.push([`divided by sqrt(Dh) = sqrt(${q.length})`, root]);
     const table = { heads: ["i", "q", "k", "q × k"], rows };
     return { text, table, lines, computed: sumOf(products) / root, size: sizeOf(products) / root, terms: q.length };
   },
 
-  mask(step, { head, row, col }) {
-    const score = matrixOf(sourceOf(step, "scores"), head).at(row, col);
-    const query = quoted("T", row), key = quoted("S", col);
-    const reasons = [isLater(row, col) ? `${key} comes after ${query}` : "", data.padding[col] ? `${key} is padding` : ""].filter(Boolean);
+  mask(source, step, { head, row, col }) {
+    const score = inputOf(source, step, "scores", head).at(row, col);
+    const query = quoted(source, "T", row), key = quoted(source, "S", col);
+    const later = isLater(source, row, col) ? [`${key} comes after ${query}`] : [];
+    const reasons = source.padding[col] ? [...later, `${key} is padding`] : later;
     const text = reasons.length
       ? `Masked: ${reasons.join(", and ")}. The score is replaced by the lowest value of the dtype.`
       : `Visible: ${key} does not come after ${query} and is not padding. The score is unchanged.`;
-    const computed = reasons.length ? data.lowest : score;
+    const computed = reasons.length ? source.facts.lowest : score;
     const lines = [["score before the mask", score], ["score after the mask", computed]];
     return { text, lines, computed, size: 0, terms: 0 };
   },
 
-  softmax(step, { head, row, col }) {
-    const scores = matrixOf(sourceOf(step, "scores"), head).row(row);
+  softmax(source, step, { head, row, col }) {
+    const scores = inputOf(source, step, "scores", head).row(row), masked = (x) => isMasked(x, source.facts.lowest);
     const { largest, e, total } = exponentials(scores);
-    const visible = scores.some((x) => !isMasked(x));
+    const visible = !scores.every(masked);
     const rows = Array.from(scores, (x, s) => ({
-      cells: [isolated(tokenAt(s)), isMasked(x) ? "masked" : rough(x), rough(e[s])], bar: e[s], here: s === col,
+      cells: [isolated(source.tokens[s].label), masked(x) ? "masked" : rough(x), rough(e[s])], bar: e[s], here: s === col,
     }));
-    const text = visible ? `Row of ${quoted("T", row)}: exp(score - largest score) cannot overflow; masked scores give 0.`
+    const text = visible ? `Row of ${quoted(source, "T", row)}: exp(score - largest score) cannot overflow; masked scores give 0.`
       : "All keys are masked in this row (its query is padding), so all scores and all probabilities are equal.";
     const lines = [["largest score", visible ? largest : "masked"], ["sum of all exp", total], ["exp of this score", e[col]]];
     const computed = e[col] / total;
-    const reach = visible && !isMasked(scores[col]) ? largest - scores[col] + Math.abs(largest) : 0;
+    const reach = visible && !masked(scores[col]) ? largest - scores[col] + Math.abs(largest) : 0;
     const table = { heads: ["token", "score", "exp(score - largest)"], rows };
     return { text, table, lines, computed, size: computed * (1 + reach), terms: scores.length };
   },
 
-  headmask(step, { head, row, col }) {
-    const p = matrixOf(sourceOf(step, "probs"), head).at(row, col);
-    const factor = data.headMask ? unpack(data.headMask).numbers[head] : 1;
-    const text = data.headMask ? `The head mask multiplies head ${data.layer}.${head} by ${factor}.`
+  headmask(source, step, { head, row, col }) {
+    const p = inputOf(source, step, "probs", head).at(row, col);
+    const factor = source.headMask ? source.headMask[head] : 1;
+    const text = source.headMask ? `The head mask multiplies head ${source.layer}.${head} by ${factor}.`
       : "There is no head mask, so these are the unchanged probabilities.";
     return { text, lines: [["probability", p], ["× head mask", factor]], computed: p * factor, size: p * factor, terms: 0 };
   },
 
-  merge(step, { row, col }) {
-    const head = Math.floor(col / data.headSize), inner = col % data.headSize;
-    const w = matrixOf(sourceOf(step, "weights"), head).row(row), v = matrixOf(sourceOf(step, "v"), head);
+  merge(source, step, { row, col }) {
+    const head = Math.floor(col / source.headSize), inner = col % source.headSize;
+    const w = inputOf(source, step, "weights", head).row(row), v = inputOf(source, step, "v", head);
     const products = Array.from(w, (weight, s) => weight * v.at(s, inner));
     const rows = products.map((product, s) => ({
-      cells: [isolated(tokenAt(s)), rough(w[s]), rough(v.at(s, inner)), rough(product)], bar: product,
+      cells: [isolated(source.tokens[s].label), rough(w[s]), rough(v.at(s, inner)), rough(product)], bar: product,
     }));
-    const text = `Column ${col} is element ${inner} of head ${data.layer}.${head}: the sum of the values v of all tokens, ` +
-      `weighted by how much ${quoted("T", row)} attends to each.`;
+    const text = `Column ${col} is element ${inner} of head ${source.layer}.${head}: the sum of the values v of all tokens, ` +
+      `weighted by how much ${quoted(source, "T", row)} attends to each.`;
     const table = { heads: ["token", "weight", "v", "product"], rows };
     return { text, table, computed: sumOf(products), size: sizeOf(products), terms: w.length };
   },
 
-  activation(step, { row, col }) {
-    const x = matrixOf(sourceOf(step, "x")).at(row, col), f = ACTIVATIONS[data.activation];
-    const lines = [["input x", x], [`${data.activation}(x)`, f(x)]];
+  activation(source, step, { row, col }) {
+    const x = inputOf(source, step, "x").at(row, col), f = ACTIVATION_CURVES[source.facts.activation];
+    const lines = [["input x", x], [`${source.facts.activation}(x)`, f(x)]];
     return { lines, curve: { f, x }, computed: f(x), size: Math.abs(x), terms: 4 };
   },
 };
 
-const ROUNDING = { float64: 2 ** -53, float32: 2 ** -24, float16: 2 ** -11, bfloat16: 2 ** -8 };
+const ROUNDOFF = { float64: 2 ** -53, float32: 2 ** -24, float16: 2 ** -11, bfloat16: 2 ** -8 };
 
 /** Whether the recomputed value and the value in the array are equal, equal within rounding error, or different. */
-function verdictOf({ computed, size, terms }, value) {
+export function verdictOf({ computed, size, terms }, value, dtype, replaced = false) {
+  if (replaced) return { good: true, text: "replaced by an experiment: the equation gives the value above" };
   if (computed === null) return { good: true, text: "not recomputed here" };
   const error = Math.abs(computed - value);
   if (computed === value || (Number.isNaN(computed) && Number.isNaN(value))) return { good: true, text: "equal" };
   // The error of a sum of n terms is at most about n units of roundoff times the sum of |terms| (Higham 2002, section 4.2).
-  const allowed = (terms + 8) * ROUNDING[data.dtype] * (size + Math.abs(value));
-  if (error <= allowed) return { good: true, text: `equal within ${data.dtype} rounding` };
+  const allowed = (terms + 8) * ROUNDOFF[dtype] * (size + Math.abs(value));
+  if (error <= allowed) return { good: true, text: `equal within ${dtype} rounding` };
   return { good: false, text: "different: something is wrong" };
 }

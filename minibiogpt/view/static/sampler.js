@@ -1,5 +1,9 @@
 // Sampler: sliders for the logits processors, bars for the most probable tokens, and random draws beside expected counts.
 
+import { unpack } from "./arrays.js";
+import { data, el, exact, isolated, rough, themeButton } from "./base.js";
+import { drawn, processed, seeded } from "./sampling.js";
+
 const logits = unpack(data.logits).numbers;
 const settings = { temperature: 1, k: 0, p: 1 };
 const draws = { counts: new Map(), total: 0, next: seeded(data.seed) };

@@ -35,14 +35,14 @@ function topP(logits, p) {
 }
 
 /** {tempered, probs, cut}: probabilities after temperature alone, after all three, and what removed each token or "". */
-function processed(logits, { temperature, k, p }) {
+export function processed(logits, { temperature, k, p }) {
   const scaled = logits.map((x) => x / temperature), few = topK(scaled, k), kept = topP(few, p);
   const cut = Array.from(kept, (x, i) => (x > -Infinity || logits[i] === -Infinity ? "" : few[i] === -Infinity ? "top-k" : "top-p"));
   return { tempered: softmaxOf(scaled), probs: softmaxOf(kept), cut };
 }
 
 /** A generator of uniform numbers in [0, 1) from a seed (mulberry32, Ettinger 2017). */
-function seeded(seed) {
+export function seeded(seed) {
   let state = seed >>> 0;
   return () => {
     state = (state + 0x6d2b79f5) >>> 0;
@@ -53,7 +53,7 @@ function seeded(seed) {
 }
 
 /** The first token whose cumulative probability exceeds u times the total. */
-function drawn(probs, u) {
+export function drawn(probs, u) {
   let total = 0, sum = 0;
   for (const p of probs) total += p;
   for (let i = 0; i < probs.length; i++) {
