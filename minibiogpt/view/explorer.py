@@ -93,9 +93,9 @@ class Explorer(OnePage):
     def page(self) -> Page:
         """The page, built on first access."""
         config = self.model.config
-        folder = Path(self.model.name_or_path)
+        folder, demo = Path(self.model.name_or_path), self._is_demo()
         title = "BioGPT, explored"
-        kind = "the demo model, made for teaching: not a medical source" if folder == DEMO else folder.name or "a model"
+        kind = "the demo model, made for teaching: not a medical source" if demo else folder.name or "a model"
         layers, heads = config.num_hidden_layers, config.num_attention_heads
         body = (
             f'<header><h1>{title}</h1><p class="soft">{safe(kind)} · {layers} layers, {heads} heads each, '
@@ -124,6 +124,9 @@ class Explorer(OnePage):
             )
         return (small and self.tokenizer is not None) if live is None else live
 
+    def _is_demo(self) -> bool:
+        return Path(self.model.name_or_path) == DEMO
+
     def _decoded(self) -> str:
         return self.tokenizer.decode(self.ids) if self.tokenizer else " ".join(map(str, self.ids))
 
@@ -132,6 +135,7 @@ class Explorer(OnePage):
         config, labels = self.model.config, labels_of(range(self.model.config.vocab_size), self.tokenizer)
         data: dict[str, Any] = {
             "live": self.live,
+            "demo": self._is_demo(),
             "text": self.text,
             "config": config.to_dict(),
             "dtype": self.model.dtype,

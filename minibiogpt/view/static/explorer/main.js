@@ -13,13 +13,13 @@ import { compareView } from "./compare.js";
 import { openBundle } from "./bundle.js";
 import { printable } from "./print.js";
 import { RecordedRun } from "./recorded.js";
-import { startTour } from "./tour.js";
+import { Tour } from "./tour.js";
 
 const VIEWS = [modelView, attentionView, layerView, lensView, generationView, experimentsView, compareView];
 const DELAY = 120; // milliseconds without a key press before a long text is run
 const LONG = 64; // tokens
 
-let app = null;
+let app = null, tour = null;
 const chrome = {}; // the elements around the view
 const built = new Map(); // view id -> its element
 
@@ -35,6 +35,7 @@ async function boot() {
   app.on("state", showView);
   showTokens();
   showView();
+  tour = new Tour(app, document.getElementById("explorer"));
   document.addEventListener("keydown", onKey);
   printable(app, chrome.view, elementOf, showView);
   let resized = 0;
@@ -59,7 +60,7 @@ function buildChrome() {
   chrome.view = el("section", { id: "view", role: "tabpanel", tabindex: "-1" });
   const button = (text, label, act) => el("button", { type: "button", "aria-label": label, onclick: act }, text);
   chrome.copied = el("span", { class: "soft", role: "status" });
-  const tools = el("div", { class: "bar-tools" }, button("tour", "start the guided tour", () => startTour(app)),
+  const tools = el("div", { class: "bar-tools" }, el("button", { type: "button", id: "tour", onclick: () => tour.start() }, "guided tour"),
     button("copy link", "copy a link to this place", copyLink), themeButton(showView), button("keys", "keyboard help", help), chrome.copied);
   document.getElementById("explorer").replaceChildren(
     el("div", { class: "entry" }, chrome.text, tools), chrome.note, el("div", { class: "strip" }, chrome.tokens), chrome.tabs, chrome.view);
@@ -109,7 +110,7 @@ function copyLink() {
 // Keys -------------------------------------------------------------------------------------------------------------
 
 const SHARED = [["1 to 7", "a view"], ["/", "the text box"], [", .", "previous and next token"], ["[ ]", "previous and next head"],
-  ["{ }", "previous and next layer"], ["t", "guided tour"], ["Esc", "leave the text box"], ["?", "this list"]];
+  ["{ }", "previous and next layer"], ["t", "guided tour"], ["Esc", "leave the text box or the tour"], ["?", "this list"]];
 
 function help() {
   const rows = [...app.view.keys, ...SHARED].map(([keys, text]) => el("tr", {}, el("td", {}, el("kbd", {}, keys)), el("td", {}, text)));
@@ -138,7 +139,8 @@ function onKey(event) {
     chrome.text.focus();
     event.preventDefault();
   } else if (event.key === "?") help();
-  else if (event.key === "t") startTour(app);
+  else if (event.key === "t") tour.start();
+  else if (event.key === "Escape" && tour.running) tour.leave();
 }
 
 boot();
