@@ -12,5 +12,6 @@ export * from "./biogpt/model.js";
 export * from "./biogpt/ops.js";
 export * from "./biogpt/safetensors.js";
 export * from "./biogpt/trace.js";
+export * from "./biogpt/traps.js";
 export * from "./biogpt/weights.js";
 export * from "./biogpt/tokenizer.js";

@@ -36,10 +36,14 @@ const TABLE = {
   relu: (x) => (x > 0 ? x : 0),
   selu: (x) => 1.0507009873554805 * (x > 0 ? x : 1.6732632423543772 * Math.expm1(x)),
 };
+const TRAPS_ONLY = {
+  quick_gelu: (x) => x / (1 + Math.exp(-1.702 * x)),
+  identity: (x) => x,
+};
 
 /** The activation `name` of each element. */
 export function activate(x, name) {
-  const f = TABLE[name];
+  const f = TABLE[name] ?? TRAPS_ONLY[name];
   if (!f) throw new BioGptError(`hidden_act must be one of ${Object.keys(TABLE).join(", ")}`, name, "correct config.json");
   const y = makeArray(x.shape, x.dtype), out = y.numbers, numbers = x.numbers;
   for (let i = 0; i < out.length; i++) out[i] = f(numbers[i]);

@@ -1,6 +1,6 @@
 // The cache: keys and values of earlier positions, which a call reads and continues.
 
-import { makeArray } from "./ops.js";
+import { makeArray, sizeOf } from "./ops.js";
 
 /** For each layer {k, v}, each (B, H, S, Dh). A cache is never changed: a call returns the longer one. */
 export class KVCache {
@@ -12,6 +12,18 @@ export class KVCache {
   get length() {
     return this.layers.length ? this.layers[0].k.shape[2] : 0;
   }
+
+  /** A cache whose row i is row `rows[i]` of this one. */
+  reorder(rows) {
+    return new KVCache(this.layers.map(({ k, v }) => ({ k: chosenRows(k, rows), v: chosenRows(v, rows) })));
+  }
+}
+
+function chosenRows(array, rows) {
+  const size = sizeOf(array.shape.slice(1));
+  const chosen = makeArray([rows.length, ...array.shape.slice(1)], array.dtype);
+  rows.forEach((row, i) => chosen.numbers.set(array.numbers.subarray(row * size, (row + 1) * size), i * size));
+  return chosen;
 }
 
 /** Two arrays (B, H, S, Dh) one after the other along S; the first may be missing. */

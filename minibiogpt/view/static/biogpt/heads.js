@@ -1,15 +1,16 @@
 // The heads: logits and loss of a language model, of a classified text, and of classified tokens.
 
-import { ensure } from "./errors.js";
-import { arrayFrom, linear, makeArray } from "./ops.js";
+import { BioGptError, ensure } from "./errors.js";
+import { arrayFrom, linear, makeArray, scaleArray } from "./ops.js";
 
 const IGNORED = -100;
 
 /** Logits (B, T, V) at each position; the loss of labels (B, T) is shifted by one inside. */
 export function causalHead(h, call) {
-  const { tap, weights, config } = call;
-  const matrix = config.tie_word_embeddings ? weights.get("embed_tokens.weight") : weights.get("output_projection.weight");
-  const logits = tap.take("logits", linear(h, matrix));
+  const { tap, weights, rules, config } = call;
+  const matrix = weights.get(config.tie_word_embeddings ? "embed_tokens.weight" : "output_projection.weight");
+  const x = rules.scaleHead ? scaleArray(h, Math.sqrt(config.hidden_size)) : h; // a trap
+  const logits = tap.take("logits", linear(x, matrix));
   if (!call.labels) return { logits, loss: null };
   const [B, T, V] = logits.shape, labels = arrayFrom(call.labels, "int64");
   checkLabels(labels, [B, T], V);
@@ -37,7 +38,7 @@ function lastReal(b, T, { ids, mask, S, config }) {
     const real = !mask || mask.numbers[b * S + S - T + t] === 1;
     if (real && ids.numbers[b * T + t] !== config.pad_token_id) return t;
   }
-  return ensure(false, "each row must have a token that is not padding", `row ${b} is all padding`, "leave the row out");
+  throw new BioGptError("each row must have a token that is not padding", `row ${b} is all padding`, "leave the row out");
 }
 
 /** Logits (B, T, labels) at each position, with a bias; the loss leaves out -100 and padding. */
@@ -62,11 +63,16 @@ function textLoss(logits, given, config) {
     return crossEntropy(logits, (i) => labels.numbers[i]);
   }
   ensure(labels.numbers.length === B * C, `labels must be (B, labels) = [${B},${C}]`, `[${labels.shape}]`, "give each row its labels");
-  const one = kind === "regression" ? (x, y) => (x - y) ** 2 : (x, y) => Math.max(x, 0) - x * y + Math.log1p(Math.exp(-Math.abs(x)));
+  const lossOf = kind === "regression" ? squaredError : binaryCrossEntropy;
   let sum = 0;
-  for (let i = 0; i < B * C; i++) sum += one(logits.numbers[i], labels.numbers[i]);
+  for (let i = 0; i < B * C; i++) sum += lossOf(logits.numbers[i], labels.numbers[i]);
   return sum / (B * C);
 }
+
+const squaredError = (x, y) => (x - y) ** 2;
+
+/** -y log sigmoid(x) - (1 - y) log(1 - sigmoid(x)), without overflow. */
+const binaryCrossEntropy = (x, y) => Math.max(x, 0) - x * y + Math.log1p(Math.exp(-Math.abs(x)));
 
 /** The mean of -log softmax(row)[label] over the rows whose label is not -100; NaN if there is none. */
 function crossEntropy(logits, labelOf) {
@@ -89,5 +95,6 @@ const takeLoss = (tap, logits, loss) => tap.take("loss", makeArray([], logits.dt
 function checkLabels(labels, shape, classes) {
   ensure(`${labels.shape}` === `${shape}`, `labels must have the shape [${shape}]`, `[${labels.shape}]`, "give each token a label");
   const isLabel = (x) => x === IGNORED || (Number.isInteger(x) && x >= 0 && x < classes);
-  ensure(labels.numbers.every(isLabel), `labels must be in [0, ${classes}), or -100`, "another number", "write -100 where a label is to be left out");
+  const must = `labels must be in [0, ${classes}), or -100 where there is none`;
+  ensure(labels.numbers.every(isLabel), must, "another number", "write -100 there");
 }

@@ -3,7 +3,6 @@
 import { ensure } from "./errors.js";
 import { arrayFrom, copyArray, makeArray } from "./ops.js";
 
-const isWithin = (numbers, low, high) => numbers.every((x) => Number.isInteger(x) && x >= low && x < high);
 const shapeText = (shape) => `[${shape}]`;
 const sameShape = (a, b) => shapeText(a) === shapeText(b);
 
@@ -15,9 +14,10 @@ export function readTokens({ ids, inputsEmbeds }, config, dtype) {
   const [B, T, D] = tokens.shape;
   const axes = ids ? 2 : 3, name = ids ? "ids" : "inputsEmbeds";
   const fits = tokens.shape.length === axes && B > 0 && T > 0 && (ids || D === config.hidden_size);
-  ensure(fits, `${name} must be (B, T${ids ? "" : `, ${config.hidden_size}`}), with a token at least`, shapeText(tokens.shape), "pass [[2, 5, 9]]");
+  const must = `${name} must be ${ids ? "(B, T)" : `(B, T, D) with D = ${config.hidden_size}`}, with a token at least`;
+  ensure(fits, must, shapeText(tokens.shape), "pass [[2, 5, 9]]");
   const V = config.vocab_size;
-  if (ids) ensure(isWithin(tokens.numbers, 0, V), `ids must be integers in [0, ${V})`, [...tokens.numbers].find((x) => !isWithin([x], 0, V)), "use this model's tokenizer");
+  if (ids) checkWithin(tokens.numbers, 0, V, `ids must be integers in [0, ${V})`, "use this model's tokenizer");
   return { tokens, B, T };
 }
 
@@ -25,19 +25,20 @@ export function readTokens({ ids, inputsEmbeds }, config, dtype) {
 export function readMask(attentionMask, B, S) {
   if (!attentionMask) return null;
   const mask = arrayFrom(attentionMask, "int64");
-  ensure(sameShape(mask.shape, [B, S]), `attentionMask must be (B, S) = ${shapeText([B, S])}`, shapeText(mask.shape), "cover cached and new positions");
-  ensure(isWithin(mask.numbers, 0, 2), "attentionMask must hold 0 and 1 only", "other numbers", "write 1 for a token and 0 for padding");
+  const must = `attentionMask must be (B, S) = ${shapeText([B, S])}`;
+  ensure(sameShape(mask.shape, [B, S]), must, shapeText(mask.shape), "cover cached and new positions");
+  checkWithin(mask.numbers, 0, 2, "attentionMask must hold 0 and 1 only", "write 1 for a token and 0 for padding");
   return mask;
 }
 
-/** The position of each new token, (B, T): real tokens are counted from 0, padding is -1. */
-export function positionsOf(positionIds, mask, B, T, S) {
+/** The position of each new token, (B, T): real tokens are counted from 0, padding is -1 (column numbers if `countPads`: a trap). */
+export function positionsOf(positionIds, mask, { B, T, S }, { countPads }) {
   const positions = makeArray([B, T], "int64");
   if (positionIds) return spreadPositions(arrayFrom(positionIds, "int64"), positions);
   for (let b = 0; b < B; b++) {
     let count = 0;
     for (let s = 0; s < S; s++) {
-      const real = mask ? mask.numbers[b * S + s] : 1;
+      const real = mask && !countPads ? mask.numbers[b * S + s] : 1;
       count += real;
       if (s >= S - T) positions.numbers[b * T + s - (S - T)] = real ? count - 1 : -1;
     }
@@ -56,16 +57,16 @@ function spreadPositions(given, positions) {
 /** Check that each position is in [-1, N). */
 export function checkPositions(positions, config) {
   const N = config.max_position_embeddings;
-  const must = `a position must be in [-1, N), N = ${N} (max_position_embeddings)`;
-  ensure(isWithin(positions.numbers, -1, N), must, [...positions.numbers].find((x) => !isWithin([x], -1, N)), "shorten the text");
+  checkWithin(positions.numbers, -1, N, `a position must be in [-1, N), N = ${N} (max_position_embeddings)`, "shorten the text");
 }
 
-/** bool (B, T, S): query t, at S - T + t, sees the keys up to itself where the mask is 1. */
-export function visibleKeys(mask, B, T, S) {
+/** bool (B, T, S): query t, at S - T + t, sees the keys up to itself where the mask is 1. Traps leave one or the other out. */
+export function visibleKeys(mask, { B, T, S }, { causal, paddingMask }) {
   const visible = makeArray([B, T, S], "bool");
   for (let b = 0; b < B; b++) {
     for (let t = 0; t < T; t++) {
-      for (let s = 0; s <= S - T + t; s++) visible.numbers[(b * T + t) * S + s] = mask ? mask.numbers[b * S + s] : 1;
+      const end = causal ? S - T + t + 1 : S;
+      for (let s = 0; s < end; s++) visible.numbers[(b * T + t) * S + s] = mask && paddingMask ? mask.numbers[b * S + s] : 1;
     }
   }
   return visible;
@@ -89,5 +90,10 @@ export function checkCache(cache, config, B, dtype) {
   const { k } = cache.layers[0], H = config.num_attention_heads;
   const wanted = [config.num_hidden_layers, B, H, config.hidden_size / H, dtype];
   const found = [cache.layers.length, k.shape[0], k.shape[1], k.shape[3], k.dtype];
-  ensure(sameShape(wanted, found), `the cache must fit the model and the batch: L, B, H, Dh, dtype [${wanted}]`, shapeText(found), "pass the cache of this batch");
+  const must = `the cache must fit the model and the batch: L, B, H, Dh, dtype ${shapeText(wanted)}`;
+  ensure(sameShape(wanted, found), must, shapeText(found), "pass the cache of this batch");
+}
+
+function checkWithin(numbers, low, high, must, remedy) {
+  for (const x of numbers) ensure(Number.isInteger(x) && x >= low && x < high, must, x, remedy);
 }

@@ -4,9 +4,10 @@ import { KVCache } from "./cache.js";
 import { ensure } from "./errors.js";
 import { causalHead, sequenceHead, tokenHead } from "./heads.js";
 import { checkCache, checkPositions, positionsOf, readHeadMask, readMask, readTokens, visibleKeys } from "./inputs.js";
-import { decoderLayer } from "./layers.js";
-import { addArrays, layerNorm, takeRows } from "./ops.js";
+import { applyNorm, decoderLayer, postNormLayer } from "./layers.js";
+import { addArrays, takeRows } from "./ops.js";
 import { Tap } from "./trace.js";
+import { changedRules, changedWeights, rightRules } from "./traps.js";
 import { readWeights } from "./weights.js";
 
 const DEFAULTS = {
@@ -28,15 +29,25 @@ export class BioGpt {
     ensure(D % H === 0, "num_attention_heads must divide hidden_size", `${H} and ${D}`, "correct config.json");
     this.head = HEADS[config.architectures?.[0]] ?? headOf(tensors);
     this.weights = readWeights(tensors, this.config, this.head, dtype);
-    this.rules = { eps: 1e-5, activation: this.config.hidden_act, scaleEmbedding: this.config.scale_embedding, positionOffset: 2 };
+    this.rules = rightRules(this.config);
+    this.checkpoint = this.weights;
+  }
+
+  /** The same model computed another way, such as { eps: 1e-12 }: a trap. This model is unchanged. */
+  with(changes) {
+    const other = Object.assign(Object.create(BioGpt.prototype), this);
+    other.rules = changedRules(this.rules, changes);
+    other.weights = changedWeights(this.checkpoint, other.rules, this.config);
+    return other;
   }
 
   /** Run the model: {logits, loss, cache, hidden}. `hidden` is the output of the final norm. */
   forward(inputs) {
     const call = this.prepare(inputs), { tap } = call;
+    const layer = this.rules.preNorm ? decoderLayer : postNormLayer;
     let x = this.embed(call); // (B, T, D)
-    for (let l = 0; l < this.config.num_hidden_layers; l++) x = decoderLayer(x, l, call);
-    const hidden = tap.take("layer_norm", layerNorm(x, ...this.weights.pair("layer_norm"), this.rules.eps));
+    for (let l = 0; l < this.config.num_hidden_layers; l++) x = layer(x, l, call);
+    const hidden = tap.take("layer_norm", this.rules.finalNorm ? applyNorm("layer_norm", x, call) : x);
     const outputs = this.head === "none" ? { logits: null, loss: null } : HEAD_FUNCTIONS[this.head](hidden, call);
     tap.finish();
     return { ...outputs, cache: call.next, hidden };
@@ -47,13 +58,13 @@ export class BioGpt {
     const { config, dtype, weights, rules } = this;
     const past = inputs.cache ?? new KVCache();
     const { tokens, B, T } = readTokens(inputs, config, dtype);
-    const S = past.length + T;
+    const S = past.length + T, sizes = { B, T, S };
     checkCache(past, config, B, dtype);
     const mask = readMask(inputs.attentionMask, B, S);
-    const positions = positionsOf(inputs.positionIds, mask, B, T, S);
+    const positions = positionsOf(inputs.positionIds, mask, sizes, rules);
     return {
       config, weights, rules, tokens, mask, positions, S, past, next: new KVCache(), tap: new Tap(inputs, config),
-      heads: config.num_attention_heads, visible: visibleKeys(mask, B, T, S), headMask: readHeadMask(inputs.headMask, config),
+      heads: config.num_attention_heads, visible: visibleKeys(mask, sizes, rules), headMask: readHeadMask(inputs.headMask, config),
       ids: inputs.ids ? tokens : null, labels: inputs.labels ?? null,
     };
   }
@@ -65,7 +76,8 @@ export class BioGpt {
     checkPositions(positions, config);
     const scale = rules.scaleEmbedding ? Math.sqrt(config.hidden_size) : 1;
     const x = tap.take("embed_tokens", ids ? takeRows(weights.get("embed_tokens.weight"), ids, scale) : tokens);
-    const p = tap.take("embed_positions", takeRows(weights.get("embed_positions.weight"), positions, 1, rules.positionOffset));
+    const table = weights.get("embed_positions.weight"), factor = rules.scalePositions ? Math.sqrt(config.hidden_size) : 1;
+    const p = tap.take("embed_positions", takeRows(table, positions, factor, rules.positionOffset));
     return tap.take("embeddings", addArrays(x, p));
   }
 }

@@ -19,7 +19,7 @@ export function makeArray(shape, dtype, numbers = sizeOf(shape)) {
 
 /** A copy of an array, of another dtype if one is given. */
 export function copyArray(array, dtype = array.dtype) {
-  return { shape: [...array.shape], dtype, numbers: NUMBERS[dtype].from(array.numbers) };
+  return { shape: [...array.shape], dtype, numbers: new NUMBERS[dtype](array.numbers) };
 }
 
 /** An array from nested lists, [[2, 5], [2, 9]]; what is an array already is returned as it is. */
@@ -29,7 +29,7 @@ export function arrayFrom(value, dtype) {
   for (let part = value; Array.isArray(part) || ArrayBuffer.isView(part); part = part[0]) shape.push(part.length);
   const flat = shape.length > 1 ? value.flatMap((part) => [...arrayFrom(part, dtype).numbers]) : [value].flat();
   ensure(flat.length === sizeOf(shape), "lists must be nested evenly", "rows of different lengths", "pad the shorter rows");
-  return makeArray(shape, dtype, NUMBERS[dtype].from(flat));
+  return makeArray(shape, dtype, new NUMBERS[dtype](flat));
 }
 
 /** x @ W.T + b: x (..., in), W (out, in), b (out,) or null. Each sum runs over `in` from the first term to the last. */
@@ -74,16 +74,17 @@ function addToRows(y, bias, rows, width) {
   for (let row = 0, i = 0; row < rows; row++) for (let j = 0; j < width; j++, i++) y[i] += bias[j];
 }
 
-/** (x - mean) / sqrt(variance + eps) * gain + bias over the last axis; the variance divides by D. */
-export function layerNorm(x, gain, bias, eps) {
-  const D = gain.numbers.length, numbers = x.numbers, g = gain.numbers, b = bias.numbers;
+/** (x - mean) / sqrt(variance + eps) * gain + bias over the last axis; the variance divides by D (by D - 1 if `unbiased`: a trap). */
+export function layerNorm(x, gain, bias, { eps, unbiased = false }) {
+  const D = gain.numbers.length, degrees = unbiased ? D - 1 : D;
+  const numbers = x.numbers, g = gain.numbers, b = bias.numbers;
   const y = makeArray(x.shape, x.dtype), out = y.numbers;
   for (let start = 0; start < numbers.length; start += D) {
     let sum = 0, squares = 0;
     for (let d = 0; d < D; d++) sum += numbers[start + d];
     const mean = sum / D;
     for (let d = 0; d < D; d++) squares += (numbers[start + d] - mean) ** 2;
-    const scale = 1 / Math.sqrt(squares / D + eps);
+    const scale = 1 / Math.sqrt(squares / degrees + eps);
     for (let d = 0; d < D; d++) out[start + d] = (numbers[start + d] - mean) * scale * g[d] + b[d];
   }
   return y;
@@ -100,6 +101,13 @@ export function softmax(x) {
     for (let i = 0; i < width; i++) sum += exps[i] = Math.exp(numbers[start + i] - most);
     for (let i = 0; i < width; i++) out[start + i] = exps[i] / sum;
   }
+  return y;
+}
+
+/** x times a number. */
+export function scaleArray(x, factor) {
+  const y = makeArray(x.shape, x.dtype);
+  for (let i = 0; i < y.numbers.length; i++) y.numbers[i] = x.numbers[i] * factor;
   return y;
 }
 

@@ -33,11 +33,13 @@ function readHeader(bytes) {
 
 function readTensor(bytes, start, name, entry) {
   const { dtype, shape, data_offsets: offsets } = entry ?? {};
-  ensure(Array.isArray(shape) && Array.isArray(offsets), `the header must give ${name} a shape and data_offsets`, JSON.stringify(entry), REMEDY);
+  const isComplete = Array.isArray(shape) && Array.isArray(offsets);
+  ensure(isComplete, `the header must give ${name} a shape and data_offsets`, JSON.stringify(entry), REMEDY);
   ensure(dtype in WIDTHS, `the dtype of ${name} must be one of ${Object.keys(WIDTHS).join(", ")}`, dtype, "convert the file");
   const size = sizeOf(shape), [begin, end] = offsets;
-  ensure(end - begin === size * WIDTHS[dtype], `${name} must have the bytes of its shape`, `${end - begin} for ${dtype} [${shape}]`, REMEDY);
-  ensure(begin >= 0 && start + end <= bytes.length, `${name} must end within the file`, `byte ${start + end} of ${bytes.length}`, REMEDY);
+  const fits = end - begin === size * WIDTHS[dtype], isInside = begin >= 0 && start + end <= bytes.length;
+  ensure(fits, `${name} must have the bytes of its shape`, `${end - begin} for ${dtype} [${shape}]`, REMEDY);
+  ensure(isInside, `${name} must be within the file`, `bytes ${start + begin} to ${start + end} of ${bytes.length}`, REMEDY);
   const view = new DataView(bytes.buffer, bytes.byteOffset + start + begin, end - begin);
   const array = makeArray(shape, DTYPES[dtype] ?? "int64");
   readNumbers(view, dtype, array.numbers);

@@ -37,15 +37,17 @@ export class Tap {
   }
 
   addEdit(name, edit) {
-    ensure(typeof edit === "function", `the edit of ${name} must be a function of one array`, typeof edit, "pass (array) => array");
+    const must = `the edit of ${name} must be a function of one array`;
+    ensure(typeof edit === "function", must, typeof edit, "pass (array) => array");
     this.edits.set(name, [...(this.edits.get(name) ?? []), edit]);
     this.unused.add(name);
   }
 
   addAblation([layer, head], config) {
     const L = config.num_hidden_layers, H = config.num_attention_heads;
-    const within = Number.isInteger(layer) && Number.isInteger(head) && layer >= 0 && layer < L && head >= 0 && head < H;
-    ensure(within, `ablate must be pairs [layer, head], layers in [0, ${L}) and heads in [0, ${H})`, `[${layer}, ${head}]`, "pass [[0, 1]]");
+    const isOne = (index, count) => Number.isInteger(index) && index >= 0 && index < count;
+    const must = `ablate must be pairs [layer, head], layers in [0, ${L}) and heads in [0, ${H})`;
+    ensure(isOne(layer, L) && isOne(head, H), must, `[${layer}, ${head}]`, "pass [[0, 1]]");
     this.addEdit(`layers.${layer}.self_attn.context`, (context) => zeroHead(context, head, config.hidden_size / H));
   }
 

@@ -30,7 +30,8 @@ export function readWeights(tensors, config, head, dtype) {
   for (const [name, shape] of wantedShapes(config, head)) {
     ensure(found.has(name), `the checkpoint must have ${name}`, "no such tensor", "use a complete checkpoint");
     const array = found.get(name);
-    ensure(`${array.shape}` === `${shape}`, `${name} must have the shape [${shape}]`, `[${array.shape}]`, "use the checkpoint's own config");
+    const must = `${name} must have the shape [${shape}]`;
+    ensure(`${array.shape}` === `${shape}`, must, `[${array.shape}]`, "use the checkpoint's own config");
     arrays.set(name, array.dtype === dtype ? array : copyArray(array, dtype));
   }
   return new Weights(arrays);
