@@ -1,6 +1,6 @@
 // The cache: keys and values of earlier positions, which a call reads and continues.
 
-import { makeArray, sizeOf } from "./ops.js";
+import { makeArray, sizeOfShape } from "./ops.js";
 
 /** For each layer {k, v}, each (B, H, S, Dh). A cache is never changed: a call returns the longer one. */
 export class KVCache {
@@ -20,7 +20,7 @@ export class KVCache {
 }
 
 function chosenRows(array, rows) {
-  const size = sizeOf(array.shape.slice(1));
+  const size = sizeOfShape(array.shape.slice(1));
   const chosen = makeArray([rows.length, ...array.shape.slice(1)], array.dtype);
   rows.forEach((row, i) => chosen.numbers.set(array.numbers.subarray(row * size, (row + 1) * size), i * size));
   return chosen;

@@ -6,8 +6,8 @@ import { BioGpt } from "./model.js";
 import { readSafetensors, writeSafetensors } from "./safetensors.js";
 import { Trace } from "./trace.js";
 
-const FORMAT = "minibiogpt-golden-kit";
-const OPTIONS = {
+const KIT_FORMAT = "minibiogpt-golden-kit";
+const OPTION_OF_INPUT = {
   input_ids: "ids", attention_mask: "attentionMask", position_ids: "positionIds", inputs_embeds: "inputsEmbeds",
   head_mask: "headMask", labels: "labels",
 };
@@ -18,10 +18,10 @@ export function callsOf(tensors) {
   for (const [name, array] of tensors) {
     const [, prefix, key] = name.match(/^(step\.\d+\/)?inputs\/(.+)$/) ?? [];
     if (!key) continue;
-    ensure(key in OPTIONS, "a case must have inputs that forward() takes", key, "write the kit with this version of minibiogpt");
+    ensure(key in OPTION_OF_INPUT, "a case must have inputs that forward() takes", key, "write the kit with this version of minibiogpt");
     const at = prefix ?? "";
     if (!calls.has(at)) calls.set(at, {});
-    calls.get(at)[OPTIONS[key]] = array;
+    calls.get(at)[OPTION_OF_INPUT[key]] = array;
   }
   const number = ({ prefix }) => Number(prefix.match(/\d+/) ?? 0);
   return [...calls].map(([prefix, inputs]) => ({ prefix, inputs })).sort((a, b) => number(a) - number(b));
@@ -44,7 +44,7 @@ export function runCase(model, { tensors, metadata }) {
 export function runKit(read, write, dtype = "float32") {
   const readJson = (path) => JSON.parse(new TextDecoder().decode(read(path)));
   const manifest = readJson("manifest.json");
-  ensure(manifest.format === FORMAT && manifest.version === "1", `manifest.json must be of the format ${FORMAT}, version 1`,
+  ensure(manifest.format === KIT_FORMAT && manifest.version === "1", `manifest.json must be of the format ${KIT_FORMAT}, version 1`,
     `${manifest.format}, ${manifest.version}`, "write a kit: minibiogpt golden kit FOLDER");
   for (const { name, file, model } of manifest.cases) {
     const { tensors } = readSafetensors(read(`${model}/model.safetensors`));

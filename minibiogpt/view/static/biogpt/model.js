@@ -10,11 +10,11 @@ import { Tap } from "./trace.js";
 import { changedRules, changedWeights, rightRules } from "./traps.js";
 import { readWeights } from "./weights.js";
 
-const DEFAULTS = {
+const CONFIG_DEFAULTS = {
   vocab_size: 42384, hidden_size: 1024, num_hidden_layers: 24, num_attention_heads: 16, intermediate_size: 4096,
   max_position_embeddings: 1024, hidden_act: "gelu", scale_embedding: true, tie_word_embeddings: true, pad_token_id: 1,
 };
-const HEADS = {
+const HEAD_OF_CLASS = {
   BioGptForCausalLM: "causal", BioGptForSequenceClassification: "sequence", BioGptForTokenClassification: "token", BioGptModel: "none",
 };
 const HEAD_FUNCTIONS = { causal: causalHead, sequence: sequenceHead, token: tokenHead };
@@ -23,11 +23,11 @@ const HEAD_FUNCTIONS = { causal: causalHead, sequence: sequenceHead, token: toke
 export class BioGpt {
   constructor(config, tensors, { dtype = "float32" } = {}) {
     ensure(dtype === "float32" || dtype === "float64", "dtype must be float32 or float64", dtype, "choose one of them");
-    this.config = { ...DEFAULTS, ...config };
+    this.config = { ...CONFIG_DEFAULTS, ...config };
     this.dtype = dtype;
     const { hidden_size: D, num_attention_heads: H } = this.config;
     ensure(D % H === 0, "num_attention_heads must divide hidden_size", `${H} and ${D}`, "correct config.json");
-    this.head = HEADS[config.architectures?.[0]] ?? headOf(tensors);
+    this.head = HEAD_OF_CLASS[config.architectures?.[0]] ?? headOf(tensors);
     this.weights = readWeights(tensors, this.config, this.head, dtype);
     this.rules = rightRules(this.config);
     this.checkpoint = this.weights;

@@ -2,24 +2,24 @@
 
 import { ensure } from "./errors.js";
 
-const NUMBERS = { float32: Float32Array, float64: Float64Array, int64: Float64Array, bool: Uint8Array };
-const LOWEST = { float32: -(2 - 2 ** -23) * 2 ** 127, float64: -Number.MAX_VALUE };
+const KIND_OF_NUMBERS = { float32: Float32Array, float64: Float64Array, int64: Float64Array, bool: Uint8Array };
+const LOWEST_NUMBER = { float32: -(2 - 2 ** -23) * 2 ** 127, float64: -Number.MAX_VALUE };
 
 /** The lowest finite number of a dtype, which replaces a masked score. */
-export const lowestOf = (dtype) => LOWEST[dtype];
+export const lowestOf = (dtype) => LOWEST_NUMBER[dtype];
 
 /** The number of elements of a shape. */
-export const sizeOf = (shape) => shape.reduce((product, size) => product * size, 1);
+export const sizeOfShape = (shape) => shape.reduce((product, size) => product * size, 1);
 
 /** An array of zeros, or of the given numbers. int64 is held in a Float64Array, which is exact up to 2 ** 53. */
-export function makeArray(shape, dtype, numbers = sizeOf(shape)) {
-  const Kind = NUMBERS[dtype];
+export function makeArray(shape, dtype, numbers = sizeOfShape(shape)) {
+  const Kind = KIND_OF_NUMBERS[dtype];
   return { shape: [...shape], dtype, numbers: numbers instanceof Kind ? numbers : new Kind(numbers) };
 }
 
 /** A copy of an array, of another dtype if one is given. */
 export function copyArray(array, dtype = array.dtype) {
-  return { shape: [...array.shape], dtype, numbers: new NUMBERS[dtype](array.numbers) };
+  return { shape: [...array.shape], dtype, numbers: new KIND_OF_NUMBERS[dtype](array.numbers) };
 }
 
 /** An array from nested lists, [[2, 5], [2, 9]]; what is an array already is returned as it is. */
@@ -28,8 +28,8 @@ export function arrayFrom(value, dtype) {
   const shape = [];
   for (let part = value; Array.isArray(part) || ArrayBuffer.isView(part); part = part[0]) shape.push(part.length);
   const flat = shape.length > 1 ? value.flatMap((part) => [...arrayFrom(part, dtype).numbers]) : [value].flat();
-  ensure(flat.length === sizeOf(shape), "lists must be nested evenly", "rows of different lengths", "pad the shorter rows");
-  return makeArray(shape, dtype, new NUMBERS[dtype](flat));
+  ensure(flat.length === sizeOfShape(shape), "lists must be nested evenly", "rows of different lengths", "pad the shorter rows");
+  return makeArray(shape, dtype, new KIND_OF_NUMBERS[dtype](flat));
 }
 
 /** x @ W.T + b: x (..., in), W (out, in), b (out,) or null. Each sum runs over `in` from the first term to the last. */

@@ -1,7 +1,7 @@
 // Read and write safetensors: 8 bytes with the header's length, a JSON header, then the values, little-endian and row-major.
 
 import { BioGptError, ensure } from "./errors.js";
-import { makeArray, sizeOf } from "./ops.js";
+import { makeArray, sizeOfShape } from "./ops.js";
 
 const WIDTHS = { F64: 8, F32: 4, F16: 2, BF16: 2, I64: 8, I32: 4, I16: 2, I8: 1, U8: 1, BOOL: 1 };
 const DTYPES = { F64: "float64", F32: "float32", F16: "float32", BF16: "float32", BOOL: "bool" }; // any other: int64
@@ -36,7 +36,7 @@ function readTensor(bytes, start, name, entry) {
   const isComplete = Array.isArray(shape) && Array.isArray(offsets);
   ensure(isComplete, `the header must give ${name} a shape and data_offsets`, JSON.stringify(entry), REMEDY);
   ensure(dtype in WIDTHS, `the dtype of ${name} must be one of ${Object.keys(WIDTHS).join(", ")}`, dtype, "convert the file");
-  const size = sizeOf(shape), [begin, end] = offsets;
+  const size = sizeOfShape(shape), [begin, end] = offsets;
   const fits = end - begin === size * WIDTHS[dtype], isInside = begin >= 0 && start + end <= bytes.length;
   ensure(fits, `${name} must have the bytes of its shape`, `${end - begin} for ${dtype} [${shape}]`, REMEDY);
   ensure(isInside, `${name} must be within the file`, `bytes ${start + begin} to ${start + end} of ${bytes.length}`, REMEDY);

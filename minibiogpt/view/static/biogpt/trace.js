@@ -52,7 +52,7 @@ export class Tap {
   }
 
   take(name, array) {
-    for (const edit of this.edits.get(name) ?? []) array = edited(name, array, edit);
+    for (const edit of this.edits.get(name) ?? []) array = applyEdit(name, array, edit);
     this.unused.delete(name);
     if (this.arrays) this.arrays.set(name, copyArray(array));
     return array;
@@ -70,7 +70,7 @@ function patchEntries(patchFrom) {
   return arrays instanceof Map ? [...arrays] : Object.entries(arrays);
 }
 
-function edited(name, array, edit) {
+function applyEdit(name, array, edit) {
   const replaced = edit(copyArray(array));
   const found = replaced && replaced.shape ? `[${replaced.shape}], ${replaced.dtype}` : String(replaced);
   const wanted = `[${array.shape}], ${array.dtype}`;

@@ -15,48 +15,51 @@ export function rightRules(config) {
   };
 }
 
-const ATTENTION = "layers.0.self_attn", NORM = "layers.0.self_attn_layer_norm";
+const FIRST_ATTENTION = "layers.0.self_attn", FIRST_NORM = "layers.0.self_attn_layer_norm";
 
 /**
  * Every trap: `model.with({ [key]: value })`. `first` is the first array that differs on ordinary text (null: none does, `needs` says
  * what it takes), and `reaches` says whether the logits then differ by more than rounding.
  */
 export const TRAPS = [
-  trap("eps", 1e-12, "eps 1e-12", NORM, "Norms use layer_norm_eps of config.json. The model was trained with 1e-5."),
-  trap("unbiased", true, "variance divided by D - 1", NORM, "Norms divide the variance by D - 1 instead of D."),
-  trap("unitGain", true, "norms without gain", NORM, "Norms leave out their weight."),
-  trap("activation", "gelu_new", "tanh GELU", "layers.0.activation_fn", "The tanh approximation of GELU. It differs by up to 5e-4."),
-  trap("activation", "quick_gelu", "sigmoid GELU", "layers.0.activation_fn", "x times the sigmoid of 1.702 x, another approximation."),
-  trap("activation", "relu", "ReLU for GELU", "layers.0.activation_fn", "Negative values become 0."),
-  trap("activation", "identity", "no activation", "layers.0.activation_fn", "The feed-forward network becomes linear."),
-  trap("positionOffset", 0, "position offset 0", "embed_positions", "Position p reads row p of the table instead of row p + 2."),
-  trap("positionOffset", 1, "position offset 1", "embed_positions", "Position p reads row p + 1 of the table instead of row p + 2."),
-  trap("countPads", true, "positions count padding", null, "Positions are column numbers.", { needs: "padding before a token" }),
-  trap("scaleEmbedding", false, "embeddings not scaled", "embed_tokens", "Token embeddings are not multiplied by sqrt(D)."),
-  trap("scalePositions", true, "positions scaled too", "embed_positions", "Position embeddings are multiplied by sqrt(D) as well."),
-  trap("scaleHead", true, "head scaled", "logits", "The head uses the scaled embeddings: all logits are sqrt(D) times too large."),
-  trap("causal", false, "no causal mask", `${ATTENTION}.scores_masked`, "Each token attends to later tokens as well."),
-  trap("paddingMask", false, "no padding mask", null, "Tokens attend to padding.", { needs: "padding" }),
-  trap("maskAdds", -10000, "mask adds -10,000", `${ATTENTION}.scores_masked`,
+  makeTrap("eps", 1e-12, "eps 1e-12", FIRST_NORM, "Norms use layer_norm_eps of config.json. The model was trained with 1e-5."),
+  makeTrap("unbiased", true, "variance divided by D - 1", FIRST_NORM, "Norms divide the variance by D - 1 instead of D."),
+  makeTrap("unitGain", true, "norms without gain", FIRST_NORM, "Norms leave out their weight."),
+  makeTrap("activation", "gelu_new", "tanh GELU", "layers.0.activation_fn", "The tanh approximation of GELU. It differs by up to 5e-4."),
+  makeTrap("activation", "quick_gelu", "sigmoid GELU", "layers.0.activation_fn", "x times the sigmoid of 1.702 x, another approximation."),
+  makeTrap("activation", "relu", "ReLU for GELU", "layers.0.activation_fn", "Negative values become 0."),
+  makeTrap("activation", "identity", "no activation", "layers.0.activation_fn", "The feed-forward network becomes linear."),
+  makeTrap("positionOffset", 0, "position offset 0", "embed_positions", "Position p reads row p of the table instead of row p + 2."),
+  makeTrap("positionOffset", 1, "position offset 1", "embed_positions", "Position p reads row p + 1 of the table instead of row p + 2."),
+  makeTrap("countPads", true, "positions count padding", null, "Positions are column numbers.", { needs: "padding before a token" }),
+  makeTrap("scaleEmbedding", false, "embeddings not scaled", "embed_tokens", "Token embeddings are not multiplied by sqrt(D)."),
+  makeTrap("scalePositions", true, "positions scaled too", "embed_positions", "Position embeddings are multiplied by sqrt(D) as well."),
+  makeTrap("scaleHead", true, "head scaled", "logits", "The head uses the scaled embeddings: all logits are sqrt(D) times too large."),
+  makeTrap("causal", false, "no causal mask", `${FIRST_ATTENTION}.scores_masked`, "Each token attends to later tokens as well."),
+  makeTrap("paddingMask", false, "no padding mask", null, "Tokens attend to padding.", { needs: "padding" }),
+  makeTrap("maskAdds", -10000, "mask adds -10,000", `${FIRST_ATTENTION}.scores_masked`,
     "Masked scores get -10,000 added. Ordinary scores are so small that this hides them too.",
     { reaches: false, needs: "scores of thousands, or padding on the left" }),
-  trap("scaleScores", false, "scores not scaled", `${ATTENTION}.scores`, "Scores are not divided by sqrt(Dh): attention is too sharp."),
-  trap("scaleScores", "D", "scores divided by sqrt(D)", `${ATTENTION}.scores`, "Scores are divided by the square root of the whole width."),
-  trap("interleavedHeads", true, "heads interleaved", `${ATTENTION}.q`, "Head h takes the columns h, h + H, h + 2 H, ..."),
-  trap("swapQueriesAndKeys", true, "q and k swapped", `${ATTENTION}.q_proj`, "The weights of q_proj and k_proj are exchanged."),
-  trap("transpose", "self_attn.v_proj", "v_proj transposed", `${ATTENTION}.v_proj`,
+  makeTrap("scaleScores", false, "scores not scaled", `${FIRST_ATTENTION}.scores`,
+    "Scores are not divided by sqrt(Dh): attention is too sharp."),
+  makeTrap("scaleScores", "D", "scores divided by sqrt(D)", `${FIRST_ATTENTION}.scores`,
+    "Scores are divided by the square root of the whole width."),
+  makeTrap("interleavedHeads", true, "heads interleaved", `${FIRST_ATTENTION}.q`, "Head h takes the columns h, h + H, h + 2 H, ..."),
+  makeTrap("swapQueriesAndKeys", true, "q and k swapped", `${FIRST_ATTENTION}.q_proj`, "The weights of q_proj and k_proj are exchanged."),
+  makeTrap("transpose", "self_attn.v_proj", "v_proj transposed", `${FIRST_ATTENTION}.v_proj`,
     "The weight is read as (in, out). It is square, so no shape shows it."),
-  trap("zeroBias", "self_attn.k_proj", "no bias in k_proj", `${ATTENTION}.k_proj`,
+  makeTrap("zeroBias", "self_attn.k_proj", "no bias in k_proj", `${FIRST_ATTENTION}.k_proj`,
     "It adds the same to all scores of a row, so the softmax cancels it.", { reaches: false, needs: "a comparison of keys or scores" }),
-  trap("zeroBias", "fc1", "no bias in fc1", "layers.0.fc1", "The first linear layer of the feed-forward has no bias."),
-  trap("preNorm", false, "post-norm", NORM, "Norms come after the residual, as in the original Transformer."),
-  trap("swapNorms", true, "norms exchanged", NORM, "Attention uses final_layer_norm, and the feed-forward uses self_attn_layer_norm."),
-  trap("finalNorm", false, "no final norm", "layer_norm", "The head reads the residual stream as the last layer leaves it."),
-  trap("layerOrder", "reversed", "layers in reverse", NORM, "The last layer's weights come first."),
-  trap("layerOrder", "first", "layer 0 everywhere", "layers.1.self_attn_layer_norm", "Every layer has the weights of layer 0."),
+  makeTrap("zeroBias", "fc1", "no bias in fc1", "layers.0.fc1", "The first linear layer of the feed-forward has no bias."),
+  makeTrap("preNorm", false, "post-norm", FIRST_NORM, "Norms come after the residual, as in the original Transformer."),
+  makeTrap("swapNorms", true, "norms exchanged", FIRST_NORM,
+    "Attention uses final_layer_norm, and the feed-forward uses self_attn_layer_norm."),
+  makeTrap("finalNorm", false, "no final norm", "layer_norm", "The head reads the residual stream as the last layer leaves it."),
+  makeTrap("layerOrder", "reversed", "layers in reverse", FIRST_NORM, "The last layer's weights come first."),
+  makeTrap("layerOrder", "first", "layer 0 everywhere", "layers.1.self_attn_layer_norm", "Every layer has the weights of layer 0."),
 ];
 
-function trap(key, value, label, first, about, { reaches = first !== null, needs = null } = {}) {
+function makeTrap(key, value, label, first, about, { reaches = first !== null, needs = null } = {}) {
   return { key, value, label, first, about, reaches, needs };
 }
 
@@ -79,7 +82,7 @@ function changedArray(name, weights, rules, config) {
   const array = weights.get(sourceName(name, rules, config.num_hidden_layers));
   const module = name.replace(/^layers\.\d+\./, "").replace(/\.\w+$/, "");
   if (rules.zeroBias === module && name.endsWith(".bias")) return makeArray(array.shape, array.dtype);
-  if (rules.transpose === module && name.endsWith(".weight")) return transposed(array);
+  if (rules.transpose === module && name.endsWith(".weight")) return transposedMatrix(array);
   if (rules.unitGain && name.endsWith("layer_norm.weight")) return makeArray(array.shape, array.dtype, array.numbers.map(() => 1));
   return array;
 }
@@ -95,7 +98,7 @@ function sourceName(name, { layerOrder, swapNorms, swapQueriesAndKeys }, L) {
   return name;
 }
 
-function transposed(array) {
+function transposedMatrix(array) {
   const [rows, columns] = array.shape;
   const turned = makeArray([columns, rows], array.dtype);
   for (let i = 0; i < rows; i++) for (let j = 0; j < columns; j++) turned.numbers[j * rows + i] = array.numbers[i * columns + j];
