@@ -118,12 +118,12 @@ export function addArrays(x, y) {
   return sum;
 }
 
-/** The rows of a table (rows, D) at the indices, (B, T) -> (B, T, D), times a factor. */
+/** The rows of a table (rows, D) at the indices plus offset, (B, T) -> (B, T, D), times a factor. Row -1, of a trap, is the last. */
 export function takeRows(table, indices, factor = 1, offset = 0) {
-  const D = table.shape[1], from = table.numbers, at = indices.numbers;
+  const [rows, D] = table.shape, from = table.numbers, at = indices.numbers;
   const x = makeArray([...indices.shape, D], table.dtype), out = x.numbers;
   for (let i = 0; i < at.length; i++) {
-    const start = (at[i] + offset) * D;
+    const start = ((at[i] + offset + rows) % rows) * D;
     for (let d = 0; d < D; d++) out[i * D + d] = from[start + d] * factor;
   }
   return x;
