@@ -1,6 +1,6 @@
 // The activation functions of a config's hidden_act, and erf, which JavaScript lacks.
 
-import { BioGptError } from "./errors.js";
+import { ensure } from "./errors.js";
 import { makeArray } from "./ops.js";
 
 const TWO_OVER_ROOT_PI = 2 / Math.sqrt(Math.PI);
@@ -30,12 +30,15 @@ function complementFraction(x) {
   return Math.exp(-x * x) / Math.sqrt(Math.PI) / below;
 }
 
-const ACTIVATION_FUNCTIONS = {
+/** The functions that hidden_act may name. */
+export const ACTIVATION_FUNCTIONS = {
   gelu: (x) => x * (1 + errorFunction(x * Math.SQRT1_2)) / 2,
   gelu_new: (x) => x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x * x * x))) / 2,
   relu: (x) => (x > 0 ? x : 0),
   selu: (x) => 1.0507009873554805 * (x > 0 ? x : 1.6732632423543772 * Math.expm1(x)),
 };
+
+/** What ports take for them: traps. */
 const WRONG_ACTIVATIONS = {
   quick_gelu: (x) => x / (1 + Math.exp(-1.702 * x)),
   identity: (x) => x,
@@ -43,8 +46,9 @@ const WRONG_ACTIVATIONS = {
 
 /** The activation `name` of each element. */
 export function activate(x, name) {
-  const f = ACTIVATION_FUNCTIONS[name] ?? WRONG_ACTIVATIONS[name];
-  if (!f) throw new BioGptError(`hidden_act must be one of ${Object.keys(ACTIVATION_FUNCTIONS).join(", ")}`, name, "correct config.json");
+  const known = { ...ACTIVATION_FUNCTIONS, ...WRONG_ACTIVATIONS };
+  ensure(Object.hasOwn(known, name), `the activation must be one of ${Object.keys(known).join(", ")}`, name, "choose one of them");
+  const f = known[name];
   const y = makeArray(x.shape, x.dtype), out = y.numbers, numbers = x.numbers;
   for (let i = 0; i < out.length; i++) out[i] = f(numbers[i]);
   return y;

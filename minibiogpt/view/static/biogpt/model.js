@@ -1,5 +1,6 @@
 // BioGpt: from ids to logits. Embeddings, layers, final norm, head.
 
+import { ACTIVATION_FUNCTIONS } from "./activations.js";
 import { KVCache } from "./cache.js";
 import { ensure } from "./errors.js";
 import { causalHead, sequenceHead, tokenHead } from "./heads.js";
@@ -17,6 +18,9 @@ const CONFIG_DEFAULTS = {
 const HEAD_OF_CLASS = {
   BioGptForCausalLM: "causal", BioGptForSequenceClassification: "sequence", BioGptForTokenClassification: "token", BioGptModel: "none",
 };
+const FORWARD_OPTIONS = new Set([
+  "ids", "attentionMask", "positionIds", "inputsEmbeds", "headMask", "cache", "labels", "trace", "edits", "ablate", "patchFrom",
+]);
 const HEAD_FUNCTIONS = { causal: causalHead, sequence: sequenceHead, token: tokenHead };
 
 /** BioGPT with one of its heads. config: the object of config.json; tensors: Map from checkpoint name to array. */
@@ -25,7 +29,8 @@ export class BioGpt {
     ensure(dtype === "float32" || dtype === "float64", "dtype must be float32 or float64", dtype, "choose one of them");
     this.config = { ...CONFIG_DEFAULTS, ...config };
     this.dtype = dtype;
-    const { hidden_size: D, num_attention_heads: H } = this.config;
+    const { hidden_size: D, num_attention_heads: H, hidden_act: name } = this.config, names = Object.keys(ACTIVATION_FUNCTIONS);
+    ensure(names.includes(name), `hidden_act must be one of ${names.join(", ")}`, name, "correct config.json");
     ensure(D % H === 0, "num_attention_heads must divide hidden_size", `${H} and ${D}`, "correct config.json");
     this.head = HEAD_OF_CLASS[config.architectures?.[0]] ?? headOf(tensors);
     this.weights = readWeights(tensors, this.config, this.head, dtype);
@@ -55,7 +60,8 @@ export class BioGpt {
 
   /** Check the inputs of a call, and gather what its steps need. */
   prepare(inputs) {
-    const { config, dtype, weights, rules } = this;
+    const { config, dtype, weights, rules } = this, unknown = Object.keys(inputs).find((key) => !FORWARD_OPTIONS.has(key));
+    ensure(!unknown, `forward takes ${[...FORWARD_OPTIONS].join(", ")}`, unknown, "use one of these names");
     const past = inputs.cache ?? new KVCache();
     const { tokens, B, T } = readTokens(inputs, config, dtype);
     const S = past.length + T, sizes = { B, T, S };

@@ -33,16 +33,18 @@ function readHeader(bytes) {
 
 function readTensor(bytes, start, name, entry) {
   const { dtype, shape, data_offsets: offsets } = entry ?? {};
-  const isComplete = Array.isArray(shape) && Array.isArray(offsets);
+  const isComplete = [shape, offsets].every((list) => Array.isArray(list) && list.every((x) => Number.isInteger(x) && x >= 0));
   ensure(isComplete, `the header must give ${name} a shape and data_offsets`, JSON.stringify(entry), REMEDY);
-  ensure(dtype in WIDTHS, `the dtype of ${name} must be one of ${Object.keys(WIDTHS).join(", ")}`, dtype, "convert the file");
+  ensure(Object.hasOwn(WIDTHS, dtype), `the dtype of ${name} must be one of ${Object.keys(WIDTHS).join(", ")}`, dtype, "convert the file");
   const size = sizeOfShape(shape), [begin, end] = offsets;
-  const fits = end - begin === size * WIDTHS[dtype], isInside = begin >= 0 && start + end <= bytes.length;
+  const fits = end - begin === size * WIDTHS[dtype], isInside = start + end <= bytes.length;
   ensure(fits, `${name} must have the bytes of its shape`, `${end - begin} for ${dtype} [${shape}]`, REMEDY);
   ensure(isInside, `${name} must be within the file`, `bytes ${start + begin} to ${start + end} of ${bytes.length}`, REMEDY);
   const view = new DataView(bytes.buffer, bytes.byteOffset + start + begin, end - begin);
   const array = makeArray(shape, DTYPES[dtype] ?? "int64");
   readNumbers(view, dtype, array.numbers);
+  const isExact = dtype !== "I64" || array.numbers.every(Number.isSafeInteger);
+  ensure(isExact, `the integers of ${name} must be within 2 ** 53`, "larger ones", "store smaller numbers");
   return array;
 }
 

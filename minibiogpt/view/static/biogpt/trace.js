@@ -26,13 +26,13 @@ export class Trace {
 
 /** `tap.take(name, array)` returns the array, recorded and replaced as the call's options say. */
 export class Tap {
-  constructor({ trace = null, edits = {}, ablate = [], patchFrom = {} }, config) {
-    this.arrays = trace && trace.arrays;
+  constructor({ trace, edits, ablate, patchFrom }, config) {
+    this.arrays = trace ? trace.arrays : null;
     this.edits = new Map();
     this.unused = new Set();
-    for (const [name, array] of patchEntries(patchFrom)) this.addEdit(name, () => array);
-    for (const pair of ablate) this.addAblation(pair, config);
-    for (const [name, edit] of Object.entries(edits)) this.addEdit(name, edit);
+    for (const [name, array] of patchEntries(patchFrom ?? {})) this.addEdit(name, () => array);
+    for (const pair of ablate ?? []) this.addAblation(pair, config);
+    for (const [name, edit] of Object.entries(edits ?? {})) this.addEdit(name, edit);
     if (this.arrays) this.arrays.clear();
   }
 
