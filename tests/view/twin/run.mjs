@@ -4,7 +4,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 const asked = JSON.parse(readFileSync(0, "utf8"));
-const { BioGpt, KVCache, Trace, readSafetensors, writeSafetensors } = await import(join(asked.static, "biogpt.js"));
+const { BioGpt, KVCache, Trace, readSafetensors } = await import(join(asked.static, "biogpt.js"));
 const config = JSON.parse(readFileSync(join(asked.model, "config.json"), "utf8"));
 const { tensors } = readSafetensors(readFileSync(join(asked.model, "model.safetensors")));
 const right = new BioGpt(config, tensors, { dtype: asked.dtype });
@@ -16,5 +16,5 @@ asked.calls.forEach(({ rules = {}, after = null, edits = {}, patch = null, ...in
   options.edits = Object.fromEntries(Object.entries(edits).map(([name, code]) => [name, new Function(`return ${code}`)()]));
   if (patch) options.patchFrom = new Map(patch.names.map((name) => [name, outputs[patch.from].trace.get(name)]));
   outputs.push({ ...right.with(rules).forward(options), trace });
-  writeFileSync(join(asked.out, `${n}.safetensors`), writeSafetensors(trace.arrays, { names: JSON.stringify(trace.names) }));
+  writeFileSync(join(asked.out, `${n}.safetensors`), trace.save());
 });

@@ -10,10 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from safetensors import safe_open
 
+from minibiogpt import Trace
 from minibiogpt.view.modules import STATIC
 
 RUN = Path(__file__).parent / "run.mjs"
@@ -29,8 +28,8 @@ def node(*arguments: Any, given: str = "") -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, input=given, capture_output=True, text=True, check=False, timeout=300)
 
 
-def traces(model: Path, dtype: str, calls: Sequence[dict[str, Any]]) -> list[dict[str, np.ndarray]]:
-    """Return the trace of each call, {name: array} in the order of JavaScript.
+def traces(model: Path, dtype: str, calls: Sequence[dict[str, Any]]) -> list[Trace]:
+    """Return the trace of each call, as JavaScript saves it.
 
     A call is the options of ``forward``, with lists for arrays. ``rules`` are given to ``with``, ``after`` is the index
     of the call whose cache it continues, ``edits`` are functions as JavaScript, and ``patch`` is {"from": index of a
@@ -40,11 +39,4 @@ def traces(model: Path, dtype: str, calls: Sequence[dict[str, Any]]) -> list[dic
         asked = {"static": str(STATIC), "model": str(model), "dtype": dtype, "calls": calls, "out": folder}
         done = node(RUN, given=json.dumps(asked))
         assert done.returncode == 0, done.stderr
-        return [_read(Path(folder) / f"{n}.safetensors") for n in range(len(calls))]
-
-
-def _read(path: Path) -> dict[str, np.ndarray]:
-    with safe_open(path, framework="np") as file:
-        names = json.loads(file.metadata()["names"])
-        assert sorted(names) == sorted(file.keys())
-        return {name: file.get_tensor(name) for name in names}
+        return [Trace.load(Path(folder) / f"{n}.safetensors") for n in range(len(calls))]

@@ -38,9 +38,9 @@ CALLS = {
         "every edit or patch must name an array of the call",
     "model.forward({ ids: [[2]], edits: { 'layers.1': 2 } })": "the edit of layers.1 must be a function of one array",
     "model.forward({ ids: [[2]], edits: { 'layers.1': (x) => 2 } })":
-        "an edit of layers.1 must return an array of shape and dtype [1,1,128], float32; found 2",
+        "an edit of layers.1 must return an array of [1,1,128], float32, 128 numbers; found 2",
     "model.forward({ ids: [[2]], patchFrom: new Map([['layers.1', twin.makeArray([1, 2, 128], 'float32')]]) })":
-        "an edit of layers.1 must return an array of shape and dtype [1,1,128], float32; found [1,2,128], float32",
+        "an edit of layers.1 must return an array of [1,1,128], float32, 128 numbers; found [1,2,128], float32,",
     "model.forward({ ids: [[2]], mask: [[1]] })": "forward takes ids, attentionMask,",
     "model.with({ epsilon: 1 })": "a trap must be a key of the rules; found epsilon; choose from eps, ",
     "model.with({ activation: 'swish' }).forward({ ids: [[2]] })": "the activation must be one of gelu, gelu_new,",

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from minibiogpt import Trace
+from minibiogpt.catalog.explain import explain
 from minibiogpt.files.hub import find_model
 from tests.budgets import LANE_A, lane_b
 from tests.compare import compare_traces
@@ -76,7 +77,7 @@ RENAMED = {
 
 
 @cache
-def theirs(dtype: str) -> dict[str, dict[str, np.ndarray]]:
+def theirs(dtype: str) -> dict[str, Trace]:
     """Return the traces of all calls in JavaScript, which runs once for each dtype."""
     asked = [dict(call) for call in calls().values()]
     for call in asked:
@@ -116,6 +117,14 @@ def test_every_array_is_pythons(name: str, dtype: str) -> None:
     got, (want, _) = theirs(dtype)[name], expected(name, dtype)
     assert list(got) == list(want)
     compare_traces(got, want, lambda tensor: budget(dtype, tensor))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_saved_trace_describes_its_call(name: str) -> None:
+    got, (want, _) = theirs("float32")[name], expected(name, "float32")
+    assert (got.head, got.letters, got.config) == (want.head, want.letters, want.config)
+    assert set(got.inputs) == set(want.inputs)
+    assert explain(got.facts(), "layers.1.self_attn.k") == explain(want.facts(), "layers.1.self_attn.k")
 
 
 def test_every_call_is_another() -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from minibiogpt import Trace
 from minibiogpt.view.modules import STATIC
 from tests.budgets import LANE_A
 from tests.compare import assert_close, drift
@@ -67,7 +68,7 @@ def table() -> dict[str, dict[str, Any]]:
 
 
 @cache
-def runs() -> dict[str, tuple[dict[str, np.ndarray], dict[str, np.ndarray]]]:
+def runs() -> dict[str, tuple[Trace, Trace]]:
     """Return the traces of an ordinary text and of a batch with left padding, by label; "" is without a trap."""
     rules = [{}, *({table()[label]["key"]: table()[label]["value"]} for label in LABELS)]
     calls = [inputs | {"rules": one} for one in rules for inputs in ({"ids": [EIGHT]}, batch("left"))]

@@ -2,6 +2,7 @@
 
 import { ensure } from "./errors.js";
 import { arrayFrom, copyArray, makeArray } from "./ops.js";
+import { classesOf } from "./weights.js";
 
 const shapeText = (shape) => `[${shape}]`;
 const sameShape = (a, b) => shapeText(a) === shapeText(b);
@@ -82,6 +83,24 @@ export function readHeadMask(headMask, config) {
   const full = makeArray([L, H], "float64");
   for (let i = 0; i < L * H; i++) full.numbers[i] = given.numbers[i % given.numbers.length];
   return full;
+}
+
+const INPUT_OF_OPTION = {
+  ids: "input_ids", inputsEmbeds: "inputs_embeds", attentionMask: "attention_mask", headMask: "head_mask", positionIds: "position_ids",
+  cache: "past_key_values", labels: "labels",
+};
+
+/** What a saved trace says of a call: the sizes by their letters, and the inputs by minibiogpt's names, with their dtypes. */
+export function describeCall({ head, config, dtype }, options, { B, T, S }) {
+  const { hidden_size: D, num_attention_heads: H, num_hidden_layers: L } = config;
+  const letters = { B, T, S, D, H, Dh: D / H, F: config.intermediate_size, V: config.vocab_size, L, N: config.max_position_embeddings };
+  if (head === "sequence" || head === "token") letters.labels = classesOf(config);
+  const inputs = {};
+  for (const [option, name] of Object.entries(INPUT_OF_OPTION)) {
+    const isGiven = option === "cache" ? S > T : options[option];
+    if (isGiven) inputs[name] = options[option].dtype ?? (/^(inputsEmbeds|headMask|cache)$/.test(option) ? dtype : "int64");
+  }
+  return { head, letters, config, inputs };
 }
 
 /** Check that a cache fits the model and the batch. */

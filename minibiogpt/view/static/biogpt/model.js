@@ -4,7 +4,7 @@ import { ACTIVATION_FUNCTIONS } from "./activations.js";
 import { KVCache } from "./cache.js";
 import { ensure } from "./errors.js";
 import { causalHead, sequenceHead, tokenHead } from "./heads.js";
-import { checkCache, checkPositions, positionsOf, readHeadMask, readMask, readTokens, visibleKeys } from "./inputs.js";
+import { checkCache, checkPositions, describeCall, positionsOf, readHeadMask, readMask, readTokens, visibleKeys } from "./inputs.js";
 import { applyNorm, decoderLayer, postNormLayer } from "./layers.js";
 import { addArrays, takeRows } from "./ops.js";
 import { Tap } from "./trace.js";
@@ -16,7 +16,7 @@ const CONFIG_DEFAULTS = {
   max_position_embeddings: 1024, hidden_act: "gelu", scale_embedding: true, tie_word_embeddings: true, pad_token_id: 1,
 };
 const HEAD_OF_CLASS = {
-  BioGptForCausalLM: "causal", BioGptForSequenceClassification: "sequence", BioGptForTokenClassification: "token", BioGptModel: "none",
+  BioGptForCausalLM: "causal", BioGptForSequenceClassification: "sequence", BioGptForTokenClassification: "token", BioGptModel: "base",
 };
 const FORWARD_OPTIONS = new Set([
   "ids", "attentionMask", "positionIds", "inputsEmbeds", "headMask", "cache", "labels", "trace", "edits", "ablate", "patchFrom",
@@ -53,7 +53,7 @@ export class BioGpt {
     let x = this.embed(call); // (B, T, D)
     for (let l = 0; l < this.config.num_hidden_layers; l++) x = layer(x, l, call);
     const hidden = tap.take("layer_norm", this.rules.finalNorm ? applyNorm("layer_norm", x, call) : x);
-    const outputs = this.head === "none" ? { logits: null, loss: null } : HEAD_FUNCTIONS[this.head](hidden, call);
+    const outputs = this.head === "base" ? { logits: null, loss: null } : HEAD_FUNCTIONS[this.head](hidden, call);
     tap.finish();
     return { ...outputs, cache: call.next, hidden };
   }
@@ -68,6 +68,7 @@ export class BioGpt {
     checkCache(past, config, B, dtype);
     const mask = readMask(inputs.attentionMask, B, S);
     const positions = positionsOf(inputs.positionIds, mask, sizes, rules);
+    if (inputs.trace) inputs.trace.call = describeCall(this, inputs, sizes);
     return {
       config, weights, rules, tokens, mask, positions, S, past, next: new KVCache(), tap: new Tap(inputs, config),
       heads: config.num_attention_heads, visible: visibleKeys(mask, sizes, rules), headMask: readHeadMask(inputs.headMask, config),

@@ -2,11 +2,13 @@
 
 import { BioGptError, ensure } from "./errors.js";
 import { copyArray } from "./ops.js";
+import { writeSafetensors } from "./safetensors.js";
 
 /** Every named array of a call, in the order of execution; `forward({ trace })` empties and fills it. */
 export class Trace {
   constructor() {
     this.arrays = new Map();
+    this.call = { head: "", letters: {}, config: null, inputs: {} }; // inputs: {name: dtype}
   }
 
   get names() {
@@ -21,6 +23,13 @@ export class Trace {
   get(name) {
     ensure(this.has(name), "the name must be one of the trace's", name, "see trace.names");
     return this.arrays.get(name);
+  }
+
+  /** The bytes of a file that minibiogpt's Trace.load reads. */
+  save() {
+    const { head, letters, config, inputs } = this.call, text = JSON.stringify;
+    const call = { head, letters: text(letters), config: text(config), inputs: text(inputs) };
+    return writeSafetensors(this.arrays, { format: "minibiogpt-trace", version: "1", names: text(this.names), ...call });
   }
 }
 
@@ -72,9 +81,9 @@ function patchEntries(patchFrom) {
 
 function applyEdit(name, array, edit) {
   const replaced = edit(copyArray(array));
-  const found = replaced && replaced.shape ? `[${replaced.shape}], ${replaced.dtype}` : String(replaced);
-  const wanted = `[${array.shape}], ${array.dtype}`;
-  ensure(found === wanted, `an edit of ${name} must return an array of shape and dtype ${wanted}`, found, "change and return its argument");
+  const words = ({ shape, dtype, numbers }) => `[${shape}], ${dtype}, ${numbers.length} numbers`;
+  const wanted = words(array), found = replaced?.numbers ? words(replaced) : String(replaced);
+  ensure(found === wanted, `an edit of ${name} must return an array of ${wanted}`, found, "change and return its argument");
   return copyArray(replaced); // the edit may keep its array
 }
 
