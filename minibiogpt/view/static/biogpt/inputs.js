@@ -4,8 +4,8 @@ import { ensure } from "./errors.js";
 import { arrayFrom, copyArray, makeArray } from "./ops.js";
 import { classesOf } from "./weights.js";
 
-const shapeText = (shape) => `[${shape}]`;
-const sameShape = (a, b) => shapeText(a) === shapeText(b);
+const shapeInBrackets = (shape) => `[${shape}]`;
+const sameShape = (a, b) => shapeInBrackets(a) === shapeInBrackets(b);
 
 /** The ids or embeddings of a call as an array, and B and T. */
 export function readTokens({ ids, inputsEmbeds }, config, dtype) {
@@ -16,7 +16,7 @@ export function readTokens({ ids, inputsEmbeds }, config, dtype) {
   const axes = ids ? 2 : 3, name = ids ? "ids" : "inputsEmbeds";
   const fits = tokens.shape.length === axes && B > 0 && T > 0 && (ids || D === config.hidden_size);
   const must = `${name} must be ${ids ? "(B, T)" : `(B, T, D) with D = ${config.hidden_size}`}, with a token at least`;
-  ensure(fits, must, shapeText(tokens.shape), "pass [[2, 5, 9]]");
+  ensure(fits, must, shapeInBrackets(tokens.shape), "pass [[2, 5, 9]]");
   const V = config.vocab_size;
   if (ids) checkWithin(tokens.numbers, 0, V, `ids must be integers in [0, ${V})`, "use this model's tokenizer");
   return { tokens, B, T };
@@ -26,8 +26,8 @@ export function readTokens({ ids, inputsEmbeds }, config, dtype) {
 export function readMask(attentionMask, B, S) {
   if (!attentionMask) return null;
   const mask = arrayFrom(attentionMask, "int64");
-  const must = `attentionMask must be (B, S) = ${shapeText([B, S])}`;
-  ensure(sameShape(mask.shape, [B, S]), must, shapeText(mask.shape), "cover cached and new positions");
+  const must = `attentionMask must be (B, S) = ${shapeInBrackets([B, S])}`;
+  ensure(sameShape(mask.shape, [B, S]), must, shapeInBrackets(mask.shape), "cover cached and new positions");
   checkWithin(mask.numbers, 0, 2, "attentionMask must hold 0 and 1 only", "write 1 for a token and 0 for padding");
   return mask;
 }
@@ -50,7 +50,7 @@ export function positionsOf(positionIds, mask, { B, T, S }, { countPads }) {
 function spreadPositions(given, positions) {
   const [B, T] = positions.shape, [rows] = given.shape;
   const fits = sameShape(given.shape, [B, T]) || sameShape(given.shape, [1, T]);
-  ensure(fits, `positionIds must be (B, T) = ${shapeText([B, T])} or (1, T)`, shapeText(given.shape), "give each token its position");
+  ensure(fits, `positionIds must be (B, T) = ${shapeInBrackets([B, T])} or (1, T)`, shapeInBrackets(given.shape), "give each token its position");
   for (let i = 0; i < B * T; i++) positions.numbers[i] = given.numbers[rows === 1 ? i % T : i];
   return positions;
 }
@@ -79,7 +79,7 @@ export function readHeadMask(headMask, config) {
   const L = config.num_hidden_layers, H = config.num_attention_heads;
   const given = arrayFrom(headMask, "float64");
   const fits = sameShape(given.shape, [H]) || sameShape(given.shape, [L, H]);
-  ensure(fits, `headMask must be (H,) = [${H}] or (L, H) = [${L},${H}]`, shapeText(given.shape), "give each head a number");
+  ensure(fits, `headMask must be (H,) = [${H}] or (L, H) = [${L},${H}]`, shapeInBrackets(given.shape), "give each head a number");
   const full = makeArray([L, H], "float64");
   for (let i = 0; i < L * H; i++) full.numbers[i] = given.numbers[i % given.numbers.length];
   return full;
@@ -109,8 +109,8 @@ export function checkCache(cache, config, B, dtype) {
   const { k } = cache.layers[0], H = config.num_attention_heads;
   const wanted = [config.num_hidden_layers, B, H, config.hidden_size / H, dtype];
   const found = [cache.layers.length, k.shape[0], k.shape[1], k.shape[3], k.dtype];
-  const must = `the cache must fit the model and the batch: L, B, H, Dh, dtype ${shapeText(wanted)}`;
-  ensure(sameShape(wanted, found), must, shapeText(found), "pass the cache of this batch");
+  const must = `the cache must fit the model and the batch: L, B, H, Dh, dtype ${shapeInBrackets(wanted)}`;
+  ensure(sameShape(wanted, found), must, shapeInBrackets(found), "pass the cache of this batch");
 }
 
 function checkWithin(numbers, low, high, must, remedy) {
