@@ -19,6 +19,8 @@ CALLS = {
     "model.forward({ ids: [2, 5] })": "ids must be (B, T), with a token at least; found [2]",
     "model.forward({ ids: [[]] })": "ids must be (B, T), with a token at least; found [1,0]",
     "model.forward({ ids: [[2, 5], [2]] })": "lists must be nested evenly",
+    "model.forward({ ids: [[2, 5], [2], [2, 5, 9]] })": "lists must be nested evenly",
+    "model.forward({ ids: [[2, 5], 2] })": "lists must be nested evenly",
     "model.forward({})": "exactly one of ids and inputsEmbeds must be given; found 0",
     "model.forward({ ids: [[2]], inputsEmbeds: [[[1]]] })":
         "exactly one of ids and inputsEmbeds must be given; found 2",

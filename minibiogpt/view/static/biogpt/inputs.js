@@ -50,7 +50,8 @@ export function positionsOf(positionIds, mask, { B, T, S }, { countPads }) {
 function spreadPositions(given, positions) {
   const [B, T] = positions.shape, [rows] = given.shape;
   const fits = sameShape(given.shape, [B, T]) || sameShape(given.shape, [1, T]);
-  ensure(fits, `positionIds must be (B, T) = ${shapeInBrackets([B, T])} or (1, T)`, shapeInBrackets(given.shape), "give each token its position");
+  const must = `positionIds must be (B, T) = ${shapeInBrackets([B, T])} or (1, T)`;
+  ensure(fits, must, shapeInBrackets(given.shape), "give each token its position");
   for (let i = 0; i < B * T; i++) positions.numbers[i] = given.numbers[rows === 1 ? i % T : i];
   return positions;
 }

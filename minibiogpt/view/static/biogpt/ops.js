@@ -22,14 +22,21 @@ export function copyArray(array, dtype = array.dtype) {
   return { shape: [...array.shape], dtype, numbers: new KIND_OF_NUMBERS[dtype](array.numbers) };
 }
 
+const isList = (value) => Array.isArray(value) || ArrayBuffer.isView(value);
+
 /** An array from nested lists, [[2, 5], [2, 9]]; what is an array already is returned as it is. */
 export function arrayFrom(value, dtype) {
   if (value.numbers) return value;
   const shape = [];
-  for (let part = value; Array.isArray(part) || ArrayBuffer.isView(part); part = part[0]) shape.push(part.length);
-  const flat = shape.length > 1 ? value.flatMap((part) => [...arrayFrom(part, dtype).numbers]) : [value].flat();
-  ensure(flat.length === sizeOfShape(shape), "lists must be nested evenly", "rows of different lengths", "pad the shorter rows");
-  return makeArray(shape, dtype, new KIND_OF_NUMBERS[dtype](flat));
+  for (let part = value; isList(part); part = part[0]) shape.push(part.length);
+  return makeArray(shape, dtype, new KIND_OF_NUMBERS[dtype](flatNumbers(value, shape)));
+}
+
+function flatNumbers(value, shape) {
+  if (!shape.length) return [value];
+  const isEven = isList(value) && value.length === shape[0];
+  ensure(isEven, "lists must be nested evenly", "rows of different lengths", "pad the shorter rows");
+  return Array.from(value).flatMap((part) => flatNumbers(part, shape.slice(1)));
 }
 
 /** x @ W.T + b: x (..., in), W (out, in), b (out,) or null. Each sum runs over `in` from the first term to the last. */
