@@ -32,7 +32,7 @@ const tokenizer = new BioGptTokenizer({ vocab, merges });
 """
 DOTTED = "a A b 1 5 No pp Art Dr Fig e.g i.e Mr U.S v vs St ā é"
 ALPHABETS = [  # of tricky characters; a string stands for its characters, a list for its words
-    [*DOTTED.split(), *". . . . . . .. ... ' \" ) ]".split(), ".'", " ", " ", " ", " "],
+    [*DOTTED.split(), *"......", "..", "...", *"'\")]", ".'", " ", " ", " ", " "],
     "'\"`„“”’‘«» aAsS1tT.,-",
     "-–—‐‑−_@ a1A.,/+(α",
     "[](){}<>|&;#\"' a1.,",
