@@ -147,7 +147,7 @@ class Explorer(OnePage):
         if not self.live:
             return {**data, "parameters": bundled({}), "arrays": bundled(self.kept)}
         assert self.tokenizer is not None
-        merges = "\n".join(f"{a} {b}" for a, b in sorted(self.tokenizer.ranks, key=self.tokenizer.ranks.__getitem__))
+        merges = "".join(f"{a} {b}\n" for a, b in sorted(self.tokenizer.ranks, key=self.tokenizer.ranks.__getitem__))
         weights = dict(self.model.named_parameters())
         words = {"vocab": self.tokenizer.vocab, "merges": merges}
         return {**data, **words, "parameters": bundled(weights), "arrays": bundled({})}
