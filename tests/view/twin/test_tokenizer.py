@@ -17,6 +17,7 @@ from sacremoses import MosesDetokenizer, MosesTokenizer
 from minibiogpt import BioGptTokenizer
 from minibiogpt.files.hub import DEMO
 from minibiogpt.golden.kit import tokens as kit
+from minibiogpt.tokenizer import moses
 from minibiogpt.view.layer import labels_of
 from tests.support import demo
 from tests.support.node import run_js
@@ -161,6 +162,18 @@ def test_the_check_of_a_port_agrees(tmp_path: Path) -> None:
     assert report.lines()[-1] == f"the candidate agrees with the reference in all {total} texts"
 
 
+def test_words_are_joined_as_by_sacremoses() -> None:
+    split, join = moses.splitter(), moses.joiner()
+    rng = random.Random(2)
+    words = [word for text in every_text()[:3000] for word in [*text.split(), *split(text)] if word]
+    rows = [rng.choices(words, k=rng.randint(0, 8)) for _ in range(4000)]
+    marks = [*"'\"„“`'()[]{},.;:?!$€%¿汉한", "''", "``", "'s", "'ᄀ", "'\u094d", "Jones", "@-@"]
+    rows += [rng.choices(marks, k=9) for _ in range(2000)]
+    imports = 'import { mosesText } from "./biogpt/moses.js";'
+    for row, found in zip(rows, run_js("return input.map(mosesText);", rows, imports=imports), strict=True):
+        assert as_utf16(found) == as_utf16(join(row)), row
+
+
 def test_the_character_classes_are_those_of_sacremoses() -> None:
     imports = 'import { ABBREVIATIONS, MOSES, NUMBERED } from "./biogpt/characters.js";'
     body = """
@@ -170,13 +183,13 @@ def test_the_character_classes_are_those_of_sacremoses() -> None:
       return found;
     """
     found = run_js(body, imports=imports)
-    moses, back = MosesTokenizer(lang="en"), MosesDetokenizer(lang="en")
+    there, back = MosesTokenizer(lang="en"), MosesDetokenizer(lang="en")
     sets = {
-        "letter": back.IsAlpha, "alpha": moses.IsAlpha, "alnum": moses.IsAlnum, "number": moses.IsN,
-        "lower": moses.IsLower, "currency": back.IsSc.replace("\n", ""),
+        "letter": back.IsAlpha, "alpha": there.IsAlpha, "alnum": there.IsAlnum, "number": there.IsN,
+        "lower": there.IsLower, "currency": back.IsSc.replace("\n", ""),
     }  # fmt: skip
     assert {name: found[name] for name in sets} == {name: sorted(set(map(ord, one))) for name, one in sets.items()}
-    numbered = set(moses.NUMERIC_ONLY_PREFIXES)
+    numbered = set(there.NUMERIC_ONLY_PREFIXES)
     assert set(found["numbered"]) == numbered
-    assert set(found["abbreviations"]) == {one for one in moses.NONBREAKING_PREFIXES if "#" not in one}
+    assert set(found["abbreviations"]) == {one for one in there.NONBREAKING_PREFIXES if "#" not in one}
     assert not numbered & set(found["abbreviations"])

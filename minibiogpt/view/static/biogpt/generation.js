@@ -9,11 +9,11 @@ export const GENERATION_DEFAULTS = {
   maxNewTokens: null, doSample: false, seed: 0, temperature: 1, topK: 50, topP: 1, minP: null, typicalP: null,
   repetitionPenalty: 1, noRepeatNgramSize: 0, minNewTokens: null, eosTokenId: undefined, inputs: {},
 };
-const within = (low, high) => [(x) => Number.isFinite(x) && x >= low && x <= high, `a number in [${low}, ${high}]`];
+const withinRange = (low, high) => [(x) => Number.isFinite(x) && x >= low && x <= high, `a number in [${low}, ${high}]`];
 const atLeast = (least) => [(x) => Number.isInteger(x) && x >= least, `an integer, ${least} or more`];
-const VALID = {
-  maxNewTokens: atLeast(1), minNewTokens: atLeast(0), temperature: within(1e-6, 1e6), topK: atLeast(0), topP: within(0, 1),
-  minP: within(0, 1), typicalP: [(x) => x > 0 && x <= 1, "a number in (0, 1]"], noRepeatNgramSize: atLeast(0),
+const VALID_OPTIONS = {
+  maxNewTokens: atLeast(1), minNewTokens: atLeast(0), temperature: withinRange(1e-6, 1e6), topK: atLeast(0), topP: withinRange(0, 1),
+  minP: withinRange(0, 1), typicalP: [(x) => x > 0 && x <= 1, "a number in (0, 1]"], noRepeatNgramSize: atLeast(0),
   repetitionPenalty: [(x) => Number.isFinite(x) && x > 0, "a finite number above 0"],
 };
 const UNSET_NEW_TOKENS = 20;
@@ -58,7 +58,7 @@ function checkedOptions(options) {
   const known = Object.keys(GENERATION_DEFAULTS);
   for (const [name, value] of Object.entries(options)) {
     ensure(known.includes(name), `an option must be one of ${known.join(", ")}`, name, "correct the name");
-    const [isValid, description] = VALID[name] ?? [() => true], isZero = name === "temperature" && value === 0;
+    const [isValid, description] = VALID_OPTIONS[name] ?? [() => true], isZero = name === "temperature" && value === 0;
     const remedy = isZero ? "leave out doSample to take the most probable token" : "choose a different value";
     const fits = value === null || isValid(value) || (isZero && !options.doSample);
     ensure(fits, `${name} must be ${description}`, value, remedy);

@@ -3,11 +3,15 @@
 import { ABBREVIATIONS, MOSES, NUMBERED } from "./characters.js";
 
 const ESCAPED = { "&": "&amp;", "|": "&#124;", "<": "&lt;", ">": "&gt;", "'": "&apos;", '"': "&quot;", "[": "&#91;", "]": "&#93;" };
-const UNESCAPED = { "&bar;": "|", "&bra;": "[", "&ket;": "]" };
-for (const [character, written] of Object.entries(ESCAPED)) UNESCAPED[written] = character;
+const UNESCAPED = {
+  ...Object.fromEntries(Object.entries(ESCAPED).map(([character, written]) => [written, character])),
+  "&bar;": "|", "&bra;": "[", "&ket;": "]", // of older versions of Moses
+};
 const ENTITY = new RegExp(Object.keys(UNESCAPED).join("|"), "g");
 const RUN_DOT = "\0"; // a dot of a run of dots; it stays apart from other dots until the end. Moses drops this character from texts
 const KEPT_IN_WORDS = new Set(" .'`,-");
+const OPENING = new Set([...MOSES.currency, ..."([{¿¡"]), CLOSING = new Set(",.?!:;\\%}])");
+const QUOTES = new Set("'\"„“`"), CURLY_QUOTES = new Set("„“");
 const CJK_RANGES = [
   [0x1100, 0x11ff], [0x2e80, 0xa4cf], [0xa840, 0xa87f], [0xac00, 0xd7af], [0xf900, 0xfaff], [0xfe30, 0xfe4f], [0xff65, 0xffdc],
   [0x17000, 0x18aff], [0x1b000, 0x1b12f], [0x1b170, 0x1b2ff], [0x20000, 0x2ffff],
@@ -165,7 +169,7 @@ export function mosesText(words) {
     else if (all(CLOSING)) put(token, "", " ");
     else if (i > 0 && characters[0] === "'" && MOSES.letter.has(characters[1])) put(token, "", " ");
     else if (all(QUOTES)) {
-      const kind = all(CURLY) ? '"' : token, count = quotes.get(kind) ?? 0;
+      const kind = all(CURLY_QUOTES) ? '"' : token, count = quotes.get(kind) ?? 0;
       if (count % 2 === 0 && token === "'" && i > 0 && tokens[i - 1].endsWith("s")) return put(token, "", " ");
       quotes.set(kind, count + 1);
       if (count % 2 === 0) put(token, space, "");
@@ -174,10 +178,6 @@ export function mosesText(words) {
   });
   return joined.replace(/ {2,}/g, " ").replace(/^ +| +$/g, "");
 }
-
-const OPENING = new Set([...MOSES.currency, ..."([{¿¡"]);
-const CLOSING = new Set(",.?!:;\\%}])");
-const QUOTES = new Set("'\"„“`"), CURLY = new Set("„“");
 
 function isCjk(character) {
   const code = character.codePointAt(0);
