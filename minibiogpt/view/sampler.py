@@ -20,9 +20,10 @@ MOST_PADDING = 127  # rows of an embedding beyond the tokens: a soft prompt, or 
 class Sampler(OnePage):
     """How logits become a token: the probabilities after temperature, top-k and top-p, what they remove, and draws.
 
-    The page computes in float64 and applies the logits processors of ``minibiogpt.generation`` in their order:
-    temperature, top-k, top-p. It has its own random generator: a seed always gives the same draws in the page, but not
-    those of ``generate``.
+    The page applies the logits processors of ``minibiogpt.generation`` in their order and in the dtype of the logits:
+    temperature, top-k, top-p. Its draws are those of ``generate``: the first one is the token that ``generate`` chooses
+    first with ``do_sample=True``, the same options and the same seed, and the first n are those of
+    ``num_return_sequences=n``.
 
     Parameters
     ----------
@@ -57,10 +58,8 @@ class Sampler(OnePage):
         check_theme(theme)
         if not is_integer(top) or top < 1:
             raise InputError("top must be an integer, 1 or more", short_repr(top), "choose a different value")
-        if not is_integer(seed) or not 0 <= seed < 2**32:
-            raise InputError(
-                "seed must be an integer from 0 to 2**32 - 1", short_repr(seed), "choose a different value"
-            )
+        if not is_integer(seed) or seed < 0:
+            raise InputError("seed must be an integer, 0 or more", short_repr(seed), "choose a different value")
         if not isinstance(text, str):
             raise InputError("text must be a string", short_repr(text), "pass the text before the token")
         self.top, self.theme, self.seed, self.text = min(int(top), self.logits.size), theme, int(seed), text
@@ -75,10 +74,10 @@ class Sampler(OnePage):
         text = f'<p class="text" dir="auto">{safe(self.text)}</p>' if self.text else ""
         body = (
             f'<header><h1>From logits to a token</h1>{text}<p class="soft">vocabulary of {self.logits.size} tokens; '
-            'computed in this page, in float64</p></header><main id="sampler"><noscript>This page needs JavaScript. '
-            "It loads nothing from the network.</noscript></main>"
+            f'computed in this page, in {self.logits.dtype}</p></header><main id="sampler"><noscript>This page needs '
+            "JavaScript. It loads nothing from the network.</noscript></main>"
         )
-        data = {"tokens": self.pieces, "logits": packed(self.logits), "top": self.top, "seed": self.seed}
+        data = {"tokens": self.pieces, "logits": packed(self.logits), "top": self.top, "seed": str(self.seed)}
         data |= {"colors": PALETTES}
         return Page(
             "From logits to a token",

@@ -2,18 +2,23 @@
 
 import { unpack } from "./arrays.js";
 import { data, el, exact, isolated, rough, themeButton } from "./base.js";
-import { drawn, processed, seeded } from "./sampling.js";
+import { drawToken, GENERATION_DEFAULTS } from "./biogpt/generation.js";
+import { applyProcessors, probabilitiesOf, processorsOf } from "./biogpt/processors.js";
+import { UniformNumbers } from "./biogpt/random.js";
 
-const logits = unpack(data.logits).numbers;
-const settings = { temperature: 1, k: 0, p: 1 };
-const draws = { counts: new Map(), total: 0, next: seeded(data.seed) };
+const logits = logitsOf(unpack(data.logits));
+const settings = { temperature: 1, topK: 0, topP: 1 };
+const draws = { counts: new Map(), total: 0, numbers: new UniformNumbers(data.seed) };
 const main = document.getElementById("sampler");
 const parts = {};
 const PROCESSORS = [
   { name: "temperature", key: "temperature", min: 0.1, max: 3, step: 0.05, hint: "divides the logits: below 1 sharper, above 1 flatter" },
-  { name: "top-k", key: "k", min: 0, max: Math.min(100, logits.length), step: 1, hint: "keeps the k most probable tokens; 0 keeps all" },
-  { name: "top-p", key: "p", min: 0.01, max: 1, step: 0.01, hint: "keeps the smallest set of most probable tokens that sums to p or more; 1 keeps all" },
+  { name: "top-k", key: "topK", min: 0, max: Math.min(100, logits.length), step: 1, hint: "keeps the k most probable tokens; 0 keeps all" },
+  { name: "top-p", key: "topP", min: 0.01, max: 1, step: 0.01, hint: "keeps the smallest set of most probable tokens that sums to p or more; 1 keeps all" },
 ];
+
+const CAPTION = "The most probable next tokens. Tokens cut by top-k or top-p are hatched. A token that ends in · continues in the next token. " +
+  `The first draw is the token that generate chooses with these options and seed=${data.seed}.`;
 
 /** Token ids from the most to the least probable; ties keep their order. The processors do not change this order. */
 const ranked = Int32Array.from(logits.keys()).sort((a, b) => logits[b] - logits[a] || a - b);
@@ -29,13 +34,28 @@ function change(processor, text) {
 }
 
 function resetDraws() {
-  Object.assign(draws, { counts: new Map(), total: 0, next: seeded(data.seed) });
+  Object.assign(draws, { counts: new Map(), total: 0, numbers: new UniformNumbers(data.seed) });
+}
+
+/** The logits in their own dtype, in which the processors compute. */
+function logitsOf({ dtype, numbers }) {
+  return dtype === "float32" ? Float32Array.from(numbers) : numbers;
+}
+
+/** {tempered, probs, cut}: probabilities after temperature alone, after all three, and what removed each token or "". */
+function processed(row, options) {
+  const processors = processorsOf({ ...GENERATION_DEFAULTS, doSample: true, ...options }, 1, []);
+  const { scores, stages } = applyProcessors(processors, [], row);
+  const scaled = stages.find(({ rule }) => rule === "Temperature")?.after ?? row;
+  const cut = Array(row.length).fill("");
+  for (const { rule, removed } of stages) for (const id of removed) cut[id] = rule === "TopK" ? "top-k" : "top-p";
+  return { tempered: probabilitiesOf(Float64Array.from(scaled)), probs: probabilitiesOf(Float64Array.from(scores)), cut };
 }
 
 function draw(times) {
   const { probs } = processed(logits, settings);
   for (let i = 0; i < times; i++) {
-    const token = drawn(probs, draws.next());
+    const token = drawToken(probs, draws.numbers.next());
     draws.counts.set(token, (draws.counts.get(token) ?? 0) + 1);
   }
   draws.total += times;
@@ -99,7 +119,7 @@ function build() {
     el("div", { class: "settings" }, PROCESSORS.map(control)), parts.summary,
     el("div", { class: "draws" }, [1, 100, 10000].map((times) => button(times === 1 ? "draw a token" : `draw ${times}`, () => draw(times))),
       button("reset draws", () => { resetDraws(); parts.drawn.textContent = ""; show(); }), themeButton(show), parts.drawn),
-    el("div", { class: "box" }, el("table", { class: "bars" }, el("caption", { class: "soft" }, "The most probable next tokens. Tokens cut by top-k or top-p are hatched. A token that ends in · continues in the next token."), el("thead", {}, heads), parts.body)));
+    el("div", { class: "box" }, el("table", { class: "bars" }, el("caption", { class: "soft" }, CAPTION), el("thead", {}, heads), parts.body)));
 }
 
 build();
