@@ -13,7 +13,7 @@ import pytest
 
 from minibiogpt.view.modules import STATIC
 
-FIRST_VERSION = (20, 19)  # reads ES modules from .js files without a package.json
+FIRST_VERSION = (18, 0)  # has the JavaScript of the browsers that pages support
 # Numbers that JSON lacks are {"number": "NaN"}; a typed array is a list; a Map is a list of pairs.
 AROUND = """
 import {{ readFileSync as readInput, writeSync as writeOutput }} from "node:fs";

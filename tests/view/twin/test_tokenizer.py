@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import string
 from functools import cache
 from pathlib import Path
@@ -18,8 +19,10 @@ from minibiogpt import BioGptTokenizer
 from minibiogpt.files.hub import DEMO
 from minibiogpt.golden.kit import tokens as kit
 from minibiogpt.tokenizer import moses
+from minibiogpt.view import Page
 from minibiogpt.view.layer import labels_of
 from tests.support import demo
+from tests.support.browser import opened
 from tests.support.node import run_js
 from tests.support.paths import ROOT
 from tests.support.tokenizer_texts import SPECIAL, texts
@@ -160,6 +163,18 @@ def test_the_check_of_a_port_agrees(tmp_path: Path) -> None:
     candidate.write_text(json.dumps(run_js(body, data, imports=IMPORTS)))
     report = kit.check_tokens(reference, candidate)
     assert report.lines()[-1] == f"the candidate agrees with the reference in all {total} texts"
+
+
+def test_chromium_finds_the_same_tokens(browser: Any, tmp_path: Path) -> None:
+    tok = BioGptTokenizer(kit.VOCAB, kit.MERGES)
+    Page("tokens", "<p>tokens</p>", module="biogpt/tokenizer.js").save(tmp_path / "page.html")
+    sample = [text for text in every_text()[::3] if not re.search("[\ud800-\udfff]", text)]
+    data = {"vocab": kit.VOCAB, "merges": kit.MERGES, "texts": sample}
+    with opened(browser, tmp_path / "page.html") as page:
+        body = f"const tokenizer = new BioGptTokenizer(input); return {ENCODED};"
+        found = page.evaluate(f"(input) => {{ {body} }}", data)
+    for text, got in zip(sample, found, strict=True):
+        assert got == expected(tok, text), repr(text)
 
 
 def test_words_are_joined_as_by_sacremoses() -> None:
