@@ -133,7 +133,13 @@ def test_greedy_steps_end_at_an_end_token() -> None:
     assert [step["ids"] for step in found["steps"]] == [[7, 7], [7, 7, 4], [7, 7, 4, 3]]
     assert [step["cacheLength"] for step in found["steps"]] == [2, 3, 4]
     assert [step["uniform"] for step in found["steps"]] == [None] * 3
-    for options, want in [({"eosTokenId": None}, [4, 3, 2, 1, 1]), ({"eosTokenId": [3, 9]}, [4, 3])]:
+    cases: list[tuple[dict[str, Any], list[int]]] = [
+        ({"eosTokenId": None}, [4, 3, 2, 1, 1]),
+        ({"eosTokenId": [3, 9]}, [4, 3]),
+        ({"minNewTokens": 2}, [4, 3, 2]),
+        ({"minNewTokens": 3}, [4, 3, 0, 1, 1]),  # without the end token all others are equal, and the first is taken
+    ]
+    for options, want in cases:
         found = run_js(body, {"dtype": "float64", "logits": rows, "options": options}, imports=IMPORTS)
         assert [step["token"] for step in found["steps"]] == want
 
