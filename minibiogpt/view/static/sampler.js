@@ -14,11 +14,14 @@ const parts = {};
 const PROCESSORS = [
   { name: "temperature", key: "temperature", min: 0.1, max: 3, step: 0.05, hint: "divides the logits: below 1 sharper, above 1 flatter" },
   { name: "top-k", key: "topK", min: 0, max: Math.min(100, logits.length), step: 1, hint: "keeps the k most probable tokens; 0 keeps all" },
-  { name: "top-p", key: "topP", min: 0.01, max: 1, step: 0.01, hint: "keeps the smallest set of most probable tokens that sums to p or more; 1 keeps all" },
+  {
+    name: "top-p", key: "topP", min: 0.01, max: 1, step: 0.01,
+    hint: "keeps the smallest set of most probable tokens that sums to p or more; 1 keeps all",
+  },
 ];
 
-const CAPTION = "The most probable next tokens. Tokens cut by top-k or top-p are hatched. A token that ends in · continues in the next token. " +
-  `The first draw is the token that generate chooses with these options and seed=${data.seed}.`;
+const CAPTION = "The most probable next tokens. Tokens cut by top-k or top-p are hatched. " +
+  `A token that ends in · continues in the next token. The first draw is the token that generate chooses with these options and seed=${data.seed}.`;
 
 /** Token ids from the most to the least probable; ties keep their order. The processors do not change this order. */
 const ranked = Int32Array.from(logits.keys()).sort((a, b) => logits[b] - logits[a] || a - b);
@@ -71,11 +74,15 @@ function show() {
   const { tempered, probs, cut } = processed(logits, settings);
   const shown = Array.from(ranked.subarray(0, data.top)), rest = ranked.subarray(data.top);
   const largest = Math.max(...shown.map((i) => Math.max(probs[i], tempered[i])));
-  const rows = shown.map((i) => rowOf({ label: data.tokens[i], id: i, logit: rough(logits[i]), probability: probs[i], before: tempered[i], cut: cut[i], count: draws.counts.get(i) ?? 0 }, largest));
+  const rows = shown.map((i) => {
+    const count = draws.counts.get(i) ?? 0, logit = rough(logits[i]);
+    return rowOf({ label: data.tokens[i], id: i, logit, probability: probs[i], before: tempered[i], cut: cut[i], count }, largest);
+  });
   if (rest.length) rows.push(rowOf(sumOfRest(rest, tempered, probs, cut), largest));
   parts.body.replaceChildren(...rows);
   const kept = probs.reduce((n, p) => n + (p > 0 ? 1 : 0), 0);
-  parts.summary.textContent = `${kept} of ${logits.length} tokens can be drawn. The most probable is “${data.tokens[ranked[0]]}” with ${percent(probs[ranked[0]])}.`;
+  const first = `The most probable is “${data.tokens[ranked[0]]}” with ${percent(probs[ranked[0]])}.`;
+  parts.summary.textContent = `${kept} of ${logits.length} tokens can be drawn. ${first}`;
   parts.total.textContent = draws.total ? `drawn of ${draws.total}` : "drawn";
 }
 
@@ -95,14 +102,17 @@ function sumOfRest(rest, tempered, probs, cut) {
 function rowOf({ label, id, logit, probability, before, cut, count }, largest) {
   const size = cut ? before : probability;
   const bar = el("span", { class: "bar", style: `width:${Math.min(100, (100 * size) / largest)}%`, "aria-hidden": "true" });
-  return el("tr", { class: cut ? "cut" : null, "data-id": id, "data-p": exact(probability) }, el("td", {}, isolated(label)), el("td", { class: "n raw" }, logit),
-    el("td", { class: "wide" }, bar), el("td", { class: "n" }, cut ? (cut === "all cut" ? cut : `cut by ${cut}`) : percent(probability)),
-    el("td", { class: "n" }, draws.total ? String(count) : ""), el("td", { class: "n soft raw" }, draws.total ? (probability * draws.total).toFixed(1) : ""));
+  const result = cut ? (cut === "all cut" ? cut : `cut by ${cut}`) : percent(probability);
+  const expected = draws.total ? (probability * draws.total).toFixed(1) : "";
+  return el("tr", { class: cut ? "cut" : null, "data-id": id, "data-p": exact(probability) },
+    el("td", {}, isolated(label)), el("td", { class: "n raw" }, logit), el("td", { class: "wide" }, bar), el("td", { class: "n" }, result),
+    el("td", { class: "n" }, draws.total ? String(count) : ""), el("td", { class: "n soft raw" }, expected));
 }
 
 function control(processor) {
   const { name, key, min, max, step, hint } = processor;
-  const both = ["range", "number"].map((type) => el("input", { type, min, max, step, "aria-label": name, oninput: (event) => change(processor, event.target.value), onchange: show }));
+  const oninput = (event) => change(processor, event.target.value);
+  const both = ["range", "number"].map((type) => el("input", { type, min, max, step, "aria-label": name, oninput, onchange: show }));
   parts[key] = { range: both[0], number: both[1] };
   return el("div", { class: "processor" }, el("label", {}, name), both, el("span", { class: "soft hint" }, hint));
 }
@@ -113,11 +123,12 @@ function build() {
   parts.summary = el("p", { role: "status" });
   parts.drawn = el("span", { class: "soft", role: "status" });
   parts.total = el("th", { class: "n" }, "drawn");
-  const heads = el("tr", {}, el("th", {}, "token"), el("th", { class: "n raw" }, "logit"), el("th", {}, ""), el("th", { class: "n" }, "probability"), parts.total,
-    el("th", { class: "n raw" }, "expected"));
+  const heads = el("tr", {}, el("th", {}, "token"), el("th", { class: "n raw" }, "logit"), el("th", {}, ""),
+    el("th", { class: "n" }, "probability"), parts.total, el("th", { class: "n raw" }, "expected"));
   main.replaceChildren(
     el("div", { class: "settings" }, PROCESSORS.map(control)), parts.summary,
-    el("div", { class: "draws" }, [1, 100, 10000].map((times) => button(times === 1 ? "draw a token" : `draw ${times}`, () => draw(times))),
+    el("div", { class: "draws" },
+      [1, 100, 10000].map((times) => button(times === 1 ? "draw a token" : `draw ${times}`, () => draw(times))),
       button("reset draws", () => { resetDraws(); parts.drawn.textContent = ""; show(); }), themeButton(show), parts.drawn),
     el("div", { class: "box" }, el("table", { class: "bars" }, el("caption", { class: "soft" }, CAPTION), el("thead", {}, heads), parts.body)));
 }

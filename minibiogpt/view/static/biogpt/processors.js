@@ -91,8 +91,8 @@ function typicalP({ p }, ids, logits) {
 }
 
 /**
- * The processors that options require, [{ rule, parameters, apply(ids, logits) -> logits }], in transformers' order. A rule has the name of
- * its class in minibiogpt.generation, as in a trace. Those of sampling come last, and only with doSample.
+ * The processors that options require, [{ rule, parameters, apply(ids, logits) -> logits }], in transformers' order. A rule has the
+ * name of its class in minibiogpt.generation, as in a trace. Those of sampling come last, and only with doSample.
  */
 export function processorsOf(options, promptLength, endTokens) {
   const { repetitionPenalty: penalty, noRepeatNgramSize: size, minNewTokens, doSample } = options;
