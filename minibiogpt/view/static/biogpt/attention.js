@@ -58,12 +58,12 @@ export function mergeHeads(x, interleaved = false) {
 }
 
 /** 1 / sqrt(Dh), or what a trap takes for it: 1 / sqrt(D) or 1. */
-function scoreScale({ scaleScores }, [, H, , Dh]) {
+export function scoreScale({ scaleScores }, [, H, , Dh]) {
   return scaleScores ? 1 / Math.sqrt(scaleScores === "D" ? H * Dh : Dh) : 1;
 }
 
 /** q @ k.T * scale: (B, H, T, Dh) and (B, H, S, Dh) -> (B, H, T, S). */
-function scaledProducts(q, k, scale) {
+export function scaledProducts(q, k, scale) {
   const [B, H, T, Dh] = q.shape, S = k.shape[2];
   const y = makeArray([B, H, T, S], q.dtype), out = y.numbers, a = q.numbers, b = k.numbers;
   let at = 0;
