@@ -2,7 +2,9 @@
 
 import { LiveRun } from "./run.js";
 
-const START = { view: "model", layer: 0, head: 0, step: "self_attn.probs", row: null, col: null, token: null, changes: [], tour: null };
+const START = {
+  view: "model", layer: 0, head: 0, step: "self_attn.probs", row: null, col: null, token: null, changes: [], tour: null, lines: "strongest",
+};
 
 export class App {
   /** facts: the data of the page; model, tokenizer: the twin, or null; parameters: Map; recorded: a RecordedRun, or null. */
