@@ -2,6 +2,9 @@
 
 import { largest } from "./app.js";
 
+/** What a part is called in the drawing. */
+export const PART_TITLES = { tokens: "token", positions: "position", attention: "attention", feed: "feed-forward", norm: "final norm", logits: "logits" };
+
 /** The parts of the model from the bottom to the top: {key, kind, layer, written, after}; the names are those of arrays. */
 export function partsOf(L) {
   const parts = [
@@ -45,10 +48,11 @@ export function normsOf(run, name) {
   });
 }
 
-/** The output of the feed-forward, which a recorded page may leave out: the stream after it less the stream before it. */
+/** What a part wrote, which a recorded page may leave out: the stream after it less the stream before it. */
 function differenceOf(run, name) {
-  const path = name.match(/^(.*)\.fc2$/)?.[1], after = path && run.array(path), before = path && run.array(`${path}.attn_residual`);
-  return after && before && { shape: after.shape, numbers: after.numbers.map((x, i) => x - before.numbers[i]) };
+  const part = partsOf(run.config.num_hidden_layers).find(({ written, before }) => written === name && before);
+  const after = part && run.array(part.after), before = part && run.array(part.before);
+  return after && before && { shape: after.shape, numbers: Float64Array.from(after.numbers, (x, i) => x - before.numbers[i]) };
 }
 
 /** The scale of the norms of arrays: their largest, or below that their 97th percentile, where few are far larger than all others. */

@@ -3,7 +3,7 @@
 import { el, rough } from "../base.js";
 import { levelsOf, shareOf } from "./overview_columns.js";
 import { streamPath } from "./overview_layout.js";
-import { normsOf, partsOf } from "./overview_numbers.js";
+import { normsOf, PART_TITLES, partsOf } from "./overview_numbers.js";
 
 const BOX_GAP = 26; // between the stream and a box
 
@@ -25,9 +25,6 @@ export function openColumn(L) {
 }
 
 const partButton = (part, ...children) => el("svg:g", { class: `ov-part ${part.kind}`, role: "button", tabindex: "-1", "data-part": part.key }, ...children);
-
-/** What a part is called in the drawing. */
-export const PART_TITLES = { tokens: "token", positions: "position", attention: "attention", feed: "feed-forward", norm: "final norm", logits: "logits" };
 
 /** A box beside the stream (attention to the left), or on it (norm, logits), with a bar for the norm of what it wrote. */
 function partBox(part) {

@@ -1,7 +1,7 @@
 // Words of the model view: what hovering over a part shows, what a screen reader says, and where a click leads.
 
 import { exact, rough } from "../base.js";
-import { answersOf, nextTokens, normsOf, rankOf, strongestHeads, weightsOf } from "./overview_numbers.js";
+import { answersOf, nextTokens, normsOf, PART_TITLES, partsOf, rankOf, strongestHeads, weightsOf } from "./overview_numbers.js";
 
 const NAMED_HEADS = 4; // heads named for one part
 const sixDigits = (x) => rough(x, 6);
@@ -16,9 +16,9 @@ export function partWords(app, part) {
   const kinds = {
     tokens: () => ({ title: `Embedding of ${tokenWords(run, t)}, id ${run.ids[t]}`, lines: [written(), after], go: "see the embeddings" }),
     positions: () => ({ title: `Embedding of position ${t}`, lines: [written(), after], go: "see the embeddings" }),
-    attention: () => ({ title: `Layer ${layer}, attention, for ${tokenWords(run, t)}`, lines: [written(), before(), after, ...strongestLines(run, layer, t)],
+    attention: () => ({ title: `Layer ${layer}, attention, for ${tokenWords(run, t)}`, lines: [wroteLine(run, part, t), before(), after, ...strongestLines(run, layer, t)],
       go: "see its heads" }),
-    feed: () => ({ title: `Layer ${layer}, feed-forward, for ${tokenWords(run, t)}`, lines: [feedLine(run, part, t), before(), after], go: "see its steps" }),
+    feed: () => ({ title: `Layer ${layer}, feed-forward, for ${tokenWords(run, t)}`, lines: [wroteLine(run, part, t), before(), after], go: "see its steps" }),
     stream: () => ({ title: `The stream after layer ${layer}, for ${tokenWords(run, t)}`, lines: [["size", ...normLine(run, part.after, t)]],
       go: "see what the model would say here" }),
     norm: () => ({ title: `Final norm, for ${tokenWords(run, t)}`, lines: [before(), ["after it", ...normLine(run, part.after, t)]], go: "see the logit lens" }),
@@ -28,8 +28,8 @@ export function partWords(app, part) {
   return kinds[kind]();
 }
 
-/** What the feed-forward wrote; a large recorded page computes it from the stream before and after. */
-function feedLine(run, part, t) {
+/** What a part wrote; a large recorded page computes it from the stream before and after. */
+function wroteLine(run, part, t) {
   if (run.array(part.written)) return ["wrote", ...normLine(run, part.written, t)];
   return ["wrote", `|${part.after}[0, ${t}] - ${part.before}[0, ${t}]|`, sixDigits(normsOf(run, part.written)[t])];
 }
@@ -50,8 +50,9 @@ function tokenLines({ run, row: t, facts }, id) {
 /** The words for another token's column, at the level of a layer, or null. */
 export function columnWords({ run, facts }, t, layer) {
   const path = `layers.${layer}`, { id, p } = answersOf(run)[t];
-  const parts = [["attention wrote", `${path}.self_attn.out_proj`], ["feed-forward wrote", `${path}.fc2`], ["stream after the layer", path]];
-  const lines = layer === null ? [["embeddings", ...normLine(run, "embeddings", t)]] : parts.map(([what, name]) => [what, ...normLine(run, name, t)]);
+  const parts = partsOf(run.config.num_hidden_layers).filter((part) => part.layer === layer && part.written);
+  const wrote = parts.map((part) => [`${PART_TITLES[part.kind]} wrote`, ...wroteLine(run, part, t).slice(1)]);
+  const lines = layer === null ? [["embeddings", ...normLine(run, "embeddings", t)]] : [...wrote, ["stream after the layer", ...normLine(run, path, t)]];
   return { title: `${tokenWords(run, t)}${layer === null ? "" : `, layer ${layer}`}`,
     lines: [...lines, [`next: “${facts.labels[id]}”`, `softmax(logits[0, ${t}])[${id}]`, rough(p, 6)]], go: "study this token" };
 }
