@@ -4,6 +4,7 @@ import { LiveRun } from "./run.js";
 
 const START = {
   view: "model", layer: 0, head: 0, step: "self_attn.probs", row: null, col: null, token: null, changes: [], tour: null, lines: "strongest",
+  generation: {},
 };
 
 export class App {

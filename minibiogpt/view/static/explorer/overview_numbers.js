@@ -68,12 +68,12 @@ export function scaleOfNorms(run, names) {
 export function answersOf(run) {
   return oncePerRun(run, "answers", () => run.tokens.map((_, t) => {
     const id = largest(run.row("logits", t));
-    return { id, p: probabilitiesOf(run, t)[id] };
+    return { id, p: nextProbabilities(run, t)[id] };
   }));
 }
 
 /** softmax of the logits of a row, in float64, over the whole vocabulary. */
-export function probabilitiesOf(run, t) {
+export function nextProbabilities(run, t) {
   const logits = run.row("logits", t), p = new Float64Array(logits.length);
   let most = -Infinity, total = 0;
   for (const x of logits) if (x > most) most = x;
@@ -85,7 +85,7 @@ export function probabilitiesOf(run, t) {
 /** {top: the ids of the most probable tokens, probs, others: how many more, rest: their probability}. */
 export function nextTokens(run, t, count) {
   return oncePerRun(run, `next ${t} ${count}`, () => {
-    const probs = probabilitiesOf(run, t), top = [];
+    const probs = nextProbabilities(run, t), top = [];
     for (let id = 0; id < probs.length; id++) {
       let at = top.length;
       while (at && probs[id] > probs[top[at - 1]]) at--;

@@ -10,7 +10,8 @@ export function tipBox(parent) {
     box, key: null,
     show(key, { title, lines, go }, { x, y, above }) {
       const rows = lines.map(([what, name, number]) => el("tr", {}, el("td", {}, el("bdi", {}, what)), el("td", { class: "soft mono" }, name), el("td", { class: "n" }, number)));
-      if (this.key !== key) box.replaceChildren(el("b", {}, title), el("table", {}, el("tbody", {}, rows)), el("p", { class: "soft" }, `click or Enter: ${go}`));
+      const hint = go ? el("p", { class: "soft" }, `click or Enter: ${go}`) : "";
+      if (this.key !== key) box.replaceChildren(el("b", {}, title), el("table", {}, el("tbody", {}, rows)), hint);
       this.key = key;
       box.hidden = false;
       const outer = parent.getBoundingClientRect(), { offsetWidth: wide, offsetHeight: tall } = box;
