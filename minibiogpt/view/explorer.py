@@ -19,7 +19,15 @@ from minibiogpt.view.layer import labels_of
 from minibiogpt.view.page import OnePage, Page, check_size, check_theme, megabytes_of, safe
 
 LIVE_MEGABYTES = 16  # the largest model that a page holds, by the size of its weights in float16
-STYLES = ("page.css", "stepper.css", "sampler.css", "explorer.css", "overview.css", "generation.css")
+STYLES = (
+    "page.css",
+    "stepper.css",
+    "sampler.css",
+    "explorer.css",
+    "overview.css",
+    "generation.css",
+    "attention.css",
+)
 DERIVED = ("self_attn.q", "self_attn.k", "self_attn.v", "self_attn.scores_masked", "self_attn.weights")
 """Arrays of a layer that a recorded page computes from its neighbors."""
 SPARE = (

@@ -3,8 +3,19 @@
 import { LiveRun } from "./run.js";
 
 const START = {
-  view: "model", layer: 0, head: 0, step: "self_attn.probs", row: null, col: null, token: null, changes: [], tour: null, lines: "strongest",
+  view: "model",
+  layer: 0,
+  head: 0,
+  step: "self_attn.probs",
+  row: null,
+  col: null,
+  token: null,
+  changes: [],
+  tour: null,
+  lines: "strongest",
   generation: {},
+  against: null,
+  measure: "",
 };
 
 export class App {
@@ -80,6 +91,7 @@ export class App {
     state.head = within(state.head, H) ?? 0;
     state.row = within(state.row, T);
     state.token = within(state.token, V);
+    state.against = within(state.against, V);
     if (!this.views.some((view) => view.id === state.view)) state.view = START.view;
   }
 
