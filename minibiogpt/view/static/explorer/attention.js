@@ -1,9 +1,9 @@
 // Attention: all heads as small maps, one of them enlarged, and for one token where it looks and who looks at it.
 
 import { el, exact, isolated, rough } from "../base.js";
+import { legendOf } from "../heatmap.js";
 import { ATTENTION_ARRAYS, attentionArray, headMeasures, headOrder, maskedCells, MEASURES } from "./attention_data.js";
 import { BigMap, SmallMaps } from "./attention_maps.js";
-import { shadeLegend } from "./attention_paint.js";
 import {
   attentionKind, cellShown, headShown, headsInWords, headsTitle, measureShown, oneHeadInWords, oneHeadTitle, scaleShown,
 } from "./attention_shown.js";
@@ -72,7 +72,7 @@ function updateAttention(app) {
   });
   const labels = run.tokens.map((token) => token.label);
   parts.big.draw({ ...shown, numbers: shown.array.numbers, labels, scale, width: parts.big.box.clientWidth });
-  parts.legend.replaceChildren(shadeLegend(scale, shown.hidden.some(Boolean)));
+  parts.legend.replaceChildren(legendOf(scale, shown.hidden.some(Boolean)));
   showAttentionCell(app);
   revealCell(cellShown(app, shown));
   parts.heads.refresh();

@@ -1,7 +1,6 @@
 // Attention, its data: the arrays of a layer, which cells are masked, and measures that say what a head does.
 
-const MASKED_BELOW = -1e30; // a score up to this is masked, in float32 and float64
-const LOWEST_HALF = -65504; // of float16
+import { isMasked } from "../arrays.js";
 
 /** The arrays that the view can show: name within self_attn, and what it is. */
 export const ATTENTION_ARRAYS = {
@@ -21,30 +20,13 @@ export function onceFor(run, key, make) {
   return found.get(key);
 }
 
-/** An array (1, H, T, S) of a layer's attention. What a recorded page leaves out follows from what it holds; null if nothing does. */
-export function attentionArray(run, layer, kind) {
-  const named = (name) => run.array(`layers.${layer}.self_attn.${name}`);
-  const found = named(kind);
-  if (found || kind === "probs" || kind === "scores") return found;
-  if (kind === "weights") return named("probs");
-  return onceFor(run, `masked ${layer}`, () => {
-    const scores = named("scores"), hidden = maskedCells(run, layer);
-    if (!scores) return null;
-    const numbers = scores.numbers.slice(), lowest = scores.dtype === "float64" ? -Number.MAX_VALUE : -(2 - 2 ** -23) * 2 ** 127;
-    hidden.forEach((is, i) => { if (is) numbers[i] = lowest; });
-    return { ...scores, numbers };
-  });
-}
+/** An array (1, H, T, S) of a layer's attention; null if the page does not hold it. */
+export const attentionArray = (run, layer, kind) => run.array(`layers.${layer}.self_attn.${kind}`);
 
 /** 1 where a cell of a layer's attention (1, H, T, S) is masked. */
 export function maskedCells(run, layer) {
-  return onceFor(run, `hidden ${layer}`, () => {
-    const after = run.array(`layers.${layer}.self_attn.scores_masked`), { T } = run, heads = run.config.num_attention_heads;
-    if (after) return Uint8Array.from(after.numbers, (x) => Number(x <= MASKED_BELOW || x === LOWEST_HALF));
-    const hidden = new Uint8Array(heads * T * T); // a recorded run has no padding: later keys are masked
-    for (let i = 0; i < hidden.length; i++) hidden[i] = Number(i % T > Math.floor(i / T) % T);
-    return hidden;
-  });
+  const scores = attentionArray(run, layer, "scores_masked");
+  return onceFor(run, `hidden ${layer}`, () => Uint8Array.from(scores?.numbers ?? [], (x) => Number(isMasked(x))));
 }
 
 /** The mean of f(t) over the rows 1 to T - 1 for which it is a number; NaN if there is none. */

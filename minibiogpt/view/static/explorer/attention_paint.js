@@ -1,6 +1,7 @@
 // Attention, its colors: scales as tables of colors, and matrices as images of one pixel per cell.
 
 import { css, data, el, isDark, rough } from "../base.js";
+import { rampOf } from "../heatmap.js";
 
 const SHADE_COUNT = 256;
 
@@ -8,28 +9,21 @@ function rgbOf(hex) {
   return [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16));
 }
 
-function shadesOf(anchors) {
-  const points = anchors.map(rgbOf);
-  return Array.from({ length: SHADE_COUNT }, (_, i) => {
-    const at = (i / (SHADE_COUNT - 1)) * (points.length - 1), low = Math.min(points.length - 2, Math.floor(at));
-    return points[low].map((from, c) => Math.round(from + (points[low + 1][c] - from) * (at - low)));
-  });
-}
-
 const wordOf = ([r, g, b]) => ((255 << 24) | (b << 16) | (g << 8) | r) >>> 0; // a pixel of ImageData, little-endian
 
 /**
- * A scale of colors: { color(x): "rgb(...)", ink(x): a readable color on it, words, index(x), anchors, ends }.
+ * A scale of colors: { color(x): "rgb(...)", ink(x): a readable color on it, words, index(x), nan }, and ramp and ends for legendOf.
  * limit: the scale runs from -limit to limit; null: it is for probabilities, 0 to 1. more: whether larger numbers exist.
  */
 export function shadeScale(limit = null, more = false) {
-  const anchors = limit === null ? data.colors.sequential : isDark() ? data.colors.signedDark : data.colors.signed;
-  const shades = shadesOf(anchors), place = limit === null ? (x) => x : (x) => 0.5 + x / limit / 2;
+  const ramp = rampOf(limit === null ? data.colors.sequential : isDark() ? data.colors.signedDark : data.colors.signed);
+  const shades = Array.from({ length: SHADE_COUNT }, (_, i) => ramp(i / (SHADE_COUNT - 1)).map(Math.round));
+  const place = limit === null ? (x) => x : (x) => 0.5 + x / limit / 2;
   const index = (x) => Math.max(0, Math.min(SHADE_COUNT - 1, Math.round(place(x) * (SHADE_COUNT - 1))));
-  const words = Uint32Array.from(shades, wordOf), rgb = (x) => (Number.isNaN(x) ? rgbOf(css("--ink")) : shades[index(x)]);
-  const text = limit === null ? "1" : rough(limit, 3), low = limit === null ? "0" : `-${text}`;
-  return { words, index, anchors, nan: wordOf(rgbOf(css("--ink"))), color: (x) => `rgb(${rgb(x)})`, ink: (x) => readableOn(rgb(x)),
-    ends: more ? [limit === null ? low : `${low} and below`, `${text} and above`] : [low, text] };
+  const words = Uint32Array.from(shades, wordOf), nan = rgbOf(css("--ink")), rgb = (x) => (Number.isNaN(x) ? nan : shades[index(x)]);
+  const text = rough(limit ?? 1, 3), [below, above] = more ? [" and below", " and above"] : ["", ""];
+  const ends = limit === null ? ["0", "", `1${above}`] : [`-${text}${below}`, "0", `${text}${above}`];
+  return { words, index, nan: wordOf(nan), color: (x) => `rgb(${rgb(x)})`, ink: (x) => readableOn(rgb(x)), ramp, ends };
 }
 
 /** Black or white, whichever has the better contrast on a color. */
@@ -100,11 +94,4 @@ export function sizedCanvas(canvas, width, height) {
   context.scale(ratio, ratio);
   context.imageSmoothingEnabled = false;
   return { context, ratio };
-}
-
-/** The colors of a scale with its ends, and what hatching means. */
-export function shadeLegend(scale, hatched) {
-  return el("p", { class: "shades soft" }, scale.ends[0],
-    el("i", { style: `background:linear-gradient(to right,${scale.anchors.join(",")})`, "aria-hidden": "true" }), scale.ends[1],
-    hatched ? el("i", { class: "hatched", "aria-hidden": "true" }) : null, hatched ? "masked" : null);
 }
