@@ -17,6 +17,7 @@ from minibiogpt.view.bundle import bundled
 from minibiogpt.view.colors import PALETTES
 from minibiogpt.view.layer import labels_of
 from minibiogpt.view.page import OnePage, Page, check_size, check_theme, megabytes_of, safe
+from minibiogpt.view.recorded import recorded_lens
 
 LIVE_MEGABYTES = 16  # the largest model that a page holds, by the size of its weights in float16
 STYLES = (
@@ -95,6 +96,7 @@ class Explorer(OnePage):
         self.ids = [int(i) for i in model.backend.to_numpy(model.backend.asarray(ids))[0]]  # validated by the model
         self.text = text if isinstance(text, str) else self._decoded()
         if not self.live:
+            self.lens = recorded_lens(model, self.trace)
             self.kept, self.left_out = self._kept()
 
     @cached_property
@@ -153,7 +155,7 @@ class Explorer(OnePage):
             "leftOut": [] if self.live else self.left_out,
         }
         if not self.live:
-            return {**data, "parameters": bundled({}), "arrays": bundled(self.kept)}
+            return {**data, "parameters": bundled({}), "arrays": bundled(self.kept), "lens": bundled(self.lens)}
         assert self.tokenizer is not None
         merges = "".join(f"{a} {b}\n" for a, b in sorted(self.tokenizer.ranks, key=self.tokenizer.ranks.__getitem__))
         weights = dict(self.model.named_parameters())
@@ -163,13 +165,13 @@ class Explorer(OnePage):
     def _kept(self) -> tuple[Mapping[str, Array], list[str]]:
         """Return the arrays of a recorded page, and the templates of those that would make it too large."""
         left: list[str] = []
-        arrays = _without(self.trace, DERIVED)
+        arrays, always = _without(self.trace, DERIVED), megabytes_of(self.lens.values())
         for names in SPARE:
-            if megabytes_of(arrays.values()) <= self.max_megabytes:
+            if megabytes_of(arrays.values()) + always <= self.max_megabytes:
                 break
             left += names
             arrays = _without(arrays, names)
-        check_size(megabytes_of(arrays.values()), self.max_megabytes, f"{len(self.ids)} tokens")
+        check_size(megabytes_of(arrays.values()) + always, self.max_megabytes, f"{len(self.ids)} tokens")
         return arrays, left
 
 

@@ -175,7 +175,7 @@ function onAttentionKey(event, app) {
     q: () => openProduct(app),
   };
   if (beside && inMap) moveAttentionCell(app, ...beside);
-  else if (event.key in acts) acts[event.key]();
+  else if (Object.hasOwn(acts, event.key)) acts[event.key]();
   else return false;
   return true;
 }
