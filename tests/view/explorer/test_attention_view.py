@@ -13,7 +13,7 @@ from minibiogpt import BioGptConfig, BioGptForCausalLM, BioGptTokenizer, Trace
 from minibiogpt.view import Explorer
 from minibiogpt.view.colors import PALETTES
 from tests.support import small
-from tests.support.browser import opened, overflow
+from tests.support.browser import contrast, opened, overflow, texts
 from tests.view.test_pages import TEXT, demo
 
 SCREENS = [(360, 740, "light"), (1400, 900, "dark"), (2560, 1440, "light")]
@@ -203,6 +203,16 @@ def test_a_measure_of_repetition_needs_one(browser: Any, file: Path) -> None:
         page.get_by_role("button", name="repeat the text").click()
         assert page.evaluate("app.state.text") == f"{TEXT} {TEXT}"
         assert page.get_by_text("Largest:").is_visible()
+        assert page.locator(".attention-view p button.link").first.inner_text() == "head 1.0", "the demo's copying head"
+
+
+@pytest.mark.parametrize("view", ["attention", "lens"])
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_texts_have_enough_contrast(browser: Any, file: Path, view: str, theme: Any) -> None:
+    with opened(browser, file, color_scheme=theme) as page:
+        show(page, view=view, measure="entropy", row=3)
+        low = [(text, round(contrast(ink, paper), 1)) for text, ink, paper in texts(page) if contrast(ink, paper) < 4.5]
+        assert low == []
 
 
 def test_a_head_is_chosen_with_arrow_keys(browser: Any, file: Path) -> None:

@@ -162,7 +162,7 @@ def test_a_token_is_chosen_by_its_text(browser: Any, file: Path) -> None:
         assert page.get_by_text("“Ibuprofen” is 4 tokens; choose one:").is_visible()
         page.locator(".token-picker button").nth(3).click()
         assert page.evaluate("app.state.token") == tokenizer.encode("Ibuprofen")[-1]
-        box.fill("17")
+        box.fill("id 17")
         box.press("Enter")
         assert page.evaluate("app.state.token") == 17
         box.fill("")
