@@ -21,7 +21,8 @@ const PROCESSORS = [
 ];
 
 const CAPTION = "The most probable next tokens. Tokens cut by top-k or top-p are hatched. " +
-  `A token that ends in · continues in the next token. The first draw is the token that generate chooses with these options and seed=${data.seed}.`;
+  "A token that ends in · continues in the next token. " +
+  `The first draw is the token that generate chooses with these options and seed=${data.seed}.`;
 
 /** Token ids from the most to the least probable; ties keep their order. The processors do not change this order. */
 const ranked = Int32Array.from(logits.keys()).sort((a, b) => logits[b] - logits[a] || a - b);
@@ -130,7 +131,8 @@ function build() {
     el("div", { class: "draws" },
       [1, 100, 10000].map((times) => button(times === 1 ? "draw a token" : `draw ${times}`, () => draw(times))),
       button("reset draws", () => { resetDraws(); parts.drawn.textContent = ""; show(); }), themeButton(show), parts.drawn),
-    el("div", { class: "box" }, el("table", { class: "bars" }, el("caption", { class: "soft" }, CAPTION), el("thead", {}, heads), parts.body)));
+    el("div", { class: "box" },
+      el("table", { class: "bars" }, el("caption", { class: "soft" }, CAPTION), el("thead", {}, heads), parts.body)));
 }
 
 build();
