@@ -28,6 +28,7 @@ STYLES = (
     "overview.css",
     "generation.css",
     "attention.css",
+    "experiments.css",
 )
 DERIVED = ("self_attn.q", "self_attn.k", "self_attn.v", "self_attn.scores_masked", "self_attn.weights")
 """Arrays of a layer that a recorded page computes from its neighbors."""
@@ -143,12 +144,14 @@ class Explorer(OnePage):
     def _data(self) -> dict[str, Any]:
         """Return the data for the scripts of the page."""
         config, labels = self.model.config, labels_of(range(self.model.config.vocab_size), self.tokenizer)
+        folder = Path(self.model.name_or_path)
         data: dict[str, Any] = {
             "live": self.live,
             "demo": self._is_demo(),
             "text": self.text,
             "config": config.to_dict(),
             "dtype": self.model.dtype,
+            "model": "demo" if folder == DEMO else folder.name or "FOLDER",
             "labels": labels,
             "tokens": [{"label": labels[i], "id": i} for i in self.ids],
             "colors": PALETTES,

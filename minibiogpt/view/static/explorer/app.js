@@ -1,5 +1,6 @@
 // App: the state of the page, the run it shows, the hash of its address, and the keys that all views share.
 
+import { placeOf, readChanges } from "./changes.js";
 import { LiveRun } from "./run.js";
 
 const START = {
@@ -17,6 +18,14 @@ const START = {
   against: null,
   measure: "",
 };
+=======
+  view: "model", layer: 0, head: 0, step: "self_attn.probs", row: null, col: null, token: null,
+  changes: [], untouched: false, other: "",
+  tour: null,
+};
+const MOST_CHARACTERS = 20000; // of a text; the model's positions hold far less
+const WRITE_DELAY = 250; // milliseconds between two changes of the address, which browsers limit
+>>>>>>> bb9bac7 (Experiment on the page: heads, patches and traps, against the untouched run, with the same in Python)
 
 export class App {
   /** facts: the data of the page; model, tokenizer: the twin, or null; parameters: Map; recorded: a RecordedRun, or null. */
@@ -27,10 +36,12 @@ export class App {
     this.listeners = { run: [], state: [] };
     this.start = { ...START, text: facts.text };
     this.state = { ...this.start, ...this.fromHash() };
-    this.baseline = this.run = recorded;
+    this.runs = new Map(); // untouched runs of other texts
+    this.baseline = this.run = this.experiment = recorded;
+    this.tidy();
     if (this.live) this.compute();
     this.clamp();
-    window.addEventListener("hashchange", () => this.set({ ...this.start, ...this.fromHash() }, { quiet: true }));
+    window.addEventListener("hashchange", () => this.followHash());
   }
 
   get view() {
@@ -55,13 +66,25 @@ export class App {
   set(changes, { quiet = false } = {}) {
     const before = this.state;
     this.state = { ...before, ...changes };
+    this.tidy();
     const other = (key) => JSON.stringify(before[key]) !== JSON.stringify(this.state[key]);
     const rerun = this.live && (other("text") || other("changes"));
     if (rerun) this.compute();
+    else if (other("untouched")) this.choose();
     this.clamp();
     if (!Object.keys(this.state).some(other)) return;
-    if (!quiet) this.toHash(other("view"));
-    this.schedule(rerun);
+    if (!quiet) this.toHash(other("view"), before);
+    this.schedule(rerun || other("untouched"));
+  }
+
+  /** Add changes to the experiment; each replaces the change of the same place. */
+  change(...changes) {
+    this.set({ changes: [...this.state.changes, ...changes], untouched: false });
+  }
+
+  /** Remove a change of the experiment. */
+  unchange(change) {
+    this.set({ changes: this.state.changes.filter((each) => placeOf(each) !== placeOf(change)) });
   }
 
   schedule(rerun) {
@@ -77,9 +100,52 @@ export class App {
 
   compute() {
     const { text, changes } = this.state;
-    const run = (list) => new LiveRun(this.model, this.tokenizer, this.parameters, text, list);
-    if (this.baseline?.text !== text) this.baseline = run([]);
-    this.run = changes.length ? run(changes) : this.baseline;
+    if (this.baseline?.text !== text) this.baseline = this.runOf(text);
+    this.problem = "";
+    try {
+      this.experiment = changes.length ? this.runOf(text, changes) : this.baseline;
+    } catch (error) {
+      this.problem = error.message;
+      this.experiment = this.baseline;
+    }
+    this.choose();
+  }
+
+  /** A run of a text; without changes it is the untouched model's. */
+  runOf(text, changes = []) {
+    return new LiveRun(this.model, this.tokenizer, this.parameters, text, changes, (other) => this.untouchedRun(other));
+  }
+
+  /** The untouched run of any text, kept for the next call. */
+  untouchedRun(text) {
+    if (text === this.baseline?.text) return this.baseline;
+    const found = this.runs.get(text) ?? this.runOf(text);
+    this.runs.delete(text);
+    this.runs.set(text, found);
+    if (this.runs.size > 4) this.runs.delete(this.runs.keys().next().value);
+    return found;
+  }
+
+  /** Which of the two runs the views show. */
+  choose() {
+    this.run = this.state.untouched ? this.baseline : this.experiment;
+  }
+
+  /** How many characters the text of the page had beyond the most that it can hold. */
+  get cut() {
+    return this.shortened?.text === this.state.text ? this.shortened.cut : 0;
+  }
+
+  /** Texts and changes as the page can hold them. */
+  tidy() {
+    const { state } = this;
+    for (const key of ["text", "other"]) {
+      const text = startOf(state[key], MOST_CHARACTERS);
+      if (key === "text" && text !== state.text) this.shortened = { text, cut: state.text.length - text.length };
+      state[key] = text;
+    }
+    state.changes = this.live ? readChanges(state.changes, this.config) : [];
+    if (!state.changes.length) state.untouched = false;
   }
 
   /** Keep every index inside the run. */
@@ -98,13 +164,13 @@ export class App {
   /** Keys for layers, heads and tokens, where the view has not used them itself. */
   commonKey(event) {
     const { num_hidden_layers: L, num_attention_heads: H } = this.config, { T } = this.run, { layer, head } = this.state;
-    const acts = {
-      ",": () => this.set({ row: Math.max(0, this.row - 1) }), ".": () => this.set({ row: Math.min(T - 1, this.row + 1) }),
-      "[": () => this.set({ head: (head + H - 1) % H }), "]": () => this.set({ head: (head + 1) % H }),
-      "{": () => this.set({ layer: (layer + L - 1) % L }), "}": () => this.set({ layer: (layer + 1) % L }),
-    };
-    acts[event.key]?.();
-    return event.key in acts;
+    const acts = new Map([
+      [",", () => this.set({ row: Math.max(0, this.row - 1) })], [".", () => this.set({ row: Math.min(T - 1, this.row + 1) })],
+      ["[", () => this.set({ head: (head + H - 1) % H })], ["]", () => this.set({ head: (head + 1) % H })],
+      ["{", () => this.set({ layer: (layer + L - 1) % L })], ["}", () => this.set({ layer: (layer + 1) % L })],
+    ]);
+    acts.get(event.key)?.();
+    return acts.has(event.key);
   }
 
   // The address ----------------------------------------------------------------------------------------------------
@@ -112,32 +178,74 @@ export class App {
   /** The state as text for an address: only what differs from the start. */
   hashOf(state = this.state) {
     const parts = Object.entries(state).filter(([key, x]) => JSON.stringify(x) !== JSON.stringify(this.start[key]));
-    return parts.map(([key, x]) => `${key}=${encodeURIComponent(typeof x === "string" ? x : JSON.stringify(x))}`).join("&");
+    return parts.map(([key, x]) => `${key}=${encodeURIComponent(wellFormed(typeof x === "string" ? x : JSON.stringify(x)))}`).join("&");
   }
 
+  /** What the address says, as far as this page could have written it. Anyone may have written the address. */
   fromHash() {
     const found = {};
     for (const part of location.hash.slice(1).split("&")) {
       const [key, text] = [part.slice(0, part.indexOf("=")), part.slice(part.indexOf("=") + 1)];
-      if (!(key in this.start) || (key === "text" && !this.live)) continue;
+      if (!Object.hasOwn(this.start, key) || (key === "text" && !this.live)) continue;
       try {
-        const value = decodeURIComponent(text);
-        found[key] = typeof this.start[key] === "string" ? value : JSON.parse(value);
+        const value = decodeURIComponent(text), start = this.start[key];
+        const read = typeof start === "string" ? value : JSON.parse(value);
+        if (isLike(read, start)) found[key] = read;
       } catch {
         continue; // not written by this page
       }
     }
-    if (!Array.isArray(found.changes ?? [])) delete found.changes;
     return found;
   }
 
-  toHash(push) {
+  /** Go where the address says, as after the browser's back button. */
+  followHash() {
+    clearTimeout(this.writing);
+    this.writing = null;
+    this.set({ ...this.start, ...this.fromHash() }, { quiet: true });
+  }
+
+  /** Write the address: at once for a new view, otherwise at most a few times a second. */
+  toHash(push, before) {
+    if (push) {
+      if (this.writing) this.write("replaceState", before);
+      this.write("pushState");
+    } else if (!this.writing) {
+      this.write("replaceState");
+      this.writing = setTimeout(() => { this.writing = null; }, WRITE_DELAY);
+    } else {
+      clearTimeout(this.writing);
+      this.writing = setTimeout(() => this.write("replaceState"), WRITE_DELAY);
+    }
+  }
+
+  write(how, state = this.state) {
+    clearTimeout(this.writing);
+    this.writing = null;
     try {
-      history[push ? "pushState" : "replaceState"](null, "", `#${this.hashOf()}`);
+      history[how](null, "", `#${this.hashOf(state)}`);
     } catch {
       // a frame without an address of its own
     }
   }
+}
+
+/** Whether a value from the address has the type of the one that it replaces; a null stands for a number. */
+function isLike(value, start) {
+  if (Array.isArray(start)) return Array.isArray(value);
+  if (start === null) return value === null || Number.isFinite(value);
+  return typeof value === typeof start && value !== null;
+}
+
+/** The first characters of a text, without half of a surrogate pair at its end. */
+function startOf(text, most) {
+  if (text.length <= most) return text;
+  return /[\ud800-\udbff]/.test(text[most - 1]) ? text.slice(0, most - 1) : text.slice(0, most);
+}
+
+/** The text with U+FFFD for lone surrogates, which no address can hold. */
+function wellFormed(text) {
+  return text.replace(/[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g, "\ufffd");
 }
 
 /** The index of the largest number; NaN never is. */

@@ -11,6 +11,7 @@ import { generationView } from "./generation.js";
 import { experimentsView } from "./experiments.js";
 import { compareView } from "./compare.js";
 import { openBundle } from "./bundle.js";
+import { experimentBanner } from "./experiments_banner.js";
 import { printable } from "./print.js";
 import { RecordedRun } from "./recorded.js";
 import { Tour } from "./tour.js";
@@ -62,8 +63,9 @@ function buildChrome() {
   chrome.copied = el("span", { class: "soft", role: "status" });
   const tools = el("div", { class: "bar-tools" }, el("button", { type: "button", id: "tour", onclick: () => tour.start() }, "guided tour"),
     button("copy link", "copy a link to this place", copyLink), themeButton(showView), button("keys", "keyboard help", help), chrome.copied);
-  document.getElementById("explorer").replaceChildren(
-    el("div", { class: "entry" }, chrome.text, tools), chrome.note, el("div", { class: "strip" }, chrome.tokens), chrome.tabs, chrome.view);
+  chrome.banner = experimentBanner(app);
+  document.getElementById("explorer").replaceChildren(el("div", { class: "entry" }, chrome.text, tools), chrome.note,
+    el("div", { class: "strip" }, chrome.tokens), chrome.banner, chrome.tabs, chrome.view);
 }
 
 let waiting = 0;
@@ -78,8 +80,9 @@ function typed() {
 function showTokens() {
   const { run } = app;
   if (chrome.text.value !== run.text) chrome.text.value = run.text;
+  const cut = app.cut ? ` The text was ${app.cut} characters too long for the page; its end is left out.` : "";
   const left = run.left ? ` The text has ${run.left} more tokens than the model's ${run.T} positions; they are left out.` : "";
-  chrome.note.textContent = (app.live ? "" : "A recorded run: the model is too large for the page, so the text cannot be changed.") + left;
+  chrome.note.textContent = (app.live ? "" : "A recorded run: the model is too large for the page, so the text cannot be changed.") + cut + left;
   chrome.tokens.replaceChildren(...run.tokens.map((token, t) => el("li", {},
     el("button", { type: "button", dir: "auto", title: `position ${t}, id ${token.id}`, onclick: () => app.set({ row: t, col: null }) }, token.label))));
 }
@@ -100,6 +103,7 @@ function showView() {
     tab.tabIndex = here ? 0 : -1;
   }
   [...chrome.tokens.children].forEach((item, t) => item.firstChild.setAttribute("aria-pressed", String(t === app.row)));
+  chrome.banner.refresh();
   view.update(app);
 }
 

@@ -1,0 +1,100 @@
+// What differs between two runs: probabilities, logits, arrays, tokens. Nothing here draws.
+
+/** softmax of the logits at position t, in float64. */
+export function nextProbabilities(run, t) {
+  const logits = run.row("logits", t), probs = new Float64Array(logits.length);
+  let most = -Infinity, sum = 0;
+  for (const x of logits) if (x > most) most = x;
+  for (let i = 0; i < probs.length; i++) sum += probs[i] = Math.exp(logits[i] - most);
+  for (let i = 0; i < probs.length; i++) probs[i] /= sum;
+  return probs;
+}
+
+/** The Kullback-Leibler divergence of the second distribution from the first, in nats. */
+export function divergence(p, q) {
+  let sum = 0;
+  for (let i = 0; i < p.length; i++) if (p[i] > 0) sum += p[i] * Math.log(p[i] / q[i]);
+  return Math.max(0, sum) || (Number.isNaN(sum) ? NaN : 0);
+}
+
+/** The indices of the n largest numbers, largest first. */
+export function topIndices(numbers, n) {
+  const best = [];
+  for (let i = 0; i < numbers.length; i++) {
+    if (best.length === n && !(numbers[i] > numbers[best[n - 1]])) continue;
+    let at = best.length;
+    while (at > 0 && numbers[i] > numbers[best[at - 1]]) at--;
+    best.splice(at, 0, i);
+    if (best.length > n) best.pop();
+  }
+  return best;
+}
+
+/** |b - a| / |a|, with the lengths of vectors; 0 if both are 0. */
+export function relativeDistance(a, b) {
+  let square = 0, size = 0;
+  for (let i = 0; i < a.length; i++) {
+    square += (b[i] - a[i]) ** 2;
+    size += a[i] ** 2;
+  }
+  return square === 0 ? 0 : Math.sqrt(square / size);
+}
+
+/** The names of the residual stream: the embeddings and the output of each layer. */
+export function streamNames(config) {
+  return ["embeddings", ...Array.from({ length: config.num_hidden_layers }, (_, l) => `layers.${l}`)];
+}
+
+/** The rows of an array at position t, one after another: (1, T, n) has one, (1, H, T, n) one of each head. */
+export function rowsAt({ shape, numbers }, t) {
+  if (shape.length < 3) return [numbers.subarray(t, t + 1)];
+  const [T, n] = shape.slice(-2), heads = shape.length === 4 ? shape[1] : 1;
+  return Array.from({ length: heads }, (_, h) => numbers.subarray((h * T + t) * n, (h * T + t + 1) * n));
+}
+
+/** Whether position t has the same numbers in both arrays, bit for bit; of keys (the last axis of scores) those that both have. */
+export function equalAt(a, b, t) {
+  const [one, other] = [rowsAt(a, t), rowsAt(b, t)];
+  return one.every((row, h) => {
+    for (let i = Math.min(row.length, other[h].length) - 1; i >= 0; i--) if (!Object.is(row[i], other[h][i])) return false;
+    return true;
+  });
+}
+
+/** The first array, in the order of computation, and its first position, at which two runs differ: { name, t }, or null. */
+export function firstDifference(a, b) {
+  const most = Math.min(a.T, b.T);
+  for (const name of a.names) {
+    const [one, other] = [a.array(name), b.array(name)];
+    if (!one || !other || one.shape.length < 2) continue;
+    for (let t = 0; t < most; t++) if (!equalAt(one, other, t)) return { name, t };
+  }
+  return null;
+}
+
+/** The number of tokens that both texts begin with. */
+export function commonPrefix(a, b) {
+  let t = 0;
+  while (t < a.T && t < b.T && a.ids[t] === b.ids[t]) t++;
+  return t;
+}
+
+/** Pairs of positions [i, j]; null where a text has no partner. Equal beginnings and equal ends are paired, the middle in order. */
+export function alignedTokens(a, b) {
+  const start = commonPrefix(a, b), most = Math.min(a.T, b.T) - start;
+  let end = 0;
+  while (end < most && a.ids[a.T - 1 - end] === b.ids[b.T - 1 - end]) end++;
+  const pairs = Array.from({ length: start }, (_, t) => [t, t]);
+  const middle = Math.max(a.T, b.T) - start - end;
+  for (let t = start; t < start + middle; t++) pairs.push([t < a.T - end ? t : null, t < b.T - end ? t : null]);
+  for (let k = end; k > 0; k--) pairs.push([a.T - k, b.T - k]);
+  return pairs;
+}
+
+/** The largest difference of the logits at two positions: { id, before, after }. */
+export function largestLogitChange(a, t, b, u) {
+  const [one, other] = [a.row("logits", t), b.row("logits", u)];
+  let id = 0;
+  for (let i = 1; i < one.length; i++) if (Math.abs(other[i] - one[i]) > Math.abs(other[id] - one[id])) id = i;
+  return { id, before: one[id], after: other[id] };
+}
