@@ -20,7 +20,7 @@ const START = {
 };
 =======
   view: "model", layer: 0, head: 0, step: "self_attn.probs", row: null, col: null, token: null,
-  changes: [], untouched: false, other: "",
+  changes: [], untouched: false, other: "", pair: "texts", array: "",
   tour: null,
 };
 const MOST_CHARACTERS = 20000; // of a text; the model's positions hold far less
@@ -126,6 +126,15 @@ export class App {
     return found;
   }
 
+  /** The run of the second text by the model that the page shows. */
+  otherRun() {
+    const { other, changes, untouched } = this.state, made = untouched ? [] : changes;
+    if (!made.length) return this.untouchedRun(other);
+    const key = JSON.stringify([other, made]);
+    if (this.paired?.key !== key) this.paired = { key, run: this.runOf(other, made) };
+    return this.paired.run;
+  }
+
   /** Which of the two runs the views show. */
   choose() {
     this.run = this.state.untouched ? this.baseline : this.experiment;
@@ -159,6 +168,7 @@ export class App {
     state.token = within(state.token, V);
     state.against = within(state.against, V);
     if (!this.views.some((view) => view.id === state.view)) state.view = START.view;
+    if (state.pair !== "experiment") state.pair = START.pair;
   }
 
   /** Keys for layers, heads and tokens, where the view has not used them itself. */

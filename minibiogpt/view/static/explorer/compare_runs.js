@@ -52,24 +52,39 @@ export function rowsAt({ shape, numbers }, t) {
   return Array.from({ length: heads }, (_, h) => numbers.subarray((h * T + t) * n, (h * T + t + 1) * n));
 }
 
-/** Whether position t has the same numbers in both arrays, bit for bit; of keys (the last axis of scores) those that both have. */
-export function equalAt(a, b, t) {
-  const [one, other] = [rowsAt(a, t), rowsAt(b, t)];
+/**
+ * Whether position t has the same numbers in both arrays, bit for bit. Scores of a query are compared at the keys up to it: later ones,
+ * which the mask removes, may belong to other tokens.
+ */
+export function equalAt(a, b, t, causal = true) {
+  const [one, other] = [rowsAt(a, t), rowsAt(b, t)], keys = a.shape.length === 4 && a.shape[2] === a.shape[3] && b.shape[2] === b.shape[3];
   return one.every((row, h) => {
-    for (let i = Math.min(row.length, other[h].length) - 1; i >= 0; i--) if (!Object.is(row[i], other[h][i])) return false;
+    const last = Math.min(row.length, other[h].length, keys && causal ? t + 1 : Infinity);
+    for (let i = 0; i < last; i++) if (!Object.is(row[i], other[h][i])) return false;
     return true;
   });
 }
 
+/** The arrays that both runs have, with an axis of positions. */
+function sharedArrays(a, b) {
+  const found = a.names.map((name) => [name, a.array(name), b.array(name)]);
+  return found.filter(([, one, other]) => one && other && one.shape.length > 1);
+}
+
 /** The first array, in the order of computation, and its first position, at which two runs differ: { name, t }, or null. */
 export function firstDifference(a, b) {
-  const most = Math.min(a.T, b.T);
-  for (const name of a.names) {
-    const [one, other] = [a.array(name), b.array(name)];
-    if (!one || !other || one.shape.length < 2) continue;
-    for (let t = 0; t < most; t++) if (!equalAt(one, other, t)) return { name, t };
+  const most = Math.min(a.T, b.T), causal = a.causal && b.causal && a.text !== b.text;
+  for (const [name, one, other] of sharedArrays(a, b)) {
+    for (let t = 0; t < most; t++) if (!equalAt(one, other, t, causal)) return { name, t };
   }
   return null;
+}
+
+/** How many arrays are equal, bit for bit, at the first `count` positions, and how many there are: [equal, all]. */
+export function equalArrays(a, b, count) {
+  const shared = sharedArrays(a, b), causal = a.causal && b.causal;
+  const same = ([, one, other]) => Array.from({ length: count }, (_, t) => t).every((t) => equalAt(one, other, t, causal));
+  return [shared.filter(same).length, shared.length];
 }
 
 /** The number of tokens that both texts begin with. */

@@ -88,7 +88,7 @@ function drawAblation(svg, app, { values, whole, shape: [L, H], done }) {
     const title = i < done ? `without head ${l}.${h}: ${rough(x, 6)}, ${rough(x - whole, 3)} from ${rough(whole, 6)}` : `head ${l}.${h}`;
     return [el("svg:g", { class: "ablated", onclick: () => app.set({ layer: l, head: h }) },
       el("svg:rect", { x: at[0] + 1, y: at[1] + 1, width: CELL[0] - 2, height: CELL[1] - 2, fill: color, class: here ? "cell here" : "cell" }, el("svg:title", {}, title)),
-      i < done ? el("svg:text", { x: at[0] + CELL[0] / 2, y: at[1] + CELL[1] / 2 + 4, "text-anchor": "middle", style: `fill:${inkOn(color)}` }, x < 1e-4 ? "< 0.01 %" : percent(x)) : "")];
+      i < done ? el("svg:text", { x: at[0] + CELL[0] / 2, y: at[1] + CELL[1] / 2 + 4, "text-anchor": "middle", style: `fill:${inkOn(color)}` }, percent(x)) : "")];
   });
   svg.replaceChildren(...texts, ...cells);
 }

@@ -36,13 +36,17 @@ export function effectText(app, { t, p, q, id, kl, logit, stream }) {
     + `The stream first moves in ${first[0]}.`;
 }
 
-export const percent = (x) => (Number.isFinite(x) ? `${x >= 0.0995 || x === 0 ? (100 * x).toFixed(1) : Number((100 * x).toPrecision(2))} %` : "NaN");
+/** A probability in percent, short; the full number is in titles and tables. */
+export function percent(x) {
+  if (!Number.isFinite(x)) return "NaN";
+  return x > 0 && x < 1e-4 ? "< 0.01 %" : `${x >= 0.0995 || x === 0 ? (100 * x).toFixed(1) : Number((100 * x).toPrecision(2))} %`;
+}
 
 /** The label of a vocabulary id, as on the tokens of the page. */
 export const labelOf = (app, id) => app.facts.labels[id] ?? `id ${id}`;
 
-/** A drawing of the next tokens: two bars each, before and after. */
-export function drawNextTokens(svg, app, { p, q, ids, id }, width) {
+/** A drawing of the next tokens: two bars each, for the two runs. */
+export function drawNextTokens(svg, app, { p, q, ids, id }, width, [first, second] = ["untouched", "changed"]) {
   const left = Math.min(150, Math.max(84, width * 0.26)), right = 62, height = ids.length * ROW + 22, free = width - left - right;
   const most = Math.max(...ids.map((i) => Math.max(p[i] || 0, q[i] || 0)), 1e-9);
   const parts = ids.flatMap((i, n) => {
@@ -52,9 +56,9 @@ export function drawNextTokens(svg, app, { p, q, ids, id }, width) {
       el("svg:text", { class: "value", x: left + 5 + (free * (x || 0)) / most, y: y + at + 9.5 }, percent(x)),
     ];
     return [el("svg:text", { class: i === id ? "name chosen" : "name", x: left - 8, y: y + 16, "text-anchor": "end" }, clipped(labelOf(app, i), left / 8)),
-      ...bar(p[i], 1, "before", "untouched"), ...bar(q[i], 1 + BAR + 2, "after", "changed")];
+      ...bar(p[i], 1, "before", first), ...bar(q[i], 1 + BAR + 2, "after", second)];
   });
-  const key = [["before", "untouched", left], ["after", "changed", left + 100]].flatMap(([kind, text, x]) => [
+  const key = [["before", first, left], ["after", second, left + 100]].flatMap(([kind, text, x]) => [
     el("svg:rect", { class: kind, x, y: 4, width: 12, height: BAR }), el("svg:text", { class: "value", x: x + 17, y: 13.5 }, text)]);
   svg.setAttribute("width", width);
   svg.setAttribute("height", height);

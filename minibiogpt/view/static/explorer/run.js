@@ -14,6 +14,11 @@ export class Run {
     return this.parameters.get(name) ?? this.parameters.get(`biogpt.${name}`) ?? null;
   }
 
+  /** Whether later tokens change nothing before them. */
+  get causal() {
+    return true;
+  }
+
   get logits() {
     return this.array("logits");
   }
@@ -37,6 +42,10 @@ export class LiveRun extends Run {
     const { model: used, options } = changed(model, changes, (other) => (name) => runOf(other).array(name));
     Object.assign(this, { changes, model: used, options }); // `model.forward({ ids, ...options })` is this run again
     this.output = used.forward({ ids: [this.ids], ...options, trace: this.trace });
+  }
+
+  get causal() {
+    return this.model.rules.causal;
   }
 
   get names() {
