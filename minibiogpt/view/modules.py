@@ -22,7 +22,8 @@ STATIC = Path(__file__).parent / "static"
 IMPORT = re.compile(r'^import \{([^}]*)\} from "(\.[^"]+)";\n', re.M)
 EXPORT_ALL = re.compile(r'^export \* from "(\.[^"]+)";\n', re.M)
 EXPORT = re.compile(r"^export (?=(?:async )?(?:function|class|const)\b)", re.M)
-DECLARED = re.compile(r"^(?:export )?(?:async )?(?:function\*?|class|const|let|var) +(\w+|\{[^}]*\}|\[[^\]]*\])", re.M)
+DECLARED = re.compile(r"^(?:export )?(?:async )?(?:function\*?|class|const|let|var) +(.*)", re.M)
+FURTHER = re.compile(r", (\w+)(?= = |[,;])")
 EXPORTED = re.compile(r"^export (?:async )?(?:function\*?|class|const) +(\w+)", re.M)
 OTHER = re.compile(r"^(?:import|export)\b.*", re.M)
 
@@ -66,9 +67,20 @@ def imports(name: str) -> list[tuple[str, list[str]]]:
 
 
 def declarations(name: str) -> Iterator[str]:
-    """Yield the names that a module declares at its top level."""
+    """Yield the names that a module declares at its top level: all that a line declares, not only the first."""
     for found in DECLARED.finditer(read(name)):
-        yield from re.findall(r"\w+(?=\s*(?:[,}\]=]|$))", found[1])
+        line = found[1]
+        if line[0] in "{[":  # const { a, b } = ...
+            yield from re.findall(r"\w+(?=\s*[,}\]=])", line.partition(" = ")[0])
+            continue
+        yield from re.findall(r"^\w+", line)
+        if "function" not in found[0] and "class" not in found[0]:
+            yield from (more[1] for more in FURTHER.finditer(line) if _is_outside(line[: more.start()]))
+
+
+def _is_outside(before: str) -> bool:
+    """Return whether a place in a line is outside all brackets, as far as brackets in strings do not mislead."""
+    return all(before.count(a) == before.count(b) for a, b in ("()", "[]", "{}"))
 
 
 def exports(name: str) -> set[str]:

@@ -51,6 +51,7 @@ ONE = "export const b = 1;\n"
         ({"main": "const b = 1;\nexport { b };\n"}, "cannot be linked: export { b }"),
         ({"main": 'import { b } from "./b.js";\nconst c = 1;\n', "b": ONE + "let c = 2;\n"}, "c is decl"),
         ({"main": 'import { b } from "./b.js";\nconst { x, c } = b;\n', "b": ONE + "let c;\n"}, "c is decl"),
+        ({"main": 'import { b } from "./b.js";\nconst x = f(1, 2), c = 1;\n', "b": ONE + "let d, c;\n"}, "c is decl"),
         (
             {"main": 'import { b } from "./b.js";\nexport const c = 1;\n', "b": 'import { c } from "./main.js";\n'},
             "in a circle: main.js > b.js > main.js",

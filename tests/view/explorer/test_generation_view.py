@@ -128,7 +128,9 @@ def test_what_a_rule_removed_is_counted_over_the_whole_vocabulary(browser: Any, 
         heads = page.locator(".gen-rules .gen-removed").all_text_contents()
         words = page.locator(".generation-view figure .described").all_text_contents()
         for i, rule in enumerate(["TopK", "TopP"], 1):
-            before, after = (trace[f"step.0/processors.{i}.{rule}.{x}"][0].astype("float64") for x in ("before", "after"))
+            before, after = (
+                trace[f"step.0/processors.{i}.{rule}.{x}"][0].astype("float64") for x in ("before", "after")
+            )
             removed = np.isinf(after) & ~np.isinf(before)
             p = np.exp(before - before.max()) / np.exp(before - before.max()).sum()
             assert f"removes {removed.sum():,}" in heads

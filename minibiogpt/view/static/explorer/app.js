@@ -11,21 +11,17 @@ const START = {
   row: null,
   col: null,
   token: null,
+  against: null,
   changes: [],
-  tour: null,
+  untouched: false,
+  other: "",
   lines: "strongest",
   generation: {},
-  against: null,
   measure: "",
-};
-=======
-  view: "model", layer: 0, head: 0, step: "self_attn.probs", row: null, col: null, token: null,
-  changes: [], untouched: false, other: "", pair: "texts", array: "",
   tour: null,
 };
 const MOST_CHARACTERS = 20000; // of a text; the model's positions hold far less
 const WRITE_DELAY = 250; // milliseconds between two changes of the address, which browsers limit
->>>>>>> bb9bac7 (Experiment on the page: heads, patches and traps, against the untouched run, with the same in Python)
 
 export class App {
   /** facts: the data of the page; model, tokenizer: the twin, or null; parameters: Map; recorded: a RecordedRun, or null. */

@@ -113,7 +113,7 @@ export function changeLabel(change) {
   if (kind === "head") return `head ${layer}.${head} ${scale === 0 ? "off" : `× ${scale}`}`;
   if (kind === "trap") return trapOf(change)?.label ?? change.key;
   const where = row === null ? "" : row === from ? ` at ${row}` : ` at ${row} from ${from}`;
-  return `${name}${head === null ? "" : ` of head ${head}`}${where} from “${shortened(change.text)}”`;
+  return `${name}${head === null ? "" : ` of head ${head}`}${where} from “${quotedStart(change.text)}”`;
 }
 
 /** The entry of TRAPS for a change. */
@@ -121,7 +121,7 @@ export function trapOf({ key, value }) {
   return TRAPS.find((trap) => trap.key === key && trap.value === value);
 }
 
-function shortened(text, most = 24) {
+function quotedStart(text, most = 24) {
   const characters = [...text];
   return characters.length > most ? `${characters.slice(0, most).join("")}…` : text;
 }

@@ -3,7 +3,8 @@
 import { el } from "../base.js";
 import { arrayRows } from "./compare_array.js";
 import { drawProfile, profileOf, profileText } from "./compare_profile.js";
-import { alignedTokens, commonPrefix, equalArrays, firstDifference, nextProbabilities, topIndices } from "./compare_runs.js";
+import { alignedTokens, commonPrefix, equalArrays, firstDifference, topIndices } from "./compare_runs.js";
+import { nextProbabilities } from "./next_tokens.js";
 import { drawNextTokens, labelOf } from "./experiments_results.js";
 import { figure } from "./figure.js";
 

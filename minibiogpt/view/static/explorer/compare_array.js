@@ -6,7 +6,7 @@ import { rowsAt, topIndices } from "./compare_runs.js";
 import { labelOf } from "./experiments_results.js";
 import { figure } from "./figure.js";
 
-const BAND = 30, LABELS = 84; // pixels
+const BAND = 30, COMPARED_LABELS = 84; // pixels
 const LISTED = 8; // largest differences
 
 /** The part of the view that compares rows. element.refresh(shown) after each change. */
@@ -29,7 +29,7 @@ export function arrayRows(app) {
 
   function columnAt(event) {
     const rect = svg.getBoundingClientRect(), n = state.rows[0].length;
-    return Math.min(n - 1, Math.max(0, Math.floor(((event.clientX - rect.left - LABELS) / (rect.width - LABELS)) * n)));
+    return Math.min(n - 1, Math.max(0, Math.floor(((event.clientX - rect.left - COMPARED_LABELS) / (rect.width - COMPARED_LABELS)) * n)));
   }
 
   function point(col) {
@@ -101,9 +101,9 @@ function drawBands(svg, { rows: [a, b], name }, names, width) {
   svg.setAttribute("width", width);
   svg.setAttribute("height", 3 * BAND + 4);
   svg.replaceChildren(
-    el("svg:image", { x: LABELS, y: 0, width: width - LABELS, height: 3 * BAND, preserveAspectRatio: "none", style: "image-rendering:pixelated", href: canvas.toDataURL("image/png") }),
-    ...[names[0], names[1], "difference"].map((text, r) => el("svg:text", { class: "name", x: LABELS - 8, y: r * BAND + 19, "text-anchor": "end" }, text)),
-    ...[1, 2].map((r) => el("svg:rect", { x: LABELS, y: r * BAND - 1, width: width - LABELS, height: 2, class: "gap" })));
+    el("svg:image", { x: COMPARED_LABELS, y: 0, width: width - COMPARED_LABELS, height: 3 * BAND, preserveAspectRatio: "none", style: "image-rendering:pixelated", href: canvas.toDataURL("image/png") }),
+    ...[names[0], names[1], "difference"].map((text, r) => el("svg:text", { class: "name", x: COMPARED_LABELS - 8, y: r * BAND + 19, "text-anchor": "end" }, text)),
+    ...[1, 2].map((r) => el("svg:rect", { x: COMPARED_LABELS, y: r * BAND - 1, width: width - COMPARED_LABELS, height: 2, class: "gap" })));
 }
 
 function tableOfDifferences({ rows: [a, b], shown: { names }, label }, top, dtype) {

@@ -1,15 +1,5 @@
 // What differs between two runs: probabilities, logits, arrays, tokens. Nothing here draws.
 
-/** softmax of the logits at position t, in float64. */
-export function nextProbabilities(run, t) {
-  const logits = run.row("logits", t), probs = new Float64Array(logits.length);
-  let most = -Infinity, sum = 0;
-  for (const x of logits) if (x > most) most = x;
-  for (let i = 0; i < probs.length; i++) sum += probs[i] = Math.exp(logits[i] - most);
-  for (let i = 0; i < probs.length; i++) probs[i] /= sum;
-  return probs;
-}
-
 /** The Kullback-Leibler divergence of the second distribution from the first, in nats. */
 export function divergence(p, q) {
   let sum = 0;

@@ -2,12 +2,12 @@
 
 import { data, el, isDark, rough } from "../base.js";
 import { headMaskOf } from "./changes.js";
-import { nextProbabilities } from "./compare_runs.js";
+import { nextProbabilities } from "./next_tokens.js";
 import { labelOf, percent, studiedToken } from "./experiments_results.js";
 import { figure } from "./figure.js";
 
-const AT_ONCE = 64; // up to this many tokens the table is computed without being asked for
-const CELL = [66, 34], LEFT = 58, TOP = 24; // pixels
+const RUNS_AT_ONCE = 64; // up to this many tokens the table is computed without being asked for
+const CELL = [66, 34], LEFT = 58, ABLATION_TOP = 24; // pixels
 
 /** The figure of the table. element.refresh() after each change of the state. */
 export function ablationFigure(app) {
@@ -57,8 +57,8 @@ export function ablationFigure(app) {
       Object.assign(table, { key, id, shape: [L, H], values: new Float64Array(L * H).fill(NaN), done: 0, running: false });
       table.whole = nextProbabilities(run, row)[table.id];
       clearTimeout(table.waiting);
-      if (run.T <= AT_ONCE) table.waiting = setTimeout(() => svg.isConnected && table.key === key && compute(), 150);
-    } else if (!table.running && table.done < L * H && run.T <= AT_ONCE) compute();
+      if (run.T <= RUNS_AT_ONCE) table.waiting = setTimeout(() => svg.isConnected && table.key === key && compute(), 150);
+    } else if (!table.running && table.done < L * H && run.T <= RUNS_AT_ONCE) compute();
     draw();
   };
   return box;
@@ -79,11 +79,11 @@ function drawAblation(svg, app, { values, whole, shape: [L, H], done }) {
   const most = Math.max(...values.slice(0, done).map((x) => Math.abs(x - whole)), 1e-12);
   const ramp = isDark() ? data.colors.signedDark : data.colors.signed;
   svg.setAttribute("width", LEFT + H * CELL[0]);
-  svg.setAttribute("height", TOP + L * CELL[1]);
+  svg.setAttribute("height", ABLATION_TOP + L * CELL[1]);
   const texts = [...Array(H).keys()].map((h) => el("svg:text", { class: "name", x: LEFT + (h + 0.5) * CELL[0], y: 16, "text-anchor": "middle" }, `head ${h}`));
-  for (let l = 0; l < L; l++) texts.push(el("svg:text", { class: "name", x: LEFT - 8, y: TOP + (l + 0.5) * CELL[1] + 4, "text-anchor": "end" }, `layer ${l}`));
+  for (let l = 0; l < L; l++) texts.push(el("svg:text", { class: "name", x: LEFT - 8, y: ABLATION_TOP + (l + 0.5) * CELL[1] + 4, "text-anchor": "end" }, `layer ${l}`));
   const cells = [...values].flatMap((x, i) => {
-    const l = Math.floor(i / H), h = i % H, at = [LEFT + h * CELL[0], TOP + l * CELL[1]];
+    const l = Math.floor(i / H), h = i % H, at = [LEFT + h * CELL[0], ABLATION_TOP + l * CELL[1]];
     const color = i < done ? anchorAt(ramp, 0.5 + (x - whole) / most / 2) : "none", here = l === app.state.layer && h === app.state.head;
     const title = i < done ? `without head ${l}.${h}: ${rough(x, 6)}, ${rough(x - whole, 3)} from ${rough(whole, 6)}` : `head ${l}.${h}`;
     return [el("svg:g", { class: "ablated", onclick: () => app.set({ layer: l, head: h }) },

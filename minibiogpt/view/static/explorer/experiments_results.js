@@ -1,10 +1,11 @@
 // What an experiment changes: the next token, the logits, and how far the residual stream moved.
 
 import { el, isolated, rough } from "../base.js";
-import { divergence, largestLogitChange, nextProbabilities, relativeDistance, streamNames, topIndices } from "./compare_runs.js";
+import { divergence, largestLogitChange, relativeDistance, streamNames, topIndices } from "./compare_runs.js";
+import { nextProbabilities } from "./next_tokens.js";
 
 const SHOWN = 5; // tokens of each run
-const ROW = 34, BAR = 11; // pixels
+const RESULT_ROW = 34, BAR = 11; // pixels
 
 /** What is compared at the token under study: { p, q, id, ids, kl, logit, stream }. */
 export function effectOf(app) {
@@ -47,10 +48,10 @@ export const labelOf = (app, id) => app.facts.labels[id] ?? `id ${id}`;
 
 /** A drawing of the next tokens: two bars each, for the two runs. */
 export function drawNextTokens(svg, app, { p, q, ids, id }, width, [first, second] = ["untouched", "changed"]) {
-  const left = Math.min(150, Math.max(84, width * 0.26)), right = 62, height = ids.length * ROW + 22, free = width - left - right;
+  const left = Math.min(150, Math.max(84, width * 0.26)), right = 62, height = ids.length * RESULT_ROW + 22, free = width - left - right;
   const most = Math.max(...ids.map((i) => Math.max(p[i] || 0, q[i] || 0)), 1e-9);
   const parts = ids.flatMap((i, n) => {
-    const y = 22 + n * ROW;
+    const y = 22 + n * RESULT_ROW;
     const bar = (x, at, kind, name) => [
       el("svg:rect", { class: kind, x: left, y: y + at, width: Math.max(0, (free * (x || 0)) / most), height: BAR }, el("svg:title", {}, `${name}: ${rough(x, 6)}`)),
       el("svg:text", { class: "value", x: left + 5 + (free * (x || 0)) / most, y: y + at + 9.5 }, percent(x)),

@@ -1,5 +1,6 @@
 // Numbers of the model view: the sizes of what each part writes, the lines of attention, and the most probable next tokens.
 
+import { nextProbabilities } from "./next_tokens.js";
 import { largest } from "./app.js";
 
 /** What a part is called in the drawing. */
@@ -70,16 +71,6 @@ export function answersOf(run) {
     const id = largest(run.row("logits", t));
     return { id, p: nextProbabilities(run, t)[id] };
   }));
-}
-
-/** softmax of the logits of a row, in float64, over the whole vocabulary. */
-export function nextProbabilities(run, t) {
-  const logits = run.row("logits", t), p = new Float64Array(logits.length);
-  let most = -Infinity, total = 0;
-  for (const x of logits) if (x > most) most = x;
-  for (let i = 0; i < p.length; i++) total += p[i] = Math.exp(logits[i] - most);
-  for (let i = 0; i < p.length; i++) p[i] /= total;
-  return p;
 }
 
 /** {top: the ids of the most probable tokens, probs, others: how many more, rest: their probability}. */
