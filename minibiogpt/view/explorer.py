@@ -15,7 +15,7 @@ from minibiogpt.trace import Trace
 from minibiogpt.view.arguments import check_types, one_row, tokenizer_of
 from minibiogpt.view.bundle import bundled
 from minibiogpt.view.colors import PALETTES
-from minibiogpt.view.layer import labels_of
+from minibiogpt.view.layer import explanations, labels_of
 from minibiogpt.view.page import OnePage, Page, check_size, check_theme, megabytes_of, safe
 from minibiogpt.view.recorded import recorded_lens
 
@@ -155,6 +155,7 @@ class Explorer(OnePage):
             "labels": labels,
             "tokens": [{"label": labels[i], "id": i} for i in self.ids],
             "colors": PALETTES,
+            "explanations": explanations(config),
             "leftOut": [] if self.live else self.left_out,
         }
         if not self.live:

@@ -174,8 +174,6 @@ def facts_of(config: BioGptConfig, dtype: str, lowest: float) -> dict[str, Any]:
         "eps": LAYER_NORM_EPS,
         "dtype": dtype,
         "lowest": lowest,
-        "causal": True,
-        "scaleScores": True,
         "scaleEmbedding": config.scale_embedding,
         "positionOffset": POSITION_OFFSET,
     }

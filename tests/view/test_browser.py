@@ -58,6 +58,7 @@ def matrix(stepper: Stepper, step: int, head: int) -> np.ndarray:
 def test_the_cell_under_the_pointer_is_shown_in_full(browser: Any, file: Path) -> None:
     stepper, rng = Stepper(demo(), TEXT, layer=1), np.random.default_rng(0)
     with opened(browser, file) as page:
+        page.evaluate("stepper.unfold()")
         for step in range(STEPS):
             page.evaluate("([step, head]) => { stepper.goTo(step); stepper.setHead(head); }", [step, step % 4])
             x = matrix(stepper, step, step % 4)
@@ -218,6 +219,7 @@ def test_masked_cells_are_hatched_and_named_in_the_legend(browser: Any, file: Pa
       const d = c.getContext("2d").getImageData(col * w + 2, row * w + 2, w - 4, w - 4).data;
       return new Set(Array.from({ length: d.length / 4 }, (_, i) => d.slice(4 * i, 4 * i + 3).join())).size; }"""
     with opened(browser, file, allowed=READBACK) as page:
+        page.evaluate("stepper.unfold()")
         for step in (9, 10, 11):
             page.evaluate(f"stepper.goTo({step})")
             assert page.evaluate(colours, [2, 5]) > 1

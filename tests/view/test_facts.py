@@ -22,12 +22,7 @@ def test_the_page_computes_with_what_the_model_computed_with() -> None:
     facts = data["facts"]
     assert facts["eps"] == LAYER_NORM_EPS == 1e-5  # not the value in config.json
     assert (data["heads"], data["headSize"], facts["activation"]) == (4, 32, "gelu")
-    assert (facts["causal"], facts["scaleScores"], facts["scaleEmbedding"], facts["positionOffset"]) == (
-        True,
-        True,
-        True,
-        2,
-    )
+    assert (facts["scaleEmbedding"], facts["positionOffset"]) == (True, 2)
 
 
 def test_every_step_has_its_note() -> None:

@@ -1,7 +1,7 @@
 // Origin: the panel beside the heat map that shows how origins.js computed one value.
 
 import { el, exact, rough } from "./base.js";
-import { ORIGINS, sumOf, verdictOf } from "./origins.js";
+import { originOf, sumNumbers, verdictOf } from "./origins.js";
 
 /** A bar for a signed number; hatched if negative. */
 function barOf(x, largest) {
@@ -11,7 +11,7 @@ function barOf(x, largest) {
 
 function termsOf({ heads, rows, most = rows.length }) {
   const shown = rows.slice(0, most), rest = rows.slice(most);
-  const others = sumOf(rest.map((row) => row.bar));
+  const others = sumNumbers(rest.map((row) => row.bar));
   const largest = Math.max(0, ...[...shown.map((row) => row.bar), others].map(Math.abs).filter(Number.isFinite));
   const body = shown.map((row) => el("tr", { class: row.here ? "here" : null },
     row.cells.map((cell, i) => el("td", { class: typeof cell === "object" || i === 0 ? null : "n" }, cell instanceof Node ? cell : String(cell))),
@@ -25,7 +25,7 @@ function termsOf({ heads, rows, most = rows.length }) {
     el("table", {}, el("thead", {}, head), el("tbody", {}, body)));
 }
 
-function linesOf(lines) {
+function originLines(lines) {
   const shown = (x) => (typeof x === "number" ? rough(x, 7) : x);
   const rows = lines.map(([label, x]) => el("tr", {}, el("th", { scope: "row" }, label), el("td", { class: "n" }, shown(x))));
   return el("table", { class: "lines" }, el("tbody", {}, rows));
@@ -48,9 +48,7 @@ function curveOf({ f, x }, name) {
 
 /** Fill the panel with the computation of one cell of a step, and compare the result with the value in the array. */
 export function showOrigin(box, source, step, at, value) {
-  const origin = ORIGINS[step.kind](source, step, at), replaced = source.replaced?.(step.name) ?? false;
-  const verdict = verdictOf(origin, value, source.facts.dtype, replaced);
-  const { computed } = origin;
+  const origin = originOf(source, step, at), verdict = verdictOf(origin, value, source), { computed } = origin;
   box.dataset.computed = computed === null ? "" : exact(computed);
   box.dataset.value = exact(value);
   box.dataset.good = verdict.good;
@@ -59,17 +57,16 @@ export function showOrigin(box, source, step, at, value) {
     sum.unshift(["recomputed here in float64", exact(computed)]);
     if (computed !== value) sum.push(["difference", rough(computed - value, 3)]);
   }
-  const plain = computed === null || replaced;
-  const result = el("p", { class: plain ? "soft" : verdict.good ? "good" : "bad" },
-    plain ? "" : verdict.good ? "✓ " : "✗ ", verdict.text);
+  const symbol = computed === null ? "" : verdict.good ? "✓ " : "✗ ";
+  const result = el("p", { class: computed === null ? "soft" : verdict.good ? "good" : "bad" }, symbol, verdict.text);
   box.replaceChildren(...[
     el("h3", {}, "How this value is computed"),
     el("p", { class: "mono equation-small" }, step.equation),
     origin.text ? el("p", {}, origin.text) : null,
     origin.curve && !Number.isNaN(origin.curve.x) ? curveOf(origin.curve, source.facts.activation) : null,
     origin.table ? termsOf(origin.table) : null,
-    origin.lines ? linesOf(origin.lines) : null,
-    el("div", { class: "verdict" }, linesOf(sum), result),
+    origin.lines ? originLines(origin.lines) : null,
+    el("div", { class: "verdict" }, originLines(sum), result),
   ].filter(Boolean));
   revealMarked(box);
 }

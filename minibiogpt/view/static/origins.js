@@ -9,17 +9,17 @@ import { isMasked, matrixOf } from "./arrays.js";
 import { isolated, rough } from "./base.js";
 
 /** How every text of the page names a token at an index. */
-export const quoted = (source, letter, i) => `${letter} ${i} “${source.tokens[i].label}”`;
+export const quotedToken = (source, letter, i) => `${letter} ${i} “${source.tokens[i].label}”`;
 
 const inputOf = (source, step, symbol, head = 0) => matrixOf(source.array(step.where[symbol]), head);
-const isLater = (source, t, s) => source.facts.causal && s > t; // without a cache, position t is row t
+const isLater = (t, s) => s > t; // without a cache, position t is row t
 
 /** sum_i |x_i|, the magnitude that the rounding error of a sum is relative to. */
-export const sizeOf = (numbers) => numbers.reduce((sum, x) => sum + Math.abs(x), 0);
-export const sumOf = (numbers) => numbers.reduce((sum, x) => sum + x, 0);
+export const absoluteSum = (numbers) => numbers.reduce((sum, x) => sum + Math.abs(x), 0);
+export const sumNumbers = (numbers) => numbers.reduce((sum, x) => sum + x, 0);
 
 /** erf by a series without cancellation: 2/sqrt(pi) exp(-x^2) sum 2^n x^(2n+1) / (1 3 5 ... (2n+1)). */
-function erfSeries(x) {
+function erfTaylor(x) {
   if (Math.abs(x) >= 6) return Math.sign(x);
   let term = x, sum = x;
   for (let n = 1; Math.abs(term) > 1e-18 * Math.abs(sum); n++) {
@@ -30,31 +30,31 @@ function erfSeries(x) {
 }
 
 const ACTIVATION_CURVES = {
-  gelu: (x) => (x * (1 + erfSeries(x / Math.SQRT2))) / 2,
+  gelu: (x) => (x * (1 + erfTaylor(x / Math.SQRT2))) / 2,
   gelu_new: (x) => (x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3)))) / 2,
   relu: (x) => Math.max(x, 0),
   selu: (x) => 1.0507009873554805 * (x > 0 ? x : 1.6732632423543772 * Math.expm1(x)),
 };
 
 /** The largest score, e_i = exp(x_i - max x), and the sum of e. */
-function exponentials(scores) {
+function shiftedExponentials(scores) {
   const largest = Math.max(...scores);
   const e = Array.from(scores, (x) => Math.exp(x - largest));
-  return { largest, e, total: sumOf(e) };
+  return { largest, e, total: sumNumbers(e) };
 }
 
 /** The products of a row of the array x and a row of the weights W or E, without bias. */
-function product(source, step, symbol, row, col) {
+function rowProduct(source, step, symbol, row, col) {
   const weight = "W" in step.where ? "W" : "E", weights = source.parameter(step.where[weight]);
   if (!weights) return { text: source.leftOut, computed: null };
   const x = inputOf(source, step, symbol).row(row), w = matrixOf(weights).row(col);
-  const products = x.map((value, i) => value * w[i]), sum = sumOf(products);
+  const products = x.map((value, i) => value * w[i]), sum = sumNumbers(products);
   const rows = Array.from(products, (bar, i) => ({ cells: [i, rough(x[i]), rough(w[i]), rough(bar)], bar }));
   rows.sort((a, b) => Math.abs(b.bar) - Math.abs(a.bar));
   return {
     text: `Row ${row} of ${step.where[symbol]} times row ${col} of ${step.where[weight]}: ${x.length} products, largest first.`,
     table: { heads: ["i", symbol, weight, "product"], rows, most: 12 },
-    lines: [["sum of all products", sum]], computed: sum, size: sizeOf(products), terms: x.length,
+    lines: [["sum of all products", sum]], computed: sum, size: absoluteSum(products), terms: x.length,
   };
 }
 
@@ -63,22 +63,24 @@ export const ORIGINS = {
     const parts = Object.entries(step.where).map(([symbol, name]) => [symbol, name, matrixOf(source.array(name)).at(row, col)]);
     const rows = parts.map(([symbol, name, x]) => ({ cells: [symbol, name, rough(x)], bar: x }));
     const numbers = parts.map(([, , x]) => x);
-    return { table: { heads: ["", "from", "value"], rows }, computed: sumOf(numbers), size: sizeOf(numbers), terms: 2 };
+    return { table: { heads: ["", "from", "value"], rows }, computed: sumNumbers(numbers), size: absoluteSum(numbers), terms: 2 };
   },
 
   norm(source, step, { row, col }) {
     const x = inputOf(source, step, "x").row(row);
-    const g = source.parameter(step.where.g).numbers[col], b = source.parameter(step.where.b).numbers[col];
-    const mean = sumOf(x) / x.length;
-    const variance = sumOf(x.map((value) => (value - mean) ** 2)) / x.length;
+    const [g, b] = [step.where.g, step.where.b].map((name) => source.parameter(name)?.numbers[col]);
+    const mean = sumNumbers(x) / x.length;
+    const variance = sumNumbers(x.map((value) => (value - mean) ** 2)) / x.length;
     const deviation = Math.sqrt(variance + source.facts.eps);
     const normal = (x[col] - mean) / deviation;
     const lines = [
       ["input x", x[col]], [`mean of the ${x.length} values in this row`, mean],
       ["variance of this row", variance], [`sqrt(variance + ${source.facts.eps})`, deviation],
-      ["(x - mean) / sqrt(...)", normal], ["× gain g", g], ["+ bias b", b],
+      ["(x - mean) / sqrt(...)", normal],
     ];
-    const size = ((Math.abs(x[col]) + sizeOf(x) / x.length) / deviation) * Math.abs(g) + Math.abs(b);
+    if (g === undefined) return { text: source.leftOut, lines, computed: null };
+    lines.push(["× gain g", g], ["+ bias b", b]);
+    const size = ((Math.abs(x[col]) + absoluteSum(x) / x.length) / deviation) * Math.abs(g) + Math.abs(b);
     return { lines, computed: normal * g + b, size, terms: x.length };
   },
 
@@ -87,7 +89,7 @@ export const ORIGINS = {
     const { id } = source.tokens[row], table = source.parameter(step.where.E);
     if (!table) return { text: source.leftOut, computed: null };
     const x = matrixOf(table).at(id, col), factor = source.facts.scaleEmbedding ? Math.sqrt(table.shape[1]) : 1;
-    const text = `${quoted(source, "T", row)} has the id ${id}, so its embedding is row ${id} of ${step.where.E}.`;
+    const text = `${quotedToken(source, "T", row)} has the id ${id}, so its embedding is row ${id} of ${step.where.E}.`;
     const lines = [[`${step.where.E}, row ${id}, column ${col}`, x]];
     if (source.facts.scaleEmbedding) lines.push([`× sqrt(D) = sqrt(${table.shape[1]})`, factor]);
     return { text, lines, computed: x * factor, size: Math.abs(x * factor), terms: 1 };
@@ -98,12 +100,12 @@ export const ORIGINS = {
     const position = Number(source.array(step.where.position_ids)?.numbers[row] ?? row), table = source.parameter(step.where.P);
     if (!table) return { text: source.leftOut, computed: null };
     const index = position + source.facts.positionOffset, x = matrixOf(table).at(index, col);
-    const text = `${quoted(source, "T", row)} is at position ${position}, and position p is row p + ${source.facts.positionOffset} of the table.`;
+    const text = `${quotedToken(source, "T", row)} is at position ${position}, and position p is row p + ${source.facts.positionOffset} of the table.`;
     return { text, lines: [[`${step.where.P}, row ${index}, column ${col}`, x]], computed: x, size: 0, terms: 0 };
   },
 
   linear(source, step, { row, col }) {
-    const bias = source.parameter(step.where.b)?.numbers[col], origin = product(source, step, "x", row, col);
+    const bias = source.parameter(step.where.b)?.numbers[col], origin = rowProduct(source, step, "x", row, col);
     if (origin.computed === null) return bias === undefined ? origin : { ...origin, lines: [["bias", bias]] };
     origin.lines.push(["+ bias", bias]);
     return { ...origin, computed: origin.computed + bias, size: origin.size + Math.abs(bias) };
@@ -111,7 +113,7 @@ export const ORIGINS = {
 
   /** The head: a row of the final norm times the embedding of a token. */
   logits(source, step, { row, col }) {
-    return product(source, step, "h", row, col);
+    return rowProduct(source, step, "h", row, col);
   },
 
   split(source, step, { head, row, col }) {
@@ -126,18 +128,17 @@ export const ORIGINS = {
     const q = inputOf(source, step, "q", head).row(row), k = inputOf(source, step, "k", head).row(col);
     const products = Array.from(q, (value, i) => value * k[i]);
     const rows = products.map((product, i) => ({ cells: [i, rough(q[i]), rough(k[i]), rough(product)], bar: product }));
-    const root = source.facts.scaleScores ? Math.sqrt(q.length) : 1;
-    const text = `The query of ${quoted(source, "T", row)} times the key of ${quoted(source, "S", col)}, element by element:`;
-    const lines = [["sum of the products, q · k", sumOf(products)]];
-    if (source.facts.scaleScores) lines.push([`divided by sqrt(Dh) = sqrt(${q.length})`, root]);
+    const root = Math.sqrt(q.length);
+    const text = `The query of ${quotedToken(source, "T", row)} times the key of ${quotedToken(source, "S", col)}, element by element:`;
+    const lines = [["sum of the products, q · k", sumNumbers(products)], [`divided by sqrt(Dh) = sqrt(${q.length})`, root]];
     const table = { heads: ["i", "q", "k", "q × k"], rows };
-    return { text, table, lines, computed: sumOf(products) / root, size: sizeOf(products) / root, terms: q.length };
+    return { text, table, lines, computed: sumNumbers(products) / root, size: absoluteSum(products) / root, terms: q.length };
   },
 
   mask(source, step, { head, row, col }) {
     const score = inputOf(source, step, "scores", head).at(row, col);
-    const query = quoted(source, "T", row), key = quoted(source, "S", col);
-    const later = isLater(source, row, col) ? [`${key} comes after ${query}`] : [];
+    const query = quotedToken(source, "T", row), key = quotedToken(source, "S", col);
+    const later = isLater(row, col) ? [`${key} comes after ${query}`] : [];
     const reasons = source.padding[col] ? [...later, `${key} is padding`] : later;
     const text = reasons.length
       ? `Masked: ${reasons.join(", and ")}. The score is replaced by the lowest value of the dtype.`
@@ -149,12 +150,12 @@ export const ORIGINS = {
 
   softmax(source, step, { head, row, col }) {
     const scores = inputOf(source, step, "scores", head).row(row), masked = (x) => isMasked(x, source.facts.lowest);
-    const { largest, e, total } = exponentials(scores);
+    const { largest, e, total } = shiftedExponentials(scores);
     const visible = !scores.every(masked);
     const rows = Array.from(scores, (x, s) => ({
       cells: [isolated(source.tokens[s].label), masked(x) ? "masked" : rough(x), rough(e[s])], bar: e[s], here: s === col,
     }));
-    const text = visible ? `Row of ${quoted(source, "T", row)}: exp(score - largest score) cannot overflow; masked scores give 0.`
+    const text = visible ? `Row of ${quotedToken(source, "T", row)}: exp(score - largest score) cannot overflow; masked scores give 0.`
       : "All keys are masked in this row (its query is padding), so all scores and all probabilities are equal.";
     const lines = [["largest score", visible ? largest : "masked"], ["sum of all exp", total], ["exp of this score", e[col]]];
     const computed = e[col] / total;
@@ -179,9 +180,9 @@ export const ORIGINS = {
       cells: [isolated(source.tokens[s].label), rough(w[s]), rough(v.at(s, inner)), rough(product)], bar: product,
     }));
     const text = `Column ${col} is element ${inner} of head ${source.layer}.${head}: the sum of the values v of all tokens, ` +
-      `weighted by how much ${quoted(source, "T", row)} attends to each.`;
+      `weighted by how much ${quotedToken(source, "T", row)} attends to each.`;
     const table = { heads: ["token", "weight", "v", "product"], rows };
-    return { text, table, computed: sumOf(products), size: sizeOf(products), terms: w.length };
+    return { text, table, computed: sumNumbers(products), size: absoluteSum(products), terms: w.length };
   },
 
   activation(source, step, { row, col }) {
@@ -194,13 +195,21 @@ export const ORIGINS = {
 const ROUNDOFF = { float64: 2 ** -53, float32: 2 ** -24, float16: 2 ** -11, bfloat16: 2 ** -8 };
 
 /** Whether the recomputed value and the value in the array are equal, equal within rounding error, or different. */
-export function verdictOf({ computed, size, terms }, value, dtype, replaced = false) {
-  if (replaced) return { good: true, text: "replaced by an experiment: the equation gives the value above" };
+export function verdictOf({ computed, size, terms }, value, source) {
+  const { dtype } = source.facts;
   if (computed === null) return { good: true, text: "not recomputed here" };
   const error = Math.abs(computed - value);
   if (computed === value || (Number.isNaN(computed) && Number.isNaN(value))) return { good: true, text: "equal" };
   // The error of a sum of n terms is at most about n units of roundoff times the sum of |terms| (Higham 2002, section 4.2).
   const allowed = (terms + 8) * ROUNDOFF[dtype] * (size + Math.abs(value));
   if (error <= allowed) return { good: true, text: `equal within ${dtype} rounding` };
-  return { good: false, text: "different: something is wrong" };
+  return { good: false, text: source.changed ? "different: an experiment changes this step" : "different: something is wrong" };
+}
+
+/** How a value is computed; if the page lacks an array that it is computed from, only that it does. */
+export function originOf(source, step, at) {
+  const lacking = Object.values(step.where).find((name) =>
+    !name.startsWith("inputs/") && !/\.(weight|bias)$/.test(name) && !source.array(name));
+  if (lacking) return { text: `${lacking} is not in this page, so this value is not taken apart.`, computed: null };
+  return ORIGINS[step.kind](source, step, at);
 }

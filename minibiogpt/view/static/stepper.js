@@ -6,21 +6,23 @@ import { el, exact } from "./base.js";
 import { HeatMap, SCALES, legendOf, paint, scaleOf } from "./heatmap.js";
 import { showOrigin } from "./origin.js";
 import {
-  isByHead, isMaskedStep, isProbability, isTokenAxis, nameOfHead, stepHidden, stepLabels, stepScores, strongestColumn,
+  isByHead, isMaskedStep, isProbability, isRepeated, isTokenAxis, nameOfHead, stepHidden, stepLabels, stepScores,
+  strongestColumn,
 } from "./stepper_cells.js";
 import { buildStepper, listOfSteps } from "./stepper_parts.js";
 import { aboutOf, codeOf, equationOf, scrollToMark, symbolsOf } from "./stepper_panels.js";
 import { cellWords, chosenWords, pictureText } from "./stepper_words.js";
 
 export class Stepper {
-  /** start: name of the first step shown; changed: called after each change of place; tools: more buttons for the bar. */
-  constructor(container, source, { start = "", changed = () => {}, tools = [] } = {}) {
+  /** start: name of the first step shown; changed: called after each change of place; tools, exports: more elements for its bar and below its picture. */
+  constructor(container, source, { start = "", changed = () => {}, tools = [], exports = [] } = {}) {
     this.source = source;
     this.changed = changed;
     this.scaleKind = "array";
+    this.unfolded = false;
     this.state = { step: 0, head: 0, row: source.tokens.length - 1, col: 0, pinned: false };
     this.map = new HeatMap({ over: (cell) => this.hover(cell), pick: (cell) => cell && this.moveTo(cell.row, cell.col, true) });
-    this.parts = buildStepper(this, tools);
+    this.parts = buildStepper(this, tools, exports);
     container.replaceChildren(this.parts.root);
     this.list();
     this.state.step = Math.max(0, this.find(start));
@@ -69,31 +71,19 @@ export class Stepper {
 
   // Changing the place ---------------------------------------------------------------------------------------------------
 
-  /** Show another source at the same place. */
-  setSource(source) {
-    const key = this.key, follow = this.state.row === this.source.tokens.length - 1;
+  /** Show another source, at the same place or at another one: {step: name, head, row, col: column, or null for the strongest}. */
+  setSource(source, place = null) {
+    const { state } = this, key = this.key, last = source.tokens.length - 1, follows = state.row === this.source.tokens.length - 1;
     this.source = source;
-    this.state.step = Math.max(0, this.find(key === "embeddings" && this.find(key) < 0 ? "input" : key));
-    this.state.head = Math.min(this.state.head, source.heads - 1);
-    const last = source.tokens.length - 1;
-    this.state.row = follow ? last : Math.min(this.state.row, last);
-    const { columns } = this.matrix();
-    this.state.col = this.state.pinned && this.state.col < columns ? this.state.col : this.strongest();
+    const step = this.find(place?.step ?? key);
+    state.step = step < 0 ? Math.max(0, this.find("input")) : step;
+    state.head = Math.min(place?.head ?? state.head, source.heads - 1);
+    state.row = Math.min(place?.row ?? (follows ? last : state.row), last);
+    const col = place ? place.col : state.pinned ? state.col : null;
+    state.pinned = col !== null && col >= 0 && col < this.matrix().columns;
+    state.col = state.pinned ? col : this.strongest();
     this.list();
     this.show();
-  }
-
-  /** Go to a place that came from elsewhere: {step: name, head, row, col: column or null}; changed is not called. */
-  place({ step, head, row, col }) {
-    const before = JSON.stringify(this.state), state = this.state;
-    const found = this.find(step);
-    if (found >= 0) state.step = found;
-    const { rows, columns } = this.matrix();
-    state.head = Math.max(0, Math.min(this.source.heads - 1, head));
-    state.row = Math.max(0, Math.min(rows - 1, row ?? rows - 1));
-    state.pinned = col !== null && col !== undefined && col < columns;
-    state.col = state.pinned ? Math.max(0, col) : this.strongest();
-    if (JSON.stringify(state) !== before) this.show();
   }
 
   /** Go to a step, by index or by name. */
@@ -166,6 +156,12 @@ export class Stepper {
     this.draw();
   }
 
+  /** Show the picture of a step that repeats the one before. */
+  unfold() {
+    this.unfolded = true;
+    this.draw();
+  }
+
   /** The color scale of the step for the matrix of one head. */
   scale(matrix) {
     const { source, step } = this;
@@ -173,11 +169,15 @@ export class Stepper {
   }
 
   draw() {
-    const { source, step, parts, state } = this, width = parts.figure.parentElement.clientWidth;
-    if (!width) return; // not shown
+    const { source, step, parts, state } = this;
+    const folded = !this.unfolded && isRepeated(source, step);
+    parts.repeated.hidden = !folded;
+    parts.stage.hidden = folded;
+    const width = parts.stage.clientWidth;
+    if (!width) return; // not visible
     const matrix = this.matrix(), scale = this.scale(matrix), hidden = stepHidden(source, step, state.head);
     this.showHeads();
-    this.map.draw(matrix, scale, hidden, stepLabels(source, step), width, Math.max(240, Math.min(480, window.innerHeight - 430)));
+    this.map.draw(matrix, scale, hidden, stepLabels(source, step), width, this.heightLeft());
     const anyHidden = isMaskedStep(step) && source.tokens.some((_, s) => hidden(0, s));
     parts.legend.replaceChildren(legendOf(scale, anyHidden));
     const text = pictureText(source, step, state.head);
@@ -185,6 +185,12 @@ export class Stepper {
     this.map.canvas.setAttribute("aria-label", text);
     this.showCell(state);
     this.map.reveal(state);
+  }
+
+  /** The height that the window has below the top of the picture, for its rows. */
+  heightLeft() {
+    const top = this.parts.stage.getBoundingClientRect().top + window.scrollY, around = isByHead(this.step) ? 300 : 170;
+    return Math.max(220, Math.min(480, window.innerHeight - top - around));
   }
 
   showHeads() {
@@ -232,7 +238,8 @@ export class Stepper {
     const acts = {
       ArrowLeft: () => this.goTo(step - 1), ArrowRight: () => this.goTo(step + 1), Home: () => this.goTo(0), End: () => this.goTo(this.last),
       "[": () => this.setHead(head - 1), "]": () => this.setHead(head + 1),
-      ",": () => this.moveTo(row - 1, kept), ".": () => this.moveTo(row + 1, kept), Escape: () => this.moveTo(row, null, false),
+      ",": () => this.moveTo(row - 1, kept), ".": () => this.moveTo(row + 1, kept),
+      Escape: pinned ? () => this.moveTo(row, null, false) : undefined,
     };
     const act = event.shiftKey && beside ? () => this.moveTo(row + beside[0], col + beside[1], true) : acts[event.key];
     if (!act || (event.shiftKey && !beside)) return false;

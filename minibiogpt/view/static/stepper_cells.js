@@ -21,14 +21,21 @@ export function stepHidden(source, step, head) {
   return (i, j) => isMasked(matrix.at(i, j), source.facts.lowest);
 }
 
-/** The cell selected by default: the largest visible value in an attention row, otherwise the value farthest from 0. */
+/** Whether the weights are the probabilities: no head mask and no experiment changes them. */
+export function isRepeated(source, step) {
+  if (step.kind !== "headmask" || source.headMask) return false;
+  const weights = source.array(step.name).numbers, probs = source.array(step.where.probs)?.numbers;
+  return !source.changed || (probs !== undefined && weights.every((x, i) => x === probs[i]));
+}
+
+/** The cell selected by default: the largest visible value in an attention row, the largest logit, or the value farthest from 0. */
 export function strongestColumn(source, step, head, row) {
   const matrix = matrixOf(source.array(step.name), head), tokens = isTokenAxis(step.axes.at(-1));
   const masked = tokens ? matrixOf(maskedOf(source), head) : null;
   let best = 0, size = -Infinity;
   for (let j = 0; j < matrix.columns; j++) {
     const visible = !tokens || !isMasked(masked.at(row, j), source.facts.lowest);
-    const here = !visible ? -Infinity : tokens ? matrix.at(row, j) : Math.abs(matrix.at(row, j));
+    const here = !visible ? -Infinity : tokens || step.kind === "logits" ? matrix.at(row, j) : Math.abs(matrix.at(row, j));
     if (here > size) [best, size] = [j, here];
   }
   return best;

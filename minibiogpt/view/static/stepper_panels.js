@@ -3,7 +3,7 @@
 import { el } from "./base.js";
 
 /** "(B 1, T 3)": letters with their sizes. */
-function shapeText(axes, sizes) {
+function lettersWithSizes(axes, sizes) {
   return `(${axes.map((letter) => (letter in sizes ? `${letter} ${sizes[letter]}` : letter)).join(", ")})`;
 }
 
@@ -24,11 +24,11 @@ export function equationOf(step, has, go) {
 export function symbolsOf(source, step, has, go) {
   const row = (label, mono, ...cells) => el("tr", {}, el("th", { scope: "row", class: mono ? "mono" : null }, label), el("td", {}, cells));
   const rows = step.symbols.map(({ symbol, text, name, axes }) => {
-    const shape = axes.length ? ` ${shapeText(axes, source.sizes)}` : "";
+    const shape = axes.length ? ` ${lettersWithSizes(axes, source.sizes)}` : "";
     const link = has(name) && name !== step.name ? stepLink(name, name, go) : name;
     return row(symbol, true, link, name ? shape + text : text + shape);
   });
-  rows.unshift(row("shape", false, `${shapeText(step.axes, source.sizes)}, ${source.facts.dtype}`));
+  rows.unshift(row("shape", false, `${lettersWithSizes(step.axes, source.sizes)}, ${source.facts.dtype}`));
   const letters = step.letters.filter((letter) => letter in source.sizes).map((letter) => `${letter} ${source.sizes[letter]}`);
   if (letters.length) rows.push(row("letters", false, letters.join(", ")));
   return el("tbody", {}, rows);

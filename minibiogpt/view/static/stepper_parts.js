@@ -23,7 +23,7 @@ export function lettersFolded() {
 }
 
 /** Build the elements of a stepper; tools: more elements for its bar. */
-export function buildStepper(stepper, tools) {
+export function buildStepper(stepper, tools, exports) {
   const parts = { map: stepper.map };
   const button = (text, act, label) => el("button", { type: "button", onclick: act, "aria-label": label }, text);
   parts.previous = button("← previous", () => stepper.goTo(stepper.state.step - 1), "previous step");
@@ -45,14 +45,17 @@ export function buildStepper(stepper, tools) {
   parts.scales = el("select", { "aria-label": "color scale", onchange: (event) => stepper.setScale(event.target.value) },
     Object.entries(SCALES).map(([kind, text]) => el("option", { value: kind, selected: kind === "array" }, text)));
   const copies = el("div", { class: "copy" }, button("copy as TSV", () => copyNumbers(stepper, "TSV")),
-    button("copy as JSON", () => copyNumbers(stepper, "JSON")), parts.copied);
+    button("copy as JSON", () => copyNumbers(stepper, "JSON")), ...exports, parts.copied);
   const colors = el("div", { class: "colors" }, parts.legend, el("label", { class: "soft" }, "colors: ", parts.scales));
   parts.figure = el("figure", {}, parts.heads, parts.readout, stepper.map.box, colors, parts.caption, copies);
   const folded = window.matchMedia("(max-width: 60rem)").matches;
   const nav = el("nav", { "aria-label": "steps" },
     el("details", { open: !folded }, el("summary", {}, "all steps"), parts.list), lettersFolded());
-  const step = el("article", { class: "step" }, parts.title, parts.what, parts.equation,
-    el("div", { class: "stage" }, parts.figure, parts.origin), parts.symbols, parts.about, parts.code);
+  parts.stage = el("div", { class: "stage" }, parts.figure, parts.origin);
+  parts.repeated = el("p", { class: "repeated" }, "Equal to ", button("probs", () => stepper.goTo("self_attn.probs"), "self_attn.probs"),
+    ": there is no head mask. ", button("show it anyway", () => stepper.unfold()));
+  const step = el("article", { class: "step" }, parts.title, parts.what, parts.equation, parts.repeated, parts.stage,
+    parts.symbols, parts.about, parts.code);
   parts.root = el("div", { class: "stepper" },
     el("div", { class: "tools", role: "toolbar", "aria-label": "steps" }, parts.previous, parts.slider, parts.next, parts.position, ...tools),
     el("div", { class: "columns" }, nav, step));

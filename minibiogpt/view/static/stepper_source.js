@@ -2,8 +2,8 @@
 //
 // { layer, heads, headSize, tokens: [{label, id}], padding: [bool] for each key, headMask: factor of each head or null,
 //   steps: as step_data in layer.py, sizes: {letter: size}, leftOut: why weights are missing,
-//   facts: {activation, eps, dtype, lowest, causal, scaleScores, scaleEmbedding, positionOffset},
-//   array(name), parameter(name): an array or null, replaced(name): whether an experiment replaced this array }
+//   vocabulary: labels of all tokens or null, facts: {activation, eps, dtype, lowest, scaleEmbedding, positionOffset},
+//   array(name), parameter(name): an array or null, changed: whether experiments change this run }
 
 import { unpack, unpacker } from "./arrays.js";
 
@@ -12,7 +12,7 @@ export function sourceOf(data) {
   return {
     layer: data.layer, heads: data.heads, headSize: data.headSize, tokens: data.tokens, padding: data.padding,
     headMask: data.headMask && unpack(data.headMask).numbers, steps: data.steps, sizes: data.sizes, leftOut: data.left_out,
-    facts: data.facts, array: unpacker(data.arrays), parameter: unpacker(data.parameters), replaced: () => false,
+    facts: data.facts, array: unpacker(data.arrays), parameter: unpacker(data.parameters), changed: false, vocabulary: null,
   };
 }
 

@@ -2,7 +2,7 @@
 
 import { limitsOf, matrixOf } from "./arrays.js";
 import { isolated, rough } from "./base.js";
-import { quoted } from "./origins.js";
+import { quotedToken } from "./origins.js";
 import { isByHead, isProbability, isTokenAxis, nameOfHead, stepHidden, stepScores } from "./stepper_cells.js";
 
 /** A description of the heat map of a step. */
@@ -31,7 +31,7 @@ function valueAt(source, step, array, flat) {
     return i;
   }).reverse();
   const names = step.axes.slice(1).map((letter, i) =>
-    (isTokenAxis(letter) ? quoted(source, letter, index[i + 1]) : `${letter} ${index[i + 1]}`));
+    (isTokenAxis(letter) ? quotedToken(source, letter, index[i + 1]) : `${letter} ${index[i + 1]}`));
   return `${rough(array.numbers[flat])} (${names.join(", ")})`;
 }
 
@@ -40,7 +40,7 @@ function largestWeights(source, step, head) {
   const rows = Array.from({ length: matrix.rows }, (_, t) => {
     let best = 0;
     for (let s = 1; s < matrix.columns; s++) if (!hidden(t, s) && matrix.at(t, s) > matrix.at(t, best)) best = s;
-    return `${quoted(source, "T", t)} → ${quoted(source, "S", best)} (${rough(matrix.at(t, best), 2)})`;
+    return `${quotedToken(source, "T", t)} → ${quotedToken(source, "S", best)} (${rough(matrix.at(t, best), 2)})`;
   });
   const most = 10;
   return `Largest weight of ${rows.length > most ? `each of the last ${most} queries` : "each query"}: ${rows.slice(-most).join(", ")}.`;
@@ -50,11 +50,13 @@ function largestWeights(source, step, head) {
 export function cellWords(source, step, { row, col }) {
   const across = step.axes.at(-1), token = (i) => isolated(source.tokens[i].label);
   if (isTokenAxis(across)) return [`query T ${row} “`, token(row), `”, key S ${col} “`, token(col), "”"];
-  return [`T ${row} “`, token(row), `”, ${across} ${col}`];
+  const word = across === "V" && source.vocabulary ? [" “", isolated(source.vocabulary[col]), "”"] : [];
+  return [`T ${row} “`, token(row), `”, ${across} ${col}`, ...word];
 }
 
 /** Of what the cell that is chosen by default is the largest. */
 export function chosenWords(step) {
   if (isProbability(step)) return "largest weight in its row";
+  if (step.kind === "logits") return "largest logit in its row";
   return isTokenAxis(step.axes.at(-1)) ? "largest visible score in its row" : "farthest from 0 in its row";
 }
