@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from minibiogpt import BioGptTokenizer
 from minibiogpt.errors import CheckpointError, InputError, short_repr
+from minibiogpt.files.hub import DEMO
 from minibiogpt.model.pretrained import Pretrained
 
 
@@ -21,6 +23,25 @@ def check_types(model: Any, tokenizer: Any, max_megabytes: Any) -> None:
         raise InputError(
             "max_megabytes must be a number above 0", short_repr(max_megabytes), "choose a different value"
         )
+
+
+def is_demo(loaded: Any) -> bool:
+    """Return whether a model or tokenizer is the included demo."""
+    name = str(getattr(loaded, "name_or_path", "") or "")
+    return name == "demo" or (bool(name) and Path(name) == DEMO)
+
+
+def origin_of(loaded: Any) -> str:
+    """Return what a page says about where a model or tokenizer is from: that it is the demo, or the name of its folder.
+
+    Examples
+    --------
+    >>> origin_of(BioGptTokenizer.from_pretrained("demo"))
+    'the demo model, a toy made for teaching: not a medical source'
+    """
+    if is_demo(loaded):
+        return "the demo model, a toy made for teaching: not a medical source"
+    return Path(str(getattr(loaded, "name_or_path", "") or "")).name
 
 
 def tokenizer_of(model: Any, needed: bool) -> BioGptTokenizer | None:

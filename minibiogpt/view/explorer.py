@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from minibiogpt import BioGptForCausalLM, BioGptTokenizer
 from minibiogpt.backend import Array
 from minibiogpt.errors import InputError, short_repr
-from minibiogpt.files.hub import DEMO
 from minibiogpt.trace import Trace
-from minibiogpt.view.arguments import check_types, one_row, tokenizer_of
+from minibiogpt.view.arguments import check_types, is_demo, one_row, origin_of, tokenizer_of
 from minibiogpt.view.bundle import bundled
 from minibiogpt.view.colors import PALETTES
 from minibiogpt.view.layer import explanations, labels_of
@@ -104,9 +102,8 @@ class Explorer(OnePage):
     def page(self) -> Page:
         """The page, built on first access."""
         config = self.model.config
-        folder, demo = Path(self.model.name_or_path), self._is_demo()
         title = "BioGPT, explored"
-        kind = "the demo model, made for teaching: not a medical source" if demo else folder.name or "a model"
+        kind = origin_of(self.model) or "a model"
         layers, heads = config.num_hidden_layers, config.num_attention_heads
         body = (
             f'<header><h1>{title}</h1><p class="soft">{safe(kind)} · {layers} layers, {heads} heads each, '
@@ -135,9 +132,6 @@ class Explorer(OnePage):
             )
         return (small and self.tokenizer is not None) if live is None else live
 
-    def _is_demo(self) -> bool:
-        return Path(self.model.name_or_path) == DEMO
-
     def _decoded(self) -> str:
         return self.tokenizer.decode(self.ids) if self.tokenizer else " ".join(map(str, self.ids))
 
@@ -147,7 +141,7 @@ class Explorer(OnePage):
         folder = Path(self.model.name_or_path)
         data: dict[str, Any] = {
             "live": self.live,
-            "demo": self._is_demo(),
+            "demo": is_demo(self.model),
             "text": self.text,
             "config": config.to_dict(),
             "dtype": self.model.dtype,

@@ -10,6 +10,7 @@ import numpy as np
 from minibiogpt.backend import backend_of
 from minibiogpt.checks import is_integer
 from minibiogpt.errors import InputError, short_repr
+from minibiogpt.view.arguments import origin_of
 from minibiogpt.view.colors import PALETTES
 from minibiogpt.view.layer import labels_of
 from minibiogpt.view.page import OnePage, Page, check_theme, packed, safe
@@ -67,15 +68,17 @@ class Sampler(OnePage):
             must = f"the tokenizer must have as many tokens as the logits, V = {self.logits.size}"
             raise InputError(must, f"{len(tokenizer)} tokens", "load the tokenizer from the folder of the model")
         self.pieces = labels_of(range(self.logits.size), tokenizer)
+        self._origin = origin_of(tokenizer)
 
     @cached_property
     def page(self) -> Page:
         """The page, built on first access."""
         text = f'<p class="text" dir="auto">{safe(self.text)}</p>' if self.text else ""
+        about = [self._origin, f"vocabulary of {self.logits.size} tokens", f"computed in this page, in {self.logits.dtype}"]
         body = (
-            f'<header><h1>From logits to a token</h1>{text}<p class="soft">vocabulary of {self.logits.size} tokens; '
-            f'computed in this page, in {self.logits.dtype}</p></header><main id="sampler"><noscript>This page needs '
-            "JavaScript. It loads nothing from the network.</noscript></main>"
+            f'<header><h1>From logits to a token</h1>{text}<p class="soft">{safe(" · ".join(filter(None, about)))}'
+            '</p></header><main id="sampler"><noscript>This page needs JavaScript. '
+            "It loads nothing from the network.</noscript></main>"
         )
         data = {"tokens": self.pieces, "logits": packed(self.logits), "top": self.top, "seed": str(self.seed)}
         data |= {"colors": PALETTES}

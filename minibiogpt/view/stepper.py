@@ -13,7 +13,7 @@ from minibiogpt.backend import Array
 from minibiogpt.catalog.explain import sizes_of
 from minibiogpt.catalog.names import kind_of_source
 from minibiogpt.trace import Trace
-from minibiogpt.view.arguments import check_types, one_row, tokenizer_of
+from minibiogpt.view.arguments import check_types, one_row, origin_of, tokenizer_of
 from minibiogpt.view.colors import PALETTES
 from minibiogpt.view.controls import controls
 from minibiogpt.view.layer import facts_of, labels_of, short_names, start_of, step_data, steps_of_layer
@@ -90,11 +90,11 @@ class Stepper(OnePage):
     @cached_property
     def page(self) -> Page:
         """The page, built on first access."""
-        T, shown = len(self.ids), self.shown_text()
+        shown, kind = self.shown_text(), f"{type(self.model).__name__}, {self.model.dtype}, {len(self.ids)} tokens"
         title = f"Layer {self.layer} of BioGPT, step by step"
         body = (
             f'<header><h1>{safe(title)}</h1><p class="text" dir="auto">{safe(shown)}</p>'
-            f'<p class="soft">{type(self.model).__name__}, {self.model.dtype}, {T} tokens</p></header>'
+            f'<p class="soft">{safe(" · ".join(filter(None, [origin_of(self.model), kind])))}</p></header>'
             '<main id="stepper"><noscript>This page needs JavaScript. It loads nothing from the network.'
             "</noscript></main>"
         )

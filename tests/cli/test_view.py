@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from minibiogpt import BioGptForCausalLM
+from minibiogpt import BioGptForCausalLM, BioGptTokenizer
 from minibiogpt.cli import main
-from minibiogpt.view import Stepper
+from minibiogpt.view import Sampler, Stepper
 
 TEXT = "Ibuprofen is best used for"
 
@@ -20,6 +20,26 @@ def test_the_page_is_the_steppers(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert capsys.readouterr() == (f"{file}\n", "")
     model = BioGptForCausalLM.from_pretrained("demo", dtype="float64")
     assert file.read_text(encoding="utf-8") == Stepper(model, TEXT, layer=2, theme="dark").html
+
+
+def test_the_step_that_the_page_opens_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "page.html"
+    assert main(["view", TEXT, "--step", "fc1", "--output", str(file)]) == 0
+    assert (
+        file.read_text(encoding="utf-8") == Stepper(BioGptForCausalLM.from_pretrained("demo"), TEXT, start="fc1").html
+    )
+    assert main(["view", TEXT, "--step", "probz", "--output", str(file)]) == 2
+    assert "start must be a step of this layer; found 'probz'; nearest: self_attn.probs" in capsys.readouterr().err
+
+
+def test_the_samplers_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["view", "--sampler", TEXT, "--theme", "light"]) == 0
+    assert capsys.readouterr().out == "sampler.html\n"
+    tokenizer = BioGptTokenizer.from_pretrained("demo")
+    logits = BioGptForCausalLM.from_pretrained("demo")(tokenizer(TEXT)["input_ids"]).logits[0, -1]
+    want = Sampler(logits, tokenizer, theme="light", text=TEXT).html
+    assert (tmp_path / "sampler.html").read_text(encoding="utf-8") == want
 
 
 def test_the_default_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -46,6 +66,9 @@ def test_open(
     ("words", "message"),
     [
         (["x", "--layer", "4"], "layer must be an integer from 0 to 3; found 4"),
+        (["x", "--sampler", "--layer", "0"], "a page must show a layer or the next token; found --layer and --sampler"),
+        (["x", "--sampler", "--step", "fc1"], "found --step and --sampler; leave one out"),
+        (["x", "--sampler", "--theme", "blue"], "theme must be one of auto, light, dark"),
         (["x", "y"], "a page must show exactly one text; found 2"),
         (["x", "--theme", "blue"], "theme must be one of auto, light, dark"),
         (["x", "--max-megabytes", "0.1"], "a page must have at most 0.1 megabytes"),

@@ -111,3 +111,10 @@ TEXTS = """() => {
 def texts(page: Any) -> list[tuple[str, tuple[float, ...], tuple[float, ...]]]:
     """Return every visible text: its first characters, its color and its background color."""
     return [(text, tuple(color), tuple(behind)) for text, color, behind in page.evaluate(TEXTS)]
+
+
+def axe_violations(page: Any) -> list[str]:
+    """Return what axe-core finds wrong with the accessibility of the page as it is now: rule, impact, first element."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
+    found = axe.Axe().run(page).response["violations"]
+    return [f"{one['id']} ({one['impact']}, {len(one['nodes'])}): {one['nodes'][0]['html'][:200]}" for one in found]

@@ -238,7 +238,8 @@ def test_each_picture_is_described_in_words(browser: Any, file: Path) -> None:
         for step in range(STEPS):
             page.evaluate(f"stepper.goTo({step})")
             text = page.locator("figcaption").inner_text()
-            assert page.locator(".map canvas").get_attribute("aria-label") == text
+            label = page.locator(".map canvas").get_attribute("aria-label")
+            assert label == f"{stepper.steps[step].what}; {text}"
             x = stepper.trace[stepper.steps[step].name]
             x = x[x > -1e30]
             found = re.search(r"Smallest (\S+) .*largest (\S+) \(", text)

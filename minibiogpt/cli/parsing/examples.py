@@ -43,7 +43,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         'minibiogpt explore --text "Ibuprofen relieves pain." -o page.html',
         "minibiogpt explore --theme dark --output dark.html",
     ),
-    "view": ('minibiogpt view "Ibuprofen relieves pain." --layer 1 --output page.html',),
+    "view": (
+        'minibiogpt view "Ibuprofen relieves pain." --layer 1 --output page.html',
+        'minibiogpt view "Ibuprofen relieves pain." --step self_attn.scores',
+        'minibiogpt view --sampler "Ibuprofen is best used for" --theme dark',
+    ),
     "golden record": (
         'minibiogpt golden record --text "Ibuprofen is" -o case.safetensors',
         "minibiogpt golden record --ids 2,54,34 --slim -o slim.safetensors",

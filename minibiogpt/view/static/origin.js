@@ -14,13 +14,13 @@ function termsOf({ heads, rows, most = rows.length }) {
   const others = sumNumbers(rest.map((row) => row.bar));
   const largest = Math.max(0, ...[...shown.map((row) => row.bar), others].map(Math.abs).filter(Number.isFinite));
   const body = shown.map((row) => el("tr", { class: row.here ? "here" : null },
-    row.cells.map((cell, i) => el("td", { class: typeof cell === "object" || i === 0 ? null : "n" }, cell instanceof Node ? cell : String(cell))),
+    row.cells.map((cell, i) => el("td", { class: i ? "n" : null }, cell instanceof Node ? cell : String(cell))),
     el("td", {}, barOf(row.bar, largest))));
   if (rest.length) {
     const label = el("td", { colspan: heads.length - 1 }, `${rest.length} others, summed`);
     body.push(el("tr", {}, label, el("td", { class: "n" }, rough(others)), el("td", {}, barOf(others, largest))));
   }
-  const head = el("tr", {}, heads.map((text, i) => el("th", { class: i ? "n" : null }, text)), el("th", {}, ""));
+  const head = el("tr", {}, heads.map((text, i) => el("th", { class: i ? "n" : null }, text)), el("td"));
   return el("div", { class: "terms box", tabindex: "0", role: "group", "aria-label": "terms of this value" },
     el("table", {}, el("thead", {}, head), el("tbody", {}, body)));
 }
@@ -40,7 +40,8 @@ function curveOf({ f, x }, name) {
   const [left, top] = pointAt(Math.max(-reach, Math.min(reach, x)));
   const zero = tall - ((0 - low) / (high - low)) * tall;
   const label = `graph of ${name}, with a dot at x = ${rough(x)}`;
-  return el("svg:svg", { class: "curve", viewBox: `-4 -4 ${wide + 8} ${tall + 20}`, role: "img", "aria-label": label },
+  const viewBox = `-4 -4 ${wide + 8} ${tall + 20}`;
+  return el("svg:svg", { class: "curve", viewBox, role: "img", "aria-label": label },
     el("svg:line", { x1: 0, x2: wide, y1: zero, y2: zero }), el("svg:line", { x1: wide / 2, x2: wide / 2, y1: 0, y2: tall }),
     el("svg:path", { d: `M${points.join("L")}` }), el("svg:circle", { cx: left, cy: top, r: 4 }),
     el("svg:text", { x: 0, y: tall + 12 }, rough(-reach, 2)), el("svg:text", { x: wide, y: tall + 12, "text-anchor": "end" }, rough(reach, 2)));

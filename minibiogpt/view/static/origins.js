@@ -63,7 +63,7 @@ export const ORIGINS = {
     const parts = Object.entries(step.where).map(([symbol, name]) => [symbol, name, matrixOf(source.array(name)).at(row, col)]);
     const rows = parts.map(([symbol, name, x]) => ({ cells: [symbol, name, rough(x)], bar: x }));
     const numbers = parts.map(([, , x]) => x);
-    return { table: { heads: ["", "from", "value"], rows }, computed: sumNumbers(numbers), size: absoluteSum(numbers), terms: 2 };
+    return { table: { heads: ["symbol", "from", "value"], rows }, computed: sumNumbers(numbers), size: absoluteSum(numbers), terms: 2 };
   },
 
   norm(source, step, { row, col }) {
@@ -100,7 +100,8 @@ export const ORIGINS = {
     const position = Number(source.array(step.where.position_ids)?.numbers[row] ?? row), table = source.parameter(step.where.P);
     if (!table) return { text: source.leftOut, computed: null };
     const index = position + source.facts.positionOffset, x = matrixOf(table).at(index, col);
-    const text = `${quotedToken(source, "T", row)} is at position ${position}, and position p is row p + ${source.facts.positionOffset} of the table.`;
+    const text = `${quotedToken(source, "T", row)} is at position ${position}, ` +
+      `and position p is row p + ${source.facts.positionOffset} of the table.`;
     return { text, lines: [[`${step.where.P}, row ${index}, column ${col}`, x]], computed: x, size: 0, terms: 0 };
   },
 

@@ -124,7 +124,7 @@ function build() {
   parts.summary = el("p", { role: "status" });
   parts.drawn = el("span", { class: "soft", role: "status" });
   parts.total = el("th", { class: "n" }, "drawn");
-  const heads = el("tr", {}, el("th", {}, "token"), el("th", { class: "n raw" }, "logit"), el("th", {}, ""),
+  const heads = el("tr", {}, el("th", {}, "token"), el("th", { class: "n raw" }, "logit"), el("td"),
     el("th", { class: "n" }, "probability"), parts.total, el("th", { class: "n raw" }, "expected"));
   main.replaceChildren(
     el("div", { class: "settings" }, PROCESSORS.map(control)), parts.summary,

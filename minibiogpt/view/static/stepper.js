@@ -14,7 +14,10 @@ import { aboutOf, codeOf, equationOf, scrollToMark, symbolsOf } from "./stepper_
 import { cellWords, chosenWords, pictureText } from "./stepper_words.js";
 
 export class Stepper {
-  /** start: name of the first step shown; changed: called after each change of place; tools, exports: more elements for its bar and below its picture. */
+  /**
+   * start: name of the first step shown; changed: called after each change of place;
+   * tools, exports: more elements for its bar and below its picture.
+   */
   constructor(container, source, { start = "", changed = () => {}, tools = [], exports = [] } = {}) {
     this.source = source;
     this.changed = changed;
@@ -182,7 +185,7 @@ export class Stepper {
     parts.legend.replaceChildren(legendOf(scale, anyHidden));
     const text = pictureText(source, step, state.head);
     parts.caption.textContent = text;
-    this.map.canvas.setAttribute("aria-label", text);
+    this.map.canvas.setAttribute("aria-label", `${step.what}; ${text}`);
     this.showCell(state);
     this.map.reveal(state);
   }
@@ -236,7 +239,8 @@ export class Stepper {
     const beside = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] }[event.key];
     const kept = pinned ? col : null;
     const acts = {
-      ArrowLeft: () => this.goTo(step - 1), ArrowRight: () => this.goTo(step + 1), Home: () => this.goTo(0), End: () => this.goTo(this.last),
+      ArrowLeft: () => this.goTo(step - 1), ArrowRight: () => this.goTo(step + 1),
+      Home: () => this.goTo(0), End: () => this.goTo(this.last),
       "[": () => this.setHead(head - 1), "]": () => this.setHead(head + 1),
       ",": () => this.moveTo(row - 1, kept), ".": () => this.moveTo(row + 1, kept),
       Escape: pinned ? () => this.moveTo(row, null, false) : undefined,

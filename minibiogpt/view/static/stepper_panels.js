@@ -46,7 +46,8 @@ export function codeOf(step) {
   return [el("h3", {}, "Source code"), ...step.code.flatMap(({ location, first, mark, text }) => {
     const lines = text.split("\n").map((line, i) => el("span", { class: first + i === mark ? "here" : null },
       el("i", {}, `${first + i === mark ? "▶ " : ""}${first + i}`), line));
-    return [el("div", { class: "soft mono" }, location), el("pre", { tabindex: "0", role: "group", "aria-label": `source of ${location}` }, lines)];
+    const label = `source of ${location}`;
+    return [el("div", { class: "soft mono" }, location), el("pre", { tabindex: "0", role: "group", "aria-label": label }, lines)];
   })];
 }
 

@@ -10,7 +10,8 @@ export const STEPPER_KEYS = [
 ];
 
 const LETTERS = [
-  ["B", "texts in the batch, here 1"], ["T", "tokens of the text: the queries, which look"], ["S", "tokens that are looked at: the keys; here S = T"],
+  ["B", "texts in the batch, here 1"], ["T", "tokens of the text: the queries, which look"],
+  ["S", "tokens that are looked at: the keys; here S = T"],
   ["D", "hidden size: numbers that describe one token"], ["H", "attention heads of a layer"], ["Dh", "numbers for each head: D / H"],
   ["F", "size of the feed-forward network"], ["V", "tokens in the vocabulary"], ["<\/s>", "the token that starts every text"],
   ["pre·", "a token that ends in · continues in the next token; the vocabulary writes the end of a word as <\/w> instead"],
@@ -57,7 +58,8 @@ export function buildStepper(stepper, tools, exports) {
   const step = el("article", { class: "step" }, parts.title, parts.what, parts.equation, parts.repeated, parts.stage,
     parts.symbols, parts.about, parts.code);
   parts.root = el("div", { class: "stepper" },
-    el("div", { class: "tools", role: "toolbar", "aria-label": "steps" }, parts.previous, parts.slider, parts.next, parts.position, ...tools),
+    el("div", { class: "tools", role: "toolbar", "aria-label": "steps" },
+      parts.previous, parts.slider, parts.next, parts.position, ...tools),
     el("div", { class: "columns" }, nav, step));
   return parts;
 }

@@ -55,9 +55,11 @@ function follow(app, stepper) {
 
 function showLayers(app) {
   const count = app.config.num_hidden_layers;
-  layerParts.layers.replaceChildren(el("span", { class: "soft" }, "layer "), ...Array.from({ length: count }, (_, l) => el("button", {
-    type: "button", class: "small", "aria-pressed": String(l === app.state.layer), "aria-label": `layer ${l}`, onclick: () => app.set({ layer: l }),
-  }, String(l))));
+  const button = (_, l) => el("button", {
+    type: "button", class: "small", "aria-pressed": String(l === app.state.layer), "aria-label": `layer ${l}`,
+    onclick: () => app.set({ layer: l }),
+  }, String(l));
+  layerParts.layers.replaceChildren(el("span", { class: "soft" }, "layer "), ...Array.from({ length: count }, button));
 }
 
 function exportButtons() {
