@@ -19,6 +19,7 @@ from minibiogpt.cli.options import add_model, add_windows, load_model
 from minibiogpt.errors import InputError
 from minibiogpt.model.batching import window_sizes
 from minibiogpt.tokenizer import Piece
+from minibiogpt.tokenizer.tokens.labels import labels_of
 
 if TYPE_CHECKING:
     from minibiogpt.heads import BioGptForCausalLM
@@ -121,10 +122,10 @@ def _rows(job: Job, chunk: Chunk[Scored]) -> Iterator[str]:
     """Yield the lines of the table: one per text, or with --tokens a table per text."""
     for record, scored in zip(chunk.records, chunk.results, strict=True):
         if job.options.tokens:
-            pieces = job.tokenizer.convert_ids_to_tokens([piece.id for piece in scored.pieces])
-            width = max(map(len, [*pieces, "piece"]))
-            yield f"{'piece':{width}}  {'start':>5}  {'end':>5}  {'log p':>10}  text\n"
-            for name, piece, log_p in zip(pieces, scored.pieces, scored.log_probs, strict=True):
+            labels = labels_of([piece.id for piece in scored.pieces], job.tokenizer)
+            width = max(map(len, ["token", *labels]))
+            yield f"{'token':{width}}  {'start':>5}  {'end':>5}  {'log p':>10}  text\n"
+            for name, piece, log_p in zip(labels, scored.pieces, scored.log_probs, strict=True):
                 start, end = piece.span
                 yield f"{name:{width}}  {start:5}  {end:5}  {log_p:10.4f}  {record.text[start:end]}\n"
             yield _summary(1, {"total": scored.total, "tokens": len(scored.pieces)}) + "\n"

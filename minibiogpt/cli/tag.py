@@ -20,6 +20,7 @@ from minibiogpt.heads.labelling import token_probabilities
 from minibiogpt.heads.tagging import STRATEGIES, Entity, Tagged, entities, word_label
 from minibiogpt.heads.words import word_at, word_ids, word_starts
 from minibiogpt.tokenizer import Piece
+from minibiogpt.tokenizer.tokens.labels import labels_of
 
 RESULT_FIELDS, WORDS = ("entities",), "words"
 TOKEN_FIELDS = ("piece", "start", "end", "label", "score")
@@ -65,7 +66,7 @@ def run(options: argparse.Namespace) -> None:
         job,
         compute,
         lambda record, labelled: _prediction(job, names, record, labelled),
-        _lines,
+        lambda text, prediction: _lines(job, text, prediction),
         strategy=options.strategy,
         tokens=options.tokens,
     )
@@ -114,11 +115,13 @@ def _entity(entity: Entity, starts: list[int] | None) -> dict[str, Any]:
     return fields
 
 
-def _lines(text: str, prediction: Prediction) -> str:
+def _lines(job: Job, text: str, prediction: Prediction) -> str:
     """Return the table for one text."""
-    lines = [f"{' '.join(text.split())}\n"]
-    for t in prediction.get("tokens", ()):
-        lines.append(f"  {t['piece']:20}  {t['start']:5}  {t['end']:5}  {t['score']:.3f}  {t['label']}\n")
+    lines, tokens = [f"{' '.join(text.split())}\n"], prediction.get("tokens", ())
+    ids: Any = job.tokenizer.convert_tokens_to_ids([t["piece"] for t in tokens])
+    labels = labels_of(ids, job.tokenizer)
+    for label, t in zip(labels, tokens, strict=True):
+        lines.append(f"  {label:20}  {t['start']:5}  {t['end']:5}  {t['score']:.3f}  {t['label']}\n")
     for e in prediction["entities"]:
         words = " ".join(text[e["start"] : e["end"]].split())
         lines.append(f"  {e['label']:20}  {e['start']:5}  {e['end']:5}  {e['score']:.3f}  {words}\n")

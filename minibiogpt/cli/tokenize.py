@@ -1,10 +1,15 @@
-"""minibiogpt tokenize: show the pieces of a text, with their ids and offsets."""
+"""minibiogpt tokenize: show the tokens of a text, with their ids and offsets.
+
+A token that ends in · continues in the next token. With --json, "pieces" are the tokens as the vocabulary stores them,
+where the last piece of a word ends in </w>.
+"""
 
 from __future__ import annotations
 
 import argparse
 
 from minibiogpt.cli.options import add_json, add_model, load_tokenizer, print_json, texts_of
+from minibiogpt.tokenizer.tokens.labels import labels_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,8 +35,9 @@ def run(options: argparse.Namespace) -> None:
         print_json(records)
         return
     for record in records:
-        width = max(len(piece) for piece in record["pieces"])
-        print(f"{'piece':{width}}  {'id':>6}  {'start':>5}  {'end':>5}  text")
-        for piece, i, (start, end) in zip(record["pieces"], record["ids"], record["offsets"], strict=True):
-            print(f"{piece:{width}}  {i:6}  {start:5}  {end:5}  {record['text'][start:end]}")
+        labels = labels_of(record["ids"], tokenizer)
+        width = max(map(len, ["token", *labels]))
+        print(f"{'token':{width}}  {'id':>6}  {'start':>5}  {'end':>5}  text")
+        for label, i, (start, end) in zip(labels, record["ids"], record["offsets"], strict=True):
+            print(f"{label:{width}}  {i:6}  {start:5}  {end:5}  {record['text'][start:end]}")
         print(f"{len(record['ids'])} tokens")

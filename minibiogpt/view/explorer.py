@@ -9,11 +9,12 @@ from typing import Any
 from minibiogpt import BioGptForCausalLM, BioGptTokenizer
 from minibiogpt.backend import Array
 from minibiogpt.errors import InputError, short_repr
+from minibiogpt.tokenizer.tokens.labels import labels_of
 from minibiogpt.trace import Trace
 from minibiogpt.view.arguments import check_types, is_demo, one_row, origin_of, tokenizer_of
 from minibiogpt.view.bundle import bundled
 from minibiogpt.view.colors import PALETTES
-from minibiogpt.view.layer import explanations, labels_of
+from minibiogpt.view.layer import explanations
 from minibiogpt.view.page import OnePage, Page, check_size, check_theme, megabytes_of, safe
 from minibiogpt.view.recorded import recorded_lens
 

@@ -1,8 +1,8 @@
-"""Layer: page data about the steps of one layer, taken from ``steps`` and ``explain``, and the labels of tokens."""
+"""Layer: page data about the steps of one layer, taken from ``steps`` and ``explain``."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,6 @@ from minibiogpt.catalog.names import kind_of_source
 from minibiogpt.catalog.steps import Step, after_layers, axes_of, before_layers, steps, steps_in_layer
 from minibiogpt.config import LAYER_NORM_EPS, POSITION_OFFSET, BioGptConfig
 from minibiogpt.errors import InputError, listed, nearest, short_repr
-from minibiogpt.tokenizer.bpe import END_OF_WORD
 from minibiogpt.view.source import code_of
 
 KINDS = {
@@ -38,7 +37,6 @@ KINDS = {
     "logits": "logits",
 }
 """How each step is computed: the function in static/origins.js that breaks down its values."""
-CONTINUES = "·"  # appended to a token that does not end its word
 
 
 def steps_of_layer(config: BioGptConfig, layer: int, inputs: Mapping[str, str]) -> list[Step]:
@@ -177,27 +175,3 @@ def facts_of(config: BioGptConfig, dtype: str, lowest: float) -> dict[str, Any]:
         "scaleEmbedding": config.scale_embedding,
         "positionOffset": POSITION_OFFSET,
     }
-
-
-def labels_of(ids: Iterable[int], tokenizer: Any) -> list[str]:
-    """Return the labels of token ids: the token as text, or "id N" where the tokenizer has no token (or is None).
-
-    Examples
-    --------
-    >>> from minibiogpt import BioGptTokenizer
-    >>> tok = BioGptTokenizer.from_pretrained("demo")
-    >>> labels_of(tok.encode("pain"), tok), labels_of([7], None)
-    (['</s>', 'pain'], ['id 7'])
-    """
-    ids = [int(i) for i in ids]
-    if tokenizer is None:
-        return [f"id {i}" for i in ids]
-    known = set(tokenizer.get_vocab().values()) | set(tokenizer.soft_prompt_ids)
-    added = {*tokenizer.added_tokens_decoder, *tokenizer.all_special_ids}
-    tokens = {i: tokenizer.convert_ids_to_tokens(i) for i in ids if i in known}
-    return [f"id {i}" if i not in known else tokens[i] if i in added else _readable(tokens[i]) for i in ids]
-
-
-def _readable(token: str) -> str:
-    """Return a token without its end-of-word suffix, or with CONTINUES if it does not end its word."""
-    return token.removesuffix(END_OF_WORD) if token.endswith(END_OF_WORD) else token + CONTINUES

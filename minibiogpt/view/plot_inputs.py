@@ -11,6 +11,7 @@ import numpy as np
 from minibiogpt.backend import backend_of
 from minibiogpt.checks import is_integer
 from minibiogpt.errors import InputError, listed, short_repr
+from minibiogpt.tokenizer.tokens.labels import labels_of_pieces
 
 PROBS = re.compile(r"layers\.([0-9]{1,6})\.self_attn\.probs")
 
@@ -89,6 +90,12 @@ def labeled(what: str, labels: Any, count: int) -> list[str]:
         found = f"{len(labels)}" if sized else short_repr(labels)
         raise InputError(f"{what} must be {count} labels", found, "pass one label for each")
     return [plain(label) for label in labels]
+
+
+def shown_tokens(tokens: Any, count: int) -> list[str]:
+    """Return the labels of ``count`` tokens, given as pieces of the vocabulary or as labels."""
+    labeled("tokens", tokens, count)
+    return labels_of_pieces(tokens)
 
 
 def plain(label: Any) -> str:

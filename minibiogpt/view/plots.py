@@ -2,8 +2,9 @@
 
 The functions take plain arrays of any backend. Those named after a part of the model also take a trace; their
 docstrings name the array they show. ``ax=None`` creates a new figure. Indices count from 0, and shapes use the letters
-of ``minibiogpt.config``. Probabilities go from dark to bright (cividis); signed numbers go from orange through white
-(0) to purple (PuOr). Both colormaps are readable with color blindness.
+of ``minibiogpt.config``. A token that ends in · continues in the next one. Probabilities go from dark to bright
+(cividis); signed numbers go from orange through white (0) to purple (PuOr). Both colormaps are readable with color
+blindness.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy as np
 from minibiogpt.checks import is_integer
 from minibiogpt.errors import InputError, short_repr
 from minibiogpt.model.ops import softmax
+from minibiogpt.tokenizer.tokens.labels import labels_of
 from minibiogpt.view.plot_inputs import (
     PROBS,
     at,
@@ -28,6 +30,7 @@ from minibiogpt.view.plot_inputs import (
     missing,
     nonempty,
     plain,
+    shown_tokens,
 )
 
 if TYPE_CHECKING:
@@ -103,7 +106,8 @@ def attention(
     ----------
     weights : a trace, of which ``layers.{layer}.self_attn.probs`` is drawn (the probabilities before the head mask), or
         an array (T, S), (H, T, S) or (B, H, T, S).
-    tokens : the S tokens of the keys; the queries are the last T of them. head, row : indices on the axes H and B.
+    tokens : the S tokens of the keys, as pieces or as labels; the queries are the last T of them.
+    head, row : indices on the axes H and B.
 
     Raises
     ------
@@ -112,7 +116,7 @@ def attention(
     """
     x = head_weights(weights, layer, head, row)
     T, S = x.shape
-    labeled("tokens", tokens, S)
+    tokens = shown_tokens(tokens, S)
     future = np.arange(S)[None] > np.arange(S - T, S)[:, None]
     title = f"head {layer}.{head}" if isinstance(weights, Mapping) else f"head {head}"
     return heat_map(
@@ -136,7 +140,7 @@ def attention_heads(trace: Mapping[str, Any], tokens: Sequence[str], *, row: int
     for axes, layer in zip(grid, layers, strict=True):
         for head, ax in enumerate(axes):
             x = head_weights(trace, layer, head, row)
-            labeled("tokens", tokens, x.shape[1])
+            shown_tokens(tokens, x.shape[1])
             image = ax.imshow(x, cmap=SEQUENTIAL, vmin=0, vmax=1, aspect="auto", interpolation="nearest")
             ax.set_title(f"{layer}.{head}", fontsize=9)
             ax.set(xticks=[], yticks=[])
@@ -168,7 +172,7 @@ def top_tokens(
     best = np.argsort(-p, kind="stable")[:k]
     ax = _axes(ax, (6, 0.6 + 0.32 * k))
     bars = ax.barh(range(k), p[best], color=INK)  # by index, because two tokens can decode to the same text
-    ax.set_yticks(range(k), [plain(tokenizer.decode([i]) or repr(i)) for i in map(int, best)])
+    ax.set_yticks(range(k), list(map(plain, labels_of(best, tokenizer))))
     for bar, i in zip(bars, best, strict=True):
         if kept is not None and not boolean("kept", kept, x.shape)[i]:
             bar.set(facecolor="white", edgecolor=FAINT, hatch="///")
@@ -190,15 +194,15 @@ def logit_lens(
     names, must = list(nonempty("the lens", lens)), "the lens must cover all positions, (B, T, V)"
     probs = [softmax(at(matrix(lens[name], 3, must), "row", row)) for name in names]
     best = np.array([p.max(axis=-1) for p in probs])
-    labeled("tokens", tokens, best.shape[1])
+    tokens = shown_tokens(tokens, best.shape[1])
     ax = _axes(ax, (1.5 + 0.8 * best.shape[1], 1.2 + 0.45 * len(names)))
     ax = heat_map(
         best, names, tokens, signed=False, numbers=False, title="most probable next token", axes=("after", ""), ax=ax
     )
     for i, p in enumerate(probs):
-        for t, token in enumerate(p.argmax(axis=-1)):
+        for t, label in enumerate(labels_of(p.argmax(axis=-1), tokenizer)):
             ink = "white" if best[i, t] < 0.6 * best.max() else "black"
-            ax.text(t, i, plain(tokenizer.decode([int(token)])), ha="center", va="center", color=ink, fontsize=8)
+            ax.text(t, i, plain(label), ha="center", va="center", color=ink, fontsize=8)
     return ax
 
 
@@ -235,6 +239,7 @@ def stream(trace: Mapping[str, Any], tokens: Sequence[str], *, row: int = 0, ax:
     if not names:
         missing("embeddings and layers.{l}")
     norms = [np.linalg.norm(at(host(trace[name]), "row", row).astype(float), axis=-1) for name in names]
+    tokens = shown_tokens(tokens, norms[0].size)
     return heat_map(norms, names, tokens, signed=False, title="norm of the residual stream", ax=ax)
 
 

@@ -10,9 +10,9 @@ import numpy as np
 from minibiogpt.backend import backend_of
 from minibiogpt.checks import is_integer
 from minibiogpt.errors import InputError, short_repr
+from minibiogpt.tokenizer.tokens.labels import labels_of
 from minibiogpt.view.arguments import origin_of
 from minibiogpt.view.colors import PALETTES
-from minibiogpt.view.layer import labels_of
 from minibiogpt.view.page import OnePage, Page, check_theme, packed, safe
 
 MOST_PADDING = 127  # rows of an embedding beyond the tokens: a soft prompt, or padding to a multiple of 128

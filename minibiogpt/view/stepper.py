@@ -12,11 +12,12 @@ from minibiogpt import BioGptTokenizer
 from minibiogpt.backend import Array
 from minibiogpt.catalog.explain import sizes_of
 from minibiogpt.catalog.names import kind_of_source
+from minibiogpt.tokenizer.tokens.labels import labels_of
 from minibiogpt.trace import Trace
 from minibiogpt.view.arguments import check_types, one_row, origin_of, tokenizer_of
 from minibiogpt.view.colors import PALETTES
 from minibiogpt.view.controls import controls
-from minibiogpt.view.layer import facts_of, labels_of, short_names, start_of, step_data, steps_of_layer
+from minibiogpt.view.layer import facts_of, short_names, start_of, step_data, steps_of_layer
 from minibiogpt.view.page import MEGABYTE, OnePage, Page, check_size, check_theme, megabytes_of, packed, safe
 
 WEIGHTS_MEGABYTES = 6  # larger weight matrices are left out of the page

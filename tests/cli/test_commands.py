@@ -102,7 +102,7 @@ def test_tokenize_shows_pieces_ids_and_offsets(capsys: pytest.CaptureFixture[str
     assert record["ids"] == BioGptTokenizer.from_pretrained("demo").encode(text)
     assert [text[a:b] for a, b in record["offsets"]][-1] == "</s>"
     table = output_of(capsys, "tokenize", text).splitlines()
-    assert table[0].split() == ["piece", "id", "start", "end", "text"]
+    assert table[0].split() == ["token", "id", "start", "end", "text"]
     assert len(table) == len(record["ids"]) + 2
     assert table[-1] == f"{len(record['ids'])} tokens"
     (plain,) = json.loads(output_of(capsys, "tokenize", text, "--json", "--no-special"))
@@ -201,7 +201,7 @@ def test_bytes_that_are_no_text() -> None:
 def test_a_reader_who_leaves_and_a_terminal_that_knows_ascii_only() -> None:
     line = f"{sys.executable} -m minibiogpt tokenize '{'word ' * 3000}' | head -1"
     run = subprocess.run(["bash", "-c", line], capture_output=True, text=True)
-    assert run.stdout.startswith("piece")
+    assert run.stdout.startswith("token")
     assert run.stderr == ""
     plain = run_process("tokenize", "β", env=os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"})
     assert plain.returncode == 0

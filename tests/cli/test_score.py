@@ -95,7 +95,7 @@ def test_a_table_of_typed_texts(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_table_of_tokens(capsys: pytest.CaptureFixture[str]) -> None:
     head, *rows, last = output_of(capsys, "score", "a β-blocker", "--tokens")[0].splitlines()
-    assert head.split() == ["piece", "start", "end", "log", "p", "text"]
+    assert head.split() == ["token", "start", "end", "log", "p", "text"]
     assert [row.split()[1:3] for row in rows[:2]] == [["0", "1"], ["2", "3"]]
     assert last.startswith(f"1 text, {len(rows)} tokens: log-probability -")
 

@@ -11,8 +11,9 @@ import pytest
 from minibiogpt import BioGptTokenizer
 from minibiogpt.config import LAYER_NORM_EPS
 from minibiogpt.errors import InputError
+from minibiogpt.tokenizer.tokens.labels import labels_of
 from minibiogpt.view import Sampler, Stepper
-from minibiogpt.view.layer import explanations, labels_of
+from minibiogpt.view.layer import explanations
 from tests.support import small
 from tests.view.test_pages import TEXT, data_of, demo, unpacked
 

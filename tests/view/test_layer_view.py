@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from minibiogpt.tokenizer.tokens.labels import labels_of
 from minibiogpt.view import Explorer
-from minibiogpt.view.layer import labels_of
 from tests.support.browser import opened, overflow
 from tests.view.test_pages import TEXT, demo
 

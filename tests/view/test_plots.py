@@ -15,6 +15,7 @@ import matplotlib.pyplot as plt  # noqa: E402
 
 from minibiogpt import BioGptForCausalLM, BioGptTokenizer, InputError, Trace  # noqa: E402
 from minibiogpt.lens import ablation_table, logit_attribution, logit_lens  # noqa: E402
+from minibiogpt.tokenizer.tokens.labels import labels_of  # noqa: E402
 from minibiogpt.view import plots  # noqa: E402
 from tests.support.device import device  # noqa: E402
 
@@ -78,12 +79,15 @@ def test_odd_numbers_are_drawn_too(x: Any) -> None:
 
 
 def test_attention_is_the_traces_and_hides_the_future(run: Any) -> None:
-    _, _, trace, _, tokens = run
+    _, tok, trace, ids, tokens = run
     ax = plots.attention(trace, tokens, layer=2, head=1)
     want = trace["layers.2.self_attn.probs"][0, 1]
     assert np.array_equal(ax.images[0].get_array().filled(0), want)
     assert np.array_equal(ax.images[0].get_array().mask, np.triu(np.ones_like(want), 1))
-    assert (ticks(ax.yaxis), ticks(ax.xaxis), ax.get_title()) == (tokens, tokens, "head 2.1")
+    labels = labels_of(ids[0], tok)
+    assert labels[1:5] == ["I·", "b·", "upro·", "fen"]
+    assert (ticks(ax.yaxis), ticks(ax.xaxis), ax.get_title()) == (labels, labels, "head 2.1")
+    assert ticks(plots.attention(trace, labels, layer=2).xaxis) == labels
     for part in (want, want[None], want[None, None], want[-2:]):  # the last: two queries after a cache
         drawn = plots.attention(part, tokens).images[0].get_array()
         assert np.array_equal(drawn.filled(0), want[-len(drawn) :])
@@ -118,7 +122,7 @@ def test_the_most_probable_tokens(run: Any) -> None:
     ax = plots.top_tokens(logits, tok, k=5, kept=p > np.sort(p)[-3])
     best = np.argsort(-p)[:5]
     assert np.allclose([bar.get_width() for bar in ax.patches], p[best])
-    assert ticks(ax.yaxis) == [tok.decode([i]) for i in best]
+    assert ticks(ax.yaxis) == labels_of(best, tok)
     assert [bar.get_hatch() for bar in ax.patches] == [None, None, "///", "///", "///"]
 
 
@@ -126,7 +130,7 @@ def test_the_lens_shows_what_each_layer_predicts(run: Any) -> None:
     model, tok, trace, _, tokens = run
     ax = plots.logit_lens(logit_lens(model, trace, position=None), tok, tokens)
     last_row = texts(ax)[-len(tokens) :]
-    assert last_row == [tok.decode([i]) for i in trace["logits"][0].argmax(axis=-1)]
+    assert last_row == labels_of(trace["logits"][0].argmax(axis=-1), tok)
     assert ticks(ax.yaxis) == ["embeddings", *(f"layers.{i}" for i in range(4))]
 
 
@@ -208,7 +212,7 @@ def test_each_row_of_a_batch_has_its_own_picture(run: Any) -> None:
     assert np.array_equal(grid[1, 2].images[0].get_array(), want[1, 2])
     lens = logit_lens(model, trace, position=None)
     ax = plots.logit_lens(lens, tok, tokens, row=1)
-    assert texts(ax)[-len(tokens) :] == [tok.decode([i]) for i in trace["logits"][1].argmax(axis=-1)]
+    assert texts(ax)[-len(tokens) :] == labels_of(trace["logits"][1].argmax(axis=-1), tok)
     positions = [text.get_position() for text in ax.texts]
     assert positions == [(t, i) for i in range(len(lens)) for t in range(len(tokens))]
     stream = plots.stream(trace, tokens, row=1).images[0].get_array()
@@ -243,14 +247,14 @@ def test_drifts_mark_what_is_over_the_budget() -> None:
 
 
 def test_pieces_that_read_alike_have_a_bar_each(run: Any) -> None:
-    """A digit, and the same digit at the end of a word, decode to the same text."""
+    """A digit, and the same digit at the end of a word, decode to the same text and have a label each."""
     _, tok, _, _, _ = run
     logits = np.full(len(tok), -9.0)
     logits[[4, 5, 60]] = 3, 2, 1
     assert tok.decode([4]) == tok.decode([5])
     ax = plots.top_tokens(logits, tok, k=3)
     assert [round(bar.get_y() + bar.get_height() / 2) for bar in ax.patches] == [0, 1, 2]
-    assert ticks(ax.yaxis) == [tok.decode([i]) for i in (4, 5, 60)]
+    assert ticks(ax.yaxis)[:2] == [tok.decode([4]) + "·", tok.decode([5])]
 
 
 def test_an_error_that_is_no_number_differs() -> None:
@@ -288,13 +292,13 @@ def test_formulas_in_a_text_are_text(run: Any) -> None:
     ax.figure.canvas.draw()
     assert ticks(ax.yaxis) == [r"\$\frac\$", r"\$x\$"]
 
-    class Tokenizer:
-        def decode(self, ids: Any) -> str:
-            return "$\\frac$"
-
-    tokenizer: Any = Tokenizer()
-    plots.top_tokens(np.zeros(2), tokenizer, k=2).figure.canvas.draw()
-    plots.logit_lens({"a": np.zeros((1, 1, 2))}, tokenizer, ["x"]).figure.canvas.draw()
+    tokenizer = BioGptTokenizer.from_pretrained("demo")
+    tokenizer.add_tokens(["$\\frac$"])
+    logits = np.eye(len(tokenizer))[-1]
+    ax = plots.top_tokens(logits, tokenizer, k=2)
+    ax.figure.canvas.draw()
+    assert ticks(ax.yaxis)[0] == r"\$\frac\$"
+    plots.logit_lens({"a": logits[None, None]}, tokenizer, ["x"]).figure.canvas.draw()
 
 
 BAD: list[tuple[Any, str]] = [

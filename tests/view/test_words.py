@@ -12,9 +12,9 @@ import pytest
 
 from minibiogpt import BioGptTokenizer
 from minibiogpt.model.ops import softmax
+from minibiogpt.tokenizer.tokens.labels import labels_of
 from minibiogpt.view import Sampler, Stepper
 from minibiogpt.view.colors import PALETTES
-from minibiogpt.view.layer import labels_of
 from tests.support.browser import opened
 from tests.view.test_browser import READBACK, matrix, point
 from tests.view.test_pages import TEXT, demo

@@ -180,7 +180,9 @@ export class Stepper {
     if (!width) return; // not visible
     const matrix = this.matrix(), scale = this.scale(matrix), hidden = stepHidden(source, step, state.head);
     this.showHeads();
-    this.map.draw(matrix, scale, hidden, stepLabels(source, step), width, this.heightLeft());
+    const height = this.heightLeft();
+    this.map.box.style.maxHeight = `${height + 110}px`; // with the labels of the columns
+    this.map.draw(matrix, scale, hidden, stepLabels(source, step), width, Math.min(480, height));
     const anyHidden = isMaskedStep(step) && source.tokens.some((_, s) => hidden(0, s));
     parts.legend.replaceChildren(legendOf(scale, anyHidden));
     const text = pictureText(source, step, state.head);
@@ -193,7 +195,7 @@ export class Stepper {
   /** The height that the window has below the top of the picture, for its rows. */
   heightLeft() {
     const top = this.parts.stage.getBoundingClientRect().top + window.scrollY, around = isByHead(this.step) ? 300 : 170;
-    return Math.max(220, Math.min(480, window.innerHeight - top - around));
+    return Math.max(220, window.innerHeight - top - around);
   }
 
   showHeads() {

@@ -19,8 +19,8 @@ from minibiogpt import BioGptTokenizer
 from minibiogpt.files.hub import DEMO
 from minibiogpt.golden.kit import tokens as kit
 from minibiogpt.tokenizer import moses
+from minibiogpt.tokenizer.tokens.labels import labels_of
 from minibiogpt.view import Page
-from minibiogpt.view.layer import labels_of
 from tests.support import demo
 from tests.support.browser import opened
 from tests.support.node import run_js
