@@ -15,7 +15,8 @@ from minibiogpt.view.arguments import check_types, is_demo, one_row, origin_of, 
 from minibiogpt.view.bundle import bundled
 from minibiogpt.view.colors import PALETTES
 from minibiogpt.view.layer import explanations
-from minibiogpt.view.page import OnePage, Page, check_size, check_theme, megabytes_of, safe
+from minibiogpt.view.page import OnePage, Page, check_size, check_theme, megabytes_of, safe, still_picture
+from minibiogpt.view.picture import data_uri, png, tiled
 from minibiogpt.view.recorded import recorded_lens
 
 LIVE_MEGABYTES = 16  # the largest model that a page holds, by the size of its weights in float16
@@ -113,6 +114,14 @@ class Explorer(OnePage):
             "nothing from the network.</noscript></main>"
         )
         return Page(title, body, self._data(), (), STYLES, self.theme, module="explorer/main.js")
+
+    @property
+    def still(self) -> str:
+        """The attention probabilities of every head, as a picture."""
+        names = [f"layers.{layer}.self_attn.probs" for layer in range(self.model.config.num_hidden_layers)]
+        maps = [list(self.model.backend.to_numpy(self.trace[name])[0]) for name in names]
+        words = f"Where each head of each layer looks in “{self.text}”: a row for each layer, a picture for each head."
+        return still_picture(data_uri(png(tiled(maps))), words)
 
     def __repr__(self) -> str:
         kind = "live" if self.live else "recorded"

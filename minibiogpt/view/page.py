@@ -95,15 +95,16 @@ class Page:
         write_atomically(file, lambda temporary: temporary.write_text(self.html, encoding="utf-8"))
         return file
 
-    def iframe(self, height: int) -> str:
+    def iframe(self, height: int, still: str = "") -> str:
         """Return HTML for the document in a sandboxed frame ``height`` pixels high; its scripts cannot reach outside.
 
-        Where frames are removed, as in an untrusted notebook, the fallback text in it remains.
+        Where frames are removed, as in an untrusted notebook, ``still`` and a text remain: HTML without frames and
+        scripts. With the theme "auto", the frame follows the CSS property ``color-scheme`` of the page around it.
         """
         return (
             f'<iframe title="{safe(self.title)}" srcdoc="{html.escape(self.html)}" sandbox="{SANDBOX}" '
             f'allow="clipboard-write" style="width: 100%; height: {height}px; border: 1px solid #8886; '
-            f'border-radius: 6px; resize: vertical; overflow: auto">{NO_FRAME}</iframe>'
+            f'border-radius: 6px; resize: vertical; overflow: auto">{still}<p>{NO_FRAME}</p></iframe>'
         )
 
 
@@ -126,8 +127,18 @@ class OnePage(ABC):
         """Write the page to one file and return its path."""
         return self.page.save(path)
 
+    @property
+    def still(self) -> str:
+        """A picture of the page, as HTML, for where its frame is removed."""
+        return ""
+
     def _repr_html_(self) -> str:
-        return self.page.iframe(self.height)
+        return self.page.iframe(self.height, self.still)
+
+
+def still_picture(uri: str, words: str) -> str:
+    """Return an image with its description below, as HTML that survives the sanitizers of notebooks."""
+    return f'<img src="{uri}" alt="{safe(words)}"><p>{safe(words)}</p>'
 
 
 def page_file(path: Any, what: str = "the file of a page") -> Path:

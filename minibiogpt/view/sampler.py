@@ -10,6 +10,7 @@ import numpy as np
 from minibiogpt.backend import backend_of
 from minibiogpt.checks import is_integer
 from minibiogpt.errors import InputError, short_repr
+from minibiogpt.model.ops import softmax
 from minibiogpt.tokenizer.tokens.labels import labels_of
 from minibiogpt.view.arguments import origin_of
 from minibiogpt.view.colors import PALETTES
@@ -90,6 +91,14 @@ class Sampler(OnePage):
             theme=self.theme,
             module="sampler.js",
         )
+
+    @property
+    def still(self) -> str:
+        """The most probable tokens in words."""
+        probs = softmax(self.logits.astype(np.float64)[None])[0]
+        best = np.argsort(-probs, kind="stable")[:8]
+        found = ", ".join(f"{self.pieces[i]} {100 * probs[i]:.1f} %" for i in best)
+        return f"<p>The most probable next tokens: {safe(found)}.</p>"
 
     def __repr__(self) -> str:
         return f"<Sampler of {self.logits.size} tokens, the most probable {self.pieces[int(self.logits.argmax())]!r}>"

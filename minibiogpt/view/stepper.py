@@ -12,13 +12,25 @@ from minibiogpt import BioGptTokenizer
 from minibiogpt.backend import Array
 from minibiogpt.catalog.explain import sizes_of
 from minibiogpt.catalog.names import kind_of_source
+from minibiogpt.errors import listed
 from minibiogpt.tokenizer.tokens.labels import labels_of
 from minibiogpt.trace import Trace
 from minibiogpt.view.arguments import check_types, one_row, origin_of, tokenizer_of
 from minibiogpt.view.colors import PALETTES
 from minibiogpt.view.controls import controls
-from minibiogpt.view.layer import facts_of, short_names, start_of, step_data, steps_of_layer
-from minibiogpt.view.page import MEGABYTE, OnePage, Page, check_size, check_theme, megabytes_of, packed, safe
+from minibiogpt.view.layer import facts_of, kind_of, short_names, start_of, step_data, steps_of_layer
+from minibiogpt.view.page import (
+    MEGABYTE,
+    OnePage,
+    Page,
+    check_size,
+    check_theme,
+    megabytes_of,
+    packed,
+    safe,
+    still_picture,
+)
+from minibiogpt.view.picture import data_uri, heat_map_png
 
 WEIGHTS_MEGABYTES = 6  # larger weight matrices are left out of the page
 
@@ -102,6 +114,26 @@ class Stepper(OnePage):
         return Page(
             title, body, self._data(), styles=("page.css", "stepper.css"), theme=self.theme, module="stepper_page.js"
         )
+
+    @property
+    def still(self) -> str:
+        """The array of the step that the page opens on, of the first head, as a picture."""
+        step = self.steps[short_names(self.steps).index(self.start)]
+        x, masked = self._first_head(step.name), None
+        probabilities = kind_of(step) in ("softmax", "headmask")
+        if probabilities or kind_of(step) == "mask":
+            masked = self._first_head(f"layers.{self.layer}.self_attn.scores_masked")
+            masked = masked <= max(-1e30, float(self.model.backend.lowest(self.trace[step.name].dtype)))
+        head = f", head {self.layer}.0" if "H" in step.axes else ""
+        square = "Rows and columns" if step.axes.split()[-1] in "TS" else "Rows"
+        tokens = listed(labels_of(self.ids, self.tokenizer), 30)
+        words = f"{step.what[:1].upper()}{step.what[1:]} ({step.name}{head}). {square}: {tokens}."
+        return still_picture(data_uri(heat_map_png(x, masked, probabilities=probabilities)), words)
+
+    def _first_head(self, name: str) -> np.ndarray:
+        """Return an array of the trace as a matrix on the host, in float64."""
+        x = self.model.backend.to_numpy(self.trace[name])[0]
+        return (x[0] if x.ndim == 3 else x).astype(np.float64)
 
     def controls(self) -> Any:
         """Return an ipywidgets VBox: a text box and a layer slider above the page."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import html
+import io
 import json
 import math
 import re
@@ -78,6 +79,12 @@ def unpacked(one: dict[str, Any]) -> np.ndarray:
 
 def demo(dtype: str = "float32") -> BioGptForCausalLM:
     return BioGptForCausalLM.from_pretrained("demo", dtype=dtype)
+
+
+def decoded(png: bytes) -> np.ndarray:
+    """The pixels of a PNG, by matplotlib's reader."""
+    image = pytest.importorskip("matplotlib.image", reason="matplotlib is not installed")
+    return (image.imread(io.BytesIO(png))[..., :3] * 255).round().astype(int)
 
 
 @pytest.mark.parametrize("head", [*small.HEADS, "base"])
@@ -203,12 +210,25 @@ def test_the_frame_holds_the_whole_page() -> None:
     assert html.escape(stepper.html) in stepper._repr_html_()
 
 
-def test_where_a_notebook_takes_the_frame_out_words_are_left() -> None:
-    left = re.sub(
-        "<[^>]*>", "", Stepper(demo(), "a < b")._repr_html_()
-    )  # what JupyterLab keeps of an untrusted notebook
+def test_where_a_notebook_takes_the_frame_out_a_picture_is_left() -> None:
+    whole = Stepper(demo(), "a < b")._repr_html_()
+    left = re.sub("</?iframe[^>]*>", "", whole)  # what JupyterLab keeps of an untrusted notebook
     assert "run this cell" in left
-    assert "layers.0" not in left
+    assert "Attention probabilities after the softmax" in left
+    assert "(layers.0.self_attn.probs, head 0.0). Rows and columns: &lt;/s&gt;, " in left
+    (picture,) = re.findall('<img src="data:image/png;base64,([^"]+)"', left)
+    assert len(left) < 9000
+    x, pixels = Stepper(demo(), "a < b").trace["layers.0.self_attn.probs"][0, 0], decoded(base64.b64decode(picture))
+    cell = pixels.shape[0] // len(x)
+    seen = pixels[cell // 2 :: cell, cell // 2 :: cell]
+    assert seen.shape == (*x.shape, 3)
+    assert (seen[0, 1:] == seen[0, 1]).all(), "masked cells have one color"
+    light = np.array([[luminance(tuple(color)) for color in row] for row in seen])
+    later = np.triu(np.ones(x.shape, bool), 1)
+    assert np.corrcoef(x[~later], light[~later])[0, 1] > 0.95, "bright is large"
+    assert Sampler(np.log([0.5, 0.3, 0.2]), None).still == (
+        "<p>The most probable next tokens: id 0 50.0 %, id 1 30.0 %, id 2 20.0 %.</p>"
+    )
 
 
 def test_saved_as_it_is(tmp_path: Path) -> None:

@@ -196,6 +196,18 @@ def test_a_frame_in_a_notebook_shows_it(browser: Any, tmp_path: Path) -> None:
         inner.get_by_role("status").filter(has_text="cop").wait_for()
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_frame_follows_the_color_scheme_of_the_page_around_it(browser: Any, tmp_path: Path, scheme: str) -> None:
+    frame = Stepper(demo(), TEXT)._repr_html_()
+    text = f"<!doctype html><meta charset=utf-8><style>body {{ color-scheme: {scheme}; }}</style><body>{frame}"
+    (tmp_path / "site.html").write_text(text, encoding="utf-8")
+    with opened(browser, tmp_path / "site.html", color_scheme="null") as page:  # nothing emulated
+        inner = page.frame_locator("iframe")
+        assert inner.locator("#theme").inner_text() == "theme: auto"
+        paper = inner.locator("body").evaluate("(body) => getComputedStyle(body).backgroundColor")
+        assert paper == {"light": "rgb(255, 255, 255)", "dark": "rgb(22, 24, 28)"}[scheme]
+
+
 def test_the_policy_forbids_the_network(browser: Any, file: Path) -> None:
     with opened(browser, file, allowed="Content Security Policy") as page:
         found = page.evaluate("fetch('https://example.org').then(() => 'reached', (error) => error.name)")
