@@ -75,7 +75,8 @@ class Sampler(OnePage):
     def page(self) -> Page:
         """The page, built on first access."""
         text = f'<p class="text" dir="auto">{safe(self.text)}</p>' if self.text else ""
-        about = [self._origin, f"vocabulary of {self.logits.size} tokens", f"computed in this page, in {self.logits.dtype}"]
+        where = f"computed in this page, in {self.logits.dtype}"
+        about = [self._origin, f"vocabulary of {self.logits.size} tokens", where]
         body = (
             f'<header><h1>From logits to a token</h1>{text}<p class="soft">{safe(" · ".join(filter(None, about)))}'
             '</p></header><main id="sampler"><noscript>This page needs JavaScript. '
