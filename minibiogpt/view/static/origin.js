@@ -4,7 +4,7 @@ import { el, exact, rough } from "./base.js";
 import { originOf, sumNumbers, verdictOf } from "./origins.js";
 
 /** A bar for a signed number; hatched if negative. */
-function barOf(x, largest) {
+function originBar(x, largest) {
   const width = largest > 0 && Number.isFinite(x) ? Math.max(x === 0 ? 0 : 1, (Math.abs(x) / largest) * 90) : 0;
   return el("span", { class: x < 0 ? "bar below" : "bar", style: `width:${width}px`, "aria-hidden": "true" });
 }
@@ -15,10 +15,10 @@ function termsOf({ heads, rows, most = rows.length }) {
   const largest = Math.max(0, ...[...shown.map((row) => row.bar), others].map(Math.abs).filter(Number.isFinite));
   const body = shown.map((row) => el("tr", { class: row.here ? "here" : null },
     row.cells.map((cell, i) => el("td", { class: i ? "n" : null }, cell instanceof Node ? cell : String(cell))),
-    el("td", {}, barOf(row.bar, largest))));
+    el("td", {}, originBar(row.bar, largest))));
   if (rest.length) {
     const label = el("td", { colspan: heads.length - 1 }, `${rest.length} others, summed`);
-    body.push(el("tr", {}, label, el("td", { class: "n" }, rough(others)), el("td", {}, barOf(others, largest))));
+    body.push(el("tr", {}, label, el("td", { class: "n" }, rough(others)), el("td", {}, originBar(others, largest))));
   }
   const head = el("tr", {}, heads.map((text, i) => el("th", { class: i ? "n" : null }, text)), el("td"));
   return el("div", { class: "terms box", tabindex: "0", role: "group", "aria-label": "terms of this value" },
