@@ -235,6 +235,7 @@ def test_masked_cells_are_hatched_and_named_in_the_legend(browser: Any, file: Pa
 def test_each_picture_is_described_in_words(browser: Any, file: Path) -> None:
     stepper = Stepper(demo(), TEXT, layer=1)
     with opened(browser, file) as page:
+        page.evaluate("stepper.unfold()")
         for step in range(STEPS):
             page.evaluate(f"stepper.goTo({step})")
             text = page.locator("figcaption").inner_text()

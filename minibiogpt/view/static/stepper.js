@@ -181,7 +181,7 @@ export class Stepper {
     const matrix = this.matrix(), scale = this.scale(matrix), hidden = stepHidden(source, step, state.head);
     this.showHeads();
     const height = this.heightLeft();
-    this.map.box.style.maxHeight = `${height + 110}px`; // with the labels of the columns
+    this.map.box.style.maxHeight = `${height + (isTokenAxis(step.axes.at(-1)) ? 110 : 24)}px`; // with the labels of the columns
     this.map.draw(matrix, scale, hidden, stepLabels(source, step), width, Math.min(480, height));
     const anyHidden = isMaskedStep(step) && source.tokens.some((_, s) => hidden(0, s));
     parts.legend.replaceChildren(legendOf(scale, anyHidden));

@@ -3,7 +3,7 @@
 import { data, el, openDialog, themeButton } from "./base.js";
 import { Stepper } from "./stepper.js";
 import { STEPPER_KEYS } from "./stepper_parts.js";
-import { sourceOf } from "./stepper_source.js";
+import { sourceOfData } from "./stepper_source.js";
 
 function showKeys() {
   const rows = [...STEPPER_KEYS, ["?", "this list"]].map(([keys, text]) =>
@@ -11,7 +11,7 @@ function showKeys() {
   openDialog("Keyboard shortcuts", el("table", {}, el("tbody", {}, rows)), el("p", { class: "soft" }, "Click a cell to pin it."));
 }
 
-const stepper = new Stepper(document.getElementById("stepper"), sourceOf(data), {
+const stepper = new Stepper(document.getElementById("stepper"), sourceOfData(data), {
   start: data.start,
   tools: [
     themeButton(() => stepper.draw()),

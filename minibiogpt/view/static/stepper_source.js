@@ -8,7 +8,7 @@
 import { unpack, unpacker } from "./arrays.js";
 
 /** The source of a page of one layer, from its data. */
-export function sourceOf(data) {
+export function sourceOfData(data) {
   return {
     layer: data.layer, heads: data.heads, headSize: data.headSize, tokens: data.tokens, padding: data.padding,
     headMask: data.headMask && unpack(data.headMask).numbers, steps: data.steps, sizes: data.sizes, leftOut: data.left_out,
