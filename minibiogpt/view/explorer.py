@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from minibiogpt import BioGptForCausalLM, BioGptTokenizer
@@ -148,14 +149,13 @@ class Explorer(OnePage):
     def _data(self) -> dict[str, Any]:
         """Return the data for the scripts of the page."""
         config, labels = self.model.config, labels_of(range(self.model.config.vocab_size), self.tokenizer)
-        folder = Path(self.model.name_or_path)
         data: dict[str, Any] = {
             "live": self.live,
             "demo": is_demo(self.model),
             "text": self.text,
             "config": config.to_dict(),
             "dtype": self.model.dtype,
-            "model": "demo" if folder == DEMO else folder.name or "FOLDER",
+            "model": "demo" if is_demo(self.model) else Path(self.model.name_or_path).name or "FOLDER",
             "labels": labels,
             "tokens": [{"label": labels[i], "id": i} for i in self.ids],
             "colors": PALETTES,
