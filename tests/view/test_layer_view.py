@@ -74,7 +74,7 @@ def test_every_number_is_that_of_the_trace_and_is_taken_apart(browser: Any, file
 def test_the_page_and_the_stepper_have_one_state(browser: Any, file: Path) -> None:
     with opened(browser, file) as page:
         show(page)
-        assert page.locator("h2").inner_text().endswith("layers.1.self_attn.probs")
+        assert page.locator(".stepper h2").inner_text().endswith("layers.1.self_attn.probs")
         page.keyboard.press("ArrowRight")
         page.keyboard.press("ArrowRight")
         assert state(page, "step", "col") == ["self_attn.context", None]
@@ -83,7 +83,7 @@ def test_the_page_and_the_stepper_have_one_state(browser: Any, file: Path) -> No
         page.keyboard.press(",")
         assert state(page, "head", "layer", "row") == [1, 2, 7]
         assert page.evaluate(f"[{STEPPER}.state.head, {STEPPER}.source.layer, {STEPPER}.state.row]") == [1, 2, 7]
-        assert page.locator("h2").inner_text().endswith("layers.2.self_attn.context")
+        assert page.locator(".stepper h2").inner_text().endswith("layers.2.self_attn.context")
         page.keyboard.press("Shift+ArrowDown")
         ((row, col),) = [state(page, "row", "col")]
         assert row == 8
@@ -92,13 +92,13 @@ def test_the_page_and_the_stepper_have_one_state(browser: Any, file: Path) -> No
         assert state(page, "col") == [None]
         page.evaluate("app.set({ step: '', layer: 0 })")
         page.evaluate(WAIT)
-        assert page.locator("h2").inner_text().endswith(". layers.0")
+        assert page.locator(".stepper h2").inner_text().endswith(". layers.0")
         page.evaluate("app.set({ step: 'input' })")
         page.evaluate(WAIT)
-        assert page.locator("h2").inner_text().endswith(". embeddings")
+        assert page.locator(".stepper h2").inner_text().endswith(". embeddings")
         page.evaluate("app.set({ layer: 3 })")
         page.evaluate(WAIT)
-        assert page.locator("h2").inner_text().endswith(". layers.2")
+        assert page.locator(".stepper h2").inner_text().endswith(". layers.2")
 
 
 def test_another_text_takes_the_place_of_the_first(browser: Any, file: Path) -> None:
