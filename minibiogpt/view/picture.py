@@ -40,7 +40,7 @@ def heat_map_png(x: np.ndarray, hidden: np.ndarray | None = None, *, probabiliti
     pixels[np.isnan(x)] = 0
     pixels[hidden] = HIDDEN
     cell = max(SMALLEST, min(LARGEST, WIDTH // x.shape[1]))
-    height = cell if x.shape[1] * 2 >= x.shape[0] and cell > 8 else max(cell, 10)
+    height = cell if x.shape[0] == x.shape[1] else max(cell, min(10, WIDTH // x.shape[0]))
     return png(_enlarged(pixels, height, cell))
 
 

@@ -29,6 +29,7 @@ from minibiogpt.view.colors import PALETTES
 from minibiogpt.view.layer import KINDS, kind_of
 from minibiogpt.view.modules import STATIC
 from minibiogpt.view.page import packed
+from minibiogpt.view.picture import HIDDEN, heat_map_png
 from tests.support import small
 from tests.support.browser import luminance
 from tests.support.strict import StrictBackend
@@ -229,6 +230,24 @@ def test_where_a_notebook_takes_the_frame_out_a_picture_is_left() -> None:
     assert Sampler(np.log([0.5, 0.3, 0.2]), None).still == (
         "<p>The most probable next tokens: id 0 50.0 %, id 1 30.0 %, id 2 20.0 %.</p>"
     )
+
+
+@pytest.mark.parametrize(("shape", "size"), [((3, 3), (54, 54)), ((2, 128), (20, 512)), ((256, 256), (768, 768))])
+def test_a_picture_has_the_colors_of_its_numbers(shape: tuple[int, int], size: tuple[int, int]) -> None:
+    x = np.linspace(-1, 1, shape[0] * shape[1]).reshape(shape)
+    x[0, 1], hidden = np.nan, np.zeros(shape, bool)
+    hidden[1, 0] = True
+    pixels = decoded(heat_map_png(x, hidden))
+    assert pixels.shape[:2] == size
+    tall, wide = size[0] // shape[0], size[1] // shape[1]
+    cells = pixels[tall // 2 :: tall, wide // 2 :: wide]
+    for cell, color in (((0, 0), PALETTES["signed"][0]), ((-1, -1), PALETTES["signed"][-1]), ((0, 1), "#000000")):
+        assert [int(color[i : i + 2], 16) for i in (1, 3, 5)] == cells[cell].tolist()
+    assert cells[1, 0].tolist() == list(HIDDEN)
+    x[0, 0] = 50  # an outlier
+    clipped = decoded(heat_map_png(x, hidden))[tall // 2 :: tall, wide // 2 :: wide]
+    if x.size > 200:
+        assert abs(clipped[-1, -1] - cells[-1, -1]).max() < 40, "it does not wash out the others"
 
 
 def test_saved_as_it_is(tmp_path: Path) -> None:
