@@ -121,9 +121,9 @@ def test_the_other_jobs_stay_on_the_device(backend: CupyBackend, dtype: str) -> 
     assert_close("embed", host(got), want, lane_c(dtype, "layer_norm"))
 
 
-def test_the_readme_runs_on_a_device(backend: CupyBackend, capsys: pytest.CaptureFixture[str]) -> None:
-    """Run every block except the last, which converts a checkpoint of the user's."""
-    page = (ROOT / "README.md").read_text(encoding="utf-8")
+def test_the_library_at_a_glance_runs_on_a_device(backend: CupyBackend, capsys: pytest.CaptureFixture[str]) -> None:
+    """Run every block of docs/library.md except the last, which passes a Python function as logits processor."""
+    page = (ROOT / "docs" / "library.md").read_text(encoding="utf-8")
     names: dict[str, Any] = {}
     for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL)[:-1]:
         exec(

@@ -1,25 +1,35 @@
-"""The README: its Python runs unchanged, its two first commands are marked for CI, its links and numbers are right."""
+"""README and the pages that it leads to: code that runs, commands marked for CI, links and numbers that are right."""
 
 import re
 from pathlib import Path
 
-from minibiogpt.cli import COMMANDS
 from minibiogpt.golden.kit.models import CHECKPOINTS
 from minibiogpt.golden.kit.probes import probes
 from minibiogpt.golden.selftest.runner import GOOD, TRIALS
+from tests.support.pages import text_of
 
 ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+DOCS = ROOT / "docs"
+README = text_of(ROOT / "README.md")
 
 
-def test_the_python_runs_in_the_order_of_the_page() -> None:
-    blocks = re.findall(r"^```python\n(.*?)^```", README, re.S | re.M)
+def test_the_python_of_the_library_page_runs_in_its_order() -> None:
+    blocks = re.findall(r"^```python\n(.*?)^```", text_of(DOCS / "library.md"), re.S | re.M)
     assert len(blocks) == 5
     scope: dict = {}
     for block in blocks:
-        exec(compile(block, "README.md", "exec"), scope)
+        exec(compile(block, "library.md", "exec"), scope)
     assert scope["best"].shape[0] == 2
     assert scope["out"].logits.shape[-1] == scope["model"].config.vocab_size
+
+
+def test_the_first_page_is_short_and_has_four_doors() -> None:
+    assert len(README.splitlines()) <= 90
+    doors = ["Learn", "Look inside", "Verify", "Run"]
+    assert re.findall(r"^## (.+)$", README, re.M)[:4] == doors
+    for part in re.split(r"^## ", README, flags=re.M)[1:5]:
+        assert "](docs/" in part, "a door leads to the documentation"
+        assert "```sh" in part, "a door shows what to type"
 
 
 def test_the_two_commands_are_marked_for_ci() -> None:
@@ -29,25 +39,42 @@ def test_the_two_commands_are_marked_for_ci() -> None:
     assert marked[1][1].endswith("pytest -n 2")
 
 
-def test_the_commands_are_all_of_them() -> None:
-    listed = re.findall(r"^minibiogpt (\w+)", README.partition("## Commands")[2].partition("```\n\n")[0], re.M)
-    assert listed == [module.__name__.rpartition(".")[2] for module in COMMANDS]
-
-
 def test_every_linked_file_is_there() -> None:
-    links = re.findall(r"\]\((?!http)([^)#]+)\)", README)
+    links = re.findall(r"\]\((?!http)([^)#]+)(?:#[^)]*)?\)", README)
     assert len(links) > 8
     assert [link for link in links if not (ROOT / link).exists()] == []
 
 
-def test_the_functions_that_it_points_to_are_there() -> None:
-    pointers = re.findall(r"\[`(\w+)` in [\w/.]+\]\(([\w/.]+)\)", README)
+def test_the_functions_that_the_map_points_to_are_there() -> None:
+    pointers = re.findall(r"\[`(\w+)` in [\w/.]+\]\(([\w/.]+)\)", text_of(DOCS / "map.md"))
     assert len(pointers) > 8
     for name, path in pointers:
-        assert re.search(rf"^\s*(def|class) {name}\b", (ROOT / path).read_text(encoding="utf-8"), re.M), (name, path)
+        assert re.search(rf"^\s*(def|class) {name}\b", text_of(DOCS / path), re.M), (name, path)
+
+
+def test_the_map_has_every_subpackage() -> None:
+    table = text_of(DOCS / "map.md").partition("## ")[0]
+    folders = {path.parent.name for path in (ROOT / "minibiogpt").glob("*/__init__.py")}
+    assert [name for name in folders if f"../minibiogpt/{name}/" not in table] == []
+
+
+def test_every_notebook_is_listed() -> None:
+    start = text_of(DOCS / "start.md")
+    listed = re.findall(r"^- (\d\d) \[.+\]\(\.\./notebooks/(.+\.ipynb)\)", start, re.M)
+    assert [name for _, name in listed] == sorted(path.name for path in (ROOT / "notebooks").glob("*.ipynb"))
+    assert all(name.startswith(number) for number, name in listed)
 
 
 def test_the_numbers_of_the_kit_and_of_the_selftest_are_true() -> None:
     words = {7: "seven", 8: "eight", 9: "nine"}
     assert f"{words[len(CHECKPOINTS)]} tiny models, {len(probes(0))} cases" in README
-    assert f"corrupts a correct candidate in {len(TRIALS) - len(GOOD)} ways" in README
+    tested = text_of(DOCS / "tested.md")
+    assert f"corrupts a correct candidate in {len(TRIALS) - len(GOOD)} ways" in tested
+    sensitivity = text_of(DOCS / "sensitivity.md")
+    planted = re.findall(r"^(\d+) mistakes that porters make are planted", sensitivity, re.M)
+    right = re.findall(r"^\| float(?:64|32) \|.*\((\d\d\.\d %)\) \|$", sensitivity, re.M)
+    for page in (tested, text_of(DOCS / "verify-a-port.md")):
+        page = " ".join(page.split())
+        assert f"{planted[0]} mistakes" in page
+        assert [number for number in right if number not in page] == []
+    assert f"{planted[0]} mistakes" in README
