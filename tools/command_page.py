@@ -70,7 +70,8 @@ minibiogpt --print-completion bash > ~/.local/share/bash-completion/completions/
 ```
 
 Then open a new shell. Bash loads the script if the package bash-completion is installed, which most distributions do.
-For zsh, write the script to a file named `_minibiogpt` in a folder of `$fpath`. The extra `completion` installs shtab, too.
+For zsh, write the script to a file named `_minibiogpt` in a folder of `$fpath`. The extra `completion` installs
+shtab, too.
 
 ## Models
 
@@ -84,23 +85,24 @@ minibiogpt generate --model biogpt "COVID-19 is" --num-beams 5 --min-length 100 
 python tools/check_real.py --model biogpt        published results for these weights, reproduced, as a table
 ```
 
-BioGPT-Large separates digits and writes tags ("1 0 0 mg. < / FREETEXT > ▃"). `--split-digits` converts prompts to this form
-and `--clean-large` converts outputs back, by heuristics that can be wrong
+BioGPT-Large separates digits and writes tags ("1 0 0 mg. < / FREETEXT > ▃"). `--split-digits` converts prompts to
+this form and `--clean-large` converts outputs back, by heuristics that can be wrong
 ([large_text.py](../minibiogpt/tokenizer/large_text.py) explains when). Models fine-tuned with soft prompts take
-`--soft-prompt 9`. Soft-prompt tokens are left out of the text; `--keep-soft-prompt` shows them as "learned1" to "learned9".
+`--soft-prompt 9`. Soft-prompt tokens are left out of the text; `--keep-soft-prompt` shows them as "learned1" to
+"learned9".
 
 ## Files of texts
 
-`generate`, `score`, `embed`, `classify` and `tag` also read `--file FILE`, one text per line. The last four also read JSON
-Lines (`--jsonl`), compute in batches of similar length, and with `--output FILE` can be interrupted: the same command
-resumes where it stopped, and on the same machine the file is byte for byte that of an uninterrupted run. `generate` has no
-`--output`: redirect it (`> FILE`). If you interrupt it, run it again from the start.
+`generate`, `score`, `embed`, `classify` and `tag` also read `--file FILE`, one text per line. The last four also read
+JSON Lines (`--jsonl`), compute in batches of similar length, and with `--output FILE` can be interrupted: the same
+command resumes where it stopped, and on the same machine the file is byte for byte that of an uninterrupted run.
+`generate` has no `--output`: redirect it (`> FILE`). If you interrupt it, run it again from the start.
 
-A file of texts must be UTF-8 text; spreadsheets, PDFs and columns of CSV files are not read. It is checked before anything is
-computed. `--skip-bad` skips lines that cannot be used, lists them on standard error, and adds `line` to each JSON result;
-`--truncate` cuts texts that are too long. `score`, `embed`, `classify` and `tag` process long texts in windows, and a JSON
-Lines field may hold a list of words. `--json` prints the result for another program to read (`view`, `embed` and
-`golden record` write files instead).
+A file of texts must be UTF-8 text; spreadsheets, PDFs and columns of CSV files are not read. It is checked before
+anything is computed. `--skip-bad` skips lines that cannot be used, lists them on standard error, and adds `line` to
+each JSON result; `--truncate` cuts texts that are too long. `score`, `embed`, `classify` and `tag` process long texts
+in windows, and a JSON Lines field may hold a list of words. `--json` prints the result for another program to read
+(`view`, `embed` and `golden record` write files instead).
 """
 
 

@@ -6,10 +6,9 @@ import pytest
 
 from minibiogpt.cli import parsed, parser
 from minibiogpt.cli.parsing.commands import every_command, options_of
-from minibiogpt.errors import InputError
 from minibiogpt.cli.parsing.examples import EXAMPLES
+from minibiogpt.errors import InputError
 from tools.command_page import PAGE, SHOWN, page
-
 
 NUMBER = re.compile(r"(-?\d+\.\d+(?:e[+-]\d+)?)(?![\w.])")
 
