@@ -22,7 +22,8 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
     "myst_nb",
-    "mathml",  # these five are in _ext
+    "mathml",  # these six are in _ext
+    "alts",
     "pages",
     "clauses",
     "generated",

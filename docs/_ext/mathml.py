@@ -18,13 +18,15 @@ from sphinx.util import logging
 # Sizes of brackets and fractions, which MathML chooses itself: (command, replacement)
 PLAIN = [(re.compile(r"\\[bB]igg?[lrm]?(?![A-Za-z])"), ""), (re.compile(r"\\[td]frac(?![A-Za-z])"), r"\\frac")]
 
+ESCAPED = re.compile(r"\\([_%#&$])(?=[^<>]*</mtext>)")  # docutils keeps the backslash of \text{out\_proj}
+
 
 def translated(tex: str, as_block: bool = False) -> str:
     """Return one formula as MathML. Raises MathError if docutils doesn't know one of its commands."""
     for command, plain in PLAIN:
         tex = command.sub(plain, tex)
     tex = re.sub(r"\\frac\s*(\d)\s*(\d)", r"\\frac{\1}{\2}", tex)
-    return tex2mathml(tex, as_block=as_block)
+    return ESCAPED.sub(r"\1", tex2mathml(tex, as_block=as_block))
 
 
 def _html(node: nodes.Element, as_block: bool) -> str:

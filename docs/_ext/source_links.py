@@ -28,9 +28,9 @@ def page_of(path: Path) -> str | None:
 
 
 def _has_page(path: Path) -> bool:
-    """Return whether Sphinx makes a source page: it does for modules with functions or classes."""
+    """Return whether Sphinx makes a source page: it does for modules with public functions or classes."""
     body = ast.parse(path.read_text(encoding="utf-8")).body
-    return any(isinstance(node, ast.FunctionDef | ast.ClassDef) for node in body)
+    return any(isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name[0] != "_" for node in body)
 
 
 def link_to_copies(app: Any, docname: str, source: list[str]) -> None:

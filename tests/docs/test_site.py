@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -211,6 +212,7 @@ def test_formulas_are_translated_or_reported() -> None:
 
     mathml = load("mathml")
     assert "<mfrac>" in mathml.translated(r"\tfrac12 \big( x \Bigr)")
+    assert "<mtext>out_proj of 5%</mtext>" in mathml.translated(r"W_{\text{out\_proj of 5\%}}")
     with pytest.raises(MathError):
         mathml.translated(r"\nosuchcommand")
 
@@ -269,3 +271,40 @@ def test_formulas_are_drawn_and_searching_finds(site: Path, page: Any) -> None:
     page.goto((site / "search.html").as_uri() + "?q=softmax")
     page.wait_for_selector("#search-results li a")
     assert "softmax" in page.locator("#search-results").inner_text().lower()
+
+
+def test_every_picture_has_a_description(site: Path) -> None:
+    pictures = [tag for path in site.rglob("*.html") for tag in re.findall(r"<img\b[^>]*>", path.read_text("utf-8"))]
+    assert len(pictures) > 30
+    texts = [found[1] if (found := re.search(r'\balt="([^"]*)"', tag)) else "" for tag in pictures]
+    poor = [text for text in texts if len(text) < 20 or text.endswith((".png", ".svg")) or " " not in text]
+    assert poor == []
+
+
+def test_a_picture_is_described_by_the_code_that_draws_it() -> None:
+    describe = load("alts").description
+    code = 'ax = plots.heat_map(x, title=f"head {layer}.{head}", axes=("query", "key"))'
+    assert describe(code, "Masks") == "A heat map, titled “head ...”, axes: query, key. Section: Masks."
+    assert describe("ax.barh(a, b)\nax.set(xlabel='logit')", "One") == "A bar chart, axes: logit. Section: One."
+    assert describe("draw()", "One") == "A picture. Section: One."
+
+
+def test_no_formula_shows_a_backslash(site: Path) -> None:
+    formulas = [x for path in site.rglob("*.html") for x in re.findall(r"<math\b.*?</math>", path.read_text(), re.S)]
+    assert len(formulas) > 100
+    assert [formula for formula in formulas if "\\" in formula] == []
+
+
+@pytest.mark.parametrize("theme", ["auto", "light", "dark"])
+def test_a_frame_follows_the_theme_of_the_site(site: Path, page: Any, theme: str) -> None:
+    context = page.context.browser.new_context(color_scheme="null", offline=True)  # Chromium's own, not emulated
+    shown = context.new_page()
+    shown.goto((site / "notebooks" / "10-logits-to-text.html").as_uri())
+    shown.evaluate("(theme) => { document.body.dataset.theme = theme; }", theme)
+    frame = shown.locator("iframe").first
+    frame.scroll_into_view_if_needed()
+    dark = "matchMedia('(prefers-color-scheme: dark)').matches"
+    wanted = theme == "dark" or (theme == "auto" and shown.evaluate(dark))
+    inside = frame.element_handle().content_frame()
+    inside.wait_for_function(f"{dark} === {str(wanted).lower()}", timeout=5000)
+    context.close()
