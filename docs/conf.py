@@ -22,8 +22,9 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
     "myst_nb",
-    "mathml",  # these six are in _ext
+    "mathml",  # these seven are in _ext
     "alts",
+    "live",
     "pages",
     "clauses",
     "generated",
