@@ -24,6 +24,7 @@ from minibiogpt.view import Explorer, Sampler, Stepper
 
 FOLDER = "_static"
 SENTENCE = "Ibuprofen is best used for"
+OPEN = "Patients with hypertension may be treated with"  # several answers are right
 COPYING = "Sample P321 was sequenced for BRCA1. A mutation was found in sample"
 
 
@@ -33,8 +34,8 @@ def _demo() -> BioGptForCausalLM:
 
 def _sampler() -> Sampler:
     tokenizer = BioGptTokenizer.from_pretrained("demo")
-    logits = _demo()(tokenizer(SENTENCE)["input_ids"]).logits
-    return Sampler(logits[0, -1], tokenizer, text=SENTENCE)
+    logits = _demo()(tokenizer(OPEN)["input_ids"]).logits
+    return Sampler(logits[0, -1], tokenizer, text=OPEN)
 
 
 PAGES: dict[str, tuple[str, Callable[[], Any]]] = {

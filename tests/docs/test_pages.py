@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from tests.docs.test_verify_a_port import SHELL, missing_lines
 from tests.support.pages import DOCS, PAGES, ROOT, Block, anchors, blocks, broken, links, load, text_of
+from tools.docs_pictures import pictures
 
 TEXTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "minibiogpt" / "demo" / "README.md", *PAGES]
 
@@ -28,11 +30,15 @@ def run(block: Block, scope: dict[str, Any], page: str) -> None:
 def test_the_python_of_a_page_runs_in_its_order(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A block that cannot run is preceded by a reason; a test of its own runs the files of verify-a-port.md."""
+    """A block that cannot run is preceded by a reason; a test of its own runs the files of verify-a-port.md.
+
+    A text block that follows a block directly is what it prints.
+    """
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MPLBACKEND", "Agg")
     scope: dict[str, Any] = {"__name__": "page"}
     missing: list[str] = []
+    outputs = dict(re.findall(r"^```python\n(.*?)^```\n```text\n(.*?)^```$", text_of(page), re.S | re.M))
     for block in blocks(text_of(page)):
         if block.language != "python":
             continue
@@ -45,7 +51,10 @@ def test_the_python_of_a_page_runs_in_its_order(
             missing += block.missing_modules
         else:
             assert block.comment == "" or block.comment.startswith("needs: "), block.comment
+            capsys.readouterr()
             run(block, scope, page.name)
+            printed = capsys.readouterr().out
+            assert missing_lines(outputs.get(block.text, ""), printed) == [], printed
     if missing:
         pytest.skip(f"blocks of {page.name} need modules that are not installed: {', '.join(sorted(set(missing)))}")
 
@@ -122,3 +131,38 @@ def test_the_links_of_a_copied_notebook_are_rewritten() -> None:
         "[a](../docs/trace.md#x) [b](../minibiogpt/model/ops.py) [c](05-masks.ipynb) [d](../x.md)"
     )
     assert text == "[a](../trace.md#x) [b](../../minibiogpt/model/ops.py) [c](05-masks.ipynb) [d](../x.md)"
+
+
+COLOR = re.compile(r"#[0-9a-f]{6}\b")
+NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
+
+
+def picture_parts(svg: str) -> tuple[list[str], list[float]]:
+    """Return what surrounds the numbers of a picture, and the numbers; a color is three of them."""
+    svg = COLOR.sub(lambda found: " ".join(str(int(found[0][i : i + 2], 16)) for i in (1, 3, 5)), svg)
+    return NUMBER.split(svg), [float(x) for x in NUMBER.findall(svg)]
+
+
+def test_the_pictures_are_those_of_the_demo_model() -> None:
+    drawn = pictures()
+    assert {path.stem for path in (DOCS / "pictures").iterdir()} == set(drawn)
+    for name, svg in drawn.items():
+        (parts, numbers), (want_parts, want) = (
+            picture_parts(text_of(DOCS / "pictures" / f"{name}.svg")),
+            picture_parts(svg),
+        )
+        assert parts == want_parts, f"{name}: run python tools/docs_pictures.py"
+        assert numbers == pytest.approx(want, rel=1e-3, abs=1.5), f"{name}: run python tools/docs_pictures.py"
+
+
+def test_every_picture_is_on_a_page_with_a_description() -> None:
+    shown = [found for page in PAGES for found in re.findall(r"!\[([^\]]*)\]\(([^)]+)\)", text_of(page))]
+    assert {path for _, path in shown} >= {f"pictures/{name}.svg" for name in pictures()}
+    assert [path for text, path in shown if len(text) < 60] == []
+
+
+def test_the_numbers_of_the_descriptions_are_drawn() -> None:
+    for page in PAGES:
+        for text, path in re.findall(r"!\[([^\]]*)\]\((pictures/[^)]+)\)", text_of(page)):
+            svg = text_of(DOCS / path)
+            assert [x for x in re.findall(r"-?\d+\.\d\d\b|\d+\.\d %", text) if f">{x}<" not in svg] == [], text

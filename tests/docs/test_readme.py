@@ -84,8 +84,9 @@ def test_the_glossary_has_the_words_of_the_field_in_order_and_says_where_they_ar
     part = text_of(DOCS / "glossary.md").partition("## Words of the field\n")[2].partition("\n## ")[0]
     entries = dict(re.findall(r"^### ([^\n]+)\n\n(.+?)(?=\n\n###|\Z)", part, re.M | re.S))
     assert list(entries) == sorted(entries, key=str.lower)
-    wanted = """query key value softmax logit token subword temperature top-k top-p perplexity GELU padding head attribution
-        ablation embedding fine-tuning LoRA quantization vocabulary attention""".split()
+    wanted = ["query", "key", "value", "softmax", "logit", "token", "subword", "temperature", "top-k", "top-p", "GELU"]
+    wanted += ["perplexity", "padding", "head", "attribution", "ablation", "embedding", "fine-tuning", "LoRA"]
+    wanted += ["quantization", "vocabulary", "attention", "decoding", "position embedding"]
     wanted += ["byte-pair encoding", "greedy decoding", "beam search", "residual stream", "layer norm", "causal mask"]
     wanted += ["attention pattern", "induction head", "logit lens", "activation patching", "KV cache"]
     assert [word for word in wanted if word not in entries] == []

@@ -28,7 +28,7 @@ def missing_lines(expected: str, output: str) -> list[str]:
     """Return the expected lines that the output lacks. "..." matches any text, and on its own line any lines."""
     lines = [line for line in expected.splitlines() if line != "..."]
     patterns = [".*".join(re.escape(part.strip()) for part in line.split("...")) for line in lines]
-    return [line for line, x in zip(lines, patterns, strict=True) if not re.search(f"^{x}", output, re.MULTILINE)]
+    return [line for line, x in zip(lines, patterns, strict=True) if not re.search(f"^ *{x}", output, re.MULTILINE)]
 
 
 def test_a_line_that_is_not_there_is_missed() -> None:
