@@ -49,8 +49,8 @@ $ minibiogpt generate --modle biogpt Ibuprofen
 minibiogpt: error: minibiogpt generate must be called with its own options; found '--modle'; did you mean --model?
 ```
 
-Options can't be abbreviated; the only short ones are `-h`, `-V` and the `-o` of `golden record`. Errors and warnings go
-to standard error.
+Options can't be abbreviated; the only short ones are `-h`, `-V`, and the `-o` of `explore` and `golden record`. Errors
+and warnings go to standard error.
 
 | exit code | meaning |
 |---|---|
@@ -102,7 +102,7 @@ A file of texts must be UTF-8 text; spreadsheets, PDFs and columns of CSV files 
 anything is computed. `--skip-bad` skips lines that cannot be used, lists them on standard error, and adds `line` to
 each JSON result; `--truncate` cuts texts that are too long. `score`, `embed`, `classify` and `tag` process long texts
 in windows, and a JSON Lines field may hold a list of words. `--json` prints the result for another program to read
-(`view`, `embed` and `golden record` write files instead).
+(`explore`, `view`, `embed` and `golden record` write files instead).
 """
 
 

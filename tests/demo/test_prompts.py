@@ -16,7 +16,7 @@ from tests.support.paths import ROOT
 README = (ROOT / "minibiogpt/demo/README.md").read_text(encoding="utf-8")
 PAGES = ["README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]
 NOTEBOOKS = [f"notebooks/{path.name}" for path in sorted((ROOT / "notebooks").glob("*.ipynb"))]
-COMMANDS = {"generate", "score", "embed", "trace", "view"}  # of texts that the model reads
+COMMANDS = {"generate", "score", "embed", "trace", "view", "explore"}  # of texts that the model reads
 CALLS = {"tok", "tokenizer", "encode", "generator", "Stepper", "Explorer", "embed", "pipe"}
 NAMES = {"true", "false", "text", "texts", "prompt", "prompts", "sentence"}  # of variables that hold such texts
 MOST = 10  # perplexity of a prompt on the demo's page
