@@ -275,6 +275,7 @@ def test_formulas_are_drawn_and_searching_finds(site: Path, page: Any) -> None:
 
 def test_every_picture_has_a_description(site: Path) -> None:
     pictures = [tag for path in site.rglob("*.html") for tag in re.findall(r"<img\b[^>]*>", path.read_text("utf-8"))]
+    pictures = [tag for tag in pictures if 'class="toggler"' not in tag]  # + and - of the index of modules
     assert len(pictures) > 30
     texts = [found[1] if (found := re.search(r'\balt="([^"]*)"', tag)) else "" for tag in pictures]
     poor = [text for text in texts if len(text) < 20 or text.endswith((".png", ".svg")) or " " not in text]
@@ -308,3 +309,19 @@ def test_a_frame_follows_the_theme_of_the_site(site: Path, page: Any, theme: str
     inside = frame.element_handle().content_frame()
     inside.wait_for_function(f"{dark} === {str(wanted).lower()}", timeout=5000)
     context.close()
+
+
+def test_the_front_page_holds_the_live_explorer(site: Path, page: Any) -> None:
+    page.goto((site / "index.html").as_uri())
+    frame = page.locator("iframe.live-page")
+    assert frame.get_attribute("loading") == "lazy"
+    assert len(frame.get_attribute("title")) > 20
+    frame.scroll_into_view_if_needed()
+    inside = page.frame_locator("iframe.live-page")
+    inside.locator("html[data-ready=true]").wait_for()
+    inside.locator("#text").fill("Insulin is a")
+    inside.locator(".tokens li").nth(3).wait_for()
+    assert inside.locator(".tokens li").all_inner_texts() == ["</s>", "Insulin", "is", "a"]
+    address = page.get_by_role("link", name="Open the page alone").get_attribute("href")
+    assert (site / address).stat().st_size < 6e6
+    assert {"explorer.html", "sampler.html", "stepper.html"} <= {path.name for path in (site / "_static").iterdir()}
