@@ -4,12 +4,16 @@
 - ``{words}``: the functions in equations, ``equations.EQUATION_FUNCTIONS``.
 - ``{arrays}``: what each array of a trace is, ``descriptions.SUMMARIES``.
 - ``{fields}``: the fields of the config with their defaults.
+- ``{views}``, ``{keys}``, ``{tour}``: the views of the explorer, its keys, and the stops of its tour, from its scripts.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import inspect
+import json
+import re
+from functools import cache
 from typing import Any
 
 from docutils import nodes
@@ -18,6 +22,7 @@ from sphinx.util.docutils import SphinxDirective
 from minibiogpt.catalog.descriptions import SUMMARIES
 from minibiogpt.catalog.equations import EQUATION_FUNCTIONS
 from minibiogpt.config import BioGptConfig
+from minibiogpt.view.modules import STATIC
 
 FIELD_NOTES = {"layer_norm_eps": "kept, **not used**", "extra": "unknown keys of config.json, kept"}
 TRAINING = ("hidden_dropout_prob", "attention_probs_dropout_prob", "activation_dropout", "layerdrop")
@@ -65,12 +70,88 @@ def fields() -> str:
     return _table(["field", "default", ""], rows)
 
 
+STRING = r"""(?:"(?:[^"\\]|\\.)*"|`[^`]*`)"""  # of JavaScript
+
+
+@cache
+def explorer_views() -> list[dict[str, Any]]:
+    """Return the views of the explorer in order: {"id", "title", "about", "keys"}, read from its scripts."""
+    found = {}
+    for path in sorted((STATIC / "explorer").glob("*.js")):
+        text = path.read_text(encoding="utf-8")
+        for name, body in re.findall(r"^export const (\w+View) = \{$(.*?)^\};$", text, re.S | re.M):
+            view = {key: _plain(_one(rf"^  {key}: ({STRING}),$", body)) for key in ("id", "title", "about")}
+            found[name] = view | {"keys": _keys(_one(r"^  keys: (.*?)(?=\n  \w+[(:,]|\n\n)", body))}
+    order = _one(r"^const VIEWS = \[(.*?)\];$", _main()).split(",")
+    return [found[name.strip()] for name in order if name.strip()]
+
+
+def _main() -> str:
+    return (STATIC / "explorer" / "main.js").read_text(encoding="utf-8")
+
+
+def _one(pattern: str, text: str) -> str:
+    """Return the first group of a pattern. Raises ValueError if it isn't there, so that no empty table is published."""
+    found = re.search(pattern, text, re.S | re.M)
+    if not found:
+        raise ValueError(f"the scripts of the explorer must have {pattern}")
+    return found[1]
+
+
+def _plain(string: str) -> str:
+    """Return the text of a string of JavaScript; a constant in a template is looked up."""
+    text: str = json.loads(string) if string[0] == '"' else string[1:-1]
+    return re.sub(r"\$\{(\w+)\}", lambda name: _constant(name[1]), text)
+
+
+def _constant(name: str) -> str:
+    """Return the value of a constant of any script of the pages, as it is written."""
+    scripts = "\n".join(path.read_text(encoding="utf-8") for path in sorted(STATIC.rglob("*.js")))
+    return _one(rf"^(?:export )?const {name} = (.*?);(?: //[^\n]*)?$", scripts)
+
+
+def _keys(text: str) -> list[list[str]]:
+    """Return the pairs of a list, such as ["[ ]", "head"], or of a constant without the keys that follow its name."""
+    name = re.match(r"[A-Z_]+", text)
+    pairs = re.findall(rf"\[\s*({STRING}),\s*({STRING})\s*\]", _constant(name[0]) if name else text)
+    gone = [_plain(string) for string in re.findall(STRING, text)] if name else []
+    return [[_plain(key), _plain(what)] for key, what in pairs if _plain(key) not in gone]
+
+
+def views() -> str:
+    rows = [[str(i), f"**{view['title']}**", view["about"]] for i, view in enumerate(explorer_views(), 1)]
+    return _table(["key", "view", "what it shows"], rows)
+
+
+def keys_table() -> str:
+    shared = _keys("SHARED")
+    rows = [["everywhere", f"`{key}`", what] for key, what in shared]
+    rows += [[view["title"], f"`{key}`", what] for view in explorer_views() for key, what in view["keys"]]
+    return _table(["where", "key", "effect"], rows)
+
+
+def tour() -> str:
+    text = (STATIC / "explorer" / "tour_stops.js").read_text(encoding="utf-8")
+    titles = [_plain(found) for found in re.findall(rf"^  \{{ title: ({STRING}),", text, re.M)]
+    if len(titles) < 10:
+        raise ValueError("the scripts of the explorer must have the stops of the tour")
+    return "\n".join(f"{i}. {title}" for i, title in enumerate(titles, 1))
+
+
 def _table(header: list[str], rows: list[list[str]]) -> str:
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
 
 
-TABLES = {"letters": letters, "words": words, "arrays": arrays, "fields": fields}
+TABLES = {
+    "letters": letters,
+    "words": words,
+    "arrays": arrays,
+    "fields": fields,
+    "views": views,
+    "keys": keys_table,
+    "tour": tour,
+}
 
 
 class Generated(SphinxDirective):

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from minibiogpt.view.modules import STATIC
 from tests.docs.test_verify_a_port import SHELL, missing_lines
 from tests.support.pages import DOCS, PAGES, ROOT, Block, anchors, blocks, broken, links, load, text_of
 from tools.docs_pictures import pictures
@@ -69,9 +70,11 @@ def test_a_block_that_fails_is_noticed_and_needs_are_looked_up() -> None:
     assert bad.missing_modules == []
     (other,) = blocks("<!-- run, needs: numpy, no_such.module -->\n```sh\nls\n```\n")
     assert (other.language, other.missing_modules) == ("sh", ["no_such.module"])
+    after = blocks("```{letters}\n```\n\n<!-- run -->\n```sh\nls\n```\n")
+    assert [(block.language, block.comment) for block in after] == [("{letters}", ""), ("sh", "run")]
 
 
-@pytest.mark.parametrize("page", ["start.md", "golden-format.md", "port-javascript.md"])
+@pytest.mark.parametrize("page", ["start.md", "explore.md", "golden-format.md", "port-javascript.md"])
 def test_the_commands_that_are_to_be_run_print_what_the_page_shows(page: str, tmp_path: Path) -> None:
     environment = os.environ | {"PYTHON": sys.executable, "PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1"}
     if page == "port-javascript.md":
@@ -172,3 +175,25 @@ def test_the_numbers_of_the_descriptions_are_drawn() -> None:
         for text, path in re.findall(r"!\[([^\]]*)\]\((pictures/[^)]+)\)", text_of(page)):
             svg = text_of(DOCS / path)
             assert [x for x in re.findall(r"-?\d+\.\d\d\b|\d+\.\d %", text) if f">{x}<" not in svg] == [], text
+
+
+def test_the_tables_of_the_explorer_come_from_its_scripts() -> None:
+    generated = load("generated")
+    assert [view["id"] for view in generated.explorer_views()][:2] == ["model", "attention"]
+    assert len(generated.explorer_views()) >= 7
+    assert "| everywhere | `?` |" in generated.keys_table()
+    assert generated.tour().count("\n") >= 15
+    with pytest.raises(ValueError, match="must have"):
+        generated._one("nothing like this", "the text")
+
+
+def test_the_page_of_the_explorer_names_its_views_and_what_its_address_may_hold() -> None:
+    page, app = text_of(DOCS / "explore.md"), text_of(STATIC / "explorer" / "app.js")
+    views = load("generated").explorer_views()
+    assert [view["title"] for view in views if f"**{view['title']}.**" not in page] == []
+    assert [view["id"] for view in views if f"`{view['id']}`" not in page] == []
+    table = page.partition("| key | meaning |")[2].partition("\n\n")[0]
+    keys = re.findall(r"`(\w+)`", "\n".join(line.split("|")[1] for line in table.splitlines() if line.count("|") == 3))
+    start = re.findall(r"(\w+):", app.partition("const START = {")[2].partition("};")[0])
+    assert set(keys) - {*start, "text"} == set()
+    assert {"view", "layer", "head", "step", "row", "col", "token"} <= set(keys)
