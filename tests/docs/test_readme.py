@@ -7,6 +7,7 @@ from minibiogpt.golden.kit.models import CHECKPOINTS
 from minibiogpt.golden.kit.probes import probes
 from minibiogpt.golden.selftest.runner import GOOD, TRIALS
 from tests.support.pages import text_of
+from tests.view.twin.test_mistakes import MISTAKES
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -91,3 +92,9 @@ def test_the_glossary_has_the_words_of_the_field_in_order_and_says_where_they_ar
     wanted += ["attention pattern", "induction head", "logit lens", "activation patching", "KV cache"]
     assert [word for word in wanted if word not in entries] == []
     assert [word for word, text in entries.items() if "](" not in text or len(text) < 60] == []
+
+
+def test_the_number_of_mistakes_in_the_javascript_is_true() -> None:
+    assert len(MISTAKES) == 30
+    assert "Thirty such mistakes" in text_of(DOCS / "port-javascript.md")
+    assert "thirty mistakes planted" in text_of(DOCS / "tested.md")
