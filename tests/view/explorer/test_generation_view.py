@@ -20,7 +20,8 @@ SETTINGS: list[dict[str, Any]] = [
     {"doSample": False},
     {"doSample": False, "repetitionPenalty": 1.3, "noRepeatNgramSize": 2},
     {"temperature": 2.5, "topK": 0, "seed": 7},
-    {"temperature": 2, "topK": 100, "topP": 0.9, "minP": 0.02, "repetitionPenalty": 1.2, "noRepeatNgramSize": 3, "seed": 123456},
+    {"temperature": 2, "topK": 100, "topP": 0.9, "minP": 0.02, "repetitionPenalty": 1.2, "noRepeatNgramSize": 3,
+     "seed": 123456},
 ]  # fmt: skip
 STATE = "(generation) => { app.set({ view: 'generation', generation }); }"
 TOKENS = "generationSteps(app, generationOf(app.state), generationOf(app.state).count).steps.map((step) => step.token)"
@@ -154,10 +155,14 @@ def test_the_cache_grows_by_a_column_per_step(browser: Any, live: Explorer, file
             size = f"{2 * config.num_hidden_layers * S * config.hidden_size * 4:,} bytes"
             page.wait_for_function(f"() => gen.step.step === {at}")
             page.wait_for_function(f"() => document.body.innerText.includes('the cache in step {at}: {size}')")
-            columns = "(name) => (document.querySelector(`.gen-cache .${name}.k`)?.getAttribute('d').match(/M/g) ?? []).length"
-            L = config.num_hidden_layers
-            assert page.evaluate(columns, "fresh") == L * (T if at == 0 else 1)
-            assert page.evaluate(columns, "earlier") == L * max(0, at - 1)
+            cells, L = "(d) => (d ?? '').match(/M/g)?.length ?? 0", config.num_hidden_layers
+            keys = {name: page.locator(f".gen-cache .{name}.k") for name in ("prompt", "earlier", "fresh")}
+            drawn = {name: page.evaluate(cells, x.get_attribute("d")) if x.count() else 0 for name, x in keys.items()}
+            assert drawn == {
+                "prompt": L * (T if at else 0),
+                "earlier": L * max(0, at - 1),
+                "fresh": L * (1 if at else T),
+            }
 
 
 def test_the_continuation_becomes_the_text(browser: Any, live: Explorer, file: Path) -> None:

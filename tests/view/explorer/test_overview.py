@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from minibiogpt import BioGptConfig, BioGptForCausalLM
+from minibiogpt import BioGptConfig, BioGptForCausalLM, Trace
 from minibiogpt.view import Explorer
 from tests.support.browser import opened, overflow
 from tests.view.test_pages import TEXT, demo
@@ -181,7 +181,25 @@ def test_the_studied_token_of_a_long_text_is_in_view(browser: Any, tmp_path: Pat
         for row in (0, T // 2, T - 1):
             page.evaluate(f"app.set({{ row: {row} }})")
             page.wait_for_function(f"() => ov.layout.row === {row}")
-            inside = page.evaluate("""() => { const a = ov.open.group.getBoundingClientRect(), b = ov.box.getBoundingClientRect();
-                return a.left >= b.left - 1 && a.right <= b.right + 1; }""")
-            assert inside, row
+            column, box = (page.evaluate(f"ov.{x}.getBoundingClientRect().toJSON()") for x in ("open.group", "box"))
+            assert box["left"] - 1 <= column["left"] < column["right"] <= box["right"] + 1, row
         assert overflow(page) == 0
+
+
+def test_an_experiment_is_shown_beside_the_untouched_run(browser: Any, live: Explorer, file: Path) -> None:
+    trace = Trace()
+    demo()([live.ids], use_cache=False, trace=trace, head_mask=[[1, 1, 1, 1], [0, 1, 1, 1], [1] * 4, [1] * 4])
+    with opened(browser, file) as page:
+        page.wait_for_selector("html[data-ready]")
+        page.evaluate("app.set({ changes: [{ kind: 'head', layer: 1, head: 0, scale: 0 }] })")
+        page.wait_for_function("() => ov.drawn.run === app.run && app.run !== app.baseline")
+        assert page.locator(".ov-part.attention .was").first.is_visible()
+        into_drawing(page)
+        page.keyboard.press("Home")
+        for _ in range(16):
+            _, lines = tip(page)
+            now = [line for line in lines if line[0] != "without the experiments"]
+            assert len(now) == len(lines) - 1
+            check(now, trace, 1e-5)
+            check(lines[-1:], live.trace, 1e-5)
+            page.keyboard.press("ArrowUp")

@@ -15,7 +15,8 @@ export const generationView = {
   id: "generation",
   title: "Generation",
   about: "Token by token: what each rule removes from the whole vocabulary, the random number that chooses, and the cache that grows.",
-  keys: [["n", "next token"], ["r", `run ${GENERATION_RUN}`], ["b", "back one step"], ["0", "reset"], ["← →", "previous and next step; in the table: rules"],
+  keys: [["n", "next token"], ["r", `run ${GENERATION_RUN}`], ["b", "back one step"], ["0", "reset"],
+    ["← →", "previous and next step; in the table: rules"],
     ["↑ ↓", "in the table: tokens"]],
   build: buildGeneration,
   update: updateGeneration,
@@ -25,7 +26,8 @@ export const generationView = {
 function buildGeneration(app) {
   const button = (text, title, act) => el("button", { type: "button", title, onclick: act }, text);
   gen.controls = GENERATION_SETTINGS.map((setting) => settingControl(app, setting));
-  gen.greedy = el("select", { "aria-label": "greedy or sampled", onchange: () => changeGeneration(app, { doSample: gen.greedy.value === "sample" }) },
+  gen.greedy = el("select", { "aria-label": "greedy or sampled",
+    onchange: () => changeGeneration(app, { doSample: gen.greedy.value === "sample" }) },
     el("option", { value: "sample" }, "sample: draw at random"), el("option", { value: "greedy" }, "greedy: the most probable token"));
   gen.next = button("next token", "choose the next token (n)", () => advanceGeneration(app, 1));
   gen.run = button(`run ${GENERATION_RUN}`, `choose ${GENERATION_RUN} tokens (r)`, () => advanceGeneration(app, GENERATION_RUN));
@@ -35,11 +37,12 @@ function buildGeneration(app) {
   gen.status = el("p", { role: "status" });
   gen.tokens = el("ol", { class: "tokens gen-tokens", "aria-label": "the new tokens; choose one to see its step" });
   gen.text = el("p", { class: "text", dir: "auto" });
-  gen.rules = genPicture(app, "rules", "probabilities after each rule", describeRules, () => gen.step.stages.flatMap(({ rule, after }, i) =>
-    [[`step.${gen.step.step}-processors.${i}.${rule}.after`, oneRow(after)]]).concat([[`step.${gen.step.step}-logits`, oneRow(gen.step.logits)]]));
-  gen.strip = genPicture(app, "strip", "the cumulative distribution, and the number that chooses", () => describeStrip(app, gen.step, gen.chosen),
+  gen.rules = genPicture(app, "rules", "probabilities after each rule", describeRules, exportedLogits);
+  gen.strip = genPicture(app, "strip", "the cumulative distribution, and the number that chooses",
+    () => describeStrip(app, gen.step, gen.chosen),
     () => [[`step.${gen.step.step}-probabilities`, oneRow(gen.step.probs)]]);
-  gen.cache = genPicture(app, "cache", () => `the cache in step ${gen.step.step}: ${cacheFacts(app, gen.step).bytes.toLocaleString("en")} bytes`, describeCache, () => []);
+  gen.cache = genPicture(app, "cache",
+    () => `the cache in step ${gen.step.step}: ${cacheFacts(app, gen.step).bytes.toLocaleString("en")} bytes`, describeCache, () => []);
   gen.tip = tipBox(gen.rules.figure);
   gen.python = el("code", { class: "gen-python" });
   gen.copied = el("span", { class: "soft", role: "status" });
@@ -48,16 +51,26 @@ function buildGeneration(app) {
   const call = el("p", { class: "gen-call" }, gen.python, " ",
     button("copy", "copy the call", () => copyText(gen.python.textContent, (text) => { gen.copied.textContent = text; })), " ", gen.copied);
   return el("div", { class: "generation-view" },
-    el("details", { class: "gen-settings", open: window.innerWidth >= 960 }, el("summary", {}, "settings"), el("label", {}, "mode ", gen.greedy), gen.controls.map(({ element }) => element)),
-    el("div", {}, el("div", { class: "draws" }, gen.next, gen.run, gen.back, gen.reset, app.live ? gen.use : null), gen.status, el("div", { class: "strip" }, gen.tokens),
+    el("details", { class: "gen-settings", open: window.innerWidth >= 960 }, el("summary", {}, "settings"),
+      el("label", {}, "mode ", gen.greedy), gen.controls.map(({ element }) => element)),
+    el("div", {}, el("div", { class: "draws" }, gen.next, gen.run, gen.back, gen.reset, app.live ? gen.use : null), gen.status,
+      el("div", { class: "strip" }, gen.tokens),
       gen.text, gen.rules.figure, gen.strip.figure, gen.cache.figure, el("h3", {}, "The same in Python"), call, gen.note));
 }
 
 const oneRow = (numbers) => ({ shape: [1, numbers.length], dtype: numbers instanceof Float32Array ? "float32" : "float64", numbers });
 
+/** The logits of the step, and those after each rule. */
+function exportedLogits() {
+  const { step, logits, stages } = gen.step;
+  return [[`step.${step}-logits`, oneRow(logits)],
+    ...stages.map(({ rule, after }, i) => [`step.${step}-processors.${i}.${rule}.after`, oneRow(after)])];
+}
+
 /** A figure whose picture is an <svg> in a box that scrolls. */
 function genPicture(app, name, title, describe, arrays) {
-  const svg = el("svg:svg", { class: `overview gen-${name}`, role: name === "rules" ? "group" : "img" }), box = el("div", { class: "box" }, svg);
+  const svg = el("svg:svg", { class: `overview gen-${name}`, role: name === "rules" ? "group" : "img" });
+  const box = el("div", { class: "box" }, svg);
   return { svg, box, figure: figure({ title, describe: () => describe(app), arrays, picture: box, className: "overview-figure" }) };
 }
 
@@ -67,7 +80,8 @@ function settingControl(app, setting) {
     if (event.target.value !== "" && Number.isFinite(x)) changeGeneration(app, { [key]: x });
   };
   const range = key === "seed" ? null : el("input", { type: "range", min, max, step, "aria-label": name, oninput: change });
-  const number = el("input", { type: "number", min, max, step, "aria-label": name, oninput: change, onchange: () => updateGeneration(app) });
+  const number = el("input", { type: "number", min, max, step, "aria-label": name, oninput: change,
+    onchange: () => updateGeneration(app) });
   const element = el("div", { class: "gen-setting" }, el("span", {}, name), number, range, el("span", { class: "soft hint" }, hint));
   return { setting, element, range, number };
 }
@@ -84,8 +98,10 @@ function advanceGeneration(app, by) {
 }
 
 function useAsText(app) {
-  const settings = generationOf(app.state), { steps } = generationSteps(app, settings, settings.count), tokens = steps.slice(0, settings.count).map(({ token }) => token);
-  app.set({ text: generatedText(app, [...app.run.ids, ...tokens]), row: null, col: null, generation: generationState({ ...settings, count: 0, at: null }) });
+  const settings = generationOf(app.state), { steps } = generationSteps(app, settings, settings.count),
+    tokens = steps.slice(0, settings.count).map(({ token }) => token);
+  app.set({ text: generatedText(app, [...app.run.ids, ...tokens]), row: null, col: null,
+    generation: generationState({ ...settings, count: 0, at: null }) });
 }
 
 // Drawing -----------------------------------------------------------------------------------------------------------
@@ -104,7 +120,11 @@ function updateGeneration(app) {
   gen.cells = drawRules(gen.rules.svg, app, gen.step, gen.chosen, width);
   drawStrip(gen.strip.svg, app, gen.step, gen.chosen, Math.max(300, width));
   drawCache(gen.cache.svg, app, gen.step, gen.step.ids, Math.max(300, width));
-  for (const each of [gen.rules, gen.strip, gen.cache]) each.figure.refresh();
+  for (const { figure: each, box } of [gen.rules, gen.strip, gen.cache]) {
+    each.refresh();
+    if (box.scrollWidth > box.clientWidth) box.setAttribute("tabindex", "0"); // so that keys scroll it
+    else box.removeAttribute("tabindex");
+  }
   gen.python.textContent = pythonCall(app, settings, count);
   gen.note.textContent = pythonNote(app);
   reachRuleCell();
@@ -126,16 +146,19 @@ function showSettings(settings, count, atEnd, live) {
 function stepStatus(app, count, at) {
   const { step, chosen } = gen;
   if (!step) return "";
-  const left = step.probs.reduce((n, p) => n + (p > 0 ? 1 : 0), 0), V = step.probs.length, can = `${left.toLocaleString("en")} of ${V.toLocaleString("en")} tokens can be chosen`;
+  const left = step.probs.reduce((n, p) => n + (p > 0 ? 1 : 0), 0), V = step.probs.length,
+    can = `${left.toLocaleString("en")} of ${V.toLocaleString("en")} tokens can be chosen`;
   if (!chosen) return `Step 0, nothing chosen yet: ${can}. Press “next token”.`;
   const how = step.uniform === null ? "is the most probable" : `is drawn with probability ${percentOf(step.probs[step.token])}`;
-  return `Step ${at} (of 0 to ${count - 1}): ${can}; “${app.facts.labels[step.token]}” ${how}.${step.ended ? " It ends the text." : ""}`;
+  const end = step.ended ? " It ends the text." : "";
+  return `Step ${at} (of 0 to ${count - 1}): ${can}; “${app.facts.labels[step.token]}” ${how}.${end}`;
 }
 
 /** The new tokens as buttons, and the whole text. */
 function showGenerated(app, steps, at) {
   gen.tokens.replaceChildren(...steps.map(({ token, step }) => el("li", {}, el("button", {
-    type: "button", dir: "auto", "aria-pressed": String(step === at), title: `step ${step}, id ${token}`, onclick: () => changeGeneration(app, { at: step }),
+    type: "button", dir: "auto", "aria-pressed": String(step === at), title: `step ${step}, id ${token}`,
+    onclick: () => changeGeneration(app, { at: step }),
   }, app.facts.labels[token]))));
   gen.tokens.children[at]?.scrollIntoView({ block: "nearest", inline: "nearest" });
   const ids = [...app.run.ids, ...steps.map(({ token }) => token)];
@@ -144,7 +167,8 @@ function showGenerated(app, steps, at) {
 
 function describeRules(app) {
   const { step, chosen } = gen, columns = ruleColumns(step, app.run), { labels } = app.facts;
-  const rules = columns.slice(1).map(({ title, removed, mass }) => `${title} ${removed.size ? `removes ${removed.size} tokens, together ${percentOf(mass)}` : "removes none"}`);
+  const rules = columns.slice(1).map(({ title, removed, mass }) =>
+    `${title} ${removed.size ? `removes ${removed.size} tokens, together ${percentOf(mass)}` : "removes none"}`);
   const best = ruleRows(step, chosen).slice(0, 5).map((id) =>
     `“${labels[id]}” ${percentOf(columns[0].probs[id])} by the model, ${percentOf(columns.at(-1).probs[id])} at the end`);
   return `${rules.length ? rules.join("; ") : "No rule changes the logits"}. ${best.join("; ")}.`;
@@ -152,15 +176,17 @@ function describeRules(app) {
 
 function describeCache(app) {
   const { layers, D, positions, fresh, itemsize, bytes } = cacheFacts(app, gen.step);
-  return `Keys (upper half of a row) and values (lower half) of ${positions} positions in ${layers} layers: 2 × ${layers} × ${positions} × ${D} numbers of ` +
-    `${itemsize} bytes = ${bytes.toLocaleString("en")} bytes. This step computed ${fresh === 1 ? "one position" : `the ${fresh} positions of the prompt`}, the marked ones; ` +
-    "all others were read from the cache.";
+  const computed = fresh === 1 ? "one position" : `the ${fresh} positions of the prompt`;
+  return `Keys (upper half of a row) and values (lower half) of ${positions} positions in ${layers} layers: ` +
+    `2 × ${layers} × ${positions} × ${D} numbers of ${itemsize} bytes = ${bytes.toLocaleString("en")} bytes. ` +
+    `This step computed ${computed}, the marked ones; all others were read from the cache.`;
 }
 
 function pythonNote(app) {
-  if (!app.live) return "A recorded page has the logits after its text only, so it shows the first step; the model itself continues in Python.";
-  const experiments = app.state.changes.length ? "This page's experiments change its tokens; the call in Python has none of them. " : "";
-  return `${experiments}Here model and tokenizer are those of the page, loaded with from_pretrained; the random numbers are the same, number for number.`;
+  if (!app.live) return "A recorded page has the logits after its text only, so it shows the first step; in Python the model continues.";
+  const used = "Here model and tokenizer are those of the page, loaded with from_pretrained; the random numbers are the same.";
+  const experiments = "This page's experiments, all but patches, change its tokens; the call in Python has none of them.";
+  return app.state.changes.length ? `${used} ${experiments}` : used;
 }
 
 // Pointer and keys --------------------------------------------------------------------------------------------------
@@ -183,7 +209,8 @@ function listenGeneration(app) {
 function showRuleCell(cell) {
   if (!cell) return gen.tip.hide();
   const box = cell.group.getBoundingClientRect();
-  return gen.tip.show(`${cell.row} ${cell.column} ${gen.step.step}`, cell.words, { x: box.left + box.width / 2, y: box.bottom, above: box.top });
+  return gen.tip.show(`${cell.row} ${cell.column} ${gen.step.step}`, cell.words,
+    { x: box.left + box.width / 2, y: box.bottom, above: box.top });
 }
 
 function pickRuleCell(app, cell) {
@@ -201,7 +228,8 @@ function reachRuleCell(focus = false) {
 }
 
 function generationKey(event, app) {
-  const cell = gen.cells.find(({ group }) => group === event.target), move = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key];
+  const cell = gen.cells.find(({ group }) => group === event.target),
+    move = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key];
   if (cell && move) {
     gen.here = [Math.max(0, cell.row + move[0]), Math.max(0, cell.column + move[1])];
     reachRuleCell(true);
@@ -214,7 +242,8 @@ function generationKey(event, app) {
   if (event.target.matches("button") && event.key === " ") return false;
   const settings = generationOf(app.state), shown = settings.at ?? settings.count - 1;
   const acts = { n: () => gen.next.click(), r: () => gen.run.click(), b: () => gen.back.click(), 0: () => gen.reset.click(),
-    ArrowLeft: () => changeGeneration(app, { at: Math.max(0, shown - 1) }), ArrowRight: () => changeGeneration(app, { at: Math.min(settings.count - 1, shown + 1) }) };
+    ArrowLeft: () => changeGeneration(app, { at: Math.max(0, shown - 1) }),
+    ArrowRight: () => changeGeneration(app, { at: Math.min(settings.count - 1, shown + 1) }) };
   acts[event.key]?.();
   return event.key in acts;
 }

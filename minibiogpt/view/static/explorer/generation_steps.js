@@ -17,7 +17,8 @@ export const GENERATION_SETTINGS = [
     hint: "keeps the most probable tokens that sum to p or more; 1 keeps all" },
   { key: "minP", name: "min-p", python: "min_p", start: 0, min: 0, max: 1, step: 0.01, sampling: true,
     hint: "removes tokens less probable than p times the most probable one; 0 removes none" },
-  { key: "seed", name: "seed", python: "seed", start: 0, min: 0, max: 2 ** 32 - 1, step: 1, sampling: true, hint: "of the random numbers, which are NumPy's" },
+  { key: "seed", name: "seed", python: "seed", start: 0, min: 0, max: 2 ** 32 - 1, step: 1, sampling: true,
+    hint: "of the random numbers, which are NumPy's" },
 ];
 const GENERATION_MOST = 2 ** 31;
 
@@ -73,7 +74,7 @@ function sourceOf(app, settings) {
   const options = { doSample, seed, minP: minP || null, maxNewTokens: roomOf(app) };
   for (const key of ["temperature", "topK", "topP", "repetitionPenalty", "noRepeatNgramSize"]) options[key] = settings[key];
   if (!app.live) return decodingSteps(recordedModel(run), run.ids, options);
-  const { model, options: inputs } = changed(app.model, app.state.changes);
+  const { model, options: inputs } = changed(app.model, app.state.changes.filter(({ kind }) => kind !== "patch")); // a patch fits one text
   return decodingSteps(model, run.ids, { ...options, inputs });
 }
 
@@ -87,7 +88,8 @@ export function pythonCall({ run, live }, settings, count) {
   const ids = live ? `tokenizer(${JSON.stringify(run.text)})["input_ids"]` : `[[${run.ids.join(", ")}]]`;
   const used = GENERATION_SETTINGS.filter(({ key, sampling, start }) => (sampling ? settings.doSample : settings[key] !== start));
   const parts = used.filter(({ key }) => key !== "minP" || settings.minP).map(({ key, python }) => `${python}=${settings[key]}`);
-  return `model.generate(${[ids, `max_new_tokens=${Math.max(1, count)}`, `do_sample=${settings.doSample ? "True" : "False"}`, ...parts].join(", ")})`;
+  const all = [ids, `max_new_tokens=${Math.max(1, count)}`, `do_sample=${settings.doSample ? "True" : "False"}`, ...parts];
+  return `model.generate(${all.join(", ")})`;
 }
 
 /** What a stage of a step is called, with its parameters. */

@@ -17,7 +17,8 @@ export const modelView = {
   id: "model",
   title: "Model",
   about: "The whole model for one text, from the tokens at the bottom to the next token on top. Click anything to go in.",
-  keys: [["↑ ↓", "next part upwards and downwards, after Tab into the drawing"], ["← →", "previous and next token"], ["Enter", "go into a part"]],
+  keys: [["↑ ↓", "next part upwards and downwards, after Tab into the drawing"], ["← →", "previous and next token"],
+    ["Enter", "go into a part"]],
   build: buildOverview,
   update: updateOverview,
   onKey: overviewKey,
@@ -29,10 +30,12 @@ function buildOverview(app) {
   ov.parts = [...ov.open.parts, ...[...ov.answers.bars].reverse()];
   ov.svg = el("svg:svg", { class: "overview", role: "group" }, ov.columns.group, ov.open.group, ov.answers.group);
   ov.box = el("div", { class: "box overview-box" }, ov.svg);
-  ov.figure = figure({ title: () => `the model, for “${app.run.tokens[app.row].label}” at position ${app.row}`, describe: () => describeModel(app),
+  ov.figure = figure({ title: () => `the model, for “${app.run.tokens[app.row].label}” at position ${app.row}`,
+    describe: () => describeModel(app),
     arrays: () => exportedNorms(app), picture: ov.box, className: "overview-figure" });
   ov.tip = tipBox(ov.figure);
-  ov.lines = el("select", { onchange: () => app.set({ lines: ov.lines.value }) }, LINE_KINDS.map(([value, text]) => el("option", { value }, text)));
+  ov.lines = el("select", { onchange: () => app.set({ lines: ov.lines.value }) },
+    LINE_KINDS.map(([value, text]) => el("option", { value }, text)));
   listenOverview(app);
   return el("div", { class: "overview-view" }, ov.figure, overviewNotes(app));
 }
@@ -74,7 +77,8 @@ const partVisible = (part) => part && !(part.kind === "answer" && part.id === nu
 /** Scroll the opened column into view, inside its box. */
 function revealOpen({ row, column, left, right }) {
   const from = row * column, { scrollLeft, clientWidth } = ov.box;
-  if (from < scrollLeft || from + left + right > scrollLeft + clientWidth) ov.box.scrollLeft = Math.max(0, from + (left + right - clientWidth) / 2);
+  const isInside = from >= scrollLeft && from + left + right <= scrollLeft + clientWidth;
+  if (!isInside) ov.box.scrollLeft = Math.max(0, from + (left + right - clientWidth) / 2);
 }
 
 /** What can be saved: the norms of what was written and of the stream, one row for each part, one column for each token. */
@@ -164,13 +168,22 @@ function overviewKey(event, app) {
 
 function overviewNotes({ config }) {
   const { hidden_size: D, intermediate_size: F, vocab_size: V, num_attention_heads: H } = config;
-  const key = (kind, term, ...text) => el("p", {}, el("span", { class: `ov-key ${kind}`, "aria-hidden": "true" }), el("b", {}, term), ...text);
+  const key = (kind, term, ...text) =>
+    el("p", {}, el("span", { class: `ov-key ${kind}`, "aria-hidden": "true" }), el("b", {}, term), ...text);
   return el("aside", { class: "overview-notes", "aria-label": "how to read the drawing" },
-    key("stream", "Residual stream", `: D = ${D} numbers for each token. Every part reads all of it and adds its output to it; nothing is overwritten. Its width is its size.`),
-    key("attention", "Attention", `: ${H} heads mix values of the tokens up to this one. It is the only part where tokens exchange information: a line comes from each token read, as thick as its weight, the 8 strongest in each layer.`,
+    key("stream", "Residual stream",
+      `: D = ${D} numbers for each token. Every part reads all of it and adds its output to it; nothing is overwritten. `,
+      "Its width is its size."),
+    key("attention", "Attention",
+      `: ${H} heads mix values of the tokens up to this one. It is the only part where tokens exchange information: `,
+      "a line comes from each token read, as thick as its weight, the 8 strongest in each layer.",
       el("label", { class: "overview-lines" }, "Lines show the weights ", ov.lines)),
     key("feed", "Feed-forward", `: for each token alone, D = ${D} numbers become F = ${F} and D again.`),
-    el("p", {}, el("b", {}, "Size"), ": the L2 norm, the square root of the sum of the squared D numbers, written |name[0, t]|. All bars have one scale; a bar that would be longer than its place ends in a gap and a stroke."),
-    el("p", {}, el("b", {}, "Logits"), `: one number for each of the V = ${V} tokens of the vocabulary; softmax turns them into probabilities.`),
-    el("p", {}, "The studied token's column is opened; click another token to open its column. Words on top of the other columns: the most probable token after each."));
+    el("p", {}, el("b", {}, "Size"),
+      ": the L2 norm, the square root of the sum of the squared D numbers, written |name[0, t]|. ",
+      "All bars have one scale; a bar that would be longer than its place ends in a gap and a stroke."),
+    el("p", {}, el("b", {}, "Logits"),
+      `: one number for each of the V = ${V} tokens of the vocabulary; softmax turns them into probabilities.`),
+    el("p", {}, "The studied token's column is opened; click another token to open its column. ",
+      "Words on top of the other columns: the most probable tokens after each."));
 }

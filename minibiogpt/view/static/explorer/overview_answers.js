@@ -11,7 +11,8 @@ export const percentOf = (p) => (p === 0 ? "0 %" : p < 0.00005 ? "< 0.01 %" : `$
 /** The elements of the bars; draw(app, layout) draws those of the studied token. */
 export function answers() {
   const title = el("svg:text", { class: "title", "text-anchor": "middle", y: 11 });
-  const bars = Array.from({ length: TOP_TOKENS + 1 }, (_, i) => barOf(i)), others = el("svg:text", { class: "ov-soft", "text-anchor": "middle" });
+  const bars = Array.from({ length: TOP_TOKENS + 1 }, (_, i) => barOf(i)),
+    others = el("svg:text", { class: "ov-soft", "text-anchor": "middle" });
   const group = el("svg:g", { class: "ov-answers" }, title, bars.map((bar) => bar.group), others);
   return {
     group, bars,

@@ -32,7 +32,8 @@ export const shareOf = (norm, scale) => Math.min(1, Math.max(0, norm / scale || 
 
 /** The elements for all columns, and draw(app, layout, scales), which draws them again. */
 export function columns() {
-  const layers = el("svg:g", { class: "ov-layers" }), lines = el("svg:g", { class: "ov-lines" }), over = el("svg:g", { class: "ov-lines over" });
+  const layers = el("svg:g", { class: "ov-layers" }), lines = el("svg:g", { class: "ov-lines" }),
+    over = el("svg:g", { class: "ov-lines over" });
   const streams = el("svg:path", { class: "ov-stream" }), tokens = el("svg:g", { class: "ov-tokens" });
   const written = { attention: el("svg:path", { class: "ov-attention" }), feed: el("svg:path", { class: "ov-feed" }) };
   const answers = el("svg:g", { class: "ov-tokens ov-soft" });
@@ -87,7 +88,8 @@ function nextWords(run, facts, t, layout) {
 /** A token's label below or above its column; turned where columns are narrow. */
 function columnLabel(text, t, layout, y, anchor) {
   const here = t === layout.row, x = layout.x(t), className = here ? "here" : null;
-  if (here || layout.wide) return el("svg:text", { x, y, "text-anchor": "middle", class: className }, shortened(text, Math.floor((here ? 200 : layout.column) / 7.5)));
+  if (here || layout.wide) return el("svg:text", { x, y, "text-anchor": "middle", class: className },
+    shortened(text, Math.floor((here ? 200 : layout.column) / 7.5)));
   return el("svg:text", { x, y, "text-anchor": anchor, transform: `rotate(-90 ${x} ${y})`, dy: 4, class: className }, shortened(text, 13));
 }
 
@@ -95,11 +97,14 @@ function columnLabel(text, t, layout, y, anchor) {
 function curvesTo(app, layout, t) {
   const { run, state } = app, made = [], to = layout.x(t) - (t === layout.row ? layout.left - 8 : 0), apart = layout.box / MOST_LINES;
   for (let l = 0; l < layout.L; l++) {
-    const found = linesOf(run, l, t, state.lines, state.head).map((line, s) => ({ ...line, s })).filter((line) => line.s !== t && line.weight > 0);
-    const kept = found.sort((a, b) => b.weight - a.weight).slice(0, MOST_LINES).sort((a, b) => b.s - a.s); // near keys run below far ones
+    const found = linesOf(run, l, t, state.lines, state.head).map((line, s) => ({ ...line, s }));
+    const kept = found.filter(({ s, weight }) => s !== t && weight > 0).sort((a, b) => b.weight - a.weight).slice(0,
+      MOST_LINES).sort((a, b) => b.s - a.s); // near keys run below far ones
     kept.forEach(({ s, weight }, i) => {
-      const x = layout.x(s), from = layout.floor(l) - 1, y = layout.attention(l) + layout.box / 2 - (i + 0.5) * apart, turn = Math.sign(to - x) * Math.min(18, layout.column / 2);
-      made.push(el("svg:path", { d: `M${x} ${from}C${x} ${y} ${x} ${y} ${x + turn} ${y}H${to}`, "stroke-width": 0.5 + 3.2 * Math.min(1, weight),
+      const x = layout.x(s), from = layout.floor(l) - 1, y = layout.attention(l) + layout.box / 2 - (i + 0.5) * apart,
+        turn = Math.sign(to - x) * Math.min(18, layout.column / 2);
+      made.push(el("svg:path", { d: `M${x} ${from}C${x} ${y} ${x} ${y} ${x + turn} ${y}H${to}`,
+        "stroke-width": 0.5 + 3.2 * Math.min(1, weight),
         opacity: 0.2 + 0.8 * Math.min(1, weight) }));
     });
   }

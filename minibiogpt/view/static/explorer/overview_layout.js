@@ -9,7 +9,7 @@ export function layoutOf({ L, T, row, width }) {
   const small = width < 480, left = small ? 134 : 150, right = small ? 158 : 200;
   const column = T > 1 ? Math.max(small ? 24 : 28, Math.min(92, Math.floor((width - left - right - 8) / (T - 1)))) : 0;
   const wide = column >= WIDE_COLUMN, tall = L <= 4 ? 76 : L <= 8 ? 68 : 56, box = L <= 8 ? 30 : 23;
-  const answers = 16 + (TOP_TOKENS + 1) * BAR_LINE, logits = answers + 24, norm = logits + 30, top = norm + 20;
+  const answers = 16 + (TOP_TOKENS + 1) * BAR_LINE, logits = answers + 30, norm = logits + 30, top = norm + 20;
   const bottom = top + L * tall, tokens = bottom + 48;
   const x = (t) => (t < row ? (t + 0.5) * column : t === row ? row * column + left : (t - 0.5) * column + left + right);
   return {

@@ -4,7 +4,8 @@ import { nextProbabilities } from "./next_tokens.js";
 import { largest } from "./app.js";
 
 /** What a part is called in the drawing. */
-export const PART_TITLES = { tokens: "token", positions: "position", attention: "attention", feed: "feed-forward", norm: "final norm", logits: "logits" };
+export const PART_TITLES = { tokens: "token", positions: "position", attention: "attention", feed: "feed-forward", norm: "final norm",
+  logits: "logits" };
 
 /** The parts of the model from the bottom to the top: {key, kind, layer, written, after}; the names are those of arrays. */
 export function partsOf(L) {

@@ -24,30 +24,36 @@ export function openColumn(L) {
   };
 }
 
-const partButton = (part, ...children) => el("svg:g", { class: `ov-part ${part.kind}`, role: "button", tabindex: "-1", "data-part": part.key }, ...children);
+const partButton = (part, ...children) =>
+  el("svg:g", { class: `ov-part ${part.kind}`, role: "button", tabindex: "-1", "data-part": part.key }, ...children);
 
 /** A box beside the stream (attention to the left), or on it (norm, logits), with a bar for the norm of what it wrote. */
 function partBox(part) {
   const side = { tokens: -1, attention: -1, positions: 1, feed: 1 }[part.kind] ?? 0;
   const made = {
-    side, frame: el("svg:rect", { class: "frame", rx: 5 }), bar: el("svg:rect", { class: "size", rx: 1 }), name: el("svg:text", {}, PART_TITLES[part.kind]),
+    side, frame: el("svg:rect", { class: "frame", rx: 5 }), bar: el("svg:rect", { class: "size", rx: 1 }),
+    gap: el("svg:rect", { class: "gap", width: 2 }), was: el("svg:rect", { class: "was", width: 2 }), name: el("svg:text", {}, PART_TITLES[part.kind]),
     value: el("svg:text", { class: "value" }), arrow: el("svg:path", { class: "arrow" }),
     plus: el("svg:g", { class: "plus" }, el("svg:circle", { r: 7 }), el("svg:path", { d: "M-4 0H4M0 -4V4" })),
   };
-  const { frame, bar, name, value, arrow, plus } = made;
-  const group = partButton(part, side ? [arrow, plus] : [], frame, side ? bar : [], name, value);
+  const { frame, bar, gap, was, name, value, arrow, plus } = made;
+  const group = partButton(part, side ? [arrow, plus] : [], frame, side ? [bar, gap, was] : [], name, value);
   return {
     group,
     place: (layout) => (side ? placeBeside : placeOnStream)(part, made, layout),
-    show({ run }, layout, scales) {
+    show({ run, baseline }, layout, scales) {
       if (part.kind === "logits") {
         value.textContent = `V = ${run.config.vocab_size}`;
         return;
       }
       const norm = normsOf(run, part.written ?? part.after)?.[layout.row];
       value.textContent = norm === undefined ? "not stored" : rough(norm, 3);
+      if (!side) return;
       const size = shareOf(norm, scales.written) * made.longest;
-      if (side) setAll(bar, { x: side < 0 ? made.from - size : made.from, width: size });
+      setAll(bar, { x: side < 0 ? made.from - size : made.from, width: size });
+      setAll(gap, { x: made.from + side * (made.longest - 5), display: norm > scales.written ? "inline" : "none" });
+      const before = shareOf(normsOf(baseline, part.written)?.[layout.row], scales.written) * made.longest; // without the experiments
+      setAll(was, { x: made.from + side * before - 1, display: run === baseline ? "none" : "inline" });
     },
   };
 }
@@ -61,7 +67,9 @@ function placeBeside(part, made, { left, right, box, ...layout }) {
   setAll(plus, { transform: `translate(0 ${y})` });
   const reads = part.before ? `M0 ${y + box / 2 + 6}Q${side * BOX_GAP} ${y + box / 2 + 6} ${side * (BOX_GAP + 14)} ${y + box / 2}` : "";
   setAll(arrow, { d: `${reads}M${side * BOX_GAP} ${y}H${side * 8}m${side * 6} -4l${-side * 6} 4l${side * 6} 4` });
-  setAll(bar, { y: y + box / 2 - (tall ? 9 : 6), height: tall ? 5 : 3 });
+  for (const [each, more] of [[bar, 0], [made.gap, 1], [made.was, 2]]) {
+    setAll(each, { y: y + box / 2 - (tall ? 9 : 6) - more, height: (tall ? 5 : 3) + 2 * more });
+  }
   Object.assign(made, { from: side < 0 ? x + width - 6 : x + 6, longest: width - 12 });
 }
 
@@ -76,7 +84,8 @@ const partLevel = (part, layout) => (part.layer === undefined ? layout.embedding
 
 /** The stream after a layer: a dot on it, with its norm. */
 function streamNode(part) {
-  const dot = el("svg:circle", { r: 5, class: "dot" }), hit = el("svg:rect", { class: "frame clear", rx: 5 }), value = el("svg:text", { class: "value ov-soft", "text-anchor": "end" });
+  const dot = el("svg:circle", { r: 5, class: "dot" }), hit = el("svg:rect", { class: "frame clear", rx: 5 }),
+    value = el("svg:text", { class: "value ov-soft", "text-anchor": "end" });
   return {
     group: partButton(part, hit, dot, value),
     place(layout) {

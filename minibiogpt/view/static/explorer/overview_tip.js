@@ -9,7 +9,8 @@ export function tipBox(parent) {
   return {
     box, key: null,
     show(key, { title, lines, go }, { x, y, above }) {
-      const rows = lines.map(([what, name, number]) => el("tr", {}, el("td", {}, el("bdi", {}, what)), el("td", { class: "soft mono" }, name), el("td", { class: "n" }, number)));
+      const rows = lines.map(([what, name, number]) =>
+        el("tr", {}, el("td", {}, el("bdi", {}, what)), el("td", { class: "soft mono" }, name), el("td", { class: "n" }, number)));
       const hint = go ? el("p", { class: "soft" }, `click or Enter: ${go}`) : "";
       if (this.key !== key) box.replaceChildren(el("b", {}, title), el("table", {}, el("tbody", {}, rows)), hint);
       this.key = key;

@@ -10,20 +10,38 @@ const tokenWords = (run, t) => `“${run.tokens[t].label}” (position ${t})`;
 
 /** {title, lines: [[name, number]], go: what Enter and a click do} of a part, for the token under study. */
 export function partWords(app, part) {
+  const words = wordsFor(app, part);
+  return app.run === app.baseline ? words : { ...words, lines: [...words.lines, untouchedLine(app, part)] };
+}
+
+/** The same without the experiments. */
+function untouchedLine({ baseline, row: t, token }, part) {
+  const what = "without the experiments";
+  if (part.after && part.kind !== "logits") return [what, ...normLine(baseline, part.after, t)];
+  const id = part.id ?? token;
+  return [what, `softmax(logits[0, ${t}])[${id}]`, rough(nextTokens(baseline, t, 10).probs[id], 6)];
+}
+
+function wordsFor(app, part) {
   const { run, row: t } = app, { layer, kind } = part;
   const written = () => ["wrote", ...normLine(run, part.written, t)], after = ["stream after it", ...normLine(run, part.after, t)];
   const before = () => ["stream before it", ...normLine(run, part.before, t)];
   const kinds = {
-    tokens: () => ({ title: `Embedding of ${tokenWords(run, t)}, id ${run.ids[t]}`, lines: [written(), after], go: "see the embeddings" }),
-    positions: () => ({ title: `Embedding of position ${t}`, lines: [written(), after], go: "see the embeddings" }),
-    attention: () => ({ title: `Layer ${layer}, attention, for ${tokenWords(run, t)}`, lines: [wroteLine(run, part, t), before(), after, ...strongestLines(run, layer, t)],
+    tokens: () => ({ title: `Embedding of ${tokenWords(run, t)}, id ${run.ids[t]}`, lines: [written(), after], go: "see its numbers" }),
+    positions: () => ({ title: `Embedding of position ${t}`, lines: [written(), after], go: "see its numbers" }),
+    attention: () => ({ title: `Layer ${layer}, attention, for ${tokenWords(run, t)}`,
+      lines: [wroteLine(run, part, t), before(), after, ...strongestLines(run, layer, t)],
       go: "see its heads" }),
-    feed: () => ({ title: `Layer ${layer}, feed-forward, for ${tokenWords(run, t)}`, lines: [wroteLine(run, part, t), before(), after], go: "see its steps" }),
-    stream: () => ({ title: `The stream after layer ${layer}, for ${tokenWords(run, t)}`, lines: [["size", ...normLine(run, part.after, t)]],
+    feed: () => ({ title: `Layer ${layer}, feed-forward, for ${tokenWords(run, t)}`, lines: [wroteLine(run, part, t), before(), after],
+      go: "see its steps" }),
+    stream: () => ({ title: `The stream after layer ${layer}, for ${tokenWords(run, t)}`,
+      lines: [["size", ...normLine(run, part.after, t)]],
       go: "see what the model would say here" }),
-    norm: () => ({ title: `Final norm, for ${tokenWords(run, t)}`, lines: [before(), ["after it", ...normLine(run, part.after, t)]], go: "see the logit lens" }),
+    norm: () => ({ title: `Final norm, for ${tokenWords(run, t)}`, lines: [before(), ["after it", ...normLine(run, part.after, t)]],
+      go: "see how it is computed" }),
     logits: () => ({ title: `Logits after ${tokenWords(run, t)}`, lines: tokenLines(app, app.token), go: "see the logit lens" }),
-    answer: () => ({ title: `Next token “${app.facts.labels[part.id]}”, id ${part.id}`, lines: tokenLines(app, part.id), go: "study this token" }),
+    answer: () => ({ title: `Next token “${app.facts.labels[part.id]}”, id ${part.id}`, lines: tokenLines(app, part.id),
+      go: "study this token" }),
   };
   return kinds[kind]();
 }
@@ -52,7 +70,8 @@ export function columnWords({ run, facts }, t, layer) {
   const path = `layers.${layer}`, { id, p } = answersOf(run)[t];
   const parts = partsOf(run.config.num_hidden_layers).filter((part) => part.layer === layer && part.written);
   const wrote = parts.map((part) => [`${PART_TITLES[part.kind]} wrote`, ...wroteLine(run, part, t).slice(1)]);
-  const lines = layer === null ? [["embeddings", ...normLine(run, "embeddings", t)]] : [...wrote, ["stream after the layer", ...normLine(run, path, t)]];
+  const lines = layer === null ? [["embeddings", ...normLine(run, "embeddings", t)]]
+    : [...wrote, ["stream after the layer", ...normLine(run, path, t)]];
   return { title: `${tokenWords(run, t)}${layer === null ? "" : `, layer ${layer}`}`,
     lines: [...lines, [`next: “${facts.labels[id]}”`, `softmax(logits[0, ${t}])[${id}]`, rough(p, 6)]], go: "study this token" };
 }
@@ -62,8 +81,8 @@ export function wayIn(part, L) {
   const { layer, kind } = part;
   return {
     attention: { view: "attention", layer }, feed: { view: "layer", layer, step: "fc2" }, stream: { view: "lens", layer },
-    tokens: { view: "layer", layer: 0, step: "embeddings" }, positions: { view: "layer", layer: 0, step: "embeddings" },
-    norm: { view: "lens", layer: L - 1 }, logits: { view: "lens", layer: L - 1 }, answer: { token: part.id },
+    tokens: { view: "layer", layer: 0, step: "embed_tokens" }, positions: { view: "layer", layer: 0, step: "embed_positions" },
+    norm: { view: "layer", layer: L - 1, step: "layer_norm" }, logits: { view: "lens", layer: L - 1 }, answer: { token: part.id },
   }[kind];
 }
 
@@ -75,8 +94,10 @@ export function sentenceOf({ title, lines, go }) {
 /** The whole drawing in words. */
 export function describeModel({ run, row: t, facts }) {
   const L = run.config.num_hidden_layers, size = (name) => (normsOf(run, name) ? rough(normsOf(run, name)[t], 3) : "?");
-  const layers = Array.from({ length: L }, (_, l) =>
-    `layer ${l}: attention ${size(`layers.${l}.self_attn.out_proj`)}, feed-forward ${size(`layers.${l}.fc2`)}, stream after it ${size(`layers.${l}`)}`);
+  const layers = Array.from({ length: L }, (_, l) => {
+    const path = `layers.${l}`;
+    return `layer ${l}: attention ${size(`${path}.self_attn.out_proj`)}, feed-forward ${size(`${path}.fc2`)}, stream after ${size(path)}`;
+  });
   const { top, probs, others, rest } = nextTokens(run, t, 10);
   const next = top.map((id) => `“${facts.labels[id]}” ${rough(probs[id], 3)}`);
   return `${run.T} tokens go through ${L} layers. For ${tokenWords(run, t)}, the sizes (L2 norms) written into the residual stream are: ` +
