@@ -38,11 +38,11 @@ function buildGeneration(app) {
   gen.tokens = el("ol", { class: "tokens gen-tokens", "aria-label": "the new tokens; choose one to see its step" });
   gen.text = el("p", { class: "text", dir: "auto" });
   gen.rules = genPicture(app, "rules", "probabilities after each rule", describeRules, exportedLogits);
-  gen.strip = genPicture(app, "strip", "the cumulative distribution, and the number that chooses",
+  gen.strip = genPicture(app, "strip", "the cumulative distribution, in the order of the token ids, and the number that chooses",
     () => describeStrip(app, gen.step, gen.chosen),
     () => [[`step.${gen.step.step}-probabilities`, oneRow(gen.step.probs)]]);
   gen.cache = genPicture(app, "cache",
-    () => `the cache in step ${gen.step.step}: ${cacheFacts(app, gen.step).bytes.toLocaleString("en")} bytes`, describeCache, () => []);
+    () => cacheTitle(app), describeCache, () => []);
   gen.tip = tipBox(gen.rules.figure);
   gen.python = el("code", { class: "gen-python" });
   gen.copied = el("span", { class: "soft", role: "status" });
@@ -115,6 +115,7 @@ function updateGeneration(app) {
   gen.status.textContent = error || stepStatus(app, count, at);
   for (const { figure: each } of [gen.rules, gen.strip, gen.cache]) each.hidden = !gen.step;
   if (!gen.step) return;
+  gen.strip.figure.hidden = !settings.doSample;
   showGenerated(app, steps.slice(0, count), at);
   const width = gen.strip.box.clientWidth;
   gen.cells = drawRules(gen.rules.svg, app, gen.step, gen.chosen, width);
@@ -172,6 +173,11 @@ function describeRules(app) {
   const best = ruleRows(step, chosen).slice(0, 5).map((id) =>
     `“${labels[id]}” ${percentOf(columns[0].probs[id])} by the model, ${percentOf(columns.at(-1).probs[id])} at the end`);
   return `${rules.length ? rules.join("; ") : "No rule changes the logits"}. ${best.join("; ")}.`;
+}
+
+function cacheTitle(app) {
+  const { bytes } = cacheFacts(app, gen.step);
+  return `the cache in step ${gen.step.step}: ${bytes.toLocaleString("en")} bytes; keys above values, what this step computed in strong color`;
 }
 
 function describeCache(app) {

@@ -85,7 +85,7 @@ export const generatedText = ({ tokenizer }, ids) => tokenizer.decode(ids, { ski
 
 /** The call that gives the same tokens in Python. */
 export function pythonCall({ run, live }, settings, count) {
-  const ids = live ? `tokenizer(${JSON.stringify(run.text)})["input_ids"]` : `[[${run.ids.join(", ")}]]`;
+  const ids = live && !run.left ? `tokenizer(${JSON.stringify(run.text)})["input_ids"]` : `[[${run.ids.join(", ")}]]`;
   const used = GENERATION_SETTINGS.filter(({ key, sampling, start }) => (sampling ? settings.doSample : settings[key] !== start));
   const parts = used.filter(({ key }) => key !== "minP" || settings.minP).map(({ key, python }) => `${python}=${settings[key]}`);
   const all = [ids, `max_new_tokens=${Math.max(1, count)}`, `do_sample=${settings.doSample ? "True" : "False"}`, ...parts];

@@ -32,8 +32,8 @@ function partBox(part) {
   const side = { tokens: -1, attention: -1, positions: 1, feed: 1 }[part.kind] ?? 0;
   const made = {
     side, frame: el("svg:rect", { class: "frame", rx: 5 }), bar: el("svg:rect", { class: "size", rx: 1 }),
-    gap: el("svg:rect", { class: "gap", width: 2 }), was: el("svg:rect", { class: "was", width: 2 }), name: el("svg:text", {}, PART_TITLES[part.kind]),
-    value: el("svg:text", { class: "value" }), arrow: el("svg:path", { class: "arrow" }),
+    gap: el("svg:rect", { class: "gap", width: 2 }), was: el("svg:rect", { class: "was", width: 2 }),
+    name: el("svg:text", {}, PART_TITLES[part.kind]), value: el("svg:text", { class: "value" }), arrow: el("svg:path", { class: "arrow" }),
     plus: el("svg:g", { class: "plus" }, el("svg:circle", { r: 7 }), el("svg:path", { d: "M-4 0H4M0 -4V4" })),
   };
   const { frame, bar, gap, was, name, value, arrow, plus } = made;
