@@ -113,8 +113,8 @@ def test_the_strips_show_the_row_and_the_column(browser: Any, file: Path) -> Non
     with opened(browser, file) as page:
         show(page, view="attention", layer=3, head=2, row=5, col=3)
         row, column = (page.locator(".token-strip").nth(i) for i in (0, 1))
-        assert row.locator("h3").inner_text() == "Where T 5 “is” looks"
-        assert column.locator("h3").inner_text() == "Who looks at S 3 “upro·”"
+        assert row.locator("h2").inner_text() == "Where T 5 “is” looks"
+        assert column.locator("h2").inner_text() == "Who looks at S 3 “upro·”"
         numbers = row.locator("li span").all_inner_texts()
         assert numbers[6:] == ["masked"] * 3
         assert np.allclose([float(x) for x in numbers[:6]], array[5, :6], atol=CLOSE)

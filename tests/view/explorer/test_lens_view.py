@@ -72,7 +72,7 @@ def test_by_keyboard_alone_every_layer_is_read(browser: Any, file: Path, width: 
             assert [word for word, _ in got] == [words[i] for i in best], stage
             assert np.allclose([x for _, x in got], probs[best], atol=1e-5)
             press(page, "Shift+ArrowDown")
-        assert page.locator(".stage-words h3").inner_text() == "After the last layer, the model says after T 7 “used”:"
+        assert page.locator(".stage-words h2").inner_text() == "After the last layer, the model says after T 7 “used”:"
         assert overflow(page) == 0
 
 

@@ -5,7 +5,7 @@ import { el, exact, isolated } from "../base.js";
 /** A list of the tokens, shaded by a number each. pick(position) on a click. */
 export class TokenStrip {
   constructor(pick) {
-    this.title = el("h3");
+    this.title = el("h2", { class: "minor" });
     this.list = el("ol", { class: "shaded", tabindex: "0" });
     this.list.addEventListener("click", (event) => {
       const item = event.target.closest("li");

@@ -39,8 +39,8 @@ function buildLens(app) {
     el("h2", {}, "Which part made a token likely?"), parts.question,
     el("div", { class: "choices" }, parts.token.box, parts.against.box), parts.top,
     el("div", { class: "lens-columns" }, el("div", {}, parts.parts, parts.partReadout), el("div", {}, parts.sum, parts.list, parts.all)),
-    el("p", { class: "soft" }, "The number of a part is what it wrote into the residual stream in the direction of the token, after the scaling of " +
-      "the final norm. What it changed in later layers is not counted: to find causes, switch a head off in Experiments."));
+    el("p", { class: "soft" }, "The number of a part is what it wrote into the residual stream in the direction of the token, after the " +
+      "scaling of the final norm. What it changed in later layers is not counted: to find causes, switch a head off in Experiments."));
 }
 
 /** Open the arrays that a recorded page holds for this view, then draw. */
@@ -96,20 +96,20 @@ function showStage(app) {
   lensParts.table.mark({ stage: stageNow(app), t: app.row }, lensLook.pointed);
   const last = stage === lens.stages.length - 1;
   const place = ["T ", String(t), " “", isolated(app.run.tokens[t].label), "”"];
-  const title = el("h3", {}, stage === 0 ? "From the embeddings alone" : last ? "After the last layer" : `After layer ${stage - 1}`,
-    last ? ", the model says after " : ", the model would say after ", place, ":");
+  const when = stage === 0 ? "From the embeddings alone" : last ? "After the last layer" : `After layer ${stage - 1}`;
+  const title = el("h2", { class: "minor" }, when, last ? ", the model says after " : ", the model would say after ", place, ":");
   if (!found) return void lensParts.stage.replaceChildren(title, el("p", { class: "soft" }, "computing …"));
   const bar = (x) => el("span", { class: "bar", style: `width:${x * 90 || 0}px`, "aria-hidden": "true" });
   const rows = found.ids.map((id, i) => el("tr", { class: id === app.token ? "here" : null }, el("td", {}, isolated(labels[id])),
     el("td", { class: "n mono" }, exact(found.probs[i], "float32")), el("td", {}, bar(found.probs[i]))));
   const logits = lens.row(stage, t), { token } = app, name = lens.stages[stage];
   const number = (x, dtype) => el("span", { class: "mono" }, exact(x, dtype));
-  const also = logits ? [el("p", { class: "chosen-token" }, "“", isolated(labels[token]), `” has rank ${rankIn(logits, token)} of ${logits.length}`,
-    ", probability ", number(Math.fround(probabilityIn(logits, token)), "float32"),
+  const also = logits ? [el("p", { class: "chosen-token" }, "“", isolated(labels[token]), "” has rank ",
+    `${rankIn(logits, token)} of ${logits.length}, probability `, number(Math.fround(probabilityIn(logits, token)), "float32"),
     ", logit ", number(logits[token], app.run.logits.dtype), ".")] : [];
   const how = el("p", { class: "soft" }, last ? `${name} → layer_norm → logits: the model's own prediction.`
     : `${name}, read with the final norm and the output embedding, as if the layers after it did nothing.`);
-  const head = el("tr", {}, el("th", {}, "next token"), el("th", { class: "n" }, "probability"), el("th"));
+  const head = el("tr", {}, el("th", {}, "next token"), el("th", { class: "n" }, "probability"), el("td"));
   lensParts.stage.replaceChildren(title, el("table", {}, el("thead", {}, head), el("tbody", {}, rows)), ...also, how);
 }
 
@@ -118,10 +118,10 @@ function showPicker(app) {
   parts.token.show(token, !run.live);
   parts.against.show(state.against, !run.live);
   parts.top.replaceChildren(...(run.live ? tokenButtons(app, most, token, (id) => app.set({ token: id })) : []));
-  const words = ["The logit of a token after T ", String(row), " “", isolated(run.tokens[row].label), "” is a sum: every part of the model has ",
-    "written something into the residual stream. Choose a token; with a second one, see the difference of the two."];
-  parts.question.replaceChildren(...(run.live ? words : ["This page holds no weights. It shows the parts of the most probable token after each ",
-    "position, and cannot compute those of another token."]));
+  const words = ["The logit of a token after T ", String(row), " “", isolated(run.tokens[row].label), "” is a sum: every part of the ",
+    "model has written something into the residual stream. Choose a token; with a second one, see the difference of the two."];
+  parts.question.replaceChildren(...(run.live ? words : ["This page holds no weights. It shows the parts of the most probable token after ",
+    "each position, and cannot compute those of another token."]));
 }
 
 /** The parts of the chosen token's logit; null if the page cannot compute them. */

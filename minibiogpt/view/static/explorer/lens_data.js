@@ -3,7 +3,7 @@
 import { linear } from "../biogpt.js";
 import { onceFor } from "./attention_data.js";
 
-const AT_ONCE = 48; // tokens; the lens of a longer text is computed stage by stage, so that the page stays responsive
+const LENS_AT_ONCE = 48; // tokens; the lens of a longer text is computed stage by stage, so that the page stays responsive
 export const MOST_PROBABLE = 5;
 
 /** The arrays that the lens reads: the embeddings and the output of each layer. */
@@ -35,7 +35,7 @@ export class LiveLens {
    */
   compute(more, stale) {
     if (!this.found.length) this.next();
-    while (!this.done && this.run.T <= AT_ONCE) this.next();
+    while (!this.done && this.run.T <= LENS_AT_ONCE) this.next();
     if (this.done || this.waiting) return;
     this.waiting = true;
     setTimeout(() => {

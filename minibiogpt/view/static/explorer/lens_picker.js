@@ -3,7 +3,7 @@
 import { el, isolated, rough } from "../base.js";
 
 const labelIds = new Map(); // label -> id, filled when it is first needed
-let lists = 0;
+let pickerCount = 0;
 
 function idOfLabel(labels, text) {
   if (!labelIds.size) labels.forEach((label, id) => { if (!labelIds.has(label)) labelIds.set(label, id); });
@@ -23,7 +23,7 @@ export function idsOfText(app, text) {
 export class TokenPicker {
   constructor(app, label, choose) {
     Object.assign(this, { app, choose });
-    this.list = el("datalist", { id: `tokens-${lists++}` });
+    this.list = el("datalist", { id: `tokens-${pickerCount++}` });
     this.input = el("input", { type: "text", list: this.list.id, spellcheck: "false", autocomplete: "off", size: 14,
       onfocus: () => this.complete(), onchange: () => this.read() });
     this.note = el("span", { class: "soft", role: "status" });
