@@ -104,6 +104,7 @@ def test_the_cell_under_the_pointer_is_read_and_a_click_keeps_it(browser: Any, f
             assert same(value, array[tuple(index)], array)
         page.mouse.click(x, y)
         page.mouse.move(0, 0)
+        page.evaluate(f"async () => {{ await {SETTLED}; }}")
         assert shown(page)[1] == [0, 3, 7, 2]
         assert page.evaluate("[app.row, app.state.col]") == [7, 2]
 
@@ -122,6 +123,7 @@ def test_the_strips_show_the_row_and_the_column(browser: Any, file: Path) -> Non
         assert numbers[:3] == ["masked"] * 3
         assert np.allclose([float(x) for x in numbers[3:]], array[3:, 3], atol=CLOSE)
         row.locator("li").nth(1).click()
+        page.evaluate(f"async () => {{ await {SETTLED}; }}")
         assert shown(page)[1] == [0, 2, 5, 1]
 
 
@@ -134,6 +136,9 @@ def test_the_first_row_says_why_it_has_one_cell(browser: Any, file: Path) -> Non
         assert "first row" not in page.locator(".cell-readout").inner_text()
         show(page, row=1, col=4)
         assert "S 4 comes after T 1" in page.locator(".cell-readout").inner_text()
+        show(page, row=0, col=None, changes=[{"kind": "trap", "key": "causal", "value": False}])
+        assert "first row" not in page.locator(".cell-readout").inner_text(), "nothing is masked"
+        assert page.locator(".shaded .hatched").count() == 0
 
 
 PIXELS = """(at) => { const { canvas, left, cell } = attentionParts.big;
@@ -202,7 +207,7 @@ def test_a_measure_of_repetition_needs_one(browser: Any, file: Path) -> None:
         assert page.get_by_text("Not defined for this text").is_visible()
         page.get_by_role("button", name="repeat the text").click()
         assert page.evaluate("app.state.text") == f"{TEXT} {TEXT}"
-        assert page.get_by_text("Largest:").is_visible()
+        page.get_by_text("Largest:").wait_for()
         assert page.locator(".attention-view p button.link").first.inner_text() == "head 1.0", "the demo's copying head"
 
 

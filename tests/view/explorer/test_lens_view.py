@@ -106,6 +106,7 @@ def test_the_cell_under_the_pointer_is_read_and_a_click_keeps_it(browser: Any, f
         assert abs(rows(page)[0][1] - probs.max()) < 1e-5
         box.click()
         page.mouse.move(0, 0)
+        show(page)
         assert page.evaluate("[app.state.layer, app.row]") == [2, 4]
         token = page.evaluate("app.token")
         words = page.locator(".chosen-token").inner_text()
@@ -138,6 +139,7 @@ def test_the_list_is_sorted_by_size_and_leads_to_the_head(browser: Any, file: Pa
     with opened(browser, file) as page:
         show(page, view="lens", token=300)
         page.get_by_role("button", name="all 27 parts").click()
+        page.get_by_role("button", name="only the largest").wait_for()
         names = page.evaluate("[...document.querySelectorAll('.parts-table tbody [title]')].map((x) => x.title)")
         assert names == order
         head = next(name for name in order if ".heads." in name)
@@ -159,7 +161,7 @@ def test_a_token_is_chosen_by_its_text(browser: Any, file: Path) -> None:
         assert page.locator("datalist option").count() == 1874
         box.fill("Ibuprofen")
         box.press("Enter")
-        assert page.get_by_text("“Ibuprofen” is 4 tokens; choose one:").is_visible()
+        page.get_by_text("“Ibuprofen” is 4 tokens; choose one:").wait_for()
         page.locator(".token-picker button").nth(3).click()
         assert page.evaluate("app.state.token") == tokenizer.encode("Ibuprofen")[-1]
         box.fill("id 17")
@@ -172,7 +174,7 @@ def test_a_token_is_chosen_by_its_text(browser: Any, file: Path) -> None:
         against.fill("pain")
         against.press("Enter")
         assert page.evaluate("app.state.against") == pain
-        assert "against" in page.evaluate("location.hash")
+        assert f"against={pain}" in page.evaluate("app.hashOf()")
 
 
 def test_an_experiment_changes_the_lens_and_the_sum_still_holds(browser: Any, file: Path) -> None:
@@ -184,6 +186,28 @@ def test_an_experiment_changes_the_lens_and_the_sum_still_holds(browser: Any, fi
         assert_parts(page, logit_attribution(demo(), trace, 300))
         assert parts(page)["layers.1.self_attn.heads.0"] == 0
         assert "✓" in page.locator(".parts-sum").inner_text()
+
+
+FINAL = """() => { const last = lensNow(app).lensLogits(app.run.array("layers.3"));
+  return Math.max(...last.map((x, i) => Math.abs(x - app.run.logits.numbers[i]))); }"""
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "holds"),
+    [
+        ("eps", 0.5, True), ("unbiased", True, True), ("unitGain", True, True), ("finalNorm", False, True),
+        ("scaleHead", True, True), ("causal", False, True), ("layerOrder", "reversed", True), ("preNorm", False, False),
+    ],
+)  # fmt: skip
+def test_the_lens_of_a_trap_reads_as_its_model_does(
+    browser: Any, file: Path, key: str, value: Any, holds: bool
+) -> None:
+    with opened(browser, file) as page:
+        show(page, view="lens", changes=[{"kind": "trap", "key": key, "value": value}], token=300)
+        assert page.evaluate(FINAL) == 0, "the last row is the model's own prediction"
+        words = page.locator(".parts-sum").inner_text()
+        assert ("✓ equal within rounding" in words) == holds
+        assert ("✗ different: with this experiment" in words) != holds
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -205,7 +229,7 @@ def test_a_recorded_page_shows_what_python_computed(browser: Any, tmp_path: Path
         assert "The parts of this token are not in the page." in page.locator(".lens-view").inner_text()
         assert page.locator(".parts-map").is_hidden()
         page.get_by_role("button", name="show the most probable token").click()
-        assert page.locator(".parts-map").is_visible()
+        page.locator(".parts-map").wait_for(state="visible")
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -127,7 +127,7 @@ function showPicker(app) {
 /** The parts of the chosen token's logit; null if the page cannot compute them. */
 function partsNow(app) {
   const { run, state, row, token } = app;
-  if (run.live) return attributionOf(run, run.model ?? app.model, row, token, state.against);
+  if (run.live) return attributionOf(run, row, token, state.against);
   const found = recordedAttribution(run, lensLook.recorded, row);
   return found.token === token && state.against === null ? found : null;
 }
@@ -162,7 +162,7 @@ function sumWords(app, sum, logit) {
     : ["the logit of “", isolated(labels[token]), "” less that of “", isolated(labels[state.against]), "”"];
   return ["Sum of all parts ", el("b", { class: "mono", "data-sum": sum }, rough(sum, 6)), "; ", ...what, " in the array ",
     el("b", { class: "mono" }, rough(logit, 6)), same ? " ✓ equal within rounding"
-      : " ✗ different: an experiment changes an array after the parts that were summed"];
+      : " ✗ different: with this experiment the logit is not the sum of these parts"];
 }
 
 /** The part under the pointer, or the largest. */

@@ -1,6 +1,6 @@
 // Lens, its numbers: the logits after each layer, and what each part adds to one logit; as minibiogpt/lens.py defines them.
 
-import { linear } from "../biogpt.js";
+import { applyNorm, causalHead } from "../biogpt.js";
 import { onceFor } from "./attention_data.js";
 
 const LENS_AT_ONCE = 48; // tokens; the lens of a longer text is computed stage by stage, so that the page stays responsive
@@ -11,8 +11,8 @@ export const stagesOf = ({ num_hidden_layers: L }) => ["embeddings", ...Array.fr
 
 /** The logit lens of a live run: at(stage, t) -> { ids, probs } of the most probable tokens, or null while it is not computed. */
 export class LiveLens {
-  constructor(run, model) {
-    Object.assign(this, { run, model, stages: stagesOf(run.config), found: [], logits: [] });
+  constructor(run) {
+    Object.assign(this, { run, stages: stagesOf(run.config), found: [], logits: [] });
     this.width = run.config.vocab_size;
   }
 
@@ -53,22 +53,11 @@ export class LiveLens {
     this.found.push(Array.from({ length: run.T }, (_, t) => mostProbable(logits.subarray(t * this.width, (t + 1) * this.width))));
   }
 
-  /** E LN(x): the final norm and the output embedding of what a layer wrote. */
+  /** E LN(x): the final norm and the output embedding of what a layer wrote, as the model of this run computes them. */
   lensLogits(x) {
-    const { weights, rules } = this.model, tied = this.run.config.tie_word_embeddings ?? true;
-    const normed = normedRows(x, ...weights.pair("layer_norm").map(({ numbers }) => numbers), rules.eps);
-    return linear(normed, weights.get(tied ? "embed_tokens.weight" : "output_projection.weight")).numbers;
+    const { weights, rules } = this.run.model, call = { weights, rules, config: this.run.config, tap: { take: (_, array) => array } };
+    return causalHead(rules.finalNorm ? applyNorm("layer_norm", x, call) : x, call).logits.numbers;
   }
-}
-
-/** (x - mean) / sqrt(variance + eps) * gain + bias of each row. */
-function normedRows({ shape, dtype, numbers }, gain, bias, eps) {
-  const D = gain.length, out = numbers.slice();
-  for (let start = 0; start < numbers.length; start += D) {
-    const row = numbers.subarray(start, start + D), mean = row.reduce((sum, x) => sum + x, 0) / D, deviation = deviationOf(row, eps);
-    for (let d = 0; d < D; d++) out[start + d] = ((row[d] - mean) / deviation) * gain[d] + bias[d];
-  }
-  return { shape, dtype, numbers: out };
 }
 
 /** The lens that a recorded page holds. arrays: those of minibiogpt.view.recorded. */
@@ -93,7 +82,7 @@ export class RecordedLens {
 /** The lens of a run, computed when it is first asked for. recorded: the arrays of a recorded page, or null. */
 export function lensOf(app, recorded) {
   const { run } = app;
-  return onceFor(run, "lens", () => (run.live ? new LiveLens(run, run.model ?? app.model) : new RecordedLens(run, recorded)));
+  return onceFor(run, "lens", () => (run.live ? new LiveLens(run) : new RecordedLens(run, recorded)));
 }
 
 /** The probability of one token, by the softmax of all logits. */
@@ -141,22 +130,20 @@ export function partNames({ num_hidden_layers: L, num_attention_heads: H }) {
  * What each part adds to the logit of a token after position t, less that of a second token: { names, values, logit }.
  * With s the scale of the final norm and g its gain, part c adds sum((c - mean(c)) / s * g * E[token]).
  */
-export function attributionOf(run, model, t, token, against) {
-  const { hidden_size: D, num_attention_heads: H, num_hidden_layers: L } = run.config, { weights, rules } = model;
+export function attributionOf(run, t, token, against) {
+  const { hidden_size: D, num_attention_heads: H, num_hidden_layers: L } = run.config, { weights, rules } = run.model;
   const E = weights.get(run.config.tie_word_embeddings ?? true ? "embed_tokens.weight" : "output_projection.weight").numbers;
   const [gain, bias] = weights.pair("layer_norm").map(({ numbers }) => numbers);
-  const toward = Float64Array.from({ length: D }, (_, d) => E[token * D + d] - (against === null ? 0 : E[against * D + d]));
-  const scale = deviationOf(run.row(`layers.${L - 1}`, t), rules.eps);
-  const read = Float64Array.from(toward, (x, d) => (x * gain[d]) / scale);
-  const mean = read.reduce((sum, x) => sum + x, 0) / D;
-  for (let d = 0; d < D; d++) read[d] -= mean; // instead of centering every part
+  const factor = rules.scaleHead ? Math.sqrt(D) : 1; // a trap
+  const toward = Float64Array.from({ length: D }, (_, d) => factor * (E[token * D + d] - (against === null ? 0 : E[against * D + d])));
+  const read = rules.finalNorm ? throughNorm(toward, run.row(`layers.${L - 1}`, t), gain, rules) : toward;
   const values = [dotOf(run.row("embed_tokens", t), read), dotOf(run.row("embed_positions", t), read)];
   for (let l = 0; l < L; l++) {
     const [W, b] = weights.pair(`layers.${l}.self_attn.out_proj`).map(({ numbers }) => numbers);
     const heads = headParts(run.row(`layers.${l}.self_attn.context`, t), W, read, H);
     values.push(...heads, dotOf(b, read), dotOf(run.row(`layers.${l}.fc2`, t), read));
   }
-  values.push(dotOf(bias, toward));
+  values.push(rules.finalNorm ? dotOf(bias, toward) : 0);
   const logits = run.row("logits", t);
   return { names: partNames(run.config), values, logit: logits[token] - (against === null ? 0 : logits[against]) };
 }
@@ -180,9 +167,12 @@ function dotOf(x, y) {
   return sum;
 }
 
-function deviationOf(x, eps) {
-  const mean = x.reduce((sum, value) => sum + value, 0) / x.length;
-  return Math.sqrt(x.reduce((sum, value) => sum + (value - mean) ** 2, 0) / x.length + eps);
+/** The direction that the final norm of x reads as `toward`: times its gain, over its scale, and centered instead of every part. */
+function throughNorm(toward, x, gain, { eps, unbiased }) {
+  const D = x.length, mean = x.reduce((sum, value) => sum + value, 0) / D;
+  const variance = x.reduce((sum, value) => sum + (value - mean) ** 2, 0) / (unbiased ? D - 1 : D), scale = Math.sqrt(variance + eps);
+  const read = toward.map((value, d) => (value * gain[d]) / scale), middle = read.reduce((sum, value) => sum + value, 0) / D;
+  return read.map((value) => value - middle);
 }
 
 /** The attribution that a recorded page holds: of the most probable token after each position. */
