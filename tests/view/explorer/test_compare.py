@@ -49,7 +49,7 @@ def test_equal_beginnings_are_equal_in_every_array(browser: Any, file: Path) -> 
         assert (profile == 0).all()
         change(page, other=TEXT)
         assert "They are the same tokens." in words(page)
-        assert "no position at which an array differs" in words(page)
+        assert "At the positions that both have, no array differs." in words(page)
 
 
 def test_without_the_causal_mask_equal_beginnings_differ(browser: Any, file: Path) -> None:
@@ -84,7 +84,9 @@ def test_the_rows_of_any_array_are_shown_in_full(browser: Any, file: Path, name:
     with explored(browser, file, hash=address({"view": "compare", "other": SHIFTED, "head": 3, "row": 7})) as page:
         page.locator("select[aria-label='array']").select_option(name)
         settle(page)
-        one, other = (page.evaluate(f"Array.from(rowsAt(comparison.shown.{key}.array('{name}'), {t})[{'3' if 'probs' in name else '0'}])") for key, t in (("a", 7), ("b", 4)))  # fmt: skip
+        row = "([key, name, t, head]) => Array.from(rowsAt(comparison.shown[key].array(name), t)[head])"
+        head = 3 if "probs" in name else 0
+        one, other = (page.evaluate(row, [key, name, t, head]) for key, t in (("a", 7), ("b", 4)))
         a, b = np.float32(one), np.float32(other)
         n = min(len(a), len(b))
         page.locator(".array-rows svg").focus()
@@ -130,7 +132,7 @@ def test_next_tokens_of_both(browser: Any, file: Path) -> None:
     one, other = (traced(text)["logits"][0, t].astype(float) for text, t in ((TEXT, 8), (SHIFTED, 5)))
     with explored(browser, file, hash=address({"view": "compare", "other": SHIFTED})) as page:
         next = page.evaluate(
-            "({ p: Array.from(comparison.shown.next.p), q: Array.from(comparison.shown.next.q), ids: comparison.shown.next.ids })"
+            "(({ p, q, ids }) => ({ p: Array.from(p), q: Array.from(q), ids }))(comparison.shown.next)"
         )
         for got, x in ((next["p"], one), (next["q"], other)):
             want = np.exp(x - x.max()) / np.exp(x - x.max()).sum()

@@ -66,7 +66,8 @@ function comparisonText(app, { a, b, prefix, first }) {
   const texts = app.state.pair === "texts", said = [];
   if (!texts && !app.state.changes.length) return ["Nothing is changed, so the two runs are one. Make a change in Experiments first."];
   if (texts) said.push(prefixText(a, b, prefix));
-  if (!first) return [...said, texts ? "The texts have no position at which an array differs." : "No array differs at any position: this change has no effect on this text."];
+  if (!first && texts) return [...said, "At the positions that both have, no array differs."];
+  if (!first) return [...said, "No array differs at any position: the changes have no effect on this text."];
   const [label, place] = [labelOf(app, a.ids[first.t]), `position ${first.t}`];
   return [...said, `The first array that differs, in the order of computation, is ${first.name}, first at ${place} (“${label}”).`];
 }

@@ -12,6 +12,7 @@ import { experimentsView } from "./experiments.js";
 import { compareView } from "./compare.js";
 import { openBundle } from "./bundle.js";
 import { experimentBanner } from "./experiments_banner.js";
+import { saveMenu } from "./exports_menu.js";
 import { printable } from "./print.js";
 import { RecordedRun } from "./recorded.js";
 import { Tour } from "./tour.js";
@@ -62,7 +63,8 @@ function buildChrome() {
   const button = (text, label, act) => el("button", { type: "button", "aria-label": label, onclick: act }, text);
   chrome.copied = el("span", { class: "soft", role: "status" });
   const tools = el("div", { class: "bar-tools" }, el("button", { type: "button", id: "tour", onclick: () => tour.start() }, "guided tour"),
-    button("copy link", "copy a link to this place", copyLink), themeButton(showView), button("keys", "keyboard help", help), chrome.copied);
+    button("copy link", "copy a link to this place", copyLink),
+    saveMenu(app, () => [...chrome.view.querySelectorAll("figure.picture")].filter((each) => each.files)), themeButton(showView), button("keys", "keyboard help", help), chrome.copied);
   chrome.banner = experimentBanner(app);
   document.getElementById("explorer").replaceChildren(el("div", { class: "entry" }, chrome.text, tools), chrome.note,
     el("div", { class: "strip" }, chrome.tokens), chrome.banner, chrome.tabs, chrome.view);

@@ -11,13 +11,22 @@ const DERIVED = {
   "self_attn.scores_masked": ["self_attn.scores", causallyMasked],
   "self_attn.weights": ["self_attn.probs", (array) => array], // there is no head mask
 };
+/** Stored array of a layer -> the derived arrays that follow it in the order of computation. */
+const FOLLOWING = {
+  "self_attn.v_proj": ["self_attn.q", "self_attn.k", "self_attn.v"],
+  "self_attn.scores": ["self_attn.scores_masked"],
+  "self_attn.probs": ["self_attn.weights"],
+};
 
 export class RecordedRun extends Run {
   constructor({ text, tokens, config, arrays, parameters }) {
     super({ text, ids: tokens.map((token) => token.id), tokens, config, live: false, parameters });
     this.arrays = arrays;
     this.names = [];
-    for (const name of arrays.keys()) this.names.push(name, ...this.derivedFrom(name));
+    for (const name of arrays.keys()) {
+      const [layer, step] = splitName(name);
+      this.names.push(name, ...(FOLLOWING[step] ?? []).map((made) => layer + made));
+    }
   }
 
   array(name) {
@@ -28,12 +37,6 @@ export class RecordedRun extends Run {
       this.arrays.set(name, make(stored, this.config.num_attention_heads));
     }
     return this.arrays.get(name);
-  }
-
-  /** The names of the arrays that are made from an array. */
-  derivedFrom(name) {
-    const [layer, step] = splitName(name);
-    return Object.keys(DERIVED).filter((made) => DERIVED[made][0] === step).map((made) => layer + made);
   }
 }
 
