@@ -58,22 +58,17 @@ def put(name: str, target: Any, source: Any) -> dict[str, Any]:
 ALL = slice(None)
 COLUMNS = slice(64, 96)  # of head 2
 MASK = [[1, 1, 1, 1], [0, 1, 1, 1], [1, 1, 1, 1], [1, 1, 1.5, 1]]
+OUT_PROJ, CONTEXT = "layers.0.self_attn.out_proj", "layers.2.self_attn.context"
 CASES: list[tuple[list[dict[str, Any]], dict[str, Any]]] = [
-    ([HEADS[0]], {"head_mask": [[1, 1, 1, 1], [0, 1, 1, 1], [1, 1, 1, 1], [1, 1, 1, 1]]}),
+    ([HEADS[0]], {"head_mask": [MASK[0], MASK[1], [1] * 4, [1] * 4]}),
     (HEADS, {"head_mask": MASK}),
     ([patch("layers.1", 5, 3)], {"edits": put("layers.1", (ALL, 5), (ALL, 3))}),
     ([patch("layers.2.fc1", 8, 1)], {"edits": put("layers.2.fc1", (ALL, 8), (ALL, 1))}),
-    (
-        [patch("layers.2.self_attn.context", 6, 2, 2)],
-        {"edits": put("layers.2.self_attn.context", (ALL, 6, COLUMNS), (ALL, 2, COLUMNS))},
-    ),
-    (
-        [patch("layers.0.self_attn.out_proj")],
-        {"edits": put("layers.0.self_attn.out_proj", (ALL, slice(0, 6)), (ALL, slice(0, 6)))},
-    ),
+    ([patch(CONTEXT, 6, 2, 2)], {"edits": put(CONTEXT, (ALL, 6, COLUMNS), (ALL, 2, COLUMNS))}),
+    ([patch(OUT_PROJ)], {"edits": put(OUT_PROJ, (ALL, slice(0, 6)), (ALL, slice(0, 6)))}),
     (
         [patch("embeddings", 0, 0), HEADS[1]],
-        {"edits": put("embeddings", (ALL, 0), (ALL, 0)), "head_mask": [[1] * 4, [1] * 4, [1] * 4, [1, 1, 1.5, 1]]},
+        {"edits": put("embeddings", (ALL, 0), (ALL, 0)), "head_mask": [[1] * 4] * 3 + [MASK[3]]},
     ),
 ]
 
