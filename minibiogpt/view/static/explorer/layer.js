@@ -5,7 +5,8 @@ import { Stepper } from "../stepper.js";
 import { STEPPER_KEYS } from "../stepper_parts.js";
 import { stepInLayer } from "../stepper_source.js";
 import { LOWEST_VALUES, derivedArray } from "./derived.js";
-import { csvOf, download, npyOf, pngOf, svgText } from "./exports.js";
+import { csvOf, download, npyOf } from "./exports.js";
+import { pngOf, svgText } from "./exports_svg.js";
 
 const layerParts = { stepper: null, layers: null, box: null, drawn: "" };
 const layerSources = new WeakMap(); // run -> sources of its layers
