@@ -109,7 +109,8 @@ export class App {
 
   /** A run of a text; without changes it is the untouched model's. */
   runOf(text, changes = []) {
-    return new LiveRun(this.model, this.tokenizer, this.parameters, text, changes, (other) => this.untouchedRun(other));
+    const runOf = (other) => this.untouchedRun(other);
+    return new LiveRun(this.model, this.tokenizer, this.parameters, text, { changes, runOf, before: this.baseline });
   }
 
   /** The untouched run of any text, kept for the next call. */

@@ -2,6 +2,7 @@
 
 import { Trace } from "../biogpt.js";
 import { changed } from "./changes.js";
+import { continuedTrace } from "./continued.js";
 
 /** What a view reads: run.text, ids, tokens, T, config, names, array(name), parameter(name), logits. */
 export class Run {
@@ -31,17 +32,21 @@ export class Run {
 }
 
 export class LiveRun extends Run {
-  /** Run the model on a text. changes: see changes.js; runOf(text): the untouched run of another text, for patches. */
-  constructor(model, tokenizer, parameters, text, changes = [], runOf = null) {
+  /** Run the model on a text. changes: see changes.js; runOf(text): the untouched run of another text, for patches; before: see continued.js. */
+  constructor(model, tokenizer, parameters, text, { changes = [], runOf = null, before = null } = {}) {
     const encoded = tokenizer.encode(text), most = model.config.max_position_embeddings;
     const kept = encoded.slice(0, most);
     const tokens = kept.map((token) => ({ ...token, label: tokenizer.label(token.id) }));
     super({ text, ids: kept.map((token) => token.id), tokens, config: model.config, live: true, parameters });
     this.left = encoded.length - kept.length; // tokens beyond the maximum
-    this.trace = new Trace();
     const { model: used, options } = changed(model, changes, (other) => (name) => runOf(other).array(name));
     Object.assign(this, { changes, model: used, options }); // `model.forward({ ids, ...options })` is this run again
-    this.output = used.forward({ ids: [this.ids], ...options, trace: this.trace });
+    if (changes.length === 0) {
+      this.trace = continuedTrace(model, this.ids, before?.trace, before?.ids);
+      return;
+    }
+    this.trace = new Trace();
+    used.forward({ ids: [this.ids], ...options, trace: this.trace });
   }
 
   get causal() {
