@@ -249,6 +249,15 @@ def test_what_a_recorded_page_holds_is_what_the_lens_returns(dtype: str) -> None
         assert found["attribution"][:, t].tolist() == want
 
 
+def test_a_recorded_page_prints_the_lens(browser: Any, tmp_path: Path) -> None:
+    explorer = Explorer(small.model(), small.ids(rows=1))
+    with opened(browser, explorer.save(tmp_path / "page.html")) as page:
+        page.wait_for_selector("html[data-ready]")
+        page.wait_for_timeout(300)
+        page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+        assert page.locator(".lens-table .word").count() == 3 * 5
+
+
 @pytest.mark.parametrize("width", [360, 1400])
 def test_a_text_of_256_tokens_is_computed_stage_by_stage(browser: Any, file: Path, width: int) -> None:
     with opened(browser, file, width=width) as page:

@@ -135,7 +135,8 @@ function oneHeadArray(app) {
 // Acts -------------------------------------------------------------------------------------------------------------
 
 function pointAtCell(app, cell) {
-  if (JSON.stringify(cell) === JSON.stringify(attentionLook.pointed)) return;
+  const drawn = !cell || Math.max(cell.row, cell.col) < app.run.T; // a new text may not be drawn yet
+  if (!drawn || JSON.stringify(cell) === JSON.stringify(attentionLook.pointed)) return;
   attentionLook.pointed = cell;
   showAttentionCell(app);
 }

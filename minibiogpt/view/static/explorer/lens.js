@@ -14,6 +14,13 @@ const MOST_PARTS = 12; // of the table, unless all are asked for
 const lensLook = { embeddings: false, pointed: null, part: null, all: false, recorded: null, parts: null };
 const lensParts = {}; // the elements of the view
 
+if (data.lens) { // a recorded page; opened at once, so that it can be printed before the view is shown
+  openBundle(data.lens).then((arrays) => {
+    lensLook.recorded = arrays;
+    lensLook.opened?.();
+  });
+}
+
 // Building ---------------------------------------------------------------------------------------------------------
 
 function buildLens(app) {
@@ -43,16 +50,6 @@ function buildLens(app) {
       "scaling of the final norm. What it changed in later layers is not counted: to find causes, switch a head off in Experiments."));
 }
 
-/** Open the arrays that a recorded page holds for this view, then draw. */
-function openRecorded(app) {
-  if (lensLook.recorded || !data.lens) return;
-  lensLook.recorded = "opening";
-  openBundle(data.lens).then((arrays) => {
-    lensLook.recorded = arrays;
-    app.schedule(false);
-  });
-}
-
 // Drawing ----------------------------------------------------------------------------------------------------------
 
 const stageNow = ({ state }) => (lensLook.embeddings ? 0 : state.layer + 1);
@@ -62,8 +59,10 @@ const lensNow = (app) => lensOf(app, lensLook.recorded);
 
 function updateLens(app) {
   const parts = lensParts, { run } = app;
-  if (!run.live) openRecorded(app);
-  if (!run.live && !(lensLook.recorded instanceof Map)) return;
+  if (!run.live && !lensLook.recorded) {
+    lensLook.opened = () => app.schedule(false);
+    return;
+  }
   lensLook.pointed = lensLook.part = null;
   if (lensLook.layer !== app.state.layer) lensLook.embeddings = false; // { and } choose a layer
   lensLook.layer = app.state.layer;
@@ -214,7 +213,7 @@ function partsArray() {
 // Acts -------------------------------------------------------------------------------------------------------------
 
 function pointAtStage(app, cell) {
-  if (JSON.stringify(cell) === JSON.stringify(lensLook.pointed)) return;
+  if (JSON.stringify(cell) === JSON.stringify(lensLook.pointed) || cell?.t >= app.run.T) return; // a new text is not drawn yet
   lensLook.pointed = cell;
   showStage(app);
 }
