@@ -12,7 +12,7 @@ from minibiogpt import BioGptConfig, BioGptForCausalLM, BioGptTokenizer, Trace
 from minibiogpt.lens import logit_attribution, logit_lens
 from minibiogpt.model.ops import softmax
 from minibiogpt.view import Explorer
-from minibiogpt.view.recorded import MOST_PROBABLE, recorded_lens
+from minibiogpt.view.explorer.recorded import MOST_PROBABLE, recorded_lens
 from tests.support import small
 from tests.support.browser import opened, overflow
 from tests.view.explorer.test_attention_view import SCREENS, press, show

@@ -1,4 +1,4 @@
-// Bundle: the arrays that minibiogpt.view.bundle packed, decompressed by the browser.
+// Bundle: the arrays that minibiogpt.view.explorer.bundle packed, decompressed by the browser.
 
 /** A Map from name to {shape, dtype, numbers} of the arrays in a bundle. */
 export async function openBundle({ entries, deflate }) {

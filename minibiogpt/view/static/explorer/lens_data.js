@@ -60,7 +60,7 @@ export class LiveLens {
   }
 }
 
-/** The lens that a recorded page holds. arrays: those of minibiogpt.view.recorded. */
+/** The lens that a recorded page holds. arrays: those of minibiogpt.view.explorer.recorded. */
 export class RecordedLens {
   constructor(run, arrays) {
     Object.assign(this, { run, arrays, stages: stagesOf(run.config), done: true });

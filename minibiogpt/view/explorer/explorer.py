@@ -13,12 +13,12 @@ from minibiogpt.errors import InputError, short_repr
 from minibiogpt.tokenizer.tokens.labels import labels_of
 from minibiogpt.trace import Trace
 from minibiogpt.view.arguments import check_types, is_demo, one_row, origin_of, tokenizer_of
-from minibiogpt.view.bundle import bundled
 from minibiogpt.view.colors import PALETTES
+from minibiogpt.view.explorer.bundle import bundled
+from minibiogpt.view.explorer.recorded import recorded_lens
 from minibiogpt.view.layer import explanations
 from minibiogpt.view.page import OnePage, Page, check_size, check_theme, megabytes_of, safe, still_picture
 from minibiogpt.view.picture import data_uri, png, tiled
-from minibiogpt.view.recorded import recorded_lens
 
 LIVE_MEGABYTES = 16  # the largest model that a page holds, by the size of its weights in float16
 STYLES = (
