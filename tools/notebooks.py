@@ -18,6 +18,7 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import nbformat
 from nbclient import NotebookClient
@@ -31,9 +32,15 @@ import importlib.util
 import pathlib
 
 if importlib.util.find_spec("minibiogpt") is None:  # on a fresh Colab, say
-    here = pathlib.Path("../pyproject.toml").exists()
-    get_ipython().run_line_magic("pip", f"install -q {'..' if here else 'minibiogpt'}[notebooks]")"""
-"""The second cell of every notebook."""
+    if pathlib.Path("../minibiogpt/__init__.py").exists():  # in a clone
+        get_ipython().run_line_magic("pip", "install -q ..[notebooks]")
+    else:
+        print("Open this notebook in a clone of minibiogpt, which is not installed.")"""
+"""The second cell of every notebook. It never asks an index for a package of our name, which may be somebody else's."""
+WIDTH = 86
+"""The longest line of code, so that nothing scrolls on the site or in a narrow window."""
+FOLDED = {"check": "the checks", "drawing": "the code of the picture", "solution": "the solution"}
+"""Tags of code cells that are folded, and what is shown for their source. They run like the others."""
 STRICT = """\
 import socket, warnings
 warnings.simplefilter("error")
@@ -84,7 +91,7 @@ def cleaned(notebook: NotebookNode) -> NotebookNode:
     count = 0
     for i, cell in enumerate(notebook.cells):
         cell.id = f"cell-{i:02}"
-        cell.metadata = {"tags": cell.metadata["tags"]} if "tags" in cell.metadata else {}
+        cell.metadata = _metadata(cell)
         if cell.cell_type == "code":
             count += 1
             cell.execution_count = count
@@ -92,7 +99,8 @@ def cleaned(notebook: NotebookNode) -> NotebookNode:
             for output in cell.outputs:
                 output.pop("metadata", None)
                 if output.output_type in ("display_data", "execute_result"):
-                    output.metadata = {}
+                    image = alternative(cell) and "image/png" in output.data
+                    output.metadata = {"image/png": {"alt": alternative(cell)}} if image else {}
                 if output.output_type == "execute_result":
                     output.execution_count = count
     notebook.metadata = {
@@ -100,6 +108,44 @@ def cleaned(notebook: NotebookNode) -> NotebookNode:
         "language_info": {"name": "python"},
     }
     notebook.nbformat, notebook.nbformat_minor = 4, 5
+    return notebook
+
+
+def _metadata(cell: NotebookNode) -> dict[str, Any]:
+    """Return the tags, what folds a cell on the site and in Jupyter, and the text that describes its picture."""
+    tags = [tag for tag in cell.metadata.get("tags", []) if tag != "hide-input"]
+    kept: dict[str, Any] = {}
+    site: dict[str, Any] = {"image": {"alt": alternative(cell)}} if alternative(cell) else {}
+    for what in [FOLDED[tag] for tag in tags if tag in FOLDED]:
+        tags.append("hide-input")
+        kept["jupyter"] = {"source_hidden": True}
+        site |= {"code_prompt_show": f"Show {what}", "code_prompt_hide": f"Hide {what}"}
+    return kept | ({"tags": tags} if tags else {}) | ({"mystnb": site} if site else {})
+
+
+def alternative(cell: NotebookNode) -> str:
+    """Return the text that describes the picture of a cell to people who don't see it: ``mystnb.image.alt``."""
+    return str(cell.metadata.get("mystnb", {}).get("image", {}).get("alt", ""))
+
+
+def name_of(path: Path) -> str:
+    """Return the number and the title of a notebook, without what follows a colon."""
+    return str(read(path).cells[0].source.splitlines()[0].removeprefix("# ").partition(":")[0])
+
+
+def links(path: Path) -> str:
+    """Return the last cell of a notebook: links to the notebooks before and after it."""
+    every = paths()
+    here = [x.name for x in every].index(path.name)
+    near = {"Previous": every[here - 1 : here], "Next": every[here + 1 : here + 2]}
+    return " · ".join(f"**{word}:** [{name_of(x[0])}]({x[0].name})" for word, x in near.items() if x)
+
+
+def linked(notebook: NotebookNode, path: Path) -> NotebookNode:
+    """Put the links into the last cell, which has the tag ``links``."""
+    if "links" not in notebook.cells[-1].metadata.get("tags", []):
+        notebook.cells.append(nbformat.v4.new_markdown_cell(metadata={"tags": ["links"]}))
+    notebook.cells[-1].source = links(path)
     return notebook
 
 
@@ -172,25 +218,25 @@ def check(path: Path) -> list[str]:
 def unasserted(notebook: NotebookNode) -> list[str]:
     """Return the numbers in the prose, including hidden answers, that no assert of the notebook contains.
 
-    Not counted: code, formulas, links to other notebooks, numbers within a word (float32, GPT-2), years of papers
-    ("et al. 2017"), and the number in front of the title.
+    Texts that describe pictures count as prose. Not counted: code, formulas, links to other notebooks, numbers within a
+    word (float32, GPT-2), years of papers ("et al. 2017"), the number in front of the title, and the minutes.
     """
     sources = [cell.source for cell in notebook.cells if cell.cell_type == "code"] + solutions(notebook)
     asserted = {abs(x) for source in sources for x in _asserted(source)}
     missing = []
     for cell in notebook.cells:
-        if cell.cell_type == "markdown":
-            for text in PROSE_NUMBER.findall(prose(cell.source)):
-                percent, x = text.endswith("%"), float(text.strip(" %").replace(",", ""))
-                if not any(abs(x - y) < 1e-12 for y in asserted) and not (percent and x / 100 in asserted):
-                    missing.append(text.strip())
+        words = prose(cell.source if cell.cell_type == "markdown" else alternative(cell))
+        for text in PROSE_NUMBER.findall(words):
+            percent, x = text.endswith("%"), float(text.strip(" %").replace(",", ""))
+            if not any(abs(x - y) < 1e-12 for y in asserted) and not (percent and x / 100 in asserted):
+                missing.append(text.strip())
     return missing
 
 
 PROSE_NUMBER = re.compile(r"(?<![\w.^_-])\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?(?![\w-]*[A-Za-z])(?: ?%)?")
 NOT_PROSE = (
-    r"```.*?```", r"`[^`]*`", r"\$\$.*?\$\$", r"\$[^$]*\$", r"<!--.*?-->", r"\]\([^)]*\)", r"\[\d\d\b", r"<[^>]*>",
-    r"et al\. \d{4}", r"^# \d\d ", r"^#+ Exercise \d", r"^\d\. ",
+    r"\[\d\d [^\]]*\]\(", r"```.*?```", r"`[^`]*`", r"\$\$.*?\$\$", r"\$[^$]*\$", r"<!--.*?-->", r"\]\([^)]*\)",
+    r"\[\d\d\b", r"<[^>]*>", r"et al\. \d{4}", r"^# \d\d ", r"^#+ Exercise \d", r"^\d\. ", r"^\*About \d+ \w+",
 )  # fmt: skip
 
 
@@ -238,7 +284,7 @@ def main() -> int:
     failed = 0
     for path in options.files or paths():
         if options.command == "run":
-            write(path, cleaned(execute(read(path))))
+            write(path, cleaned(linked(execute(read(path)), path)))
         found = check(path) + [f"not in any assert: {text}" for text in unasserted(read(path))]
         print(f"{path.name}: {'; '.join(found) or 'as committed'}", flush=True)
         failed += bool(found)

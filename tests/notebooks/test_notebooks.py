@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import copy
 import re
 from pathlib import Path
@@ -18,6 +19,7 @@ from tools import notebooks  # noqa: E402
 
 NAMES = [path.name for path in notebooks.paths()]
 MAX_BYTES = 3_000_000  # per notebook; mostly the page of a Stepper
+MINUTES = re.compile(r"\*About (\d+) minutes")
 LOCAL = re.compile(r"/(?:tmp|home|root|work|Users)/\w|[A-Z]:\\\\")
 
 
@@ -47,6 +49,62 @@ def test_it_begins_with_a_title_and_the_line_that_installs(notebook: Any) -> Non
     first, second = notebook.cells[:2]
     assert re.match(r"# \d\d ", first.source)
     assert second.source == notebooks.INSTALL
+
+
+def test_it_says_how_long_it_takes_and_what_to_know(notebook: Any) -> None:
+    opening = notebook.cells[0].source.split("\n\n")[1]  # after the title
+    assert re.fullmatch(r"\*About \d+ (minutes|hours)\b.*\bYou (need|should know)\b.*\.\*", opening, re.S)
+
+
+def test_the_one_on_heads_says_that_it_takes_longer() -> None:
+    openings = {name: notebooks.read(notebooks.FOLDER / name).cells[0].source for name in NAMES}
+    minutes = {name: int(found[1]) for name, text in openings.items() if (found := MINUTES.search(text))}
+    longest = max(minutes, key=minutes.__getitem__)
+    assert longest == "06-many-heads.ipynb"
+    assert "takes longer" in openings[longest]
+
+
+def test_the_last_cell_links_to_the_notebooks_before_and_after(notebook: Any, request: pytest.FixtureRequest) -> None:
+    here = NAMES.index(request.node.callspec.params["notebook"])
+    last = notebook.cells[-1].source
+    assert last == notebooks.links(notebooks.FOLDER / NAMES[here])
+    assert re.findall(r"\]\(([^)]+)\)", last) == [*NAMES[max(here - 1, 0) : here], *NAMES[here + 1 : here + 2]]
+
+
+def test_no_line_of_code_needs_to_be_scrolled(notebook: Any) -> None:
+    sources = [cell.source for cell in code_cells(notebook)] + notebooks.solutions(notebook)
+    assert [line for source in sources for line in source.splitlines() if len(line) > notebooks.WIDTH] == []
+
+
+def test_bookkeeping_is_folded(notebook: Any) -> None:
+    for cell in code_cells(notebook):
+        tags = set(cell.metadata.get("tags", []))
+        body = ast.parse(cell.source).body
+        asserts = [node for node in body if isinstance(node, ast.Assert)]
+        if "check" in tags:
+            assert "assert" in cell.source
+            assert not cell.outputs, "what is shown must not be folded"
+        else:
+            assert len(asserts) <= 2, cell.source
+        if notebooks.FOLDED.keys() & tags:
+            assert cell.metadata["jupyter"]["source_hidden"] is True
+            assert "hide-input" in tags
+
+
+def test_a_picture_comes_soon(notebook: Any) -> None:
+    assert any("image/png" in x.get("data", {}) for cell in notebook.cells[:10] for x in cell.get("outputs", []))
+
+
+def test_every_picture_is_described(notebook: Any) -> None:
+    described = {}
+    for cell in code_cells(notebook):
+        for image in (output for output in cell.outputs if "image/png" in output.get("data", {})):
+            text = notebooks.alternative(cell)
+            assert len(text) > 40, cell.source
+            assert text not in described, "two pictures must not have the same description"
+            assert image.metadata["image/png"]["alt"] == text  # where Jupyter's converter looks for it
+            described[text] = image
+    assert described
 
 
 def test_it_asks_before_it_shows(notebook: Any) -> None:
@@ -136,15 +194,50 @@ def test_a_stale_notebook_is_found(tmp_path: Path) -> None:
 REACH_OUT = "import urllib.request; urllib.request.urlopen('http://example.org')"
 
 
-def test_the_first_cell_installs_only_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_first_cell_installs_a_clone_and_never_a_package_of_our_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     ran: list[Any] = []
     kernel = type("Kernel", (), {"run_line_magic": lambda self, *line: ran.append(line)})
     scope = {"get_ipython": kernel}
     exec(notebooks.INSTALL, scope)
-    assert ran == []
+    assert (ran, capsys.readouterr().out) == ([], "")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pyproject.toml").touch()  # of some other project
+    (tmp_path / "notebooks").mkdir()
+    monkeypatch.chdir(tmp_path / "notebooks")
     exec(notebooks.INSTALL, scope)
+    assert ran == []
+    assert capsys.readouterr().out == "Open this notebook in a clone of minibiogpt, which is not installed.\n"
     monkeypatch.chdir(notebooks.FOLDER)
     exec(notebooks.INSTALL, scope)
-    assert ran == [("pip", "install -q minibiogpt[notebooks]"), ("pip", "install -q ..[notebooks]")]
+    assert ran == [("pip", "install -q ..[notebooks]")]
+    assert capsys.readouterr().out == ""
+    assert "minibiogpt" not in re.findall(r"install.*", notebooks.INSTALL)[0]
+
+
+def test_what_is_folded_and_described_survives_cleaning_and_is_written_once() -> None:
+    notebook = make_notebook("assert True", "plot()", "x = 1")
+    check, picture, plain = notebook.cells
+    check.metadata = {"tags": ["check"], "collapsed": True}
+    picture.metadata = {"mystnb": {"image": {"alt": "a line"}, "other": 1}}
+    picture.outputs = [nbformat.v4.new_output("display_data", {"image/png": "x", "text/plain": "<Figure>"})]
+    notebooks.cleaned(notebooks.cleaned(notebook))
+    assert check.metadata == {
+        "tags": ["check", "hide-input"],
+        "jupyter": {"source_hidden": True},
+        "mystnb": {"code_prompt_show": "Show the checks", "code_prompt_hide": "Hide the checks"},
+    }
+    assert picture.metadata == {"mystnb": {"image": {"alt": "a line"}}}
+    assert picture.outputs[0].metadata == {"image/png": {"alt": "a line"}}
+    assert plain.metadata == {}
+    check.metadata = {}
+    notebooks.cleaned(notebook)
+    assert check.metadata == {}, "without the tag, nothing stays folded"
+
+
+def test_a_number_in_the_description_of_a_picture_needs_an_assert() -> None:
+    notebook = make_notebook("plot()", "assert x == 7")
+    for alt, missing in (("7 bars", []), ("8 bars", ["8"])):
+        notebook.cells[0].metadata = {"mystnb": {"image": {"alt": alt}}}
+        assert notebooks.unasserted(notebook) == missing
