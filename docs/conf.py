@@ -22,6 +22,7 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
     "myst_nb",
+    "sphinx_copybutton",
     "mathml",  # these seven are in _ext
     "alts",
     "live",
@@ -50,6 +51,8 @@ nb_mime_priority_overrides = [
     ("html", "application/javascript", None),
 ]
 nb_merge_streams = True
+copybutton_selector = "div:not(.output) > div.highlight pre"  # code, not what it printed
+copybutton_exclude = ".linenos, .gp, .go"
 
 # The reference, from docstrings
 add_module_names = False

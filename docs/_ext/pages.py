@@ -130,12 +130,15 @@ def relinked(text: str) -> str:
     return re.sub(rf"{start}(?=(minibiogpt|tests|tools)\b)", r"\1../../", text)
 
 
-def copied(notebook: str) -> str:
-    """Return a notebook with the links in its text rewritten for the site."""
+def copied(notebook: str, name: str) -> str:
+    """Return a notebook for the site: links rewritten, and one to the notebook itself, as a file of the site, below its
+    title."""
     data = json.loads(notebook)
-    for cell in data["cells"]:
-        if cell["cell_type"] == "markdown":
-            cell["source"] = relinked("".join(cell["source"]))
+    texts = [cell for cell in data["cells"] if cell["cell_type"] == "markdown"]
+    for cell in texts:
+        cell["source"] = relinked("".join(cell["source"]))
+    title, _, rest = texts[0]["source"].partition("\n")
+    texts[0]["source"] = f"{title}\n\n{{download}}`Download this notebook <../../notebooks/{name}>`\n{rest}"
     return json.dumps(data)
 
 
@@ -144,7 +147,7 @@ def make(app: Any, config: Any = None) -> None:
     docs, notebooks = Path(app.srcdir), sorted((ROOT / "notebooks").glob("*.ipynb"))
     folder = prepared(docs / "notebooks", {*(path.name for path in notebooks), "index.md"})
     for path in notebooks:
-        write_if_changed(folder / path.name, copied(path.read_text(encoding="utf-8")))
+        write_if_changed(folder / path.name, copied(path.read_text(encoding="utf-8"), path.name))
     listed = [path.stem for path in notebooks]
     text = (docs / "_ext" / "notebooks.md").read_text(encoding="utf-8")
     write_if_changed(folder / "index.md", text + "\n```{toctree}\n:maxdepth: 1\n\n" + "\n".join(listed) + "\n```\n")

@@ -97,7 +97,7 @@ def build(folder: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    absent = [name for name in ("sphinx", "myst_nb", "furo") if find_spec(name) is None]
+    absent = [name for name in ("sphinx", "myst_nb", "furo", "sphinx_copybutton") if find_spec(name) is None]
     if absent:
         pytest.skip(f"{', '.join(absent)} not installed; the pages cannot be built: pip install '.[docs]'")
     folder = copy_sources(tmp_path_factory.mktemp("site"))
@@ -204,6 +204,21 @@ def test_notebooks_are_shown_with_their_outputs(site: Path) -> None:
         "changelog.html",
         "_modules/minibiogpt/model/layers.html",
     } <= set(start.links)
+
+
+def test_notebooks_can_be_copied_downloaded_and_read_aloud(site: Path) -> None:
+    notebooks = sorted((ROOT / "notebooks").glob("*.ipynb"))
+    assert notebooks
+    for path in notebooks:
+        text = (site / "notebooks" / f"{path.stem}.html").read_text(encoding="utf-8")
+        page = Page(text)
+        assert any("copybutton.js" in address for address in page.loads), path
+        (link,) = [link for link in page.links if link.endswith(".ipynb")]
+        assert (site / "notebooks" / unquote(link)).read_bytes() == path.read_bytes(), "download the notebook itself"
+        described = re.findall(r'<img alt="([^"]*)" src="\.\./_images', text)
+        assert described, path
+        assert [alt for alt in described if " " not in alt] == [], "a file's name describes nothing"
+        assert "Show the checks" in text
 
 
 def test_formulas_are_translated_or_reported() -> None:
