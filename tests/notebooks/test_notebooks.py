@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import ast
 import copy
+import math
 import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+
+from minibiogpt import BioGptConfig, BioGptForCausalLM
+from tests.model.test_shape_comments import Watcher, commented, watched
 
 nbformat = pytest.importorskip("nbformat", reason="nbformat is not installed: pip install '.[test]'")
 pytest.importorskip("nbclient", reason="nbclient is not installed: pip install '.[test]'")
@@ -33,7 +38,7 @@ def code_cells(notebook: Any) -> list[Any]:
 
 
 def test_there_is_one_for_each_topic() -> None:
-    assert [name[:2] for name in NAMES] == [f"{i:02}" for i in range(15)]
+    assert [name[:2] for name in NAMES] == [f"{i:02}" for i in range(17)]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -241,3 +246,28 @@ def test_a_number_in_the_description_of_a_picture_needs_an_assert() -> None:
     for alt, missing in (("7 bars", []), ("8 bars", ["8"])):
         notebook.cells[0].metadata = {"mystnb": {"image": {"alt": alt}}}
         assert notebooks.unasserted(notebook) == missing
+
+
+def test_the_shape_comments_of_biogpt_in_30_lines_are_true(tmp_path: Path) -> None:
+    cells = code_cells(notebooks.read(notebooks.FOLDER / "15-biogpt-in-30-lines.ipynb"))
+    source = next(cell.source for cell in cells if cell.source.startswith("def biogpt("))
+    path = tmp_path / "biogpt.py"
+    path.write_text(re.sub(r"# (?:\([^)]*\) )?-> ", "# ", source), encoding="utf-8")  # the shape on the right
+    comments = commented(path)
+    assert len({name for name, _ in comments.values()}) >= 5
+    assert len(comments) > 12
+    config = BioGptConfig(
+        vocab_size=67, hidden_size=21, num_hidden_layers=2, num_attention_heads=3, intermediate_size=37,
+        max_position_embeddings=31,
+    )  # fmt: skip
+    model = BioGptForCausalLM.from_config(config, dtype="float64")
+    w = {name.removeprefix("biogpt."): x for name, x in model.named_parameters()}
+    scope: dict[str, Any] = {"np": np, "math": math}
+    exec(compile(path.read_text(encoding="utf-8"), str(path), "exec"), scope)
+    ids = np.arange(5) + 3
+    watcher = Watcher({str(path): comments}, {"T": 5, "D": 21, "H": 3, "Dh": 7, "F": 37, "V": 67})
+    logits: list[Any] = []
+    watched(watcher, lambda: logits.append(scope["biogpt"](w, ids, H=3)))
+    assert watcher.errors == []
+    assert len(watcher.seen) == len(comments)
+    assert np.abs(logits[0] - model(ids[None]).logits[0]).max() < 1e-12 * np.abs(logits[0]).max()
