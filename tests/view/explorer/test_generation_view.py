@@ -198,3 +198,36 @@ def test_a_foreign_state_is_put_right(browser: Any, file: Path, state: str) -> N
         page.evaluate(f"(async () => app.set({{ view: 'generation', generation: {state} }}))()")
         page.wait_for_selector(".generation-view")
         assert page.locator(".gen-python").inner_text().startswith("model.generate(")
+
+
+def test_nan_is_shown_as_nan(browser: Any, tmp_path: Path) -> None:
+    model = demo()
+    weights = dict(model.named_parameters())
+    weights["biogpt.layers.2.fc2.bias"][3] = np.nan
+    with opened(browser, Explorer(model, TEXT).save(tmp_path / "page.html")) as page:
+        page.wait_for_selector("html[data-ready]")
+        assert "NaN" in page.locator("[data-part='layers.3.feed']").text_content()
+        assert "NaN" in page.locator("[data-part='answer 0']").text_content()
+        start(page, {"doSample": False, "count": 2})
+        page.wait_for_selector(".gen-cell")
+        assert "NaN" in page.locator(".gen-cell").first.text_content()
+        start(page, {"count": 2})
+        page.wait_for_function(
+            "() => gen.status.textContent.includes('must leave a token to choose; found at most NaN')"
+        )
+
+
+def test_the_focus_stays_where_it_was_when_a_step_is_drawn_again(browser: Any, file: Path) -> None:
+    with opened(browser, file) as page:
+        start(page, {"count": 4, "temperature": 2})
+        page.locator(".gen-tokens button").nth(2).focus()
+        page.keyboard.press("ArrowLeft")
+        page.wait_for_function("() => document.activeElement.getAttribute('aria-pressed') === 'true'")
+        page.locator(".gen-cell[tabindex='0']").focus()
+        for key in ["ArrowDown", "ArrowRight", "Enter"]:
+            page.keyboard.press(key)
+        second = page.evaluate("ruleRows(gen.step, true)[1]")
+        page.wait_for_function(f"() => app.state.token === {second}")
+        page.wait_for_function(
+            "() => document.activeElement === gen.cells.find((x) => x.row === 1 && x.column === 1).group"
+        )

@@ -132,6 +132,7 @@ def test_arrows_change_the_token_and_keep_the_focus(browser: Any, live: Explorer
         t = len(live.ids) - 3
         page.wait_for_function(f"() => document.activeElement.getAttribute('aria-label').includes('position {t})')")
         assert page.evaluate("[app.row, document.activeElement.dataset.part]") == [t, "layers.0.attention"]
+        assert f"|layers.0.self_attn.out_proj[0, {t}]|" in check(tip(page)[1], live.trace, 1e-5)
         page.keyboard.press("ArrowUp")
         assert f"|layers.0.fc2[0, {t}]|" in check(tip(page)[1], live.trace, 1e-5)
 

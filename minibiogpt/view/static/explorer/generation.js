@@ -9,15 +9,14 @@ import { percentOf } from "./overview_answers.js";
 import { tipBox } from "./overview_tip.js";
 
 const GENERATION_RUN = 20; // tokens that "run" adds
-const gen = { cells: [], here: [0, 0], drawn: "" }; // the elements, the cells of the rules, and the one that Tab reaches
+const gen = { cells: [], here: [0, 0] }; // the elements, the cells of the rules, and the one that Tab reaches
 
 export const generationView = {
   id: "generation",
   title: "Generation",
   about: "Token by token: what each rule removes from the whole vocabulary, the random number that chooses, and the cache that grows.",
   keys: [["n", "next token"], ["r", `run ${GENERATION_RUN}`], ["b", "back one step"], ["0", "reset"],
-    ["← →", "previous and next step; in the table: rules"],
-    ["↑ ↓", "in the table: tokens"]],
+    ["← →", "previous and next step; in the table: rules"], ["↑ ↓", "in the table: tokens"]],
   build: buildGeneration,
   update: updateGeneration,
   onKey: generationKey,
@@ -39,10 +38,8 @@ function buildGeneration(app) {
   gen.text = el("p", { class: "text", dir: "auto" });
   gen.rules = genPicture(app, "rules", "probabilities after each rule", describeRules, exportedLogits);
   gen.strip = genPicture(app, "strip", "the cumulative distribution, in the order of the token ids, and the number that chooses",
-    () => describeStrip(app, gen.step, gen.chosen),
-    () => [[`step.${gen.step.step}-probabilities`, oneRow(gen.step.probs)]]);
-  gen.cache = genPicture(app, "cache",
-    () => cacheTitle(app), describeCache, () => []);
+    () => describeStrip(app, gen.step, gen.chosen), () => [[`step.${gen.step.step}-probabilities`, oneRow(gen.step.probs)]]);
+  gen.cache = genPicture(app, "cache", () => cacheTitle(app), describeCache, () => []);
   gen.tip = tipBox(gen.rules.figure);
   gen.python = el("code", { class: "gen-python" });
   gen.copied = el("span", { class: "soft", role: "status" });
@@ -55,7 +52,7 @@ function buildGeneration(app) {
       el("label", {}, "mode ", gen.greedy), gen.controls.map(({ element }) => element)),
     el("div", {}, el("div", { class: "draws" }, gen.next, gen.run, gen.back, gen.reset, app.live ? gen.use : null), gen.status,
       el("div", { class: "strip" }, gen.tokens),
-      gen.text, gen.rules.figure, gen.strip.figure, gen.cache.figure, el("h3", {}, "The same in Python"), call, gen.note));
+      gen.text, gen.rules.figure, gen.strip.figure, gen.cache.figure, el("h2", {}, "The same in Python"), call, gen.note));
 }
 
 const oneRow = (numbers) => ({ shape: [1, numbers.length], dtype: numbers instanceof Float32Array ? "float32" : "float64", numbers });
@@ -113,11 +110,13 @@ function updateGeneration(app) {
   gen.chosen = count > 0;
   gen.step = steps[Math.max(0, at)];
   gen.status.textContent = error || stepStatus(app, count, at);
+  gen.python.textContent = pythonCall(app, settings, count);
+  gen.note.textContent = pythonNote(app);
   for (const { figure: each } of [gen.rules, gen.strip, gen.cache]) each.hidden = !gen.step;
   if (!gen.step) return;
   gen.strip.figure.hidden = !settings.doSample;
   showGenerated(app, steps.slice(0, count), at);
-  const width = gen.strip.box.clientWidth;
+  const width = gen.rules.box.clientWidth, focused = gen.cells.some(({ group }) => group === document.activeElement);
   gen.cells = drawRules(gen.rules.svg, app, gen.step, gen.chosen, width);
   drawStrip(gen.strip.svg, app, gen.step, gen.chosen, Math.max(300, width));
   drawCache(gen.cache.svg, app, gen.step, gen.step.ids, Math.max(300, width));
@@ -126,9 +125,7 @@ function updateGeneration(app) {
     if (box.scrollWidth > box.clientWidth) box.setAttribute("tabindex", "0"); // so that keys scroll it
     else box.removeAttribute("tabindex");
   }
-  gen.python.textContent = pythonCall(app, settings, count);
-  gen.note.textContent = pythonNote(app);
-  reachRuleCell();
+  reachRuleCell(focused);
 }
 
 function showSettings(settings, count, atEnd, live) {
@@ -157,11 +154,12 @@ function stepStatus(app, count, at) {
 
 /** The new tokens as buttons, and the whole text. */
 function showGenerated(app, steps, at) {
+  const focused = gen.tokens.contains(document.activeElement);
   gen.tokens.replaceChildren(...steps.map(({ token, step }) => el("li", {}, el("button", {
     type: "button", dir: "auto", "aria-pressed": String(step === at), title: `step ${step}, id ${token}`,
     onclick: () => changeGeneration(app, { at: step }),
   }, app.facts.labels[token]))));
-  gen.tokens.children[at]?.scrollIntoView({ block: "nearest", inline: "nearest" });
+  if (focused) gen.tokens.children[at]?.firstChild.focus();
   const ids = [...app.run.ids, ...steps.map(({ token }) => token)];
   gen.text.textContent = app.live ? generatedText(app, ids) : ids.map((id) => app.facts.labels[id]).join(" ");
 }
@@ -177,7 +175,7 @@ function describeRules(app) {
 
 function cacheTitle(app) {
   const { bytes } = cacheFacts(app, gen.step);
-  return `the cache in step ${gen.step.step}: ${bytes.toLocaleString("en")} bytes; keys above values, what this step computed in strong color`;
+  return `the cache in step ${gen.step.step}: ${bytes.toLocaleString("en")} bytes; keys above values, this step's in strong color`;
 }
 
 function describeCache(app) {

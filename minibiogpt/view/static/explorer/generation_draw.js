@@ -47,6 +47,7 @@ export function drawStrip(svg, app, step, chosen, width) {
 export function describeStrip(app, step, chosen) {
   const label = app.facts.labels[step.token], segment = segmentsOf(step).find(({ id }) => id === step.token);
   if (!chosen) return "Nothing is drawn yet.";
+  if (!segment) return "The probabilities are NaN.";
   if (step.uniform === null) return `Greedy: the most probable token, “${label}”, is taken; no random number is drawn.`;
   const { from, to } = segment;
   return `The uniform number ${exact(step.uniform)} lies in the segment of “${label}”, from ${from} to ${to}, ` +

@@ -11,7 +11,7 @@ const RULE_ROWS = 10; // tokens with a row of their own, and
 const RULE_REMOVED = 2; // those of each rule that it removed
 const RULE = { left: 110, least: 126, most: 180, head: 56, row: 20, value: 56 };
 
-/** The columns of a step: {title, name, logits, probs, removed, gone, mass}: what the model said, then each rule. */
+/** The columns of a step: {title, name, logits, probs, removed, mass}: what the model said, then each rule. */
 export function ruleColumns(step, run) {
   const path = `step.${step.step}/`, inFloat64 = (logits) => probabilitiesOf(Float64Array.from(logits)), { dtype } = run.logits;
   const columns = [{ title: "the model", name: `${path}logits`, logits: step.logits, probs: inFloat64(step.logits), removed: new Set(),
@@ -77,7 +77,7 @@ function addRuleCell(group, { parts, words }, row, column) {
 function ruleCell(app, columns, c, id, { x, y, width, bar }) {
   const { name, logits, probs, removed, dtype } = columns[c], label = app.facts.labels[id], here = removed.has(id);
   const gone = !here && logits[id] === -Infinity;
-  const p = here ? columns[c - 1].probs[id] : probs[id], size = Math.max(0.5, bar(p)), middle = y + RULE.row / 2;
+  const p = here ? columns[c - 1].probs[id] : probs[id], size = Math.max(0.5, bar(p) || 0), middle = y + RULE.row / 2;
   const text = here ? "removed" : gone ? "–" : percentOf(p);
   const parts = [el("svg:rect", { class: "frame clear", rx: 3, x: x + 1, y: y + 1, width: width - 6, height: RULE.row - 2 }),
     gone ? null : el("svg:rect", { class: here ? "gen-gone" : "size", x: x + 4, y: y + 4, width: size, height: RULE.row - 8,
@@ -105,7 +105,7 @@ function othersLeft({ logits, probs }, rows) {
 
 function ruleOthers({ title, name }, c, { mass, left, of }, { x, y, width, bar }) {
   const parts = [el("svg:rect", { class: "frame clear", rx: 3, x: x + 1, y: y + 1, width: width - 6, height: RULE.row - 2 }),
-    el("svg:rect", { class: "size", x: x + 4, y: y + 4, width: Math.max(mass ? 0.5 : 0, bar(mass)), height: RULE.row - 8 }),
+    el("svg:rect", { class: "size", x: x + 4, y: y + 4, width: Math.max(mass ? 0.5 : 0, bar(mass) || 0), height: RULE.row - 8 }),
     el("svg:text", { x: x + width - 8, y: y + 14, "text-anchor": "end", class: "ov-soft" }, left ? percentOf(mass) : "none left")];
   const lines = [["tokens left", `of ${of}`, String(left)], ["probability together", `of softmax(${name}[0])`, rough(mass, 6)]];
   const words = `The other tokens ${c ? `after ${title}` : "by the model"}`;

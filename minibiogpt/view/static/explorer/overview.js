@@ -31,8 +31,7 @@ function buildOverview(app) {
   ov.svg = el("svg:svg", { class: "overview", role: "group" }, ov.columns.group, ov.open.group, ov.answers.group);
   ov.box = el("div", { class: "box overview-box" }, ov.svg);
   ov.figure = figure({ title: () => `the model, for “${app.run.tokens[app.row].label}” at position ${app.row}`,
-    describe: () => describeModel(app),
-    arrays: () => exportedNorms(app), picture: ov.box, className: "overview-figure" });
+    describe: () => describeModel(app), arrays: () => exportedNorms(app), picture: ov.box, className: "overview-figure" });
   ov.tip = tipBox(ov.figure);
   ov.lines = el("select", { onchange: () => app.set({ lines: ov.lines.value }) },
     LINE_KINDS.map(([value, text]) => el("option", { value }, text)));
@@ -56,20 +55,25 @@ function updateOverview(app) {
   if (moved || drawn.lines !== lines) ov.columns.drawLines(app, layout);
   if (moved || drawn.token !== app.token) ov.answers.draw(app, layout);
   if (moved) ov.columns.drawOver(app, layout, null), revealOpen(layout);
-  ov.lines.value = state.lines;
+  ov.lines.value = LINE_KINDS.some(([kind]) => kind === state.lines) ? state.lines : "strongest";
   ov.lines.lastChild.textContent = `of head ${state.head} in each layer ([ ] changes it)`;
   ov.drawn = { run, row, width: ov.box.clientWidth, lines, token: app.token };
   labelParts(app);
+  reachPart();
   ov.figure.refresh();
 }
 
-/** The labels of the parts, and which one Tab reaches. */
+/** The labels of the parts; the tip, if one of them has the focus. */
 function labelParts(app) {
+  for (const part of ov.parts) if (partVisible(part)) setAll(part.group, { "aria-label": sentenceOf(partWords(app, part)) });
+  const focused = ov.parts.find((part) => part.group.matches(":focus-visible"));
+  if (focused) showPartTip(app, focused);
+}
+
+/** Let Tab reach one part. */
+function reachPart() {
   if (!partVisible(ov.parts.find((part) => part.key === ov.here))) ov.here = "logits";
-  for (const part of ov.parts) {
-    if (!partVisible(part)) continue;
-    setAll(part.group, { "aria-label": sentenceOf(partWords(app, part)), tabindex: part.key === ov.here ? "0" : "-1" });
-  }
+  for (const part of ov.parts) part.group.setAttribute("tabindex", part.key === ov.here ? "0" : "-1");
 }
 
 const partVisible = (part) => part && !(part.kind === "answer" && part.id === null);
@@ -114,7 +118,7 @@ function listenOverview(app) {
     const part = partAt(event);
     if (!part) return;
     ov.here = part.key;
-    labelParts(app);
+    reachPart();
     if (event.target.matches(":focus-visible")) showPartTip(app, part);
   });
   ov.box.addEventListener("focusout", () => ov.tip.hide());
@@ -130,13 +134,13 @@ const columnUnder = (event) => columnAt(ov.layout, event.clientX - ov.svg.getBou
 /** The numbers under the pointer: those of a part, or of another token's column. */
 function overviewPoint(app, part, event) {
   const t = event && !part ? columnUnder(event) : null, other = t !== null && t !== app.row;
-  if (part) showPartTip(app, part);
-  else if (other) {
+  if (part && ov.tip.key !== part.key) showPartTip(app, part);
+  if (other) {
     const { bottom, tall, T } = ov.layout, up = (bottom - (event.clientY - ov.svg.getBoundingClientRect().top)) / tall;
     const layer = up < 0 ? null : Math.min(app.config.num_hidden_layers - 1, Math.floor(up));
     ov.tip.show(`column ${t} ${layer}`, columnWords(app, t, layer), { x: event.clientX, y: event.clientY });
     if (T > 1 && ov.over !== t) ov.columns.drawOver(app, ov.layout, t);
-  } else ov.tip.hide();
+  } else if (!part) ov.tip.hide();
   if (!other && ov.over !== null) ov.columns.drawOver(app, ov.layout, null);
   ov.over = other ? t : null;
 }

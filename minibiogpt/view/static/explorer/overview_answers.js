@@ -40,7 +40,7 @@ function barOf(i) {
       if (id === undefined) return;
       const y = 4 + layout.line * (place + 1), room = layout.right - 74;
       setAll(hit, { x: 6 - layout.left, y: y - 2, width: layout.left + layout.right - 14, height: layout.line });
-      setAll(bar, { x: 0, y: y + 1, width: Math.max(0.5, room * probs[id]), height: layout.line - 5 });
+      setAll(bar, { x: 0, y: y + 1, width: Math.max(0.5, room * probs[id] || 0), height: layout.line - 5 });
       setAll(name, { x: -7, y: y + 9 });
       setAll(value, { x: layout.right - 12, y: y + 9 });
       name.textContent = shortened(app.facts.labels[id], Math.floor((layout.left - 16) / 7));

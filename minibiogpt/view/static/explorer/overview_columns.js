@@ -80,7 +80,7 @@ function nextWords(run, facts, t, layout) {
   const { top, probs } = nextTokens(run, t, NEXT), x = layout.x(t) - layout.column / 2 + 5, room = layout.column - 10;
   return top.flatMap((id, i) => {
     const y = layout.norm - 10 - (top.length - 1 - i) * layout.line;
-    return [el("svg:rect", { class: "share", x, y: y - 10, width: Math.max(0.5, room * probs[id]), height: layout.line - 2 }),
+    return [el("svg:rect", { class: "share", x, y: y - 10, width: Math.max(0.5, room * probs[id] || 0), height: layout.line - 2 }),
       el("svg:text", { x: x + 2, y }, shortened(facts.labels[id], Math.floor(room / 7)))];
   });
 }
@@ -98,14 +98,12 @@ function curvesTo(app, layout, t) {
   const { run, state } = app, made = [], to = layout.x(t) - (t === layout.row ? layout.left - 8 : 0), apart = layout.box / MOST_LINES;
   for (let l = 0; l < layout.L; l++) {
     const found = linesOf(run, l, t, state.lines, state.head).map((line, s) => ({ ...line, s }));
-    const kept = found.filter(({ s, weight }) => s !== t && weight > 0).sort((a, b) => b.weight - a.weight).slice(0,
-      MOST_LINES).sort((a, b) => b.s - a.s); // near keys run below far ones
-    kept.forEach(({ s, weight }, i) => {
+    const kept = found.filter(({ s, weight }) => s !== t && weight > 0).sort((a, b) => b.weight - a.weight).slice(0, MOST_LINES);
+    kept.sort((a, b) => b.s - a.s).forEach(({ s, weight }, i) => { // near keys run below far ones
       const x = layout.x(s), from = layout.floor(l) - 1, y = layout.attention(l) + layout.box / 2 - (i + 0.5) * apart,
         turn = Math.sign(to - x) * Math.min(18, layout.column / 2);
       made.push(el("svg:path", { d: `M${x} ${from}C${x} ${y} ${x} ${y} ${x + turn} ${y}H${to}`,
-        "stroke-width": 0.5 + 3.2 * Math.min(1, weight),
-        opacity: 0.2 + 0.8 * Math.min(1, weight) }));
+        "stroke-width": 0.5 + 3.2 * Math.min(1, weight), opacity: 0.2 + 0.8 * Math.min(1, weight) }));
     });
   }
   return made;
