@@ -1,4 +1,4 @@
-"""Explorer: the whole model as one page. ``bundle`` packs its arrays, ``recorded`` computes what a recorded page cannot."""
+"""Explorer: the whole model as one page. ``bundle`` packs arrays; ``recorded`` computes what a recorded page cannot."""
 
 from minibiogpt.view.explorer.explorer import Explorer
 
