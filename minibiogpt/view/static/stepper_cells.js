@@ -11,7 +11,7 @@ const maskedOf = (source) => source.array(`layers.${source.layer}.self_attn.scor
 
 /** The array whose values show which cells of a step are masked: the masked scores for them and the steps after them. */
 export function stepScores(source, step) {
-  return isMaskedStep(step) ? maskedOf(source) : source.array(step.name);
+  return (isMaskedStep(step) ? maskedOf(source) : null) ?? source.array(step.name);
 }
 
 /** A function that says whether a cell of the step is masked. */
@@ -31,10 +31,10 @@ export function isRepeated(source, step) {
 /** The cell selected by default: the largest visible value in an attention row, the largest logit, or the value farthest from 0. */
 export function strongestColumn(source, step, head, row) {
   const matrix = matrixOf(source.array(step.name), head), tokens = isTokenAxis(step.axes.at(-1));
-  const masked = tokens ? matrixOf(maskedOf(source), head) : null;
+  const scores = tokens ? maskedOf(source) : null, masked = scores && matrixOf(scores, head);
   let best = 0, size = -Infinity;
   for (let j = 0; j < matrix.columns; j++) {
-    const visible = !tokens || !isMasked(masked.at(row, j), source.facts.lowest);
+    const visible = !masked || !isMasked(masked.at(row, j), source.facts.lowest);
     const here = !visible ? -Infinity : tokens || step.kind === "logits" ? matrix.at(row, j) : Math.abs(matrix.at(row, j));
     if (here > size) [best, size] = [j, here];
   }
