@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from minibiogpt import BioGptForSequenceClassification, Trace
+from minibiogpt import BioGptForSequenceClassification, BioGptTokenizer, Trace
 from minibiogpt.errors import InputError
 from minibiogpt.view import Explorer
 from tests.budgets import PAGE_FLOAT32
@@ -44,6 +44,15 @@ def test_the_page_holds_the_arrays_of_the_trace(browser: Any, explorer: Explorer
             )
 
 
+def test_a_recorded_page_computes_its_norms_again(browser: Any, tmp_path: Path) -> None:
+    file = Explorer(demo(), TEXT, live=False).save(tmp_path / "page.html")
+    with opened(browser, file) as page:
+        page.wait_for_selector("html[data-ready]")
+        page.evaluate("app.set({ view: 'layer', layer: 1, step: 'self_attn_layer_norm', row: 3, col: 5 })")
+        page.wait_for_selector(".origin[data-good='true']")
+        assert page.locator(".origin").get_attribute("data-computed")
+
+
 def test_a_live_page_follows_the_text_box(browser: Any, tmp_path: Path) -> None:
     with opened(browser, Explorer(demo(), TEXT).save(tmp_path / "page.html")) as page:
         page.wait_for_selector("html[data-ready]")
@@ -76,3 +85,16 @@ def test_a_recorded_page_that_would_be_too_large_leaves_arrays_out_and_lists_the
     assert {"layers.0", "layers.3.self_attn.probs", "logits"} <= smaller.kept.keys()
     with pytest.raises(InputError, match=r"at most 0.1 megabytes; found .* for 40 tokens; pass a shorter text"):
         Explorer(demo(), ids, live=False, max_megabytes=0.1)
+
+
+def test_a_tokenizer_that_the_page_does_not_have_makes_the_page_recorded() -> None:
+    for changed in ("added", "renamed", "split"):
+        tokenizer = BioGptTokenizer.from_pretrained("demo", split_special_tokens=changed == "split")
+        assert Explorer(demo(), TEXT, tokenizer=BioGptTokenizer.from_pretrained("demo")).live
+        if changed == "added":
+            tokenizer.add_tokens(["pain"])
+        elif changed == "renamed":
+            tokenizer.mask_token = "used</w>"
+        assert not Explorer(demo(), TEXT, tokenizer=tokenizer).live, changed
+        with pytest.raises(InputError, match="a live page needs a tokenizer without added tokens"):
+            Explorer(demo(), TEXT, tokenizer=tokenizer, live=True)

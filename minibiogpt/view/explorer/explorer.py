@@ -21,6 +21,7 @@ from minibiogpt.view.page import OnePage, Page, check_size, check_theme, megabyt
 from minibiogpt.view.picture import data_uri, png, tiled
 
 LIVE_MEGABYTES = 16  # the largest model that a page holds, by the size of its weights in float16
+SPECIAL = {"<s>", "<pad>", "</s>", "<unk>"}
 STYLES = (
     "page.css",
     "stepper.css",
@@ -138,10 +139,15 @@ class Explorer(OnePage):
             must = f"a live page needs a model of less than {LIVE_MEGABYTES} MB in float16"
             raise InputError(must, f"{size:.0f} MB", "leave out live=True: the page then holds the run of one text")
         if live and self.tokenizer is None:
+            must, remedy = "a live page needs a tokenizer", "pass tokenizer=BioGptTokenizer.from_pretrained(...)"
+            raise InputError(must, "none", remedy)
+        plain = self.tokenizer is not None and _is_plain(self.tokenizer)
+        if live and not plain:
+            must = "a live page needs a tokenizer without added tokens"
             raise InputError(
-                "a live page needs a tokenizer", "none", "pass tokenizer=BioGptTokenizer.from_pretrained(...)"
+                must, "added or renamed ones", "leave out live=True: the page then holds the run of one text"
             )
-        return (small and self.tokenizer is not None) if live is None else live
+        return (small and plain) if live is None else live
 
     def _decoded(self) -> str:
         return self.tokenizer.decode(self.ids) if self.tokenizer else " ".join(map(str, self.ids))
@@ -163,17 +169,26 @@ class Explorer(OnePage):
             "leftOut": [] if self.live else self.left_out,
         }
         if not self.live:
-            return {**data, "parameters": bundled({}), "arrays": bundled(self.kept), "lens": bundled(self.lens)}
+            return {
+                **data,
+                "parameters": bundled(self._vectors()),
+                "arrays": bundled(self.kept),
+                "lens": bundled(self.lens),
+            }
         assert self.tokenizer is not None
         merges = "".join(f"{a} {b}\n" for a, b in sorted(self.tokenizer.ranks, key=self.tokenizer.ranks.__getitem__))
         weights = dict(self.model.named_parameters())
         words = {"vocab": self.tokenizer.vocab, "merges": merges}
         return {**data, **words, "parameters": bundled(weights), "arrays": bundled({})}
 
+    def _vectors(self) -> dict[str, Array]:
+        """Return gains and biases: with them a recorded page can compute its norms again."""
+        return {name: x for name, x in self.model.named_parameters() if x.ndim == 1}
+
     def _kept(self) -> tuple[Mapping[str, Array], list[str]]:
         """Return the arrays of a recorded page, and the templates of those that would make it too large."""
         left: list[str] = []
-        arrays, always = _without(self.trace, DERIVED), megabytes_of(self.lens.values())
+        arrays, always = _without(self.trace, DERIVED), megabytes_of([*self.lens.values(), *self._vectors().values()])
         for names in SPARE:
             if megabytes_of(arrays.values()) + always <= self.max_megabytes:
                 break
@@ -181,6 +196,12 @@ class Explorer(OnePage):
             arrays = _without(arrays, names)
         check_size(megabytes_of(arrays.values()) + always, self.max_megabytes, f"{len(self.ids)} tokens")
         return arrays, left
+
+
+def _is_plain(tokenizer: BioGptTokenizer) -> bool:
+    """Return whether the page's tokenizer, which knows a vocabulary and merges only, gives the same tokens."""
+    usual = set(tokenizer.all_special_tokens) | set(tokenizer.get_added_vocab()) == SPECIAL
+    return usual and tokenizer.sep_token == "</s>" and not (tokenizer.soft_prompt_ids or tokenizer.split_special_tokens)
 
 
 def _without(arrays: Mapping[str, Array], names: tuple[str, ...]) -> dict[str, Array]:
