@@ -19,8 +19,8 @@ if __name__ == "__main__":
 from minibiogpt import BioGptForCausalLM, BioGptTokenizer, Trace
 from minibiogpt.lens import ablation_table, logit_lens
 from minibiogpt.model.ops import softmax
+from minibiogpt.tokenizer.tokens.labels import labels_of
 from minibiogpt.view.colors import DIVERGING, SEQUENTIAL
-from minibiogpt.view.layer import labels_of
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "pictures"
 TEXT = "Ibuprofen is best used for"
