@@ -124,7 +124,7 @@ def test_the_python_code_of_an_experiment_computes_it(browser: Any, file: Path) 
         ]
         norms = [trap("eps", 1e-12), trap("unbiased", True), trap("swapNorms", True), trap("layerOrder", "first")]
         one = [{**patch("layers.2"), "text": "Ibuprofen is best used as"}]
-        lists = [changes for changes, _ in CASES] + [combined, norms, one, [patch("layers.2", 3, 3), *HEADS]]
+        lists = [*(changes for changes, _ in CASES), combined, norms, one, [patch("layers.2", 3, 3), *HEADS]]
         lists += [[trap(each["key"], each["value"])] for each in traps if each["key"] != "preNorm"]
         said: dict[str, str] = {}
         for changes in lists:

@@ -64,16 +64,17 @@ def test_a_link_is_the_same_place_in_a_fresh_page(browser: Any, file: Path) -> N
     assert {key: got[key] for key in state} == state
 
 
-NONSENSE = """
-# &&&===&= view view= view=nothing view=<img/src=x/onerror=alert(1)> layer=x layer=1e999 layer=-7 layer=99999999999999999999
-layer=[1] layer={} layer=null layer=NaN head=1.7 row=-3 row=1e9 row=true row="2" col=-1 token=1e12 token=[] % text=%E0%A4%A
-text=%F0%9F text=%00%07 text=%ED%A0%80 text= __proto__=1 __proto__={"x":1} constructor=1 toString=1 hasOwnProperty=1 prototype=1
-changes=1 changes={} changes=null changes=[null,1,[],{}] changes=[[[[]]]] untouched=1 untouched=null other=1 other=%00
-pair=__proto__ array=__proto__ array=layers.99.fc1 step=__proto__ step=../../x step=constructor step=self_attn tour=-1 tour=1e9
-tour={} old_key=1 view=layer&view=lens text=a&text=b generation=1 generation=[] generation={"temperature":"x","topK":-1,"seed":{}}
-measure=__proto__ lines=__proto__ against=-5
-""".split()
-NONSENSE += ["", "changes=" + "[" * 5000, "layer=" + "9" * 50_000]
+WORDS = """
+# &&&===&= view view= view=nothing view=<img/src=x/onerror=alert(1)> layer=x layer=1e999 layer=-7
+layer=99999999999999999999 layer=[1] layer={} layer=null layer=NaN head=1.7 row=-3 row=1e9 row=true row="2"
+col=-1 token=1e12 token=[] % text=%E0%A4%A text=%F0%9F text=%00%07 text=%ED%A0%80 text= __proto__=1
+__proto__={"x":1} constructor=1 toString=1 hasOwnProperty=1 prototype=1 changes=1 changes={} changes=null
+changes=[null,1,[],{}] changes=[[[[]]]] untouched=1 untouched=null other=1 other=%00 pair=__proto__
+array=__proto__ array=layers.99.fc1 step=__proto__ step=../../x step=constructor step=self_attn tour=-1
+tour=1e9 tour={} old_key=1 view=layer&view=lens text=a&text=b generation=1 generation=[]
+generation={"temperature":"x","topK":-1,"seed":{}} measure=__proto__ lines=__proto__ against=-5
+"""
+NONSENSE = [*WORDS.split(), "", "changes=" + "[" * 5000, "layer=" + "9" * 50_000]
 
 
 def head(**changes: Any) -> dict[str, Any]:

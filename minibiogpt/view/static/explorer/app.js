@@ -15,6 +15,8 @@ const START = {
   changes: [],
   untouched: false,
   other: "",
+  pair: "texts",
+  array: "",
   lines: "strongest",
   generation: {},
   measure: "",
