@@ -254,7 +254,7 @@ function startOf(text, most) {
 
 /** The text with U+FFFD for lone surrogates, which no address can hold. */
 function wellFormed(text) {
-  return text.replace(/[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g, "\ufffd");
+  return text.replace(/\p{Surrogate}/gu, "\ufffd");
 }
 
 /** The index of the largest number; NaN never is. */

@@ -59,7 +59,8 @@ function patchable(name, L) {
 
 /** The names that a patch can replace, in the order of computation. */
 export function patchedNames(config) {
-  const layers = Array.from({ length: config.num_hidden_layers }, (_, l) => PATCHED_STEPS.map((step) => `layers.${l}${step && `.${step}`}`));
+  const layers = Array.from({ length: config.num_hidden_layers },
+    (_, l) => PATCHED_STEPS.map((step) => `layers.${l}${step && `.${step}`}`));
   return [...PATCHED_ONCE.slice(0, 3), ...layers.flat(), PATCHED_ONCE[3]];
 }
 
@@ -72,7 +73,8 @@ export function changed(model, changes, arraysOf = null) {
     if (change.kind === "head") {
       headMask ??= headMaskOf(changes, model.config);
     }
-    if (change.kind === "patch") add(edits, change.name, (array) => patched(array, arraysOf(change.text)(change.name), change, model.config));
+    if (change.kind === "patch") add(edits, change.name, (array) => patched(array, arraysOf(change.text)(change.name), change,
+      model.config));
   }
   const options = { ...(headMask ? { headMask } : {}), ...(Object.keys(edits).length ? { edits } : {}) };
   return { model: Object.keys(traps).length ? model.with(traps) : model, options };

@@ -16,11 +16,14 @@ export const compareView = {
   about: "Two texts side by side, or the experiment and the untouched run: what differs first, and by how much.",
   keys: [["o", "the second text"], ["Arrow keys", "in the picture of an array: its columns"]],
   build(app) {
-    if (!app.live) return el("p", {}, "To compare, the page must run the model, and it holds one recorded run. In Python: run the model twice, each with trace=Trace().");
-    const choice = (value, label) => el("label", {}, el("input", { type: "radio", name: "pair", value, onchange: () => app.set({ pair: value }) }), ` ${label}`);
+    if (!app.live) return el("p", {}, "To compare, the page must run the model, and it holds one recorded run. " +
+      "In Python: run the model twice, each with trace=Trace().");
+    const choice = (value, label) =>
+      el("label", {}, el("input", { type: "radio", name: "pair", value, onchange: () => app.set({ pair: value }) }), ` ${label}`);
     comparison.choices = el("fieldset", { class: "pair" }, el("legend", {}, "compare"), choice("texts", "this text and a second one"),
       choice("experiment", "this text untouched and with the changes"));
-    comparison.other = el("textarea", { rows: 1, dir: "auto", spellcheck: "false", "aria-label": "the second text", placeholder: "a second text",
+    comparison.other = el("textarea", { rows: 1, dir: "auto", spellcheck: "false", "aria-label": "the second text",
+      placeholder: "a second text",
       oninput: () => app.set({ other: comparison.other.value }) });
     comparison.text = el("div", { "aria-live": "polite" });
     comparison.svg = el("svg:svg", { class: "drawing" });
@@ -31,7 +34,8 @@ export const compareView = {
     comparison.tokens = figure({ title: () => nextTitle(app), describe: () => nextText(app), picture: comparison.bars,
       arrays: () => [["logits-a", comparison.shown.a.logits], ["logits-b", comparison.shown.b.logits]] });
     comparison.array = arrayRows(app);
-    return el("div", { class: "comparison" }, el("div", { class: "wide" }, comparison.choices, comparison.other, comparison.text), comparison.profile, comparison.tokens, comparison.array);
+    return el("div", { class: "comparison" }, el("div", { class: "wide" }, comparison.choices, comparison.other, comparison.text),
+      comparison.profile, comparison.tokens, comparison.array);
   },
   update(app) {
     if (!app.live) return;
@@ -42,7 +46,8 @@ export const compareView = {
     const a = texts ? app.run : app.baseline, b = texts ? app.otherRun() : app.experiment;
     if (comparison.shown?.a !== a || comparison.shown?.b !== b) {
       const pairs = texts ? alignedTokens(a, b) : a.ids.map((_, t) => [t, t]);
-      comparison.shown = { a, b, pairs, names: texts ? ["this text", "second text"] : ["untouched", "changed"], profile: profileOf(a, b, pairs),
+      comparison.shown = { a, b, pairs, names: texts ? ["this text", "second text"] : ["untouched", "changed"],
+        profile: profileOf(a, b, pairs),
         first: firstDifference(a, b), prefix: commonPrefix(a, b) };
       comparison.text.replaceChildren(...comparisonText(app, comparison.shown).map((text) => el("p", {}, text)));
     }
@@ -78,8 +83,10 @@ function prefixText(a, b, prefix) {
   const [equal, all] = equalArrays(a, b, prefix), where = prefix === 1 ? "at position 0" : `at positions 0 to ${prefix - 1}`;
   const same = `${lengths} Both begin with the same ${prefix === 1 ? "token" : `${prefix} tokens`}.`;
   return a.causal && b.causal
-    ? `${same} Attention is causal: no token sees a later one, so every array is equal ${where} (${equal} of ${all} arrays are, bit for bit).`
-    : `${same} Without the causal mask, a token also sees later ones, so equal beginnings do not make equal arrays (${equal} of ${all} are equal ${where}).`;
+    ? `${same} Attention is causal: no token sees a later one, so every array is equal ${where} `
+      + `(${equal} of ${all} arrays are, bit for bit).`
+    : `${same} Without the causal mask, a token also sees later ones, so equal beginnings do not make equal arrays `
+      + `(${equal} of ${all} are equal ${where}).`;
 }
 
 function nextTitle(app) {
@@ -95,7 +102,8 @@ function nextText(app) {
 
 function drawNext(app, shown) {
   const p = nextProbabilities(shown.a, shown.t), q = shown.u === null ? p.map(() => NaN) : nextProbabilities(shown.b, shown.u);
-  const ids = [...new Set([...topIndices(p, 5), ...topIndices(q, 5)])].sort((i, j) => Math.max(p[j], q[j] || 0) - Math.max(p[i], q[i] || 0));
+  const ids = [...new Set([...topIndices(p, 5), ...topIndices(q, 5)])].sort((i, j) =>
+    Math.max(p[j], q[j] || 0) - Math.max(p[i], q[i] || 0));
   shown.next = { p, q, ids, id: app.state.token };
   drawNextTokens(comparison.bars, app, shown.next, Math.max(280, Math.min(720, comparison.tokens.clientWidth || 600)), shown.names);
   comparison.tokens.refresh();

@@ -12,7 +12,8 @@ const LISTED = 8; // largest differences
 /** The part of the view that compares rows. element.refresh(shown) after each change. */
 export function arrayRows(app) {
   const select = el("select", { "aria-label": "array", onchange: () => app.set({ array: select.value, col: null }) });
-  const svg = el("svg:svg", { class: "drawing", tabindex: "0" }), readout = el("p", { class: "mono", role: "status" }), table = el("div", { class: "box" });
+  const svg = el("svg:svg", { class: "drawing", tabindex: "0" }), readout = el("p", { class: "mono", role: "status" }),
+    table = el("div", { class: "box" });
   const state = { rows: null, at: null };
   const made = figure({ title: () => state.title, describe: () => state.words, picture: svg,
     arrays: () => ["a", "b"].map((key) => [`${state.name}-${key}`, state.shown[key].array(state.name)]) });
@@ -25,7 +26,8 @@ export function arrayRows(app) {
     app.set({ col: Math.min(state.rows[0].length - 1, Math.max(0, (state.at ?? 0) + step)) });
     event.preventDefault();
   });
-  const box = el("section", { class: "array-rows", "aria-label": "one array in both runs" }, el("p", {}, el("label", {}, "array ", select)), made, readout, table);
+  const box = el("section", { class: "array-rows", "aria-label": "one array in both runs" },
+    el("p", {}, el("label", {}, "array ", select)), made, readout, table);
 
   function columnAt(event) {
     const rect = svg.getBoundingClientRect(), n = state.rows[0].length;
@@ -68,7 +70,9 @@ export function arrayRows(app) {
       const differences = Float64Array.from(state.rows[0], (x, i) => Math.abs(state.rows[1][i] - x));
       const top = topIndices(differences, LISTED).filter((i) => differences[i] > 0);
       state.best = top[0] ?? 0;
-      state.words = top.length ? `The largest difference is at ${top[0]}: ${rough(state.rows[0][top[0]])} and ${rough(state.rows[1][top[0]])}.` : "The rows are equal, bit for bit.";
+      state.words = top.length
+        ? `The largest difference is at ${top[0]}: ${rough(state.rows[0][top[0]])} and ${rough(state.rows[1][top[0]])}.`
+        : "The rows are equal, bit for bit.";
       drawBands(svg, state, shown.names, Math.max(280, made.clientWidth || 600));
       table.replaceChildren(tableOfDifferences(state, top, array.dtype));
       point(app.state.col);
@@ -81,18 +85,21 @@ export function arrayRows(app) {
 /** A function that names a column: a key, a vocabulary id, or an index. */
 function columnLabels(app, name, { shape }, { a, b }) {
   const keys = shape.length === 4 && shape[2] === shape[3];
-  const both = (i) => (a.ids[i] === b.ids[i] ? `“${labelOf(app, a.ids[i])}”` : `“${labelOf(app, a.ids[i])}” and “${labelOf(app, b.ids[i])}”`);
+  const both = (i) => (a.ids[i] === b.ids[i] ? `“${labelOf(app, a.ids[i])}”`
+    : `“${labelOf(app, a.ids[i])}” and “${labelOf(app, b.ids[i])}”`);
   return (i) => (keys ? `key ${i} ${both(i)}` : name === "logits" ? `id ${i} “${labelOf(app, i)}”` : `column ${i}`);
 }
 
 /** Two rows and their difference as bands of colors; the two rows share one scale. */
 function drawBands(svg, { rows: [a, b], name }, names, width) {
-  const probabilities = /\.(probs|weights)$/.test(name), difference = Float64Array.from(a, (x, i) => b[i] - x), visible = (x) => Number.isFinite(x) && Math.abs(x) < 1e30;
-  const limitOf = (...rows) => Math.max(...rows.map((row) => row.reduce((most, x) => (visible(x) ? Math.max(most, Math.abs(x)) : most), 1e-30)));
-  const limit = limitOf(a, b), far = limitOf(difference), gray = [128, 128, 128];
+  const probabilities = /\.(probs|weights)$/.test(name), difference = Float64Array.from(a, (x, i) => b[i] - x);
+  const visible = (x) => Number.isFinite(x) && Math.abs(x) < 1e30; // not a masked score
+  const largestOf = (row) => row.reduce((most, x) => (visible(x) ? Math.max(most, Math.abs(x)) : most), 1e-30);
+  const limit = Math.max(largestOf(a), largestOf(b)), far = largestOf(difference), gray = [128, 128, 128];
   const signed = rampOf(isDark() ? data.colors.signedDark : data.colors.signed), positive = rampOf(data.colors.sequential);
   const colors = [probabilities ? positive : (x) => signed(0.5 + x / limit / 2), (x) => signed(0.5 + x / far / 2)];
-  const n = a.length, canvas = el("canvas", { width: n, height: 3 }), context = canvas.getContext("2d"), image = context.createImageData(n, 3);
+  const n = a.length, canvas = el("canvas", { width: n, height: 3 }), context = canvas.getContext("2d"),
+    image = context.createImageData(n, 3);
   [a, b, difference].forEach((row, r) => row.forEach((x, i) => {
     const color = visible(x) ? colors[r === 2 ? 1 : 0](x) : gray;
     image.data.set([...color.map(Math.round), 255], 4 * (r * n + i));
@@ -101,14 +108,17 @@ function drawBands(svg, { rows: [a, b], name }, names, width) {
   svg.setAttribute("width", width);
   svg.setAttribute("height", 3 * BAND + 4);
   svg.replaceChildren(
-    el("svg:image", { x: COMPARED_LABELS, y: 0, width: width - COMPARED_LABELS, height: 3 * BAND, preserveAspectRatio: "none", style: "image-rendering:pixelated", href: canvas.toDataURL("image/png") }),
-    ...[names[0], names[1], "difference"].map((text, r) => el("svg:text", { class: "name", x: COMPARED_LABELS - 8, y: r * BAND + 19, "text-anchor": "end" }, text)),
+    el("svg:image", { x: COMPARED_LABELS, y: 0, width: width - COMPARED_LABELS, height: 3 * BAND, preserveAspectRatio: "none",
+      style: "image-rendering:pixelated", href: canvas.toDataURL("image/png") }),
+    ...[names[0], names[1], "difference"].map((text, r) => el("svg:text",
+      { class: "name", x: COMPARED_LABELS - 8, y: r * BAND + 19, "text-anchor": "end" }, text)),
     ...[1, 2].map((r) => el("svg:rect", { x: COMPARED_LABELS, y: r * BAND - 1, width: width - COMPARED_LABELS, height: 2, class: "gap" })));
 }
 
 function tableOfDifferences({ rows: [a, b], shown: { names }, label }, top, dtype) {
   if (!top.length) return el("p", { class: "soft" }, "The rows are equal, bit for bit.");
   const cells = (list) => list.map((text, i) => el("td", { class: i ? "n" : "" }, text));
-  return el("table", {}, el("thead", {}, el("tr", {}, ["where", ...names, "difference"].map((text, i) => el("th", { class: i ? "n" : "", scope: "col" }, text)))),
-    el("tbody", {}, top.map((i) => el("tr", {}, cells([isolated(label(i)), exact(a[i], dtype), exact(b[i], dtype), rough(b[i] - a[i])])))));
+  const head = ["where", ...names, "difference"].map((text, i) => el("th", { class: i ? "n" : "", scope: "col" }, text));
+  const rows = top.map((i) => el("tr", {}, cells([isolated(label(i)), exact(a[i], dtype), exact(b[i], dtype), rough(b[i] - a[i])])));
+  return el("table", {}, el("thead", {}, el("tr", {}, head)), el("tbody", {}, rows));
 }

@@ -7,10 +7,11 @@ export function divergence(p, q) {
   return Math.max(0, sum) || (Number.isNaN(sum) ? NaN : 0);
 }
 
-/** The indices of the n largest numbers, largest first. */
+/** The indices of the n largest numbers, largest first; NaN is none of them. */
 export function topIndices(numbers, n) {
   const best = [];
   for (let i = 0; i < numbers.length; i++) {
+    if (Number.isNaN(numbers[i])) continue;
     if (best.length === n && !(numbers[i] > numbers[best[n - 1]])) continue;
     let at = best.length;
     while (at > 0 && numbers[i] > numbers[best[at - 1]]) at--;

@@ -18,15 +18,18 @@ export const experimentsView = {
   keys: [["x", "switch the chosen head off or on"], ["+ -", "raise or lower its factor"], ["Arrow keys", "in the grid: the next head"],
     ["u", "the untouched run and back"], ["Backspace", "remove the last change"]],
   build(app) {
-    if (!app.live) return el("p", {}, "Experiments run the model, and this page holds one recorded run. In Python: model(ids, ablate=..., edits=..., patch_from=...).");
+    if (!app.live) return el("p", {}, "Experiments run the model, and this page holds one recorded run. " +
+      "In Python: model(ids, ablate=..., edits=..., patch_from=...).");
     const panel = (title, content, open = false) => el("details", { class: "panel", open }, el("summary", {}, title), content);
-    Object.assign(experiment, { heads: headGrid(app), patch: patchForm(app), traps: trapList(app), python: pythonBox(app), ablation: ablationFigure(app) });
+    Object.assign(experiment, { heads: headGrid(app), patch: patchForm(app), traps: trapList(app), python: pythonBox(app),
+      ablation: ablationFigure(app) });
     buildResults(app);
     return el("div", { class: "experiment" },
       el("div", { class: "controls" }, panel("Heads: switch off, or scale", experiment.heads, true),
         panel("Patch: an array of a second text", experiment.patch), panel("Traps: the model computed wrongly", experiment.traps),
         panel("The same in Python", experiment.python)),
-      el("div", { class: "results" }, el("h3", {}, "What follows"), experiment.text, experiment.tokens, experiment.moves, experiment.ablation));
+      el("div", { class: "results" }, el("h3", {}, "What follows"), experiment.text, experiment.tokens, experiment.moves,
+        experiment.ablation));
   },
   update(app) {
     if (!app.live) return;
@@ -37,7 +40,8 @@ export const experimentsView = {
     if (!app.live) return false;
     const { layer, head } = app.state, last = app.state.changes.at(-1);
     const acts = new Map([["x", () => toggleHead(app, layer, head)], ["+", () => nudgeHead(app, 1)], ["=", () => nudgeHead(app, 1)],
-      ["-", () => nudgeHead(app, -1)], ["u", () => app.set({ untouched: !app.state.untouched })], ["Backspace", () => last && app.unchange(last)]]);
+      ["-", () => nudgeHead(app, -1)], ["u", () => app.set({ untouched: !app.state.untouched })],
+        ["Backspace", () => last && app.unchange(last)]]);
     acts.get(event.key)?.();
     return acts.has(event.key);
   },

@@ -14,16 +14,21 @@ export function ablationFigure(app) {
   const svg = el("svg:svg", { class: "drawing" }), status = el("p", { class: "soft", role: "status" });
   const table = { key: "", values: null, done: 0 };
   const start = el("button", { type: "button", onclick: () => compute() }, "compute the table");
-  const title = () => `Probability of “${labelOf(app, table.id)}” at position ${app.row} without each head${app.state.changes.length ? ", on top of the changes" : ""}`;
+  const title = () => {
+    const onTop = app.state.changes.length ? ", on top of the changes" : "";
+    return `Probability of “${labelOf(app, table.id)}” at position ${app.row} without each head${onTop}`;
+  };
   const made = figure({ title, describe: () => describe(), picture: el("div", { class: "box" }, svg),
     arrays: () => (table.done ? [["ablation", { shape: table.shape, dtype: "float64", numbers: table.values }]] : []) });
   const box = el("div", { class: "ablation" }, made, status, start);
 
   function describe() {
     if (!table.done) return "Not computed yet.";
-    const order = [...table.values.keys()].filter((i) => i < table.done).sort((a, b) => Math.abs(table.values[b] - table.whole) - Math.abs(table.values[a] - table.whole));
+    const order = [...table.values.keys()].filter((i) => i < table.done).sort((a, b) =>
+      Math.abs(table.values[b] - table.whole) - Math.abs(table.values[a] - table.whole));
     const H = table.shape[1];
-    return `With all heads ${percent(table.whole)}. ${order.slice(0, 3).map((i) => `Without head ${Math.floor(i / H)}.${i % H}: ${percent(table.values[i])}`).join(". ")}.`;
+    const without = order.slice(0, 3).map((i) => `Without head ${Math.floor(i / H)}.${i % H}: ${percent(table.values[i])}`);
+    return `With all heads ${percent(table.whole)}. ${without.join(". ")}.`;
   }
 
   function draw() {
@@ -80,15 +85,19 @@ function drawAblation(svg, app, { values, whole, shape: [L, H], done }) {
   const ramp = isDark() ? data.colors.signedDark : data.colors.signed;
   svg.setAttribute("width", LEFT + H * CELL[0]);
   svg.setAttribute("height", ABLATION_TOP + L * CELL[1]);
-  const texts = [...Array(H).keys()].map((h) => el("svg:text", { class: "name", x: LEFT + (h + 0.5) * CELL[0], y: 16, "text-anchor": "middle" }, `head ${h}`));
-  for (let l = 0; l < L; l++) texts.push(el("svg:text", { class: "name", x: LEFT - 8, y: ABLATION_TOP + (l + 0.5) * CELL[1] + 4, "text-anchor": "end" }, `layer ${l}`));
+  const texts = [...Array(H).keys()].map((h) => el("svg:text",
+    { class: "name", x: LEFT + (h + 0.5) * CELL[0], y: 16, "text-anchor": "middle" }, `head ${h}`));
+  for (let l = 0; l < L; l++) texts.push(el("svg:text", { class: "name", x: LEFT - 8, y: ABLATION_TOP + (l + 0.5) * CELL[1] + 4,
+    "text-anchor": "end" }, `layer ${l}`));
   const cells = [...values].flatMap((x, i) => {
     const l = Math.floor(i / H), h = i % H, at = [LEFT + h * CELL[0], ABLATION_TOP + l * CELL[1]];
     const color = i < done ? anchorAt(ramp, 0.5 + (x - whole) / most / 2) : "none", here = l === app.state.layer && h === app.state.head;
     const title = i < done ? `without head ${l}.${h}: ${rough(x, 6)}, ${rough(x - whole, 3)} from ${rough(whole, 6)}` : `head ${l}.${h}`;
     return [el("svg:g", { class: "ablated", onclick: () => app.set({ layer: l, head: h }) },
-      el("svg:rect", { x: at[0] + 1, y: at[1] + 1, width: CELL[0] - 2, height: CELL[1] - 2, fill: color, class: here ? "cell here" : "cell" }, el("svg:title", {}, title)),
-      i < done ? el("svg:text", { x: at[0] + CELL[0] / 2, y: at[1] + CELL[1] / 2 + 4, "text-anchor": "middle", style: `fill:${inkOn(color)}` }, percent(x)) : "")];
+      el("svg:rect", { x: at[0] + 1, y: at[1] + 1, width: CELL[0] - 2, height: CELL[1] - 2, fill: color, class: here ? "cell here"
+        : "cell" }, el("svg:title", {}, title)),
+      i < done ? el("svg:text", { x: at[0] + CELL[0] / 2, y: at[1] + CELL[1] / 2 + 4, "text-anchor": "middle",
+        style: `fill:${inkOn(color)}` }, percent(x)) : "")];
   });
   svg.replaceChildren(...texts, ...cells);
 }
@@ -98,8 +107,8 @@ export function anchorAt(anchors, x) {
   if (!Number.isFinite(x)) return "#888888";
   const position = Math.min(1, Math.max(0, x)) * (anchors.length - 1), i = Math.min(anchors.length - 2, Math.floor(position));
   const channel = (hex, c) => parseInt(hex.slice(1 + 2 * c, 3 + 2 * c), 16);
-  return `#${[0, 1, 2].map((c) => Math.round(channel(anchors[i], c) + (channel(anchors[i + 1], c) - channel(anchors[i], c)) * (position - i))
-    .toString(16).padStart(2, "0")).join("")}`;
+  const mixed = (c) => channel(anchors[i], c) + (channel(anchors[i + 1], c) - channel(anchors[i], c)) * (position - i);
+  return `#${[0, 1, 2].map((c) => Math.round(mixed(c)).toString(16).padStart(2, "0")).join("")}`;
 }
 
 /** Black or white, whichever reads better on a color. */

@@ -14,7 +14,8 @@ export function experimentBanner(app) {
     const count = el("b", {}, `${changes.length} change${changes.length === 1 ? "" : "s"}:`);
     const button = (act, text, onclick) => el("button", { type: "button", class: "small", "data-act": act, onclick }, text);
     box.replaceChildren(count, chipsOf(app),
-      el("span", { role: "status" }, untouched ? "off for now: every number below is of the untouched model." : "every number below is of the changed model."),
+      el("span", { role: "status" }, untouched ? "off for now: every number below is of the untouched model."
+        : "every number below is of the changed model."),
       button("switch", untouched ? "show the changed run" : "show the untouched run", () => app.set({ untouched: !untouched })),
       button("clear", "remove all changes", () => app.set({ changes: [] })));
     if (app.problem) box.append(el("span", { class: "bad" }, `The changed model did not run: ${app.problem}`));

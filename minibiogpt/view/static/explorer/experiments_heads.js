@@ -22,7 +22,8 @@ export function headGrid(app) {
   }
   const reset = el("button", { type: "button", class: "small", onclick: () => scaleHead(app, 1) }, "back to 1");
   const box = el("div", { class: "head-grid" },
-    el("p", { class: "soft" }, "A click (Enter) switches a head off or on again. The factor multiplies the head's attention weights after the softmax."),
+    el("p", { class: "soft" }, "A click (Enter) switches a head off or on again. " +
+      "The factor multiplies the head's attention weights after the softmax."),
     el("div", { class: "box" }, el("table", {}, el("thead", {}, top), el("tbody", {}, rows))),
     el("p", { class: "factor-row" }, named, ...inputs, reset));
   box.refresh = () => {

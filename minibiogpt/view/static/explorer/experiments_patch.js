@@ -18,11 +18,14 @@ export function patchForm(app) {
     row: choose("row", "position in this text", number), from: choose("from", "position in the second text", number) };
   selects.name.append(...groupedNames(app.config));
   const fromLabel = el("label", {}, "from the second text's ", selects.from), headLabel = el("label", {}, "columns of ", selects.head);
-  const act = el("button", { type: "button", onclick: () => app.change({ kind: "patch", text: app.state.other, ...chosen }) }, "patch it in");
+  const act = el("button", { type: "button", onclick: () => app.change({ kind: "patch", text: app.state.other, ...chosen }) },
+    "patch it in");
   const note = el("p", { class: "soft", role: "status" });
   const box = el("div", { class: "patch-form" },
-    el("p", { class: "soft" }, "The model runs the second text, untouched. Its array then replaces the array of this text, and all that follows uses it."),
-    text, el("p", { class: "patch-row" }, el("label", {}, "array ", selects.name), headLabel, el("label", {}, "at ", selects.row), fromLabel, act), note);
+    el("p", { class: "soft" }, "The model runs the second text, untouched. " +
+      "Its array then replaces the array of this text, and all that follows uses it."),
+    text, el("p", { class: "patch-row" }, el("label", {}, "array ", selects.name), headLabel, el("label", {}, "at ", selects.row),
+      fromLabel, act), note);
   box.refresh = () => {
     if (text.value !== app.state.other) text.value = app.state.other;
     const other = app.untouchedRun(app.state.other), { run } = app, both = Math.min(run.T, other.T);
@@ -68,6 +71,7 @@ function lengthNote(run, other, { row, from }) {
   if (row !== null) return `${lengths} Only position ${row} of this text changes; it gets what the second text has at position ${from}.`;
   if (run.T === other.T) return `${lengths} Every position is replaced.`;
   const both = Math.min(run.T, other.T), last = run.T - 1;
-  const kept = last > both ? ` Positions ${both} to ${last} of this text stay as they are.` : last === both ? ` Position ${both} of this text stays as it is.` : "";
+  const kept = last > both ? ` Positions ${both} to ${last} of this text stay as they are.` : last === both
+    ? ` Position ${both} of this text stays as it is.` : "";
   return `${lengths} Positions are paired by their number, 0 to ${both - 1}.${kept}`;
 }

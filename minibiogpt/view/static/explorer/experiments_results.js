@@ -12,7 +12,8 @@ export function effectOf(app) {
   const { baseline, experiment, row: t } = app;
   const p = nextProbabilities(baseline, t), q = nextProbabilities(experiment, t);
   const id = studiedToken(app);
-  const ids = [...new Set([...topIndices(p, SHOWN), ...topIndices(q, SHOWN), id])].sort((a, b) => Math.max(p[b], q[b]) - Math.max(p[a], q[a]));
+  const ids = [...new Set([...topIndices(p, SHOWN), ...topIndices(q, SHOWN), id])].sort((a, b) =>
+    Math.max(p[b], q[b]) - Math.max(p[a], q[a]));
   const names = [...streamNames(app.config), "layer_norm", "logits"];
   const stream = names.map((name) => [name, relativeDistance(baseline.row(name, t), experiment.row(name, t))]);
   return { t, p, q, id, ids, kl: divergence(p, q), logit: largestLogitChange(baseline, t, experiment, t), stream };
@@ -28,13 +29,15 @@ export function effectText(app, { t, p, q, id, kl, logit, stream }) {
   const name = (i) => `“${labelOf(app, i)}”`;
   if (!app.state.changes.length) return "Nothing is changed yet: the two runs are the same run.";
   const first = stream.find(([, x]) => x > 0 || Number.isNaN(x));
-  if (!first) return `After ${name(app.run.ids[t])} at position ${t} nothing changes: all numbers of the residual stream, and all logits, are equal.`;
+  const where = `After ${name(app.run.ids[t])} at position ${t}`;
+  if (!first) return `${where} nothing changes: all numbers of the residual stream, and all logits, are equal.`;
   const [best, then] = [topIndices(p, 1)[0], topIndices(q, 1)[0]];
   const said = then === undefined ? "The changed model gives NaN." : then === best
     ? `The most probable next token stays ${name(best)}.` : `The most probable next token was ${name(best)} and is now ${name(then)}.`;
-  return `After ${name(app.run.ids[t])} at position ${t}, the probability of ${name(id)} goes from ${percent(p[id])} to ${percent(q[id])}. ${said} `
-    + `KL divergence ${rough(kl, 3)} nats. The logit that changes most is that of ${name(logit.id)}: ${rough(logit.before)} to ${rough(logit.after)}. `
-    + `The stream first moves in ${first[0]}.`;
+  return [`${where}, the probability of ${name(id)} goes from ${percent(p[id])} to ${percent(q[id])}.`, said,
+    `KL divergence ${rough(kl, 3)} nats.`,
+    `The logit that changes most is that of ${name(logit.id)}: ${rough(logit.before)} to ${rough(logit.after)}.`,
+    `The stream first moves in ${first[0]}.`].join(" ");
 }
 
 /** A probability in percent, short; the full number is in titles and tables. */
@@ -53,10 +56,12 @@ export function drawNextTokens(svg, app, { p, q, ids, id }, width, [first, secon
   const parts = ids.flatMap((i, n) => {
     const y = 22 + n * RESULT_ROW;
     const bar = (x, at, kind, name) => [
-      el("svg:rect", { class: kind, x: left, y: y + at, width: Math.max(0, (free * (x || 0)) / most), height: BAR }, el("svg:title", {}, `${name}: ${rough(x, 6)}`)),
+      el("svg:rect", { class: kind, x: left, y: y + at, width: Math.max(0, (free * (x || 0)) / most), height: BAR },
+        el("svg:title", {}, `${name}: ${rough(x, 6)}`)),
       el("svg:text", { class: "value", x: left + 5 + (free * (x || 0)) / most, y: y + at + 9.5 }, percent(x)),
     ];
-    return [el("svg:text", { class: i === id ? "name chosen" : "name", x: left - 8, y: y + 16, "text-anchor": "end" }, clipped(labelOf(app, i), left / 8)),
+    return [el("svg:text", { class: i === id ? "name chosen" : "name", x: left - 8, y: y + 16, "text-anchor": "end" },
+      clipped(labelOf(app, i), left / 8)),
       ...bar(p[i], 1, "before", first), ...bar(q[i], 1 + BAR + 2, "after", second)];
   });
   const key = [["before", first, left], ["after", second, left + 100]].flatMap(([kind, text, x]) => [
@@ -85,5 +90,7 @@ export function drawMoves(svg, app, { stream }, width) {
 export function effectTable(app, { p, q, ids }) {
   const head = ["next token", "untouched", "changed", "difference"];
   return el("table", {}, el("thead", {}, el("tr", {}, head.map((text, i) => el("th", { class: i ? "n" : "", scope: "col" }, text)))),
-    el("tbody", {}, ids.map((i) => el("tr", {}, el("td", {}, isolated(labelOf(app, i))), ...[p[i], q[i], q[i] - p[i]].map((x) => el("td", { class: "n" }, rough(x)))))));
+    el("tbody", {},
+      ids.map((i) => el("tr", {}, el("td", {}, isolated(labelOf(app, i))),
+      ...[p[i], q[i], q[i] - p[i]].map((x) => el("td", { class: "n" }, rough(x)))))));
 }

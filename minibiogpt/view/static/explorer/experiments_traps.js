@@ -21,12 +21,16 @@ export function trapList(app) {
   const boxes = TRAPS.map((trap) => {
     const impossible = trap.first === null, id = `trap-${trap.key}-${trap.value}`;
     const input = el("input", { type: "checkbox", id, disabled: impossible, "aria-describedby": `${id}-about`,
-      onchange: () => (input.checked ? app.change({ kind: "trap", key: trap.key, value: trap.value }) : app.unchange({ kind: "trap", key: trap.key })) });
+      onchange: () => (input.checked ? app.change({ kind: "trap", key: trap.key, value: trap.value })
+        : app.unchange({ kind: "trap", key: trap.key })) });
     return { trap, input, id };
   });
   const list = el("ul", { class: "traps" }, boxes.map(({ trap, input, id }) => el("li", {}, input, el("span", {},
-    el("label", { for: id }, trap.label), el("span", { class: "soft", id: `${id}-about` }, ` ${trap.about}${conditionOf(trap)} ${sourceOfTrap(trap)}`)))));
-  const box = el("div", {}, el("p", { class: "soft" }, "Mistakes that ports of BioGPT make, known from public ports and listed in the project's docs/traps.md. The weights stay; the model computes something else from them."), list);
+    el("label", { for: id }, trap.label), el("span", { class: "soft", id: `${id}-about` },
+      ` ${trap.about}${conditionOf(trap)} ${sourceOfTrap(trap)}`)))));
+  const box = el("div", {},
+    el("p", { class: "soft" }, "Mistakes that ports of BioGPT make, known from public ports and listed in docs/traps.md. " +
+    "The weights stay; the model computes something else from them."), list);
   box.refresh = () => {
     const on = new Map(app.state.changes.filter(({ kind }) => kind === "trap").map(({ key, value }) => [key, value]));
     for (const { trap, input } of boxes) input.checked = on.has(trap.key) && on.get(trap.key) === trap.value;

@@ -2,7 +2,8 @@
 
 import { el, exact } from "../base.js";
 
-const FORMATS = { float32: ["<f4", Float32Array], float64: ["<f8", Float64Array], int64: ["<i8", BigInt64Array], bool: ["|b1", Uint8Array] };
+const FORMATS = { float32: ["<f4", Float32Array], float64: ["<f8", Float64Array], int64: ["<i8", BigInt64Array],
+  bool: ["|b1", Uint8Array] };
 const KEPT = 20_000; // milliseconds for which the browser may read a saved file
 
 /** Save a file from the page. content: text, bytes, or a Blob. */
@@ -52,7 +53,8 @@ export function zipOf(files) {
   const put = (...more) => more.forEach((bytes) => { parts.push(bytes); at += bytes.length; });
   for (const [name, bytes] of files) {
     const text = new TextEncoder().encode(name), sum = crcOf(bytes), offset = at;
-    const common = [[20, 2], [0x0800, 2], [0, 2], [0, 2], [0x21, 2], [sum, 4], [bytes.length, 4], [bytes.length, 4], [text.length, 2], [0, 2]];
+    const common = [[20, 2], [0x0800, 2], [0, 2], [0, 2], [0x21, 2], [sum, 4], [bytes.length, 4], [bytes.length, 4], [text.length, 2],
+      [0, 2]];
     put(littleEndian([[0x04034b50, 4], ...common]), text, bytes);
     entries.push([littleEndian([[0x02014b50, 4], [20, 2], ...common, [0, 2], [0, 2], [0, 2], [0, 4], [offset, 4]]), text]);
   }

@@ -27,10 +27,14 @@ export function saveMenu(app, figures) {
     return `saved ${files.length} ${what}`;
   };
   const untouched = act("the untouched run, as a trace file", "for Trace.load", () => trace(app.baseline, "-untouched"));
-  const list = el("ul", {}, act("this run, as a trace file", "safetensors: minibiogpt's Trace.load reads it", () => trace(app.run, app.run === app.baseline ? "" : "-changed")),
-    untouched, act("all pictures here, as SVG", "", () => every("svg", "pictures")), act("all pictures here, as PNG", "", () => every("png", "pictures")),
-    act("all arrays here, for NumPy", ".npy, or .npz if there are several", () => every("npy", "arrays")), act("all arrays here, as CSV", "", () => every("csv", "arrays")));
-  const menu = el("details", { class: "save-menu" }, el("summary", { "aria-label": "save: the run, pictures, arrays" }, "save"), el("div", { class: "save-list" }, list, status));
+  const list = el("ul", {}, act("this run, as a trace file", "safetensors: minibiogpt's Trace.load reads it",
+    () => trace(app.run, app.run === app.baseline ? "" : "-changed")),
+    untouched, act("all pictures here, as SVG", "", () => every("svg", "pictures")),
+      act("all pictures here, as PNG", "", () => every("png", "pictures")),
+    act("all arrays here, for NumPy", ".npy, or .npz if there are several", () => every("npy", "arrays")),
+      act("all arrays here, as CSV", "", () => every("csv", "arrays")));
+  const menu = el("details", { class: "save-menu" }, el("summary", { "aria-label": "save: the run, pictures, arrays" }, "save"),
+    el("div", { class: "save-list" }, list, status));
   menu.addEventListener("toggle", () => {
     untouched.hidden = app.run === app.baseline;
     status.textContent = "";

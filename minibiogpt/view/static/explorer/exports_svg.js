@@ -2,15 +2,18 @@
 
 import { el } from "../base.js";
 
-const STYLES = ["fill", "fill-opacity", "stroke", "stroke-width", "stroke-dasharray", "stroke-linecap", "stroke-linejoin", "stroke-opacity", "opacity",
-  "font-family", "font-size", "font-style", "font-weight", "text-anchor", "dominant-baseline", "writing-mode", "visibility", "display", "paint-order",
+const STYLES = ["fill", "fill-opacity", "stroke", "stroke-width", "stroke-dasharray", "stroke-linecap", "stroke-linejoin",
+  "stroke-opacity", "opacity",
+  "font-family", "font-size", "font-style", "font-weight", "text-anchor", "dominant-baseline", "writing-mode", "visibility", "display",
+    "paint-order",
   "image-rendering", "marker-end"];
 const PAGE_ONLY = ["class", "style", "tabindex", "aria-label", "aria-hidden", "role", "data-key"];
 
 /** The size of a picture in CSS pixels. */
 export function sizeOfPicture(picture) {
   const { width, height } = picture.getBoundingClientRect();
-  const whole = picture instanceof SVGElement ? [width, height] : [Math.max(width, picture.scrollWidth), Math.max(height, picture.scrollHeight)];
+  const whole = picture instanceof SVGElement ? [width, height]
+    : [Math.max(width, picture.scrollWidth), Math.max(height, picture.scrollHeight)];
   return whole.map((x) => Math.max(1, Math.ceil(x)));
 }
 
@@ -25,7 +28,7 @@ export async function svgText(picture, title = "", description = "") {
 }
 
 /** XML has no control characters and no lone surrogates. */
-const writable = (text) => text.replace(/[\0-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]|[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g, "\ufffd");
+const writable = (text) => text.replace(/[\0-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]|\p{Surrogate}/gu, "\ufffd");
 
 /** A copy of an <svg> that looks the same without the page's styles. */
 function styledCopy(picture, width, height) {
@@ -49,8 +52,9 @@ async function boxParts(box) {
   const scrolled = [box, ...box.querySelectorAll("*")].filter((node) => node.scrollLeft || node.scrollTop)
     .map((node) => [node, node.scrollLeft, node.scrollTop]);
   for (const [node] of scrolled) node.scrollTo({ left: 0, top: 0, behavior: "instant" });
-  const origin = box.getBoundingClientRect(), parts = [];
-  for (const canvas of box.querySelectorAll("canvas")) if (isVisible(canvas)) parts.push(imageOf(canvas, canvas.getBoundingClientRect(), origin));
+  const origin = box.getBoundingClientRect(), parts = groundsOf(box, origin);
+  for (const canvas of box.querySelectorAll("canvas")) if (isVisible(canvas)) parts.push(imageOf(canvas, canvas.getBoundingClientRect(),
+    origin));
   for (const inner of box.querySelectorAll("svg")) {
     const rect = inner.getBoundingClientRect();
     if (!isVisible(inner) || inner.parentElement.closest("svg")) continue;
@@ -62,6 +66,20 @@ async function boxParts(box) {
   parts.push(...textsOf(box, origin));
   for (const [node, left, top] of scrolled) node.scrollTo({ left, top, behavior: "instant" });
   return parts;
+}
+
+/** The colored backgrounds of elements as rectangles. */
+function groundsOf(box, origin) {
+  const found = [];
+  for (const node of box.querySelectorAll("*")) {
+    if (node.closest("svg") || node instanceof HTMLCanvasElement || !isVisible(node)) continue;
+    const { backgroundColor: fill, borderTopLeftRadius: radius } = getComputedStyle(node), rect = node.getBoundingClientRect();
+    if (fill === "transparent" || /, 0\)$/.test(fill)) continue;
+    found.push(el("svg:rect", { x: rect.left - origin.left, y: rect.top - origin.top, width: rect.width, height: rect.height,
+      rx: parseFloat(radius) || 0,
+      fill }));
+  }
+  return found;
 }
 
 const isVisible = (node) => node.getClientRects().length > 0 && getComputedStyle(node).visibility !== "hidden";
@@ -82,7 +100,8 @@ function textsOf(box, origin) {
     const turned = style.writingMode.startsWith("vertical"); // as the column labels of a heat map: read from the bottom to the top
     const [x, y] = turned ? [rect.left - origin.left + rect.width / 2 + size * 0.35, rect.bottom - origin.top]
       : [rect.left - origin.left, rect.top - origin.top + rect.height / 2 + size * 0.35];
-    texts.push(el("svg:text", { x, y, fill: style.color, "font-family": style.fontFamily, "font-size": style.fontSize, "font-weight": style.fontWeight,
+    texts.push(el("svg:text", { x, y, fill: style.color, "font-family": style.fontFamily, "font-size": style.fontSize,
+      "font-weight": style.fontWeight,
       transform: turned ? `rotate(-90 ${x} ${y})` : null }, node.data.trim()));
   }
   return texts;

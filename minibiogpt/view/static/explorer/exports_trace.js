@@ -12,6 +12,6 @@ export function traceFileOf(run, facts) {
   return writeSafetensors(arrays, {
     format: "minibiogpt-trace", version: "1", names: JSON.stringify(run.names), letters: JSON.stringify(letters),
     config: JSON.stringify(facts.config), head: "causal", inputs: JSON.stringify(inputs),
-    text: run.text.replace(/[\ud800-\udfff]/gu, "\ufffd"), ids: JSON.stringify(run.ids), changes: JSON.stringify(run.changes ?? []),
+    text: run.text.replace(/\p{Surrogate}/gu, "\ufffd"), ids: JSON.stringify(run.ids), changes: JSON.stringify(run.changes ?? []),
   });
 }

@@ -14,10 +14,13 @@ export function figure({ title, describe, arrays = () => [], picture, className 
   const text = (x) => (typeof x === "function" ? x() : x);
   const caption = el("figcaption"), long = el("p", { class: "described" });
   const status = el("span", { class: "soft", role: "status" });
-  const kinds = [["svg", "SVG", "the picture as SVG"], ["png", "PNG", "the picture as PNG"], ["npy", ".npy", "the array as .npy"], ["csv", "CSV", "the array as CSV"]];
-  const buttons = kinds.map(([kind, name, label]) => el("button", { type: "button", class: "small", title: `save ${label}`, onclick: () => save(kind) }, name));
+  const kinds = [["svg", "SVG", "the picture as SVG"], ["png", "PNG", "the picture as PNG"], ["npy", ".npy", "the array as .npy"],
+    ["csv", "CSV", "the array as CSV"]];
+  const buttons = kinds.map(([kind, name, label]) => el("button",
+    { type: "button", class: "small", title: `save ${label}`, onclick: () => save(kind) }, name));
   const group = el("div", { class: "exports", role: "group", "aria-label": "export" }, buttons, status);
-  const made = el("figure", { class: `picture ${className}` }, caption, picture, el("details", { class: "words" }, el("summary", {}, "in words"), long), group);
+  const made = el("figure", { class: `picture ${className}` }, caption, picture,
+    el("details", { class: "words" }, el("summary", {}, "in words"), long), group);
 
   async function save(kind) {
     try {
