@@ -172,3 +172,22 @@ def test_a_recorded_page_says_why_it_does_not_compare(browser: Any, tmp_path: Pa
     recorded = Explorer(demo(), TEXT, live=False).save(tmp_path / "page.html")
     with explored(browser, recorded, hash=address({"view": "compare", "other": OTHER})) as page:
         assert "it holds one recorded run" in page.locator(".view.compare").inner_text()
+
+
+def test_nan_is_shown_as_nan(browser: Any, tmp_path: Path) -> None:
+    model = demo()
+    model.biogpt.layers[1].fc1.weight[...] = np.nan
+    page_file = Explorer(model, TEXT).save(tmp_path / "page.html")
+    head = {"kind": "head", "layer": 0, "head": 0, "scale": 0}
+    with explored(browser, page_file, hash=address({"view": "compare", "other": OTHER, "changes": [head]})) as page:
+        change(page, array="layers.2")
+        assert (
+            "this text NaN, second text NaN, difference NaN" in page.locator(".array-rows p[role=status]").inner_text()
+        )
+        change(page, view="experiments")
+        assert "The changed model gives NaN." in page.locator(".effect").inner_text()
+        bars = page.locator(".results figure").first.locator("text.value").all_text_contents()
+        assert bars[2:].count("NaN") == len(bars) - 2
+        page.wait_for_timeout(400)
+        change(page, view="compare", pair="experiment")
+        assert "The first array that differs, in the order of computation, is layers.0.self_attn.weights" in words(page)
