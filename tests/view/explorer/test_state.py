@@ -159,6 +159,13 @@ def test_changes_that_this_model_cannot_make_are_dropped(browser: Any, file: Pat
         assert go(page, address({"changes": [{**HEAD, "extra": "<b>", "__proto__": 1}]}))["changes"] == [HEAD]
         assert go(page, address({"changes": [], "untouched": True}))["untouched"] is False
         assert page.evaluate("app.run === app.baseline")
+        many = [patch(text=f"text {i} {'of many tokens ' * 60}", row=i, **{"from": i}) for i in range(100)]
+        assert go(page, address({"changes": many}))["changes"] == many[:4]  # each text takes a run of the model
+        page.evaluate("""() => { window.runs = 0; const runOf = app.runOf;
+            app.runOf = (...all) => { runs++; return runOf.apply(app, all); }; }""")
+        change(page, row=1, view="experiments")
+        change(page, row=2, view="compare")
+        assert page.evaluate("runs") <= 2  # those of the patches are kept
 
 
 def test_text_in_changes_is_text(browser: Any, file: Path) -> None:

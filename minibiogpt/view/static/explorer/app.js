@@ -23,6 +23,7 @@ const START = {
   tour: null,
 };
 const MOST_CHARACTERS = 20000; // of a text; the model's positions hold far less
+const MOST_RUNS = 6; // of other texts that are kept: those of patches, and the second text
 const WRITE_DELAY = 250; // milliseconds between two changes of the address, which browsers limit
 
 export class App {
@@ -121,7 +122,7 @@ export class App {
     const found = this.runs.get(text) ?? this.runOf(text);
     this.runs.delete(text);
     this.runs.set(text, found);
-    if (this.runs.size > 4) this.runs.delete(this.runs.keys().next().value);
+    if (this.runs.size > MOST_RUNS) this.runs.delete(this.runs.keys().next().value);
     return found;
   }
 

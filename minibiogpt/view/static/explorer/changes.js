@@ -3,6 +3,7 @@
 import { TRAPS } from "../biogpt.js";
 
 const MOST_CHANGES = 200, MOST_PATCH_TEXT = 20000;
+const MOST_PATCH_TEXTS = 4; // each takes a run of the model
 const MOST_SCALE = 2; // of a head
 
 /** The arrays (1, T, n) of a layer that a patch can replace, in the order of computation; "" is the layer's output. */
@@ -24,9 +25,14 @@ export function readChanges(list, config) {
     const read = change === null || typeof change !== "object" ? null : readChange(change, config);
     if (!read) continue;
     found.delete(placeOf(read)); // of two changes of one thing, the later one counts
-    if (read.kind !== "head" || read.scale !== 1) found.set(placeOf(read), read);
+    if ((read.kind !== "head" || read.scale !== 1) && textsWith(found, read) <= MOST_PATCH_TEXTS) found.set(placeOf(read), read);
   }
   return [...found.values()];
+}
+
+/** The number of second texts of the changes and one more. */
+function textsWith(found, change) {
+  return new Set([...found.values(), change].filter(({ kind }) => kind === "patch").map(({ text }) => text)).size;
 }
 
 /** What a change is of: two changes of one place replace each other. */
