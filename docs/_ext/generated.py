@@ -77,7 +77,7 @@ STRING = r"""(?:"(?:[^"\\]|\\.)*"|`[^`]*`)"""  # of JavaScript
 def explorer_views() -> list[dict[str, Any]]:
     """Return the views of the explorer in order: {"id", "title", "about", "keys"}, read from its scripts."""
     found = {}
-    for path in sorted((STATIC / "explorer").glob("*.js")):
+    for path in sorted((STATIC / "explorer").rglob("*.js")):
         text = path.read_text(encoding="utf-8")
         for name, body in re.findall(r"^export const (\w+View) = \{$(.*?)^\};$", text, re.S | re.M):
             view = {key: _plain(_one(rf"^  {key}: ({STRING}),$", body)) for key in ("id", "title", "about")}
@@ -131,7 +131,7 @@ def keys_table() -> str:
 
 
 def tour() -> str:
-    text = (STATIC / "explorer" / "tour_stops.js").read_text(encoding="utf-8")
+    text = (STATIC / "explorer" / "tour" / "tour_stops.js").read_text(encoding="utf-8")
     titles = [_plain(found) for found in re.findall(rf"^  \{{ title: ({STRING}),", text, re.M)]
     if len(titles) < 10:
         raise ValueError("the scripts of the explorer must have the stops of the tour")

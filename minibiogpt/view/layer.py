@@ -36,7 +36,7 @@ KINDS = {
     "layer_norm": "norm",
     "logits": "logits",
 }
-"""How each step is computed: the function in static/origins.js that breaks down its values."""
+"""How each step is computed: the function in static/stepper/origins.js that breaks down its values."""
 
 
 def steps_of_layer(config: BioGptConfig, layer: int, inputs: Mapping[str, str]) -> list[Step]:

@@ -34,7 +34,7 @@ def linked(entry: str) -> str:
 
     Parameters
     ----------
-    entry : a file in ``static``, such as "stepper.js".
+    entry : a file in ``static``, such as "stepper/stepper.js".
 
     Raises
     ------

@@ -62,7 +62,7 @@ class Page:
     body: str
     data: Mapping[str, Any] = field(default_factory=dict)
     scripts: tuple[str, ...] = ()
-    styles: tuple[str, ...] = ("page.css",)
+    styles: tuple[str, ...] = ("styles/page.css",)
     theme: str = "auto"
     module: str = ""
 

@@ -88,9 +88,9 @@ class Sampler(OnePage):
             "From logits to a token",
             body,
             data,
-            styles=("page.css", "sampler.css"),
+            styles=("styles/page.css", "styles/sampler.css"),
             theme=self.theme,
-            module="sampler.js",
+            module="sampler/sampler.js",
         )
 
     @property

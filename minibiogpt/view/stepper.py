@@ -112,7 +112,12 @@ class Stepper(OnePage):
             "</noscript></main>"
         )
         return Page(
-            title, body, self._data(), styles=("page.css", "stepper.css"), theme=self.theme, module="stepper_page.js"
+            title,
+            body,
+            self._data(),
+            styles=("styles/page.css", "styles/stepper.css"),
+            theme=self.theme,
+            module="stepper/stepper_page.js",
         )
 
     @property

@@ -151,7 +151,7 @@ def test_every_step_is_described() -> None:
 def test_the_kinds_are_those_of_the_steps() -> None:
     config = BioGptConfig()
     assert {kind_of(step) for step in steps(config) if step.name != "position_ids"} == set(KINDS.values())
-    scripts = (STATIC / "origins.js").read_text(encoding="utf-8")
+    scripts = (STATIC / "stepper/origins.js").read_text(encoding="utf-8")
     assert set(re.findall(r"^  (\w+)\(source, step, ", scripts, re.M)) == set(KINDS.values())
 
 

@@ -1,4 +1,4 @@
-"""Bundle: many arrays as one compressed text for a page; static/explorer/bundle.js opens it."""
+"""Bundle: many arrays as one compressed text for a page; static/explorer/runs/bundle.js opens it."""
 
 from __future__ import annotations
 

@@ -23,14 +23,14 @@ from minibiogpt.view.picture import data_uri, png, tiled
 LIVE_MEGABYTES = 16  # the largest model that a page holds, by the size of its weights in float16
 SPECIAL = {"<s>", "<pad>", "</s>", "<unk>"}
 STYLES = (
-    "page.css",
-    "stepper.css",
-    "sampler.css",
-    "explorer.css",
-    "overview.css",
-    "generation.css",
-    "attention.css",
-    "experiments.css",
+    "styles/page.css",
+    "styles/stepper.css",
+    "styles/sampler.css",
+    "styles/explorer.css",
+    "styles/overview.css",
+    "styles/generation.css",
+    "styles/attention.css",
+    "styles/experiments.css",
 )
 DERIVED = ("self_attn.q", "self_attn.k", "self_attn.v", "self_attn.scores_masked", "self_attn.weights")
 """Arrays of a layer that a recorded page computes from its neighbors."""

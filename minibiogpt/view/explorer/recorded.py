@@ -11,7 +11,7 @@ from minibiogpt import BioGptForCausalLM
 from minibiogpt.backend import Array, ignore_overflow
 from minibiogpt.lens import logit_attribution
 
-MOST_PROBABLE = 5  # tokens for each layer and position, as in static/explorer/lens_data.js
+MOST_PROBABLE = 5  # tokens for each layer and position, as in static/explorer/lens/lens_data.js
 
 
 @ignore_overflow

@@ -23,7 +23,7 @@ TEXTS = [
 IMPORTS = """
 import { readFileSync } from "node:fs";
 import { BioGpt, readSafetensors, Trace } from "./biogpt.js";
-import { continuedTrace } from "./explorer/continued.js";
+import { continuedTrace } from "./explorer/runs/continued.js";
 """
 BODY = """
 const folder = "../../demo/", config = JSON.parse(readFileSync(folder + "config.json"));

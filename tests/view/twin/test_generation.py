@@ -19,7 +19,7 @@ from tests.support.node import run_js
 
 IMPORTS = """
 import { readFileSync } from "node:fs";
-import { decodingSteps, drawToken, generate } from "./biogpt/generation.js";
+import { decodingSteps, drawToken, generate } from "./biogpt/generation/generation.js";
 import { BioGpt } from "./biogpt/model.js";
 import { readSafetensors } from "./biogpt/safetensors.js";
 """

@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.node import run_js
 
-IMPORTS = 'import { seedWords, UniformNumbers } from "./biogpt/random.js";'
+IMPORTS = 'import { seedWords, UniformNumbers } from "./biogpt/generation/random.js";'
 SEEDS = [0, 1, 42, 2**31, 2**32 - 1, 2**53 - 1, 2**64 + 3, 2**200 + 12345]
 
 

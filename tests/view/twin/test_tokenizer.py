@@ -28,7 +28,7 @@ from tests.support.paths import ROOT
 from tests.support.tokenizer_texts import SPECIAL, texts
 
 SHARED = Path(os.environ.get("MINIBIOGPT_REAL_VOCAB", ROOT.parent / "shared" / "data"))
-IMPORTS = 'import { BioGptTokenizer } from "./biogpt/tokenizer.js"; import { readFileSync } from "node:fs";'
+IMPORTS = 'import { BioGptTokenizer } from "./biogpt/tokenizer/tokenizer.js"; import { readFileSync } from "node:fs";'
 TOKENIZER = """
 const vocab = JSON.parse(input.vocab ?? readFileSync(input.folder + "/vocab.json", "utf8"));
 const merges = input.merges ?? readFileSync(input.folder + "/merges.txt", "utf8");
@@ -167,7 +167,7 @@ def test_the_check_of_a_port_agrees(tmp_path: Path) -> None:
 
 def test_chromium_finds_the_same_tokens(browser: Any, tmp_path: Path) -> None:
     tok = BioGptTokenizer(kit.VOCAB, kit.MERGES)
-    Page("tokens", "<p>tokens</p>", module="biogpt/tokenizer.js").save(tmp_path / "page.html")
+    Page("tokens", "<p>tokens</p>", module="biogpt/tokenizer/tokenizer.js").save(tmp_path / "page.html")
     sample = [text for text in every_text()[::3] if not re.search("[\ud800-\udfff]", text)]
     data = {"vocab": kit.VOCAB, "merges": kit.MERGES, "texts": sample}
     with opened(browser, tmp_path / "page.html") as page:
@@ -184,13 +184,13 @@ def test_words_are_joined_as_by_sacremoses() -> None:
     rows = [rng.choices(words, k=rng.randint(0, 8)) for _ in range(4000)]
     marks = [*"'\"„“`'()[]{},.;:?!$€%¿汉한", "''", "``", "'s", "'ᄀ", "'\u094d", "Jones", "@-@"]
     rows += [rng.choices(marks, k=9) for _ in range(2000)]
-    imports = 'import { mosesText } from "./biogpt/moses.js";'
+    imports = 'import { mosesText } from "./biogpt/tokenizer/moses.js";'
     for row, found in zip(rows, run_js("return input.map(mosesText);", rows, imports=imports), strict=True):
         assert as_utf16(found) == as_utf16(join(row)), row
 
 
 def test_the_character_classes_are_those_of_sacremoses() -> None:
-    imports = 'import { ABBREVIATIONS, MOSES, NUMBERED } from "./biogpt/characters.js";'
+    imports = 'import { ABBREVIATIONS, MOSES, NUMBERED } from "./biogpt/tokenizer/characters.js";'
     body = """
       const every = Array.from({ length: 0x110000 }, (_, code) => code);
       const found = { abbreviations: [...ABBREVIATIONS], numbered: [...NUMBERED] };

@@ -1,7 +1,7 @@
 // App: the state of the page, the run it shows, the hash of its address, and the keys that all views share.
 
-import { placeOf, readChanges } from "./changes.js";
-import { LiveRun } from "./run.js";
+import { placeOf, readChanges } from "./runs/changes.js";
+import { LiveRun } from "./runs/run.js";
 
 const START = {
   view: "model",

@@ -3,19 +3,19 @@
 import { copyText, data, el, openDialog, root, themeButton } from "../base.js";
 import { BioGpt, BioGptTokenizer } from "../biogpt.js";
 import { App } from "./app.js";
-import { modelView } from "./overview.js";
-import { attentionView } from "./attention.js";
-import { layerView } from "./layer.js";
-import { lensView } from "./lens.js";
-import { generationView } from "./generation.js";
-import { experimentsView } from "./experiments.js";
-import { compareView } from "./compare.js";
-import { openBundle } from "./bundle.js";
-import { experimentBanner } from "./experiments_banner.js";
-import { saveMenu } from "./exports_menu.js";
+import { modelView } from "./overview/overview.js";
+import { attentionView } from "./attention/attention.js";
+import { layerView } from "./layer/layer.js";
+import { lensView } from "./lens/lens.js";
+import { generationView } from "./generation/generation.js";
+import { experimentsView } from "./experiments/experiments.js";
+import { compareView } from "./compare/compare.js";
+import { openBundle } from "./runs/bundle.js";
+import { experimentBanner } from "./experiments/experiments_banner.js";
+import { saveMenu } from "./exports/exports_menu.js";
 import { printable } from "./print.js";
-import { RecordedRun } from "./recorded.js";
-import { Tour } from "./tour.js";
+import { RecordedRun } from "./runs/recorded.js";
+import { Tour } from "./tour/tour.js";
 
 const VIEWS = [modelView, attentionView, layerView, lensView, generationView, experimentsView, compareView];
 const DELAY = 120; // milliseconds without a key press before a long text is run

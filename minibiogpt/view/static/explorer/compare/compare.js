@@ -1,0 +1,110 @@
+// Compare: two texts, or the experiment and the untouched run, side by side: where they differ first, and by how much.
+
+import { el } from "../../base.js";
+import { arrayRows } from "./compare_array.js";
+import { drawProfile, profileOf, profileText } from "./compare_profile.js";
+import { alignedTokens, commonPrefix, equalArrays, firstDifference, topIndices } from "./compare_runs.js";
+import { nextProbabilities } from "../runs/next_tokens.js";
+import { drawNextTokens, labelOf } from "../experiments/experiments_results.js";
+import { figure } from "../exports/figure.js";
+
+const comparison = {}; // the parts of the view, once it is built, and what they show
+
+export const compareView = {
+  id: "compare",
+  title: "Compare",
+  about: "Two texts side by side, or the experiment and the untouched run: what differs first, and by how much.",
+  keys: [["o", "the second text"], ["Arrow keys", "in the picture of an array: its columns"]],
+  build(app) {
+    if (!app.live) return el("p", {}, "To compare, the page must run the model, and it holds one recorded run. " +
+      "In Python: run the model twice, each with trace=Trace().");
+    const choice = (value, label) =>
+      el("label", {}, el("input", { type: "radio", name: "pair", value, onchange: () => app.set({ pair: value }) }), ` ${label}`);
+    comparison.choices = el("fieldset", { class: "pair" }, el("legend", {}, "compare"), choice("texts", "this text and a second one"),
+      choice("experiment", "this text untouched and with the changes"));
+    comparison.other = el("textarea", { rows: 1, dir: "auto", spellcheck: "false", "aria-label": "the second text",
+      placeholder: "a second text",
+      oninput: () => app.set({ other: comparison.other.value }) });
+    comparison.text = el("div", { "aria-live": "polite" });
+    comparison.svg = el("svg:svg", { class: "drawing" });
+    comparison.profile = figure({ title: "How far the residual stream differs, by layer and position: |b - a| / |a|",
+      describe: () => profileText(comparison.shown), picture: el("div", { class: "box" }, comparison.svg),
+      arrays: () => [["difference", comparison.shown.profile.array]] });
+    comparison.bars = el("svg:svg", { class: "drawing" });
+    comparison.tokens = figure({ title: () => nextTitle(app), describe: () => nextText(app), picture: comparison.bars,
+      arrays: () => [["logits-a", comparison.shown.a.logits], ["logits-b", comparison.shown.b.logits]] });
+    comparison.array = arrayRows(app);
+    return el("div", { class: "comparison" }, el("div", { class: "wide" }, comparison.choices, comparison.other, comparison.text),
+      comparison.profile, comparison.tokens, comparison.array);
+  },
+  update(app) {
+    if (!app.live) return;
+    const { pair, other } = app.state, texts = pair === "texts";
+    for (const input of comparison.choices.querySelectorAll("input")) input.checked = input.value === pair;
+    comparison.other.hidden = !texts;
+    if (comparison.other.value !== other) comparison.other.value = other;
+    const a = texts ? app.run : app.baseline, b = texts ? app.otherRun() : app.experiment;
+    if (comparison.shown?.a !== a || comparison.shown?.b !== b) {
+      const pairs = texts ? alignedTokens(a, b) : a.ids.map((_, t) => [t, t]);
+      comparison.shown = { a, b, pairs, names: texts ? ["this text", "second text"] : ["untouched", "changed"],
+        profile: profileOf(a, b, pairs),
+        first: firstDifference(a, b), prefix: commonPrefix(a, b) };
+      comparison.text.replaceChildren(...comparisonText(app, comparison.shown).map((text) => el("p", {}, text)));
+    }
+    const shown = comparison.shown;
+    shown.t = app.row;
+    shown.u = shown.pairs.find(([i]) => i === shown.t)?.[1] ?? null;
+    drawProfile(comparison.svg, app, shown);
+    comparison.profile.refresh();
+    drawNext(app, shown);
+    comparison.array.refresh(shown);
+  },
+  onKey(event) {
+    if (event.key !== "o" || !comparison.other || comparison.other.hidden) return false;
+    comparison.other.focus();
+    return true;
+  },
+};
+
+/** What differs first, in sentences. */
+function comparisonText(app, { a, b, prefix, first }) {
+  const texts = app.state.pair === "texts", said = [];
+  if (!texts && !app.state.changes.length) return ["Nothing is changed, so the two runs are one. Make a change in Experiments first."];
+  if (texts) said.push(prefixText(a, b, prefix));
+  if (!first && texts) return [...said, "At the positions that both have, no array differs."];
+  if (!first) return [...said, "No array differs at any position: the changes have no effect on this text."];
+  const [label, place] = [labelOf(app, a.ids[first.t]), `position ${first.t}`];
+  return [...said, `The first array that differs, in the order of computation, is ${first.name}, first at ${place} (“${label}”).`];
+}
+
+function prefixText(a, b, prefix) {
+  const lengths = `This text has ${a.T} token${a.T === 1 ? "" : "s"}, the second has ${b.T}.`;
+  if (prefix === a.T && prefix === b.T) return `${lengths} They are the same tokens.`;
+  const [equal, all] = equalArrays(a, b, prefix), where = prefix === 1 ? "at position 0" : `at positions 0 to ${prefix - 1}`;
+  const same = `${lengths} Both begin with the same ${prefix === 1 ? "token" : `${prefix} tokens`}.`;
+  return a.causal && b.causal
+    ? `${same} Attention is causal: no token sees a later one, so every array is equal ${where} `
+      + `(${equal} of ${all} arrays are, bit for bit).`
+    : `${same} Without the causal mask, a token also sees later ones, so equal beginnings do not make equal arrays `
+      + `(${equal} of ${all} are equal ${where}).`;
+}
+
+function nextTitle(app) {
+  const { a, b, t, u, names } = comparison.shown;
+  const after = (run, at) => (at === null ? "nothing" : `“${labelOf(app, run.ids[at])}” at ${at}`);
+  return `Next token: ${names[0]} after ${after(a, t)}, ${names[1]} after ${after(b, u)}`;
+}
+
+function nextText(app) {
+  const { p, q, ids } = comparison.shown.next, [one, other] = comparison.shown.names;
+  return ids.map((id) => `${labelOf(app, id)}: ${p[id].toPrecision(3)} in ${one}, ${q[id].toPrecision(3)} in ${other}`).join("; ");
+}
+
+function drawNext(app, shown) {
+  const p = nextProbabilities(shown.a, shown.t), q = shown.u === null ? p.map(() => NaN) : nextProbabilities(shown.b, shown.u);
+  const ids = [...new Set([...topIndices(p, 5), ...topIndices(q, 5)])].sort((i, j) =>
+    Math.max(p[j], q[j] || 0) - Math.max(p[i], q[i] || 0));
+  shown.next = { p, q, ids, id: app.state.token };
+  drawNextTokens(comparison.bars, app, shown.next, Math.max(280, Math.min(720, comparison.tokens.clientWidth || 600)), shown.names);
+  comparison.tokens.refresh();
+}

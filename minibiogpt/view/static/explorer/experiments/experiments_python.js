@@ -1,0 +1,74 @@
+// The experiment as Python code for minibiogpt.
+
+import { copyText, el } from "../../base.js";
+import { headMaskOf, trapOf } from "../runs/changes.js";
+import { pythonOfTraps } from "./experiments_python_traps.js";
+
+/** The code in a box with a copy button. element.refresh() after each change of the state. */
+export function pythonBox(app) {
+  const code = el("pre", { class: "python", tabindex: "0", "aria-label": "Python code" }),
+    said = el("span", { class: "soft", role: "status" });
+  const copy = el("button", { type: "button", class: "small",
+    onclick: () => copyText(code.textContent, (text) => { said.textContent = text; }) }, "copy");
+  const box = el("div", {}, code, copy, said);
+  box.refresh = () => {
+    code.textContent = pythonOf(app);
+    said.textContent = "";
+  };
+  return box;
+}
+
+/** A script whose `out` is the output of the changed model for this text. */
+export function pythonOf(app) {
+  const { changes, text } = app.state, { run, config } = app, of = (kind) => changes.filter((change) => change.kind === kind);
+  const traps = pythonOfTraps(of("trap"), config), patches = pythonOfPatches(of("patch"), app, traps);
+  const options = [...pythonOfHeads(of("head"), config, patches.edits.length + traps.edits.length > 0 || patches.option !== "")];
+  const edits = [...traps.edits, ...patches.edits];
+  const functions = edits.flatMap(([, body], i) => [`def edit${i}(x):`, ...body.map((line) => `    ${line}`), "    return x"]);
+  if (edits.length) options.push(`edits={${edits.map(([name], i) => `"${name}": edit${i}`).join(", ")}}`);
+  if (patches.option) options.push(patches.option);
+  const lines = [`tok = BioGptTokenizer.from_pretrained("${app.facts.model}")`, loadLine("model", app, traps.load),
+    `ids = ${idsOf(text, run)}`, ...patches.lines, ...traps.lines,
+    ...traps.missing.map((change) => `# minibiogpt has no option for this change: ${trapOf(change).label}`),
+    ...functions, `out = model(${["ids", ...options].join(", ")})`].join("\n");
+  const names = ["BioGptForCausalLM", "BioGptTokenizer", ...(lines.includes("Trace()") ? ["Trace"] : [])];
+  return `${/\bnp\./.test(lines) ? "import numpy as np\n" : ""}from minibiogpt import ${names.join(", ")}\n\n${lines}\n`;
+}
+
+const loadLine = (name, app, options = []) =>
+  `${name} = BioGptForCausalLM.from_pretrained(${[`"${app.facts.model}"`, ...options].join(", ")})`;
+const idsOf = (text, run) => `tok(${JSON.stringify(text)})["input_ids"]${run.left ? `[:, :${run.T}]` : ""}`;
+
+/** The options of a call that switch heads off or scale them. */
+function pythonOfHeads(heads, config, edited) {
+  if (!heads.length) return [];
+  if (!edited && heads.every(({ scale }) =>
+    scale === 0)) return [`ablate=[${heads.map(({ layer, head }) => `(${layer}, ${head})`).join(", ")}]`];
+  return [`head_mask=${JSON.stringify(headMaskOf(heads, config)).replaceAll(",", ", ")}`];
+}
+
+/** { lines, edits: [[name, lines of a function's body]], option } of the patches. */
+function pythonOfPatches(patches, app, traps) {
+  if (!patches.length) return { lines: [], edits: [], option: "" };
+  const texts = [...new Set(patches.map(({ text }) => text))],
+    traceOf = (text) => (texts.length > 1 ? `other${texts.indexOf(text)}` : "other");
+  const isChanged = traps.load.length + traps.lines.length > 0, model = isChanged ? "untouched" : "model";
+  const lines = [...(isChanged ? [loadLine(model, app)] : []), ...texts.flatMap((text) => [`${traceOf(text)} = Trace()`,
+    `${model}(${idsOf(text, app.untouchedRun(text))}, trace=${traceOf(text)})`])];
+  const [{ name, row, head, text }] = patches, whole = row === null && head === null && app.untouchedRun(text).T === app.run.T;
+  if (patches.length === 1 && whole && !traps.edits.length) return { lines, edits: [],
+    option: `patch_from=${traceOf(text)}.select("${name}")` };
+  const edits = new Map();
+  for (const change of patches) edits.set(change.name, [...(edits.get(change.name) ?? []), patchLine(change, traceOf(change.text), app)]);
+  return { lines, edits: [...edits], option: "" };
+}
+
+function patchLine({ name, text, row, from, head }, trace, app) {
+  const other = app.untouchedRun(text), both = Math.min(app.run.T, other.T),
+    width = app.config.hidden_size / app.config.num_attention_heads;
+  const absent = row !== null && (row >= app.run.T || from >= other.T);
+  if (absent) return `pass  # position ${row} from ${from}: one of the texts does not have it`;
+  const columns = head === null ? "" : `, ${head * width}:${(head + 1) * width}`;
+  return row === null ? `x[:, :${both}${columns}] = ${trace}["${name}"][:, :${both}${columns}]`
+    : `x[:, ${row}${columns}] = ${trace}["${name}"][:, ${from}${columns}]`;
+}

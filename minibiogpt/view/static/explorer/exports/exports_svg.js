@@ -1,0 +1,119 @@
+// Pictures of the page as SVG and PNG files: computed styles are written into them, texts stay texts.
+
+import { el } from "../../base.js";
+
+const STYLES = ["fill", "fill-opacity", "stroke", "stroke-width", "stroke-dasharray", "stroke-linecap", "stroke-linejoin",
+  "stroke-opacity", "opacity",
+  "font-family", "font-size", "font-style", "font-weight", "text-anchor", "dominant-baseline", "writing-mode", "visibility", "display",
+    "paint-order",
+  "image-rendering", "marker-end"];
+const PAGE_ONLY = ["class", "style", "tabindex", "aria-label", "aria-hidden", "role", "data-key"];
+
+/** The size of a picture in CSS pixels. */
+export function sizeOfPicture(picture) {
+  const { width, height } = picture.getBoundingClientRect();
+  const whole = picture instanceof SVGElement ? [width, height]
+    : [Math.max(width, picture.scrollWidth), Math.max(height, picture.scrollHeight)];
+  return whole.map((x) => Math.max(1, Math.ceil(x)));
+}
+
+/** An SVG file of an <svg>, of a <canvas>, or of an element with canvases and texts such as a heat map with its labels. */
+export async function svgText(picture, title = "", description = "") {
+  const [width, height] = sizeOfPicture(picture);
+  const parts = picture instanceof SVGSVGElement ? [styledCopy(picture, width, height)] : await boxParts(picture);
+  const paper = getComputedStyle(document.documentElement).getPropertyValue("--paper").trim() || "#ffffff";
+  const made = el("svg:svg", { width, height, viewBox: `0 0 ${width} ${height}` }, title ? el("svg:title", {}, title) : "",
+    description ? el("svg:desc", {}, description) : "", el("svg:rect", { width, height, fill: paper }), ...parts);
+  return `${writable(new XMLSerializer().serializeToString(made))}\n`;
+}
+
+/** XML has no control characters and no lone surrogates. */
+const writable = (text) => text.replace(/[\0-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]|\p{Surrogate}/gu, "\ufffd");
+
+/** A copy of an <svg> that looks the same without the page's styles. */
+function styledCopy(picture, width, height) {
+  const copy = picture.cloneNode(true), from = [picture, ...picture.querySelectorAll("*")], to = [copy, ...copy.querySelectorAll("*")];
+  from.forEach((node, i) => {
+    const style = getComputedStyle(node);
+    for (const name of STYLES) {
+      const value = style.getPropertyValue(name);
+      if (value && value !== "none" || name === "fill" || name === "display") to[i].setAttribute(name, value);
+    }
+    for (const name of PAGE_ONLY) to[i].removeAttribute(name);
+  });
+  copy.setAttribute("width", width);
+  copy.setAttribute("height", height);
+  return copy;
+}
+
+/** The canvases of an element as images and its visible texts as texts, at their places. */
+async function boxParts(box) {
+  if (box instanceof HTMLCanvasElement) return [imageOf(box, box.getBoundingClientRect(), box.getBoundingClientRect())];
+  const scrolled = [box, ...box.querySelectorAll("*")].filter((node) => node.scrollLeft || node.scrollTop)
+    .map((node) => [node, node.scrollLeft, node.scrollTop]);
+  for (const [node] of scrolled) node.scrollTo({ left: 0, top: 0, behavior: "instant" });
+  const origin = box.getBoundingClientRect(), parts = groundsOf(box, origin);
+  for (const canvas of box.querySelectorAll("canvas")) if (isVisible(canvas)) parts.push(imageOf(canvas, canvas.getBoundingClientRect(),
+    origin));
+  for (const inner of box.querySelectorAll("svg")) {
+    const rect = inner.getBoundingClientRect();
+    if (!isVisible(inner) || inner.parentElement.closest("svg")) continue;
+    const copy = styledCopy(inner, rect.width, rect.height);
+    copy.setAttribute("x", rect.left - origin.left);
+    copy.setAttribute("y", rect.top - origin.top);
+    parts.push(copy);
+  }
+  parts.push(...textsOf(box, origin));
+  for (const [node, left, top] of scrolled) node.scrollTo({ left, top, behavior: "instant" });
+  return parts;
+}
+
+/** The colored backgrounds of elements as rectangles. */
+function groundsOf(box, origin) {
+  const found = [];
+  for (const node of box.querySelectorAll("*")) {
+    if (node.closest("svg") || node instanceof HTMLCanvasElement || !isVisible(node)) continue;
+    const { backgroundColor: fill, borderTopLeftRadius: radius } = getComputedStyle(node), rect = node.getBoundingClientRect();
+    if (fill === "transparent" || /, 0\)$/.test(fill)) continue;
+    found.push(el("svg:rect", { x: rect.left - origin.left, y: rect.top - origin.top, width: rect.width, height: rect.height,
+      rx: parseFloat(radius) || 0,
+      fill }));
+  }
+  return found;
+}
+
+const isVisible = (node) => node.getClientRects().length > 0 && getComputedStyle(node).visibility !== "hidden";
+
+function imageOf(canvas, rect, origin) {
+  const at = { x: rect.left - origin.left, y: rect.top - origin.top, width: rect.width, height: rect.height };
+  return el("svg:image", { ...at, preserveAspectRatio: "none", href: canvas.toDataURL("image/png") });
+}
+
+function textsOf(box, origin) {
+  const walker = document.createTreeWalker(box, NodeFilter.SHOW_TEXT), range = document.createRange(), texts = [];
+  for (let node = walker.nextNode(); node; node = walker.nextNode()) {
+    const parent = node.parentElement;
+    if (!node.data.trim() || parent.closest("svg, select, script, style") || !isVisible(parent)) continue;
+    range.selectNodeContents(node);
+    const rect = range.getBoundingClientRect(), style = getComputedStyle(parent), size = parseFloat(style.fontSize);
+    if (!rect.width || !rect.height) continue;
+    const turned = style.writingMode.startsWith("vertical"); // as the column labels of a heat map: read from the bottom to the top
+    const [x, y] = turned ? [rect.left - origin.left + rect.width / 2 + size * 0.35, rect.bottom - origin.top]
+      : [rect.left - origin.left, rect.top - origin.top + rect.height / 2 + size * 0.35];
+    texts.push(el("svg:text", { x, y, fill: style.color, "font-family": style.fontFamily, "font-size": style.fontSize,
+      "font-weight": style.fontWeight,
+      transform: turned ? `rotate(-90 ${x} ${y})` : null }, node.data.trim()));
+  }
+  return texts;
+}
+
+/** A PNG of a picture at twice its size. */
+export async function pngOf(picture, scale = 2) {
+  const [width, height] = sizeOfPicture(picture), factor = Math.min(scale, 16000 / width, 16000 / height); // the most that browsers draw
+  const canvas = el("canvas", { width: Math.round(width * factor), height: Math.round(height * factor) }), image = new Image();
+  image.src = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(await svgText(picture))}`;
+  await image.decode();
+  canvas.getContext("2d").drawImage(image, 0, 0, canvas.width, canvas.height);
+  const blob = await new Promise((done) => { canvas.toBlob(done, "image/png"); });
+  return new Uint8Array(await blob.arrayBuffer());
+}

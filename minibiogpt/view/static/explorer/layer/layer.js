@@ -1,0 +1,121 @@
+// Layer: one layer, step by step, and every number taken apart: the stepper over the arrays of the current run.
+
+import { data, el, isDark } from "../../base.js";
+import { Stepper } from "../../stepper/stepper.js";
+import { STEPPER_KEYS } from "../../stepper/stepper_parts.js";
+import { stepInLayer } from "../../stepper/stepper_source.js";
+import { LOWEST_VALUES, derivedArray } from "../runs/derived.js";
+import { csvOf, download, npyOf } from "../exports/exports.js";
+import { pngOf, svgText } from "../exports/exports_svg.js";
+
+const layerParts = { stepper: null, layers: null, box: null, drawn: "" };
+const layerSources = new WeakMap(); // run -> sources of its layers
+
+export const layerView = {
+  id: "layer",
+  title: "Layer",
+  about: "One layer, step by step, with what comes before the first and after the last. Point at a cell to see how its number is computed.",
+  keys: STEPPER_KEYS.filter(([keys]) => !["[ ]", ", ."].includes(keys)),
+
+  build() {
+    layerParts.box = el("div");
+    layerParts.layers = el("div", { class: "layers", role: "group", "aria-label": "layers" });
+    return layerParts.box;
+  },
+
+  update(app) {
+    const { state } = app, source = sourceOfRun(app, state.layer);
+    const place = { step: state.step, head: state.head, row: app.row, col: state.col };
+    const drawn = JSON.stringify([place, isDark(), layerParts.box.clientWidth, window.innerHeight]);
+    if (layerParts.stepper?.source === source && drawn === layerParts.drawn) return;
+    layerParts.drawn = drawn;
+    showLayers(app);
+    if (layerParts.stepper) {
+      layerParts.stepper.setSource(source, place);
+      return;
+    }
+    layerParts.stepper = new Stepper(layerParts.box, source, {
+      changed: (stepper) => follow(app, stepper), tools: [layerParts.layers], exports: exportButtons(),
+    });
+    layerParts.stepper.setSource(source, place);
+  },
+
+  onKey(event) {
+    if ("[],.".includes(event.key) && !event.shiftKey) return false; // the page moves the head and the token
+    return layerParts.stepper?.onKey(event) ?? false;
+  },
+};
+
+/** Take over into the page's state what was changed in the stepper. */
+function follow(app, stepper) {
+  const { head, row, col, pinned } = stepper.state;
+  app.set({ step: stepper.key, head, row: row === app.run.T - 1 && app.state.row === null ? null : row, col: pinned ? col : null });
+  const place = { step: app.state.step, head: app.state.head, row: app.row, col: app.state.col };
+  layerParts.drawn = JSON.stringify([place, isDark(), layerParts.box.clientWidth, window.innerHeight]);
+}
+
+function showLayers(app) {
+  const count = app.config.num_hidden_layers;
+  const button = (_, l) => el("button", {
+    type: "button", class: "small", "aria-pressed": String(l === app.state.layer), "aria-label": `layer ${l}`,
+    onclick: () => app.set({ layer: l }),
+  }, String(l));
+  layerParts.layers.replaceChildren(el("span", { class: "soft" }, "layer "), ...Array.from({ length: count }, button));
+}
+
+function exportButtons() {
+  const now = () => layerParts.stepper, file = () => now().step.name.replace(/[^\w.-]+/g, "-"), canvas = () => now().map.canvas;
+  const button = (text, label, act) => el("button", { type: "button", "aria-label": label, onclick: act }, text);
+  return [
+    button("SVG", "save the picture as SVG", async () => download(`${file()}.svg`, "image/svg+xml", await svgText(canvas()))),
+    button("PNG", "save the picture as PNG", async () => download(`${file()}.png`, "image/png", await pngOf(canvas()))),
+    button(".npy", "save the array as .npy", () => download(`${file()}.npy`, "application/octet-stream", npyOf(now().array()))),
+    button("CSV", "save the array as CSV", () => download(`${file()}.csv`, "text/csv", csvOf(now().array()))),
+  ];
+}
+
+// The source of a layer of a run ---------------------------------------------------------------------------------------
+
+function sourceOfRun(app, layer) {
+  const { run } = app;
+  if (!layerSources.has(run)) layerSources.set(run, new Map());
+  const known = layerSources.get(run);
+  if (!known.has(layer)) known.set(layer, makeSource(app, run, layer));
+  return known.get(layer);
+}
+
+function makeSource(app, run, layer) {
+  const { config } = run, { T } = run, D = config.hidden_size, H = config.num_attention_heads;
+  const dtype = run.live ? run.array("embeddings").dtype : data.dtype;
+  const derived = new Map();
+  const array = (name) => {
+    const own = run.array(name);
+    if (own) return own;
+    if (!derived.has(name)) derived.set(name, derivedArray(run, name, dtype));
+    return derived.get(name);
+  };
+  return {
+    layer, heads: H, headSize: D / H, tokens: run.tokens, padding: run.tokens.map(() => false), headMask: null,
+    steps: stepsShown(layer).filter((step) => array(step.name)),
+    sizes: { B: 1, T, S: T, D, H, Dh: D / H, F: config.intermediate_size, V: config.vocab_size, L: config.num_hidden_layers },
+    leftOut: "The page does not contain the weights of this model, so their products are not listed.",
+    vocabulary: data.labels ?? null,
+    facts: {
+      activation: config.hidden_act, eps: 1e-5, dtype, lowest: LOWEST_VALUES[dtype],
+      scaleEmbedding: config.scale_embedding, positionOffset: 2,
+    },
+    array, parameter: (name) => run.parameter(name), changed: app.state.changes.length > 0,
+  };
+}
+
+const stepsOfLayers = new Map();
+
+/** The steps before the layers, of one layer with its input, and after the layers. */
+function stepsShown(layer) {
+  if (!stepsOfLayers.has(layer)) {
+    const { before, layer: own, after } = data.explanations;
+    const input = layer ? [stepInLayer(own.at(-1), layer - 1)] : [];
+    stepsOfLayers.set(layer, [...before, ...input, ...own.map((step) => stepInLayer(step, layer)), ...after]);
+  }
+  return stepsOfLayers.get(layer);
+}
