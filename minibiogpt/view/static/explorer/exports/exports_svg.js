@@ -7,6 +7,10 @@ const STYLES = ["fill", "fill-opacity", "stroke", "stroke-width", "stroke-dashar
   "font-family", "font-size", "font-style", "font-weight", "text-anchor", "dominant-baseline", "writing-mode", "visibility", "display",
     "paint-order",
   "image-rendering", "marker-end"];
+const INITIAL = { opacity: "1", "fill-opacity": "1", "stroke-opacity": "1", "stroke-width": "1px", "stroke-dasharray": "none", "stroke-linecap": "butt",
+  "stroke-linejoin": "miter", "dominant-baseline": "auto", display: "inline", visibility: "visible", "paint-order": "normal", "image-rendering": "auto",
+  "marker-end": "none", "font-style": "normal", "font-weight": "400", "text-anchor": "start", "writing-mode": "horizontal-tb", fill: "rgb(0, 0, 0)", stroke: "none" };
+const NOT_INHERITED = new Set(["opacity", "display", "dominant-baseline"]);
 const PAGE_ONLY = ["class", "style", "tabindex", "aria-label", "aria-hidden", "role", "data-key"];
 
 /** The size of a picture in CSS pixels. */
@@ -34,10 +38,11 @@ const writable = (text) => text.replace(/[\0-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]|
 function styledCopy(picture, width, height) {
   const copy = picture.cloneNode(true), from = [picture, ...picture.querySelectorAll("*")], to = [copy, ...copy.querySelectorAll("*")];
   from.forEach((node, i) => {
-    const style = getComputedStyle(node);
-    for (const name of STYLES) {
-      const value = style.getPropertyValue(name);
-      if (value && value !== "none" || name === "fill" || name === "display") to[i].setAttribute(name, value);
+    const style = getComputedStyle(node), above = i ? getComputedStyle(node.parentNode) : null;
+    for (const name of STYLES) { // what a node has from its parent, or by itself, is not written
+      const value = style.getPropertyValue(name), without = above && !NOT_INHERITED.has(name) ? above.getPropertyValue(name) : INITIAL[name];
+      to[i].removeAttribute(name);
+      if (value && value !== without) to[i].setAttribute(name, value);
     }
     for (const name of PAGE_ONLY) to[i].removeAttribute(name);
   });
