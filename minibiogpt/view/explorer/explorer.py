@@ -109,9 +109,15 @@ class Explorer(OnePage):
         title = "BioGPT, explored"
         kind = origin_of(self.model) or "a model"
         layers, heads = config.num_hidden_layers, config.num_attention_heads
+        does = "A language model reads a text and says which token (a piece of a word) comes next."
+        here = (
+            "This page runs one: type, and see every number behind its answer."
+            if self.live
+            else "This page holds one run: every number behind the answer to one text."
+        )
         body = (
-            f'<header><h1>{title}</h1><p class="soft">{safe(kind)} · {layers} layers, {heads} heads each, '
-            f"D = {config.hidden_size}, V = {config.vocab_size} · {self.model.dtype}</p></header>"
+            f'<header><h1>{title}</h1><p class="lead">{does} {here}</p><p class="soft">{safe(kind)} · {layers} layers, '
+            f"{heads} heads each, D = {config.hidden_size}, V = {config.vocab_size} · {self.model.dtype}</p></header>"
             '<main id="explorer"><p class="soft">Loading the model …</p><noscript>This page needs JavaScript. It loads '
             "nothing from the network.</noscript></main>"
         )

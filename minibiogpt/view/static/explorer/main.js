@@ -2,6 +2,7 @@
 
 import { copyText, data, el, openDialog, root, themeButton } from "../base.js";
 import { BioGpt, BioGptTokenizer } from "../biogpt.js";
+import { lettersFolded } from "../stepper/stepper_parts.js";
 import { App } from "./app.js";
 import { modelView } from "./overview/overview.js";
 import { attentionView } from "./attention/attention.js";
@@ -10,6 +11,7 @@ import { lensView } from "./lens/lens.js";
 import { generationView } from "./generation/generation.js";
 import { experimentsView } from "./experiments/experiments.js";
 import { compareView } from "./compare/compare.js";
+import { answerOf, entryLabel } from "./entry.js";
 import { openBundle } from "./runs/bundle.js";
 import { experimentBanner } from "./experiments/experiments_banner.js";
 import { saveMenu } from "./exports/exports_menu.js";
@@ -52,9 +54,10 @@ async function boot() {
 /** The text box, the tokens and the tabs. */
 function buildChrome() {
   chrome.text = el("textarea", { id: "text", rows: 1, dir: "auto", spellcheck: "false", autocomplete: "off", readonly: !app.live,
-    "aria-label": app.live ? "text for the model" : "the recorded text", oninput: typed });
+    oninput: typed });
   chrome.note = el("p", { class: "soft", role: "status" });
   chrome.tokens = el("ol", { class: "tokens", "aria-label": "tokens; choose one to study what the model says after it" });
+  chrome.answer = el("p", { class: "answer" });
   chrome.tabs = el("div", { class: "tabs", role: "tablist", "aria-label": "views" }, VIEWS.map((view, i) => el("button", {
     type: "button", role: "tab", id: `tab-${view.id}`, "aria-controls": "view", title: `${view.about} (key ${i + 1})`, onclick: () => app.set({ view: view.id }),
   }, view.title)));
@@ -66,8 +69,14 @@ function buildChrome() {
     button("copy link", "copy a link to this place", copyLink),
     saveMenu(app, () => [...chrome.view.querySelectorAll("figure.picture")].filter((each) => each.files)), themeButton(showView), button("keys", "keyboard help", help), chrome.copied);
   chrome.banner = experimentBanner(app);
-  document.getElementById("explorer").replaceChildren(el("div", { class: "entry" }, chrome.text, tools), chrome.note,
-    el("div", { class: "strip" }, chrome.tokens), chrome.banner, chrome.tabs, chrome.view);
+  document.getElementById("explorer").replaceChildren(entryLabel(app, takeExample), el("div", { class: "entry" }, chrome.text, tools),
+    chrome.note, el("div", { class: "token-line" }, el("div", { class: "strip" }, chrome.tokens), chrome.answer), chrome.banner, chrome.tabs, chrome.view);
+}
+
+/** Take one of the examples. */
+function takeExample(text) {
+  clearTimeout(waiting);
+  app.set({ text, row: null, col: null, token: null, against: null });
 }
 
 let waiting = 0;
@@ -91,22 +100,38 @@ function showTokens() {
 
 /** The element of a view, made when it is first needed. */
 function elementOf(view) {
-  if (!built.has(view.id)) built.set(view.id, el("div", { class: `view ${view.id}` }, el("p", { class: "about soft" }, view.about), view.build(app)));
+  if (!built.has(view.id)) built.set(view.id, el("div", { class: `view ${view.id}` }, aboutView(view), view.build(app)));
   return built.get(view.id);
 }
 
+/** What a view shows, and the letters; the layer's view has them beside its steps. */
+function aboutView(view) {
+  return el("div", { class: "about" }, el("p", { class: "soft" }, view.about), view.id === "layer" ? null : lettersFolded());
+}
+
 function showView() {
-  const { view } = app, element = elementOf(view);
+  const { view } = app, element = elementOf(view), focused = chrome.view.contains(document.activeElement);
   if (chrome.view.firstChild !== element || chrome.view.children.length > 1) chrome.view.replaceChildren(element);
+  if (focused && !chrome.view.contains(document.activeElement)) chrome.view.focus({ preventScroll: true });
   chrome.view.setAttribute("aria-labelledby", `tab-${view.id}`);
   for (const tab of chrome.tabs.children) {
     const here = tab.id === `tab-${view.id}`;
     tab.setAttribute("aria-selected", String(here));
     tab.tabIndex = here ? 0 : -1;
+    if (here) intoBox(chrome.tabs, tab);
   }
   [...chrome.tokens.children].forEach((item, t) => item.firstChild.setAttribute("aria-pressed", String(t === app.row)));
+  intoBox(chrome.tokens.parentElement, chrome.tokens.children[app.row]);
+  chrome.answer.replaceChildren(...answerOf(app));
   chrome.banner.refresh();
   view.update(app);
+}
+
+/** Scroll a box sideways until an element in it is visible. */
+function intoBox(box, element) {
+  const { left, right } = element.getBoundingClientRect(), outer = box.getBoundingClientRect();
+  if (left < outer.left) box.scrollLeft -= outer.left - left + 24;
+  else if (right > outer.right) box.scrollLeft += right - outer.right + 24;
 }
 
 function copyLink() {
@@ -116,7 +141,7 @@ function copyLink() {
 // Keys -------------------------------------------------------------------------------------------------------------
 
 const SHARED = [["1 to 7", "a view"], ["/", "the text box"], [", .", "previous and next token"], ["[ ]", "previous and next head"],
-  ["{ }", "previous and next layer"], ["t", "guided tour"], ["Esc", "leave the text box or the tour"], ["?", "this list"]];
+  ["{ }", "previous and next layer"], ["t", "guided tour"], ["Esc", "leave the text box, or the tour"], ["?", "this list"]];
 
 function help() {
   const rows = [...app.view.keys, ...SHARED].map(([keys, text]) => el("tr", {}, el("td", {}, el("kbd", {}, keys)), el("td", {}, text)));
@@ -136,7 +161,7 @@ function onTabKey(event) {
 function onKey(event) {
   if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
   if (event.target.matches("input, select, textarea")) {
-    if (event.key === "Escape") event.target.blur();
+    if (event.key === "Escape") (event.target === chrome.text ? document.getElementById(`tab-${app.view.id}`) : chrome.view).focus();
     return;
   }
   if (app.view.onKey?.(event, app) || app.commonKey(event)) event.preventDefault();
