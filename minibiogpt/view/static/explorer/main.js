@@ -57,7 +57,7 @@ function buildChrome() {
     oninput: typed });
   chrome.note = el("p", { class: "soft", role: "status" });
   chrome.tokens = el("ol", { class: "tokens", "aria-label": "tokens; choose one to study what the model says after it" });
-  chrome.answer = el("p", { class: "answer" });
+  chrome.answer = el("p", { class: "next-answer" });
   chrome.tabs = el("div", { class: "tabs", role: "tablist", "aria-label": "views" }, VIEWS.map((view, i) => el("button", {
     type: "button", role: "tab", id: `tab-${view.id}`, "aria-controls": "view", title: `${view.about} (key ${i + 1})`, onclick: () => app.set({ view: view.id }),
   }, view.title)));
@@ -170,7 +170,7 @@ function onKey(event) {
     chrome.text.focus();
     event.preventDefault();
   } else if (event.key === "?") help();
-  else if (event.key === "t") tour.start();
+  else if (event.key === "t") tour.running ? tour.leave() : tour.start();
   else if (event.key === "Escape" && tour.running) tour.leave();
 }
 
