@@ -16,6 +16,15 @@ export function el(tag, attributes = {}, ...children) {
   return made;
 }
 
+/** Set attributes of an element, and its text if one is given. */
+export function setAll(element, attributes, text = null) {
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  if (text !== null && element.textContent !== text) element.textContent = text;
+}
+
+/** The steps [down, right] of the arrow keys in a grid. */
+export const ARROW_STEPS = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
+
 /** The shortest decimal that round-trips x in its dtype. */
 export function exact(x, dtype = "float64") {
   if (!Number.isFinite(x)) return Number.isNaN(x) ? "NaN" : x > 0 ? "inf" : "-inf";
@@ -34,12 +43,27 @@ export function rough(x, digits = 4) {
   return size >= 1e5 || size < 1e-4 ? x.toExponential(digits - 1) : String(Number(x.toPrecision(digits)));
 }
 
+/** A probability as a percentage with two decimals. */
+export function percentOf(p) {
+  if (Number.isNaN(p)) return "NaN";
+  return p > 0 && p < 0.0001 ? "< 0.01 %" : `${p === 0 ? 0 : (100 * p).toFixed(2)} %`;
+}
+
+/** A text, or its first characters and an ellipsis, at most `most` characters together. */
+export function shortened(text, most) {
+  const characters = [...text];
+  return characters.length > most ? `${characters.slice(0, Math.max(1, most - 1)).join("")}…` : text;
+}
+
+/** The text with U+FFFD for lone surrogates, which neither addresses nor files in UTF-8 can hold. */
+export const wellFormed = (text) => text.replace(/\p{Surrogate}/gu, "\ufffd");
+
 /** Text whose direction (left to right or not) does not affect the text around it. */
 export function isolated(text) {
   return el("bdi", {}, text);
 }
 
-export const darkSystem = window.matchMedia("(prefers-color-scheme: dark)");
+const darkSystem = window.matchMedia("(prefers-color-scheme: dark)");
 export const isDark = () => root.dataset.theme === "dark" || (root.dataset.theme === "auto" && darkSystem.matches);
 export const css = (name) => getComputedStyle(root).getPropertyValue(name).trim();
 

@@ -209,7 +209,7 @@ def test_the_numbers_that_are_shown_are_those_of_the_two_runs(browser: Any, file
                 assert np.isclose(x, p[i], rtol=2e-3)
                 assert np.isclose(y, q[i], rtol=2e-3)
             sentence = page.locator(".effect").inner_text()
-            assert f"the probability of “{names[effect['id']]}” goes from {100 * p.max():.1f} %" in sentence
+            assert f"the probability of “{names[effect['id']]}” goes from {100 * p.max():.2f} %" in sentence
 
 
 def test_the_ablation_table_has_one_run_for_each_head(browser: Any, file: Path) -> None:

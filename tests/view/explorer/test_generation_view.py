@@ -140,7 +140,7 @@ def test_what_a_rule_removed_is_counted_over_the_whole_vocabulary(browser: Any, 
         u = np.random.default_rng(3).random()
         assert f"u = {float(u)!r}" in page.locator(".gen-strip text").all_text_contents()
         label = page.evaluate("app.facts.labels")[tokens[0]]
-        assert f"The uniform number {float(u)!r} lies in the segment of “{label}”" in words[1]
+        assert f"The uniform number {float(u)!r} is in the segment of “{label}”" in words[1]
         crossed = page.locator(".gen-cross").count()
         assert crossed == page.locator("rect.gen-gone[fill='url(#gen-hatch)']").count() > 0
 

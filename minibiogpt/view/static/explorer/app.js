@@ -1,5 +1,6 @@
 // App: the state of the page, the run it shows, the hash of its address, and the keys that all views share.
 
+import { wellFormed } from "../base.js";
 import { placeOf, readChanges } from "./runs/changes.js";
 import { LiveRun } from "./runs/run.js";
 
@@ -251,11 +252,6 @@ function isLike(value, start) {
 function startOf(text, most) {
   if (text.length <= most) return text;
   return /[\ud800-\udbff]/.test(text[most - 1]) ? text.slice(0, most - 1) : text.slice(0, most);
-}
-
-/** The text with U+FFFD for lone surrogates, which no address can hold. */
-function wellFormed(text) {
-  return text.replace(/\p{Surrogate}/gu, "\ufffd");
 }
 
 /** The index of the largest number; NaN never is. */

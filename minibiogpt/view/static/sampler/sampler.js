@@ -1,7 +1,7 @@
 // Sampler: sliders for the logits processors, bars for the most probable tokens, and random draws beside expected counts.
 
 import { unpack } from "../arrays.js";
-import { data, el, exact, isolated, rough, themeButton } from "../base.js";
+import { data, el, exact, isolated, percentOf, rough, themeButton } from "../base.js";
 import { drawToken, GENERATION_DEFAULTS } from "../biogpt/generation/generation.js";
 import { applyProcessors, probabilitiesOf, processorsOf } from "../biogpt/generation/processors.js";
 import { UniformNumbers } from "../biogpt/generation/random.js";
@@ -26,7 +26,6 @@ const CAPTION = "The most probable next tokens. Tokens cut by top-k or top-p are
 
 /** Token ids from the most to the least probable; ties keep their order. The processors do not change this order. */
 const ranked = Int32Array.from(logits.keys()).sort((a, b) => logits[b] - logits[a] || a - b);
-const percent = (x) => (x === 0 ? "0 %" : x < 0.0001 ? "< 0.01 %" : `${(100 * x).toFixed(2)} %`);
 
 function change(processor, text) {
   const value = Number(text);
@@ -82,7 +81,7 @@ function show() {
   if (rest.length) rows.push(rowOf(sumOfRest(rest, tempered, probs, cut), largest));
   parts.body.replaceChildren(...rows);
   const kept = probs.reduce((n, p) => n + (p > 0 ? 1 : 0), 0);
-  const first = `The most probable is “${data.tokens[ranked[0]]}” with ${percent(probs[ranked[0]])}.`;
+  const first = `The most probable is “${data.tokens[ranked[0]]}” with ${percentOf(probs[ranked[0]])}.`;
   parts.summary.textContent = `${kept} of ${logits.length} tokens can be drawn. ${first}`;
   parts.total.textContent = draws.total ? `drawn of ${draws.total}` : "drawn";
 }
@@ -103,7 +102,7 @@ function sumOfRest(rest, tempered, probs, cut) {
 function rowOf({ label, id, logit, probability, before, cut, count }, largest) {
   const size = cut ? before : probability;
   const bar = el("span", { class: "bar", style: `width:${Math.min(100, (100 * size) / largest)}%`, "aria-hidden": "true" });
-  const result = cut ? (cut === "all cut" ? cut : `cut by ${cut}`) : percent(probability);
+  const result = cut ? (cut === "all cut" ? cut : `cut by ${cut}`) : percentOf(probability);
   const expected = draws.total ? (probability * draws.total).toFixed(1) : "";
   return el("tr", { class: cut ? "cut" : null, "data-id": id, "data-p": exact(probability) },
     el("td", {}, isolated(label)), el("td", { class: "n raw" }, logit), el("td", { class: "wide" }, bar), el("td", { class: "n" }, result),

@@ -2,7 +2,7 @@
 // buttons change. The place {step, head, row, col, pinned} stays when the source is replaced.
 
 import { matrixOf } from "../arrays.js";
-import { el, exact } from "../base.js";
+import { ARROW_STEPS, el, exact } from "../base.js";
 import { HeatMap, SCALES, legendOf, paint, scaleOf } from "../heatmap.js";
 import { showOrigin } from "./origin.js";
 import {
@@ -238,7 +238,7 @@ export class Stepper {
   /** Handle a key; return whether it was one of the stepper's. */
   onKey(event) {
     const { step, head, row, col, pinned } = this.state;
-    const beside = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] }[event.key];
+    const beside = ARROW_STEPS[event.key];
     const kept = pinned ? col : null;
     const acts = {
       ArrowLeft: () => this.goTo(step - 1), ArrowRight: () => this.goTo(step + 1),

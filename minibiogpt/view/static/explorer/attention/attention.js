@@ -1,6 +1,6 @@
 // Attention: all heads as small maps, one of them enlarged, and for one token where it looks and who looks at it.
 
-import { el, exact, isolated, rough } from "../../base.js";
+import { ARROW_STEPS, el, exact, isolated, rough } from "../../base.js";
 import { legendOf } from "../../heatmap.js";
 import { ATTENTION_ARRAYS, attentionArray, headMeasures, headOrder, maskedCells, MEASURES } from "./attention_data.js";
 import { BigMap, SmallMaps } from "./attention_maps.js";
@@ -168,7 +168,7 @@ function repeatText(app) {
 function onAttentionKey(event, app) {
   const next = (list, x) => list[(list.indexOf(x) + 1) % list.length];
   const inMap = event.target === attentionParts.big.canvas || event.shiftKey;
-  const beside = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] }[event.key];
+  const beside = ARROW_STEPS[event.key];
   const acts = {
     a: () => app.set({ step: `self_attn.${next(Object.keys(ATTENTION_ARRAYS), attentionKind(app))}` }),
     m: () => app.set({ measure: next(["", ...Object.keys(MEASURES)], measureShown(app)) }),

@@ -1,6 +1,6 @@
 // The profile of two runs: the relative distance of their residual streams, by layer and position, over the aligned tokens.
 
-import { data, el, isDark, rough } from "../../base.js";
+import { data, el, isDark, rough, shortened } from "../../base.js";
 import { relativeDistance, streamNames } from "./compare_runs.js";
 import { anchorAt, inkOn } from "../experiments/experiments_ablation.js";
 import { labelOf } from "../experiments/experiments_results.js";
@@ -55,7 +55,7 @@ function drawColumns(svg, app, { a, b, pairs, names, profile }) {
   const tokenText = (run, at, x, y, kind) => {
     if (at === null) return el("svg:text", { class: "value", x, y, ...middle }, "none");
     const label = labelOf(app, run.ids[at]);
-    return el("svg:text", { class: kind, x, y, ...middle }, shortLabel(label), el("svg:title", {}, `position ${at}: ${label}`));
+    return el("svg:text", { class: kind, x, y, ...middle }, shortened(label, 8), el("svg:title", {}, `position ${at}: ${label}`));
   };
   const columns = pairs.map(([i, j], k) => {
     const x = LEFT_OF + k * WIDE, same = i !== null && j !== null && a.ids[i] === b.ids[j], kind = same ? "token" : "token other";
@@ -65,8 +65,6 @@ function drawColumns(svg, app, { a, b, pairs, names, profile }) {
   });
   svg.replaceChildren(...texts, ...columns, el("svg:rect", { class: "chosen-column", y: 1, width: WIDE - 1, height: top + tall }));
 }
-
-const shortLabel = (text) => ([...text].length > 8 ? `${[...text].slice(0, 7).join("")}…` : text);
 
 function profileCell(x, y, value, most, name) {
   const color = Number.isFinite(value) && value > 0 ? anchorAt(data.colors.sequential, value / (most || 1)) : "none";

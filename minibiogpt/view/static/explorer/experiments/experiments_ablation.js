@@ -1,9 +1,9 @@
 // The ablation table: the probability of the token under study without each head, one run for each, in pieces.
 
-import { data, el, isDark, rough } from "../../base.js";
+import { data, el, isDark, percentOf, rough } from "../../base.js";
 import { headMaskOf } from "../runs/changes.js";
 import { nextProbabilities } from "../runs/next_tokens.js";
-import { labelOf, percent, studiedToken } from "./experiments_results.js";
+import { labelOf, studiedToken } from "./experiments_results.js";
 import { figure } from "../exports/figure.js";
 
 const RUNS_AT_ONCE = 64; // up to this many tokens the table is computed without being asked for
@@ -27,15 +27,15 @@ export function ablationFigure(app) {
     const order = [...table.values.keys()].filter((i) => i < table.done).sort((a, b) =>
       Math.abs(table.values[b] - table.whole) - Math.abs(table.values[a] - table.whole));
     const H = table.shape[1];
-    const without = order.slice(0, 3).map((i) => `Without head ${Math.floor(i / H)}.${i % H}: ${percent(table.values[i])}`);
-    return `With all heads ${percent(table.whole)}. ${without.join(". ")}.`;
+    const without = order.slice(0, 3).map((i) => `Without head ${Math.floor(i / H)}.${i % H}: ${percentOf(table.values[i])}`);
+    return `With all heads ${percentOf(table.whole)}. ${without.join(". ")}.`;
   }
 
   function draw() {
     drawAblation(svg, app, table);
     made.refresh();
     const all = table.shape[0] * table.shape[1];
-    status.textContent = table.done === all ? `With all heads: ${percent(table.whole)}. A click chooses a head.` : table.running
+    status.textContent = table.done === all ? `With all heads: ${percentOf(table.whole)}. A click chooses a head.` : table.running
       ? `${table.done} of ${all} heads …` : "This text is long: the table takes a run of the model for each head.";
     start.hidden = table.running || table.done === all;
   }
@@ -97,7 +97,7 @@ function drawAblation(svg, app, { values, whole, shape: [L, H], done }) {
       el("svg:rect", { x: at[0] + 1, y: at[1] + 1, width: CELL[0] - 2, height: CELL[1] - 2, fill: color, class: here ? "cell here"
         : "cell" }, el("svg:title", {}, title)),
       i < done ? el("svg:text", { x: at[0] + CELL[0] / 2, y: at[1] + CELL[1] / 2 + 4, "text-anchor": "middle",
-        style: `fill:${inkOn(color)}` }, percent(x)) : "")];
+        style: `fill:${inkOn(color)}` }, percentOf(x)) : "")];
   });
   svg.replaceChildren(...texts, ...cells);
 }

@@ -1,6 +1,6 @@
 // The grid of heads: a factor from 0 to 2 for the attention weights of each head.
 
-import { el } from "../../base.js";
+import { ARROW_STEPS, el } from "../../base.js";
 import { headMaskOf } from "../runs/changes.js";
 
 const STEP = 0.1, MOST = 2;
@@ -69,7 +69,7 @@ export function nudgeHead(app, direction) {
 }
 
 function moveBetweenHeads(event, cells, layer, head) {
-  const [down, right] = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key] ?? [0, 0];
+  const [down, right] = ARROW_STEPS[event.key] ?? [0, 0];
   const next = cells[layer + down]?.[head + right];
   if (!next || (!down && !right)) return;
   next.focus();

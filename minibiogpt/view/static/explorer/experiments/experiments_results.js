@@ -1,6 +1,6 @@
 // What an experiment changes: the next token, the logits, and how far the residual stream moved.
 
-import { el, isolated, rough } from "../../base.js";
+import { el, isolated, percentOf, rough, shortened } from "../../base.js";
 import { divergence, largestLogitChange, relativeDistance, streamNames, topIndices } from "../compare/compare_runs.js";
 import { nextProbabilities } from "../runs/next_tokens.js";
 
@@ -34,16 +34,10 @@ export function effectText(app, { t, p, q, id, kl, logit, stream }) {
   const [best, then] = [topIndices(p, 1)[0], topIndices(q, 1)[0]];
   const said = then === undefined ? "The changed model gives NaN." : then === best
     ? `The most probable next token stays ${name(best)}.` : `The most probable next token was ${name(best)} and is now ${name(then)}.`;
-  return [`${where}, the probability of ${name(id)} goes from ${percent(p[id])} to ${percent(q[id])}.`, said,
+  return [`${where}, the probability of ${name(id)} goes from ${percentOf(p[id])} to ${percentOf(q[id])}.`, said,
     `KL divergence ${rough(kl, 3)} nats.`,
     `The logit that changes most is that of ${name(logit.id)}: ${rough(logit.before)} to ${rough(logit.after)}.`,
     `The stream first moves in ${first[0]}.`].join(" ");
-}
-
-/** A probability in percent, short; the full number is in titles and tables. */
-export function percent(x) {
-  if (!Number.isFinite(x)) return "NaN";
-  return x > 0 && x < 1e-4 ? "< 0.01 %" : `${x >= 0.0995 || x === 0 ? (100 * x).toFixed(1) : Number((100 * x).toPrecision(2))} %`;
 }
 
 /** The label of a vocabulary id, as on the tokens of the page. */
@@ -58,10 +52,10 @@ export function drawNextTokens(svg, app, { p, q, ids, id }, width, [first, secon
     const bar = (x, at, kind, name) => [
       el("svg:rect", { class: kind, x: left, y: y + at, width: Math.max(0, (free * (x || 0)) / most), height: BAR },
         el("svg:title", {}, `${name}: ${rough(x, 6)}`)),
-      el("svg:text", { class: "value", x: left + 5 + (free * (x || 0)) / most, y: y + at + 9.5 }, percent(x)),
+      el("svg:text", { class: "value", x: left + 5 + (free * (x || 0)) / most, y: y + at + 9.5 }, percentOf(x)),
     ];
     return [el("svg:text", { class: i === id ? "name chosen" : "name", x: left - 8, y: y + 16, "text-anchor": "end" },
-      clipped(labelOf(app, i), left / 8)),
+      shortened(labelOf(app, i), Math.floor(left / 8))),
       ...bar(p[i], 1, "before", first), ...bar(q[i], 1 + BAR + 2, "after", second)];
   });
   const key = [["before", first, left], ["after", second, left + 100]].flatMap(([kind, text, x]) => [
@@ -70,8 +64,6 @@ export function drawNextTokens(svg, app, { p, q, ids, id }, width, [first, secon
   svg.setAttribute("height", height);
   svg.replaceChildren(...key, ...parts);
 }
-
-const clipped = (text, most) => ([...text].length > most ? `${[...text].slice(0, Math.floor(most) - 1).join("")}…` : text);
 
 /** The relative distances as bars, one for each array; a click goes to its layer. */
 export function drawMoves(svg, app, { stream }, width) {

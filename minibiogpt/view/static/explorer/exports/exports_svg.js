@@ -1,6 +1,6 @@
 // Pictures of the page as SVG and PNG files: computed styles are written into them, texts stay texts.
 
-import { el } from "../../base.js";
+import { el, wellFormed } from "../../base.js";
 
 const STYLES = ["fill", "fill-opacity", "stroke", "stroke-width", "stroke-dasharray", "stroke-linecap", "stroke-linejoin",
   "stroke-opacity", "opacity",
@@ -32,7 +32,7 @@ export async function svgText(picture, title = "", description = "") {
 }
 
 /** XML has no control characters and no lone surrogates. */
-const writable = (text) => text.replace(/[\0-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]|\p{Surrogate}/gu, "\ufffd");
+const writable = (text) => wellFormed(text).replace(/[\0-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]/g, "\ufffd");
 
 /** A copy of an <svg> that looks the same without the page's styles. */
 function styledCopy(picture, width, height) {

@@ -1,5 +1,6 @@
 // The run as a trace file: safetensors, with the metadata that minibiogpt's Trace.save writes, for Trace.load.
 
+import { wellFormed } from "../../base.js";
 import { writeSafetensors } from "../../biogpt.js";
 
 /** The bytes of the trace file of a run. It also holds the text and the changes, which Trace.load does not need. */
@@ -12,6 +13,6 @@ export function traceFileOf(run, facts) {
   return writeSafetensors(arrays, {
     format: "minibiogpt-trace", version: "1", names: JSON.stringify(run.names), letters: JSON.stringify(letters),
     config: JSON.stringify(facts.config), head: "causal", inputs: JSON.stringify(inputs),
-    text: run.text.replace(/\p{Surrogate}/gu, "\ufffd"), ids: JSON.stringify(run.ids), changes: JSON.stringify(run.changes ?? []),
+    text: wellFormed(run.text), ids: JSON.stringify(run.ids), changes: JSON.stringify(run.changes ?? []),
   });
 }

@@ -1,11 +1,10 @@
 // Generation: token by token, with what each rule removes, the random number that chooses, and the cache that grows.
 
-import { copyText, el } from "../../base.js";
+import { ARROW_STEPS, copyText, el, percentOf } from "../../base.js";
 import { cacheFacts, describeStrip, drawCache, drawStrip } from "./generation_draw.js";
 import { drawRules, ruleColumns, ruleRows } from "./generation_rules.js";
 import { GENERATION_SETTINGS, generatedText, generationOf, generationState, generationSteps, pythonCall } from "./generation_steps.js";
 import { figure } from "../exports/figure.js";
-import { percentOf } from "../overview/overview_answers.js";
 import { tipBox } from "../overview/overview_tip.js";
 
 const GENERATION_RUN = 20; // tokens that "run" adds
@@ -233,7 +232,7 @@ function reachRuleCell(focus = false) {
 
 function generationKey(event, app) {
   const cell = gen.cells.find(({ group }) => group === event.target),
-    move = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key];
+    move = ARROW_STEPS[event.key];
   if (cell && move) {
     gen.here = [Math.max(0, cell.row + move[0]), Math.max(0, cell.column + move[1])];
     reachRuleCell(true);

@@ -1,14 +1,11 @@
 // Drawings of the generation view: the uniform number in the cumulative distribution, and the cache of keys and values.
 
-import { el, exact } from "../../base.js";
-import { percentOf } from "../overview/overview_answers.js";
-import { shortened } from "../overview/overview_layout.js";
-import { setAll } from "../overview/overview_parts.js";
+import { el, exact, percentOf, setAll, shortened } from "../../base.js";
 
 const DRAW = { height: 92, top: 30, strip: 30 };
 
 /** The tokens that are left, in the order of their ids, with the ends of their segments of [0, 1]: {id, from, to}. */
-export function segmentsOf({ probs }) {
+function segmentsOf({ probs }) {
   const total = probs.reduce((sum, p) => sum + p, 0), found = [];
   let sum = 0;
   for (let id = 0; id < probs.length; id++) {
@@ -50,7 +47,7 @@ export function describeStrip(app, step, chosen) {
   if (!segment) return "The probabilities are NaN.";
   if (step.uniform === null) return `Greedy: the most probable token, “${label}”, is taken; no random number is drawn.`;
   const { from, to } = segment;
-  return `The uniform number ${exact(step.uniform)} lies in the segment of “${label}”, from ${from} to ${to}, ` +
+  return `The uniform number ${exact(step.uniform)} is in the segment of “${label}”, from ${from} to ${to}, ` +
     `${percentOf(to - from)} of the strip. Segments are in the order of the token ids.`;
 }
 

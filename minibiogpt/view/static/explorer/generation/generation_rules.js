@@ -1,10 +1,7 @@
 // Rules of the generation view: the most probable tokens, after the model and after each rule; what a rule removed stays, crossed.
 
-import { el, exact, rough } from "../../base.js";
+import { el, exact, percentOf, rough, setAll, shortened } from "../../base.js";
 import { probabilitiesOf } from "../../biogpt.js";
-import { percentOf } from "../overview/overview_answers.js";
-import { shortened } from "../overview/overview_layout.js";
-import { setAll } from "../overview/overview_parts.js";
 import { stageTitle } from "./generation_steps.js";
 
 const RULE_ROWS = 10; // tokens with a row of their own, and

@@ -1,6 +1,6 @@
 // Logit lens: what the model would say after each layer, and what each part adds to the logit of one token.
 
-import { data, el, exact, isolated, rough } from "../../base.js";
+import { ARROW_STEPS, data, el, exact, isolated, rough } from "../../base.js";
 import { legendOf } from "../../heatmap.js";
 import { shadeScale } from "../attention/attention_paint.js";
 import { openBundle } from "../runs/bundle.js";
@@ -241,7 +241,7 @@ function showAllParts(app) {
 }
 
 function onLensKey(event, app) {
-  const beside = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] }[event.key];
+  const beside = ARROW_STEPS[event.key];
   if (!beside || !(event.shiftKey || event.target === lensParts.table.svg)) return false;
   const within = (x, size) => Math.max(0, Math.min(size - 1, x));
   pickStage(app, { stage: within(stageNow(app) + beside[0], app.config.num_hidden_layers + 1), t: within(app.row + beside[1], app.run.T) });

@@ -1,7 +1,7 @@
 // Lens, the parts of a logit: a map of layers and heads, and the parts sorted by size.
 
-import { el, exact, rough } from "../../base.js";
-import { fittedText, setSvg } from "./lens_table.js";
+import { el, exact, rough, setAll } from "../../base.js";
+import { fittedText } from "./lens_table.js";
 
 const PARTS_NAMES = 84, PARTS_TOP = 22, PARTS_ROW = 24; // CSS pixels: width of the row labels, height of the column labels and of a row
 
@@ -41,7 +41,7 @@ export class PartsMap {
     places.push(place(names.length - 1, layers + 1, 0));
     const across = [...Array.from({ length: heads }, (_, h) => String(h)), "bias", fittedText("feed-fwd", wide, 6.2)];
     const size = [PARTS_NAMES + wide * (heads + 2) + 2, PARTS_TOP + PARTS_ROW * (layers + 2) + 2];
-    setSvg(this.svg, { width: size[0], height: size[1], viewBox: `0 0 ${size.join(" ")}` });
+    setAll(this.svg, { width: size[0], height: size[1], viewBox: `0 0 ${size.join(" ")}` });
     const text = (x, y, anchor, words, className = "name") => el("svg:text", { x, y, "text-anchor": anchor, class: className }, words);
     const nameAt = (y, word) => text(PARTS_NAMES - 6, y, "end", word);
     const written = [
@@ -52,7 +52,7 @@ export class PartsMap {
       const value = values[index], title = el("svg:title", {}, `${names[index]}: ${partText(value, dtype)}`), fill = scale.color(value);
       const cell = el("svg:rect", { x: x + 1, y: y + 1, width: wide - 2, height: PARTS_ROW - 2, rx: 2, fill, "data-part": index }, title);
       const number = text(x + wide / 2, y + 16, "middle", wide < 38 ? "" : rough(value, 2), "number");
-      setSvg(number, { fill: scale.ink(value) });
+      setAll(number, { fill: scale.ink(value) });
       return [cell, number];
     }));
   }

@@ -1,6 +1,6 @@
 // Lens, its table: the most probable next token after each layer (rows) and each token (columns), as a drawing.
 
-import { el, rough } from "../../base.js";
+import { el, rough, setAll, shortened } from "../../base.js";
 
 const LENS_NAMES = 104, LENS_TOP = 26, LENS_ROW = 38; // CSS pixels: width of the row labels, height of the column labels and of a row
 
@@ -24,11 +24,11 @@ export class LensTable {
     this.wide = Math.max(62, Math.min(104, Math.floor((width - LENS_NAMES) / tokens.length)));
     const size = [LENS_NAMES + this.wide * tokens.length + 2, LENS_TOP + LENS_ROW * names.length + 2];
     if (this.rows !== names.length || this.columns !== tokens.length) this.rebuild(names.length, tokens.length);
-    setSvg(this.svg, { width: size[0], height: size[1], viewBox: `0 0 ${size.join(" ")}` });
+    setAll(this.svg, { width: size[0], height: size[1], viewBox: `0 0 ${size.join(" ")}` });
     const place = (top, height, name) => el("span", { style: `top:${top}px;height:${height}px` }, name);
     this.names.replaceChildren(place(0, LENS_TOP, ""), ...names.map((name, i) => place(LENS_TOP + i * LENS_ROW, LENS_ROW, name)));
-    names.forEach((name, i) => setSvg(this.rowNames[i], { x: LENS_NAMES - 8, y: LENS_TOP + (i + 0.5) * LENS_ROW + 4 }, name));
-    tokens.forEach((label, t) => setSvg(this.heads[t], { x: LENS_NAMES + (t + 0.5) * this.wide, y: 15 }, fittedText(label, this.wide)));
+    names.forEach((name, i) => setAll(this.rowNames[i], { x: LENS_NAMES - 8, y: LENS_TOP + (i + 0.5) * LENS_ROW + 4 }, name));
+    tokens.forEach((label, t) => setAll(this.heads[t], { x: LENS_NAMES + (t + 0.5) * this.wide, y: 15 }, fittedText(label, this.wide)));
     names.forEach((_, stage) => tokens.forEach((_, t) => this.fill(stage, t, at(stage, t), scale)));
   }
 
@@ -44,11 +44,11 @@ export class LensTable {
 
   fill(stage, t, cell, scale) {
     const [box, word, prob] = this.cells[stage * this.columns + t], x = LENS_NAMES + t * this.wide, y = LENS_TOP + stage * LENS_ROW;
-    setSvg(box, { x: x + 1, y: y + 1, width: this.wide - 2, height: LENS_ROW - 2, rx: 3, fill: cell ? scale.color(cell.prob) : "none" });
+    setAll(box, { x: x + 1, y: y + 1, width: this.wide - 2, height: LENS_ROW - 2, rx: 3, fill: cell ? scale.color(cell.prob) : "none" });
     const ink = cell ? scale.ink(cell.prob) : "none";
     const middle = x + this.wide / 2, weight = cell?.same ? 700 : 400;
-    setSvg(word, { x: middle, y: y + 16, fill: ink, "font-weight": weight }, cell ? fittedText(cell.label, this.wide) : "");
-    setSvg(prob, { x: middle, y: y + 31, fill: ink }, cell ? rough(cell.prob, 3) : "");
+    setAll(word, { x: middle, y: y + 16, fill: ink, "font-weight": weight }, cell ? fittedText(cell.label, this.wide) : "");
+    setAll(prob, { x: middle, y: y + 31, fill: ink }, cell ? rough(cell.prob, 3) : "");
   }
 
   cellAt(event) {
@@ -62,7 +62,7 @@ export class LensTable {
   mark(chosen, pointed) {
     [chosen, pointed].forEach((cell, i) => {
       const at = cell ? { x: LENS_NAMES + cell.t * this.wide + 1, y: LENS_TOP + cell.stage * LENS_ROW + 1 } : {};
-      setSvg(this.frames[i], { ...at, width: this.wide - 2, height: LENS_ROW - 2, rx: 3, visibility: cell ? "visible" : "hidden" });
+      setAll(this.frames[i], { ...at, width: this.wide - 2, height: LENS_ROW - 2, rx: 3, visibility: cell ? "visible" : "hidden" });
     });
   }
 
@@ -74,14 +74,5 @@ export class LensTable {
   }
 }
 
-/** Set attributes and text of an SVG element. */
-export function setSvg(node, attributes, text = null) {
-  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-  if (text !== null && node.textContent !== text) node.textContent = text;
-}
-
 /** The start of a text that fits a width in CSS pixels. */
-export function fittedText(text, width, letter = 7.4) {
-  const most = Math.max(2, Math.floor((width - 8) / letter)), letters = [...text];
-  return letters.length > most ? `${letters.slice(0, most - 1).join("")}…` : text;
-}
+export const fittedText = (text, width, letter = 7.4) => shortened(text, Math.max(2, Math.floor((width - 8) / letter)));

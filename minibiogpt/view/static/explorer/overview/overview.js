@@ -1,12 +1,12 @@
 // Model: the whole model as one drawing: tokens at the bottom, the residual stream, what each part writes, the next token on top.
 
-import { el } from "../../base.js";
+import { el, setAll } from "../../base.js";
 import { figure } from "../exports/figure.js";
 import { answers } from "./overview_answers.js";
 import { columns, scalesOf } from "./overview_columns.js";
 import { columnAt, layoutOf } from "./overview_layout.js";
 import { normsOf, partsOf } from "./overview_numbers.js";
-import { openColumn, setAll } from "./overview_parts.js";
+import { openColumn } from "./overview_parts.js";
 import { tipBox } from "./overview_tip.js";
 import { columnWords, describeModel, sentenceOf, wayIn, partWords } from "./overview_words.js";
 

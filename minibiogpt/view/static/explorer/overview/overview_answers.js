@@ -1,12 +1,8 @@
 // Answers of the model view: bars for the most probable next tokens of the whole vocabulary, on top of the drawing.
 
-import { el } from "../../base.js";
-import { TOP_TOKENS, shortened } from "./overview_layout.js";
+import { el, percentOf, setAll, shortened } from "../../base.js";
+import { TOP_TOKENS } from "./overview_layout.js";
 import { nextTokens, rankOf } from "./overview_numbers.js";
-import { setAll } from "./overview_parts.js";
-
-/** A probability as a percentage. */
-export const percentOf = (p) => (p === 0 ? "0 %" : p < 0.00005 ? "< 0.01 %" : `${(100 * p).toFixed(2)} %`);
 
 /** The elements of the bars; draw(app, layout) draws those of the studied token. */
 export function answers() {

@@ -1,7 +1,7 @@
 // Columns of the model view: the stream of each token, what was written into it, and the lines of attention.
 
-import { el } from "../../base.js";
-import { shortened, streamPath } from "./overview_layout.js";
+import { el, shortened } from "../../base.js";
+import { streamPath } from "./overview_layout.js";
 import { answersOf, linesOf, nextTokens, normsOf, partsOf, scaleOfNorms } from "./overview_numbers.js";
 
 const MOST_LINES = 8; // the most lines to one token and layer

@@ -1,4 +1,4 @@
-// Layout of the model view: where everything stands. The studied token's column is opened; the others are narrow.
+// Layout of the model view: where everything is. The studied token's column is open; the others are narrow.
 
 export const TOP_TOKENS = 10; // next tokens with a bar of their own
 const BAR_LINE = 14; // height of such a bar's line
@@ -43,6 +43,3 @@ export function streamPath(x, levels, top) {
   for (let i = levels.length - 1; i >= 0; i--) back.push(left[2 * i], left[2 * i + 1]);
   return `M${right.join("L")}L${back.join("L")}Z`;
 }
-
-/** A text cut to so many characters. */
-export const shortened = (text, most) => (text.length > most ? `${text.slice(0, Math.max(1, most - 1))}…` : text);

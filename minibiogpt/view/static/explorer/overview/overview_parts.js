@@ -1,6 +1,6 @@
 // Parts of the model view: the opened column of the studied token, with a box for each part that writes into its stream.
 
-import { el, rough } from "../../base.js";
+import { el, rough, setAll } from "../../base.js";
 import { levelsOf, shareOf } from "./overview_columns.js";
 import { streamPath } from "./overview_layout.js";
 import { normsOf, PART_TITLES, partsOf } from "./overview_numbers.js";
@@ -98,8 +98,4 @@ function streamNode(part) {
       value.textContent = `stream ${rough(normsOf(run, part.after)[layout.row], 3)}`;
     },
   };
-}
-
-export function setAll(element, attributes) {
-  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
 }

@@ -1,5 +1,6 @@
 // Changes: the experiments of a run, as options of the model's forward pass. They come from the address, so they are checked.
 
+import { shortened } from "../../base.js";
 import { TRAPS } from "../../biogpt.js";
 
 const MOST_CHANGES = 200, MOST_PATCH_TEXT = 20000;
@@ -121,15 +122,10 @@ export function changeLabel(change) {
   if (kind === "head") return `head ${layer}.${head} ${scale === 0 ? "off" : `× ${scale}`}`;
   if (kind === "trap") return trapOf(change)?.label ?? change.key;
   const where = row === null ? "" : row === from ? ` at ${row}` : ` at ${row} from ${from}`;
-  return `${name}${head === null ? "" : ` of head ${head}`}${where} from “${quotedStart(change.text)}”`;
+  return `${name}${head === null ? "" : ` of head ${head}`}${where} from “${shortened(change.text, 25)}”`;
 }
 
 /** The entry of TRAPS for a change. */
 export function trapOf({ key, value }) {
   return TRAPS.find((trap) => trap.key === key && trap.value === value);
-}
-
-function quotedStart(text, most = 24) {
-  const characters = [...text];
-  return characters.length > most ? `${characters.slice(0, most).join("")}…` : text;
 }
