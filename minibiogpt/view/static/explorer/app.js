@@ -2,6 +2,7 @@
 
 import { wellFormed } from "../base.js";
 import { placeOf, readChanges } from "./runs/changes.js";
+import { largest } from "./runs/next_tokens.js";
 import { LiveRun } from "./runs/run.js";
 
 const START = {
@@ -252,11 +253,4 @@ function isLike(value, start) {
 function startOf(text, most) {
   if (text.length <= most) return text;
   return /[\ud800-\udbff]/.test(text[most - 1]) ? text.slice(0, most - 1) : text.slice(0, most);
-}
-
-/** The index of the largest number; NaN never is. */
-export function largest(numbers) {
-  let best = 0;
-  for (let i = 1; i < numbers.length; i++) if (numbers[i] > numbers[best] || Number.isNaN(numbers[best])) best = i;
-  return best;
 }

@@ -1,6 +1,7 @@
 // Attention, its data: the arrays of a layer, which cells are masked, and measures that say what a head does.
 
 import { isMasked } from "../../arrays.js";
+import { oncePerRun } from "../runs/run.js";
 
 /** The arrays that the view can show: name within self_attn, and what it is. */
 export const ATTENTION_ARRAYS = {
@@ -10,23 +11,13 @@ export const ATTENTION_ARRAYS = {
   weights: "probs after the head mask and the experiments: what the values are weighted with",
 };
 
-const keptFor = new WeakMap(); // run -> Map of what was computed for it
-
-/** What make() returns, computed once for a run and a key. */
-export function onceFor(run, key, make) {
-  if (!keptFor.has(run)) keptFor.set(run, new Map());
-  const found = keptFor.get(run);
-  if (!found.has(key)) found.set(key, make());
-  return found.get(key);
-}
-
 /** An array (1, H, T, S) of a layer's attention; null if the page does not hold it. */
 export const attentionArray = (run, layer, kind) => run.array(`layers.${layer}.self_attn.${kind}`);
 
 /** 1 where a cell of a layer's attention (1, H, T, S) is masked. */
 export function maskedCells(run, layer) {
   const scores = attentionArray(run, layer, "scores_masked");
-  return onceFor(run, `hidden ${layer}`, () => Uint8Array.from(scores?.numbers ?? [], (x) => Number(isMasked(x))));
+  return oncePerRun(run, `hidden ${layer}`, () => Uint8Array.from(scores?.numbers ?? [], (x) => Number(isMasked(x))));
 }
 
 /** The mean of f(t) over the rows 1 to T - 1 for which it is a number; NaN if there is none. */
@@ -81,7 +72,7 @@ function entropyOf(p, t, S) {
 
 /** A measure of all heads: numbers[layer * H + head]. */
 export function headMeasures(run, id) {
-  return onceFor(run, `measure ${id}`, () => {
+  return oncePerRun(run, `measure ${id}`, () => {
     const { num_hidden_layers: L, num_attention_heads: H } = run.config, { T } = run, found = new Float64Array(L * H).fill(NaN);
     for (let layer = 0; layer < L; layer++) {
       const numbers = attentionArray(run, layer, "probs")?.numbers;

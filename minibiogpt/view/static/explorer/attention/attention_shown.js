@@ -1,8 +1,9 @@
 // Attention, what is shown: the array, the measure, the head, the cell and the color scale that follow from the state.
 
-import { ATTENTION_ARRAYS, attentionArray, headMeasures, headOrder, maskedCells, MEASURES, onceFor } from "./attention_data.js";
+import { ATTENTION_ARRAYS, attentionArray, headMeasures, headOrder, maskedCells, MEASURES } from "./attention_data.js";
 import { shadeScale, symmetricLimit } from "./attention_paint.js";
 import { rough } from "../../base.js";
+import { oncePerRun } from "../runs/run.js";
 
 /** Which of ATTENTION_ARRAYS is shown: the step of the state, if it is one of them. */
 export function attentionKind({ state }) {
@@ -23,7 +24,7 @@ export function headShown(app) {
 }
 
 /** The column of the largest visible number of a row. */
-export function largestOfRow(shown, row) {
+function largestOfRow(shown, row) {
   let best = 0;
   for (let s = 1; s < shown.T; s++) {
     if (!shown.masked(row, s) && (shown.masked(row, best) || shown.at(row, s) > shown.at(row, best))) best = s;
@@ -41,7 +42,7 @@ export function cellShown(app, shown) {
 export function scaleShown(app, kind) {
   if (kind === "probs") return shadeScale();
   const { run } = app;
-  const [limit, low, high] = onceFor(run, `limit ${kind}`, () => {
+  const [limit, low, high] = oncePerRun(run, `limit ${kind}`, () => {
     const layers = Array.from({ length: run.config.num_hidden_layers }, (_, l) => l);
     const lists = layers.map((l) => ({ numbers: attentionArray(run, l, kind).numbers, hidden: maskedCells(run, l) }));
     return [symmetricLimit(lists), ...extremesOf(lists)];

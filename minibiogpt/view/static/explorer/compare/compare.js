@@ -3,8 +3,9 @@
 import { el } from "../../base.js";
 import { arrayRows } from "./compare_array.js";
 import { drawProfile, profileOf, profileText } from "./compare_profile.js";
-import { alignedTokens, commonPrefix, equalArrays, firstDifference, topIndices } from "./compare_runs.js";
-import { nextProbabilities } from "../runs/next_tokens.js";
+import { alignedTokens, equalArrays, firstDifference } from "./compare_runs.js";
+import { sharedPrefix } from "../runs/continued.js";
+import { nextProbabilities, topIndices } from "../runs/next_tokens.js";
 import { drawNextTokens, labelOf } from "../experiments/experiments_results.js";
 import { figure } from "../exports/figure.js";
 
@@ -48,7 +49,7 @@ export const compareView = {
       const pairs = texts ? alignedTokens(a, b) : a.ids.map((_, t) => [t, t]);
       comparison.shown = { a, b, pairs, names: texts ? ["this text", "second text"] : ["untouched", "changed"],
         profile: profileOf(a, b, pairs),
-        first: firstDifference(a, b), prefix: commonPrefix(a, b) };
+        first: firstDifference(a, b), prefix: sharedPrefix(a.ids, b.ids) };
       comparison.text.replaceChildren(...comparisonText(app, comparison.shown).map((text) => el("p", {}, text)));
     }
     const shown = comparison.shown;

@@ -2,7 +2,8 @@
 
 import { data, el, exact, isDark, isolated, rough } from "../../base.js";
 import { rampOf } from "../../heatmap.js";
-import { rowsAt, topIndices } from "./compare_runs.js";
+import { rowsAt } from "./compare_runs.js";
+import { topIndices } from "../runs/next_tokens.js";
 import { labelOf } from "../experiments/experiments_results.js";
 import { figure } from "../exports/figure.js";
 

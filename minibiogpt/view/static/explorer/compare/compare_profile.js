@@ -1,7 +1,8 @@
 // The profile of two runs: the relative distance of their residual streams, by layer and position, over the aligned tokens.
 
 import { data, el, isDark, rough, shortened } from "../../base.js";
-import { relativeDistance, streamNames } from "./compare_runs.js";
+import { relativeDistance } from "./compare_runs.js";
+import { streamNames } from "../runs/run.js";
 import { anchorAt, inkOn } from "../experiments/experiments_ablation.js";
 import { labelOf } from "../experiments/experiments_results.js";
 

@@ -1,24 +1,12 @@
 // What differs between two runs: probabilities, logits, arrays, tokens. Nothing here draws.
 
+import { sharedPrefix } from "../runs/continued.js";
+
 /** The Kullback-Leibler divergence of the second distribution from the first, in nats. */
 export function divergence(p, q) {
   let sum = 0;
   for (let i = 0; i < p.length; i++) if (p[i] > 0) sum += p[i] * Math.log(p[i] / q[i]);
   return Math.max(0, sum) || (Number.isNaN(sum) ? NaN : 0);
-}
-
-/** The indices of the n largest numbers, largest first; NaN is none of them. */
-export function topIndices(numbers, n) {
-  const best = [];
-  for (let i = 0; i < numbers.length; i++) {
-    if (Number.isNaN(numbers[i])) continue;
-    if (best.length === n && !(numbers[i] > numbers[best[n - 1]])) continue;
-    let at = best.length;
-    while (at > 0 && numbers[i] > numbers[best[at - 1]]) at--;
-    best.splice(at, 0, i);
-    if (best.length > n) best.pop();
-  }
-  return best;
 }
 
 /** |b - a| / |a|, with the lengths of vectors; 0 if both are 0. */
@@ -29,11 +17,6 @@ export function relativeDistance(a, b) {
     size += a[i] ** 2;
   }
   return square === 0 ? 0 : Math.sqrt(square / size);
-}
-
-/** The names of the residual stream: the embeddings and the output of each layer. */
-export function streamNames(config) {
-  return ["embeddings", ...Array.from({ length: config.num_hidden_layers }, (_, l) => `layers.${l}`)];
 }
 
 /** The rows of an array at position t, one after another: (1, T, n) has one, (1, H, T, n) one of each head. */
@@ -47,7 +30,7 @@ export function rowsAt({ shape, numbers }, t) {
  * Whether position t has the same numbers in both arrays, bit for bit. Scores of a query are compared at the keys up to it: later ones,
  * which the mask removes, may belong to other tokens.
  */
-export function equalAt(a, b, t, causal = true) {
+function equalAt(a, b, t, causal = true) {
   const [one, other] = [rowsAt(a, t), rowsAt(b, t)], keys = a.shape.length === 4 && a.shape[2] === a.shape[3] && b.shape[2] === b.shape[3];
   return one.every((row, h) => {
     const last = Math.min(row.length, other[h].length, keys && causal ? t + 1 : Infinity);
@@ -78,16 +61,9 @@ export function equalArrays(a, b, count) {
   return [shared.filter(same).length, shared.length];
 }
 
-/** The number of tokens that both texts begin with. */
-export function commonPrefix(a, b) {
-  let t = 0;
-  while (t < a.T && t < b.T && a.ids[t] === b.ids[t]) t++;
-  return t;
-}
-
 /** Pairs of positions [i, j]; null where a text has no partner. Equal beginnings and equal ends are paired, the middle in order. */
 export function alignedTokens(a, b) {
-  const start = commonPrefix(a, b), most = Math.min(a.T, b.T) - start;
+  const start = sharedPrefix(a.ids, b.ids), most = Math.min(a.T, b.T) - start;
   let end = 0;
   while (end < most && a.ids[a.T - 1 - end] === b.ids[b.T - 1 - end]) end++;
   const pairs = Array.from({ length: start }, (_, t) => [t, t]);

@@ -1,8 +1,9 @@
 // What an experiment changes: the next token, the logits, and how far the residual stream moved.
 
 import { el, isolated, percentOf, rough, shortened } from "../../base.js";
-import { divergence, largestLogitChange, relativeDistance, streamNames, topIndices } from "../compare/compare_runs.js";
-import { nextProbabilities } from "../runs/next_tokens.js";
+import { divergence, largestLogitChange, relativeDistance } from "../compare/compare_runs.js";
+import { nextProbabilities, topIndices } from "../runs/next_tokens.js";
+import { streamNames } from "../runs/run.js";
 
 const SHOWN = 5; // tokens of each run
 const RESULT_ROW = 34, BAR = 11; // pixels

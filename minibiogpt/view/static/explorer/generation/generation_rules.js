@@ -10,7 +10,7 @@ const RULE = { left: 110, least: 126, most: 180, head: 56, row: 20, value: 56 };
 
 /** The columns of a step: {title, name, logits, probs, removed, mass}: what the model said, then each rule. */
 export function ruleColumns(step, run) {
-  const path = `step.${step.step}/`, inFloat64 = (logits) => probabilitiesOf(Float64Array.from(logits)), { dtype } = run.logits;
+  const path = `step.${step.step}/`, inFloat64 = (logits) => probabilitiesOf(new Float64Array(logits)), { dtype } = run.logits;
   const columns = [{ title: "the model", name: `${path}logits`, logits: step.logits, probs: inFloat64(step.logits), removed: new Set(),
     dtype, mass: 0 }];
   step.stages.forEach((stage, i) => {

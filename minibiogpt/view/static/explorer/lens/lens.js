@@ -4,8 +4,9 @@ import { ARROW_STEPS, data, el, exact, isolated, rough } from "../../base.js";
 import { legendOf } from "../../heatmap.js";
 import { shadeScale } from "../attention/attention_paint.js";
 import { openBundle } from "../runs/bundle.js";
+import { rankOf } from "../runs/next_tokens.js";
 import { figure } from "../exports/figure.js";
-import { attributionOf, lensOf, mostProbable, probabilityIn, rankIn, recordedAttribution } from "./lens_data.js";
+import { attributionOf, lensOf, mostProbable, probabilityIn, recordedAttribution } from "./lens_data.js";
 import { partOf, PartsMap, partsTable, partText } from "./lens_parts.js";
 import { TokenPicker, tokenButtons } from "./lens_picker.js";
 import { LensTable } from "./lens_table.js";
@@ -104,7 +105,7 @@ function showStage(app) {
   const logits = lens.row(stage, t), { token } = app, name = lens.stages[stage];
   const number = (x, dtype) => el("span", { class: "mono" }, exact(x, dtype));
   const also = logits ? [el("p", { class: "chosen-token" }, "“", isolated(labels[token]), "” has rank ",
-    `${rankIn(logits, token)} of ${logits.length}, probability `, number(Math.fround(probabilityIn(logits, token)), "float32"),
+    `${rankOf(logits, token)} of ${logits.length}, probability `, number(Math.fround(probabilityIn(logits, token)), "float32"),
     ", logit ", number(logits[token], app.run.logits.dtype), ".")] : [];
   const how = el("p", { class: "soft" }, last ? `${name} → layer_norm → logits: the model's own prediction.`
     : `${name}, read with the final norm and the output embedding, as if the layers after it did nothing.`);
@@ -158,7 +159,7 @@ function sumWords(app, sum, logit) {
   const { state, token } = app, { labels } = app.facts, size = lensLook.parts.values.reduce((total, x) => total + Math.abs(x), 0);
   const same = Math.abs(sum - logit) <= 1e-4 * size || (Number.isNaN(sum) && Number.isNaN(logit));
   const what = state.against === null ? ["the logit of “", isolated(labels[token]), "”"]
-    : ["the logit of “", isolated(labels[token]), "” less that of “", isolated(labels[state.against]), "”"];
+    : ["the logit of “", isolated(labels[token]), "” minus that of “", isolated(labels[state.against]), "”"];
   return ["Sum of all parts ", el("b", { class: "mono", "data-sum": sum }, rough(sum, 6)), "; ", ...what, " in the array ",
     el("b", { class: "mono" }, rough(logit, 6)), same ? " ✓ equal within rounding"
       : " ✗ different: with this experiment the logit is not the sum of these parts"];
@@ -187,7 +188,7 @@ function lensInWords(app) {
 }
 
 function partsTitle(app) {
-  const { labels } = app.facts, against = app.state.against === null ? "" : `, less that of “${labels[app.state.against]}”`;
+  const { labels } = app.facts, against = app.state.against === null ? "" : `, minus that of “${labels[app.state.against]}”`;
   return `What each part adds to the logit of “${labels[app.token]}” after T ${app.row} “${app.run.tokens[app.row].label}”${against}`;
 }
 

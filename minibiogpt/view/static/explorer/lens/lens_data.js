@@ -1,18 +1,16 @@
 // Lens, its numbers: the logits after each layer, and what each part adds to one logit; as minibiogpt/lens.py defines them.
 
-import { applyNorm, causalHead } from "../../biogpt.js";
-import { onceFor } from "../attention/attention_data.js";
+import { applyNorm, causalHead, probabilitiesOf } from "../../biogpt.js";
+import { topTokens } from "../runs/next_tokens.js";
+import { oncePerRun, streamNames } from "../runs/run.js";
 
 const LENS_AT_ONCE = 48; // tokens; the lens of a longer text is computed stage by stage, so that the page stays responsive
-export const MOST_PROBABLE = 5;
-
-/** The arrays that the lens reads: the embeddings and the output of each layer. */
-export const stagesOf = ({ num_hidden_layers: L }) => ["embeddings", ...Array.from({ length: L }, (_, l) => `layers.${l}`)];
+const MOST_PROBABLE = 5; // tokens of a cell
 
 /** The logit lens of a live run: at(stage, t) -> { ids, probs } of the most probable tokens, or null while it is not computed. */
-export class LiveLens {
+class LiveLens {
   constructor(run) {
-    Object.assign(this, { run, stages: stagesOf(run.config), found: [], logits: [] });
+    Object.assign(this, { run, stages: streamNames(run.config), found: [], logits: [] });
     this.width = run.config.vocab_size;
   }
 
@@ -61,9 +59,9 @@ export class LiveLens {
 }
 
 /** The lens that a recorded page holds. arrays: those of minibiogpt.view.explorer.recorded. */
-export class RecordedLens {
+class RecordedLens {
   constructor(run, arrays) {
-    Object.assign(this, { run, arrays, stages: stagesOf(run.config), done: true });
+    Object.assign(this, { run, arrays, stages: streamNames(run.config), done: true });
   }
 
   at(stage, t) {
@@ -82,44 +80,22 @@ export class RecordedLens {
 /** The lens of a run, computed when it is first asked for. recorded: the arrays of a recorded page, or null. */
 export function lensOf(app, recorded) {
   const { run } = app;
-  return onceFor(run, "lens", () => (run.live ? new LiveLens(run) : new RecordedLens(run, recorded)));
+  return oncePerRun(run, "lens", () => (run.live ? new LiveLens(run) : new RecordedLens(run, recorded)));
 }
 
 /** The probability of one token, by the softmax of all logits. */
-export function probabilityIn(logits, id) {
-  let most = -Infinity, sum = 0;
-  for (const x of logits) if (x > most) most = x;
-  for (const x of logits) sum += Math.exp(x - most);
-  return Math.exp(logits[id] - most) / sum;
-}
+export const probabilityIn = (logits, id) => probabilitiesOf(new Float64Array(logits))[id];
 
-/** How many tokens have a larger logit, plus 1. */
-export function rankIn(logits, id) {
-  let rank = 1;
-  for (let i = 0; i < logits.length; i++) if (logits[i] > logits[id] || (logits[i] === logits[id] && i < id)) rank++;
-  return rank;
-}
-
-/** The ids with the largest logits, largest first, and their probabilities; of equal ones the smaller id first. */
+/** The ids with the largest logits, largest first, and their probabilities in float32. */
 export function mostProbable(logits, count = MOST_PROBABLE) {
-  const ids = [];
-  let sum = 0;
-  for (let id = 0; id < logits.length; id++) {
-    if (ids.length === count && !(logits[id] > logits[ids[count - 1]])) continue;
-    let at = ids.length;
-    while (at > 0 && logits[id] > logits[ids[at - 1]]) at--;
-    ids.splice(at, 0, id);
-    if (ids.length > count) ids.pop();
-  }
-  const most = logits[ids[0]];
-  for (const x of logits) sum += Math.exp(x - most);
-  return { ids, probs: ids.map((id) => Math.fround(Math.exp(logits[id] - most) / sum)) };
+  const ids = topTokens(logits, count), probs = probabilitiesOf(new Float64Array(logits));
+  return { ids, probs: ids.map((id) => Math.fround(probs[id])) };
 }
 
 // Attribution ------------------------------------------------------------------------------------------------------
 
 /** The names of the parts, in the order of the model; as minibiogpt.lens.logit_attribution names them. */
-export function partNames({ num_hidden_layers: L, num_attention_heads: H }) {
+function partNames({ num_hidden_layers: L, num_attention_heads: H }) {
   const layers = Array.from({ length: L }, (_, l) => [
     ...Array.from({ length: H }, (_, h) => `layers.${l}.self_attn.heads.${h}`), `layers.${l}.self_attn.out_proj.bias`, `layers.${l}.fc2`,
   ]);
@@ -127,7 +103,7 @@ export function partNames({ num_hidden_layers: L, num_attention_heads: H }) {
 }
 
 /**
- * What each part adds to the logit of a token after position t, less that of a second token: { names, values, logit }.
+ * What each part adds to the logit of a token after position t, minus that of a second token: { names, values, logit }.
  * With s the scale of the final norm and g its gain, part c adds sum((c - mean(c)) / s * g * E[token]).
  */
 export function attributionOf(run, t, token, against) {

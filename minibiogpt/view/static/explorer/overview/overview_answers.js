@@ -2,7 +2,8 @@
 
 import { el, percentOf, setAll, shortened } from "../../base.js";
 import { TOP_TOKENS } from "./overview_layout.js";
-import { nextTokens, rankOf } from "./overview_numbers.js";
+import { nextTokens } from "./overview_numbers.js";
+import { rankOf } from "../runs/next_tokens.js";
 
 /** The elements of the bars; draw(app, layout) draws those of the studied token. */
 export function answers() {
@@ -40,7 +41,7 @@ function barOf(i) {
       setAll(name, { x: -7, y: y + 9 });
       setAll(value, { x: layout.right - 12, y: y + 9 });
       name.textContent = shortened(app.facts.labels[id], Math.floor((layout.left - 16) / 7));
-      value.textContent = place < TOP_TOKENS ? percentOf(probs[id]) : `rank ${rankOf(probs, id) + 1}: ${percentOf(probs[id])}`;
+      value.textContent = place < TOP_TOKENS ? percentOf(probs[id]) : `rank ${rankOf(app.run.row("logits", layout.row), id)}: ${percentOf(probs[id])}`;
       setAll(group, { "aria-pressed": String(id === app.token) });
     },
   };

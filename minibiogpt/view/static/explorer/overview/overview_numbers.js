@@ -1,7 +1,7 @@
 // Numbers of the model view: the sizes of what each part writes, the lines of attention, and the most probable next tokens.
 
-import { nextProbabilities } from "../runs/next_tokens.js";
-import { largest } from "../app.js";
+import { largest, nextProbabilities, topTokens } from "../runs/next_tokens.js";
+import { oncePerRun } from "../runs/run.js";
 
 /** What a part is called in the drawing. */
 export const PART_TITLES = { tokens: "token", positions: "position", attention: "attention", feed: "feed-forward", norm: "final norm",
@@ -23,16 +23,6 @@ export function partsOf(L) {
   }
   return [...parts, { key: "norm", kind: "norm", before: L ? `layers.${L - 1}` : "embeddings", after: "layer_norm" },
     { key: "logits", kind: "logits", before: "layer_norm", after: "logits" }];
-}
-
-const computedFor = new WeakMap(); // run -> Map from a name to what was computed from it
-
-/** make(), computed once for each run and name. */
-function oncePerRun(run, name, make) {
-  if (!computedFor.has(run)) computedFor.set(run, new Map());
-  const known = computedFor.get(run);
-  if (!known.has(name)) known.set(name, make());
-  return known.get(name);
 }
 
 /** The L2 norm of each row of an array (1, T, n), summed in float64. Null if the run lacks the array. */
@@ -77,22 +67,12 @@ export function answersOf(run) {
 /** {top: the ids of the most probable tokens, probs, others: how many more, rest: their probability}. */
 export function nextTokens(run, t, count) {
   return oncePerRun(run, `next ${t} ${count}`, () => {
-    const probs = nextProbabilities(run, t), top = [];
-    for (let id = 0; id < probs.length; id++) {
-      let at = top.length;
-      while (at && probs[id] > probs[top[at - 1]]) at--;
-      if (at < count) top.splice(at, 0, id);
-      if (top.length > count) top.pop();
-    }
-    const shown = new Set(top);
+    const probs = nextProbabilities(run, t), top = topTokens(run.row("logits", t), count), shown = new Set(top);
     let rest = 0;
     for (let id = 0; id < probs.length; id++) if (!shown.has(id)) rest += probs[id];
     return { top, probs, others: probs.length - top.length, rest };
   });
 }
-
-/** How many tokens are more probable than this one. */
-export const rankOf = (probs, id) => probs.reduce((n, p) => n + (p > probs[id] ? 1 : 0), 0);
 
 /** The attention weights of a layer, (1, H, T, S), and their name; a recorded page has only the probabilities. */
 export function weightsOf(run, layer) {

@@ -1,7 +1,8 @@
 // Words of the model view: what hovering over a part shows, what a screen reader says, and where a click leads.
 
 import { exact, rough } from "../../base.js";
-import { answersOf, nextTokens, normsOf, PART_TITLES, partsOf, rankOf, strongestHeads, weightsOf } from "./overview_numbers.js";
+import { rankOf } from "../runs/next_tokens.js";
+import { answersOf, nextTokens, normsOf, PART_TITLES, partsOf, strongestHeads, weightsOf } from "./overview_numbers.js";
 
 const NAMED_HEADS = 4; // heads named for one part
 const sixDigits = (x) => rough(x, 6);
@@ -60,9 +61,9 @@ function strongestLines(run, layer, t) {
 }
 
 function tokenLines({ run, row: t, facts }, id) {
-  const { probs } = nextTokens(run, t, 10), { dtype } = run.logits;
-  return [[`logit of “${facts.labels[id]}”`, `logits[0, ${t}, ${id}]`, exact(run.row("logits", t)[id], dtype)],
-    ["probability", `softmax(logits[0, ${t}])[${id}]`, rough(probs[id], 6)], ["rank", `of ${probs.length}`, String(rankOf(probs, id) + 1)]];
+  const { probs } = nextTokens(run, t, 10), { dtype } = run.logits, logits = run.row("logits", t);
+  return [[`logit of “${facts.labels[id]}”`, `logits[0, ${t}, ${id}]`, exact(logits[id], dtype)],
+    ["probability", `softmax(logits[0, ${t}])[${id}]`, rough(probs[id], 6)], ["rank", `of ${probs.length}`, String(rankOf(logits, id))]];
 }
 
 /** The words for another token's column, at the level of a layer, or null. */

@@ -4,6 +4,21 @@ import { Trace } from "../../biogpt.js";
 import { changed } from "./changes.js";
 import { continuedTrace } from "./continued.js";
 
+const foundFor = new WeakMap(); // run -> Map from a key to what was computed for the run
+
+/** What make() returns, computed once for a run and a key. */
+export function oncePerRun(run, key, make) {
+  if (!foundFor.has(run)) foundFor.set(run, new Map());
+  const found = foundFor.get(run);
+  if (!found.has(key)) found.set(key, make());
+  return found.get(key);
+}
+
+/** The names of the residual stream: the embeddings and the output of each layer. */
+export function streamNames({ num_hidden_layers: L }) {
+  return ["embeddings", ...Array.from({ length: L }, (_, l) => `layers.${l}`)];
+}
+
 /** What a view reads: run.text, ids, tokens, T, config, names, array(name), parameter(name), logits. */
 export class Run {
   constructor({ text, ids, tokens, config, live, parameters }) {
