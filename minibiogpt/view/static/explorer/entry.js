@@ -1,8 +1,7 @@
 // Entry: the top of the page: the text box with its label and examples, the tokens, and the answer of the model.
 
-import { el, isolated } from "../base.js";
+import { el, isolated, percentOf } from "../base.js";
 import { nextProbabilities } from "./runs/next_tokens.js";
-import { percentOf } from "./overview/overview_answers.js";
 
 /** Texts that the demo model can continue, and what the button says if that is shorter. */
 const EXAMPLES = [
