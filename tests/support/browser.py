@@ -113,6 +113,52 @@ def texts(page: Any) -> list[tuple[str, tuple[float, ...], tuple[float, ...]]]:
     return [(text, tuple(color), tuple(behind)) for text, color, behind in page.evaluate(TEXTS)]
 
 
+SVG_TEXTS = """() => {
+  const rgba = (text) => { const [r, g, b, a = 1] = text.match(/[\\d.]+/g).map(Number); return [r, g, b, a]; };
+  const over = (top, share, below) => below.map((x, i) => top[i] * share + x * (1 - share));
+  const seen = (node, svg) => { // the product of the opacities from a node up to its picture
+    let product = 1;
+    for (let at = node; svg.contains(at); at = at.parentElement) product *= Number(getComputedStyle(at).opacity);
+    return product;
+  };
+  const paper = (node) => {
+    for (let at = node; at; at = at.parentElement) {
+      const color = rgba(getComputedStyle(at).backgroundColor);
+      if (color[3] > 0) return color.slice(0, 3);
+    }
+    return [255, 255, 255];
+  };
+  const texts = [];
+  for (const svg of document.querySelectorAll("svg")) {
+    const rects = [];
+    for (const node of svg.querySelectorAll("rect, text")) {
+      const style = getComputedStyle(node), box = node.getBoundingClientRect();
+      if (!style.fill.startsWith("rgb") || style.visibility === "hidden" || !box.width) continue;
+      const color = rgba(style.fill), share = seen(node, svg) * Number(style.fillOpacity) * color[3];
+      if (node.tagName === "rect") {
+        rects.push({ box, color, share });
+      } else if (share && node.textContent.trim()) {
+        for (const at of [0.1, 0.5, 0.9]) {
+          const x = box.left + at * box.width, y = box.top + box.height / 2;
+          const below = rects.filter(({ box: r }) => r.left <= x && x <= r.right && r.top <= y && y <= r.bottom);
+          const behind = below.reduce((color, one) => over(one.color, one.share, color), paper(svg));
+          texts.push([node.textContent.slice(0, 30), over(color, share, behind), behind]);
+        }
+      }
+    }
+  }
+  return texts;
+}"""
+
+
+def svg_texts(page: Any) -> list[tuple[str, tuple[float, ...], tuple[float, ...]]]:
+    """Return every text in a drawing, at three places: its first characters, its color, and what is drawn behind it.
+
+    axe-core and ``texts`` leave drawings out. Behind a text lie the rectangles that were drawn before it.
+    """
+    return [(text, tuple(color), tuple(behind)) for text, color, behind in page.evaluate(SVG_TEXTS)]
+
+
 def axe_violations(page: Any) -> list[str]:
     """Return what axe-core finds wrong with the accessibility of the page as it is now: rule, impact, first element."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")

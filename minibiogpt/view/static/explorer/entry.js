@@ -24,7 +24,7 @@ export function entryLabel(app, choose) {
 /** The most probable token after the one under study. */
 export function answerOf(app) {
   const { run, row } = app, probs = nextProbabilities(run, row), { labels } = app.facts;
-  const best = probs.indexOf(Math.max(...probs));
-  if (best < 0) return [el("span", { class: "soft" }, "next: "), "NaN"];
-  return [el("span", { class: "soft" }, row === run.T - 1 ? "next: " : `after position ${row}: `), el("b", {}, isolated(labels[best])), ` ${percentOf(probs[best])}`];
+  const best = probs.indexOf(Math.max(...probs)), where = row === run.T - 1 ? "next: " : `after position ${row}: `;
+  const answer = best < 0 ? ["NaN"] : [el("b", {}, isolated(labels[best])), ` ${percentOf(probs[best])}`];
+  return [el("span", { class: "soft" }, where), ...answer];
 }

@@ -123,8 +123,17 @@ function showView() {
   [...chrome.tokens.children].forEach((item, t) => item.firstChild.setAttribute("aria-pressed", String(t === app.row)));
   intoBox(chrome.tokens.parentElement, chrome.tokens.children[app.row]);
   chrome.answer.replaceChildren(...answerOf(app));
-  chrome.banner.refresh();
+  refreshBanner();
   view.update(app);
+}
+
+/** Draw the changes again; the focus goes to the next of them, or to the tab of the view. */
+function refreshBanner() {
+  const focused = chrome.banner.contains(document.activeElement);
+  chrome.banner.refresh();
+  if (!focused) return;
+  if (chrome.banner.hidden) document.getElementById(`tab-${app.view.id}`).focus();
+  else if (!chrome.banner.contains(document.activeElement)) chrome.banner.querySelector("button").focus();
 }
 
 /** Scroll a box sideways until an element in it is visible. */

@@ -28,7 +28,7 @@ export const experimentsView = {
       el("div", { class: "controls" }, panel("Heads: switch off, or scale", experiment.heads, true),
         panel("Patch: an array of a second text", experiment.patch), panel("Traps: the model computed wrongly", experiment.traps),
         panel("The same in Python", experiment.python)),
-      el("div", { class: "results" }, el("h3", {}, "What follows"), experiment.text, experiment.tokens, experiment.moves,
+      el("div", { class: "results" }, el("h2", { class: "minor" }, "What follows"), experiment.text, experiment.tokens, experiment.moves,
         experiment.ablation));
   },
   update(app) {

@@ -51,8 +51,17 @@ export function figure({ title, describe, arrays = () => [], picture, className 
       if (i > 1) button.disabled = !any;
     });
     status.textContent = "";
+    reachBox(picture);
   };
   return made;
+}
+
+/** Let Tab reach a box that scrolls and that holds nothing to reach, so that keys scroll it. */
+function reachBox(picture) {
+  for (const box of [picture, ...picture.querySelectorAll(".box")].filter((each) => each.matches(".box"))) {
+    if (box.scrollWidth > box.clientWidth && !box.querySelector('[tabindex="0"], button, input, select')) box.setAttribute("tabindex", "0");
+    else box.removeAttribute("tabindex");
+  }
 }
 
 /** What is exported of a picture: an <svg> or <canvas> alone, or the element with everything around it. */
