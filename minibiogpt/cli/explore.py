@@ -23,7 +23,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model(parser, runs=True)
     add_truncate(parser, "keep only as many first tokens of the text as the model's maximum N")
     parser.add_argument(
-        "-o", "--output", metavar="FILE", default="explore.html", help="HTML file to write (default: explore.html)"
+        "-o",
+        "--output",
+        metavar="FILE",
+        default="explore.html",
+        help="HTML file to write (default: explore.html); printed, it has every view on its own page",
     )
     add_page_options(parser)
 

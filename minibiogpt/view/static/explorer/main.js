@@ -110,6 +110,7 @@ function aboutView(view) {
 }
 
 function showView() {
+  if (root.dataset.printing) return; // all views are there
   const { view } = app, element = elementOf(view), focused = chrome.view.contains(document.activeElement);
   if (chrome.view.firstChild !== element || chrome.view.children.length > 1) chrome.view.replaceChildren(element);
   if (focused && !chrome.view.contains(document.activeElement)) chrome.view.focus({ preventScroll: true });
