@@ -123,7 +123,21 @@ def test_the_step_that_an_experiment_changes_says_so(browser: Any, file: Path) -
         page.evaluate("app.set({ changes: [{ kind: 'head', layer: 1, head: 0, scale: 0 }] })")
         page.evaluate(WAIT)
         assert page.locator(".repeated").is_hidden()
+        assert page.evaluate(f"{STEPPER}.parts.origin.dataset.good") == "true"
+        assert "The head mask multiplies head 1.0 by 0." in page.locator(".origin").inner_text()
+        assert page.locator(".equation").inner_text().startswith("probs * ")
+        page.evaluate("app.set({ untouched: true })")
+        page.evaluate(WAIT)
+        assert "Equal to probs: there is no head mask" in page.locator(".repeated").inner_text()
+        page.evaluate("app.set({ untouched: false, changes: [{ kind: 'trap', key: 'scaleScores', value: false }] })")
+        page.evaluate("app.set({ step: 'self_attn.scores', row: 3, col: 1 })")
+        page.evaluate(WAIT)
         assert page.locator(".verdict p").inner_text() == "✗ different: an experiment changes this step"
+        page.evaluate(
+            "app.set({ changes: [{ kind: 'head', layer: 1, head: 0, scale: 0.3 }], step: 'self_attn.weights' })"
+        )
+        page.evaluate(WAIT)
+        assert page.locator(".verdict p").inner_text() in ("✓ equal", "✓ equal within float32 rounding")
         page.evaluate("app.set({ step: 'self_attn.context' })")
         page.evaluate(WAIT)
         assert page.evaluate(f"{STEPPER}.parts.origin.dataset.good") == "true"

@@ -87,6 +87,7 @@ function sourceOfRun(app, layer) {
 function makeSource(app, run, layer) {
   const { config } = run, { T } = run, D = config.hidden_size, H = config.num_attention_heads;
   const dtype = run.live ? run.array("embeddings").dtype : data.dtype;
+  const headMask = run.options?.headMask?.[layer] ?? null; // of an experiment
   const derived = new Map();
   const array = (name) => {
     const own = run.array(name);
@@ -95,8 +96,8 @@ function makeSource(app, run, layer) {
     return derived.get(name);
   };
   return {
-    layer, heads: H, headSize: D / H, tokens: run.tokens, padding: run.tokens.map(() => false), headMask: null,
-    steps: stepsShown(layer).filter((step) => array(step.name)),
+    layer, heads: H, headSize: D / H, tokens: run.tokens, padding: run.tokens.map(() => false), headMask,
+    steps: stepsShown(layer, Boolean(headMask)).filter((step) => array(step.name)),
     sizes: { B: 1, T, S: T, D, H, Dh: D / H, F: config.intermediate_size, V: config.vocab_size, L: config.num_hidden_layers },
     leftOut: "The page does not contain the weights of this model, so their products are not listed.",
     vocabulary: data.labels ?? null,
@@ -110,12 +111,14 @@ function makeSource(app, run, layer) {
 
 const stepsOfLayers = new Map();
 
-/** The steps before the layers, of one layer with its input, and after the layers. */
-function stepsShown(layer) {
-  if (!stepsOfLayers.has(layer)) {
-    const { before, layer: own, after } = data.explanations;
+/** The steps before the layers, of one layer with its input, and after the layers. masked: whether a head mask makes the weights. */
+function stepsShown(layer, masked) {
+  const key = `${layer} ${masked}`;
+  if (!stepsOfLayers.has(key)) {
+    const { before, layer: own, after, head_mask: weights } = data.explanations;
     const input = layer ? [stepInLayer(own.at(-1), layer - 1)] : [];
-    stepsOfLayers.set(layer, [...before, ...input, ...own.map((step) => stepInLayer(step, layer)), ...after]);
+    const steps = own.map((step) => stepInLayer(masked && step.name === weights.name ? weights : step, layer));
+    stepsOfLayers.set(key, [...before, ...input, ...steps, ...after]);
   }
-  return stepsOfLayers.get(layer);
+  return stepsOfLayers.get(key);
 }
