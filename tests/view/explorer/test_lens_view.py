@@ -72,7 +72,7 @@ def test_by_keyboard_alone_every_layer_is_read(browser: Any, file: Path, width: 
             assert [word for word, _ in got] == [words[i] for i in best], stage
             assert np.allclose([x for _, x in got], probs[best], atol=1e-5)
             press(page, "Shift+ArrowDown")
-        assert page.locator(".stage-words h2").inner_text() == "After the last layer, the model says after T 7 “used”:"
+        assert page.locator(".stage-words h2").inner_text() == "Next token after “used” at position 7:"
         assert overflow(page) == 0
 
 
@@ -278,4 +278,26 @@ def test_many_layers(browser: Any, tmp_path: Path) -> None:
         page.wait_for_selector(".stage-words tbody tr")
         assert page.locator(".lens-table .word").count() == 25 * 47
         assert page.locator(".parts-map [data-part]").count() == 2 + 24 * 18 + 1
+        assert overflow(page) == 0
+
+
+def test_the_embeddings_stand_under_no_head(browser: Any, file: Path) -> None:
+    """The map's first rows are the token and the position; the names of the heads are between them and the layers."""
+    where = """() => { const all = [...document.querySelectorAll(".parts-map text.name")];
+      return Object.fromEntries(all.map((text) => [text.textContent, text.getBoundingClientRect().y])); }"""
+    with opened(browser, file) as page:
+        show(page, view="lens")
+        y = page.evaluate(where)
+        assert y["token"] < y["position"] < y["head →"] == y["0"] < y["layer 0"] < y["layer 3"] < y["norm bias"]
+        cells = page.evaluate(
+            "[...document.querySelectorAll('.parts-map [data-part]')].map((x) => x.getBoundingClientRect().y)"
+        )
+        assert len(cells) == 3 + 4 * 6
+        assert cells[0] < cells[1] < y["head →"] < cells[2]
+
+
+@pytest.mark.parametrize("text", ["pain pain", "Hypoglycemia"])
+def test_long_next_tokens_fit_a_phone(browser: Any, file: Path, text: str) -> None:
+    with opened(browser, file, width=360) as page:
+        show(page, view="lens", text=text)
         assert overflow(page) == 0

@@ -95,9 +95,8 @@ function showStage(app) {
   const { stage, t } = stageCell(app), lens = lensNow(app), found = lens.at(stage, t), { labels } = app.facts;
   lensParts.table.mark({ stage: stageNow(app), t: app.row }, lensLook.pointed);
   const last = stage === lens.stages.length - 1;
-  const place = ["T ", String(t), " “", isolated(app.run.tokens[t].label), "”"];
-  const when = stage === 0 ? "From the embeddings alone" : last ? "After the last layer" : `After layer ${stage - 1}`;
-  const title = el("h2", { class: "minor" }, when, last ? ", the model says after " : ", the model would say after ", place, ":");
+  const when = stage === 0 ? ", if the model had no layers:" : last ? ":" : `, if the model stopped after layer ${stage - 1}:`;
+  const title = el("h2", { class: "minor" }, "Next token after “", isolated(app.run.tokens[t].label), `” at position ${t}${when}`);
   if (!found) return void lensParts.stage.replaceChildren(title, el("p", { class: "soft" }, "computing …"));
   const bar = (x) => el("span", { class: "bar", style: `width:${x * 90 || 0}px`, "aria-hidden": "true" });
   const rows = found.ids.map((id, i) => el("tr", { class: id === app.token ? "here" : null }, el("td", {}, isolated(labels[id])),
@@ -110,7 +109,8 @@ function showStage(app) {
   const how = el("p", { class: "soft" }, last ? `${name} → layer_norm → logits: the model's own prediction.`
     : `${name}, read with the final norm and the output embedding, as if the layers after it did nothing.`);
   const head = el("tr", {}, el("th", {}, "next token"), el("th", { class: "n" }, "probability"), el("td"));
-  lensParts.stage.replaceChildren(title, el("table", {}, el("thead", {}, head), el("tbody", {}, rows)), ...also, how);
+  const table = el("table", {}, el("thead", {}, head), el("tbody", {}, rows));
+  lensParts.stage.replaceChildren(title, el("div", { class: "box" }, table), ...also, how);
 }
 
 function showPicker(app) {
@@ -118,8 +118,8 @@ function showPicker(app) {
   parts.token.show(token, !run.live);
   parts.against.show(state.against, !run.live);
   parts.top.replaceChildren(...(run.live ? tokenButtons(app, most, token, (id) => app.set({ token: id })) : []));
-  const words = ["The logit of a token after T ", String(row), " “", isolated(run.tokens[row].label), "” is a sum: every part of the ",
-    "model has written something into the residual stream. Choose a token; with a second one, see the difference of the two."];
+  const words = ["The logit of a next token after “", isolated(run.tokens[row].label), `” at position ${row} is a sum, to which every `,
+    "part of the model adds. Choose the next token; with a second one, see the difference of the two."];
   parts.question.replaceChildren(...(run.live ? words : ["This page holds no weights. It shows the parts of the most probable token after ",
     "each position, and cannot compute those of another token."]));
 }
@@ -184,12 +184,12 @@ function lensInWords(app) {
     return cell ? `${stageName(stage)} “${cell.label}” (${rough(cell.prob, 2)})` : `${stageName(stage)} not yet computed`;
   });
   const size = `${lens.stages.length} rows, for the embeddings and each layer, and ${app.run.T} columns, one for each token.`;
-  return `${size} After T ${row} “${app.run.tokens[row].label}”: ${said.join(", ")}.`;
+  return `${size} After “${app.run.tokens[row].label}” at position ${row}: ${said.join(", ")}.`;
 }
 
 function partsTitle(app) {
-  const { labels } = app.facts, against = app.state.against === null ? "" : `, minus that of “${labels[app.state.against]}”`;
-  return `What each part adds to the logit of “${labels[app.token]}” after T ${app.row} “${app.run.tokens[app.row].label}”${against}`;
+  const { labels } = app.facts, { row } = app, against = app.state.against === null ? "" : `, minus that of “${labels[app.state.against]}”`;
+  return `What each part adds to the logit of “${labels[app.token]}” after “${app.run.tokens[row].label}” at position ${row}${against}`;
 }
 
 function partsInWords() {

@@ -17,7 +17,10 @@ export function partOf(name) {
   return { label: OTHER_PARTS[rest], go: null };
 }
 
-/** The map: one row for each layer, between the embeddings and the bias of the final norm. Callbacks: over(index or null), pick(index). */
+/**
+ * The map: the embeddings, below them the names of the heads and one row for each layer, and the bias of the final norm.
+ * Callbacks: over(index or null), pick(index).
+ */
 export class PartsMap {
   constructor({ over, pick }) {
     this.svg = el("svg:svg", { class: "parts-map" });
@@ -32,21 +35,22 @@ export class PartsMap {
 
   draw({ names, values, layers, heads, scale, width, dtype }) {
     const wide = Math.max(30, Math.min(64, Math.floor((width - PARTS_NAMES) / (heads + 2)))), rows = [];
-    const place = (index, row, column) => ({ index, x: PARTS_NAMES + column * wide, y: PARTS_TOP + row * PARTS_ROW });
-    const places = [place(0, 0, 0), place(1, 0, 1)];
+    const top = (row) => row * PARTS_ROW + (row < 2 ? 0 : PARTS_TOP), heading = 2 * PARTS_ROW + 16; // no head is above the first two rows
+    const place = (index, row, column) => ({ index, x: PARTS_NAMES + column * wide, y: top(row) });
+    const places = [place(0, 0, 0), place(1, 1, 0)];
     for (let l = 0; l < layers; l++) {
-      rows.push([`layer ${l}`, l + 1]);
-      for (let column = 0; column < heads + 2; column++) places.push(place(2 + l * (heads + 2) + column, l + 1, column));
+      rows.push([`layer ${l}`, l + 2]);
+      for (let column = 0; column < heads + 2; column++) places.push(place(2 + l * (heads + 2) + column, l + 2, column));
     }
-    places.push(place(names.length - 1, layers + 1, 0));
+    places.push(place(names.length - 1, layers + 2, 0));
     const across = [...Array.from({ length: heads }, (_, h) => String(h)), "bias", fittedText("feed-fwd", wide, 6.2)];
-    const size = [PARTS_NAMES + wide * (heads + 2) + 2, PARTS_TOP + PARTS_ROW * (layers + 2) + 2];
+    const size = [PARTS_NAMES + wide * (heads + 2) + 2, top(layers + 3) + 2];
     setAll(this.svg, { width: size[0], height: size[1], viewBox: `0 0 ${size.join(" ")}` });
     const text = (x, y, anchor, words, className = "name") => el("svg:text", { x, y, "text-anchor": anchor, class: className }, words);
     const nameAt = (y, word) => text(PARTS_NAMES - 6, y, "end", word);
     const written = [
-      nameAt(14, "head →"), ...across.map((word, column) => text(PARTS_NAMES + (column + 0.5) * wide, 14, "middle", word)),
-      ...[["token, pos.", 0], ...rows, ["norm bias", layers + 1]].map(([word, row]) => nameAt(PARTS_TOP + row * PARTS_ROW + 16, word)),
+      nameAt(heading, "head →"), ...across.map((word, column) => text(PARTS_NAMES + (column + 0.5) * wide, heading, "middle", word)),
+      ...[["token", 0], ["position", 1], ...rows, ["norm bias", layers + 2]].map(([word, row]) => nameAt(top(row) + 16, word)),
     ];
     this.svg.replaceChildren(...written, ...places.flatMap(({ index, x, y }) => {
       const value = values[index], title = el("svg:title", {}, `${names[index]}: ${partText(value, dtype)}`), fill = scale.color(value);
