@@ -204,3 +204,16 @@ def test_an_experiment_is_shown_beside_the_untouched_run(browser: Any, live: Exp
             check(now, trace, 1e-5)
             check(lines[-1:], live.trace, 1e-5)
             page.keyboard.press("ArrowUp")
+
+
+def test_the_notes_explain_tokens_sizes_and_strokes(browser: Any, file: Path) -> None:
+    with opened(browser, file) as page:
+        page.wait_for_selector("html[data-ready]")
+        notes = page.locator(".overview-notes")
+        assert "</s> is a mark that begins every text" in notes.inner_text()
+        assert "without the experiment" not in notes.inner_text()
+        page.evaluate("app.set({ changes: [{ kind: 'head', layer: 1, head: 0, scale: 0 }] })")
+        page.wait_for_function("() => ov.drawn.run === app.run && app.run !== app.baseline")
+        assert "without the experiment" in notes.inner_text()
+        page.get_by_role("button", name="what each part adds to a logit").click()
+        page.wait_for_selector("#tab-lens[aria-selected=true]")

@@ -33,6 +33,7 @@ function buildOverview(app) {
   ov.figure = figure({ title: () => `the model, for “${app.run.tokens[app.row].label}” at position ${app.row}`,
     describe: () => describeModel(app), arrays: () => exportedNorms(app), picture: ov.box, className: "overview-figure" });
   ov.tip = tipBox(ov.figure);
+  ov.untouchedNote = el("span", { class: "untouched-note" }, "The thin stroke in each box marks the size without the experiment. ");
   ov.lines = el("select", { onchange: () => app.set({ lines: ov.lines.value }) },
     LINE_KINDS.map(([value, text]) => el("option", { value }, text)));
   listenOverview(app);
@@ -55,6 +56,7 @@ function updateOverview(app) {
   if (moved || drawn.lines !== lines) ov.columns.drawLines(app, layout);
   if (moved || drawn.token !== app.token) ov.answers.draw(app, layout);
   if (moved) ov.columns.drawOver(app, layout, null), revealOpen(layout);
+  ov.untouchedNote.hidden = run === app.baseline;
   ov.lines.value = LINE_KINDS.some(([kind]) => kind === state.lines) ? state.lines : "strongest";
   ov.lines.lastChild.textContent = `of head ${state.head} in each layer ([ ] changes it)`;
   ov.drawn = { run, row, width: ov.box.clientWidth, lines, token: app.token };
@@ -170,11 +172,13 @@ function overviewKey(event, app) {
 
 // Notes -------------------------------------------------------------------------------------------------------------
 
-function overviewNotes({ config }) {
-  const { hidden_size: D, intermediate_size: F, vocab_size: V, num_attention_heads: H } = config;
+function overviewNotes(app) {
+  const { hidden_size: D, intermediate_size: F, vocab_size: V, num_attention_heads: H } = app.config;
   const key = (kind, term, ...text) =>
     el("p", {}, el("span", { class: `ov-key ${kind}`, "aria-hidden": "true" }), el("b", {}, term), ...text);
   return el("aside", { class: "overview-notes", "aria-label": "how to read the drawing" },
+    el("p", {}, el("b", {}, "Token"),
+      ": a word or a piece of one. A token that ends in · continues in the next token; </s> is a mark that begins every text."),
     key("stream", "Residual stream",
       `: D = ${D} numbers for each token. Every part reads all of it and adds its output to it; nothing is overwritten. `,
       "Its width is its size."),
@@ -185,7 +189,10 @@ function overviewNotes({ config }) {
     key("feed", "Feed-forward", `: for each token alone, D = ${D} numbers become F = ${F} and D again.`),
     el("p", {}, el("b", {}, "Size"),
       ": the L2 norm, the square root of the sum of the squared D numbers, written |name[0, t]|. ",
-      "All bars have one scale; a bar that would be longer than its place ends in a gap and a stroke."),
+      "All bars have one scale; a bar that would be longer than its place ends in a gap and a stroke. ",
+      ov.untouchedNote,
+      "The size doesn't say what a part does to the answer: see ",
+      el("button", { type: "button", class: "link", onclick: () => app.set({ view: "lens" }) }, "what each part adds to a logit"), "."),
     el("p", {}, el("b", {}, "Logits"),
       `: one number for each of the V = ${V} tokens of the vocabulary; softmax turns them into probabilities.`),
     el("p", {}, "The studied token's column is opened; click another token to open its column. ",
