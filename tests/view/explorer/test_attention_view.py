@@ -211,6 +211,73 @@ def test_a_measure_of_repetition_needs_one(browser: Any, file: Path) -> None:
         assert page.locator(".attention-view p button.link").first.inner_text() == "head 1.0", "the demo's copying head"
 
 
+@pytest.mark.parametrize("text", ["A lack of insulin causes diabetes.", ""])
+def test_made_up_words_tell_which_head_copies(browser: Any, file: Path, text: str) -> None:
+    """In sentences that the model knows other heads have the largest measure."""
+    with opened(browser, file) as page:
+        show(page, view="attention", text=text)
+        assert page.get_by_role("button", name="made-up words").is_hidden()
+        show(page, measure="induction")
+        page.get_by_role("button", name="made-up words").click()
+        page.get_by_text("Largest:").wait_for()
+        first, second = page.get_by_text("Largest:").inner_text().removeprefix("Largest: ").split(", ")[:2]
+        name, _, largest = first.rpartition(" ")
+        assert name == "head 1.0"
+        assert float(largest) > 4 * float(second.rpartition(" ")[2])
+
+
+@pytest.mark.parametrize(
+    ("text", "measure", "why", "repeat"),
+    [
+        ("", "previous", "it has one token only", False),
+        ("", "induction", "it has one token only", False),
+        ("pain pain", "induction", "no token of it occurs again after another one", True),
+        ("pain", "same", "no token of it occurs twice", True),
+    ],
+)
+def test_why_a_measure_is_not_defined(
+    browser: Any, file: Path, text: str, measure: str, why: str, repeat: bool
+) -> None:
+    with opened(browser, file) as page:
+        show(page, view="attention", text=text, measure=measure)
+        assert page.get_by_text("Not defined").inner_text() == f"Not defined for this text: {why}."
+        assert page.get_by_role("button", name="repeat the text").is_visible() == repeat
+
+
+def test_a_head_that_is_off_is_marked(browser: Any, file: Path) -> None:
+    """Its probs look as ever, since the head mask comes after them; the view says so, and leads to the weights."""
+    off, half = ({"kind": "head", "layer": 1, "head": head, "scale": scale} for head, scale in ((0, 0), (2, 0.5)))
+    with opened(browser, file) as page:
+        show(page, view="attention", layer=1, head=0)
+        assert page.locator(".head-off").is_hidden()
+        show(page, changes=[off, half])
+        assert (
+            page.locator(".head-off").inner_text().startswith("Head 1.0 is switched off: its probs are still computed,")
+        )
+        assert page.locator("[data-head='1.0']").get_attribute("aria-label") == "head 1.0 off"
+        assert page.locator("[data-head='1.2']").get_attribute("aria-label") == "head 1.2 × 0.5"
+        assert page.locator("[data-head='1.1']").get_attribute("aria-label") == "head 1.1"
+        page.get_by_role("button", name="show the weights").click()
+        page.evaluate(f"async () => {{ await {SETTLED}; }}")
+        assert shown(page)[::2] == (0, "layers.1.self_attn.weights")
+        assert page.locator(".head-off").is_hidden()
+        show(page, step="self_attn.scores", head=2)
+        assert "are its probs × 0.5" in page.locator(".head-off").inner_text()
+        show(page, untouched=True)
+        assert page.locator(".head-off").is_hidden()
+        assert page.locator("[data-head='1.0']").get_attribute("aria-label") == "head 1.0"
+
+
+def test_the_view_says_how_to_read_the_map(browser: Any, file: Path) -> None:
+    with opened(browser, file) as page:
+        show(page, view="attention", row=4)
+        words = page.locator(".reading").inner_text()
+        assert "(query, T)" in words
+        assert "the first row has one cell" in words
+        show(page, changes=[{"kind": "trap", "key": "causal", "value": False}])
+        assert "first row" not in page.locator(".reading").inner_text(), "nothing is masked"
+
+
 @pytest.mark.parametrize("view", ["attention", "lens"])
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_texts_have_enough_contrast(browser: Any, file: Path, view: str, theme: Any) -> None:

@@ -2,10 +2,11 @@
 
 import { ARROW_STEPS, el, exact, isolated, rough } from "../../base.js";
 import { legendOf } from "../../heatmap.js";
-import { ATTENTION_ARRAYS, attentionArray, headMeasures, headOrder, maskedCells, MEASURES } from "./attention_data.js";
+import { ATTENTION_ARRAYS, attentionArray, headMeasures, headOrder, lackingFor, maskedCells, MEASURES } from "./attention_data.js";
 import { BigMap, SmallMaps } from "./attention_maps.js";
 import {
-  attentionKind, cellShown, headShown, headsInWords, headsTitle, measureShown, oneHeadInWords, oneHeadTitle, scaleShown,
+  attentionKind, cellShown, factorWords, headFactor, headShown, headsInWords, headsTitle, measureShown, oneHeadInWords, oneHeadTitle,
+  scaleShown,
 } from "./attention_shown.js";
 import { TokenStrip } from "./attention_strips.js";
 import { figure } from "../exports/figure.js";
@@ -13,6 +14,9 @@ import { figure } from "../exports/figure.js";
 const attentionLook = { pointed: null, sorted: false, every: 1, scale: null }; // what the address need not hold
 const attentionParts = {}; // the elements of the view
 
+const MADE_UP = "zorb quim tafe welk pudi narn"; // no word that a model could know
+const HOW_TO_READ = "A row for each token that looks (query, T), a column for each that it may look at (key, S).";
+const NO_LOOK_AHEAD = " Later tokens are masked: no token can look ahead, so the first row has one cell.";
 const FIRST_ROW = "The first row has one cell: nothing comes before the first token, and all later ones are masked, so it can only " +
   "look at itself.";
 
@@ -21,11 +25,14 @@ const FIRST_ROW = "The first row has one cell: nothing comes before the first to
 function buildAttention(app) {
   const parts = attentionParts, look = attentionLook;
   parts.sorted = el("input", { type: "checkbox", onchange: () => sortHeads(app, parts.sorted.checked) });
-  parts.repeat = el("button", { type: "button", class: "small", onclick: () => repeatText(app) }, "repeat the text");
+  parts.repeat = el("button", { type: "button", class: "small", onclick: () => writeTwice(app, app.state.text) }, "repeat the text");
+  parts.madeUp = el("button", { type: "button", class: "small", onclick: () => writeTwice(app, MADE_UP) }, "made-up words, twice");
   parts.open = el("button", { type: "button", class: "small", onclick: () => openProduct(app) }, "open q·k");
   parts.about = el("p", { class: "soft" });
   parts.best = el("p");
   parts.legend = el("div");
+  parts.reading = el("p", { class: "soft reading" });
+  parts.off = el("p", { class: "head-off", role: "status" });
   parts.readout = el("p", { class: "cell-readout", "aria-live": "polite" });
   parts.small = new SmallMaps((layer, head) => app.set({ layer, head, col: null }));
   parts.big = new BigMap({ over: (cell) => pointAtCell(app, cell), pick: (cell) => pickCell(app, cell) });
@@ -34,7 +41,7 @@ function buildAttention(app) {
   parts.heads = figure({ title: () => headsTitle(app, look.sorted, look.every), describe: () => headsInWords(app), picture: parts.small.box,
     arrays: () => [[headShown(app).name, headShown(app).array]] });
   parts.one = figure({ title: () => oneHeadTitle(app), describe: () => oneHeadInWords(app), arrays: () => [oneHeadArray(app)],
-    picture: el("div", {}, parts.big.box, parts.legend, parts.readout, parts.keys.box, parts.queries.box) });
+    picture: el("div", {}, parts.big.box, parts.legend, parts.off, parts.readout, parts.reading, parts.keys.box, parts.queries.box) });
   return el("div", { class: "attention-view" }, choicesOf(app), parts.about, parts.best,
     el("div", { class: "attention-columns" }, el("div", {}, parts.heads), el("div", {}, parts.one)));
 }
@@ -48,7 +55,7 @@ function choicesOf(app) {
   parts.kinds = select(arrays, (kind) => app.set({ step: `self_attn.${kind}` }));
   parts.measure = select([["", "none"], ...measures], (id) => app.set({ measure: id }));
   return el("div", { class: "choices" }, el("label", {}, "array ", parts.kinds), el("label", {}, "measure of each head ", parts.measure),
-    el("label", {}, parts.sorted, " largest first"), parts.repeat);
+    el("label", {}, parts.sorted, " largest first"), parts.repeat, parts.madeUp);
 }
 
 // Drawing ----------------------------------------------------------------------------------------------------------
@@ -68,23 +75,37 @@ function updateAttention(app) {
   look.every = parts.small.draw({
     order: headOrder(run, id, look.sorted), columns: H, T: shown.T, scale, measure: id ? headMeasures(run, id) : null,
     matrix: (l) => ({ numbers: attentionArray(run, l, shown.kind).numbers, hidden: maskedCells(run, l) }),
-    chosen: [state.layer, state.head], width: parts.small.box.clientWidth,
+    chosen: [state.layer, state.head], width: parts.small.box.clientWidth, note: (l, h) => factorWords(run, l, h),
   });
   const labels = run.tokens.map((token) => token.label);
   parts.big.draw({ ...shown, numbers: shown.array.numbers, labels, scale, width: parts.big.box.clientWidth });
   parts.legend.replaceChildren(legendOf(scale, shown.hidden.some(Boolean)));
+  parts.reading.textContent = HOW_TO_READ + (shown.hidden.some(Boolean) ? NO_LOOK_AHEAD : "");
+  showHeadFactor(app, shown);
   showAttentionCell(app);
   revealCell(cellShown(app, shown));
   parts.heads.refresh();
   parts.one.refresh();
 }
 
+/** What an experiment does to the head, unless its weights are shown: probs and scores are computed as if it did nothing. */
+function showHeadFactor(app, { kind, head }) {
+  const { off } = attentionParts, factor = headFactor(app.run, app.state.layer, app.state.head);
+  off.hidden = factor === 1 || kind === "weights";
+  if (off.hidden) return;
+  const what = factor === 0 ? ["is switched off", "are 0"] : [`is scaled by ${factor}`, `are its probs × ${factor}`];
+  off.replaceChildren(`Head ${head} ${what[0]}: its ${kind} are still computed, but the weights of the values ${what[1]}. `,
+    el("button", { type: "button", class: "small", onclick: () => app.set({ step: "self_attn.weights" }) }, "show the weights"));
+}
+
 /** What the measure is, and the heads where it is largest. */
 function showMeasure(app, id) {
-  const { about, best, repeat, measure: select } = attentionParts, { run } = app, measure = MEASURES[id];
+  const { about, best, repeat, madeUp, measure: select } = attentionParts, { run } = app, measure = MEASURES[id];
   const numbers = measure ? headMeasures(run, id) : null, none = measure && numbers.every(Number.isNaN);
+  const lacking = measure ? lackingFor(measure, run.ids) : "";
   about.hidden = best.hidden = !measure;
-  repeat.hidden = !(app.live && none && measure.repeats);
+  madeUp.hidden = !(app.live && measure?.targets);
+  repeat.hidden = !(app.live && lacking && measure.targets && run.T > 1);
   select.title = measure?.about ?? "a number for each head, computed from probs";
   if (!measure) return;
   about.textContent = `${measure.name}: ${measure.about}.`;
@@ -93,7 +114,8 @@ function showMeasure(app, id) {
     el("button", { type: "button", class: "link", onclick: () => app.set({ layer, head, col: null }) }, `head ${layer}.${head}`),
     ` ${rough(numbers[layer * run.config.num_attention_heads + head], 3)}`,
   ]);
-  best.replaceChildren(...(none ? ["Not defined for this text: no token of it occurs twice."] : heads.flat()));
+  const why = lacking ? `Not defined for this text: ${lacking}.` : "Not defined: the probabilities hold NaN.";
+  best.replaceChildren(...(none ? [why] : heads.flat()));
 }
 
 const cellNow = (app) => attentionLook.pointed ?? cellShown(app, headShown(app));
@@ -161,8 +183,8 @@ function sortHeads(app, sorted) {
   app.schedule(false);
 }
 
-function repeatText(app) {
-  app.set({ text: `${app.state.text} ${app.state.text}`, row: null, col: null });
+function writeTwice(app, text) {
+  app.set({ text: `${text} ${text}`, row: null, col: null });
 }
 
 function onAttentionKey(event, app) {

@@ -46,16 +46,25 @@ export const MEASURES = {
   itself: { name: "to itself", about: "mean of probs[t, t]: 1 if every token looks only at itself",
     of: (p, ids) => meanOverRows(ids.length, (t) => p(t, t)) },
   same: { name: "to the same token, earlier",
-    about: "mean over the tokens that occurred before of probs[t, s], summed over the earlier occurrences s",
-    repeats: true, of: (p, ids) => summedOver(p, earlierAt(ids, 0)) },
+    about: "how much a token that occurred before looks at its earlier places; the mean over all such tokens",
+    targets: (ids) => earlierAt(ids, 0), lacking: "no token of it occurs twice",
+    of: (p, ids) => summedOver(p, earlierAt(ids, 0)) },
   induction: { name: "induction (copying)",
-    about: "mean over the tokens that occurred before of probs[t, s], summed over the positions s just after " +
-    "the earlier occurrences: a head with a high score finds what followed last time, so that the model can copy it",
-    repeats: true, of: (p, ids) => summedOver(p, earlierAt(ids, 1)) },
+    about: "how much a token that occurred before looks at what came just after it then; the mean over all such tokens. " +
+    "A head with a large number finds what followed last time, so that the model can copy it. In known sentences other heads can " +
+    "have large numbers, too; made-up words can only be copied",
+    targets: (ids) => earlierAt(ids, 1), lacking: "no token of it occurs again after another one",
+    of: (p, ids) => summedOver(p, earlierAt(ids, 1)) },
   entropy: { name: "entropy",
     about: "mean of -sum p ln p over the rows, in nats: 0 if each token looks at one token only, large if it looks everywhere",
     of: (p, ids) => meanOverRows(ids.length, (t) => entropyOf(p, t, ids.length)) },
 };
+
+/** Why a measure is not defined for a text, or "" if it is. */
+export function lackingFor({ targets, lacking }, ids) {
+  if (ids.length < 2) return "it has one token only";
+  return targets && targets(ids).every((found) => !found.length) ? lacking : "";
+}
 
 function summedOver(p, targets) {
   return meanOverRows(targets.length, (t) => (targets[t].length ? targets[t].reduce((sum, s) => sum + p(t, s), 0) : null));

@@ -19,8 +19,11 @@ export class SmallMaps {
     this.box = el("div", { class: "heads-box box" }, this.sheet);
   }
 
-  /** order: heads [layer, head]; columns: maps in a row; matrix(layer): {numbers, hidden}; measure: numbers of all heads, or null. */
-  draw({ order, columns, T, matrix, scale, measure, chosen, width }) {
+  /**
+   * order: heads [layer, head]; columns: maps in a row; matrix(layer): {numbers, hidden}; measure: numbers of all heads, or null;
+   * note(layer, head): what an experiment does to a head, or "".
+   */
+  draw({ order, columns, T, matrix, scale, measure, chosen, width, note }) {
     const side = Math.max(32, Math.min(110, Math.floor(width / columns) - MAP_GAP));
     const lines = measure ? 2 : 1, pitch = [side + MAP_GAP, side + lines * LABEL_LINE + MAP_GAP];
     const rows = Math.ceil(order.length / columns), size = [columns * pitch[0], rows * pitch[1]];
@@ -32,7 +35,7 @@ export class SmallMaps {
     order.forEach(([layer, head], i) => {
       const x = 4 + (i % columns) * pitch[0], y = 4 + Math.floor(i / columns) * pitch[1], top = y + lines * LABEL_LINE;
       context.fillStyle = ink;
-      context.fillText(`${layer}.${head}`, x, y + 10);
+      context.fillText(`${layer}.${head}${note(layer, head)}`, x, y + 10, side);
       const value = measure?.[layer * columns + head];
       if (measure) {
         context.fillStyle = bar;
@@ -45,11 +48,11 @@ export class SmallMaps {
       const { numbers, hidden } = matrix(layer);
       context.drawImage(cellImage(numbers, hidden, head * T * T, T, scale, every), x, top, side, side);
     });
-    this.place(order, columns, pitch, measure, chosen);
+    this.place({ order, columns, pitch, measure, chosen, note });
     return every;
   }
 
-  place(order, columns, pitch, measure, chosen) {
+  place({ order, columns, pitch, measure, chosen, note }) {
     if (this.buttons.children.length !== order.length) {
       this.buttons.replaceChildren(...order.map(() => el("button", { type: "button" })));
     }
@@ -58,8 +61,8 @@ export class SmallMaps {
       const button = this.buttons.children[i], here = layer === chosen[0] && head === chosen[1], value = measure?.[layer * columns + head];
       button.dataset.head = `${layer}.${head}`;
       const known = measure ? Number.isNaN(value) ? ", not defined" : `, ${rough(value, 3)}` : "";
-      button.setAttribute("aria-label", `head ${layer}.${head}${known}`);
-      button.title = `head ${layer}.${head}${known}`;
+      button.title = `head ${layer}.${head}${note(layer, head)}${known}`;
+      button.setAttribute("aria-label", button.title);
       button.setAttribute("aria-pressed", String(here));
       button.tabIndex = here ? 0 : -1;
       button.style.cssText = `left:${(i % columns) * pitch[0]}px;top:${Math.floor(i / columns) * pitch[1]}px;` +
@@ -137,7 +140,7 @@ export class BigMap {
     brush.textAlign = "left";
     brush.font = MAP_FONT.replace("12px", "10px");
     brush.fillText("key S →", 0, 8);
-    brush.fillText("T ↓", 0, 22);
+    brush.fillText("query T ↓", 0, 22);
   }
 
   cellAt(event) {

@@ -23,6 +23,15 @@ export function headShown(app) {
   };
 }
 
+/** What the experiments of the run multiply the weights of a head by. */
+export const headFactor = (run, layer, head) => run.options?.headMask?.[layer][head] ?? 1;
+
+/** That in a word or two, behind the name of the head; "" for 1. */
+export function factorWords(run, layer, head) {
+  const factor = headFactor(run, layer, head);
+  return factor === 1 ? "" : factor === 0 ? " off" : ` × ${rough(factor, 3)}`;
+}
+
 /** The column of the largest visible number of a row. */
 function largestOfRow(shown, row) {
   let best = 0;
