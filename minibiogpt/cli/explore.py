@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "words", nargs="*", metavar="text", help="the text that the page starts with; - reads standard input"
     )
-    parser.add_argument("--text", metavar="TEXT", help=f'the same, as an option (default: "{TEXT}")')
+    parser.add_argument("--text", action="append", metavar="TEXT", help=f'the same, as an option (default: "{TEXT}")')
     add_model(parser, runs=True)
     add_truncate(parser, "keep only as many first tokens of the text as the model's maximum N")
     parser.add_argument(
@@ -29,15 +29,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="explore.html",
         help="HTML file to write (default: explore.html); printed, it has every view on its own page",
     )
-    add_page_options(parser)
+    add_page_options(parser, None, "30 for a recorded page; a live one has the size of its model")
 
 
 def run(options: argparse.Namespace) -> None:
     """Run the model once and write the page."""
     if options.words and options.text is not None:
         raise InputError("a page must start with one text", "an argument and --text", "leave out one of them")
-    given = options.words or [TEXT if options.text is None else options.text]
-    texts = texts_of(given)
+    texts = texts_of(options.words or options.text or [TEXT])
+    if options.text and len(texts) > 1:
+        raise InputError("a page must start with one text", f"--text {len(texts)} times", "make a page for each")
     if len(texts) != 1:
         raise InputError("a page must show exactly one text", f"{len(texts)}", "put the text in quotes")
     check_output(options.output, "--output", inputs_of(options))
@@ -47,7 +48,7 @@ def run(options: argparse.Namespace) -> None:
 
     page_file(options.output, "the page of --output")
     tokenizer = load_tokenizer(options)
-    (text,) = fitted(options, tokenizer, texts)
-    model = load_model(options, BioGptForCausalLM)
-    page = Explorer(model, text, tokenizer=tokenizer, theme=options.theme, max_megabytes=options.max_megabytes)
+    fitted(options, tokenizer, texts)  # a text that is too long is an error, or with --truncate a warning
+    model, megabytes, cut = load_model(options, BioGptForCausalLM), options.max_megabytes, options.truncate
+    page = Explorer(model, texts[0], tokenizer=tokenizer, theme=options.theme, max_megabytes=megabytes, truncate=cut)
     opened(page.save(Path(options.output)), options.open)

@@ -34,15 +34,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_page_options(parser)
 
 
-def add_page_options(parser: argparse.ArgumentParser) -> None:
+def add_page_options(parser: argparse.ArgumentParser, most: float | None = 30, default: str = "30") -> None:
     """Add the options that all pages share."""
     parser.add_argument("--open", action="store_true", help="open the page in the web browser")
     parser.add_argument(
         "--theme", default="auto", metavar="T", help="auto (default: follow the system setting), light or dark"
     )
     parser.add_argument(
-        "--max-megabytes", type=float, default=30, metavar="M", help="size limit of the page in megabytes (default: 30)"
-    )
+        "--max-megabytes", type=float, default=most, metavar="M",
+        help=f"size limit of the page in megabytes (default: {default})",
+    )  # fmt: skip
 
 
 def run(options: argparse.Namespace) -> None:

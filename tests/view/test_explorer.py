@@ -98,3 +98,59 @@ def test_a_tokenizer_that_the_page_does_not_have_makes_the_page_recorded() -> No
         assert not Explorer(demo(), TEXT, tokenizer=tokenizer).live, changed
         with pytest.raises(InputError, match="a live page needs a tokenizer without added tokens"):
             Explorer(demo(), TEXT, tokenizer=tokenizer, live=True)
+
+
+def state_of(browser: Any, file: Path) -> tuple[list[int], str, str]:
+    with opened(browser, file) as page:
+        page.wait_for_selector("html[data-ready]")
+        return page.evaluate(  # type: ignore[no-any-return]
+            "[app.run.ids, app.run.text, document.querySelector('#explorer').textContent]"
+        )
+
+
+@pytest.mark.parametrize("ids", [[2], [2, 5, 9], [2, 3, 9, 2, 1], [5, 9], [2, *range(10, 265)]])
+def test_a_page_of_ids_has_these_ids(browser: Any, tmp_path: Path, ids: list[int]) -> None:
+    explorer = Explorer(demo(), ids)
+    got, text, _ = state_of(browser, explorer.save(tmp_path / "page.html"))
+    assert got == ids
+    assert not text.startswith("</s>")
+    if explorer.live:
+        assert Explorer(demo()).tokenizer.encode(text) == ids
+    else:
+        with pytest.raises(InputError, match="a live page needs a text, or the token ids of one"):
+            Explorer(demo(), ids, live=True)
+
+
+@pytest.mark.parametrize("live", [None, False])
+def test_a_text_that_is_cut_keeps_its_first_tokens(browser: Any, tmp_path: Path, live: bool | None) -> None:
+    text = "Ibuprofen relieves pain and fever. " * 200
+    with pytest.raises(InputError, match="256"):
+        Explorer(demo(), text, live=live)
+    explorer = Explorer(demo(), text, live=live, truncate=True)
+    assert explorer.tokenizer is not None
+    got, shown, _ = state_of(browser, explorer.save(tmp_path / "page.html"))
+    assert got == explorer.tokenizer.encode(text)[:256] == explorer.ids
+    assert text.startswith(shown)
+    assert len(shown) < 1000
+
+
+def test_a_recorded_page_says_why(browser: Any, tmp_path: Path) -> None:
+    added = BioGptTokenizer.from_pretrained("demo")
+    added.add_tokens(["pain"])
+    for explorer, why in [
+        (Explorer(demo(), TEXT, live=False), "it was made without the model"),
+        (Explorer(demo(), TEXT, tokenizer=added), "its tokenizer has added or renamed tokens"),
+        (Explorer(demo(), [5, 9]), "it starts from token ids that no text has"),
+        (Explorer(small.model(), [2, 5]), "it has no tokenizer"),
+        (Explorer(demo(), TEXT, max_megabytes=1), "with the model it would have more than 1 MB"),
+    ]:
+        assert not explorer.live
+        *_, words = state_of(browser, explorer.save(tmp_path / "page.html"))
+        assert f"A recorded run, whose text can't be changed: {why}" in words
+        assert "too large for the page" not in words
+
+
+def test_a_size_limit_holds_for_live_pages_too() -> None:
+    assert len(Explorer(demo(), TEXT, max_megabytes=1).html) < 1.6e6
+    with pytest.raises(InputError, match=r"a page must have at most 1 megabytes; found 5.7 for the model"):
+        Explorer(demo(), TEXT, max_megabytes=1, live=True)

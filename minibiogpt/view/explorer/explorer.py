@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import cached_property
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from minibiogpt.view.layer import explanations
 from minibiogpt.view.page import OnePage, Page, check_size, check_theme, megabytes_of, safe, still_picture
 from minibiogpt.view.picture import data_uri, png, tiled
 
+RECORDED_MEGABYTES = 30  # the largest recorded page, unless max_megabytes is given
 LIVE_MEGABYTES = 16  # the largest model that a page holds, by the size of its weights in float16
 SPECIAL = {"<s>", "<pad>", "</s>", "<unk>"}
 STYLES = (
@@ -56,14 +59,18 @@ class Explorer(OnePage):
     text : a string, or the ids of one sequence, (T,) or (1, T). For a live page, the text that it starts with.
     tokenizer : by default the tokenizer in the folder that the model was loaded from.
     theme : "auto" (follow the system), "light" or "dark"; the page also has a button for it.
-    live : whether the page contains the model; None: if its weights in float16 are below LIVE_MEGABYTES.
-    max_megabytes : the largest page size allowed.
+    live : whether the page contains the model; None: if its weights in float16 are below LIVE_MEGABYTES, and the page
+        can split text into the same tokens.
+    max_megabytes : the largest page size allowed. By default RECORDED_MEGABYTES for a recorded page; a live one may
+        have the size of its weights.
+    truncate : keep only as many first tokens of a string as the model has positions; without it, a longer one is an
+        error.
 
     Raises
     ------
     InputError
         If the model is not a language model, a text has no tokenizer, there is more than one sequence, ``live`` is True
-        for a large model, an argument has the wrong type, or the page would be too large.
+        for a page that can't be, an argument has the wrong type, or the page would be too large.
 
     Examples
     --------
@@ -83,21 +90,31 @@ class Explorer(OnePage):
         tokenizer: BioGptTokenizer | None = None,
         theme: str = "auto",
         live: bool | None = None,
-        max_megabytes: float = 30,
+        max_megabytes: float | None = None,
+        truncate: bool = False,
     ) -> None:
-        check_types(model, tokenizer, max_megabytes)
+        check_types(model, tokenizer, RECORDED_MEGABYTES if max_megabytes is None else max_megabytes)
         check_theme(theme)
         if not isinstance(model, BioGptForCausalLM):
             must, remedy = "the explorer needs a BioGptForCausalLM", "pass one, or use Stepper, which takes every class"
             raise InputError(must, type(model).__name__, remedy)
         self.model, self.theme, self.max_megabytes = model, theme, max_megabytes
         self.tokenizer = tokenizer or tokenizer_of(model, isinstance(text, str))
-        self.live = self._decide(live)
-        ids = self.tokenizer(text)["input_ids"] if isinstance(text, str) and self.tokenizer else one_row(text)
+        if isinstance(text, str) and self.tokenizer:
+            pieces, N = self.tokenizer.analyse(text), model.config.max_position_embeddings
+            if truncate and len(pieces) >= N:
+                text = self._start(text, pieces[N - 2].span[1] if N > 1 else 0)
+            ids = self.tokenizer(text)["input_ids"]
+            ids = ids[:, :N] if truncate else ids
+        else:
+            ids = one_row(text)
         self.trace = Trace()
         model(ids, use_cache=False, trace=self.trace)
         self.ids = [int(i) for i in model.backend.to_numpy(model.backend.asarray(ids))[0]]  # validated by the model
-        self.text = text if isinstance(text, str) else self._decoded()
+        typed = text if isinstance(text, str) else self._typed(self.ids)
+        self.why = self._why_recorded(live, typed)
+        self.live = not self.why
+        self.text = self._decoded() if typed is None else typed
         if not self.live:
             self.lens = recorded_lens(model, self.trace)
             self.kept, self.left_out = self._kept()
@@ -135,34 +152,69 @@ class Explorer(OnePage):
         kind = "live" if self.live else "recorded"
         return f"<Explorer of {self.model.config.num_hidden_layers} layers, {kind}, {self.text!r}>"
 
-    def _decide(self, live: Any) -> bool:
-        """Return whether the page contains the model."""
+    def _why_recorded(self, live: Any, typed: str | None) -> str:
+        """Return why the page can't be live, or "" if it can. ``typed`` is the text of its text box, or None."""
         if live is not None and not isinstance(live, bool):
             raise InputError("live must be True, False or None", short_repr(live), "leave it out")
-        size = sum(x.size for _, x in self.model.named_parameters()) * 2 / 1e6
-        small = size < LIVE_MEGABYTES
-        if live and not small:
+        if live is False:
+            return "it was made without the model"
+        count = sum(x.size for _, x in self.model.named_parameters())
+        most = inf if self.max_megabytes is None else self.max_megabytes
+        size = megabytes_of(x for _, x in self.model.named_parameters())
+        recorded = "leave out live=True: the page then holds the run of one text"
+        reason, error = "", ("", "", "")
+        if count * 2 / 1e6 >= LIVE_MEGABYTES:
+            reason = "the model is too large for the page"
             must = f"a live page needs a model of less than {LIVE_MEGABYTES} MB in float16"
-            raise InputError(must, f"{size:.0f} MB", "leave out live=True: the page then holds the run of one text")
-        if live and self.tokenizer is None:
-            must, remedy = "a live page needs a tokenizer", "pass tokenizer=BioGptTokenizer.from_pretrained(...)"
-            raise InputError(must, "none", remedy)
-        plain = self.tokenizer is not None and _is_plain(self.tokenizer)
-        if live and not plain:
-            must = "a live page needs a tokenizer without added tokens"
-            raise InputError(
-                must, "added or renamed ones", "leave out live=True: the page then holds the run of one text"
+            error = must, f"{count * 2 / 1e6:.0f} MB", recorded
+        elif size > most:
+            reason = f"with the model it would have more than {most:g} MB"
+            error = (
+                f"a page must have at most {most:g} megabytes",
+                f"{size:.1f} for the model",
+                "pass a larger max_megabytes",
             )
-        return (small and plain) if live is None else live
+        elif self.tokenizer is None:
+            reason, error = "it has no tokenizer", (
+                "a live page needs a tokenizer", "none", "pass tokenizer=BioGptTokenizer.from_pretrained(...)",
+            )  # fmt: skip
+        elif not _is_plain(self.tokenizer):
+            reason = "its tokenizer has added or renamed tokens, which a page can't read"
+            error = "a live page needs a tokenizer without added tokens", "added or renamed ones", recorded
+        elif typed is None:
+            reason = "it starts from token ids that no text has"
+            error = "a live page needs a text, or the token ids of one", short_repr(self.ids), recorded
+        if reason and live:
+            raise InputError(*error)
+        return reason
+
+    def _typed(self, ids: list[int]) -> str | None:
+        """Return a text that has these ids; None if there is none."""
+        if self.tokenizer is None:
+            return None
+        text = self.tokenizer.decode(ids[1:])
+        return text if self.tokenizer.encode(text) == ids else None
+
+    def _start(self, text: str, end: int) -> str:
+        """Return the text up to the end of the word at ``end``, if its first tokens are those of the whole text."""
+        assert self.tokenizer is not None
+        found = re.compile(r"\S*").match(text, end)
+        start = text[: found.end() if found else None]
+        N = self.model.config.max_position_embeddings
+        return start if self.tokenizer.encode(start)[:N] == self.tokenizer.encode(text)[:N] else text
 
     def _decoded(self) -> str:
-        return self.tokenizer.decode(self.ids) if self.tokenizer else " ".join(map(str, self.ids))
+        """Return the ids as text, without the </s> that begins every text."""
+        if self.tokenizer is None:
+            return " ".join(map(str, self.ids))
+        return self.tokenizer.decode(self.ids[1:] if self.ids[0] == self.tokenizer.sep_token_id else self.ids)
 
     def _data(self) -> dict[str, Any]:
         """Return the data for the scripts of the page."""
         config, labels = self.model.config, labels_of(range(self.model.config.vocab_size), self.tokenizer)
         data: dict[str, Any] = {
             "live": self.live,
+            "why": self.why,
             "demo": is_demo(self.model),
             "text": self.text,
             "config": config.to_dict(),
@@ -195,12 +247,13 @@ class Explorer(OnePage):
         """Return the arrays of a recorded page, and the templates of those that would make it too large."""
         left: list[str] = []
         arrays, always = _without(self.trace, DERIVED), megabytes_of([*self.lens.values(), *self._vectors().values()])
+        most = RECORDED_MEGABYTES if self.max_megabytes is None else self.max_megabytes
         for names in SPARE:
-            if megabytes_of(arrays.values()) + always <= self.max_megabytes:
+            if megabytes_of(arrays.values()) + always <= most:
                 break
             left += names
             arrays = _without(arrays, names)
-        check_size(megabytes_of(arrays.values()) + always, self.max_megabytes, f"{len(self.ids)} tokens")
+        check_size(megabytes_of(arrays.values()) + always, most, f"{len(self.ids)} tokens")
         return arrays, left
 
 

@@ -93,7 +93,7 @@ function showTokens() {
   if (chrome.text.value !== run.text) chrome.text.value = run.text;
   const cut = app.cut ? ` The text was ${app.cut} characters too long for the page; its end is left out.` : "";
   const left = run.left ? ` The text has ${run.left} more tokens than the model's ${run.T} positions; they are left out.` : "";
-  chrome.note.textContent = (app.live ? "" : "A recorded run: the model is too large for the page, so the text cannot be changed.") + cut + left;
+  chrome.note.textContent = (app.live ? "" : `A recorded run, whose text can't be changed: ${data.why}.`) + cut + left;
   chrome.tokens.replaceChildren(...run.tokens.map((token, t) => el("li", {},
     el("button", { type: "button", dir: "auto", title: `position ${t}, id ${token.id}`, onclick: () => app.set({ row: t, col: null }) }, token.label))));
 }
