@@ -13,6 +13,7 @@ from minibiogpt.errors import InputError, listed, short_repr
 from minibiogpt.files.safetensors import read_header
 from minibiogpt.golden.candidate.reader import WHOLE, open_candidate
 from minibiogpt.golden.candidate.tensor import Tensor
+from minibiogpt.golden.check.calls import names_of_traces
 from minibiogpt.golden.check.compare import SUMS
 from minibiogpt.golden.check.judge import Judge, row_of
 from minibiogpt.golden.check.layouts import check_letters
@@ -85,7 +86,10 @@ def _compare(
     no_op_masks = dict.fromkeys(p.candidate for p in unpaired if _is_no_op_mask(tensors[p.candidate]))
     inputs += [Row(name, name, AGREES, notes=["all ones, the same as no mask"]) for name in no_op_masks]
     left = [p for p in unpaired if p.candidate not in no_op_masks]
-    return Result(case, theirs, options, inputs, rows, left, dict(ignored))
+    of_calls = names_of_traces(case) if any(p.meant for p in left) else set()
+    absent = [p for p in left if p.meant in of_calls]
+    left = [p for p in left if p.meant not in of_calls]
+    return Result(case, theirs, options, inputs, rows, left, absent, dict(ignored))
 
 
 def _map_in(tensors: Mapping[str, Tensor], options: Options) -> Mapping[str, Mapped] | None:

@@ -34,6 +34,7 @@ class Pair:
     axes : its axes, if an alias or a map declares them.
     reason : why it matches no array.
     note : a remark on the alias.
+    meant : our name of the array, if the case doesn't have it.
     """
 
     candidate: str
@@ -41,6 +42,7 @@ class Pair:
     axes: str | None = None
     reason: str = ""
     note: str = ""
+    meant: str | None = None
 
 
 @dataclass(frozen=True)
@@ -104,8 +106,7 @@ def _pair_as(name: str, spelling: str, known: Mapping[str, Any]) -> Pair:
             return Pair(name, f"{step}{slash}{short}")
     if ours := cached_name(rest.removeprefix("biogpt.")):
         full = f"{step}{slash}{ours}"
-        lacking = f"it is {full}, which the case doesn't have"
-        return Pair(name, full, note=CACHE_NOTE) if full in known else Pair(name, None, reason=lacking)
+        return Pair(name, full, note=CACHE_NOTE) if full in known else _absent(name, full)
     output = spelling.removeprefix("biogpt.")  # of the model in the middle, as a hook on it gets
     output = output if output.startswith(OUTPUTS) else spelling
     alias = alias_of(output) if len(spelling) <= MAX_NAME else None
@@ -115,7 +116,13 @@ def _pair_as(name: str, spelling: str, known: Mapping[str, Any]) -> Pair:
         return Pair(name, None, reason=alias.refusal)
     if alias.name in known:
         return Pair(name, alias.name, alias.axes or None, note=alias.note)
-    return Pair(name, None, reason=f"it is {alias.name}, which the case doesn't have")
+    return _absent(name, alias.name)
+
+
+def _absent(name: str, ours: str) -> Pair:
+    """Return the pair of a tensor that is an array of BioGPT, but none of the case."""
+    reason = "its calls have no such array either" if name == ours else f"it is {ours}, which the case doesn't have"
+    return Pair(name, None, reason=reason, meant=ours)
 
 
 def _with_suggestions(pairs: list[Pair], known: Mapping[str, Any]) -> list[Pair]:

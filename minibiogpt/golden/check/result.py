@@ -104,7 +104,8 @@ class Result:
     theirs : path of the candidate.
     inputs : rows of the candidate's inputs.
     rows : rows of the case's arrays, in the order of execution.
-    unpaired : tensors of the candidate that match no array.
+    unpaired : tensors of the candidate that match no array of the case's calls.
+    absent : tensors that are arrays of the case's calls, which the case doesn't have. They are not compared.
     ignored : {name: what it is} of the candidate's values that are no tensors.
     """
 
@@ -114,6 +115,7 @@ class Result:
     inputs: list[Row]
     rows: list[Row]
     unpaired: list[Pair]
+    absent: list[Pair] = field(default_factory=list)
     ignored: dict[str, str] = field(default_factory=dict)
 
     def rows_in(self, state: str) -> list[Row]:
@@ -147,7 +149,7 @@ class Result:
     def incomplete(self) -> int:
         """How many tensors should have been compared and could not be.
 
-        With --subset, only arrays present in both the case and the candidate count.
+        With --subset, only arrays present in both the case and the candidate count. Absent ones never do.
         """
         rows = [row for row in self.rows_in(NOT_COMPARABLE) if row.candidate is not None or not self.options.subset]
         extra = [] if self.options.subset or self.options.names else self.unpaired

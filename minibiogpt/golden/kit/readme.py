@@ -45,7 +45,9 @@ table).
 
 1. For each case, load its model from `models/` and run it on the case's inputs.
 2. Save your arrays under the names used in the case, one file per case: `THEIRS/{first}.safetensors`,
-   `THEIRS/{first}.npz`, or a folder `THEIRS/{first}/` of .npy files.
+   `THEIRS/{first}.npz`, or a folder `THEIRS/{first}/` of .npy files. You can save all arrays of the model for each
+   case: those that the case doesn't have are counted, but not compared. An array that isn't in the table below makes
+   a case incomplete, because its name may be misspelled.
 3. Run `minibiogpt golden check THIS_FOLDER THEIRS`. It compares them and reports the first array that differs.
 
 Exit codes: 0 if all agree, 1 if something differs or is missing, 2 if a file cannot be read or nothing was compared.
@@ -118,7 +120,7 @@ the key s if s <= S - T + t and attention_mask is 1 at s.
 | `layers.l.attn_residual` | B T D | the layer's input + out_proj |
 | `layers.l.final_layer_norm` | B T D | despite its name, the norm before the feed-forward, of attn_residual |
 | `layers.l.fc1` | B T F | final_layer_norm W^T + b |
-| `layers.l.activation_fn` | B T F | GELU, the exact form: x (1 + erf(x / sqrt(2))) / 2 |
+| `layers.l.activation_fn` | B T F | GELU, the exact form: x (1 + erf(x / sqrt(2))) / 2. The cases hardly go beyond x = 4: test erf by itself, to 6 |
 | `layers.l.fc2` | B T D | activation_fn W^T + b |
 | `layers.l` | B T D | attn_residual + fc2 |
 | `layer_norm` | B T D | the norm after the last layer |

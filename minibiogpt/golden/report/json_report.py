@@ -3,8 +3,10 @@
 Keys of one case: ``case``, ``candidate`` (path), ``verdict`` ("agrees", "differs", "incomplete" or "nothing
 compared"), ``exit_code``, ``sentence``, ``next`` (a command), ``compared``, ``agrees``, ``differs``,
 ``not_comparable``, ``missing``, ``total`` (numbers of arrays), ``first_difference`` and ``last_good`` (names, or null),
-``padding_left_out``, ``last_positions`` (of --last, or null), ``inputs`` and ``arrays`` (rows), ``unpaired`` (objects
-with ``name`` and ``reason``), ``ignored`` (what is no array: objects with ``name`` and ``is``).
+``padding_left_out``, ``last_positions`` (of --last, or null), ``inputs`` and ``arrays`` (rows), ``unpaired`` (what is no
+array of the case's calls: objects with ``name`` and ``reason``), ``absent`` (what is an array of the calls that the case
+doesn't have, so it is not compared: objects with ``name`` and ``array``, our name), ``ignored`` (what is no array:
+objects with ``name`` and ``is``).
 
 Keys of a row: ``name``, ``candidate`` (its name in the candidate, null if missing), ``state``, ``shape``, ``axes``,
 ``found_shape``, ``dtype``, ``precision``, ``budget``, ``largest_error``, ``relative_error`` (relative to the largest
@@ -46,6 +48,7 @@ def as_json(result: Result) -> dict[str, Any]:
         "inputs": [row_json(row) for row in result.inputs],
         "arrays": [row_json(row) for row in result.rows],
         "unpaired": [{"name": one.candidate, "reason": one.reason} for one in result.unpaired],
+        "absent": [{"name": one.candidate, "array": one.meant} for one in result.absent],
         "ignored": [{"name": name, "is": what} for name, what in result.ignored.items()],
     }
 

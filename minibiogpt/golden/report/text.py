@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator
 from minibiogpt.catalog.steps import step_of
 from minibiogpt.config import BioGptConfig
 from minibiogpt.errors import InputError, listed, printable
+from minibiogpt.golden.check.calls import inputs_of_call
 from minibiogpt.golden.check.compare import LOWEST, Index
 from minibiogpt.golden.check.outputs import LISTED
 from minibiogpt.golden.check.result import AGREES, DIFFERS, NOT_COMPARABLE, Result, Row
-from minibiogpt.golden.format.case import INPUT
 from minibiogpt.golden.report.advice import hints, next_command, verdict
 
 MARKS = {AGREES: "ok", DIFFERS: "X "}
@@ -191,6 +191,9 @@ def findings(result: Result) -> list[str]:
     lines += [f"matches no array of the case: {plain(pair.candidate)}: {plain(pair.reason)}" for pair in with_reason]
     left = len(result.unpaired) - len(with_reason)
     lines += [f"and {left} more that match none"] if left else []
+    if result.absent:
+        absent = listed((plain(pair.candidate) for pair in result.absent), 5)
+        lines.append(f"not compared, because the case doesn't have them: {absent}")
     counts = ", ".join(f"{n} {what}" for what, n in _counts(result).items())
     return [*lines, counts]
 
@@ -198,9 +201,7 @@ def findings(result: Result) -> list[str]:
 def expected_equation(result: Result, name: str) -> list[str]:
     """Return lines with the equation of one array, for the config and inputs of its case; none if it has none."""
     case, (prefix, slash, _) = result.case, name.rpartition("/")
-    names = [key.removeprefix(prefix + slash).removeprefix(INPUT) for key in case.input_names if key.startswith(prefix)]
-    inputs = {key: str(case.array(f"{prefix}{slash}{INPUT}{key}").dtype) for key in names}
-    inputs |= {"past_key_values": "cache"} if slash and prefix != "step.0" else {}
+    inputs = inputs_of_call(case, prefix + slash)
     try:
         step = step_of(name, BioGptConfig.from_dict(case.config), case.architecture, inputs)
     except InputError:
@@ -226,6 +227,7 @@ def sentence(result: Result) -> str:
     word, first = verdict(result), result.first_difference
     if word == "agrees":
         left = f"; not in the candidate: {len(result.rows) - result.compared}" if result.missing else ""
+        left += f"; not in the case: {len(result.absent)}" if result.absent else ""
         slim = ", by samples and sums," if result.case.kind == "slim" else ","
         last = f" at the last {result.options.last} positions," if result.options.last else ""
         counted = f"{result.compared} of {len(result.rows)} arrays{slim}{last}"
