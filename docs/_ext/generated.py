@@ -5,6 +5,8 @@
 - ``{arrays}``: what each array of a trace is, ``descriptions.SUMMARIES``.
 - ``{fields}``: the fields of the config with their defaults.
 - ``{views}``, ``{keys}``, ``{tour}``: the views of the explorer, its keys, and the stops of its tour, from its scripts.
+
+Text inside a directive is for readers of the Markdown file; the site shows the table instead.
 """
 
 from __future__ import annotations
@@ -155,6 +157,8 @@ TABLES = {
 
 
 class Generated(SphinxDirective):
+    has_content = True
+
     def run(self) -> list[nodes.Node]:
         return self.parse_text_to_nodes(TABLES[self.name]())
 

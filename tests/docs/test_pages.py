@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 
+from minibiogpt.view import Explorer
 from minibiogpt.view.modules import STATIC
 from tests.docs.test_verify_a_port import SHELL, missing_lines
+from tests.support.demo import ours
 from tests.support.pages import DOCS, PAGES, ROOT, Block, anchors, blocks, broken, links, load, text_of
 from tools.docs_pictures import pictures
 
@@ -154,7 +156,8 @@ def picture_parts(svg: str) -> tuple[list[str], list[float]]:
 
 def test_the_pictures_are_those_of_the_demo_model() -> None:
     drawn = pictures()
-    assert {path.stem for path in (DOCS / "pictures").iterdir()} == set(drawn)
+    elsewhere = {"explorer-light", "explorer-dark"}  # README's, drawn by the explorer: test_picture.py
+    assert {path.stem for path in (DOCS / "pictures").iterdir()} - elsewhere == set(drawn)
     for name, svg in drawn.items():
         (parts, numbers), (want_parts, want) = (
             picture_parts(text_of(DOCS / "pictures" / f"{name}.svg")),
@@ -185,6 +188,30 @@ def test_the_tables_of_the_explorer_come_from_its_scripts() -> None:
     assert generated.tour().count("\n") >= 15
     with pytest.raises(ValueError, match="must have"):
         generated._one("nothing like this", "the text")
+
+
+def test_what_the_site_generates_has_words_for_readers_of_the_file() -> None:
+    """On GitHub, a directive without text is an empty box."""
+    names = {*load("generated").TABLES, "live-page"}
+    found = [
+        (page.name, name, text)
+        for page in PAGES
+        for name, text in re.findall(r"^```\{([\w-]+)\}[^\n]*\n(.*?)^```$", text_of(page), re.S | re.M)
+        if name in names
+    ]
+    assert {name for _, name, _ in found} == names
+    assert [(page, name) for page, name, text in found if "The built site shows" not in text] == []
+
+
+def test_the_page_of_the_explorer_names_what_the_page_has() -> None:
+    text = text_of(DOCS / "explore.md")
+    scripts = "\n".join(text_of(path) for path in STATIC.rglob("*.js"))
+    names = [*re.findall(r'(?:button|menu)s? "([^"]+)"', text), *re.findall(r'"([^"]+)" copies it', text)]
+    assert names == ["save", "guided tour", "copy link"]
+    assert [name for name in names if f'"{name}"' not in scripts] == []
+    size = float(re.findall(r"demo model's page is about ([\d.]+) MB", text)[0])
+    html = Explorer(ours(), "A lack of insulin causes diabetes.").html
+    assert abs(len(html.encode()) / 1e6 - size) < 0.3
 
 
 def test_the_page_of_the_explorer_names_its_views_and_what_its_address_may_hold() -> None:
