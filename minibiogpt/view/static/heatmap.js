@@ -87,8 +87,11 @@ export function paint(canvas, matrix, scale, hidden, width, height) {
   const cell = [width / matrix.columns, height / matrix.rows];
   context.fillStyle = hatchOf(context);
   for (let i = 0; i < matrix.rows; i++) {
-    for (let j = 0; j < matrix.columns; j++) {
-      if (hidden(i, j)) context.fillRect(j * cell[0], i * cell[1], cell[0], cell[1]);
+    for (let j = 0; j < matrix.columns; j++) { // neighbors together: a long text has many thousand masked cells
+      if (!hidden(i, j)) continue;
+      const from = j;
+      while (j + 1 < matrix.columns && hidden(i, j + 1)) j++;
+      context.fillRect(from * cell[0], i * cell[1], (j + 1 - from) * cell[0], cell[1]);
     }
   }
   if (Math.min(...cell) >= 16) separate(context, matrix, cell);

@@ -16,8 +16,11 @@ export const attentionArray = (run, layer, kind) => run.array(`layers.${layer}.s
 
 /** 1 where a cell of a layer's attention (1, H, T, S) is masked. */
 export function maskedCells(run, layer) {
-  const scores = attentionArray(run, layer, "scores_masked");
-  return oncePerRun(run, `hidden ${layer}`, () => Uint8Array.from(scores?.numbers ?? [], (x) => Number(isMasked(x))));
+  return oncePerRun(run, `hidden ${layer}`, () => {
+    const numbers = attentionArray(run, layer, "scores_masked")?.numbers ?? [], hidden = new Uint8Array(numbers.length);
+    for (let i = 0; i < hidden.length; i++) hidden[i] = isMasked(numbers[i]) ? 1 : 0;
+    return hidden;
+  });
 }
 
 /** The mean of f(t) over the rows 1 to T - 1 for which it is a number; NaN if there is none. */

@@ -30,12 +30,16 @@ function cacheOf(model, trace, positions) {
   })));
 }
 
-/** The first positions of an array (1, T, n) or (1, H, T, n). */
-function firstOf({ shape, dtype, numbers }, positions) {
+const firstOf = (array, positions) => rangeOf(array, 0, positions);
+const lastOf = (array, positions) => rangeOf(array, array.shape.at(-2) - positions, positions);
+
+/** Positions `from` to `from + positions` of an array (1, T, n) or (1, H, T, n). */
+function rangeOf({ shape, dtype, numbers }, from, positions) {
   const T = shape.at(-2), n = shape.at(-1), heads = shape.length === 4 ? shape[1] : 1;
   const made = makeArray([...shape.slice(0, -2), positions, n], dtype);
   for (let h = 0; h < heads; h++) {
-    made.numbers.set(numbers.subarray(h * T * n, (h * T + positions) * n), h * positions * n);
+    const start = (h * T + from) * n;
+    made.numbers.set(numbers.subarray(start, start + positions * n), h * positions * n);
   }
   return made;
 }
@@ -68,9 +72,10 @@ function joinedSquare(name, old, fresh, shared) {
 
 /** The scores of old queries with new keys: they are masked later, but scores are those before the mask. */
 function fillScores(trace, name, shared, rules) {
-  const scores = trace.get(name), [, H, S] = scores.shape, q = trace.get(name.replace(/scores$/, "q")), k = trace.get(name.replace(/scores$/, "k"));
-  const products = scaledProducts(firstOf(q, shared), k, scoreScale(rules, q.shape)); // (1, H, shared, S)
-  for (let h = 0; h < H; h++) {
-    scores.numbers.set(products.numbers.subarray(h * shared * S, (h + 1) * shared * S), h * S * S);
+  const scores = trace.get(name), [, H, S] = scores.shape, [q, k] = ["q", "k"].map((other) => trace.get(name.replace(/scores$/, other)));
+  const products = scaledProducts(firstOf(q, shared), lastOf(k, S - shared), scoreScale(rules, q.shape)); // (1, H, shared, S - shared)
+  for (let row = 0, added = S - shared; row < H * shared; row++) {
+    const to = (Math.floor(row / shared) * S + (row % shared)) * S + shared;
+    scores.numbers.set(products.numbers.subarray(row * added, (row + 1) * added), to);
   }
 }
