@@ -14,6 +14,8 @@ from minibiogpt.view import Explorer
 from minibiogpt.view.colors import PALETTES
 from tests.support import small
 from tests.support.browser import contrast, opened, overflow, texts
+from tests.support.device import device
+from tests.support.device import small as small_on
 from tests.view.test_pages import TEXT, demo
 
 SCREENS = [(360, 740, "light"), (1400, 900, "dark"), (2560, 1440, "light")]
@@ -317,6 +319,17 @@ def test_a_recorded_page_shows_the_same(browser: Any, tmp_path: Path, dtype: str
             assert np.asarray(value, dtype) == explorer.trace[name][tuple(index)]
         show(page, step="self_attn.scores_masked", row=0, col=4)
         assert shown(page)[0] == explorer.trace["layers.1.self_attn.scores_masked"][0, 2, 0, 4]
+
+
+def test_masked_scores_of_a_recorded_page_are_the_lowest_number_of_its_dtype(browser: Any, tmp_path: Path) -> None:
+    device("emulated")
+    explorer = Explorer(small_on("emulated", "float16"), small.ids(rows=1))
+    with opened(browser, explorer.save(tmp_path / "page.html")) as page:
+        show(page, view="attention", layer=1, step="self_attn.scores_masked", row=0, col=4)
+        assert shown(page)[0] == -65504
+        assert "masked" in page.locator(".cell-readout").inner_text()
+        show(page, view="layer")
+        assert page.locator(".origin").get_attribute("data-good") == "true"
 
 
 @pytest.mark.parametrize("width", [360, 1400])

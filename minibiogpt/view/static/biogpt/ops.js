@@ -3,7 +3,9 @@
 import { ensure } from "./errors.js";
 
 const KIND_OF_NUMBERS = { float32: Float32Array, float64: Float64Array, int64: Float64Array, bool: Uint8Array };
-const LOWEST_NUMBER = { float32: -(2 - 2 ** -23) * 2 ** 127, float64: -Number.MAX_VALUE };
+const LOWEST_NUMBER = { // the twin computes in the first two; a recorded run may be of another
+  float32: -(2 - 2 ** -23) * 2 ** 127, float64: -Number.MAX_VALUE, float16: -65504, bfloat16: -(2 - 2 ** -7) * 2 ** 127,
+};
 
 /** The lowest finite number of a dtype, which replaces a masked score. */
 export const lowestOf = (dtype) => LOWEST_NUMBER[dtype];

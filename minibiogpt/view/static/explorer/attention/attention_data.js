@@ -18,7 +18,7 @@ export const attentionArray = (run, layer, kind) => run.array(`layers.${layer}.s
 export function maskedCells(run, layer) {
   return oncePerRun(run, `hidden ${layer}`, () => {
     const numbers = attentionArray(run, layer, "scores_masked")?.numbers ?? [], hidden = new Uint8Array(numbers.length);
-    for (let i = 0; i < hidden.length; i++) hidden[i] = isMasked(numbers[i]) ? 1 : 0;
+    for (let i = 0; i < hidden.length; i++) hidden[i] = isMasked(numbers[i], run.lowest) ? 1 : 0;
     return hidden;
   });
 }

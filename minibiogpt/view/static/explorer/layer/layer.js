@@ -4,12 +4,12 @@ import { data, el, isDark } from "../../base.js";
 import { Stepper } from "../../stepper/stepper.js";
 import { STEPPER_KEYS } from "../../stepper/stepper_parts.js";
 import { stepInLayer } from "../../stepper/stepper_source.js";
-import { LOWEST_VALUES, derivedArray } from "../runs/derived.js";
 import { csvOf, download, npyOf } from "../exports/exports.js";
 import { pngOf, svgText } from "../exports/exports_svg.js";
+import { fileName } from "../exports/figure.js";
+import { oncePerRun } from "../runs/run.js";
 
 const layerParts = { stepper: null, layers: null, box: null, drawn: "" };
-const layerSources = new WeakMap(); // run -> sources of its layers
 
 export const layerView = {
   id: "layer",
@@ -46,7 +46,7 @@ export const layerView = {
   },
 };
 
-/** Take over into the page's state what was changed in the stepper. */
+/** Copy what was changed in the stepper to the state of the page. */
 function follow(app, stepper) {
   const { head, row, col, pinned } = stepper.state;
   app.set({ step: stepper.key, head, row: row === app.run.T - 1 && app.state.row === null ? null : row, col: pinned ? col : null });
@@ -64,7 +64,7 @@ function showLayers(app) {
 }
 
 function exportButtons() {
-  const now = () => layerParts.stepper, file = () => now().step.name.replace(/[^\w.-]+/g, "-"), canvas = () => now().map.canvas;
+  const now = () => layerParts.stepper, file = () => fileName(now().step.name), canvas = () => now().map.canvas;
   const button = (text, label, act) => el("button", { type: "button", "aria-label": label, onclick: act }, text);
   return [
     button("SVG", "save the picture as SVG", async () => download(`${file()}.svg`, "image/svg+xml", await svgText(canvas()))),
@@ -76,25 +76,12 @@ function exportButtons() {
 
 // The source of a layer of a run ---------------------------------------------------------------------------------------
 
-function sourceOfRun(app, layer) {
-  const { run } = app;
-  if (!layerSources.has(run)) layerSources.set(run, new Map());
-  const known = layerSources.get(run);
-  if (!known.has(layer)) known.set(layer, makeSource(app, run, layer));
-  return known.get(layer);
-}
+const sourceOfRun = (app, layer) => oncePerRun(app.run, `source ${layer}`, () => makeSource(app, app.run, layer));
 
 function makeSource(app, run, layer) {
   const { config } = run, { T } = run, D = config.hidden_size, H = config.num_attention_heads;
-  const dtype = run.live ? run.array("embeddings").dtype : data.dtype;
   const headMask = run.options?.headMask?.[layer] ?? null; // of an experiment
-  const derived = new Map();
-  const array = (name) => {
-    const own = run.array(name);
-    if (own) return own;
-    if (!derived.has(name)) derived.set(name, derivedArray(run, name, dtype));
-    return derived.get(name);
-  };
+  const array = (name) => run.array(name);
   return {
     layer, heads: H, headSize: D / H, tokens: run.tokens, padding: run.tokens.map(() => false), headMask,
     steps: stepsShown(layer, Boolean(headMask)).filter((step) => array(step.name)),
@@ -102,7 +89,7 @@ function makeSource(app, run, layer) {
     leftOut: "The page does not contain the weights of this model, so their products are not listed.",
     vocabulary: data.labels ?? null,
     facts: {
-      activation: config.hidden_act, eps: 1e-5, dtype, lowest: LOWEST_VALUES[dtype],
+      activation: config.hidden_act, eps: 1e-5, dtype: run.dtype, lowest: run.lowest,
       scaleEmbedding: config.scale_embedding, positionOffset: 2,
     },
     array, parameter: (name) => run.parameter(name), changed: app.state.changes.length > 0,

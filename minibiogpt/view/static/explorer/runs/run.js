@@ -1,6 +1,6 @@
 // Run: the arrays of one text through the model, by name. A live run is computed here; recorded.js has those that were stored in the page.
 
-import { Trace } from "../../biogpt.js";
+import { lowestOf, Trace } from "../../biogpt.js";
 import { changed } from "./changes.js";
 import { continuedTrace } from "./continued.js";
 
@@ -19,10 +19,13 @@ export function streamNames({ num_hidden_layers: L }) {
   return ["embeddings", ...Array.from({ length: L }, (_, l) => `layers.${l}`)];
 }
 
-/** What a view reads: run.text, ids, tokens, T, config, names, array(name), parameter(name), logits. */
+/**
+ * What a view reads: run.text, ids, tokens, T, config, dtype, lowest, names, array(name), parameter(name), logits.
+ * dtype: in which the model computed; lowest: its lowest number, which replaces masked scores.
+ */
 export class Run {
-  constructor({ text, ids, tokens, config, live, parameters }) {
-    Object.assign(this, { text, ids, tokens, config, live, parameters, T: ids.length });
+  constructor({ text, ids, tokens, config, dtype, live, parameters }) {
+    Object.assign(this, { text, ids, tokens, config, dtype, live, parameters, T: ids.length, lowest: lowestOf(dtype) });
   }
 
   /** A parameter of the model by its name in the checkpoint, less "biogpt."; null if the page does not hold it. */
@@ -52,7 +55,7 @@ export class LiveRun extends Run {
     const encoded = tokenizer.encode(text), most = model.config.max_position_embeddings;
     const kept = encoded.slice(0, most);
     const tokens = kept.map((token) => ({ ...token, label: tokenizer.label(token.id) }));
-    super({ text, ids: kept.map((token) => token.id), tokens, config: model.config, live: true, parameters });
+    super({ text, ids: kept.map((token) => token.id), tokens, config: model.config, dtype: model.dtype, live: true, parameters });
     this.left = encoded.length - kept.length; // tokens beyond the maximum
     const { model: used, options } = changed(model, changes, (other) => (name) => runOf(other).array(name));
     Object.assign(this, { changes, model: used, options }); // `model.forward({ ids, ...options })` is this run again
