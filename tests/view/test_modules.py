@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from minibiogpt.view import modules
+
+
+STATIC = modules.STATIC
+SCRIPTS = sorted(path.relative_to(STATIC).as_posix() for path in STATIC.rglob("*.js"))
+STYLES = sorted(path.relative_to(STATIC).as_posix() for path in STATIC.rglob("*.css"))
+PUBLIC = {name for name, _ in modules.imports("biogpt.js")}
+"""The modules whose exports are the public API of the twin, whether or not a page uses them."""
 
 
 @pytest.fixture
@@ -62,3 +70,31 @@ def test_a_broken_rule_is_an_error(folder: Path, files: dict[str, str], message:
     write(folder, **files)
     with pytest.raises(ValueError, match=message.replace("{", r"\{").replace("*", r"\*")):
         modules.linked("main.js")
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_every_import_is_used(name: str) -> None:
+    own = modules.plain(name)
+    for source, names in modules.imports(name):
+        unused = [each for each in names if each != "*" and not re.search(rf"\b{each}\b", own)]
+        assert not unused, f"{name} does not use {', '.join(unused)} of {source}"
+
+
+def test_every_export_is_imported_or_public() -> None:
+    imported = {(source, each) for name in SCRIPTS for source, names in modules.imports(name) for each in names}
+    through = {each for source, each in imported if source == "biogpt.js"}
+    for name in SCRIPTS:
+        used = {each for source, each in imported if source == name} | (through if name in PUBLIC else set())
+        unused = set() if name in PUBLIC or name == "biogpt.js" else modules.exports(name) - used
+        assert not unused, f"no module imports {', '.join(sorted(unused))} of {name}: leave out export, or remove it"
+
+
+def test_files_and_folders_stay_small_enough_to_read() -> None:
+    for name in [*SCRIPTS, *STYLES]:
+        lines = (STATIC / name).read_text(encoding="utf-8").splitlines()
+        assert len(lines) <= 330, f"{name} has {len(lines)} lines: split it by what it is about"
+        wide = [i for i, line in enumerate(lines, 1) if len(line) > 140]
+        assert not wide, f"{name}: more than 140 characters in lines {wide}"
+    for folder in [STATIC, *(path for path in STATIC.rglob("*") if path.is_dir())]:
+        files = [path for path in folder.iterdir() if path.is_file()]
+        assert len(files) <= 14, f"{folder.name} has {len(files)} files: sort them into folders"

@@ -46,7 +46,7 @@ export function limitsOf(array, scores = array, lowest = -Infinity) {
 }
 
 /** Indices of the smallest and largest visible values, their absolute values in order, and the limit of a symmetric color scale. */
-export function computeLimits(array, scores, lowest = -Infinity) {
+function computeLimits(array, scores, lowest = -Infinity) {
   const numbers = array.numbers, sizes = new Float64Array(numbers.length);
   let low = -1, high = -1, count = 0;
   for (let i = 0; i < numbers.length; i++) {

@@ -1,17 +1,8 @@
 // Heat maps: a matrix on a canvas, with sticky labels, cell markers, and events for pointing at and clicking cells.
 
 import { limitsOf, quantileOf } from "./arrays.js";
-import { css, data, el, isDark, isolated, rough } from "./base.js";
-
-/** A function from [0, 1] to [r, g, b] that interpolates linearly between evenly spaced anchors. */
-export function rampOf(anchors) {
-  const points = anchors.map((hex) => [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16)));
-  return (x) => {
-    const position = Math.min(1, Math.max(0, x)) * (points.length - 1);
-    const i = Math.min(points.length - 2, Math.floor(position));
-    return points[i].map((from, c) => from + (points[i + 1][c] - from) * (position - i));
-  };
-}
+import { css, el, isolated, rough } from "./base.js";
+import { positiveRamp, rgbOf, signedRamp } from "./shades.js";
 
 /** How a color scale is chosen, by name: the text of the choice. */
 export const SCALES = { array: "whole array", row: "each row", 0.95: "clipped at 95 %", 0.8: "clipped at 80 %" };
@@ -21,7 +12,7 @@ export const SCALES = { array: "whole array", row: "each row", 0.95: "clipped at
  * kind: one of SCALES. A scale for each row needs the matrix. lowest: the value of masked scores.
  */
 export function scaleOf(array, scores, probabilities, kind = "array", matrix = null, lowest = -Infinity) {
-  const ramp = rampOf(probabilities ? data.colors.sequential : isDark() ? data.colors.signedDark : data.colors.signed);
+  const ramp = probabilities ? positiveRamp() : signedRamp();
   const place = probabilities ? (x, limit) => x / limit : (x, limit) => 0.5 + x / limit / 2;
   const low = (text) => (probabilities ? "0" : `-${text}`), middle = probabilities ? "" : "0";
   if (kind === "row" && matrix) {
@@ -48,7 +39,7 @@ function pixelsOf(matrix, scale, hidden) {
   const canvas = el("canvas", { width: matrix.columns, height: matrix.rows });
   const context = canvas.getContext("2d");
   const image = context.createImageData(matrix.columns, matrix.rows);
-  const [plain, ink] = ["--hidden", "--ink"].map((name) => [1, 3, 5].map((i) => parseInt(css(name).slice(i, i + 2), 16)));
+  const [plain, ink] = ["--hidden", "--ink"].map((name) => rgbOf(css(name)));
   for (let i = 0, at = 0; i < matrix.rows; i++) {
     for (let j = 0; j < matrix.columns; j++, at += 4) {
       const x = matrix.at(i, j);
@@ -60,9 +51,12 @@ function pixelsOf(matrix, scale, hidden) {
   return canvas;
 }
 
-function hatchOf(context) {
-  const tile = el("canvas", { width: 6, height: 6 });
-  const brush = tile.getContext("2d");
+/** A pattern for masked cells: diagonal lines on --hidden. */
+export function hatching(context, ratio) {
+  const size = Math.max(1, Math.round(6 * ratio)), tile = el("canvas", { width: size, height: size }), brush = tile.getContext("2d");
+  brush.fillStyle = css("--hidden");
+  brush.fillRect(0, 0, size, size);
+  brush.scale(size / 6, size / 6);
   brush.strokeStyle = css("--hatch");
   brush.beginPath();
   for (const shift of [-6, 0, 6]) {
@@ -70,22 +64,33 @@ function hatchOf(context) {
     brush.lineTo(shift + 7, -1);
   }
   brush.stroke();
-  return context.createPattern(tile, "repeat");
+  const pattern = context.createPattern(tile, "repeat");
+  pattern.setTransform(new DOMMatrix([6 / size, 0, 0, 6 / size, 0, 0]));
+  return pattern;
 }
 
-/** Draw the matrix on a canvas of width x height CSS pixels; masked cells are hatched. */
-export function paint(canvas, matrix, scale, hidden, width, height) {
-  const ratio = Math.min(window.devicePixelRatio || 1, 16000 / width, 16000 / height);
+/**
+ * Give a canvas width x height CSS pixels at the screen's resolution, but at most `most` pixels in each direction.
+ * Returns its context, scaled to CSS pixels, and the ratio of pixels to CSS pixels.
+ */
+export function sizedCanvas(canvas, width, height, most = 8000) {
+  const ratio = Math.min(window.devicePixelRatio || 1, most / Math.max(width, height));
   canvas.width = Math.round(width * ratio);
   canvas.height = Math.round(height * ratio);
   canvas.style.width = `${width}px`;
   canvas.style.height = `${height}px`;
   const context = canvas.getContext("2d");
-  context.imageSmoothingEnabled = false;
-  context.drawImage(pixelsOf(matrix, scale, hidden), 0, 0, canvas.width, canvas.height);
   context.scale(ratio, ratio);
+  context.imageSmoothingEnabled = false;
+  return { context, ratio };
+}
+
+/** Draw the matrix on a canvas of width x height CSS pixels; masked cells are hatched. */
+export function paint(canvas, matrix, scale, hidden, width, height) {
+  const { context, ratio } = sizedCanvas(canvas, width, height, 16000);
+  context.drawImage(pixelsOf(matrix, scale, hidden), 0, 0, width, height);
   const cell = [width / matrix.columns, height / matrix.rows];
-  context.fillStyle = hatchOf(context);
+  context.fillStyle = hatching(context, ratio);
   for (let i = 0; i < matrix.rows; i++) {
     for (let j = 0; j < matrix.columns; j++) { // neighbors together: a long text has many thousand masked cells
       if (!hidden(i, j)) continue;

@@ -5,28 +5,29 @@ import { placeOf, readChanges } from "./runs/changes.js";
 import { largest } from "./runs/next_tokens.js";
 import { LiveRun } from "./runs/run.js";
 
+/** The state at the start; with `text`, the text of the page, it has every key. The address holds what differs from it. */
 const START = {
-  view: "model",
+  view: "model", // the id of the view that is shown
   layer: 0,
   head: 0,
-  step: "self_attn.probs",
-  row: null,
-  col: null,
-  token: null,
-  against: null,
-  changes: [],
-  untouched: false,
-  other: "",
-  pair: "texts",
-  array: "",
-  lines: "strongest",
-  generation: {},
-  measure: "",
-  tour: null,
+  step: "self_attn.probs", // an array of the layer, without "layers.{l}."; "" is the layer's output
+  row: null, // the query token t, counted from 0; null: the last
+  col: null, // the column of the array, a key token s in attention; null: the view chooses
+  token: null, // the vocabulary id whose probability or logit is studied; null: the most probable after row
+  against: null, // a second id, whose logit the lens subtracts; null: none
+  changes: [], // the experiment: see readChanges in runs/changes.js
+  untouched: false, // whether the views show the run without the changes
+  other: "", // the second text, of patches and comparisons
+  pair: "texts", // what Compare compares: "texts", or "experiment" with the untouched run
+  array: "", // the array that Compare shows; "": that of layer and step
+  lines: "strongest", // whose weights the lines in Model show: "strongest", "mean" or "head"
+  generation: {}, // the settings of Generation that differ from its own start: see generationOf
+  measure: "", // one of MEASURES, which orders the heads in Attention; "": none
+  tour: null, // the number of a stop of the tour; null: no tour
 };
 const MOST_CHARACTERS = 20000; // of a text; the model's positions hold far less
 const MOST_RUNS = 6; // of other texts that are kept: those of patches, and the second text
-const WRITE_DELAY = 250; // milliseconds between two changes of the address, which browsers limit
+const WRITE_DELAY = 250; // milliseconds; browsers limit how often the address may change
 
 export class App {
   /** facts: the data of the page; model, tokenizer: the twin, or null; parameters: Map; recorded: a RecordedRun, or null. */
@@ -142,12 +143,12 @@ export class App {
     this.run = this.state.untouched ? this.baseline : this.experiment;
   }
 
-  /** How many characters the text of the page had beyond the most that it can hold. */
+  /** The number of characters by which the text was too long for the page. */
   get cut() {
     return this.shortened?.text === this.state.text ? this.shortened.cut : 0;
   }
 
-  /** Texts and changes as the page can hold them. */
+  /** Bring texts and changes into a form that the page can hold. */
   tidy() {
     const { state } = this;
     for (const key of ["text", "other"]) {

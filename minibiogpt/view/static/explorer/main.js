@@ -32,7 +32,8 @@ async function boot() {
   const arrays = await openBundle(data.arrays);
   const model = data.live ? new BioGpt(data.config, parameters, { dtype: "float32" }) : null;
   const tokenizer = data.live ? new BioGptTokenizer({ vocab: data.vocab, merges: data.merges }) : null;
-  const recorded = data.live ? null : new RecordedRun({ text: data.text, tokens: data.tokens, config: data.config, dtype: data.dtype, arrays, parameters });
+  const { text, tokens, config, dtype } = data;
+  const recorded = data.live ? null : new RecordedRun({ text, tokens, config, dtype, arrays, parameters });
   app = new App({ facts: data, model, tokenizer, parameters, recorded, views: VIEWS });
   buildChrome();
   app.on("run", showTokens);

@@ -44,7 +44,8 @@ function curveOf({ f, x }, name) {
   return el("svg:svg", { class: "curve", viewBox, role: "img", "aria-label": label },
     el("svg:line", { x1: 0, x2: wide, y1: zero, y2: zero }), el("svg:line", { x1: wide / 2, x2: wide / 2, y1: 0, y2: tall }),
     el("svg:path", { d: `M${points.join("L")}` }), el("svg:circle", { cx: left, cy: top, r: 4 }),
-    el("svg:text", { x: 0, y: tall + 12 }, rough(-reach, 2)), el("svg:text", { x: wide, y: tall + 12, "text-anchor": "end" }, rough(reach, 2)));
+    el("svg:text", { x: 0, y: tall + 12 }, rough(-reach, 2)),
+    el("svg:text", { x: wide, y: tall + 12, "text-anchor": "end" }, rough(reach, 2)));
 }
 
 /** Fill the panel with the computation of one cell of a step, and compare the result with the value in the array. */

@@ -15,7 +15,7 @@ const inputOf = (source, step, symbol, head = 0) => matrixOf(source.array(step.w
 const isLater = (t, s) => s > t; // without a cache, position t is row t
 
 /** sum_i |x_i|, the magnitude that the rounding error of a sum is relative to. */
-export const absoluteSum = (numbers) => numbers.reduce((sum, x) => sum + Math.abs(x), 0);
+const absoluteSum = (numbers) => numbers.reduce((sum, x) => sum + Math.abs(x), 0);
 export const sumNumbers = (numbers) => numbers.reduce((sum, x) => sum + x, 0);
 
 /** erf by a series without cancellation: 2/sqrt(pi) exp(-x^2) sum 2^n x^(2n+1) / (1 3 5 ... (2n+1)). */
@@ -58,7 +58,7 @@ function rowProduct(source, step, symbol, row, col) {
   };
 }
 
-export const ORIGINS = {
+const ORIGINS = {
   sum(source, step, { row, col }) {
     const parts = Object.entries(step.where).map(([symbol, name]) => [symbol, name, matrixOf(source.array(name)).at(row, col)]);
     const rows = parts.map(([symbol, name, x]) => ({ cells: [symbol, name, rough(x)], bar: x }));

@@ -18,7 +18,7 @@ const LETTERS = [
 ];
 
 /** A short list of what the letters and the marks of tokens mean, folded. */
-export function lettersFolded() {
+function lettersFolded() {
   const rows = LETTERS.map(([letter, text]) => el("tr", {}, el("th", { scope: "row", class: "mono" }, letter), el("td", {}, text)));
   return el("details", { class: "letters" }, el("summary", {}, "letters and tokens"), el("table", {}, el("tbody", {}, rows)));
 }
@@ -73,7 +73,7 @@ export function listOfSteps(stepper) {
 }
 
 /** Copy the numbers of the picture as "TSV" or "JSON". */
-export function copyNumbers(stepper, kind) {
+function copyNumbers(stepper, kind) {
   const now = stepNumbers(stepper.source, stepper.step, stepper.state.head);
   const line = (cells) => cells.map((cell) => String(cell).replace(/[\t\n\r]/g, " ")).join("\t");
   const rows = now.numbers.map((row, i) => line([now.rows[i], ...row.map((x) => exact(x, now.dtype))]));

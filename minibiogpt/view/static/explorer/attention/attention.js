@@ -133,7 +133,8 @@ function showAttentionCell(app) {
   parts.readout.replaceChildren(
     el("b", { class: "mono" }, exact(shown.at(row, col), dtype)), masked ? " (masked) " : " ",
     el("span", { class: "soft mono" }, `${shown.name}[0, ${app.state.head}, ${row}, ${col}]`),
-    el("span", { class: "soft" }, ` query T ${row} “`, isolated(tokens[row].label), `”, key S ${col} “`, isolated(tokens[col].label), "” "),
+    el("span", { class: "soft" }, ` query T ${row} “`, isolated(tokens[row].label), `”, key S ${col} “`, isolated(tokens[col].label),
+      "” "),
     parts.open, notes.length ? el("span", { class: "note" }, notes.join(" ")) : "");
   const looks = shown.kind === "probs" || shown.kind === "weights", strip = { tokens, scale: attentionLook.scale, dtype };
   const [query, key] = [tokens[row].label, tokens[col].label].map(isolated);

@@ -1,7 +1,8 @@
 // Attention, its pictures: the small maps of all heads on one canvas, and one head enlarged, with its tokens.
 
 import { css, el, rough } from "../../base.js";
-import { cellImage, hatching, sizedCanvas } from "./attention_paint.js";
+import { hatching, sizedCanvas } from "../../heatmap.js";
+import { cellImage } from "./attention_paint.js";
 
 const MAP_GAP = 8, LABEL_LINE = 14; // CSS pixels between small maps; height of a line of text
 const MAP_FONT = '12px system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif';

@@ -1,8 +1,9 @@
 // Attention, what is shown: the array, the measure, the head, the cell and the color scale that follow from the state.
 
 import { ATTENTION_ARRAYS, attentionArray, headMeasures, headOrder, maskedCells, MEASURES } from "./attention_data.js";
-import { shadeScale, symmetricLimit } from "./attention_paint.js";
+import { symmetricLimit } from "./attention_paint.js";
 import { rough } from "../../base.js";
+import { shadeScale } from "../../shades.js";
 import { oncePerRun } from "../runs/run.js";
 
 /** Which of ATTENTION_ARRAYS is shown: the step of the state, if it is one of them. */

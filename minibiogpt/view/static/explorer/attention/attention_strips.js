@@ -1,6 +1,6 @@
 // Attention, its strips: where one token looks, and who looks at one token, as shaded tokens with exact numbers.
 
-import { el, exact, isolated } from "../../base.js";
+import { el, exact } from "../../base.js";
 
 /** A list of the tokens, shaded by a number each. pick(position) on a click. */
 export class TokenStrip {
@@ -14,10 +14,9 @@ export class TokenStrip {
     this.box = el("div", { class: "token-strip" }, this.title, this.list);
   }
 
-  /** numbers, hidden: functions of the position. here: the position of the cell under study. */
+  /** title: texts and elements; numbers, hidden: functions of the position; here: the position of the cell under study. */
   draw({ title, tokens, numbers, hidden, here, scale, dtype }) {
-    const words = title.map((part) => (part.token === undefined ? part : isolated(part.token)));
-    this.title.replaceChildren(...words);
+    this.title.replaceChildren(...title);
     this.list.setAttribute("aria-label", this.title.textContent);
     const items = this.list.children;
     if (items.length !== tokens.length) this.list.replaceChildren(...tokens.map(() => el("li", {}, el("bdi"), el("span"))));

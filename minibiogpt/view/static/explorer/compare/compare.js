@@ -24,8 +24,7 @@ export const compareView = {
     comparison.choices = el("fieldset", { class: "pair" }, el("legend", {}, "compare"), choice("texts", "this text and a second one"),
       choice("experiment", "this text untouched and with the changes"));
     comparison.other = el("textarea", { rows: 1, dir: "auto", spellcheck: "false", "aria-label": "the second text",
-      placeholder: "a second text",
-      oninput: () => app.set({ other: comparison.other.value }) });
+      placeholder: "a second text", oninput: () => app.set({ other: comparison.other.value }) });
     comparison.text = el("div", { "aria-live": "polite" });
     comparison.svg = el("svg:svg", { class: "drawing" });
     comparison.profile = figure({ title: "How far the residual stream differs, by layer and position: |b - a| / |a|",
@@ -48,8 +47,7 @@ export const compareView = {
     if (comparison.shown?.a !== a || comparison.shown?.b !== b) {
       const pairs = texts ? alignedTokens(a, b) : a.ids.map((_, t) => [t, t]);
       comparison.shown = { a, b, pairs, names: texts ? ["this text", "second text"] : ["untouched", "changed"],
-        profile: profileOf(a, b, pairs),
-        first: firstDifference(a, b), prefix: sharedPrefix(a.ids, b.ids) };
+        profile: profileOf(a, b, pairs), first: firstDifference(a, b), prefix: sharedPrefix(a.ids, b.ids) };
       comparison.text.replaceChildren(...comparisonText(app, comparison.shown).map((text) => el("p", {}, text)));
     }
     const shown = comparison.shown;

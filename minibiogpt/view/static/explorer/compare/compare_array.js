@@ -1,7 +1,7 @@
 // One row of any array in two runs, and their difference.
 
-import { data, el, exact, isDark, isolated, rough } from "../../base.js";
-import { rampOf } from "../../heatmap.js";
+import { el, exact, isolated, rough } from "../../base.js";
+import { positiveRamp, signedRamp } from "../../shades.js";
 import { rowsAt } from "./compare_runs.js";
 import { topIndices } from "../runs/next_tokens.js";
 import { labelOf } from "../experiments/experiments_results.js";
@@ -97,8 +97,8 @@ function drawBands(svg, { rows: [a, b], name }, names, width) {
   const visible = (x) => Number.isFinite(x) && Math.abs(x) < 1e30; // not a masked score
   const largestOf = (row) => row.reduce((most, x) => (visible(x) ? Math.max(most, Math.abs(x)) : most), 1e-30);
   const limit = Math.max(largestOf(a), largestOf(b)), far = largestOf(difference), gray = [128, 128, 128];
-  const signed = rampOf(isDark() ? data.colors.signedDark : data.colors.signed), positive = rampOf(data.colors.sequential);
-  const colors = [probabilities ? positive : (x) => signed(0.5 + x / limit / 2), (x) => signed(0.5 + x / far / 2)];
+  const signed = signedRamp();
+  const colors = [probabilities ? positiveRamp() : (x) => signed(0.5 + x / limit / 2), (x) => signed(0.5 + x / far / 2)];
   const n = a.length, canvas = el("canvas", { width: n, height: 3 }), context = canvas.getContext("2d"),
     image = context.createImageData(n, 3);
   [a, b, difference].forEach((row, r) => row.forEach((x, i) => {

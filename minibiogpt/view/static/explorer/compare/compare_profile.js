@@ -1,9 +1,9 @@
 // The profile of two runs: the relative distance of their residual streams, by layer and position, over the aligned tokens.
 
-import { data, el, isDark, rough, shortened } from "../../base.js";
+import { el, isDark, rough, setAll, shortened } from "../../base.js";
 import { relativeDistance } from "./compare_runs.js";
 import { streamNames } from "../runs/run.js";
-import { anchorAt, inkOn } from "../experiments/experiments_ablation.js";
+import { shadeScale } from "../../shades.js";
 import { labelOf } from "../experiments/experiments_results.js";
 
 const WIDE = 54, PROFILE_TALL = 26, LEFT_OF = 84, TOKENS = 46; // pixels
@@ -41,15 +41,15 @@ export function drawProfile(svg, app, shown) {
     drawColumns(svg, app, shown);
   }
   const k = pairs.findIndex(([i]) => i === t), frame = svg.querySelector(".chosen-column");
-  frame.setAttribute("x", LEFT_OF + k * WIDE + 0.5);
-  frame.setAttribute("visibility", k < 0 ? "hidden" : "visible");
+  setAll(frame, { x: LEFT_OF + k * WIDE + 0.5, visibility: k < 0 ? "hidden" : "visible" });
 }
 
 function drawColumns(svg, app, { a, b, pairs, names, profile }) {
   const top = TOKENS + 4, tall = profile.names.length * PROFILE_TALL, middle = { "text-anchor": "middle" };
-  const most = profile.array.numbers.reduce((largest, x) => (Number.isFinite(x) ? Math.max(largest, x) : largest), 0);
-  svg.setAttribute("width", LEFT_OF + pairs.length * WIDE);
-  svg.setAttribute("height", top + tall + 2);
+  const most = profile.array.numbers.reduce((largest, x) => (Number.isFinite(x) ? Math.max(largest, x) : largest), 0) || 1;
+  const scale = shadeScale(), shade = (x) => (x > 0 && Number.isFinite(x) ? { fill: scale.color(x / most), ink: scale.ink(x / most) }
+    : { fill: "none" });
+  setAll(svg, { width: LEFT_OF + pairs.length * WIDE, height: top + tall + 2 });
   const side = (text, y, kind) => el("svg:text", { class: kind, x: LEFT_OF - 8, y, "text-anchor": "end" }, text);
   const texts = [side(names[0], 14, "value"), side(names[1], 34, "value"),
     ...profile.names.map((name, l) => side(name, top + l * PROFILE_TALL + 17, "name"))];
@@ -62,15 +62,14 @@ function drawColumns(svg, app, { a, b, pairs, names, profile }) {
     const x = LEFT_OF + k * WIDE, same = i !== null && j !== null && a.ids[i] === b.ids[j], kind = same ? "token" : "token other";
     return el("svg:g", { class: "ablated", onclick: () => i !== null && app.set({ row: i, col: null }) },
       tokenText(a, i, x + WIDE / 2, 14, kind), tokenText(b, j, x + WIDE / 2, 34, kind),
-      profile.values.flatMap((row, l) => profileCell(x, top + l * PROFILE_TALL, row[k], most, profile.names[l])));
+      profile.values.flatMap((row, l) => profileCell(x, top + l * PROFILE_TALL, row[k], shade(row[k]), profile.names[l])));
   });
   svg.replaceChildren(...texts, ...columns, el("svg:rect", { class: "chosen-column", y: 1, width: WIDE - 1, height: top + tall }));
 }
 
-function profileCell(x, y, value, most, name) {
-  const color = Number.isFinite(value) && value > 0 ? anchorAt(data.colors.sequential, value / (most || 1)) : "none";
-  const text = Number.isNaN(value) ? "" : value === 0 ? "=" : rough(value, 2), style = color === "none" ? "" : `fill:${inkOn(color)}`;
+function profileCell(x, y, value, { fill, ink }, name) {
+  const text = Number.isNaN(value) ? "" : value === 0 ? "=" : rough(value, 2), style = ink ? `fill:${ink}` : null;
   const title = el("svg:title", {}, `${name}: ${Number.isNaN(value) ? "no partner" : rough(value, 6)}`);
-  return [el("svg:rect", { class: "cell", x: x + 1, y: y + 1, width: WIDE - 2, height: PROFILE_TALL - 2, fill: color }, title),
+  return [el("svg:rect", { class: "cell", x: x + 1, y: y + 1, width: WIDE - 2, height: PROFILE_TALL - 2, fill }, title),
     el("svg:text", { x: x + WIDE / 2, y: y + 17, "text-anchor": "middle", style }, text)];
 }

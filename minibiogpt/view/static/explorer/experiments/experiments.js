@@ -41,7 +41,7 @@ export const experimentsView = {
     const { layer, head } = app.state, last = app.state.changes.at(-1);
     const acts = new Map([["x", () => toggleHead(app, layer, head)], ["+", () => nudgeHead(app, 1)], ["=", () => nudgeHead(app, 1)],
       ["-", () => nudgeHead(app, -1)], ["u", () => app.set({ untouched: !app.state.untouched })],
-        ["Backspace", () => last && app.unchange(last)]]);
+      ["Backspace", () => last && app.unchange(last)]]);
     acts.get(event.key)?.();
     return acts.has(event.key);
   },

@@ -1,6 +1,7 @@
 // The ablation table: the probability of the token under study without each head, one run for each, in pieces.
 
-import { data, el, isDark, percentOf, rough } from "../../base.js";
+import { el, percentOf, rough, setAll } from "../../base.js";
+import { shadeScale } from "../../shades.js";
 import { headMaskOf } from "../runs/changes.js";
 import { nextProbabilities } from "../runs/next_tokens.js";
 import { labelOf, studiedToken } from "./experiments_results.js";
@@ -45,7 +46,7 @@ export function ablationFigure(app) {
     table.running = true;
     for (let i = 0; i < table.values.length; i++) {
       await new Promise((next) => { setTimeout(next, 0); });
-      if (table.key !== key) return; // the text, the token or the changes are others now
+      if (table.key !== key) return; // the text, the token or the changes are different now
       if (!svg.isConnected) break;
       table.values[i] = withoutHead(app, Math.floor(i / H), i % H)[table.id];
       table.done = i + 1;
@@ -70,7 +71,7 @@ export function ablationFigure(app) {
 }
 
 /** The next-token probabilities at the token under study, without one head. */
-export function withoutHead(app, layer, head) {
+function withoutHead(app, layer, head) {
   const { experiment: run, row } = app;
   const headMask = headMaskOf(run.changes, app.config);
   headMask[layer][head] = 0;
@@ -82,37 +83,21 @@ export function withoutHead(app, layer, head) {
 
 function drawAblation(svg, app, { values, whole, shape: [L, H], done }) {
   const most = Math.max(...values.slice(0, done).map((x) => Math.abs(x - whole)), 1e-12);
-  const ramp = isDark() ? data.colors.signedDark : data.colors.signed;
-  svg.setAttribute("width", LEFT + H * CELL[0]);
-  svg.setAttribute("height", ABLATION_TOP + L * CELL[1]);
+  const scale = shadeScale(most);
+  setAll(svg, { width: LEFT + H * CELL[0], height: ABLATION_TOP + L * CELL[1] });
   const texts = [...Array(H).keys()].map((h) => el("svg:text",
     { class: "name", x: LEFT + (h + 0.5) * CELL[0], y: 16, "text-anchor": "middle" }, `head ${h}`));
   for (let l = 0; l < L; l++) texts.push(el("svg:text", { class: "name", x: LEFT - 8, y: ABLATION_TOP + (l + 0.5) * CELL[1] + 4,
     "text-anchor": "end" }, `layer ${l}`));
   const cells = [...values].flatMap((x, i) => {
     const l = Math.floor(i / H), h = i % H, at = [LEFT + h * CELL[0], ABLATION_TOP + l * CELL[1]];
-    const color = i < done ? anchorAt(ramp, 0.5 + (x - whole) / most / 2) : "none", here = l === app.state.layer && h === app.state.head;
+    const color = i < done ? scale.color(x - whole) : "none", here = l === app.state.layer && h === app.state.head;
     const title = i < done ? `without head ${l}.${h}: ${rough(x, 6)}, ${rough(x - whole, 3)} from ${rough(whole, 6)}` : `head ${l}.${h}`;
     return [el("svg:g", { class: "ablated", onclick: () => app.set({ layer: l, head: h }) },
-      el("svg:rect", { x: at[0] + 1, y: at[1] + 1, width: CELL[0] - 2, height: CELL[1] - 2, fill: color, class: here ? "cell here"
-        : "cell" }, el("svg:title", {}, title)),
+      el("svg:rect", { x: at[0] + 1, y: at[1] + 1, width: CELL[0] - 2, height: CELL[1] - 2, fill: color,
+        class: here ? "cell here" : "cell" }, el("svg:title", {}, title)),
       i < done ? el("svg:text", { x: at[0] + CELL[0] / 2, y: at[1] + CELL[1] / 2 + 4, "text-anchor": "middle",
-        style: `fill:${inkOn(color)}` }, percentOf(x)) : "")];
+        style: `fill:${scale.ink(x - whole)}` }, percentOf(x)) : "")];
   });
   svg.replaceChildren(...texts, ...cells);
-}
-
-/** The color at x in [0, 1] of evenly spaced anchors, as #rrggbb. */
-export function anchorAt(anchors, x) {
-  if (!Number.isFinite(x)) return "#888888";
-  const position = Math.min(1, Math.max(0, x)) * (anchors.length - 1), i = Math.min(anchors.length - 2, Math.floor(position));
-  const channel = (hex, c) => parseInt(hex.slice(1 + 2 * c, 3 + 2 * c), 16);
-  const mixed = (c) => channel(anchors[i], c) + (channel(anchors[i + 1], c) - channel(anchors[i], c)) * (position - i);
-  return `#${[0, 1, 2].map((c) => Math.round(mixed(c)).toString(16).padStart(2, "0")).join("")}`;
-}
-
-/** Black or white, whichever reads better on a color. */
-export function inkOn(color) {
-  const [r, g, b] = [1, 3, 5].map((i) => (parseInt(color.slice(i, i + 2), 16) / 255) ** 2.2);
-  return 0.2126 * r + 0.7152 * g + 0.0722 * b > 0.18 ? "#000000" : "#ffffff";
 }

@@ -25,7 +25,7 @@ export function experimentBanner(app) {
 }
 
 /** A list of the changes, each with a button that removes it. */
-export function chipsOf(app) {
+function chipsOf(app) {
   const { experiment } = app;
   const tokens = (text) => app.untouchedRun(text).T;
   return el("ul", { class: "chips" }, app.state.changes.map((change) => {

@@ -57,7 +57,7 @@ export function toggleHead(app, layer, head) {
 }
 
 /** Set the factor of the chosen head. */
-export function scaleHead(app, factor) {
+function scaleHead(app, factor) {
   const { layer, head } = app.state, scale = Math.min(MOST, Math.max(0, Math.round(factor * 100) / 100));
   if (Number.isFinite(scale)) app.change({ kind: "head", layer, head, scale });
 }

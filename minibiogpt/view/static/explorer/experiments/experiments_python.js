@@ -19,7 +19,7 @@ export function pythonBox(app) {
 }
 
 /** A script whose `out` is the output of the changed model for this text. */
-export function pythonOf(app) {
+function pythonOf(app) {
   const { changes, text } = app.state, { run, config } = app, of = (kind) => changes.filter((change) => change.kind === kind);
   const traps = pythonOfTraps(of("trap"), config), patches = pythonOfPatches(of("patch"), app, traps);
   const options = [...pythonOfHeads(of("head"), config, patches.edits.length + traps.edits.length > 0 || patches.option !== "")];
@@ -42,30 +42,31 @@ const idsOf = (text, run) => `tok(${JSON.stringify(text)})["input_ids"]${run.lef
 /** The options of a call that switch heads off or scale them. */
 function pythonOfHeads(heads, config, edited) {
   if (!heads.length) return [];
-  if (!edited && heads.every(({ scale }) =>
-    scale === 0)) return [`ablate=[${heads.map(({ layer, head }) => `(${layer}, ${head})`).join(", ")}]`];
+  const pairs = heads.map(({ layer, head }) => `(${layer}, ${head})`);
+  if (!edited && heads.every(({ scale }) => scale === 0)) return [`ablate=[${pairs.join(", ")}]`];
   return [`head_mask=${JSON.stringify(headMaskOf(heads, config)).replaceAll(",", ", ")}`];
 }
 
 /** { lines, edits: [[name, lines of a function's body]], option } of the patches. */
 function pythonOfPatches(patches, app, traps) {
   if (!patches.length) return { lines: [], edits: [], option: "" };
-  const texts = [...new Set(patches.map(({ text }) => text))],
-    traceOf = (text) => (texts.length > 1 ? `other${texts.indexOf(text)}` : "other");
+  const texts = [...new Set(patches.map(({ text }) => text))];
+  const traceOf = (text) => (texts.length > 1 ? `other${texts.indexOf(text)}` : "other");
   const isChanged = traps.load.length + traps.lines.length > 0, model = isChanged ? "untouched" : "model";
   const lines = [...(isChanged ? [loadLine(model, app)] : []), ...texts.flatMap((text) => [`${traceOf(text)} = Trace()`,
     `${model}(${idsOf(text, app.untouchedRun(text))}, trace=${traceOf(text)})`])];
   const [{ name, row, head, text }] = patches, whole = row === null && head === null && app.untouchedRun(text).T === app.run.T;
-  if (patches.length === 1 && whole && !traps.edits.length) return { lines, edits: [],
-    option: `patch_from=${traceOf(text)}.select("${name}")` };
+  if (patches.length === 1 && whole && !traps.edits.length) {
+    return { lines, edits: [], option: `patch_from=${traceOf(text)}.select("${name}")` };
+  }
   const edits = new Map();
   for (const change of patches) edits.set(change.name, [...(edits.get(change.name) ?? []), patchLine(change, traceOf(change.text), app)]);
   return { lines, edits: [...edits], option: "" };
 }
 
 function patchLine({ name, text, row, from, head }, trace, app) {
-  const other = app.untouchedRun(text), both = Math.min(app.run.T, other.T),
-    width = app.config.hidden_size / app.config.num_attention_heads;
+  const other = app.untouchedRun(text), both = Math.min(app.run.T, other.T);
+  const width = app.config.hidden_size / app.config.num_attention_heads;
   const absent = row !== null && (row >= app.run.T || from >= other.T);
   if (absent) return `pass  # position ${row} from ${from}: one of the texts does not have it`;
   const columns = head === null ? "" : `, ${head * width}:${(head + 1) * width}`;

@@ -46,11 +46,11 @@ const IN_PYTHON = {
   maskAdds: (value) => ({ edits: [KEEP, [MASKED_SCORES, [`x = np.where(x < -1e30, kept["scores"] - ${-value}, x)`]]] }),
   scaleScores: (value, { hidden_size: D, num_attention_heads: H }) => ({
     edits: [[SCORES, [value === "D" ? `x = x / ${H} ** 0.5` : `x = x * ${D / H} ** 0.5`]]] }),
-  interleavedHeads: (_,
-    { hidden_size: D, num_attention_heads: H }) => ({ lines: [`order = np.arange(${D}).reshape(${D / H}, ${H}).T.ravel()`,
+  interleavedHeads: (_, { hidden_size: D, num_attention_heads: H }) => ({ lines: [
+    `order = np.arange(${D}).reshape(${D / H}, ${H}).T.ravel()`,
     EACH_LAYER, "    attn = layer.self_attn", "    for part in (attn.q_proj, attn.k_proj, attn.v_proj):",
     "        part.weight, part.bias = part.weight[order], part.bias[order]",
-      "    attn.out_proj.weight = attn.out_proj.weight[:, order]"] }),
+    "    attn.out_proj.weight = attn.out_proj.weight[:, order]"] }),
   swapQueriesAndKeys: () => ({ lines: [EACH_LAYER, "    attn = layer.self_attn",
     "    attn.q_proj, attn.k_proj = attn.k_proj, attn.q_proj"] }),
   transpose: (module) => ({ lines: [EACH_LAYER, `    layer.${module}.weight = layer.${module}.weight.T.copy()`] }),
@@ -71,7 +71,7 @@ function normLines(changes) {
     : "(d * d).mean(-1, keepdims=True)";
   return ["def norm_of(module):", "    def norm(x):", "        d = x - x.mean(-1, keepdims=True)",
     `        return d / np.sqrt(${variance} + ${eps}) * module.weight + module.bias`, "    norm.weight = module.weight",
-      "    return norm", EACH_LAYER,
+    "    return norm", EACH_LAYER,
     "    layer.self_attn_layer_norm = norm_of(layer.self_attn_layer_norm)", "    layer.final_layer_norm = norm_of(layer.final_layer_norm)",
     "model.biogpt.layer_norm = norm_of(model.biogpt.layer_norm)"];
 }

@@ -83,7 +83,6 @@ export function drawMoves(svg, app, { stream }, width) {
 export function effectTable(app, { p, q, ids }) {
   const head = ["next token", "untouched", "changed", "difference"];
   return el("table", {}, el("thead", {}, el("tr", {}, head.map((text, i) => el("th", { class: i ? "n" : "", scope: "col" }, text)))),
-    el("tbody", {},
-      ids.map((i) => el("tr", {}, el("td", {}, isolated(labelOf(app, i))),
+    el("tbody", {}, ids.map((i) => el("tr", {}, el("td", {}, isolated(labelOf(app, i))),
       ...[p[i], q[i], q[i] - p[i]].map((x) => el("td", { class: "n" }, rough(x)))))));
 }

@@ -47,14 +47,14 @@ export function csvOf({ shape, dtype, numbers }) {
 }
 
 /** The bytes of a .zip file of [name, bytes], not compressed. An archive of .npy files is an .npz file. */
-export function zipOf(files) {
+function zipOf(files) {
   const parts = [], entries = [];
   let at = 0;
   const put = (...more) => more.forEach((bytes) => { parts.push(bytes); at += bytes.length; });
   for (const [name, bytes] of files) {
     const text = new TextEncoder().encode(name), sum = crcOf(bytes), offset = at;
-    const common = [[20, 2], [0x0800, 2], [0, 2], [0, 2], [0x21, 2], [sum, 4], [bytes.length, 4], [bytes.length, 4], [text.length, 2],
-      [0, 2]];
+    const sizes = [[bytes.length, 4], [bytes.length, 4], [text.length, 2], [0, 2]];
+    const common = [[20, 2], [0x0800, 2], [0, 2], [0, 2], [0x21, 2], [sum, 4], ...sizes];
     put(littleEndian([[0x04034b50, 4], ...common]), text, bytes);
     entries.push([littleEndian([[0x02014b50, 4], [20, 2], ...common, [0, 2], [0, 2], [0, 2], [0, 4], [offset, 4]]), text]);
   }

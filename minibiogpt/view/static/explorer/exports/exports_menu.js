@@ -26,19 +26,26 @@ export function saveMenu(app, figures) {
     downloadAll(`${fileName(app.view.id)}.${kind === "npy" ? "npz" : "zip"}`, "application/octet-stream", distinct(files));
     return `saved ${files.length} ${what}`;
   };
+  const shown = () => trace(app.run, app.run === app.baseline ? "" : "-changed");
   const untouched = act("the untouched run, as a trace file", "for Trace.load", () => trace(app.baseline, "-untouched"));
-  const list = el("ul", {}, act("this run, as a trace file", "safetensors: minibiogpt's Trace.load reads it",
-    () => trace(app.run, app.run === app.baseline ? "" : "-changed")),
-    untouched, act("all pictures here, as SVG", "", () => every("svg", "pictures")),
-      act("all pictures here, as PNG", "", () => every("png", "pictures")),
+  const list = el("ul", {},
+    act("this run, as a trace file", "safetensors: minibiogpt's Trace.load reads it", shown), untouched,
+    act("all pictures here, as SVG", "", () => every("svg", "pictures")),
+    act("all pictures here, as PNG", "", () => every("png", "pictures")),
     act("all arrays here, for NumPy", ".npy, or .npz if there are several", () => every("npy", "arrays")),
-      act("all arrays here, as CSV", "", () => every("csv", "arrays")));
+    act("all arrays here, as CSV", "", () => every("csv", "arrays")));
   const menu = el("details", { class: "save-menu" }, el("summary", { "aria-label": "save: the run, pictures, arrays" }, "save"),
     el("div", { class: "save-list" }, list, status));
   menu.addEventListener("toggle", () => {
     untouched.hidden = app.run === app.baseline;
     status.textContent = "";
   });
+  closeOutside(menu);
+  return menu;
+}
+
+/** Close a menu on Escape, and when the focus or a click goes elsewhere. */
+function closeOutside(menu) {
   menu.addEventListener("keydown", (event) => {
     if (event.key !== "Escape" || !menu.open) return;
     menu.open = false;
@@ -51,7 +58,6 @@ export function saveMenu(app, figures) {
   document.addEventListener("pointerdown", (event) => {
     if (!menu.contains(event.target)) menu.open = false;
   });
-  return menu;
 }
 
 /** Files with distinct names: a second "a.svg" is "a-2.svg". */

@@ -2,19 +2,17 @@
 
 import { el, wellFormed } from "../../base.js";
 
-const STYLES = ["fill", "fill-opacity", "stroke", "stroke-width", "stroke-dasharray", "stroke-linecap", "stroke-linejoin",
-  "stroke-opacity", "opacity",
-  "font-family", "font-size", "font-style", "font-weight", "text-anchor", "dominant-baseline", "writing-mode", "visibility", "display",
-    "paint-order",
-  "image-rendering", "marker-end"];
-const INITIAL = { opacity: "1", "fill-opacity": "1", "stroke-opacity": "1", "stroke-width": "1px", "stroke-dasharray": "none", "stroke-linecap": "butt",
-  "stroke-linejoin": "miter", "dominant-baseline": "auto", display: "inline", visibility: "visible", "paint-order": "normal", "image-rendering": "auto",
-  "marker-end": "none", "font-style": "normal", "font-weight": "400", "text-anchor": "start", "writing-mode": "horizontal-tb", fill: "rgb(0, 0, 0)", stroke: "none" };
+const INITIAL = { // the properties that are written, and what they are where no style sets them
+  fill: "rgb(0, 0, 0)", "fill-opacity": "1", stroke: "none", "stroke-width": "1px", "stroke-dasharray": "none", "stroke-linecap": "butt",
+  "stroke-linejoin": "miter", "stroke-opacity": "1", opacity: "1", "font-family": "", "font-size": "", "font-style": "normal",
+  "font-weight": "400", "text-anchor": "start", "dominant-baseline": "auto", "writing-mode": "horizontal-tb", visibility: "visible",
+  display: "inline", "paint-order": "normal", "image-rendering": "auto", "marker-end": "none",
+};
 const NOT_INHERITED = new Set(["opacity", "display", "dominant-baseline"]);
 const PAGE_ONLY = ["class", "style", "tabindex", "aria-label", "aria-hidden", "role", "data-key"];
 
 /** The size of a picture in CSS pixels. */
-export function sizeOfPicture(picture) {
+function sizeOfPicture(picture) {
   const { width, height } = picture.getBoundingClientRect();
   const whole = picture instanceof SVGElement ? [width, height]
     : [Math.max(width, picture.scrollWidth), Math.max(height, picture.scrollHeight)];
@@ -39,8 +37,9 @@ function styledCopy(picture, width, height) {
   const copy = picture.cloneNode(true), from = [picture, ...picture.querySelectorAll("*")], to = [copy, ...copy.querySelectorAll("*")];
   from.forEach((node, i) => {
     const style = getComputedStyle(node), above = i ? getComputedStyle(node.parentNode) : null;
-    for (const name of STYLES) { // what a node has from its parent, or by itself, is not written
-      const value = style.getPropertyValue(name), without = above && !NOT_INHERITED.has(name) ? above.getPropertyValue(name) : INITIAL[name];
+    for (const name of Object.keys(INITIAL)) { // what a node has from its parent, or by itself, is not written
+      const value = style.getPropertyValue(name);
+      const without = above && !NOT_INHERITED.has(name) ? above.getPropertyValue(name) : INITIAL[name];
       to[i].removeAttribute(name);
       if (value && value !== without) to[i].setAttribute(name, value);
     }
@@ -58,8 +57,9 @@ async function boxParts(box) {
     .map((node) => [node, node.scrollLeft, node.scrollTop]);
   for (const [node] of scrolled) node.scrollTo({ left: 0, top: 0, behavior: "instant" });
   const origin = box.getBoundingClientRect(), parts = groundsOf(box, origin);
-  for (const canvas of box.querySelectorAll("canvas")) if (isVisible(canvas)) parts.push(imageOf(canvas, canvas.getBoundingClientRect(),
-    origin));
+  for (const canvas of box.querySelectorAll("canvas")) {
+    if (isVisible(canvas)) parts.push(imageOf(canvas, canvas.getBoundingClientRect(), origin));
+  }
   for (const inner of box.querySelectorAll("svg")) {
     const rect = inner.getBoundingClientRect();
     if (!isVisible(inner) || inner.parentElement.closest("svg")) continue;
@@ -80,18 +80,17 @@ function groundsOf(box, origin) {
     if (node.closest("svg") || node instanceof HTMLCanvasElement || !isVisible(node)) continue;
     const { backgroundColor: fill, borderTopLeftRadius: radius } = getComputedStyle(node), rect = node.getBoundingClientRect();
     if (fill === "transparent" || /, 0\)$/.test(fill)) continue;
-    found.push(el("svg:rect", { x: rect.left - origin.left, y: rect.top - origin.top, width: rect.width, height: rect.height,
-      rx: parseFloat(radius) || 0,
-      fill }));
+    found.push(el("svg:rect", { ...placeOfRect(rect, origin), rx: parseFloat(radius) || 0, fill }));
   }
   return found;
 }
 
 const isVisible = (node) => node.getClientRects().length > 0 && getComputedStyle(node).visibility !== "hidden";
 
+const placeOfRect = ({ left, top, width, height }, origin) => ({ x: left - origin.left, y: top - origin.top, width, height });
+
 function imageOf(canvas, rect, origin) {
-  const at = { x: rect.left - origin.left, y: rect.top - origin.top, width: rect.width, height: rect.height };
-  return el("svg:image", { ...at, preserveAspectRatio: "none", href: canvas.toDataURL("image/png") });
+  return el("svg:image", { ...placeOfRect(rect, origin), preserveAspectRatio: "none", href: canvas.toDataURL("image/png") });
 }
 
 function textsOf(box, origin) {
@@ -102,12 +101,13 @@ function textsOf(box, origin) {
     range.selectNodeContents(node);
     const rect = range.getBoundingClientRect(), style = getComputedStyle(parent), size = parseFloat(style.fontSize);
     if (!rect.width || !rect.height) continue;
-    const turned = style.writingMode.startsWith("vertical"); // as the column labels of a heat map: read from the bottom to the top
+    const turned = style.writingMode.startsWith("vertical"); // like the column labels of a heat map, read from the bottom to the top
     const [x, y] = turned ? [rect.left - origin.left + rect.width / 2 + size * 0.35, rect.bottom - origin.top]
       : [rect.left - origin.left, rect.top - origin.top + rect.height / 2 + size * 0.35];
-    texts.push(el("svg:text", { x, y, fill: style.color, "font-family": style.fontFamily, "font-size": style.fontSize,
-      "font-weight": style.fontWeight,
-      transform: turned ? `rotate(-90 ${x} ${y})` : null }, node.data.trim()));
+    texts.push(el("svg:text", {
+      x, y, fill: style.color, "font-family": style.fontFamily, "font-size": style.fontSize, "font-weight": style.fontWeight,
+      transform: turned ? `rotate(-90 ${x} ${y})` : null,
+    }, node.data.trim()));
   }
   return texts;
 }

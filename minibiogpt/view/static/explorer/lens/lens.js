@@ -2,7 +2,7 @@
 
 import { ARROW_STEPS, data, el, exact, isolated, rough } from "../../base.js";
 import { legendOf } from "../../heatmap.js";
-import { shadeScale } from "../attention/attention_paint.js";
+import { shadeScale } from "../../shades.js";
 import { openBundle } from "../runs/bundle.js";
 import { rankOf } from "../runs/next_tokens.js";
 import { figure } from "../exports/figure.js";
@@ -188,8 +188,9 @@ function lensInWords(app) {
 }
 
 function partsTitle(app) {
-  const { labels } = app.facts, { row } = app, against = app.state.against === null ? "" : `, minus that of “${labels[app.state.against]}”`;
-  return `What each part adds to the logit of “${labels[app.token]}” after “${app.run.tokens[row].label}” at position ${row}${against}`;
+  const { labels } = app.facts, against = app.state.against === null ? "" : `, minus that of “${labels[app.state.against]}”`;
+  const place = `“${app.run.tokens[app.row].label}” at position ${app.row}`;
+  return `What each part adds to the logit of “${labels[app.token]}” after ${place}${against}`;
 }
 
 function partsInWords() {

@@ -11,7 +11,7 @@ function idOfLabel(labels, text) {
 }
 
 /** The ids that a text may mean: one token by its label or id, or the tokens of the text. */
-export function idsOfText(app, text) {
+function idsOfText(app, text) {
   const { labels } = app.facts, exactly = idOfLabel(labels, text);
   if (exactly !== null) return [exactly];
   const number = /^(?:id )?(\d+)$/.exec(text)?.[1];

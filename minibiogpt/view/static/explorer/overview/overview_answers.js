@@ -41,7 +41,8 @@ function barOf(i) {
       setAll(name, { x: -7, y: y + 9 });
       setAll(value, { x: layout.right - 12, y: y + 9 });
       name.textContent = shortened(app.facts.labels[id], Math.floor((layout.left - 16) / 7));
-      value.textContent = place < TOP_TOKENS ? percentOf(probs[id]) : `rank ${rankOf(app.run.row("logits", layout.row), id)}: ${percentOf(probs[id])}`;
+      value.textContent = place < TOP_TOKENS ? percentOf(probs[id])
+        : `rank ${rankOf(app.run.row("logits", layout.row), id)}: ${percentOf(probs[id])}`;
       setAll(group, { "aria-pressed": String(id === app.token) });
     },
   };

@@ -88,8 +88,10 @@ function nextWords(run, facts, t, layout) {
 /** A token's label below or above its column; turned where columns are narrow. */
 function columnLabel(text, t, layout, y, anchor) {
   const here = t === layout.row, x = layout.x(t), className = here ? "here" : null;
-  if (here || layout.wide) return el("svg:text", { x, y, "text-anchor": "middle", class: className },
-    shortened(text, Math.floor((here ? 200 : layout.column) / 7.5)));
+  if (here || layout.wide) {
+    const room = Math.floor((here ? 200 : layout.column) / 7.5);
+    return el("svg:text", { x, y, "text-anchor": "middle", class: className }, shortened(text, room));
+  }
   return el("svg:text", { x, y, "text-anchor": anchor, transform: `rotate(-90 ${x} ${y})`, dy: 4, class: className }, shortened(text, 13));
 }
 

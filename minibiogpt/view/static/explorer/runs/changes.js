@@ -8,7 +8,7 @@ const MOST_PATCH_TEXTS = 4; // each takes a run of the model
 const MOST_SCALE = 2; // of a head
 
 /** The arrays (1, T, n) of a layer that a patch can replace, in the order of computation; "" is the layer's output. */
-export const PATCHED_STEPS = ["self_attn_layer_norm", "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.context",
+const PATCHED_STEPS = ["self_attn_layer_norm", "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.context",
   "self_attn.out_proj", "attn_residual", "final_layer_norm", "fc1", "activation_fn", "fc2", ""];
 const PATCHED_ONCE = ["embed_tokens", "embed_positions", "embeddings", "layer_norm"];
 

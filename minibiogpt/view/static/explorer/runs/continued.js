@@ -72,9 +72,10 @@ function joinedSquare(name, old, fresh, shared) {
 
 /** The scores of old queries with new keys: they are masked later, but scores are those before the mask. */
 function fillScores(trace, name, shared, rules) {
-  const scores = trace.get(name), [, H, S] = scores.shape, [q, k] = ["q", "k"].map((other) => trace.get(name.replace(/scores$/, other)));
-  const products = scaledProducts(firstOf(q, shared), lastOf(k, S - shared), scoreScale(rules, q.shape)); // (1, H, shared, S - shared)
-  for (let row = 0, added = S - shared; row < H * shared; row++) {
+  const scores = trace.get(name), [, H, S] = scores.shape, added = S - shared;
+  const [q, k] = ["q", "k"].map((own) => trace.get(name.replace(/scores$/, own)));
+  const products = scaledProducts(firstOf(q, shared), lastOf(k, added), scoreScale(rules, q.shape)); // (1, H, shared, added)
+  for (let row = 0; row < H * shared; row++) {
     const to = (Math.floor(row / shared) * S + (row % shared)) * S + shared;
     scores.numbers.set(products.numbers.subarray(row * added, (row + 1) * added), to);
   }

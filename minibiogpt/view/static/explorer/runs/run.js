@@ -1,4 +1,4 @@
-// Run: the arrays of one text through the model, by name. A live run is computed here; recorded.js has those that were stored in the page.
+// Run: the arrays of one text through the model, by name. A live run is computed here; recorded.js reads those stored in the page.
 
 import { lowestOf, Trace } from "../../biogpt.js";
 import { changed } from "./changes.js";
@@ -50,7 +50,10 @@ export class Run {
 }
 
 export class LiveRun extends Run {
-  /** Run the model on a text. changes: see changes.js; runOf(text): the untouched run of another text, for patches; before: see continued.js. */
+  /**
+   * Run the model on a text.
+   * changes: see changes.js; runOf(text): the untouched run of another text, for patches; before: a run whose rows may be reused.
+   */
   constructor(model, tokenizer, parameters, text, { changes = [], runOf = null, before = null } = {}) {
     const encoded = tokenizer.encode(text), most = model.config.max_position_embeddings;
     const kept = encoded.slice(0, most);
