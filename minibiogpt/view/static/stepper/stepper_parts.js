@@ -18,7 +18,7 @@ const LETTERS = [
 ];
 
 /** A short list of what the letters and the marks of tokens mean, folded. */
-function lettersFolded() {
+export function lettersFolded() {
   const rows = LETTERS.map(([letter, text]) => el("tr", {}, el("th", { scope: "row", class: "mono" }, letter), el("td", {}, text)));
   return el("details", { class: "letters" }, el("summary", {}, "letters and tokens"), el("table", {}, el("tbody", {}, rows)));
 }
