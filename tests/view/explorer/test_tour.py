@@ -211,7 +211,7 @@ def test_head_1_0_copies_and_without_it_the_code_is_lost(browser: Any, file: Pat
         mask[1, 0] = 0
         lost = probabilities(traced(copy["text"], head_mask=mask)["logits"][0, -1])
         assert lost[page.evaluate("app.baseline.ids[2]")] < 1e-4
-        assert "from 99.6 % to < 0.01 %" in page.locator(".effect").inner_text()
+        assert "from 99.56 % to < 0.01 %" in page.locator(".effect").inner_text()
         mask = np.ones((4, 4))
         mask[1, 1] = 0
         assert answer(copy["text"], head_mask=mask)[1] > 0.9  # head 1.1 is not as important
