@@ -73,6 +73,7 @@ pygments_style = "default"
 pygments_dark_style = "github-dark"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+html_js_files = ["frames.js"]
 html_math_renderer = "mathml"
 html_copy_source = False
 html_show_sourcelink = False

@@ -340,3 +340,22 @@ def test_the_front_page_holds_the_live_explorer(site: Path, page: Any) -> None:
     address = page.get_by_role("link", name="Open the page alone").get_attribute("href")
     assert (site / address).stat().st_size < 6e6
     assert {"explorer.html", "sampler.html", "stepper.html"} <= {path.name for path in (site / "_static").iterdir()}
+
+
+@pytest.mark.parametrize("width", [360, 1400])
+def test_a_frame_that_is_used_comes_into_view(site: Path, page: Any, width: int) -> None:
+    """The explorer shows its tour at its bottom, which is below the window at first."""
+    page.set_viewport_size({"width": width, "height": 800})
+    page.goto((site / "index.html").as_uri())
+    frame, inside = page.locator("iframe.live-page"), page.frame_locator("iframe.live-page")
+    box = frame.bounding_box()
+    assert box["y"] + box["height"] > 800
+    frame.evaluate("(frame) => frame.loading = 'eager'")
+    inside.locator("html[data-ready=true]").wait_for()
+    page.evaluate("scrollTo(0, 0)")
+    inside.get_by_role("button", name="guided tour").click()
+    page.wait_for_function(
+        "document.querySelector('iframe.live-page').getBoundingClientRect().bottom <= innerHeight + 1"
+    )
+    task = inside.locator(".tour").bounding_box()
+    assert 0 <= task["y"] < task["y"] + task["height"] <= 801
