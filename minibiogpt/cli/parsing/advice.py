@@ -126,6 +126,8 @@ def _remedy(command: argparse.ArgumentParser, top: argparse.ArgumentParser, word
     if like in known:
         plain = " with plain hyphens" if set(word[:2]) & set(DASHES[1:]) else ""
         return _write(known[like], like + plain, word.partition("=")[2] or value)
+    if "--theme" in known and (instead := _for_a_page(command, key)):
+        return instead
     advice = foreign.OPTIONS.get(key, "")
     targets = advice.split() if advice.startswith("--") else []
     if here := [target for target in targets if target in known]:
@@ -159,6 +161,12 @@ def _remedy(command: argparse.ArgumentParser, top: argparse.ArgumentParser, word
     if takes_texts(command) and not LONG.match(word):
         return f"for a text that begins with a dash write {command.prog} -- {repeated(word)}; {see}"
     return see
+
+
+def _for_a_page(command: argparse.ArgumentParser, key: str) -> str:
+    """Return what to do instead of an option of other programs, for a command that writes a page; else ""."""
+    explore = foreign.EXPLORE if command.prog.endswith(" explore") else {}
+    return explore.get(key) or foreign.PAGES.get(key, "")
 
 
 def _write(action: argparse.Action, name: str, value: str | None) -> str:

@@ -167,6 +167,34 @@ OPTIONS = {
     "no-stream": _AT_ONCE,
 }  # fmt: skip
 
+_NO_PICTURE = "leave it out: the page is HTML, and its buttons save pictures as SVG and PNG"
+# {an option of other programs: what to do instead, for the commands that write a page}.
+PAGES = {
+    **dict.fromkeys(("host", "port", "serve", "server"), "leave it out: the page is a file, and --open opens it"),
+    **dict.fromkeys(("share", "public"), "leave it out: the page is one file that you can send to others"),
+    **dict.fromkeys(("html", "html-file"), "write --output"),
+    **dict.fromkeys(("png", "svg", "pdf", "image", "picture", "format"), _NO_PICTURE),
+    **dict.fromkeys(
+        ("file", "i", "input", "input-file", "infile", "in", "f", "text-file", "prompt-file", "prompts"),
+        "to read the text of a file, write - < FILE",
+    ),
+    **dict.fromkeys(("dark", "dark-mode", "night"), "write --theme dark"),
+    **dict.fromkeys(("light", "light-mode"), "write --theme light"),
+}
+# The same for explore.
+_PLACE = (
+    "leave it out: the page shows all, and its address leads to a place, as page.html#view=attention&layer=1&head=0"
+)
+EXPLORE = {
+    **dict.fromkeys(("layer", "head", "view", "tab", "step"), _PLACE),
+    **dict.fromkeys(
+        ("seed", "s", "temperature", "temp", "top-k", "top-p", "sample", "max-new-tokens"),
+        "leave it out: it is set in the page, in Generation",
+    ),
+    **dict.fromkeys(("live", "recorded", "no-live", "static"), "use Python: Explorer(model, text, live=False)"),
+    "t": "write --text",
+}
+
 _TRUE, _FALSE = ("yes", "1", "on"), ("no", "0", "off")
 _DTYPES = {
     **dict.fromkeys(("fp16", "half", "f16", "torch.float16"), "float16"),

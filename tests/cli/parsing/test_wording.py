@@ -48,6 +48,18 @@ def test_options_are_named_as_they_are_typed(words: str, said: str, capsys: pyte
     ("generate x --bad-word=", "--bad-word must have a text; found ''; leave --bad-word out"),
     ("generate x --stop=", "--stop must have a text; found ''; leave --stop out"),
     ("embed x", "found none; write a name such as --output vectors.npy"),
+    ("explore x --port 8000", "leave it out: the page is a file, and --open opens it"),
+    ("view x --share", "leave it out: the page is one file that you can send to others"),
+    ("explore x --html a.html", "found '--html'; write --output"),
+    ("explore --file a.txt", "found '--file'; to read the text of a file, write - < FILE"),
+    ("explore x --svg", "leave it out: the page is HTML, and its buttons save pictures as SVG and PNG"),
+    ("explore x --head 2", "its address leads to a place, as page.html#view=attention&layer=1&head=0"),
+    ("view x --head 2", "--head is an option of minibiogpt golden record"),
+    ("explore x --seed 2", "leave it out: it is set in the page, in Generation"),
+    ("explore x --no-live", "use Python: Explorer(model, text, live=False)"),
+    ("explore -t hello", "found '-t'; write --text"),
+    ("generate x --port 1", "there is no server: use Python"),
+    ("explore --text a --text b", "a page must start with one text; found --text 2 times; make a page for each"),
     ("download demo FILE", "found 'demo'; write --model demo: that model is included in the package"),
 ])  # fmt: skip
 def test_every_command_names_its_own_options(

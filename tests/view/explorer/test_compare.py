@@ -139,7 +139,7 @@ def test_next_tokens_of_both(browser: Any, file: Path) -> None:
             assert np.allclose(got, want, atol=1e-5)
             assert set(np.argsort(want)[-5:].tolist()) <= set(next["ids"])
         change(page, row=3)
-        assert "second text after nothing" in page.locator(".comparison figcaption").nth(1).inner_text()
+        assert "which has no partner in the second text" in page.locator(".comparison figcaption").nth(1).inner_text()
         assert "position 3 has no partner" in page.locator(".array-rows figcaption").inner_text()
 
 
@@ -191,3 +191,41 @@ def test_nan_is_shown_as_nan(browser: Any, tmp_path: Path) -> None:
         page.wait_for_timeout(400)
         change(page, view="compare", pair="experiment")
         assert "The first array that differs, in the order of computation, is layers.0.self_attn.weights" in words(page)
+
+
+def test_without_a_second_text_nothing_is_compared(browser: Any, file: Path) -> None:
+    with explored(browser, file, hash=address({"view": "compare"})) as page:
+        assert "Write a second text" in words(page)
+        assert not page.locator(".comparison figure").filter(visible=True).count()
+        assert "NaN" not in page.locator(".view.compare").inner_text()
+        page.get_by_role("button", name="start from this text").click()
+        settle(page)
+        assert page.evaluate("[app.state.other, document.activeElement === comparison.other]") == [TEXT, True]
+        assert "They are the same tokens." in words(page)
+        page.fill(".comparison textarea", "  ")
+        settle(page)
+        assert "Write a second text" in words(page)
+
+
+def test_a_token_without_a_partner_has_one_bar(browser: Any, file: Path) -> None:
+    with explored(browser, file, hash=address({"view": "compare", "other": "Ibuprofen"})) as page:
+        figure = page.locator(".comparison figure").nth(1)
+        assert "which has no partner in the second text" in figure.locator("figcaption").inner_text()
+        assert figure.locator("rect.before").count() == 6  # five tokens and the key
+        assert figure.locator("rect.after").count() == 0
+        assert "NaN" not in figure.inner_text()
+
+
+def test_a_recorded_page_has_python_code_that_runs(browser: Any, tmp_path: Path) -> None:
+    recorded = Explorer(demo(), TEXT, live=False).save(tmp_path / "page.html")
+    ids = tokenizer()(TEXT)["input_ids"]
+    with explored(browser, recorded, hash=address({"view": "compare", "layer": 1, "head": 2})) as page:
+        code = page.locator(".view.compare pre").inner_text()
+        change(page, view="experiments")
+        ablation = page.locator(".view.experiments pre").inner_text()
+    found: dict[str, Any] = {}
+    exec(code, found)
+    assert found["ids"] == ids.tolist() != found["other"]
+    assert next(name for name in found["one"] if (found["one"][name] != found["two"][name]).any()) == "embed_tokens"
+    exec(ablation, found)
+    assert (found["after"] == demo()(ids, ablate=[(1, 2)]).logits[0, -1]).all()

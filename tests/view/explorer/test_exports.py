@@ -274,3 +274,40 @@ def test_files_can_be_saved_from_a_frame(browser: Any, tmp_path: Path) -> None:
     assert png_size(content)[0] > 100
     context.close()
     assert problems == []
+
+
+def test_the_layer_is_saved_by_its_buttons_and_by_the_menu(browser: Any, file: Path) -> None:
+    with explored(browser, file, hash=address({"view": "layer", "layer": 1})) as page:
+        name, svg = saved(page, lambda: page.get_by_role("button", name="save the picture as SVG").click())
+        for item, ending in [
+            ("all pictures here, as SVG", ".svg"),
+            ("all pictures here, as PNG", ".png"),
+            ("all arrays here, for NumPy", ".npy"),
+            ("all arrays here, as CSV", ".csv"),
+        ]:
+            assert menu(page, item)[0] in (f"layers.1.self_attn.probs{ending}", "layer.zip", "layer.npz")
+    texts = [node.text for node in ElementTree.fromstring(svg).iter(f"{SVG}text")]
+    assert name == "layers.1.self_attn.probs.svg"
+    assert {"</s>", "upro·", "used"} <= {str(text).strip("\u2068\u2069") for text in texts}
+
+
+def test_a_text_that_is_broken_into_lines_is_so_in_the_picture(browser: Any, file: Path) -> None:
+    with explored(browser, file) as page:
+        lines = page.evaluate(
+            """async () => {
+              const box = el("div", { style: "width:120px;font:16px/20px monospace" }, "one two three four five ",
+                el("b", {}, "0.5"), " averyveryverylongwordthatisbroken");
+              box.style.overflowWrap = "anywhere";
+              document.body.append(box);
+              const svg = new DOMParser().parseFromString(await svgText(box), "image/svg+xml"), tall = box.clientHeight;
+              const texts = [...svg.querySelectorAll("text")];
+              return [tall, texts.map((each) => [Number(each.getAttribute("y")), each.textContent])];
+            }"""
+        )
+    tall, texts = lines
+    assert " ".join(text for _, text in texts).replace(" ", "") == (
+        "onetwothreefourfive0.5averyveryverylongwordthatisbroken"
+    )
+    assert len({round(y) for y, _ in texts}) == round(tall / 20) > 3
+    assert max(len(text) for _, text in texts) <= 13
+    assert [text for _, text in texts][:2] == ["one two", "three four"]

@@ -6,6 +6,7 @@ import { drawProfile, profileOf, profileText } from "./compare_profile.js";
 import { alignedTokens, equalArrays, firstDifference } from "./compare_runs.js";
 import { sharedPrefix } from "../runs/continued.js";
 import { nextProbabilities, topIndices } from "../runs/next_tokens.js";
+import { pythonOfComparison, recordedNote } from "../experiments/experiments_python.js";
 import { drawNextTokens, labelOf } from "../experiments/experiments_results.js";
 import { figure } from "../exports/figure.js";
 
@@ -17,14 +18,22 @@ export const compareView = {
   about: "Two texts side by side, or the experiment and the untouched run: what differs first, and by how much.",
   keys: [["o", "the second text"], ["Arrow keys", "in the picture of an array: its columns"]],
   build(app) {
-    if (!app.live) return el("p", {}, "To compare, the page must run the model, and it holds one recorded run. " +
-      "In Python: run the model twice, each with trace=Trace().");
+    if (!app.live) {
+      comparison.note = recordedNote(app, "To compare, the page must run the model, and it holds one recorded run. In Python, this finds " +
+        "the first array that differs.", pythonOfComparison);
+      return comparison.note;
+    }
     const choice = (value, label) =>
       el("label", {}, el("input", { type: "radio", name: "pair", value, onchange: () => app.set({ pair: value }) }), ` ${label}`);
     comparison.choices = el("fieldset", { class: "pair" }, el("legend", {}, "compare"), choice("texts", "this text and a second one"),
       choice("experiment", "this text untouched and with the changes"));
     comparison.other = el("textarea", { rows: 1, dir: "auto", spellcheck: "false", "aria-label": "the second text",
       placeholder: "a second text", oninput: () => app.set({ other: comparison.other.value }) });
+    comparison.start = el("button", { type: "button", onclick: () => {
+      app.set({ other: app.state.text });
+      comparison.other.value = app.state.other;
+      comparison.other.focus();
+    } }, "start from this text");
     comparison.text = el("div", { "aria-live": "polite" });
     comparison.svg = el("svg:svg", { class: "drawing" });
     comparison.profile = figure({ title: "How far the residual stream differs, by layer and position: |b - a| / |a|",
@@ -34,14 +43,23 @@ export const compareView = {
     comparison.tokens = figure({ title: () => nextTitle(app), describe: () => nextText(app), picture: comparison.bars,
       arrays: () => [["logits-a", comparison.shown.a.logits], ["logits-b", comparison.shown.b.logits]] });
     comparison.array = arrayRows(app);
-    return el("div", { class: "comparison" }, el("div", { class: "wide" }, comparison.choices, comparison.other, comparison.text),
-      comparison.profile, comparison.tokens, comparison.array);
+    return el("div", { class: "comparison" }, el("div", { class: "wide" }, comparison.choices, comparison.other, comparison.start, comparison.text),
+      ...comparedParts());
   },
   update(app) {
-    if (!app.live) return;
+    if (!app.live) return comparison.note.refresh();
     const { pair, other } = app.state, texts = pair === "texts";
     for (const input of comparison.choices.querySelectorAll("input")) input.checked = input.value === pair;
+    const nothing = texts && !other.trim();
     comparison.other.hidden = !texts;
+    comparison.start.hidden = !nothing;
+    for (const part of comparedParts()) part.hidden = nothing;
+    if (nothing) {
+      comparison.shown = null;
+      comparison.other.value = other;
+      comparison.text.replaceChildren(el("p", {}, "Write a second text: what differs is then shown here."));
+      return;
+    }
     if (comparison.other.value !== other) comparison.other.value = other;
     const a = texts ? app.run : app.baseline, b = texts ? app.otherRun() : app.experiment;
     if (comparison.shown?.a !== a || comparison.shown?.b !== b) {
@@ -64,6 +82,8 @@ export const compareView = {
     return true;
   },
 };
+
+const comparedParts = () => [comparison.profile, comparison.tokens, comparison.array];
 
 /** What differs first, in sentences. */
 function comparisonText(app, { a, b, prefix, first }) {
@@ -90,19 +110,19 @@ function prefixText(a, b, prefix) {
 
 function nextTitle(app) {
   const { a, b, t, u, names } = comparison.shown;
-  const after = (run, at) => (at === null ? "nothing" : `“${labelOf(app, run.ids[at])}” at ${at}`);
-  return `Next token: ${names[0]} after ${after(a, t)}, ${names[1]} after ${after(b, u)}`;
+  const after = (run, at) => `after “${labelOf(app, run.ids[at])}” at ${at}`;
+  return `Next token: ${names[0]} ${after(a, t)}, ${u === null ? "which has no partner in the second text" : `${names[1]} ${after(b, u)}`}`;
 }
 
 function nextText(app) {
   const { p, q, ids } = comparison.shown.next, [one, other] = comparison.shown.names;
-  return ids.map((id) => `${labelOf(app, id)}: ${p[id].toPrecision(3)} in ${one}, ${q[id].toPrecision(3)} in ${other}`).join("; ");
+  return ids.map((id) => `${labelOf(app, id)}: ${p[id].toPrecision(3)} in ${one}${q ? `, ${q[id].toPrecision(3)} in ${other}` : ""}`).join("; ");
 }
 
 function drawNext(app, shown) {
-  const p = nextProbabilities(shown.a, shown.t), q = shown.u === null ? p.map(() => NaN) : nextProbabilities(shown.b, shown.u);
-  const ids = [...new Set([...topIndices(p, 5), ...topIndices(q, 5)])].sort((i, j) =>
-    Math.max(p[j], q[j] || 0) - Math.max(p[i], q[i] || 0));
+  const p = nextProbabilities(shown.a, shown.t), q = shown.u === null ? null : nextProbabilities(shown.b, shown.u);
+  const most = (i) => Math.max(p[i], q?.[i] || 0);
+  const ids = [...new Set([...topIndices(p, 5), ...(q ? topIndices(q, 5) : [])])].sort((i, j) => most(j) - most(i));
   shown.next = { p, q, ids, id: app.state.token };
   drawNextTokens(comparison.bars, app, shown.next, Math.max(280, Math.min(720, comparison.tokens.clientWidth || 600)), shown.names);
   comparison.tokens.refresh();

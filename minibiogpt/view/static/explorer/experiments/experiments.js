@@ -4,7 +4,7 @@ import { el } from "../../base.js";
 import { ablationFigure } from "./experiments_ablation.js";
 import { headGrid, nudgeHead, toggleHead } from "./experiments_heads.js";
 import { patchForm } from "./experiments_patch.js";
-import { pythonBox } from "./experiments_python.js";
+import { pythonBox, pythonOfAblation, recordedNote } from "./experiments_python.js";
 import { drawMoves, drawNextTokens, effectOf, effectTable, effectText, labelOf } from "./experiments_results.js";
 import { trapList } from "./experiments_traps.js";
 import { figure } from "../exports/figure.js";
@@ -18,8 +18,11 @@ export const experimentsView = {
   keys: [["x", "switch the chosen head off or on"], ["+ -", "raise or lower its factor"], ["Arrow keys", "in the grid: the next head"],
     ["u", "the untouched run and back"], ["Backspace", "remove the last change"]],
   build(app) {
-    if (!app.live) return el("p", {}, "Experiments run the model, and this page holds one recorded run. " +
-      "In Python: model(ids, ablate=..., edits=..., patch_from=...).");
+    if (!app.live) {
+      experiment.note = recordedNote(app, "Experiments run the model, and this page holds one recorded run. In Python, this switches the " +
+        "chosen head off; edits= and patch_from= replace arrays.", pythonOfAblation);
+      return experiment.note;
+    }
     const panel = (title, content, open = false) => el("details", { class: "panel", open }, el("summary", {}, title), content);
     Object.assign(experiment, { heads: headGrid(app), patch: patchForm(app), traps: trapList(app), python: pythonBox(app),
       ablation: ablationFigure(app) });
@@ -32,7 +35,7 @@ export const experimentsView = {
         experiment.ablation));
   },
   update(app) {
-    if (!app.live) return;
+    if (!app.live) return experiment.note.refresh();
     for (const name of ["heads", "patch", "traps", "python", "ablation"]) experiment[name].refresh();
     drawResults(app);
   },

@@ -4,15 +4,15 @@ import { copyText, el } from "../../base.js";
 import { headMaskOf, trapOf } from "../runs/changes.js";
 import { pythonOfTraps } from "./experiments_python_traps.js";
 
-/** The code in a box with a copy button. element.refresh() after each change of the state. */
-export function pythonBox(app) {
+/** Code in a box with a copy button; codeOf(app): the code. element.refresh() after each change of the state. */
+export function pythonBox(app, codeOf = pythonOf) {
   const code = el("pre", { class: "python", tabindex: "0", "aria-label": "Python code" }),
     said = el("span", { class: "soft", role: "status" });
   const copy = el("button", { type: "button", class: "small",
     onclick: () => copyText(code.textContent, (text) => { said.textContent = text; }) }, "copy");
   const box = el("div", {}, code, copy, said);
   box.refresh = () => {
-    code.textContent = pythonOf(app);
+    code.textContent = codeOf(app);
     said.textContent = "";
   };
   return box;
@@ -33,6 +33,33 @@ function pythonOf(app) {
     ...functions, `out = model(${["ids", ...options].join(", ")})`].join("\n");
   const names = ["BioGptForCausalLM", "BioGptTokenizer", ...(lines.includes("Trace()") ? ["Trace"] : [])];
   return `${/\bnp\./.test(lines) ? "import numpy as np\n" : ""}from minibiogpt import ${names.join(", ")}\n\n${lines}\n`;
+}
+
+/** What a recorded page cannot do, and a script that does it. */
+export function recordedNote(app, why, codeOf) {
+  const box = pythonBox(app, codeOf), note = el("div", {}, el("p", {}, why), box);
+  note.refresh = box.refresh;
+  return note;
+}
+
+/** The lines that load the model and have the ids of the recorded text. */
+const recordedStart = (app, names) => [`from minibiogpt import ${names.join(", ")}`, "", loadLine("model", app),
+  `ids = ${JSON.stringify([app.run.ids]).replaceAll(",", ", ")}`];
+
+/** A script that switches the chosen head off, for a recorded page. */
+export function pythonOfAblation(app) {
+  const { layer, head } = app.state;
+  return `${[...recordedStart(app, ["BioGptForCausalLM"]), `before = model(ids).logits[0, ${app.row}]`,
+    `after = model(ids, ablate=[(${layer}, ${head})]).logits[0, ${app.row}]  # layer, head`,
+    "print(before.argmax(), after.argmax(), abs(after - before).max())"].join("\n")}\n`;
+}
+
+/** A script that finds the first array that differs from that of other ids, for a recorded page. */
+export function pythonOfComparison(app) {
+  return `${[...recordedStart(app, ["BioGptForCausalLM", "Trace"]),
+    `other = ${JSON.stringify([[...app.run.ids.slice(0, -1), app.token]]).replaceAll(",", ", ")}  # here, another last token`,
+    "one, two = Trace(), Trace()", "model(ids, trace=one)", "model(other, trace=two)",
+    "print([name for name in one if one[name].shape != two[name].shape or (one[name] != two[name]).any()][:1])"].join("\n")}\n`;
 }
 
 const loadLine = (name, app, options = []) =>

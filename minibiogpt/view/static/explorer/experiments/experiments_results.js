@@ -44,10 +44,10 @@ export function effectText(app, { t, p, q, id, kl, logit, stream }) {
 /** The label of a vocabulary id, as on the tokens of the page. */
 export const labelOf = (app, id) => app.facts.labels[id] ?? `id ${id}`;
 
-/** A drawing of the next tokens: two bars each, for the two runs. */
+/** A drawing of the next tokens: two bars each, for the two runs; q is null if the second has none. */
 export function drawNextTokens(svg, app, { p, q, ids, id }, width, [first, second] = ["untouched", "changed"]) {
   const left = Math.min(150, Math.max(84, width * 0.26)), right = 62, height = ids.length * RESULT_ROW + 22, free = width - left - right;
-  const most = Math.max(...ids.map((i) => Math.max(p[i] || 0, q[i] || 0)), 1e-9);
+  const most = Math.max(...ids.map((i) => Math.max(p[i] || 0, q?.[i] || 0)), 1e-9);
   const parts = ids.flatMap((i, n) => {
     const y = 22 + n * RESULT_ROW;
     const bar = (x, at, kind, name) => [
@@ -57,9 +57,9 @@ export function drawNextTokens(svg, app, { p, q, ids, id }, width, [first, secon
     ];
     return [el("svg:text", { class: i === id ? "name chosen" : "name", x: left - 8, y: y + 16, "text-anchor": "end" },
       shortened(labelOf(app, i), Math.floor(left / 8))),
-      ...bar(p[i], 1, "before", first), ...bar(q[i], 1 + BAR + 2, "after", second)];
+      ...bar(p[i], 1, "before", first), ...(q ? bar(q[i], 1 + BAR + 2, "after", second) : [])];
   });
-  const key = [["before", first, left], ["after", second, left + 100]].flatMap(([kind, text, x]) => [
+  const key = [["before", first, left], ...(q ? [["after", second, left + 100]] : [])].flatMap(([kind, text, x]) => [
     el("svg:rect", { class: kind, x, y: 4, width: 12, height: BAR }), el("svg:text", { class: "value", x: x + 17, y: 13.5 }, text)]);
   svg.setAttribute("width", width);
   svg.setAttribute("height", height);

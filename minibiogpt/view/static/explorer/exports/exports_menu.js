@@ -21,7 +21,8 @@ export function saveMenu(app, figures) {
     return `saved ${name}: ${run.names.length} arrays`;
   };
   const every = async (kind, what) => {
-    const files = (await Promise.all(figures().map((figure) => figure.files(kind)))).flat();
+    const shown = app.view.files ? [app.view, ...figures()] : figures();
+    const files = (await Promise.all(shown.map((each) => each.files(kind)))).flat();
     if (!files.length) return `this view has no ${what}`;
     downloadAll(`${fileName(app.view.id)}.${kind === "npy" ? "npz" : "zip"}`, "application/octet-stream", distinct(files));
     return `saved ${files.length} ${what}`;

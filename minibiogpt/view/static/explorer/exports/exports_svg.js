@@ -98,18 +98,56 @@ function textsOf(box, origin) {
   for (let node = walker.nextNode(); node; node = walker.nextNode()) {
     const parent = node.parentElement;
     if (!node.data.trim() || parent.closest("svg, select, script, style") || !isVisible(parent)) continue;
-    range.selectNodeContents(node);
-    const rect = range.getBoundingClientRect(), style = getComputedStyle(parent), size = parseFloat(style.fontSize);
-    if (!rect.width || !rect.height) continue;
+    const style = getComputedStyle(parent), size = parseFloat(style.fontSize);
     const turned = style.writingMode.startsWith("vertical"); // like the column labels of a heat map, read from the bottom to the top
-    const [x, y] = turned ? [rect.left - origin.left + rect.width / 2 + size * 0.35, rect.bottom - origin.top]
-      : [rect.left - origin.left, rect.top - origin.top + rect.height / 2 + size * 0.35];
-    texts.push(el("svg:text", {
-      x, y, fill: style.color, "font-family": style.fontFamily, "font-size": style.fontSize, "font-weight": style.fontWeight,
-      transform: turned ? `rotate(-90 ${x} ${y})` : null,
-    }, node.data.trim()));
+    for (const { text, rect } of turned ? wholeText(node, range) : brokenLines(node, range)) {
+      const [x, y] = turned ? [rect.left - origin.left + rect.width / 2 + size * 0.35, rect.bottom - origin.top]
+        : [rect.left - origin.left, rect.top - origin.top + rect.height / 2 + size * 0.35];
+      texts.push(el("svg:text", {
+        x, y, fill: style.color, "font-family": style.fontFamily, "font-size": style.fontSize, "font-weight": style.fontWeight,
+        transform: turned ? `rotate(-90 ${x} ${y})` : null,
+      }, text));
+    }
   }
   return texts;
+}
+
+/** A text node as one line. */
+function wholeText(node, range) {
+  range.selectNodeContents(node);
+  const rect = range.getBoundingClientRect();
+  return rect.width && rect.height ? [{ text: node.data.trim(), rect }] : [];
+}
+
+/** The lines that a text node is broken into, each with its place: SVG breaks no lines. */
+function brokenLines(node, range) {
+  range.selectNodeContents(node);
+  if (range.getClientRects().length < 2) return wholeText(node, range);
+  const lines = [];
+  for (const { 0: word, index } of node.data.matchAll(/\S+/g)) {
+    for (const part of brokenWord(node, range, index, word)) {
+      const line = lines.at(-1);
+      if (line && Math.abs(line.rect.top - part.rect.top) < line.rect.height / 2) line.text += (part.inside ? "" : " ") + part.text;
+      else lines.push({ text: part.text, rect: part.rect });
+    }
+  }
+  return lines;
+}
+
+/** The parts of a word, which is broken only if it is wider than its line. */
+function brokenWord(node, range, index, word) {
+  const placed = (start, end) => {
+    range.setStart(node, start);
+    range.setEnd(node, end);
+    return range.getClientRects();
+  };
+  const rects = placed(index, index + word.length);
+  if (rects.length < 2) return rects.length ? [{ text: word, rect: rects[0], inside: false }] : [];
+  let at = index;
+  return [...word].map((text) => {
+    const rect = placed(at, at += text.length)[0];
+    return { text, rect, inside: at > index + text.length };
+  }).filter(({ rect }) => rect);
 }
 
 /** A PNG of a picture at twice its size. */

@@ -72,7 +72,8 @@ function shownIn(picture) {
 }
 
 const TYPES = { svg: "image/svg+xml", png: "image/png", csv: "text/csv", npy: "application/octet-stream" };
-const withType = ([name, content]) => [name, TYPES[name.split(".").at(-1)], content];
+/** The arguments of download for a file. */
+export const withType = ([name, content]) => [name, TYPES[name.split(".").at(-1)], content];
 
 /** A name for a file: letters of any script, digits, dots and dashes, not too long. */
 export function fileName(text) {

@@ -6,7 +6,7 @@ import { STEPPER_KEYS } from "../../stepper/stepper_parts.js";
 import { stepInLayer } from "../../stepper/stepper_source.js";
 import { csvOf, download, npyOf } from "../exports/exports.js";
 import { pngOf, svgText } from "../exports/exports_svg.js";
-import { fileName } from "../exports/figure.js";
+import { fileName, withType } from "../exports/figure.js";
 import { oncePerRun } from "../runs/run.js";
 
 const layerParts = { stepper: null, layers: null, box: null, drawn: "" };
@@ -40,6 +40,8 @@ export const layerView = {
     layerParts.stepper.setSource(source, place);
   },
 
+  files: (kind) => filesOfStep(kind),
+
   onKey(event) {
     if ("[],.".includes(event.key) && !event.shiftKey) return false; // the page moves the head and the token
     return layerParts.stepper?.onKey(event) ?? false;
@@ -64,14 +66,17 @@ function showLayers(app) {
 }
 
 function exportButtons() {
-  const now = () => layerParts.stepper, file = () => fileName(now().step.name), canvas = () => now().map.canvas;
-  const button = (text, label, act) => el("button", { type: "button", "aria-label": label, onclick: act }, text);
-  return [
-    button("SVG", "save the picture as SVG", async () => download(`${file()}.svg`, "image/svg+xml", await svgText(canvas()))),
-    button("PNG", "save the picture as PNG", async () => download(`${file()}.png`, "image/png", await pngOf(canvas()))),
-    button(".npy", "save the array as .npy", () => download(`${file()}.npy`, "application/octet-stream", npyOf(now().array()))),
-    button("CSV", "save the array as CSV", () => download(`${file()}.csv`, "text/csv", csvOf(now().array()))),
-  ];
+  const kinds = [["svg", "SVG", "the picture as SVG"], ["png", "PNG", "the picture as PNG"], ["npy", ".npy", "the array as .npy"],
+    ["csv", "CSV", "the array as CSV"]];
+  return kinds.map(([kind, text, label]) => el("button", { type: "button", "aria-label": `save ${label}`,
+    onclick: async () => download(...withType((await filesOfStep(kind))[0])) }, text));
+}
+
+/** The file of the shown step: its picture, or its array. */
+async function filesOfStep(kind) {
+  const { step, map } = layerParts.stepper, array = layerParts.stepper.array();
+  const make = { svg: () => svgText(map.box, step.name), png: () => pngOf(map.box), npy: () => npyOf(array), csv: () => csvOf(array) };
+  return [[`${fileName(step.name)}.${kind}`, await make[kind]()]];
 }
 
 // The source of a layer of a run ---------------------------------------------------------------------------------------
