@@ -210,7 +210,7 @@ def test_what_was_typed_is_known() -> None:
 def test_every_name_of_other_programs_leads_to_an_option_or_command_that_exists() -> None:
     top = parser()
     known = {name for command in every_command(top) for name in options_of(command)}
-    for name, advice in foreign.OPTIONS.items():
+    for name, advice in [*foreign.OPTIONS.items(), *foreign.PAGES.items(), *foreign.EXPLORE.items()]:
         assert name == name.strip("-")
         assert set(re.findall(r"--[\w-]+", advice)) <= known | {"--version"}, name
         assert len(name) == 1 or option_like(f"--{name}") == f"--{name}", name
