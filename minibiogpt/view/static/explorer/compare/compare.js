@@ -43,7 +43,8 @@ export const compareView = {
     comparison.tokens = figure({ title: () => nextTitle(app), describe: () => nextText(app), picture: comparison.bars,
       arrays: () => [["logits-a", comparison.shown.a.logits], ["logits-b", comparison.shown.b.logits]] });
     comparison.array = arrayRows(app);
-    return el("div", { class: "comparison" }, el("div", { class: "wide" }, comparison.choices, comparison.other, comparison.start, comparison.text),
+    return el("div", { class: "comparison" }, el("div", { class: "wide" }, comparison.choices, comparison.other,
+      comparison.start, comparison.text),
       ...comparedParts());
   },
   update(app) {
@@ -116,7 +117,8 @@ function nextTitle(app) {
 
 function nextText(app) {
   const { p, q, ids } = comparison.shown.next, [one, other] = comparison.shown.names;
-  return ids.map((id) => `${labelOf(app, id)}: ${p[id].toPrecision(3)} in ${one}${q ? `, ${q[id].toPrecision(3)} in ${other}` : ""}`).join("; ");
+  const second = (id) => (q ? `, ${q[id].toPrecision(3)} in ${other}` : "");
+  return ids.map((id) => `${labelOf(app, id)}: ${p[id].toPrecision(3)} in ${one}${second(id)}`).join("; ");
 }
 
 function drawNext(app, shown) {
