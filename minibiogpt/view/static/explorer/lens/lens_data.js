@@ -1,6 +1,7 @@
 // Lens, its numbers: the logits after each layer, and what each part adds to one logit; as minibiogpt/lens.py defines them.
 
-import { applyNorm, causalHead, probabilitiesOf } from "../../biogpt.js";
+import { applyNorm, causalHead, makeArray, probabilitiesOf } from "../../biogpt.js";
+import { sharedPrefix } from "../runs/continued.js";
 import { topTokens } from "../runs/next_tokens.js";
 import { oncePerRun, streamNames } from "../runs/run.js";
 
@@ -9,9 +10,11 @@ const MOST_PROBABLE = 5; // tokens of a cell
 
 /** The logit lens of a live run: at(stage, t) -> { ids, probs } of the most probable tokens, or null while it is not computed. */
 class LiveLens {
-  constructor(run) {
+  /** before: the lens of a run whose rows are those of this one where both texts begin alike, or null. */
+  constructor(run, before = null) {
     Object.assign(this, { run, stages: streamNames(run.config), found: [], logits: [] });
-    this.width = run.config.vocab_size;
+    this.kept = before ? sharedPrefix(run.ids, before.run.ids) : 0;
+    this.before = this.kept ? { found: before.found, logits: before.logits } : null;
   }
 
   get done() {
@@ -24,7 +27,7 @@ class LiveLens {
 
   /** The logits (V,) of a stage at a position, or null. */
   row(stage, t) {
-    return this.logits[this.stages.length - 1 - stage]?.subarray(t * this.width, (t + 1) * this.width) ?? null;
+    return this.logits[this.stages.length - 1 - stage]?.[t] ?? null;
   }
 
   /**
@@ -33,7 +36,7 @@ class LiveLens {
    */
   compute(more, stale) {
     if (!this.found.length) this.next();
-    while (!this.done && this.run.T <= LENS_AT_ONCE) this.next();
+    while (!this.done && this.run.T - this.keptNow <= LENS_AT_ONCE) this.next();
     if (this.done || this.waiting) return;
     this.waiting = true;
     setTimeout(() => {
@@ -44,11 +47,25 @@ class LiveLens {
     }, 0);
   }
 
+  /** How many rows of the next stage the lens before has. */
+  get keptNow() {
+    return this.before?.found[this.found.length] ? this.kept : 0;
+  }
+
   next() {
-    const stage = this.stages.length - 1 - this.found.length, { run } = this;
-    const logits = stage === this.stages.length - 1 ? run.logits.numbers : this.lensLogits(run.array(this.stages[stage]));
-    this.logits.push(logits);
-    this.found.push(Array.from({ length: run.T }, (_, t) => mostProbable(logits.subarray(t * this.width, (t + 1) * this.width))));
+    const at = this.found.length, { run, keptNow: kept } = this;
+    const rows = at ? [...(kept ? this.before.logits[at].slice(0, kept) : []), ...this.freshRows(this.stages.at(-1 - at), kept)]
+      : run.tokens.map((_, t) => run.row("logits", t));
+    this.logits.push(rows);
+    this.found.push(rows.map((row, t) => (t < kept ? this.before.found[at][t] : mostProbable(row))));
+    if (this.done) this.before = null;
+  }
+
+  /** The logits of the positions from `from` on, one array for each. */
+  freshRows(name, from) {
+    const { shape: [, T, D], dtype, numbers } = this.run.array(name), V = this.run.config.vocab_size;
+    const logits = this.lensLogits(makeArray([1, T - from, D], dtype, numbers.subarray(from * D)));
+    return Array.from({ length: T - from }, (_, i) => logits.subarray(i * V, (i + 1) * V));
   }
 
   /** E LN(x): the final norm and the output embedding of what a layer wrote, as the model of this run computes them. */
@@ -80,7 +97,15 @@ class RecordedLens {
 /** The lens of a run, computed when it is first asked for. recorded: the arrays of a recorded page, or null. */
 export function lensOf(app, recorded) {
   const { run } = app;
-  return oncePerRun(run, "lens", () => (run.live ? new LiveLens(run) : new RecordedLens(run, recorded)));
+  return oncePerRun(run, "lens", () => (run.live ? continuedLens(run) : new RecordedLens(run, recorded)));
+}
+
+let lastLens = null; // of an untouched run: the next one, of a longer text, continues it
+
+function continuedLens(run) {
+  if (run.changes.length) return new LiveLens(run);
+  lastLens = new LiveLens(run, lastLens);
+  return lastLens;
 }
 
 /** The probability of one token, by the softmax of all logits. */

@@ -23,7 +23,7 @@ export class LensTable {
   draw({ names, tokens, at, scale, width }) {
     this.wide = Math.max(62, Math.min(104, Math.floor((width - LENS_NAMES) / tokens.length)));
     const size = [LENS_NAMES + this.wide * tokens.length + 2, LENS_TOP + LENS_ROW * names.length + 2];
-    if (this.rows !== names.length || this.columns !== tokens.length) this.rebuild(names.length, tokens.length);
+    this.resize(names.length, tokens.length);
     setAll(this.svg, { width: size[0], height: size[1], viewBox: `0 0 ${size.join(" ")}` });
     const place = (top, height, name) => el("span", { style: `top:${top}px;height:${height}px` }, name);
     this.names.replaceChildren(place(0, LENS_TOP, ""), ...names.map((name, i) => place(LENS_TOP + i * LENS_ROW, LENS_ROW, name)));
@@ -32,18 +32,35 @@ export class LensTable {
     names.forEach((_, stage) => tokens.forEach((_, t) => this.fill(stage, t, at(stage, t), scale)));
   }
 
-  rebuild(rows, columns) {
+  /** Make elements for new columns, and drop those of columns that are no more: a key press changes few. */
+  resize(rows, columns) {
     const text = (className, anchor = "middle") => el("svg:text", { class: className, "text-anchor": anchor });
+    if (this.rows !== rows) {
+      this.rowNames = Array.from({ length: rows }, () => text("name", "end"));
+      this.frames = ["frame", "frame pointed"].map((className) => el("svg:rect", { class: className, visibility: "hidden" }));
+      this.heads = [];
+      this.cells = this.rowNames.map(() => []);
+      this.groups = Array.from({ length: rows + 1 }, () => el("svg:g", {})); // the heads, then the cells of each row
+      this.svg.replaceChildren(...this.rowNames, ...this.groups, ...this.frames);
+    }
+    for (let t = this.heads.length; t < columns; t++) {
+      this.heads.push(text("name"));
+      this.groups[0].append(this.heads[t]);
+      this.cells.forEach((row, stage) => {
+        row.push({ parts: [el("svg:rect", {}), text("word"), text("prob")], drawn: "" });
+        this.groups[stage + 1].append(...row[t].parts);
+      });
+    }
+    for (const head of this.heads.splice(columns)) head.remove();
+    for (const { parts } of this.cells.flatMap((row) => row.splice(columns))) parts.forEach((part) => part.remove());
     Object.assign(this, { rows, columns });
-    this.rowNames = Array.from({ length: rows }, () => text("name", "end"));
-    this.heads = Array.from({ length: columns }, () => text("name"));
-    this.cells = Array.from({ length: rows * columns }, () => [el("svg:rect", {}), text("word"), text("prob")]);
-    this.frames = ["frame", "frame pointed"].map((className) => el("svg:rect", { class: className, visibility: "hidden" }));
-    this.svg.replaceChildren(...this.rowNames, ...this.heads, ...this.cells.flat(), ...this.frames);
   }
 
   fill(stage, t, cell, scale) {
-    const [box, word, prob] = this.cells[stage * this.columns + t], x = LENS_NAMES + t * this.wide, y = LENS_TOP + stage * LENS_ROW;
+    const place = this.cells[stage][t], drawn = `${this.wide} ${cell?.label} ${cell?.prob} ${cell?.same} ${cell && scale.color(cell.prob)}`;
+    if (place.drawn === drawn) return;
+    place.drawn = drawn;
+    const [box, word, prob] = place.parts, x = LENS_NAMES + t * this.wide, y = LENS_TOP + stage * LENS_ROW;
     setAll(box, { x: x + 1, y: y + 1, width: this.wide - 2, height: LENS_ROW - 2, rx: 3, fill: cell ? scale.color(cell.prob) : "none" });
     const ink = cell ? scale.ink(cell.prob) : "none";
     const middle = x + this.wide / 2, weight = cell?.same ? 700 : 400;
