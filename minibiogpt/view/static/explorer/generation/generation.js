@@ -189,7 +189,7 @@ function pythonNote(app) {
   if (!app.live) return "A recorded page has the logits after its text only, so it shows the first step; in Python the model continues.";
   const used = "Here model and tokenizer are those of the page, loaded with from_pretrained; the random numbers are the same.";
   const experiments = "This page's experiments, all but patches, change its tokens; the call in Python has none of them.";
-  return app.state.changes.length ? `${used} ${experiments}` : used;
+  return app.run.changes.length ? `${used} ${experiments}` : used;
 }
 
 // Pointer and keys --------------------------------------------------------------------------------------------------

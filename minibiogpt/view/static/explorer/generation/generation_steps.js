@@ -1,6 +1,6 @@
 // Steps of the generation view: its settings, the steps that they give, computed once, and the call of Python that gives the same.
 
-import { decodingSteps } from "../../biogpt.js";
+import { decodingSteps, KVCache } from "../../biogpt.js";
 import { changed } from "../runs/changes.js";
 
 /** The settings, in the order in which their rules are applied: name in Python, and what is valid. `sampling`: only when sampling. */
@@ -74,8 +74,17 @@ function sourceOf(app, settings) {
   const options = { doSample, seed, minP: minP || null, maxNewTokens: roomOf(app) };
   for (const key of ["temperature", "topK", "topP", "repetitionPenalty", "noRepeatNgramSize"]) options[key] = settings[key];
   if (!app.live) return decodingSteps(recordedModel(run), run.ids, options);
-  const { model, options: inputs } = changed(app.model, app.state.changes.filter(({ kind }) => kind !== "patch")); // a patch fits one text
-  return decodingSteps(model, run.ids, { ...options, inputs });
+  const kept = run.changes.filter(({ kind }) => kind !== "patch"); // a patch fits one text
+  const { model, options: inputs } = changed(app.model, kept), isSame = kept.length === run.changes.length;
+  return decodingSteps(isSame ? continuing(model, run) : model, run.ids, { ...options, inputs });
+}
+
+/** A model that takes the prompt's logits and its cache from the run of the prompt. */
+function continuing(model, run) {
+  const layers = Array.from({ length: run.config.num_hidden_layers }, (_, l) =>
+    Object.fromEntries(["k", "v"].map((name) => [name, run.array(`layers.${l}.self_attn.${name}`)])));
+  const prompt = { logits: run.logits, cache: new KVCache(layers) };
+  return { config: model.config, forward: (inputs) => (inputs.cache ? model.forward(inputs) : prompt) };
 }
 
 const recordedModel = (run) => ({ config: run.config, forward: () => ({ logits: run.logits, cache: { length: run.T } }) });
