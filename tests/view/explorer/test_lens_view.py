@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,23 @@ def test_the_parts_of_a_logit_are_those_of_python(browser: Any, file: Path) -> N
         assert_parts(page, logit_attribution(model, trace, 500, 3, against=77))
         logit = float(trace["logits"][0, 3, 500] - trace["logits"][0, 3, 77])
         assert abs(float(page.locator(".parts-sum b").nth(1).inner_text()) - logit) < 1e-3
+
+
+def test_the_rank_of_the_chosen_token_is_counted_from_one(browser: Any, file: Path) -> None:
+    lens = logit_lens(demo(), traced(), position=6)
+    with opened(browser, file) as page:
+        show(page, view="lens", row=6)
+        for layer in (0, 2, 3):
+            logits = np.array(lens[f"layers.{layer}"])[0]
+            order = np.argsort(-logits, kind="stable")
+            probs = softmax(np.array(logits, np.float64))
+            for rank in (1, 2, 300):
+                show(page, layer=layer, token=int(order[rank - 1]))
+                words = page.locator(".chosen-token").inner_text()
+                assert f"has rank {rank} of {len(logits)}, probability " in words
+                _, _, p, logit = [float(x) for x in re.findall(r"[-\d.e]+(?=[ ,.])", words.split("has rank")[1])]
+                assert abs(p - probs[order[rank - 1]]) < 1e-5
+                assert abs(logit - logits[order[rank - 1]]) < CLOSE
 
 
 def test_the_list_is_sorted_by_size_and_leads_to_the_head(browser: Any, file: Path) -> None:
