@@ -33,7 +33,10 @@ STYLES = (
     "styles/overview.css",
     "styles/generation.css",
     "styles/attention.css",
+    "styles/lens.css",
     "styles/experiments.css",
+    "styles/compare.css",
+    "styles/exports.css",
 )
 DERIVED = ("self_attn.q", "self_attn.k", "self_attn.v", "self_attn.scores_masked", "self_attn.weights")
 """Arrays of a layer that a recorded page computes from its neighbors."""

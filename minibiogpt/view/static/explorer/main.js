@@ -60,18 +60,21 @@ function buildChrome() {
   chrome.tokens = el("ol", { class: "tokens", "aria-label": "tokens; choose one to study what the model says after it" });
   chrome.answer = el("p", { class: "next-answer" });
   chrome.tabs = el("div", { class: "tabs", role: "tablist", "aria-label": "views" }, VIEWS.map((view, i) => el("button", {
-    type: "button", role: "tab", id: `tab-${view.id}`, "aria-controls": "view", title: `${view.about} (key ${i + 1})`, onclick: () => app.set({ view: view.id }),
+    type: "button", role: "tab", id: `tab-${view.id}`, "aria-controls": "view", title: `${view.about} (key ${i + 1})`,
+    onclick: () => app.set({ view: view.id }),
   }, view.title)));
   chrome.tabs.addEventListener("keydown", onTabKey);
   chrome.view = el("section", { id: "view", role: "tabpanel", tabindex: "-1" });
   const button = (text, label, act) => el("button", { type: "button", "aria-label": label, onclick: act }, text);
   chrome.copied = el("span", { class: "soft", role: "status" });
+  const figures = () => [...chrome.view.querySelectorAll("figure.picture")].filter((each) => each.files);
   const tools = el("div", { class: "bar-tools" }, el("button", { type: "button", id: "tour", onclick: () => tour.start() }, "guided tour"),
-    button("copy link", "copy a link to this place", copyLink),
-    saveMenu(app, () => [...chrome.view.querySelectorAll("figure.picture")].filter((each) => each.files)), themeButton(showView), button("keys", "keyboard help", help), chrome.copied);
+    button("copy link", "copy a link to this place", copyLink), saveMenu(app, figures), themeButton(showView),
+    button("keys", "keyboard help", help), chrome.copied);
   chrome.banner = experimentBanner(app);
+  const line = el("div", { class: "token-line" }, el("div", { class: "strip" }, chrome.tokens), chrome.answer);
   document.getElementById("explorer").replaceChildren(entryLabel(app, takeExample), el("div", { class: "entry" }, chrome.text, tools),
-    chrome.note, el("div", { class: "token-line" }, el("div", { class: "strip" }, chrome.tokens), chrome.answer), chrome.banner, chrome.tabs, chrome.view);
+    chrome.note, line, chrome.banner, chrome.tabs, chrome.view);
 }
 
 /** Take one of the examples. */
@@ -95,8 +98,9 @@ function showTokens() {
   const cut = app.cut ? ` The text was ${app.cut} characters too long for the page; its end is left out.` : "";
   const left = run.left ? ` The text has ${run.left} more tokens than the model's ${run.T} positions; they are left out.` : "";
   chrome.note.textContent = (app.live ? "" : `A recorded run, whose text can't be changed: ${data.why}.`) + cut + left;
-  chrome.tokens.replaceChildren(...run.tokens.map((token, t) => el("li", {},
-    el("button", { type: "button", dir: "auto", title: `position ${t}, id ${token.id}`, onclick: () => app.set({ row: t, col: null }) }, token.label))));
+  const button = ({ id, label }, t) => el("button", { type: "button", dir: "auto", title: `position ${t}, id ${id}`,
+    onclick: () => app.set({ row: t, col: null }) }, label);
+  chrome.tokens.replaceChildren(...run.tokens.map((token, t) => el("li", {}, button(token, t))));
 }
 
 /** The element of a view, made when it is first needed. */

@@ -3,7 +3,7 @@
 import { el } from "../../base.js";
 import { stopsFor } from "./tour_stops.js";
 
-const GAP = 12, CONTEXT = 44; // pixels around what a stop speaks of: least, and above it
+const GAP = 12, CONTEXT = 44; // pixels around what a stop is about: at least, and above it
 
 /** The panel of the tour, which the page shows while state.tour is the number of a stop. */
 export class Tour {
@@ -11,7 +11,7 @@ export class Tour {
     this.app = app;
     this.stops = stopsFor(app);
     this.before = null; // the last state outside the tour
-    this.arrived = false; // whether to scroll to what the stop speaks of, once it is drawn
+    this.arrived = false; // whether to scroll to what the stop is about, once it is drawn
     const button = (text, label, act) => el("button", { type: "button", "aria-label": label, onclick: act }, text);
     this.title = el("h2", { tabindex: "-1" });
     this.text = el("p");
@@ -93,7 +93,7 @@ export class Tour {
     element?.classList.add("tour-spot");
   }
 
-  /** Unfold and scroll to what the stop speaks of, so that the panel does not cover it; tell screen readers where we are. */
+  /** Unfold what the stop is about and scroll to it, so that the panel does not cover it; move the focus for screen readers. */
   arrive(element) {
     this.arrived = false;
     this.setFolded(false);
