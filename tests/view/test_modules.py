@@ -72,6 +72,13 @@ def test_a_broken_rule_is_an_error(folder: Path, files: dict[str, str], message:
         modules.linked("main.js")
 
 
+@pytest.mark.parametrize("entry", ["explorer/main.js", "stepper/stepper_page.js", "sampler/sampler.js"])
+def test_the_pages_can_be_linked(entry: str) -> None:
+    modules.read.cache_clear()
+    modules.linked.cache_clear()
+    assert not re.search(r"^(import|export)\b", modules.linked(entry), re.M)
+
+
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_every_import_is_used(name: str) -> None:
     own = modules.plain(name)
