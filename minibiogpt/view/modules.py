@@ -1,14 +1,19 @@
 """Modules: link JavaScript modules into the one script of a page, without a build tool.
 
 Browsers do not load modules from a local file, and the content security policy of a page allows inline scripts only.
-So the modules that an entry module needs are put into one script, each after those that it imports, without their
-import and export statements. In return they follow a few rules, which ``linked`` checks:
+So ``linked`` puts the modules that an entry module needs into one script in strict mode, each after those that it
+imports, without their import and export statements. In return they follow a few rules, which it checks, but for the last:
 
-- imports stand at the start of lines, in the form ``import { a, b } from "./file.js";``, without renaming;
-- exports are declarations: ``export function``, ``export class`` or ``export const``; or ``export * from "./file.js";``
-- no name is declared at the top level of two modules, and no module imports itself by a detour.
+- an import starts a line and has the form ``import { a, b } from "./file.js";``: a relative path, no renaming, no
+  default, no namespace, and a name that the file exports;
+- an export is a declaration that starts a line: ``export function``, ``export class`` or ``export const``; or
+  ``export * from "./file.js";``, which re-exports all names;
+- all modules of a page share one scope, so no name is declared at the top level of two of them;
+- there are no import cycles;
+- there is no top-level ``await``.
 
-Node.js and browsers load the same files as modules, unchanged.
+Node.js and browsers load the same files as modules, unchanged. A function of one module that tests call in a page
+needs no ``export``: in the linked script it is a global name.
 """
 
 from __future__ import annotations
@@ -85,9 +90,7 @@ def _is_outside(before: str) -> bool:
 
 def exports(name: str) -> set[str]:
     """Return the names that can be imported from a module."""
-    own = {
-        found[1] for found in re.finditer(r"^export (?:async )?(?:function\*?|class|const) +(\w+)", read(name), re.M)
-    }
+    own = set(EXPORTED.findall(read(name)))
     return own.union(*(exports(path) for path, names in imports(name) if names == ["*"]))
 
 
@@ -113,6 +116,7 @@ def plain(name: str) -> str:
 
 
 def _names(text: str) -> list[str]:
+    """Return the names in the braces of an import."""
     names = [part.strip() for part in text.split(",") if part.strip()]
     if wrong := [part for part in names if not re.fullmatch(r"\w+", part)]:
         raise ValueError(f"an import must not rename: {wrong[0]}")

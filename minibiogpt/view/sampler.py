@@ -33,6 +33,7 @@ class Sampler(OnePage):
         is never drawn.
     tokenizer : gives the text of each token; None shows ids.
     top : number of tokens with a bar of their own. theme : "auto", "light" or "dark". seed : of the draws.
+    text : the text before the token, which the page shows; "" shows none.
 
     Attributes
     ----------

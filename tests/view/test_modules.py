@@ -9,7 +9,6 @@ import pytest
 
 from minibiogpt.view import modules
 
-
 STATIC = modules.STATIC
 SCRIPTS = sorted(path.relative_to(STATIC).as_posix() for path in STATIC.rglob("*.js"))
 STYLES = sorted(path.relative_to(STATIC).as_posix() for path in STATIC.rglob("*.css"))

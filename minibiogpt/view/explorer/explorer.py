@@ -1,4 +1,4 @@
-"""Explorer: the whole model as one page that runs it: type a text, and see every array that follows."""
+"""Explorer: the whole model as one page that runs it: type a text, and see every array."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ STYLES = (
     "styles/exports.css",
 )
 DERIVED = ("self_attn.q", "self_attn.k", "self_attn.v", "self_attn.scores_masked", "self_attn.weights")
-"""Arrays of a layer that a recorded page computes from its neighbors."""
+"""Arrays of a layer that a recorded page derives from others: see static/explorer/runs/recorded.js."""
 SPARE = (
     ("fc1", "activation_fn"),
     ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.context"),
     ("self_attn_layer_norm", "final_layer_norm"),
     ("self_attn.out_proj", "fc2"),
 )
-"""Arrays of the layers that are left out of a recorded page that would be too large, in this order."""
+"""Arrays of a layer, in the order in which they are left out while a recorded page is too large."""
 
 
 class Explorer(OnePage):
@@ -68,6 +68,14 @@ class Explorer(OnePage):
         have the size of its weights.
     truncate : keep only as many first tokens of a string as the model has positions; without it, a longer one is an
         error.
+
+    Attributes
+    ----------
+    page : the Page. html : the whole document.
+    live : whether the page contains the model.
+    text : the text shown; ids : its token ids, a list of int; trace : every array of the run.
+    left_out : of a recorded page, the arrays of a layer that would make it too large, such as "fc1". lens : what its
+        logit lens shows, as ``recorded_lens`` returns it.
 
     Raises
     ------
@@ -213,7 +221,18 @@ class Explorer(OnePage):
         return self.tokenizer.decode(self.ids[1:] if self.ids[0] == self.tokenizer.sep_token_id else self.ids)
 
     def _data(self) -> dict[str, Any]:
-        """Return the data for the scripts of the page."""
+        """Return the data for the scripts of the page.
+
+        Returns
+        -------
+        "live", "demo" : whether the page runs the model, and whether it is the demo model. "model" : the name to load.
+        "text", "tokens" : the first text, and its tokens as {"label", "id"}. "labels" : the label of each id.
+        "config", "dtype", "colors" : config.json's object, the dtype of the model in Python, and the palettes.
+        "explanations" : every step, as ``explanations`` returns them. "leftOut" : ``left_out``.
+        "vocab", "merges" : of a live page, the tokenizer's files.
+        "parameters", "arrays", "lens" : bundles. A live page has all parameters and no arrays; a recorded one has gains
+        and biases, the arrays of its run, and the results that need weights.
+        """
         config, labels = self.model.config, labels_of(range(self.model.config.vocab_size), self.tokenizer)
         data: dict[str, Any] = {
             "live": self.live,

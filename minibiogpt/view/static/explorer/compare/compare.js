@@ -117,14 +117,14 @@ function nextTitle(app) {
 
 function nextText(app) {
   const { p, q, ids } = comparison.shown.next, [one, other] = comparison.shown.names;
-  const second = (id) => (q ? `, ${q[id].toPrecision(3)} in ${other}` : "");
-  return ids.map((id) => `${labelOf(app, id)}: ${p[id].toPrecision(3)} in ${one}${second(id)}`).join("; ");
+  const partner = (id) => (q ? `, ${q[id].toPrecision(3)} in ${other}` : "");
+  return ids.map((id) => `${labelOf(app, id)}: ${p[id].toPrecision(3)} in ${one}${partner(id)}`).join("; ");
 }
 
 function drawNext(app, shown) {
   const p = nextProbabilities(shown.a, shown.t), q = shown.u === null ? null : nextProbabilities(shown.b, shown.u);
-  const most = (i) => Math.max(p[i], q?.[i] || 0);
-  const ids = [...new Set([...topIndices(p, 5), ...(q ? topIndices(q, 5) : [])])].sort((i, j) => most(j) - most(i));
+  const most = (id) => Math.max(p[id], q?.[id] || 0);
+  const ids = [...new Set([...topIndices(p, 5), ...topIndices(q ?? [], 5)])].sort((i, j) => most(j) - most(i));
   shown.next = { p, q, ids, id: app.state.token };
   drawNextTokens(comparison.bars, app, shown.next, Math.max(280, Math.min(720, comparison.tokens.clientWidth || 600)), shown.names);
   comparison.tokens.refresh();

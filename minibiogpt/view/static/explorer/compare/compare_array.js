@@ -1,6 +1,6 @@
-// One row of any array in two runs, and their difference.
+// Compare, one array: a row of it in each of the two runs, and their difference.
 
-import { el, exact, isolated, rough } from "../../base.js";
+import { el, exact, isolated, rough, setAll } from "../../base.js";
 import { positiveRamp, signedRamp } from "../../shades.js";
 import { rowsAt } from "./compare_runs.js";
 import { topIndices } from "../runs/next_tokens.js";
@@ -9,6 +9,7 @@ import { figure } from "../exports/figure.js";
 
 const BAND = 30, COMPARED_LABELS = 84; // pixels
 const LISTED = 8; // largest differences
+const EQUAL_ROWS = "The rows are equal, bit for bit.";
 
 /** The part of the view that compares rows. element.refresh(shown) after each change. */
 export function arrayRows(app) {
@@ -39,48 +40,53 @@ export function arrayRows(app) {
     if (!state.rows) return;
     const n = state.rows[0].length;
     state.at = Number.isInteger(col) && col >= 0 && col < n ? col : state.best;
-    const [x, y] = state.rows.map((row) => row[state.at]), dtype = state.shown.a.array(state.name).dtype;
-    const [one, other] = state.shown.names;
+    const [x, y] = state.rows.map((row) => row[state.at]), { dtype } = state, [one, other] = state.shown.names;
     readout.textContent = `${state.label(state.at)}: ${one} ${exact(x, dtype)}, ${other} ${exact(y, dtype)}, difference ${rough(y - x)}`;
   }
 
   box.refresh = (shown) => {
-    const { a, b, t, u } = shown, names = a.names.filter((name) => b.array(name) && a.array(name).shape.length > 1);
-    const key = names.join(" ");
-    if (select.dataset.key !== key) {
-      select.dataset.key = key;
-      select.replaceChildren(...names.map((name) => el("option", { value: name }, name)));
-    }
+    const names = shown.a.names.filter((name) => shown.b.array(name) && shown.a.array(name).shape.length > 1);
+    fillWithNames(select, names);
     const wanted = app.state.array || `layers.${app.state.layer}${app.state.step && `.${app.state.step}`}`;
     state.name = select.value = names.includes(wanted) ? wanted : names[0];
-    state.shown = shown;
-    const array = a.array(state.name), other = b.array(state.name), head = array.shape.length === 4 ? app.state.head : 0;
-    const length = Math.min(array.shape.at(-1), other.shape.at(-1)); // of rows over keys, those that both texts have
-    const rowOf = (x, at) => rowsAt(x, at)[head].subarray(0, length);
-    state.rows = u === null ? null : [rowOf(array, t), rowOf(other, u)];
-    state.label = columnLabels(app, state.name, array, shown);
-    const where = array.shape.length === 4 ? `, head ${head}` : "", places = t === u ? `position ${t}` : `positions ${t} and ${u}`;
-    state.title = u === null ? `${state.name}: position ${t} has no partner` : `${state.name}${where}: ${places}, and their difference`;
-    if (!state.rows) {
-      state.words = "The chosen token has no partner in the second text.";
-      svg.replaceChildren();
-      svg.setAttribute("height", 0);
-      table.replaceChildren();
-      readout.textContent = "";
-    } else {
-      const differences = Float64Array.from(state.rows[0], (x, i) => Math.abs(state.rows[1][i] - x));
-      const top = topIndices(differences, LISTED).filter((i) => differences[i] > 0);
-      state.best = top[0] ?? 0;
-      state.words = top.length
-        ? `The largest difference is at ${top[0]}: ${rough(state.rows[0][top[0]])} and ${rough(state.rows[1][top[0]])}.`
-        : "The rows are equal, bit for bit.";
+    Object.assign(state, { shown, ...comparedRows(app, state.name, shown) });
+    setAll(svg, { height: 0 });
+    for (const element of [svg, readout, table]) element.replaceChildren();
+    if (state.rows) {
       drawBands(svg, state, shown.names, Math.max(280, made.clientWidth || 600));
-      table.replaceChildren(tableOfDifferences(state, top, array.dtype));
+      table.replaceChildren(tableOfDifferences(state));
       point(app.state.col);
     }
     made.refresh();
   };
   return box;
+}
+
+/** Put the names into a list to choose from, if they have changed. */
+function fillWithNames(select, names) {
+  const key = names.join(" ");
+  if (select.dataset.key === key) return;
+  select.dataset.key = key;
+  select.replaceChildren(...names.map((name) => el("option", { value: name }, name)));
+}
+
+/**
+ * The rows at the positions t and u: { rows, dtype, top, best, label, title, words }. rows is null if t has no partner.
+ * top: the columns of the largest differences; best: the first of them; label(column): its name.
+ */
+function comparedRows(app, name, shown) {
+  const { a, b, t, u } = shown, array = a.array(name), other = b.array(name), byHead = array.shape.length === 4;
+  if (u === null) {
+    return { rows: null, title: `${name}: position ${t} has no partner`, words: "The chosen token has no partner in the second text." };
+  }
+  const length = Math.min(array.shape.at(-1), other.shape.at(-1)); // of rows over keys, those that both texts have
+  const rowOf = (x, at) => rowsAt(x, at)[byHead ? app.state.head : 0].subarray(0, length), rows = [rowOf(array, t), rowOf(other, u)];
+  const differences = Float64Array.from(rows[0], (x, i) => Math.abs(rows[1][i] - x));
+  const top = topIndices(differences, LISTED).filter((i) => differences[i] > 0), best = top[0] ?? 0;
+  const where = byHead ? `, head ${app.state.head}` : "", places = t === u ? `position ${t}` : `positions ${t} and ${u}`;
+  const words = top.length ? `The largest difference is at ${best}: ${rough(rows[0][best])} and ${rough(rows[1][best])}.` : EQUAL_ROWS;
+  return { rows, dtype: array.dtype, top, best, words, title: `${name}${where}: ${places}, and their difference`,
+    label: columnLabels(app, name, array, shown) };
 }
 
 /** A function that names a column: a key, a vocabulary id, or an index. */
@@ -106,8 +112,7 @@ function drawBands(svg, { rows: [a, b], name }, names, width) {
     image.data.set([...color.map(Math.round), 255], 4 * (r * n + i));
   }));
   context.putImageData(image, 0, 0);
-  svg.setAttribute("width", width);
-  svg.setAttribute("height", 3 * BAND + 4);
+  setAll(svg, { width, height: 3 * BAND + 4 });
   svg.replaceChildren(
     el("svg:image", { x: COMPARED_LABELS, y: 0, width: width - COMPARED_LABELS, height: 3 * BAND, preserveAspectRatio: "none",
       style: "image-rendering:pixelated", href: canvas.toDataURL("image/png") }),
@@ -116,8 +121,8 @@ function drawBands(svg, { rows: [a, b], name }, names, width) {
     ...[1, 2].map((r) => el("svg:rect", { x: COMPARED_LABELS, y: r * BAND - 1, width: width - COMPARED_LABELS, height: 2, class: "gap" })));
 }
 
-function tableOfDifferences({ rows: [a, b], shown: { names }, label }, top, dtype) {
-  if (!top.length) return el("p", { class: "soft" }, "The rows are equal, bit for bit.");
+function tableOfDifferences({ rows: [a, b], shown: { names }, label, top, dtype }) {
+  if (!top.length) return el("p", { class: "soft" }, EQUAL_ROWS);
   const cells = (list) => list.map((text, i) => el("td", { class: i ? "n" : "" }, text));
   const head = ["where", ...names, "difference"].map((text, i) => el("th", { class: i ? "n" : "", scope: "col" }, text));
   const rows = top.map((i) => el("tr", {}, cells([isolated(label(i)), exact(a[i], dtype), exact(b[i], dtype), rough(b[i] - a[i])])));

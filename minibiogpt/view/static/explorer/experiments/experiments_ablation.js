@@ -13,24 +13,15 @@ const CELL = [66, 34], LEFT = 58, ABLATION_TOP = 24; // pixels
 /** The figure of the table. element.refresh() after each change of the state. */
 export function ablationFigure(app) {
   const svg = el("svg:svg", { class: "drawing" }), status = el("p", { class: "soft", role: "status" });
-  const table = { key: "", values: null, done: 0 };
+  const table = { key: "", values: null, shape: [0, 0], done: 0 };
   const start = el("button", { type: "button", onclick: () => compute() }, "compute the table");
   const title = () => {
     const onTop = app.state.changes.length ? ", on top of the changes" : "";
     return `Probability of “${labelOf(app, table.id)}” at position ${app.row} without each head${onTop}`;
   };
-  const made = figure({ title, describe: () => describe(), picture: el("div", { class: "box" }, svg),
+  const made = figure({ title, describe: () => ablationInWords(table), picture: el("div", { class: "box" }, svg),
     arrays: () => (table.done ? [["ablation", { shape: table.shape, dtype: "float64", numbers: table.values }]] : []) });
   const box = el("div", { class: "ablation" }, made, status, start);
-
-  function describe() {
-    if (!table.done) return "Not computed yet.";
-    const order = [...table.values.keys()].filter((i) => i < table.done).sort((a, b) =>
-      Math.abs(table.values[b] - table.whole) - Math.abs(table.values[a] - table.whole));
-    const H = table.shape[1];
-    const without = order.slice(0, 3).map((i) => `Without head ${Math.floor(i / H)}.${i % H}: ${percentOf(table.values[i])}`);
-    return `With all heads ${percentOf(table.whole)}. ${without.join(". ")}.`;
-  }
 
   function draw() {
     drawAblation(svg, app, table);
@@ -68,6 +59,14 @@ export function ablationFigure(app) {
     draw();
   };
   return box;
+}
+
+/** The heads without which the probability changes most. */
+function ablationInWords({ values, whole, shape: [, H], done }) {
+  if (!done) return "Not computed yet.";
+  const order = [...values.keys()].slice(0, done).sort((a, b) => Math.abs(values[b] - whole) - Math.abs(values[a] - whole));
+  const without = order.slice(0, 3).map((i) => `Without head ${Math.floor(i / H)}.${i % H}: ${percentOf(values[i])}`);
+  return `With all heads ${percentOf(whole)}. ${without.join(". ")}.`;
 }
 
 /** The next-token probabilities at the token under study, without one head. */

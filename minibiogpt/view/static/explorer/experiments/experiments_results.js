@@ -44,7 +44,7 @@ export function effectText(app, { t, p, q, id, kl, logit, stream }) {
 /** The label of a vocabulary id, as on the tokens of the page. */
 export const labelOf = (app, id) => app.facts.labels[id] ?? `id ${id}`;
 
-/** A drawing of the next tokens: two bars each, for the two runs; q is null if the second has none. */
+/** A drawing of the next tokens: two bars each, for the two runs; q is null where the second has no such position. */
 export function drawNextTokens(svg, app, { p, q, ids, id }, width, [first, second] = ["untouched", "changed"]) {
   const left = Math.min(150, Math.max(84, width * 0.26)), right = 62, height = ids.length * RESULT_ROW + 22, free = width - left - right;
   const most = Math.max(...ids.map((i) => Math.max(p[i] || 0, q?.[i] || 0)), 1e-9);

@@ -6,7 +6,7 @@ import { stageTitle } from "./generation_steps.js";
 
 const RULE_ROWS = 10; // tokens with a row of their own, and
 const RULE_REMOVED = 2; // those of each rule that it removed
-const RULE = { left: 110, least: 126, most: 180, head: 56, row: 20, value: 56 };
+const RULE = { left: 110, least: 126, most: 180, head: 56, row: 20, value: 60 };
 
 /** The columns of a step: {title, name, logits, probs, removed, mass}: what the model said, then each rule. */
 export function ruleColumns(step, run) {
