@@ -2,7 +2,7 @@
 
 Browsers do not load modules from a local file, and the content security policy of a page allows inline scripts only.
 So ``linked`` puts the modules that an entry module needs into one script in strict mode, each after those that it
-imports, without their import and export statements. In return they follow a few rules, which it checks, but for the last:
+imports, without their import and export statements. In return they follow a few rules. It checks all but the last:
 
 - an import starts a line and has the form ``import { a, b } from "./file.js";``: a relative path, no renaming, no
   default, no namespace, and a name that the file exports;

@@ -294,7 +294,8 @@ def test_a_patch_and_a_trap_by_their_forms(browser: Any, file: Path) -> None:
         page.locator(".patch-form select[aria-label='position in this text']").select_option("6")
         page.locator(".patch-form select[aria-label='position in the second text']").select_option("2")
         assert (
-            "Only position 6 of this text changes; it gets what the second text has at position 2." in note.inner_text()
+            "Only position 6 of this text changes: it gets the numbers of position 2 of the second."
+            in note.inner_text()
         )
         page.get_by_role("button", name="patch it in").click()
         settle(page)

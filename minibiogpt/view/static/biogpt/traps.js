@@ -87,7 +87,7 @@ function changedArray(name, weights, rules, config) {
   return array;
 }
 
-/** The name of the parameter that stands in for this one. */
+/** The name of the parameter that replaces this one. */
 function sourceName(name, { layerOrder, swapNorms, swapQueriesAndKeys }, L) {
   if (layerOrder) name = name.replace(/^layers\.(\d+)/, (_, l) => `layers.${layerOrder === "first" ? 0 : L - 1 - l}`);
   const exchange = (one, other) => {

@@ -138,7 +138,7 @@ export class App {
     return this.paired.run;
   }
 
-  /** Which of the two runs the views show. */
+  /** Choose which of the two runs the views show. */
   choose() {
     this.run = this.state.untouched ? this.baseline : this.experiment;
   }
@@ -194,7 +194,7 @@ export class App {
     return parts.map(([key, x]) => `${key}=${encodeURIComponent(wellFormed(typeof x === "string" ? x : JSON.stringify(x)))}`).join("&");
   }
 
-  /** What the address says, as far as this page could have written it. Anyone may have written the address. */
+  /** The state in the address. Anyone may have written it, so unknown keys and values of other types are ignored. */
   fromHash() {
     const found = {};
     for (const part of location.hash.slice(1).split("&")) {
@@ -243,7 +243,7 @@ export class App {
   }
 }
 
-/** Whether a value from the address has the type of the one that it replaces; a null stands for a number. */
+/** Whether a value from the address has the type of the one at the start; where that is null, a number or null. */
 function isLike(value, start) {
   if (Array.isArray(start)) return Array.isArray(value);
   if (start === null) return value === null || Number.isFinite(value);

@@ -1,4 +1,4 @@
-// Source: what the stepper shows. Any object of this form will do, and another can take its place at any time:
+// Source: what the stepper shows. Any object of this form works, and another can replace it at any time:
 //
 // { layer, heads, headSize, tokens: [{label, id}], padding: [bool] for each key, headMask: factor of each head or null,
 //   steps: as step_data in layer.py, sizes: {letter: size}, leftOut: why weights are missing,

@@ -54,7 +54,7 @@ export function cellWords(source, step, { row, col }) {
   return [`T ${row} “`, token(row), `”, ${across} ${col}`, ...word];
 }
 
-/** Of what the cell that is chosen by default is the largest. */
+/** What the cell that is chosen by default is the largest of. */
 export function chosenWords(step) {
   if (isProbability(step)) return "largest weight in its row";
   if (step.kind === "logits") return "largest logit in its row";

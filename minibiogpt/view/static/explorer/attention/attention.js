@@ -11,7 +11,7 @@ import {
 import { TokenStrip } from "./attention_strips.js";
 import { figure } from "../exports/figure.js";
 
-const attentionLook = { pointed: null, sorted: false, every: 1, scale: null }; // what the address need not hold
+const attentionLook = { pointed: null, sorted: false, every: 1, scale: null }; // how the view looks; not part of the address
 const attentionParts = {}; // the elements of the view
 
 const MADE_UP = "zorb quim tafe welk pudi narn"; // no word that a model could know

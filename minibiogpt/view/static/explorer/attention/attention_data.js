@@ -35,7 +35,7 @@ function meanOverRows(T, f) {
   return count ? sum / count : NaN;
 }
 
-/** For each position, the positions of f(j, t) over the earlier occurrences j of its token. */
+/** For each position t, the positions j + shift before t, over the earlier occurrences j of its token. */
 function earlierAt(ids, shift) {
   return ids.map((id, t) => ids.slice(0, t).flatMap((other, j) => (other === id && j + shift < t ? [j + shift] : [])));
 }

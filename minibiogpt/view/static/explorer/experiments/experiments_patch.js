@@ -68,7 +68,7 @@ const positionsIn = (run) => run.tokens.map(({ label }, t) => [t, `position ${t}
 
 function lengthNote(run, other, { row, from }) {
   const lengths = `This text has ${run.T} token${run.T === 1 ? "" : "s"}, the second has ${other.T}.`;
-  if (row !== null) return `${lengths} Only position ${row} of this text changes; it gets what the second text has at position ${from}.`;
+  if (row !== null) return `${lengths} Only position ${row} of this text changes: it gets the numbers of position ${from} of the second.`;
   if (run.T === other.T) return `${lengths} Every position is replaced.`;
   const both = Math.min(run.T, other.T), last = run.T - 1;
   const kept = last > both ? ` Positions ${both} to ${last} of this text stay as they are.` : last === both

@@ -37,7 +37,7 @@ function styledCopy(picture, width, height) {
   const copy = picture.cloneNode(true), from = [picture, ...picture.querySelectorAll("*")], to = [copy, ...copy.querySelectorAll("*")];
   from.forEach((node, i) => {
     const style = getComputedStyle(node), above = i ? getComputedStyle(node.parentNode) : null;
-    for (const name of Object.keys(INITIAL)) { // what a node has from its parent, or by itself, is not written
+    for (const name of Object.keys(INITIAL)) { // inherited and initial values are not written
       const value = style.getPropertyValue(name);
       const without = above && !NOT_INHERITED.has(name) ? above.getPropertyValue(name) : INITIAL[name];
       to[i].removeAttribute(name);

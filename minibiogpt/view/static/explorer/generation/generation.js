@@ -220,7 +220,7 @@ function pickRuleCell(app, cell) {
   if (cell && cell.words.id !== null) app.set({ token: cell.words.id });
 }
 
-/** Let Tab reach one cell of the rules; keep the focus where it was after drawing again. */
+/** Make one cell of the rules reachable with Tab; focus: whether it gets the focus, which drawing again has removed. */
 function reachRuleCell(focus = false) {
   const last = gen.cells.at(-1), at = [Math.min(gen.here[0], last.row), Math.min(gen.here[1], last.column)];
   for (const { group, row: r, column: c } of gen.cells) {

@@ -31,8 +31,8 @@ class LiveLens {
   }
 
   /**
-   * Compute what is missing, the last layer first: at once for a short text, else one stage now and then.
-   * more() is called when there is more to draw, and the next call goes on; stale() says whether nobody waits for it.
+   * Compute the missing stages, the last layer first: all at once for a short text, otherwise one now and one a little later.
+   * more() is called after the later one, and should call compute again; stale(): whether the result is no longer needed.
    */
   compute(more, stale) {
     if (!this.found.length) this.next();

@@ -65,14 +65,14 @@ function updateOverview(app) {
   ov.figure.refresh();
 }
 
-/** The labels of the parts; the tip, if one of them has the focus. */
+/** Update the labels of the parts, and the tip if one of them has the focus. */
 function labelParts(app) {
   for (const part of ov.parts) if (partVisible(part)) setAll(part.group, { "aria-label": sentenceOf(partWords(app, part)) });
   const focused = ov.parts.find((part) => part.group.matches(":focus-visible"));
   if (focused) showPartTip(app, focused);
 }
 
-/** Let Tab reach one part. */
+/** Make one part reachable with Tab. */
 function reachPart() {
   if (!partVisible(ov.parts.find((part) => part.key === ov.here))) ov.here = "logits";
   for (const part of ov.parts) part.group.setAttribute("tabindex", part.key === ov.here ? "0" : "-1");
@@ -195,6 +195,6 @@ function overviewNotes(app) {
       el("button", { type: "button", class: "link", onclick: () => app.set({ view: "lens" }) }, "what each part adds to a logit"), "."),
     el("p", {}, el("b", {}, "Logits"),
       `: one number for each of the V = ${V} tokens of the vocabulary; softmax turns them into probabilities.`),
-    el("p", {}, "The studied token's column is opened; click another token to open its column. ",
+    el("p", {}, "The studied token's column is open; click another token to open its column. ",
       "Words on top of the other columns: the most probable tokens after each."));
 }

@@ -13,7 +13,7 @@ const PATCHED_STEPS = ["self_attn_layer_norm", "self_attn.q_proj", "self_attn.k_
 const PATCHED_ONCE = ["embed_tokens", "embed_positions", "embeddings", "layer_norm"];
 
 /**
- * The changes of a list that this model can make, each in its one form:
+ * The changes of a list that this model can make, each in its canonical form:
  * { kind: "head", layer, head, scale }: the attention weights of a head times a number;
  * { kind: "trap", key, value }: a rule of the model, one of TRAPS;
  * { kind: "patch", name, text, row, from, head }: the array `name` of another text in place of this one's, at the position `row` of this
@@ -25,18 +25,18 @@ export function readChanges(list, config) {
   for (const change of list.slice(0, MOST_CHANGES)) {
     const read = change === null || typeof change !== "object" ? null : readChange(change, config);
     if (!read) continue;
-    found.delete(placeOf(read)); // of two changes of one thing, the later one counts
+    found.delete(placeOf(read));
     if ((read.kind !== "head" || read.scale !== 1) && textsWith(found, read) <= MOST_PATCH_TEXTS) found.set(placeOf(read), read);
   }
   return [...found.values()];
 }
 
-/** The number of second texts of the changes and one more. */
+/** The number of different texts that the changes found so far and one more take arrays from. */
 function textsWith(found, change) {
   return new Set([...found.values(), change].filter(({ kind }) => kind === "patch").map(({ text }) => text)).size;
 }
 
-/** What a change is of: two changes of one place replace each other. */
+/** What a change applies to, as a key: of two changes with the same key, the later one counts. */
 export function placeOf(change) {
   const { kind, layer, head, key, name, row } = change;
   return JSON.stringify({ head: [kind, layer, head], trap: [kind, key], patch: [kind, name, row, head] }[kind]);
@@ -94,7 +94,7 @@ export function headMaskOf(changes, { num_hidden_layers: L, num_attention_heads:
   return mask;
 }
 
-/** Apply f after the edit that is there already. */
+/** Add an edit of an array, to be applied after the one that it already has. */
 function add(edits, name, f) {
   const before = edits[name];
   edits[name] = before ? (array) => f(before(array)) : f;

@@ -1,7 +1,7 @@
-// Continued run: while a text changes at its end only, the rows of the tokens before are those of the run before.
+// Continued run: where a text changes only at its end, the rows of the earlier tokens are taken from the run before.
 //
-// No token sees a later one, so nothing of a row changes when tokens are added after it. The new tokens run with a cache,
-// as in generation, and each array is put together from old rows and new ones, bit for bit as if all had run at once.
+// No token sees a later one, so a row does not change when tokens are added after it. The new tokens run with a cache, as in
+// generation, and each array is joined from old and new rows. The result equals that of one run, bit for bit.
 
 import { joinPositions, KVCache, lowestOf, makeArray, scaledProducts, scoreScale, Trace } from "../../biogpt.js";
 
