@@ -58,6 +58,12 @@ export function shortened(text, most) {
 /** The text with U+FFFD for lone surrogates, which neither addresses nor files in UTF-8 can hold. */
 export const wellFormed = (text) => text.replace(/\p{Surrogate}/gu, "\ufffd");
 
+/** A horizontal bar for a signed number, at most 90 pixels long; hatched if negative. */
+export function signedBar(x, largest) {
+  const width = largest > 0 && Number.isFinite(x) ? Math.max(x === 0 ? 0 : 1, (Math.abs(x) / largest) * 90) : 0;
+  return el("span", { class: x < 0 ? "bar below" : "bar", style: `width:${width}px`, "aria-hidden": "true" });
+}
+
 /** Text whose direction (left to right or not) does not affect the text around it. */
 export function isolated(text) {
   return el("bdi", {}, text);

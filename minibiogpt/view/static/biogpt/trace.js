@@ -27,10 +27,15 @@ export class Trace {
 
   /** The bytes of a file that minibiogpt's Trace.load reads. */
   save() {
-    const { head, letters, config, inputs } = this.call, text = JSON.stringify;
-    const call = { head, letters: text(letters), config: text(config), inputs: text(inputs) };
-    return writeSafetensors(this.arrays, { format: "minibiogpt-trace", version: "1", names: text(this.names), ...call });
+    return traceFile(this.arrays, this.call);
   }
+}
+
+/** The bytes of a trace file. arrays: Map by name; call: see describeCall; more: metadata that Trace.load does not need. */
+export function traceFile(arrays, { head, letters, config, inputs }, more = {}) {
+  const text = JSON.stringify, names = text([...arrays.keys()]);
+  const call = { head, letters: text(letters), config: text(config), inputs: text(inputs) };
+  return writeSafetensors(arrays, { format: "minibiogpt-trace", version: "1", names, ...call, ...more });
 }
 
 /** `tap.take(name, array)` returns the array, recorded and replaced as the call's options say. */

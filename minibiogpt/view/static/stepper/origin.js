@@ -1,13 +1,7 @@
 // Origin: the panel beside the heat map that shows how origins.js computed one value.
 
-import { el, exact, rough } from "../base.js";
+import { el, exact, rough, signedBar } from "../base.js";
 import { originOf, sumNumbers, verdictOf } from "./origins.js";
-
-/** A bar for a signed number; hatched if negative. */
-function originBar(x, largest) {
-  const width = largest > 0 && Number.isFinite(x) ? Math.max(x === 0 ? 0 : 1, (Math.abs(x) / largest) * 90) : 0;
-  return el("span", { class: x < 0 ? "bar below" : "bar", style: `width:${width}px`, "aria-hidden": "true" });
-}
 
 function termsOf({ heads, rows, most = rows.length }) {
   const shown = rows.slice(0, most), rest = rows.slice(most);
@@ -15,10 +9,10 @@ function termsOf({ heads, rows, most = rows.length }) {
   const largest = Math.max(0, ...[...shown.map((row) => row.bar), others].map(Math.abs).filter(Number.isFinite));
   const body = shown.map((row) => el("tr", { class: row.here ? "here" : null },
     row.cells.map((cell, i) => el("td", { class: i ? "n" : null }, cell instanceof Node ? cell : String(cell))),
-    el("td", {}, originBar(row.bar, largest))));
+    el("td", {}, signedBar(row.bar, largest))));
   if (rest.length) {
     const label = el("td", { colspan: heads.length - 1 }, `${rest.length} others, summed`);
-    body.push(el("tr", {}, label, el("td", { class: "n" }, rough(others)), el("td", {}, originBar(others, largest))));
+    body.push(el("tr", {}, label, el("td", { class: "n" }, rough(others)), el("td", {}, signedBar(others, largest))));
   }
   const head = el("tr", {}, heads.map((text, i) => el("th", { class: i ? "n" : null }, text)), el("td"));
   return el("div", { class: "terms box", tabindex: "0", role: "group", "aria-label": "terms of this value" },

@@ -1,6 +1,6 @@
 // Logit lens: what the model would say after each layer, and what each part adds to the logit of one token.
 
-import { ARROW_STEPS, data, el, exact, isolated, rough } from "../../base.js";
+import { ARROW_STEPS, data, el, exact, isolated, rough, signedBar } from "../../base.js";
 import { legendOf } from "../../heatmap.js";
 import { shadeScale } from "../../shades.js";
 import { openBundle } from "../runs/bundle.js";
@@ -98,9 +98,8 @@ function showStage(app) {
   const when = stage === 0 ? ", if the model had no layers:" : last ? ":" : `, if the model stopped after layer ${stage - 1}:`;
   const title = el("h2", { class: "minor" }, "Next token after “", isolated(app.run.tokens[t].label), `” at position ${t}${when}`);
   if (!found) return void lensParts.stage.replaceChildren(title, el("p", { class: "soft" }, "computing …"));
-  const bar = (x) => el("span", { class: "bar", style: `width:${x * 90 || 0}px`, "aria-hidden": "true" });
   const rows = found.ids.map((id, i) => el("tr", { class: id === app.token ? "here" : null }, el("td", {}, isolated(labels[id])),
-    el("td", { class: "n mono" }, exact(found.probs[i], "float32")), el("td", {}, bar(found.probs[i]))));
+    el("td", { class: "n mono" }, exact(found.probs[i], "float32")), el("td", {}, signedBar(found.probs[i], 1))));
   const logits = lens.row(stage, t), { token } = app, name = lens.stages[stage];
   const number = (x, dtype) => el("span", { class: "mono" }, exact(x, dtype));
   const also = logits ? [el("p", { class: "chosen-token" }, "“", isolated(labels[token]), "” has rank ",

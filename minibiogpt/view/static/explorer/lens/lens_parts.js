@@ -1,6 +1,6 @@
 // Lens, the parts of a logit: a map of layers and heads, and the parts sorted by size.
 
-import { el, exact, rough, setAll } from "../../base.js";
+import { el, exact, rough, setAll, signedBar } from "../../base.js";
 import { fittedText } from "./lens_table.js";
 
 const PARTS_NAMES = 84, PARTS_TOP = 22, PARTS_ROW = 24; // CSS pixels: width of the row labels, height of the column labels and of a row
@@ -67,9 +67,7 @@ export function partsTable({ names, values, dtype, most, open }) {
   const order = names.map((_, i) => i).sort((a, b) => Math.abs(values[b]) - Math.abs(values[a]) || a - b);
   const shown = order.slice(0, most), rest = order.slice(most), others = rest.reduce((sum, i) => sum + values[i], 0);
   const largest = Math.max(...shown.map((i) => Math.abs(values[i])), Math.abs(others)) || 1;
-  const style = (x) => `width:${Math.max(1, (Math.abs(x) / largest) * 90) || 0}px`;
-  const bar = (x) => el("span", { class: x < 0 ? "bar below" : "bar", style: style(x), "aria-hidden": "true" });
-  const row = (label, x) => el("tr", {}, el("td", {}, label), el("td", { class: "n mono" }, partText(x, dtype)), el("td", {}, bar(x)));
+  const row = (label, x) => el("tr", {}, el("td", {}, label), el("td", { class: "n mono" }, partText(x, dtype)), el("td", {}, signedBar(x, largest)));
   const rows = shown.map((i) => {
     const { label, go } = partOf(names[i]), title = names[i];
     const link = go && el("button", { type: "button", class: "link", title, onclick: () => open(go) }, label);
