@@ -72,7 +72,7 @@ class Explorer(OnePage):
     Attributes
     ----------
     page : the Page. html : the whole document.
-    live : whether the page contains the model.
+    live : whether the page contains the model; why : the reason if it doesn't, or "".
     text : the text shown; ids : its token ids, a list of int; trace : every array of the run.
     left_out : of a recorded page, the arrays of a layer that would make it too large, such as "fc1". lens : what its
         logit lens shows, as ``recorded_lens`` returns it.
@@ -226,6 +226,7 @@ class Explorer(OnePage):
         Returns
         -------
         "live", "demo" : whether the page runs the model, and whether it is the demo model. "model" : the name to load.
+        "why" : why the page cannot run the model, or "".
         "text", "tokens" : the first text, and its tokens as {"label", "id"}. "labels" : the label of each id.
         "config", "dtype", "colors" : config.json's object, the dtype of the model in Python, and the palettes.
         "explanations" : every step, as ``explanations`` returns them. "leftOut" : ``left_out``.

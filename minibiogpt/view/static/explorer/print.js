@@ -13,7 +13,7 @@ export function printable(app, box, elementOf, restore) {
     root.dataset.theme = "light";
     root.dataset.printing = "true";
     document.body.style.width = `${PRINTED_WIDTH}px`;
-    const { changes } = app.state, changed = changes.length ? `, with ${changes.length} change${changes.length > 1 ? "s" : ""} of the model` : "";
+    const { length } = app.state.changes, changed = length ? `, with ${length} change${length > 1 ? "s" : ""} of the model` : "";
     box.replaceChildren(el("p", { class: "printed" }, "The text: “", isolated(app.run.text), `”${changed}`));
     for (const view of app.views) {
       const element = elementOf(view);

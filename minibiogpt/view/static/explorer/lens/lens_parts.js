@@ -67,7 +67,8 @@ export function partsTable({ names, values, dtype, most, open }) {
   const order = names.map((_, i) => i).sort((a, b) => Math.abs(values[b]) - Math.abs(values[a]) || a - b);
   const shown = order.slice(0, most), rest = order.slice(most), others = rest.reduce((sum, i) => sum + values[i], 0);
   const largest = Math.max(...shown.map((i) => Math.abs(values[i])), Math.abs(others)) || 1;
-  const row = (label, x) => el("tr", {}, el("td", {}, label), el("td", { class: "n mono" }, partText(x, dtype)), el("td", {}, signedBar(x, largest)));
+  const row = (label, x) => el("tr", {}, el("td", {}, label), el("td", { class: "n mono" }, partText(x, dtype)),
+    el("td", {}, signedBar(x, largest)));
   const rows = shown.map((i) => {
     const { label, go } = partOf(names[i]), title = names[i];
     const link = go && el("button", { type: "button", class: "link", title, onclick: () => open(go) }, label);
