@@ -229,7 +229,7 @@ class Explorer(OnePage):
         "why" : why the page cannot run the model, or "".
         "text", "tokens" : the first text, and its tokens as {"label", "id"}. "labels" : the label of each id.
         "config", "dtype", "colors" : config.json's object, the dtype of the model in Python, and the palettes.
-        "explanations" : every step, as ``explanations`` returns them. "leftOut" : ``left_out``.
+        "explanations" : every step, as ``explanations`` returns them.
         "vocab", "merges" : of a live page, the tokenizer's files.
         "parameters", "arrays", "lens" : bundles. A live page has all parameters and no arrays; a recorded one has gains
         and biases, the arrays of its run, and the results that need weights.
@@ -247,7 +247,6 @@ class Explorer(OnePage):
             "tokens": [{"label": labels[i], "id": i} for i in self.ids],
             "colors": PALETTES,
             "explanations": explanations(config),
-            "leftOut": [] if self.live else self.left_out,
         }
         if not self.live:
             return {
