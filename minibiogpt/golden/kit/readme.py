@@ -120,7 +120,7 @@ the key s if s <= S - T + t and attention_mask is 1 at s.
 | `layers.l.attn_residual` | B T D | the layer's input + out_proj |
 | `layers.l.final_layer_norm` | B T D | despite its name, the norm before the feed-forward, of attn_residual |
 | `layers.l.fc1` | B T F | final_layer_norm W^T + b |
-| `layers.l.activation_fn` | B T F | GELU, the exact form: x (1 + erf(x / sqrt(2))) / 2. The cases hardly go beyond x = 4: test erf by itself, to 6 |
+| `layers.l.activation_fn` | B T F | GELU, the exact form: x (1 + erf(x / sqrt(2))) / 2 |
 | `layers.l.fc2` | B T D | activation_fn W^T + b |
 | `layers.l` | B T D | attn_residual + fc2 |
 | `layer_norm` | B T D | the norm after the last layer |
@@ -129,6 +129,9 @@ the key s if s <= S - T + t and attention_mask is 1 at s.
 | `logits` (token classification) | B T labels | layer_norm W^T + b |
 | `logits` (sequence classification) | B labels | `score` at the last token that is not padding |
 | `loss` | (none) | a scalar |
+
+The cases hardly reach beyond 4 in `fc1`, so they say little about erf beyond 3. Test an erf of your own by itself,
+from -6 to 6.
 
 Padding positions are compared like all others. In `scores_masked` a masked score may be -inf, or any number more than
 800 below the largest of its row. In a fully masked row, all scores may be one number below -60,000.

@@ -3,9 +3,9 @@
 Keys of one case: ``case``, ``candidate`` (path), ``verdict`` ("agrees", "differs", "incomplete" or "nothing
 compared"), ``exit_code``, ``sentence``, ``next`` (a command), ``compared``, ``agrees``, ``differs``,
 ``not_comparable``, ``missing``, ``total`` (numbers of arrays), ``first_difference`` and ``last_good`` (names, or null),
-``padding_left_out``, ``last_positions`` (of --last, or null), ``inputs`` and ``arrays`` (rows), ``unpaired`` (what is no
-array of the case's calls: objects with ``name`` and ``reason``), ``absent`` (what is an array of the calls that the case
-doesn't have, so it is not compared: objects with ``name`` and ``array``, our name), ``ignored`` (what is no array:
+``padding_left_out``, ``last_positions`` (of --last, or null), ``inputs`` and ``arrays`` (rows), ``unpaired`` (what is
+no array of the case's calls: objects with ``name`` and ``reason``), ``absent`` (what is an array of the calls that the
+case doesn't have, so it is not compared: objects with ``name`` and ``array``, our name), ``ignored`` (what is no array:
 objects with ``name`` and ``is``).
 
 Keys of a row: ``name``, ``candidate`` (its name in the candidate, null if missing), ``state``, ``shape``, ``axes``,

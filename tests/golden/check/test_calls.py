@@ -72,7 +72,10 @@ def test_other_names_of_them_are_known_too(case: Case, name: str) -> None:
     assert (result.code, [pair.candidate for pair in result.absent]) == (0, [name])
 
 
-@pytest.mark.parametrize("name", ["layers.2.fc1", "layers.0.fc3", "loss", "score", "step.0/layers.0.fc1", "extra", "layers.1.fc1.weight"])  # fmt: skip
+OTHERS = ["layers.2.fc1", "layers.0.fc3", "loss", "score", "step.0/layers.0.fc1", "extra", "layers.1.fc1.weight"]
+
+
+@pytest.mark.parametrize("name", OTHERS)
 def test_what_is_no_array_of_the_call_still_fails(case: Case, name: str) -> None:
     result = checked(case, {name: np.zeros(3)})
     assert (result.code, result.incomplete, [pair.candidate for pair in result.unpaired]) == (1, 1, [name])

@@ -71,6 +71,6 @@ def test_the_tool_says_how_it_is_used(tmp_path: Path) -> None:
     assert done.stderr == "usage: node tools/twin_kit.mjs KIT OUT [float32|float64]\n"
     (tmp_path / "manifest.json").write_text("{}")
     done = node(KIT_TOOL, tmp_path, tmp_path / "out")
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "manifest.json must be of the format minibiogpt-golden-kit, version 1" in done.stderr
-    assert node(KIT_TOOL, tmp_path, tmp_path / "out", "float16").returncode == 1
+    assert node(KIT_TOOL, tmp_path, tmp_path / "out", "float16").returncode == 2

@@ -1,5 +1,6 @@
 // The cache: keys and values of earlier positions, which a call reads and continues.
 
+import { ensure } from "./errors.js";
 import { makeArray, sizeOfShape } from "./ops.js";
 
 /** For each layer {k, v}, each (B, H, S, Dh). A cache is never changed: a call returns the longer one. */
@@ -15,6 +16,8 @@ export class KVCache {
 
   /** A cache whose row i is row `rows[i]` of this one. */
   reorder(rows) {
+    const B = this.layers[0]?.k.shape[0] ?? 0, isRow = (row) => Number.isInteger(row) && row >= 0 && row < B;
+    ensure(Array.isArray(rows) && rows.every(isRow), `rows must be a list of rows of the cache, in [0, ${B})`, String(rows), "pass [0, 0]");
     return new KVCache(this.layers.map(({ k, v }) => ({ k: chosenRows(k, rows), v: chosenRows(v, rows) })));
   }
 }

@@ -11,7 +11,7 @@ export function causalHead(h, call) {
   const matrix = weights.get(config.tie_word_embeddings ? "embed_tokens.weight" : "output_projection.weight");
   const x = rules.scaleHead ? scaleArray(h, Math.sqrt(config.hidden_size)) : h; // a trap
   const logits = tap.take("logits", linear(x, matrix));
-  if (!call.labels) return { logits, loss: null };
+  if (call.labels === null) return { logits, loss: null };
   const [B, T, V] = logits.shape, labels = arrayFrom(call.labels, "int64");
   checkLabels(labels, [B, T], V);
   const wanted = (i) => (i % T === T - 1 ? IGNORED : labels.numbers[i + 1]); // the last position has no next token
@@ -28,7 +28,7 @@ export function sequenceHead(h, call) {
     pooled.numbers.set(scores.numbers.subarray(start, start + C), b * C);
   }
   const logits = tap.take("logits", pooled);
-  return { logits, loss: call.labels ? takeLoss(tap, logits, textLoss(logits, call.labels, config)) : null };
+  return { logits, loss: call.labels === null ? null : takeLoss(tap, logits, textLoss(logits, call.labels, config)) };
 }
 
 /** The index of the last token of row b that is not padding, by its id and by the mask. */
@@ -45,7 +45,7 @@ function lastReal(b, T, { ids, mask, S, config }) {
 export function tokenHead(h, call) {
   const { tap, weights, mask, S } = call;
   const logits = tap.take("logits", linear(h, ...weights.pair("classifier")));
-  if (!call.labels) return { logits, loss: null };
+  if (call.labels === null) return { logits, loss: null };
   const [B, T, C] = logits.shape, labels = arrayFrom(call.labels, "int64");
   checkLabels(labels, [B, T], C);
   const isPadding = (i) => mask && mask.numbers[Math.floor(i / T) * S + S - T + (i % T)] === 0;
@@ -95,6 +95,6 @@ const takeLoss = (tap, logits, loss) => tap.take("loss", makeArray([], logits.dt
 function checkLabels(labels, shape, classes) {
   ensure(`${labels.shape}` === `${shape}`, `labels must have the shape [${shape}]`, `[${labels.shape}]`, "give each token a label");
   const isLabel = (x) => x === IGNORED || (Number.isInteger(x) && x >= 0 && x < classes);
-  const must = `labels must be in [0, ${classes}), or -100 where there is none`;
-  ensure(labels.numbers.every(isLabel), must, "another number", "write -100 there");
+  const must = `labels must be in [0, ${classes}), or -100 where there is none`, wrong = labels.numbers.find((x) => !isLabel(x));
+  ensure(wrong === undefined, must, wrong, "write -100 there");
 }

@@ -1,30 +1,34 @@
 // The inputs of a call: checks, positions, and which key each query may see.
 
-import { ensure } from "./errors.js";
+import { KVCache } from "./cache.js";
+import { ensure, valueInWords } from "./errors.js";
 import { arrayFrom, copyArray, makeArray } from "./ops.js";
 import { classesOf } from "./weights.js";
 
 const shapeInBrackets = (shape) => `[${shape}]`;
+/** Whether an option has a value. 0 is one. */
+export const isGiven = (value) => value !== undefined && value !== null;
+
 const sameShape = (a, b) => shapeInBrackets(a) === shapeInBrackets(b);
 
 /** The ids or embeddings of a call as an array, and B and T. */
 export function readTokens({ ids, inputsEmbeds }, config, dtype) {
-  const given = [ids, inputsEmbeds].filter((x) => x !== undefined && x !== null).length;
+  const given = [ids, inputsEmbeds].filter(isGiven).length;
   ensure(given === 1, "exactly one of ids and inputsEmbeds must be given", `${given}`, "pass one of them");
-  const tokens = ids ? arrayFrom(ids, "int64") : copyArray(arrayFrom(inputsEmbeds, dtype), dtype);
+  const hasIds = isGiven(ids), name = hasIds ? "ids" : "inputsEmbeds";
+  const tokens = hasIds ? arrayFrom(ids, "int64") : copyArray(arrayFrom(inputsEmbeds, dtype), dtype);
   const [B, T, D] = tokens.shape;
-  const axes = ids ? 2 : 3, name = ids ? "ids" : "inputsEmbeds";
-  const fits = tokens.shape.length === axes && B > 0 && T > 0 && (ids || D === config.hidden_size);
-  const must = `${name} must be ${ids ? "(B, T)" : `(B, T, D) with D = ${config.hidden_size}`}, with a token at least`;
+  const fits = tokens.shape.length === (hasIds ? 2 : 3) && B > 0 && T > 0 && (hasIds || D === config.hidden_size);
+  const must = `${name} must be ${hasIds ? "(B, T)" : `(B, T, D) with D = ${config.hidden_size}`}, with a token at least`;
   ensure(fits, must, shapeInBrackets(tokens.shape), "pass [[2, 5, 9]]");
   const V = config.vocab_size;
-  if (ids) checkWithin(tokens.numbers, 0, V, `ids must be integers in [0, ${V})`, "use this model's tokenizer");
+  if (hasIds) checkWithin(tokens.numbers, 0, V, `ids must be integers in [0, ${V})`, "use this model's tokenizer");
   return { tokens, B, T };
 }
 
 /** The attention mask (B, S) as an array, or null. */
 export function readMask(attentionMask, B, S) {
-  if (!attentionMask) return null;
+  if (!isGiven(attentionMask)) return null;
   const mask = arrayFrom(attentionMask, "int64");
   const must = `attentionMask must be (B, S) = ${shapeInBrackets([B, S])}`;
   ensure(sameShape(mask.shape, [B, S]), must, shapeInBrackets(mask.shape), "cover cached and new positions");
@@ -35,7 +39,7 @@ export function readMask(attentionMask, B, S) {
 /** The position of each new token, (B, T): real tokens are counted from 0, padding is -1 (column numbers if `countPads`: a trap). */
 export function positionsOf(positionIds, mask, { B, T, S }, { countPads }) {
   const positions = makeArray([B, T], "int64");
-  if (positionIds) return spreadPositions(arrayFrom(positionIds, "int64"), positions);
+  if (isGiven(positionIds)) return spreadPositions(arrayFrom(positionIds, "int64"), positions);
   for (let b = 0; b < B; b++) {
     let count = 0;
     for (let s = 0; s < S; s++) {
@@ -76,7 +80,7 @@ export function visibleKeys(mask, { B, T, S }, { causal, paddingMask }) {
 
 /** The head mask as (L, H), or null; (H,) is the same for each layer. */
 export function readHeadMask(headMask, config) {
-  if (!headMask) return null;
+  if (!isGiven(headMask)) return null;
   const L = config.num_hidden_layers, H = config.num_attention_heads;
   const given = arrayFrom(headMask, "float64");
   const fits = sameShape(given.shape, [H]) || sameShape(given.shape, [L, H]);
@@ -98,14 +102,15 @@ export function describeCall({ head, config, dtype }, options, { B, T, S }) {
   if (head === "sequence" || head === "token") letters.labels = classesOf(config);
   const inputs = {};
   for (const [option, name] of Object.entries(INPUT_OF_OPTION)) {
-    const isGiven = option === "cache" ? S > T : options[option];
-    if (isGiven) inputs[name] = options[option].dtype ?? (/^(inputsEmbeds|headMask|cache)$/.test(option) ? dtype : "int64");
+    const isUsed = option === "cache" ? S > T : isGiven(options[option]);
+    if (isUsed) inputs[name] = options[option].dtype ?? (/^(inputsEmbeds|headMask|cache)$/.test(option) ? dtype : "int64");
   }
   return { head, letters, config, inputs };
 }
 
 /** Check that a cache fits the model and the batch. */
 export function checkCache(cache, config, B, dtype) {
+  ensure(cache instanceof KVCache, "the cache must be a KVCache", valueInWords(cache), "pass the cache that forward() returned");
   if (!cache.length) return;
   const { k } = cache.layers[0], H = config.num_attention_heads;
   const wanted = [config.num_hidden_layers, B, H, config.hidden_size / H, dtype];

@@ -1,7 +1,7 @@
 // Run the cases of a conformance kit (minibiogpt golden kit): the inputs of a case -> calls -> arrays under the names of the case.
 
 import { KVCache } from "./cache.js";
-import { ensure } from "./errors.js";
+import { BioGptError, ensure } from "./errors.js";
 import { BioGpt } from "./model.js";
 import { readSafetensors, writeSafetensors } from "./safetensors.js";
 import { Trace } from "./trace.js";
@@ -29,6 +29,7 @@ export function callsOf(tensors) {
 
 /** Run the calls of a case, each on the cache of the one before: Map from name to array, of the arrays that the case has. */
 export function runCase(model, { tensors, metadata }) {
+  ensure(metadata?.arrays, "a case must list its arrays in its metadata", "none", "pass readSafetensors of a file of cases/");
   const wanted = new Set(JSON.parse(metadata.arrays).map((array) => array.name));
   const arrays = new Map();
   let cache = new KVCache();
@@ -40,12 +41,20 @@ export function runCase(model, { tensors, metadata }) {
   return arrays;
 }
 
+function jsonOf(bytes, path) {
+  try {
+    return JSON.parse(new TextDecoder().decode(bytes));
+  } catch {
+    throw new BioGptError(`${path} must be JSON`, "other text", "write the kit again: minibiogpt golden kit FOLDER");
+  }
+}
+
 /** Run each case of a kit. read(path) returns the bytes of a file of the kit; write(path, bytes) keeps a result. */
 export function runKit(read, write, dtype = "float32") {
-  const readJson = (path) => JSON.parse(new TextDecoder().decode(read(path)));
+  const readJson = (path) => jsonOf(read(path), path);
   const manifest = readJson("manifest.json");
-  ensure(manifest.format === KIT_FORMAT && manifest.version === "1", `manifest.json must be of the format ${KIT_FORMAT}, version 1`,
-    `${manifest.format}, ${manifest.version}`, "write a kit: minibiogpt golden kit FOLDER");
+  ensure(manifest?.format === KIT_FORMAT && manifest.version === "1", `manifest.json must be of the format ${KIT_FORMAT}, version 1`,
+    `${manifest?.format}, ${manifest?.version}`, "write a kit: minibiogpt golden kit FOLDER");
   for (const { name, file, model } of manifest.cases) {
     const { tensors } = readSafetensors(read(`${model}/model.safetensors`));
     const port = new BioGpt(readJson(`${model}/config.json`), tensors, { dtype });

@@ -1,6 +1,6 @@
 // Arrays {shape, dtype, numbers}, row-major, and the operations of the model. Sums are in float64, results in the array's dtype.
 
-import { ensure } from "./errors.js";
+import { ensure, valueInWords } from "./errors.js";
 
 const KIND_OF_NUMBERS = { float32: Float32Array, float64: Float64Array, int64: Float64Array, bool: Uint8Array };
 const LOWEST_NUMBER = { // the twin computes in the first two; a recorded run may be of another
@@ -26,19 +26,37 @@ export function copyArray(array, dtype = array.dtype) {
 
 const isList = (value) => Array.isArray(value) || ArrayBuffer.isView(value);
 
+/** Whether a value is an array with as many numbers as its shape has. */
+export function isArray(value) {
+  const { shape, dtype, numbers } = value ?? {};
+  const isShape = Array.isArray(shape) && shape.every((size) => Number.isInteger(size) && size >= 0);
+  return isShape && Object.hasOwn(KIND_OF_NUMBERS, dtype) && ArrayBuffer.isView(numbers) && numbers.length === sizeOfShape(shape);
+}
+
 /** An array from nested lists, [[2, 5], [2, 9]]; what is an array already is returned as it is. */
 export function arrayFrom(value, dtype) {
-  if (value.numbers) return value;
+  if (value?.numbers) {
+    const must = "an array must be { shape, dtype, numbers }, with as many numbers in a typed array as its shape has";
+    ensure(isArray(value), must, `shape [${value.shape}], ${value.dtype}, ${value.numbers.length} numbers`, "use makeArray");
+    return value;
+  }
   const shape = [];
   for (let part = value; isList(part); part = part[0]) shape.push(part.length);
   return makeArray(shape, dtype, new KIND_OF_NUMBERS[dtype](flatNumbers(value, shape)));
 }
 
 function flatNumbers(value, shape) {
-  if (!shape.length) return [value];
+  if (!shape.length) return [numberFrom(value)];
   const isEven = isList(value) && value.length === shape[0];
   ensure(isEven, "lists must be nested evenly", "rows of different lengths", "pad the shorter rows");
   return Array.from(value).flatMap((part) => flatNumbers(part, shape.slice(1)));
+}
+
+/** A number, a BigInt or a boolean as a number. Nothing else is: Number(null) would be 0. */
+function numberFrom(value) {
+  const isOne = ["number", "bigint", "boolean"].includes(typeof value);
+  ensure(isOne, "lists must hold numbers", valueInWords(value), "convert it; of the tokens of encode(), take token.id");
+  return Number(value);
 }
 
 /** x @ W.T + b: x (..., in), W (out, in), b (out,) or null. Each sum runs over `in` from the first term to the last. */

@@ -1,21 +1,37 @@
 // Read and write safetensors: 8 bytes with the header's length, a JSON header, then the values, little-endian and row-major.
 
-import { BioGptError, ensure } from "./errors.js";
-import { makeArray, sizeOfShape } from "./ops.js";
+import { BioGptError, ensure, valueInWords } from "./errors.js";
+import { isArray, makeArray, sizeOfShape } from "./ops.js";
 
 const WIDTHS = { F64: 8, F32: 4, F16: 2, BF16: 2, I64: 8, I32: 4, I16: 2, I8: 1, U8: 1, BOOL: 1 };
 const DTYPES = { F64: "float64", F32: "float32", F16: "float32", BF16: "float32", BOOL: "bool" }; // any other: int64
 const REMEDY = "copy or download the file again";
 
 /** Read the bytes of a safetensors file (Uint8Array): {tensors: Map from name to array, metadata}. Half precision is widened. */
-export function readSafetensors(bytes) {
+export function readSafetensors(content) {
+  const isBytes = content instanceof Uint8Array || content instanceof ArrayBuffer;
+  ensure(isBytes, "readSafetensors takes the bytes of a file, a Uint8Array", valueInWords(content), "read the file: readFileSync(path)");
+  const bytes = content instanceof ArrayBuffer ? new Uint8Array(content) : content;
   const { header, start } = readHeader(bytes);
-  const metadata = header.__metadata__ ?? {};
+  const metadata = header.__metadata__ ?? {}, isTexts = Object.values(metadata).every((text) => typeof text === "string");
+  ensure(metadata instanceof Object && isTexts, "__metadata__ must map names to texts", JSON.stringify(metadata).slice(0, 80), REMEDY);
   const tensors = new Map();
   for (const [name, entry] of Object.entries(header)) {
     if (name !== "__metadata__") tensors.set(name, readTensor(bytes, start, name, entry));
   }
+  checkRanges(header, bytes.length - start);
   return { tensors, metadata };
+}
+
+/** Check that the tensors fill the rest of the file, one after the other. */
+function checkRanges(header, size) {
+  const ranges = Object.entries(header).filter(([name]) => name !== "__metadata__").map(([name, entry]) => [name, ...entry.data_offsets]);
+  let end = 0;
+  for (const [name, begin, next] of ranges.sort(([, a, b], [, c, d]) => a - c || b - d)) {
+    ensure(begin === end, "the tensors of a file must follow each other", `${name} at byte ${begin}, not ${end}`, REMEDY);
+    end = next;
+  }
+  ensure(end === size, "the tensors must fill the file", `${size - end} bytes after the last`, REMEDY);
 }
 
 function readHeader(bytes) {
@@ -34,7 +50,7 @@ function readHeader(bytes) {
 function readTensor(bytes, start, name, entry) {
   const { dtype, shape, data_offsets: offsets } = entry ?? {};
   const isComplete = [shape, offsets].every((list) => Array.isArray(list) && list.every((x) => Number.isInteger(x) && x >= 0));
-  ensure(isComplete, `the header must give ${name} a shape and data_offsets`, JSON.stringify(entry), REMEDY);
+  ensure(isComplete && offsets.length === 2, `the header must give ${name} a shape and data_offsets`, JSON.stringify(entry), REMEDY);
   ensure(Object.hasOwn(WIDTHS, dtype), `the dtype of ${name} must be one of ${Object.keys(WIDTHS).join(", ")}`, dtype, "convert the file");
   const size = sizeOfShape(shape), [begin, end] = offsets;
   const fits = end - begin === size * WIDTHS[dtype], isInside = start + end <= bytes.length;
@@ -77,9 +93,12 @@ const CODES = { float64: "F64", float32: "F32", int64: "I64", bool: "BOOL" };
 
 /** Write arrays (Map from name to array) and metadata ({key: text}) as the bytes of a safetensors file. */
 export function writeSafetensors(tensors, metadata = {}) {
+  ensure(tensors instanceof Map, "writeSafetensors takes a Map from names to arrays", valueInWords(tensors), "pass new Map(...)");
   const header = Object.keys(metadata).length ? { __metadata__: metadata } : {};
   let end = 0;
-  for (const [name, { shape, dtype, numbers }] of tensors) {
+  for (const [name, array] of tensors) {
+    const { shape, dtype, numbers } = array ?? {};
+    checkWritten(name, { shape, dtype, numbers });
     const begin = end;
     end += numbers.length * WIDTHS[CODES[dtype]];
     header[name] = { dtype: CODES[dtype], shape, data_offsets: [begin, end] };
@@ -92,6 +111,14 @@ export function writeSafetensors(tensors, metadata = {}) {
   bytes.set(text, 8);
   for (const [name, array] of tensors) writeNumbers(view, 8 + length + header[name].data_offsets[0], array);
   return bytes;
+}
+
+function checkWritten(name, array) {
+  const must = `${name} must be an array { shape, dtype, numbers }, of ${Object.keys(CODES).join(", ")}`;
+  const { shape, dtype, numbers } = array, found = numbers ? `[${shape}], ${dtype}, ${numbers.length} numbers` : valueInWords(numbers);
+  ensure(isArray(array) && name !== "__metadata__", must, found, "make it with makeArray(shape, dtype, numbers)");
+  const isExact = dtype !== "int64" || numbers.every(Number.isSafeInteger);
+  ensure(isExact, `the numbers of ${name} must be integers within 2 ** 53`, "others", "write them as float64");
 }
 
 function writeNumbers(view, start, { dtype, numbers }) {

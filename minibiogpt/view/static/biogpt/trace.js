@@ -1,6 +1,6 @@
 // The trace of a call, and its interventions: every named array passes through one tap.
 
-import { BioGptError, ensure } from "./errors.js";
+import { BioGptError, ensure, valueInWords } from "./errors.js";
 import { copyArray } from "./ops.js";
 import { writeSafetensors } from "./safetensors.js";
 
@@ -41,10 +41,16 @@ export function traceFile(arrays, { head, letters, config, inputs }, more = {}) 
 /** `tap.take(name, array)` returns the array, recorded and replaced as the call's options say. */
 export class Tap {
   constructor({ trace, edits, ablate, patchFrom }, config) {
+    const isTrace = trace === undefined || trace === null || trace instanceof Trace;
+    ensure(isTrace, "trace must be a Trace, which is filled", valueInWords(trace), "make one: const trace = new Trace()");
+    const isTable = (edits ?? {}) instanceof Object && !Array.isArray(edits);
+    ensure(isTable, "edits must be an object of functions by name", valueInWords(edits), "pass { 'layers.1': (array) => array }");
     this.arrays = trace ? trace.arrays : null;
     this.edits = new Map();
     this.unused = new Set();
     for (const [name, array] of patchEntries(patchFrom ?? {})) this.addEdit(name, () => array);
+    const must = "ablate must be pairs [layer, head]", isPairs = (ablate ?? []) instanceof Array && (ablate ?? []).every(Array.isArray);
+    ensure(isPairs, must, valueInWords(ablate), "pass [[0, 1]]");
     for (const pair of ablate ?? []) this.addAblation(pair, config);
     for (const [name, edit] of Object.entries(edits ?? {})) this.addEdit(name, edit);
     if (this.arrays) this.arrays.clear();
@@ -81,6 +87,7 @@ export class Tap {
 
 function patchEntries(patchFrom) {
   const arrays = patchFrom instanceof Trace ? patchFrom.arrays : patchFrom;
+  ensure(arrays instanceof Object, "patchFrom must be a Trace, a Map or an object of arrays by name", valueInWords(arrays), "pass a Trace");
   return arrays instanceof Map ? [...arrays] : Object.entries(arrays);
 }
 

@@ -1,6 +1,6 @@
 // The traps: the same weights computed in another way, as mistaken ports do. `model.with({ eps: 1e-12 })` applies one.
 
-import { BioGptError } from "./errors.js";
+import { ensure, valueInWords } from "./errors.js";
 import { makeArray } from "./ops.js";
 import { Weights } from "./weights.js";
 
@@ -59,22 +59,37 @@ export const TRAPS = [
   makeTrap("layerOrder", "first", "layer 0 everywhere", "layers.1.self_attn_layer_norm", "Every layer has the weights of layer 0."),
 ];
 
+const VALUES_OF_RULES = {
+  eps: [(x) => Number.isFinite(x) && x >= 0, "a number, 0 or more"],
+  activation: [(x) => typeof x === "string", "the name of an activation"],
+  positionOffset: [Number.isInteger, "an integer"],
+  maskAdds: [(x) => x === null || Number.isFinite(x), "null or a number"],
+  scaleScores: [(x) => typeof x === "boolean" || x === "D", 'true, false or "D"'],
+  zeroBias: [(x) => x === null || typeof x === "string", 'null or a module, such as "fc1"'],
+  transpose: [(x) => x === null || /^self_attn\.(q|k|v|out)_proj$/.test(x), 'null or a square matrix, such as "self_attn.v_proj"'],
+  layerOrder: [(x) => [null, "reversed", "first"].includes(x), 'null, "reversed" or "first"'],
+};
+
 function makeTrap(key, value, label, first, about, { reaches = first !== null, needs = null } = {}) {
   return { key, value, label, first, about, reaches, needs };
 }
 
 /** The rules with changes; an unknown key is an error. */
 export function changedRules(rules, changes) {
-  for (const key of Object.keys(changes)) {
-    if (!(key in rules)) throw new BioGptError("a trap must be a key of the rules", key, `choose from ${Object.keys(rules).join(", ")}`);
+  for (const [key, value] of Object.entries(changes ?? {})) {
+    ensure(Object.hasOwn(rules, key), "a trap must be a key of the rules", key, `choose from ${Object.keys(rules).join(", ")}`);
+    const [isValid, words] = VALUES_OF_RULES[key] ?? [(x) => typeof x === "boolean", "true or false"];
+    ensure(isValid(value), `${key} must be ${words}`, valueInWords(value), "see TRAPS for the values of each");
   }
   return { ...rules, ...changes };
 }
 
 /** The parameters as the rules want them: what a trap says about weights is done here, once, to copies. */
 export function changedWeights(weights, rules, config) {
-  const changed = new Map();
-  for (const name of weights.arrays.keys()) changed.set(name, changedArray(name, weights, rules, config));
+  const changed = new Map(), { zeroBias } = rules, names = [...weights.arrays.keys()];
+  const isThere = zeroBias === null || names.some((name) => name === `${zeroBias}.bias` || name.endsWith(`.${zeroBias}.bias`));
+  ensure(isThere, "zeroBias must be a module with a bias", valueInWords(zeroBias), 'choose one such as "fc1"');
+  for (const name of names) changed.set(name, changedArray(name, weights, rules, config));
   return new Weights(changed);
 }
 

@@ -1,7 +1,7 @@
 // The parameters of a checkpoint: by name, with the shape that the config gives them, in the dtype of the model.
 
-import { ensure } from "./errors.js";
-import { copyArray } from "./ops.js";
+import { ensure, valueInWords } from "./errors.js";
+import { copyArray, isArray } from "./ops.js";
 
 /** Parameters by their checkpoint names, without "biogpt.". */
 export class Weights {
@@ -19,19 +19,33 @@ export class Weights {
   }
 }
 
+/** Check that the tensors of a checkpoint are a Map. */
+export function checkTensors(tensors) {
+  const isResult = tensors?.tensors instanceof Map, remedy = isResult ? "pass its tensors" : "pass readSafetensors(bytes).tensors";
+  ensure(tensors instanceof Map, "tensors must be a Map from names to arrays", valueInWords(tensors), remedy);
+}
+
 /** Read the tensors of a checkpoint: check names and shapes, and convert to the dtype. Other tensors are left out. */
 export function readWeights(tensors, config, head, dtype) {
   const found = new Map();
-  for (const [name, array] of tensors) found.set(name.replace(/^biogpt\./, ""), array);
+  for (const [name, array] of tensors) {
+    const plain = name.replace(/^biogpt\./, "");
+    ensure(!found.has(plain), "a tensor must be there once, with or without biogpt.", `both names for ${plain}`, "remove one of the two");
+    found.set(plain, array);
+  }
   if (!found.has("embed_tokens.weight") && found.has("output_projection.weight") && config.tie_word_embeddings) {
     found.set("embed_tokens.weight", found.get("output_projection.weight"));
   }
   const arrays = new Map();
   for (const [name, shape] of wantedShapes(config, head)) {
-    ensure(found.has(name), `the checkpoint must have ${name}`, "no such tensor", "use a complete checkpoint");
+    const other = [...found.keys()].find((key) => key.endsWith(`.${name}`)); // another prefix, such as that of a wrapper
+    ensure(found.has(name), `the checkpoint must have ${name}`, other ? JSON.stringify(other) : "no such tensor",
+      other ? "rename the tensors" : "use a complete checkpoint: of a sharded one, join the tensors of all files");
     const array = found.get(name);
+    ensure(isArray(array), `${name} must be an array { shape, dtype, numbers }`, valueInWords(array), "take it from readSafetensors");
     const must = `${name} must have the shape [${shape}]`;
     ensure(`${array.shape}` === `${shape}`, must, `[${array.shape}]`, "use the checkpoint's own config");
+    ensure(array.dtype.startsWith("float"), `${name} must be of floats`, array.dtype, "use the checkpoint's own weights");
     arrays.set(name, array.dtype === dtype ? array : copyArray(array, dtype));
   }
   return new Weights(arrays);

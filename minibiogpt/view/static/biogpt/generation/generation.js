@@ -1,6 +1,7 @@
 // Generation token by token: greedy, or by sampling with the random numbers of NumPy, as minibiogpt's generate.
 
-import { ensure } from "../errors.js";
+import { ensure, valueInWords } from "../errors.js";
+import { arrayFrom } from "../ops.js";
 import { applyProcessors, largestOf, probabilitiesOf, processorsOf } from "./processors.js";
 import { UniformNumbers } from "./random.js";
 
@@ -15,14 +16,25 @@ const VALID_OPTIONS = {
   maxNewTokens: atLeast(1), minNewTokens: atLeast(0), temperature: withinRange(1e-6, 1e6), topK: atLeast(0), topP: withinRange(0, 1),
   minP: withinRange(0, 1), typicalP: [(x) => x > 0 && x <= 1, "a number in (0, 1]"], noRepeatNgramSize: atLeast(0),
   repetitionPenalty: [(x) => Number.isFinite(x) && x > 0, "a finite number above 0"],
+  doSample: [(x) => typeof x === "boolean", "true or false"], seed: [isSeed, "null or an integer, 0 or more"],
+  inputs: [(x) => x instanceof Object && !("ids" in x || "cache" in x), "an object of inputs of forward(), without ids and cache"],
 };
+
+function isSeed(x) {
+  return (Number.isInteger(x) && x >= 0) || (typeof x === "bigint" && x >= 0n) || (typeof x === "string" && /^\d+$/.test(x));
+}
+
 const UNSET_NEW_TOKENS = 20;
 const SEEDS = 2 ** 53;
 
 /** The ids of a prompt and of what follows it, up to an end token or maxNewTokens new ones. */
 export function generate(model, ids, options = {}) {
   let sequence = plainIds(ids);
-  for (const { ids: before, token } of decodingSteps(model, sequence, options)) sequence = [...before, token];
+  for (const { ids: before, token, logits } of decodingSteps(model, sequence, options)) {
+    const must = "logits must be finite to choose a token", found = `NaN or infinity after ${before.length} tokens`;
+    ensure(logits.every(Number.isFinite), must, found, "check the weights, or use the dtype float64");
+    sequence = [...before, token];
+  }
   return sequence;
 }
 
@@ -32,6 +44,8 @@ export function generate(model, ids, options = {}) {
  * chose the token (null: the most probable one was taken), and the number of positions in the cache.
  */
 export function* decodingSteps(model, prompt, options = {}) {
+  const head = model.head ?? "causal";
+  ensure(head === "causal", "generation needs a language model", `the head ${head}`, "load a BioGptForCausalLM");
   const settings = checkedOptions(options);
   let ids = plainIds(prompt), cache = null, ended = false;
   const endTokens = endTokensOf(settings.eosTokenId, model.config);
@@ -55,13 +69,14 @@ export function* decodingSteps(model, prompt, options = {}) {
 
 /** All options of a call, checked. */
 function checkedOptions(options) {
+  ensure(options instanceof Object, "options must be an object", valueInWords(options), "pass { maxNewTokens: 20 }");
   const known = Object.keys(GENERATION_DEFAULTS);
   for (const [name, value] of Object.entries(options)) {
     ensure(known.includes(name), `an option must be one of ${known.join(", ")}`, name, "correct the name");
     const [isValid, description] = VALID_OPTIONS[name] ?? [() => true], isZero = name === "temperature" && value === 0;
     const remedy = isZero ? "leave out doSample to take the most probable token" : "choose a different value";
     const fits = value === null || isValid(value) || (isZero && !options.doSample);
-    ensure(fits, `${name} must be ${description}`, value, remedy);
+    ensure(fits, `${name} must be ${description}`, valueInWords(value), remedy);
   }
   return { ...GENERATION_DEFAULTS, ...options };
 }
@@ -78,11 +93,19 @@ export function drawToken(probs, u) {
 }
 
 /** The ids of one sequence as a list, [2, 5] or [[2, 5]]. */
-const plainIds = (ids) => Array.from(Array.isArray(ids[0]) ? ids[0] : ids, Number);
+function plainIds(ids) {
+  const array = arrayFrom(ids, "int64"), { shape, numbers } = array;
+  const isOne = shape.length === 1 || (shape.length === 2 && shape[0] === 1);
+  ensure(isOne && numbers.length > 0, "a prompt must be a list of ids, one text", `shape [${shape}]`, "pass [2, 5, 9]");
+  return Array.from(numbers);
+}
 
 function endTokensOf(given, config) {
   const found = given !== undefined ? given : "eos_token_id" in config ? config.eos_token_id : 2;
-  return found === null ? [] : [found].flat();
+  const tokens = found === null ? [] : [found].flat(), V = config.vocab_size ?? Infinity;
+  const wrong = tokens.findIndex((id) => !(Number.isInteger(id) && id >= 0 && id < V));
+  ensure(wrong < 0, `eosTokenId must be null, an id in [0, ${V}), or a list of ids`, valueInWords(tokens[wrong]), "write null for none");
+  return tokens;
 }
 
 /** The largest number of new tokens. The last one is never an input of the model. */

@@ -1,11 +1,17 @@
 // Byte-pair encoding of a word.
 
+import { ensure, valueInWords } from "../errors.js";
 import { pythonSplit } from "./moses.js";
 
 export const END_OF_WORD = "</w>";
 
 /** Map "left right" -> rank, from pairs or the text of merges.txt. Further columns, and text after the last newline, are ignored. */
 export function mergeRanks(merges) {
+  const isPair = (pair) => Array.isArray(pair) && (pair.length === 0 || (pair.length === 2 && pair.every((x) => typeof x === "string")));
+  const isText = typeof merges === "string" && (merges.includes("\n") || !merges); // not the name of the file
+  const must = 'merges must be the text of merges.txt, or pairs [["a", "b</w>"]]', list = Array.isArray(merges);
+  const found = list ? valueInWords(merges.find((pair) => !isPair(pair))) : valueInWords(merges);
+  ensure(isText || (list && merges.every(isPair)), must, found, 'read it as text: readFileSync(path, "utf8")');
   const lines = typeof merges === "string" ? merges.split("\n").slice(0, -1).map((line) => pythonSplit(line).slice(0, 2)) : merges;
   return new Map(lines.filter((pair) => pair.length).map((pair, rank) => [pair.join(" "), rank]));
 }
