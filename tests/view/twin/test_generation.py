@@ -158,7 +158,7 @@ def test_a_draw_is_the_first_token_beyond_a_uniform_number() -> None:
         ({"temperature": 0, "doSample": True}, "temperature must be a number in .* found 0; leave out doSample"),
         ({"topP": 1.5}, r"topP must be a number in \[0, 1\]; found 1.5"),
         ({"typicalP": 0}, r"typicalP must be a number in \(0, 1\]; found 0"),
-        ({"doSample": True, "seed": -1}, "a seed must be an integer, 0 or more; found -1"),
+        ({"doSample": True, "seed": -1}, "seed must be null or an integer, 0 or more; found -1"),
     ],
 )
 def test_wrong_options_are_errors(options: dict[str, Any], message: str) -> None:
