@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from minibiogpt.view import Explorer
 from minibiogpt.view.colors import PALETTES
 from tests.support.browser import opened
 from tests.view.explorer.test_attention_view import READBACK, show, traced
-from tests.view.test_pages import TEXT, demo
+from tests.view.test_pages import TEXT, data_of, demo
 
 SMALL = """([layer, head, t, s]) => {
   const { canvas, buttons } = attentionParts.small, { T } = app.run, ratio = canvas.width / canvas.clientWidth;
@@ -113,3 +114,76 @@ def test_each_view_saves_the_arrays_that_it_names(browser: Any, file: Path) -> N
 
 def demo_ids(text: str) -> Any:
     return BioGptTokenizer.from_pretrained("demo")(text)["input_ids"]
+
+
+SEGMENTS = """() => [...document.querySelectorAll(".gen-segment")].map((rect) => [rect.classList.contains("here"),
+  ...["x", "width"].map((name) => Number(rect.getAttribute(name))), rect.textContent])"""
+
+
+def test_the_strip_shows_the_distribution_and_the_number_that_chooses(browser: Any, file: Path) -> None:
+    rules, call = {"temperature": 1.5, "topK": 12, "seed": 5}, {"temperature": 1.5, "top_k": 12, "seed": 5}
+    trace = Trace()
+    out = demo().generate(demo_ids(TEXT), max_new_tokens=3, do_sample=True, trace=trace, **call)
+    labels = data_of(Explorer(demo(), TEXT).html)["labels"]
+    draws = np.random.default_rng(5).random(3)
+    with opened(browser, file) as page:
+        for step in range(3):
+            show(page, view="generation", generation={**rules, "count": 3, "at": step})
+            logits = np.asarray(trace[f"step.{step}/processors.1.TopK.after"][0], np.float64)
+            p = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
+            ends = np.cumsum(p)
+            ids = np.flatnonzero(p)
+            found = page.evaluate(SEGMENTS)
+            width = float(page.locator(".gen-strip").get_attribute("width")) - 16
+            assert len(found) == len(ids) == 12
+            for (here, x, wide, text), i in zip(found, ids, strict=True):
+                label, start, end = re.match(r"“(.*)”: from (\S+) to (\S+)", text).groups()  # type: ignore[union-attr]
+                assert (label, here) == (labels[i], i == out[0, step - 3])
+                assert np.allclose([float(start), float(end)], [ends[i] - p[i], ends[i]], atol=1e-5)
+                assert abs(x - (8 + width * (ends[i] - p[i]))) < 0.1
+                assert abs(wide - max(width * p[i], 1.5 if here else 0)) < 0.1
+            at = page.locator(".gen-pointer").get_attribute("d")
+            assert abs(float(at[1:].split(" ")[0]) - (8 + width * draws[step])) < 0.1
+
+
+@pytest.mark.parametrize("lines", ["strongest", "mean", "head"])
+def test_lines_of_the_model_view_are_the_weights(browser: Any, file: Path, lines: str) -> None:
+    trace, row = traced(TEXT), 7
+    with opened(browser, file) as page:
+        show(page, view="model", lines=lines, head=2, row=row)
+        paths = page.locator(".ov-lines:not(.over) path")
+        drawn = paths.evaluate_all("(found) => found.map((path) => Number(path.getAttribute('stroke-width')))")
+    want = []
+    for layer in range(4):
+        probs = np.asarray(trace[f"layers.{layer}.self_attn.probs"][0, :, row, :row], np.float64)
+        weights = {"strongest": probs.max(axis=0), "mean": probs.mean(axis=0), "head": probs[2]}[lines]
+        order = np.sort(np.argsort(-weights)[:8])[::-1]  # near keys first
+        want += [0.5 + 3.2 * weights[s] for s in order]
+    assert np.allclose(drawn, want, atol=1e-4)
+
+
+def test_columns_of_heads_are_named(browser: Any, file: Path) -> None:
+    with opened(browser, file) as page:
+        for step in ("self_attn.q_proj", "self_attn.context"):
+            show(page, view="layer", layer=2, step=step)
+            ticks = page.locator(".across .tick")
+            assert ticks.all_inner_texts() == [f"head 2.{head}" for head in range(4)]
+            size = demo().config.hidden_size // 4 * page.evaluate("layerParts.stepper.map.wide")
+            lefts = ticks.evaluate_all("(x) => x.map((y) => parseFloat(y.style.left))")
+            assert lefts == [head * size for head in range(4)]
+
+
+def test_the_cell_that_a_step_opens_with_is_the_strongest(browser: Any, file: Path) -> None:
+    trace, row, head = traced(TEXT), 6, 1
+    with opened(browser, file) as page:
+        for step in ("self_attn_layer_norm", "fc2", "self_attn.scores", "self_attn.probs", "self_attn.v", "logits"):
+            show(page, view="layer", layer=2, head=head, row=row, col=None, step=step)
+            name = step if step == "logits" else f"layers.2.{step}"
+            x = trace[name][0, head] if trace[name].ndim == 4 else trace[name][0]
+            seen = x[row, : row + 1] if step in ("self_attn.scores", "self_attn.probs") else x[row]
+            signed = step in ("self_attn.scores", "self_attn.probs", "logits")
+            column = int((seen if signed else np.abs(seen)).argmax())
+            index = [0, *([head] if trace[name].ndim == 4 else []), row, column]
+            value, place = page.locator(".readout > div").first.inner_text().split(" ", 1)
+            assert place.strip() == str(index), step
+            assert abs(float(value) - seen[column]) <= 3e-5 * np.abs(x).max(), step
