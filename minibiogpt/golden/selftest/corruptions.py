@@ -10,7 +10,17 @@ import numpy as np
 from minibiogpt.files.json_text import json_text
 from minibiogpt.golden.check.compare import LOWEST
 from minibiogpt.golden.format.manifest import FORMAT, VERSION
-from minibiogpt.golden.selftest.fixtures import Arrays, CheckRun, NoSuchArray, Trial, Workspace, arrays_of, trial
+from minibiogpt.golden.selftest.fixtures import (
+    Arrays,
+    CheckRun,
+    NoSuchArray,
+    Trial,
+    Workspace,
+    arrays_of,
+    folder_of,
+    npz_of,
+    trial,
+)
 
 GOOD: list[Trial] = []
 FILES: list[Trial] = []
@@ -48,21 +58,6 @@ def _hooks(w: Workspace) -> CheckRun:
     return _some(w, found)
 
 
-def _npz(w: Workspace, arrays: Arrays) -> str:
-    path = w.new_path(".npz")
-    np.savez(path, **arrays)  # type: ignore[arg-type]
-    return str(path)
-
-
-def _folder(w: Workspace, arrays: Arrays) -> Path:
-    folder = w.new_path("")
-    for name, x in arrays.items():
-        path = folder / f"{name}.npy"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        np.save(path, x)
-    return folder
-
-
 def _marked(w: Workspace, value: float) -> CheckRun:
     masked = {name: x for name, x in w.arrays.items() if name.endswith(".scores_masked")}
     return _good(w, w.arrays | {name: np.where(x == LOWEST, value, x) for name, x in masked.items()})
@@ -72,8 +67,8 @@ GOOD += [
     Trial("float64", lambda w: _good(w, w.arrays)),
     Trial("float32", lambda w: _good(w, narrowed(w.arrays))),
     Trial("float32 values in float64", lambda w: _good(w, _wide(narrowed(w.arrays)), "--precision", "float32")),
-    Trial("npz", lambda w: CheckRun([str(w.path), _npz(w, w.arrays)], ["agrees"], 0)),
-    Trial("a folder of npy", lambda w: CheckRun([str(w.path), str(_folder(w, w.arrays))], ["agrees"], 0)),
+    Trial("npz", lambda w: CheckRun([str(w.path), npz_of(w, w.arrays)], ["agrees"], 0)),
+    Trial("a folder of npy", lambda w: CheckRun([str(w.path), str(folder_of(w, w.arrays))], ["agrees"], 0)),
     Trial("names prefixed with biogpt.", lambda w: _some(w, {f"biogpt.{n}": x for n, x in _inner(w).items()})),
     Trial("TransformerLens' names and layouts", _hooks),
     Trial("npy in Fortran order, big-endian", lambda w: _fortran(w)),
@@ -94,7 +89,7 @@ GOOD += [
 
 def _fortran(w: Workspace) -> CheckRun:
     arrays = {name: np.asfortranarray(x).astype(x.dtype.newbyteorder(">")) for name, x in w.arrays.items()}
-    return CheckRun([str(w.path), str(_folder(w, arrays))], ["agrees"], 0)
+    return CheckRun([str(w.path), str(folder_of(w, arrays))], ["agrees"], 0)
 
 
 def _declared(w: Workspace) -> CheckRun:
@@ -150,7 +145,7 @@ FILES += [
         "a truncated safetensors file",
         lambda w: _truncated(w, w.write_candidate(w.arrays), 0.9, "complete safetensors"),
     ),
-    Trial("a truncated npz", lambda w: _truncated(w, _npz(w, w.arrays), 0.9, "complete npz")),
+    Trial("a truncated npz", lambda w: _truncated(w, npz_of(w, w.arrays), 0.9, "complete npz")),
     Trial("an empty folder", lambda w: CheckRun([str(w.path), str(_made(w.new_path("")))], ["must contain npy"], 2)),
     Trial(
         "the case itself", lambda w: CheckRun([str(w.path), str(w.path)], ["a different file from the reference"], 2)
@@ -189,7 +184,7 @@ def _text(w: Workspace) -> Path:
 
 @trial("a truncated npy in a folder", FILES)
 def _(w: Workspace) -> CheckRun:
-    folder, name = _folder(w, w.arrays), w.find("B T F")
+    folder, name = folder_of(w, w.arrays), w.find("B T F")
     path = folder / f"{name}.npy"
     path.write_bytes(path.read_bytes()[:-8])
     return CheckRun([str(w.path), str(folder)], [name, "complete array"], 2)
@@ -197,7 +192,7 @@ def _(w: Workspace) -> CheckRun:
 
 @trial("an npz with a changed byte", FILES)
 def _(w: Workspace) -> CheckRun:
-    path, name = Path(_npz(w, w.arrays)), w.find("B T F")
+    path, name = Path(npz_of(w, w.arrays)), w.find("B T F")
     with zipfile.ZipFile(path) as archive:
         at = archive.getinfo(f"{name}.npy").header_offset + 30 + len(name) + 200
     content = bytearray(path.read_bytes())
@@ -209,14 +204,14 @@ def _(w: Workspace) -> CheckRun:
 @trial("an npz with a pickle", FILES)
 def _(w: Workspace) -> CheckRun:
     pickled = {"about": np.array({"a": 1}, dtype=object)}
-    return CheckRun([str(w.path), _npz(w, {**w.arrays, **pickled})], ["'about'", "a pickle"], 2)
+    return CheckRun([str(w.path), npz_of(w, {**w.arrays, **pickled})], ["'about'", "a pickle"], 2)
 
 
 for _dtype, _word in (("complex128", "<c16"), ("<U4", "<U4")):
 
     def _odd(w: Workspace, dtype: str = _dtype, word: str = _word) -> CheckRun:
         name = w.find("B T F")
-        return CheckRun([str(w.path), _npz(w, w.arrays | {name: w.arrays[name].astype(dtype)})], [name, word], 2)
+        return CheckRun([str(w.path), npz_of(w, w.arrays | {name: w.arrays[name].astype(dtype)})], [name, word], 2)
 
     FILES.append(Trial(f"an array of dtype {_dtype}", _odd))
 

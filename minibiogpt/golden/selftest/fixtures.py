@@ -168,3 +168,20 @@ def make_workspace(folder: Path, case: Path | None = None) -> Workspace:
 def _model(vocabulary: int, seed: int) -> BioGptForCausalLM:
     config = BioGptConfig(vocab_size=vocabulary, max_position_embeddings=31, initializer_range=0.2, **SIZES)
     return BioGptForCausalLM.from_config(config, dtype="float64", seed=seed)
+
+
+def npz_of(w: Workspace, arrays: Arrays) -> str:
+    """Write the arrays as a new .npz file, and return its path."""
+    path = w.new_path(".npz")
+    np.savez(path, **arrays)  # type: ignore[arg-type]
+    return str(path)
+
+
+def folder_of(w: Workspace, arrays: Arrays) -> Path:
+    """Write the arrays as .npy files in a new folder, and return its path."""
+    folder = w.new_path("")
+    for name, x in arrays.items():
+        path = folder / f"{name}.npy"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.save(path, x)
+    return folder
