@@ -219,7 +219,9 @@ def test_a_token_without_a_partner_has_one_bar(browser: Any, file: Path) -> None
 def test_a_recorded_page_has_python_code_that_runs(browser: Any, tmp_path: Path) -> None:
     recorded = Explorer(demo(), TEXT, live=False).save(tmp_path / "page.html")
     ids = tokenizer()(TEXT)["input_ids"]
-    with explored(browser, recorded, hash=address({"view": "compare", "layer": 1, "head": 2})) as page:
+    with explored(
+        browser, recorded, hash=address({"view": "compare", "layer": 1, "head": 2, "token": int(ids[0, -1])})
+    ) as page:
         code = page.locator(".view.compare pre").inner_text()
         change(page, view="experiments")
         ablation = page.locator(".view.experiments pre").inner_text()

@@ -56,8 +56,9 @@ export function pythonOfAblation(app) {
 
 /** A script that finds the first array that differs from that of other ids, for a recorded page. */
 export function pythonOfComparison(app) {
+  const { ids } = app.run, last = (ids.at(-1) + 1) % app.config.vocab_size; // another token in any case
   return `${[...recordedStart(app, ["BioGptForCausalLM", "Trace"]),
-    `other = ${JSON.stringify([[...app.run.ids.slice(0, -1), app.token]]).replaceAll(",", ", ")}  # here, another last token`,
+    `other = ${JSON.stringify([[...ids.slice(0, -1), last]]).replaceAll(",", ", ")}  # here, another last token`,
     "one, two = Trace(), Trace()", "model(ids, trace=one)", "model(other, trace=two)",
     "print([name for name in one if one[name].shape != two[name].shape or (one[name] != two[name]).any()][:1])"].join("\n")}\n`;
 }
