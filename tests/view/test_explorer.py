@@ -154,3 +154,23 @@ def test_a_size_limit_holds_for_live_pages_too() -> None:
     assert len(Explorer(demo(), TEXT, max_megabytes=1).html) < 1.6e6
     with pytest.raises(InputError, match=r"a page must have at most 1 megabytes; found 5.7 for the model"):
         Explorer(demo(), TEXT, max_megabytes=1, live=True)
+
+
+def test_a_link_from_a_frame_says_that_it_is_the_end_of_one(browser: Any, tmp_path: Path) -> None:
+    """A frame in a notebook has no address of its own."""
+    file = tmp_path / "frame.html"
+    file.write_text(Explorer(demo(), TEXT)._repr_html_(), encoding="utf-8")
+    page = browser.new_context(offline=True).new_page()
+    page.goto(file.as_uri())
+    frame = page.frames[1]
+    frame.wait_for_selector("html[data-ready]")
+    frame.evaluate("app.set({ layer: 2 })")
+    frame.get_by_role("button", name="copy a link to this place").click()
+    frame.get_by_text("write it after the name of the saved page").wait_for()
+    shown = frame.locator("dialog textarea")
+    assert not shown.count() or shown.input_value() == "#layer=2"
+
+
+def test_the_heading_names_the_dtype_that_the_page_computes_in() -> None:
+    assert "V = 1874 · float32<" in Explorer(demo("float64"), TEXT).html
+    assert "V = 1874 · float64<" in Explorer(demo("float64"), TEXT, live=False).html

@@ -143,9 +143,10 @@ class Explorer(OnePage):
             if self.live
             else "This page holds one run: every number behind the answer to one text."
         )
+        dtype = "float32" if self.live else self.model.dtype  # a live page computes in float32
         body = (
             f'<header><h1>{title}</h1><p class="lead">{does} {here}</p><p class="soft">{safe(kind)} · {layers} layers, '
-            f"{heads} heads each, D = {config.hidden_size}, V = {config.vocab_size} · {self.model.dtype}</p></header>"
+            f"{heads} heads each, D = {config.hidden_size}, V = {config.vocab_size} · {dtype}</p></header>"
             '<main id="explorer"><p class="soft">Loading the model …</p><noscript>This page needs JavaScript. It loads '
             "nothing from the network.</noscript></main>"
         )

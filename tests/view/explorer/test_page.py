@@ -231,7 +231,7 @@ def test_long_texts(browser: Any, file: Path, width: int, more: int) -> None:
             assert page.evaluate("app.run.T") == 256
             assert overflow(page) <= 0, view
             note = page.locator("#explorer > p[role=status]").inner_text()
-            assert ("The text has 2 more tokens than the model's 256 positions" in note) is (more == 2)
+            assert ("the last 2 of the text's 258 tokens are left out" in note) is (more == 2)
             page.keyboard.press(",")
             settle(page)
             assert page.evaluate("app.row") == 254

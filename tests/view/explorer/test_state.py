@@ -247,7 +247,8 @@ def test_texts_of_every_kind(browser: Any, file: Path) -> None:
                 note = page.locator("#explorer > p[role=status]").inner_text()
                 left = len(want) - 256
                 assert (
-                    f"The text has {left} more tokens than the model's 256 positions; they are left out." in note
+                    f"The model has 256 positions; the last {left} of the text's {256 + left} tokens are left out."
+                    in note
                 ) is (left > 0)
                 assert overflow(page) <= 0, text[:40]
                 assert page.evaluate("app.problem") == ""

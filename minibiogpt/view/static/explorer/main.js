@@ -96,7 +96,7 @@ function showTokens() {
   const { run } = app;
   if (chrome.text.value !== run.text) chrome.text.value = run.text;
   const cut = app.cut ? ` The text was ${app.cut} characters too long for the page; its end is left out.` : "";
-  const left = run.left ? ` The text has ${run.left} more tokens than the model's ${run.T} positions; they are left out.` : "";
+  const left = run.left ? ` The model has ${run.T} positions; the last ${run.left} of the text's ${run.T + run.left} tokens are left out.` : "";
   chrome.note.textContent = (app.live ? "" : `A recorded run, whose text can't be changed: ${data.why}.`) + cut + left;
   const button = ({ id, label }, t) => el("button", { type: "button", dir: "auto", title: `position ${t}, id ${id}`,
     onclick: () => app.set({ row: t, col: null }) }, label);
@@ -150,7 +150,9 @@ function intoBox(box, element) {
 }
 
 function copyLink() {
-  copyText(`${location.href.split("#")[0]}#${app.hashOf()}`, (text) => { chrome.copied.textContent = text; });
+  const address = location.href.split("#")[0], saved = address !== "about:srcdoc"; // a frame in a notebook has no address
+  const report = saved ? (text) => text : (text) => `${text}: the end of a link; write it after the name of the saved page`;
+  copyText(`${saved ? address : ""}#${app.hashOf()}`, (text) => { chrome.copied.textContent = report(text); });
 }
 
 // Keys -------------------------------------------------------------------------------------------------------------
