@@ -187,3 +187,16 @@ def test_the_cell_that_a_step_opens_with_is_the_strongest(browser: Any, file: Pa
             value, place = page.locator(".readout > div").first.inner_text().split(" ", 1)
             assert place.strip() == str(index), step
             assert abs(float(value) - seen[column]) <= 3e-5 * np.abs(x).max(), step
+
+
+def test_each_column_of_the_model_view_has_the_label_of_its_token(browser: Any, file: Path) -> None:
+    data = data_of(Explorer(demo(), TEXT).html)
+    with opened(browser, file) as page:
+        for text in (TEXT, "Ibuprofen is best used for pain and inflammation, " * 4):
+            ids = demo_ids(text)[0]
+            show(page, view="model", text=text, row=4)
+            found = page.locator(".ov-tokens:not(.ov-soft) text")
+            places = found.evaluate_all("(x) => x.map((y) => Number(y.getAttribute('x')))")
+            assert places == sorted(places)
+            for label, i in zip(found.all_text_contents(), ids, strict=True):
+                assert label == data["labels"][i] or (label[-1] == "…" and data["labels"][i].startswith(label[:-1]))
