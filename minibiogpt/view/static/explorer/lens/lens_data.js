@@ -70,7 +70,8 @@ class LiveLens {
 
   /** E LN(x): the final norm and the output embedding of what a layer wrote, as the model of this run computes them. */
   lensLogits(x) {
-    const { weights, rules } = this.run.model, call = { weights, rules, config: this.run.config, tap: { take: (_, array) => array } };
+    const { weights, rules } = this.run.model, { config } = this.run;
+    const call = { weights, rules, config, labels: null, tap: { take: (_, array) => array } };
     return causalHead(rules.finalNorm ? applyNorm("layer_norm", x, call) : x, call).logits.numbers;
   }
 }
