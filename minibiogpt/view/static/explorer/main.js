@@ -96,7 +96,8 @@ function showTokens() {
   const { run } = app;
   if (chrome.text.value !== run.text) chrome.text.value = run.text;
   const cut = app.cut ? ` The text was ${app.cut} characters too long for the page; its end is left out.` : "";
-  const left = run.left ? ` The model has ${run.T} positions; the last ${run.left} of the text's ${run.T + run.left} tokens are left out.` : "";
+  const all = run.T + run.left; // tokens of the text
+  const left = run.left ? ` The model has ${run.T} positions; the last ${run.left} of the text's ${all} tokens are left out.` : "";
   chrome.note.textContent = (app.live ? "" : `A recorded run, whose text can't be changed: ${data.why}.`) + cut + left;
   const button = ({ id, label }, t) => el("button", { type: "button", dir: "auto", title: `position ${t}, id ${id}`,
     onclick: () => app.set({ row: t, col: null }) }, label);
