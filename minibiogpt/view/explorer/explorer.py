@@ -19,7 +19,7 @@ from minibiogpt.view.colors import PALETTES
 from minibiogpt.view.explorer.bundle import bundled
 from minibiogpt.view.explorer.recorded import recorded_lens
 from minibiogpt.view.layer import explanations
-from minibiogpt.view.page import OnePage, Page, check_size, check_theme, megabytes_of, safe, still_picture
+from minibiogpt.view.page import MEGABYTE, OnePage, Page, check_size, check_theme, megabytes_of, safe, still_picture
 from minibiogpt.view.picture import data_uri, png, tiled
 
 RECORDED_MEGABYTES = 30  # the largest recorded page, unless max_megabytes is given
@@ -172,7 +172,7 @@ class Explorer(OnePage):
             return "it was made without the model"
         count = sum(x.size for _, x in self.model.named_parameters())
         most = inf if self.max_megabytes is None else self.max_megabytes
-        size = megabytes_of(x for _, x in self.model.named_parameters())
+        size = count * 4 * 4 / 3 / MEGABYTE  # float32 in base64
         recorded = "leave out live=True: the page then holds the run of one text"
         reason, error = "", ("", "", "")
         if count * 2 / 1e6 >= LIVE_MEGABYTES:
@@ -258,7 +258,7 @@ class Explorer(OnePage):
             }
         assert self.tokenizer is not None
         merges = "".join(f"{a} {b}\n" for a, b in sorted(self.tokenizer.ranks, key=self.tokenizer.ranks.__getitem__))
-        weights = dict(self.model.named_parameters())
+        weights = {name: x.astype("float32") for name, x in self.model.named_parameters()}  # the page computes in it
         words = {"vocab": self.tokenizer.vocab, "merges": merges}
         return {**data, **words, "parameters": bundled(weights), "arrays": bundled({})}
 
