@@ -66,7 +66,7 @@ def decode_texts(options: argparse.Namespace) -> None:
     InputError
         If one is not UTF-8.
     """
-    for name in ("text", "stop", "bad_word", "name", "about"):
+    for name in ("text", "words", "stop", "bad_word", "name", "about"):
         value = getattr(options, name, None)
         if isinstance(value, list):
             setattr(options, name, [_decoded(name, text) for text in value])
@@ -81,7 +81,7 @@ def _decoded(name: str, text: str) -> str:
     try:
         return os.fsencode(text).decode("utf-8")
     except UnicodeError:
-        what = "a text" if name == "text" else f"--{name.replace('_', '-')}"
+        what = "a text" if name in ("text", "words") else f"--{name.replace('_', '-')}"
         raise InputError(f"{what} must be UTF-8", ascii(text)[:200], "convert it first") from None
 
 

@@ -331,7 +331,7 @@ def test_the_page_has_the_table() -> None:
 
 def test_the_python_of_the_page_runs(capsys: pytest.CaptureFixture[str]) -> None:
     blocks = re.findall(r"^```python\n(.*?)^```", PAGE, re.S | re.M)
-    assert len(blocks) == PAGE.count("```python") == 10
+    assert len(blocks) == PAGE.count("```python") == 11
     scope: dict[str, Any] = {}
     for block in blocks:
         exec(compile(block, "docs/trace.md", "exec"), scope)

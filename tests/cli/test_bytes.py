@@ -41,7 +41,10 @@ def error_of(capsys: pytest.CaptureFixture[str], words: list[str]) -> str:
     return error
 
 
-@pytest.mark.parametrize("command", ["generate", "tokenize", "score", "embed", "classify", "tag", "trace", "view"])
+COMMANDS = ["generate", "tokenize", "score", "embed", "classify", "tag", "trace", "view", "explore"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_a_text_of_other_bytes_is_refused_alike(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["--model", MODELS[command]] if command in MODELS else []
     words += ["--output", "x.npy"] if command == "embed" else []

@@ -22,6 +22,7 @@ FILES = {
     "classify": ["classify", "--file", "in", "--overwrite", "--output"],
     "tag": ["tag", "--file", "in", "--overwrite", "--output"],
     "view": ["view", "Aspirin", "--output"],
+    "explore": ["explore", "Aspirin", "--output"],
     "trace": ["trace", "Aspirin", "--save"],
     "record": ["golden", "record", "--ids", "2,5", "--seeds", "2", "-o"],
     "check": ["golden", "check", "case.safetensors", "case.safetensors", "--html"],

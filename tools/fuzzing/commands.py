@@ -232,10 +232,11 @@ def _streams(stdin: str | None, encoding: str) -> Iterator[io.BytesIO]:
 
 
 def _outputs(case: dict[str, Any]) -> list[str]:
-    """Return every word of the command line that may be a path, and the pages that view writes without --output."""
+    """Return every word of the command line that may be a path, and the pages that are written without --output."""
     words = [word for word in case["line"] if "\0" not in word]
-    pages = [f"layer-{n}.html" for n in range(9)] if words[:1] == ["view"] else []
-    return [*pages, *words, *(word.partition("=")[2] for word in words if "=" in word)]
+    pages = {"view": [*(f"layer-{n}.html" for n in range(9)), "sampler.html"], "explore": ["explore.html"]}
+    written = pages.get(words[0], []) if words else []
+    return [*written, *words, *(word.partition("=")[2] for word in words if "=" in word)]
 
 
 TARGETS = (Target("command", 10, make, run, _outputs, confined=False),)

@@ -24,6 +24,7 @@ LINES = {
     "score": ["score", "--file", "in", "--chunk", "1", "--output"],
     "embed": ["embed", "--file", "in", "--chunk", "1", "--output"],
     "view": ["view", "a drug", "--output"],
+    "explore": ["explore", "a drug", "--output"],
     "trace": ["trace", "a drug", "--save"],
 }
 KINDS = (
@@ -47,7 +48,7 @@ def make(rng: Random, folder: Path) -> dict[str, Any]:
     (folder / "model").mkdir()
     checkpoints.write_seed(folder / "model")
     (folder / "in").write_text("\n".join(TEXTS))
-    command = rng.choice(["score", "score", "embed", "embed", "view", "trace"])
+    command = rng.choice(["score", "score", "embed", "embed", "view", "explore", "trace"])
     words = [*LINES[command], NAME, "--model", "model"]
     if command in ("score", "embed") and rng.random() < 0.5:
         paths = [str(folder / word) if word in ("in", "model", NAME) else word for word in words]

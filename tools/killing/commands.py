@@ -99,6 +99,7 @@ ALL = (
     _batch("embed-npy", ["embed"], "vectors.npy", MODEL),
     _batch("embed-safetensors", ["embed"], "vectors.safetensors", MODEL, chunk=2),
     _file("view", ["view", TEXTS[0], "--model", MODEL, "--output", "page.html"], "page.html"),
+    _file("explore", ["explore", TEXTS[0], "--model", MODEL, "--output", "page.html"], "page.html"),
     _file("trace", ["trace", TEXTS[0], "--model", MODEL, "--save", "trace.safetensors"], "trace.safetensors"),
     _file(
         "record",
