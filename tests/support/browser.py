@@ -59,7 +59,7 @@ def opened(
     requests: list[str] = []
     browser_context = browser.new_context(viewport={"width": width, "height": height}, offline=True, **context)
     page = browser_context.new_page()
-    page.set_default_timeout(10_000)
+    page.set_default_timeout(30_000)  # a busy machine is slow, not wrong
     page.on("console", lambda message: problems.append(f"console: {message.text}"))
     page.on("pageerror", lambda error: problems.append(f"error: {error}"))
     page.on("dialog", lambda dialog: (problems.append(f"dialog: {dialog.message}"), dialog.dismiss()))
