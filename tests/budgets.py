@@ -265,3 +265,14 @@ def _lane_c(table: dict[str, dict[str, float]], dtype: str, tensor: str) -> floa
 # The float32 arrays that a page computes in JavaScript, of the largest value of NumPy's float32 array. The largest of
 # three texts was 1.4e-6 (layers.2.self_attn.probs), with AMD EPYC and Chromium 156, on 2026-11-30. Both sides round.
 PAGE_FLOAT32 = 6e-6
+
+# What a page shows of numbers computed from its float32 arrays, against NumPy's: a few times the rounding of the arrays
+# (PAGE_FLOAT32, of values up to about 20), or of the digits that are shown. Set with the views' tests on 2026-11-30.
+PAGE_PROBABILITY = 1e-5  # absolute
+PAGE_WEIGHT = 2e-5  # absolute, of attention
+PAGE_MEASURE = 1e-4  # absolute: means of weights, and a logit
+PAGE_LOGIT = 1e-3  # absolute: sums of all parts of a logit
+PAGE_LENS = 5e-5  # absolute, of logits after a layer
+PAGE_CELL = 3e-5  # of the largest value of an array
+PAGE_RATIO = 1e-3  # relative: distances of two runs, a difference of nearly equal numbers
+PAGE_BAR = 2e-3  # relative: probabilities of a changed model

@@ -12,6 +12,7 @@ import pytest
 from minibiogpt import BioGptConfig, BioGptForCausalLM, BioGptTokenizer, Trace
 from minibiogpt.view import Explorer
 from minibiogpt.view.colors import PALETTES
+from tests.budgets import PAGE_MEASURE, PAGE_WEIGHT
 from tests.support import small
 from tests.support.browser import contrast, opened, overflow, texts
 from tests.support.device import device
@@ -20,7 +21,6 @@ from tests.view.test_pages import TEXT, demo
 
 SCREENS = [(360, 740, "light"), (1400, 900, "dark"), (2560, 1440, "light")]
 TWICE = "Aspirin treats pain. Aspirin treats pain."
-CLOSE = 2e-5  # float32, of the largest value: the page's sums are in another order
 READBACK = "willReadFrequently"  # in Chromium's warning when a test reads pixels
 
 
@@ -60,7 +60,7 @@ def shown(page: Any) -> tuple[float, list[int], str]:
 
 
 def same(got: float, want: Any, array: Any) -> bool:
-    return bool(abs(got - float(want)) <= CLOSE * float(abs(array).max()))
+    return bool(abs(got - float(want)) <= PAGE_WEIGHT * float(abs(array).max()))
 
 
 @pytest.mark.parametrize(("width", "height", "theme"), SCREENS)
@@ -120,10 +120,10 @@ def test_the_strips_show_the_row_and_the_column(browser: Any, file: Path) -> Non
         assert column.locator("h2").inner_text() == "Who looks at S 3 “upro·”"
         numbers = row.locator("li span").all_inner_texts()
         assert numbers[6:] == ["masked"] * 3
-        assert np.allclose([float(x) for x in numbers[:6]], array[5, :6], atol=CLOSE)
+        assert np.allclose([float(x) for x in numbers[:6]], array[5, :6], atol=PAGE_WEIGHT)
         numbers = column.locator("li span").all_inner_texts()
         assert numbers[:3] == ["masked"] * 3
-        assert np.allclose([float(x) for x in numbers[3:]], array[3:, 3], atol=CLOSE)
+        assert np.allclose([float(x) for x in numbers[3:]], array[3:, 3], atol=PAGE_WEIGHT)
         row.locator("li").nth(1).click()
         page.evaluate(f"async () => {{ await {SETTLED}; }}")
         assert shown(page)[1] == [0, 2, 5, 1]
@@ -191,7 +191,7 @@ def test_measures_answer_which_head_copies(browser: Any, file: Path) -> None:
             press(page, "m")
             assert page.evaluate("app.state.measure") == name
             got = page.evaluate("(name) => [...headMeasures(app.run, name)]", name)
-            assert np.allclose(np.reshape(got, (4, 4)), numbers, atol=1e-4), name
+            assert np.allclose(np.reshape(got, (4, 4)), numbers, atol=PAGE_MEASURE), name
         show(page, measure="induction")
         best = np.unravel_index(np.argmax(want["induction"]), (4, 4))
         first = page.locator(".attention-view p button.link").first

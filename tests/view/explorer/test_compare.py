@@ -11,6 +11,7 @@ import pytest
 
 from minibiogpt import Trace
 from minibiogpt.view import Explorer
+from tests.budgets import PAGE_MEASURE, PAGE_PROBABILITY
 from tests.support.browser import overflow
 from tests.support.demo import tokenizer
 from tests.support.explored import SIZES, address, arrays_of, change, explored, settle
@@ -76,7 +77,9 @@ def test_the_profile_is_the_distance_of_the_streams(browser: Any, file: Path) ->
                     assert value == "no partner"
                     continue
                 a, b = one[name][0, i].astype(float), other[name][0, j].astype(float)
-                assert np.isclose(float(value), np.linalg.norm(b - a) / np.linalg.norm(a), rtol=1e-4, atol=1e-6)
+                assert np.isclose(
+                    float(value), np.linalg.norm(b - a) / np.linalg.norm(a), rtol=PAGE_MEASURE, atol=PAGE_PROBABILITY
+                )
 
 
 @pytest.mark.parametrize("name", ["layers.2.self_attn.probs", "layers.1.fc1", "embeddings", "logits"])
@@ -136,7 +139,7 @@ def test_next_tokens_of_both(browser: Any, file: Path) -> None:
         )
         for got, x in ((next["p"], one), (next["q"], other)):
             want = np.exp(x - x.max()) / np.exp(x - x.max()).sum()
-            assert np.allclose(got, want, atol=1e-5)
+            assert np.allclose(got, want, atol=PAGE_PROBABILITY)
             assert set(np.argsort(want)[-5:].tolist()) <= set(next["ids"])
         change(page, row=3)
         assert "which has no partner in the second text" in page.locator(".comparison figcaption").nth(1).inner_text()

@@ -11,6 +11,7 @@ import pytest
 
 from minibiogpt import Trace
 from minibiogpt.view import Explorer
+from tests.budgets import PAGE_CELL
 from tests.support.browser import opened, overflow
 from tests.view.explorer.test_overview import ROWS, SIZES
 from tests.view.test_pages import TEXT, demo
@@ -112,7 +113,7 @@ def test_the_numbers_of_the_rules_by_keyboard(
                     p = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
                     want = (p if what == "probability" else logits)[int(found[2])]
                     got = float(number)
-                    assert got == want or got == pytest.approx(want, rel=3e-5), name
+                    assert got == want or got == pytest.approx(want, rel=PAGE_CELL), name
                     seen.add(found[1])
             page.keyboard.press(key)
         rules = ["0.RepetitionPenalty", "1.NoRepeatNGram", "2.Temperature", "3.TopK", "4.TopP", "5.MinP"]

@@ -14,12 +14,12 @@ from minibiogpt.lens import logit_attribution, logit_lens
 from minibiogpt.model.ops import softmax
 from minibiogpt.view import Explorer
 from minibiogpt.view.explorer.recorded import MOST_PROBABLE, recorded_lens
+from tests.budgets import PAGE_LENS, PAGE_LOGIT, PAGE_MEASURE, PAGE_PROBABILITY
 from tests.support import small
 from tests.support.browser import opened, overflow
 from tests.view.explorer.test_attention_view import SCREENS, press, show
 from tests.view.test_pages import TEXT, data_of, demo
 
-CLOSE = 5e-5  # float32 logits of up to 20, whose sums are in another order
 PARTS = "[...document.querySelectorAll('.parts-map [data-part]')].map((cell) => cell.textContent)"
 STAGES = ["embeddings", "layers.0", "layers.1", "layers.2", "layers.3"]
 
@@ -54,7 +54,7 @@ def parts(page: Any) -> dict[str, float]:
 def assert_parts(page: Any, want: dict[str, Any]) -> None:
     got = parts(page)
     assert list(got) == list(want)
-    assert max(abs(got[name] - float(np.array(want[name])[0])) for name in want) <= CLOSE
+    assert max(abs(got[name] - float(np.array(want[name])[0])) for name in want) <= PAGE_LENS
 
 
 @pytest.mark.parametrize(("width", "height", "theme"), SCREENS)
@@ -71,7 +71,7 @@ def test_by_keyboard_alone_every_layer_is_read(browser: Any, file: Path, width: 
             best = np.argsort(-probs, kind="stable")[:MOST_PROBABLE]
             got = rows(page)
             assert [word for word, _ in got] == [words[i] for i in best], stage
-            assert np.allclose([x for _, x in got], probs[best], atol=1e-5)
+            assert np.allclose([x for _, x in got], probs[best], atol=PAGE_PROBABILITY)
             press(page, "Shift+ArrowDown")
         assert page.locator(".stage-words h2").inner_text() == "Next token after “used” at position 7:"
         assert overflow(page) == 0
@@ -104,7 +104,7 @@ def test_the_cell_under_the_pointer_is_read_and_a_click_keeps_it(browser: Any, f
         box = page.locator(".lens-table rect").nth(3 * 9 + 4)
         box.hover()
         probs = softmax(np.array(lens["layers.2"], np.float64))[0]
-        assert abs(rows(page)[0][1] - probs.max()) < 1e-5
+        assert abs(rows(page)[0][1] - probs.max()) < PAGE_PROBABILITY
         box.click()
         page.mouse.move(0, 0)
         show(page)
@@ -116,7 +116,7 @@ def test_the_cell_under_the_pointer_is_read_and_a_click_keeps_it(browser: Any, f
             int((lens["layers.2"][0] > lens["layers.2"][0, token]).sum()) + 1,
         )
         assert f"has rank {rank} of 1874" in words
-        assert abs(float(words.split("logit ")[1].rstrip(".")) - logit) < 1e-4
+        assert abs(float(words.split("logit ")[1].rstrip(".")) - logit) < PAGE_MEASURE
 
 
 def test_the_parts_of_a_logit_are_those_of_python(browser: Any, file: Path) -> None:
@@ -125,12 +125,15 @@ def test_the_parts_of_a_logit_are_those_of_python(browser: Any, file: Path) -> N
         show(page, view="lens")
         best = int(trace["logits"][0, -1].argmax())
         assert_parts(page, logit_attribution(model, trace, best))
-        assert abs(float(page.locator(".parts-sum b").first.inner_text()) - float(trace["logits"][0, -1, best])) < 1e-3
+        assert (
+            abs(float(page.locator(".parts-sum b").first.inner_text()) - float(trace["logits"][0, -1, best]))
+            < PAGE_LOGIT
+        )
         assert "✓ equal within rounding" in page.locator(".parts-sum").inner_text()
         show(page, row=3, token=500, against=77)
         assert_parts(page, logit_attribution(model, trace, 500, 3, against=77))
         logit = float(trace["logits"][0, 3, 500] - trace["logits"][0, 3, 77])
-        assert abs(float(page.locator(".parts-sum b").nth(1).inner_text()) - logit) < 1e-3
+        assert abs(float(page.locator(".parts-sum b").nth(1).inner_text()) - logit) < PAGE_LOGIT
 
 
 def test_the_rank_of_the_chosen_token_is_counted_from_one(browser: Any, file: Path) -> None:
@@ -146,8 +149,8 @@ def test_the_rank_of_the_chosen_token_is_counted_from_one(browser: Any, file: Pa
                 words = page.locator(".chosen-token").inner_text()
                 assert f"has rank {rank} of {len(logits)}, probability " in words
                 _, _, p, logit = [float(x) for x in re.findall(r"[-\d.e]+(?=[ ,.])", words.split("has rank")[1])]
-                assert abs(p - probs[order[rank - 1]]) < 1e-5
-                assert abs(logit - logits[order[rank - 1]]) < CLOSE
+                assert abs(p - probs[order[rank - 1]]) < PAGE_PROBABILITY
+                assert abs(logit - logits[order[rank - 1]]) < PAGE_LENS
 
 
 def test_the_list_is_sorted_by_size_and_leads_to_the_head(browser: Any, file: Path) -> None:

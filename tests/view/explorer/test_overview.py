@@ -11,6 +11,7 @@ import pytest
 
 from minibiogpt import BioGptConfig, BioGptForCausalLM, Trace
 from minibiogpt.view import Explorer
+from tests.budgets import PAGE_PROBABILITY
 from tests.support.browser import opened, overflow
 from tests.view.test_pages import TEXT, demo
 
@@ -87,7 +88,7 @@ def test_every_number_by_keyboard(
             if title == last:
                 break
             last = title
-            names |= check(lines, live.trace, 1e-5)
+            names |= check(lines, live.trace, PAGE_PROBABILITY)
             assert page.evaluate("document.activeElement.getAttribute('aria-label')").startswith(f"{title}. ")
             page.keyboard.press("ArrowUp")
         t = len(live.ids) - 1
@@ -132,9 +133,9 @@ def test_arrows_change_the_token_and_keep_the_focus(browser: Any, live: Explorer
         t = len(live.ids) - 3
         page.wait_for_function(f"() => document.activeElement.getAttribute('aria-label').includes('position {t})')")
         assert page.evaluate("[app.row, document.activeElement.dataset.part]") == [t, "layers.0.attention"]
-        assert f"|layers.0.self_attn.out_proj[0, {t}]|" in check(tip(page)[1], live.trace, 1e-5)
+        assert f"|layers.0.self_attn.out_proj[0, {t}]|" in check(tip(page)[1], live.trace, PAGE_PROBABILITY)
         page.keyboard.press("ArrowUp")
-        assert f"|layers.0.fc2[0, {t}]|" in check(tip(page)[1], live.trace, 1e-5)
+        assert f"|layers.0.fc2[0, {t}]|" in check(tip(page)[1], live.trace, PAGE_PROBABILITY)
 
 
 def test_bars_are_the_most_probable_of_the_whole_vocabulary(browser: Any, live: Explorer, file: Path) -> None:
@@ -164,7 +165,7 @@ def test_hovering_another_column_shows_its_numbers_and_lines(browser: Any, live:
         page.mouse.move(x + at[0], y + at[1])
         title, lines = tip(page)
         assert title == "“fen” (position 4), layer 2"
-        assert "|layers.2.self_attn.out_proj[0, 4]|" in check(lines, live.trace, 1e-5)
+        assert "|layers.2.self_attn.out_proj[0, 4]|" in check(lines, live.trace, PAGE_PROBABILITY)
         assert page.locator(".ov-lines.over path").count() == 4 * 4  # keys before the token, in each layer
         page.mouse.click(x + at[0], y + at[1])
         page.wait_for_function("() => app.row === 4 && document.querySelectorAll('.ov-lines.over path').length === 0")
@@ -201,8 +202,8 @@ def test_an_experiment_is_shown_beside_the_untouched_run(browser: Any, live: Exp
             _, lines = tip(page)
             now = [line for line in lines if line[0] != "without the experiments"]
             assert len(now) == len(lines) - 1
-            check(now, trace, 1e-5)
-            check(lines[-1:], live.trace, 1e-5)
+            check(now, trace, PAGE_PROBABILITY)
+            check(lines[-1:], live.trace, PAGE_PROBABILITY)
             page.keyboard.press("ArrowUp")
 
 

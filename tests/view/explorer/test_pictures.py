@@ -14,6 +14,7 @@ from minibiogpt import BioGptTokenizer, Trace
 from minibiogpt.lens import logit_attribution, logit_lens
 from minibiogpt.view import Explorer
 from minibiogpt.view.colors import PALETTES
+from tests.budgets import PAGE_CELL, PAGE_MEASURE, PAGE_PROBABILITY
 from tests.support.browser import opened
 from tests.view.explorer.test_attention_view import READBACK, show, traced
 from tests.view.test_pages import TEXT, data_of, demo
@@ -75,7 +76,7 @@ def assert_saved(found: dict[str, np.ndarray], want: dict[str, Any]) -> None:
     for name, array in want.items():
         x = np.asarray(array, np.float64)
         assert found[name].shape == x.shape, name
-        assert np.abs(found[name] - x).max() <= 3e-5 * np.abs(x).max(), name
+        assert np.abs(found[name] - x).max() <= PAGE_CELL * np.abs(x).max(), name
 
 
 def test_each_view_saves_the_arrays_that_it_names(browser: Any, file: Path) -> None:
@@ -139,7 +140,7 @@ def test_the_strip_shows_the_distribution_and_the_number_that_chooses(browser: A
             for (here, x, wide, text), i in zip(found, ids, strict=True):
                 label, start, end = re.match(r"“(.*)”: from (\S+) to (\S+)", text).groups()  # type: ignore[union-attr]
                 assert (label, here) == (labels[i], i == out[0, step - 3])
-                assert np.allclose([float(start), float(end)], [ends[i] - p[i], ends[i]], atol=1e-5)
+                assert np.allclose([float(start), float(end)], [ends[i] - p[i], ends[i]], atol=PAGE_PROBABILITY)
                 assert abs(x - (8 + width * (ends[i] - p[i]))) < 0.1
                 assert abs(wide - max(width * p[i], 1.5 if here else 0)) < 0.1
             at = page.locator(".gen-pointer").get_attribute("d")
@@ -159,7 +160,7 @@ def test_lines_of_the_model_view_are_the_weights(browser: Any, file: Path, lines
         weights = {"strongest": probs.max(axis=0), "mean": probs.mean(axis=0), "head": probs[2]}[lines]
         order = np.sort(np.argsort(-weights)[:8])[::-1]  # near keys first
         want += [0.5 + 3.2 * weights[s] for s in order]
-    assert np.allclose(drawn, want, atol=1e-4)
+    assert np.allclose(drawn, want, atol=PAGE_MEASURE)
 
 
 def test_columns_of_heads_are_named(browser: Any, file: Path) -> None:
@@ -186,7 +187,7 @@ def test_the_cell_that_a_step_opens_with_is_the_strongest(browser: Any, file: Pa
             index = [0, *([head] if trace[name].ndim == 4 else []), row, column]
             value, place = page.locator(".readout > div").first.inner_text().split(" ", 1)
             assert place.strip() == str(index), step
-            assert abs(float(value) - seen[column]) <= 3e-5 * np.abs(x).max(), step
+            assert abs(float(value) - seen[column]) <= PAGE_CELL * np.abs(x).max(), step
 
 
 def test_each_column_of_the_model_view_has_the_label_of_its_token(browser: Any, file: Path) -> None:

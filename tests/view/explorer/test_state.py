@@ -12,6 +12,7 @@ import pytest
 
 from minibiogpt import Trace
 from minibiogpt.view import Explorer
+from tests.budgets import PAGE_MEASURE
 from tests.support.browser import overflow
 from tests.support.demo import tokenizer
 from tests.support.explored import address, change, explored, settle
@@ -296,7 +297,7 @@ def test_a_patch_takes_the_other_text_untouched(browser: Any, file: Path) -> Non
     demo()(tokenizer()("Warfarin is")["input_ids"], trace=other)
     with explored(browser, file, hash=address({"changes": [HEAD, PATCH]})) as page:
         row = page.evaluate("Array.from(app.run.row('layers.1', 1))")
-    assert np.allclose(row, other["layers.1"][0, 2], rtol=0, atol=1e-4)
+    assert np.allclose(row, other["layers.1"][0, 2], rtol=0, atol=PAGE_MEASURE)
 
 
 def test_the_data_of_the_page_names_the_model_but_no_path(file: Path) -> None:
