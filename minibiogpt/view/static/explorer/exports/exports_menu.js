@@ -38,8 +38,8 @@ export function saveMenu(app, figures) {
   const menu = el("details", { class: "save-menu" }, el("summary", { "aria-label": "save: the run, pictures, arrays" }, "save"),
     el("div", { class: "save-list" }, list, status));
   menu.addEventListener("toggle", () => {
-    untouched.hidden = app.run === app.baseline;
-    status.textContent = "";
+    if (menu.open) untouched.hidden = app.run === app.baseline;
+    else status.textContent = ""; // not when it opens: on a busy machine this event comes after the first key in the menu
   });
   closeOutside(menu);
   return menu;
