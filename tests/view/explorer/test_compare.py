@@ -11,7 +11,7 @@ import pytest
 
 from minibiogpt import Trace
 from minibiogpt.view import Explorer
-from tests.budgets import PAGE_MEASURE, PAGE_PROBABILITY
+from tests.budgets import PAGE_DISTANCE, PAGE_MEASURE, PAGE_PROBABILITY
 from tests.support.browser import overflow
 from tests.support.demo import tokenizer
 from tests.support.explored import SIZES, address, arrays_of, change, explored, settle
@@ -78,7 +78,7 @@ def test_the_profile_is_the_distance_of_the_streams(browser: Any, file: Path) ->
                     continue
                 a, b = one[name][0, i].astype(float), other[name][0, j].astype(float)
                 assert np.isclose(
-                    float(value), np.linalg.norm(b - a) / np.linalg.norm(a), rtol=PAGE_MEASURE, atol=PAGE_PROBABILITY
+                    float(value), np.linalg.norm(b - a) / np.linalg.norm(a), rtol=PAGE_MEASURE, atol=PAGE_DISTANCE
                 )
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from minibiogpt import Trace
 from minibiogpt.view import Explorer
-from tests.budgets import PAGE_BAR, PAGE_RATIO, lane_b
+from tests.budgets import PAGE_BAR, PAGE_RATIO, PAGE_ZERO, lane_b
 from tests.compare import compare_traces
 from tests.support.browser import overflow
 from tests.support.demo import tokenizer
@@ -199,7 +199,7 @@ def test_the_numbers_that_are_shown_are_those_of_the_two_runs(browser: Any, file
             assert effect["logit"]["id"] == abs(moved).argmax()
             for name, x in effect["stream"]:
                 a, b = before[name][0, t].astype(float), after[name][0, t].astype(float)
-                assert np.isclose(x, np.linalg.norm(b - a) / np.linalg.norm(a), rtol=PAGE_RATIO, atol=1e-9), name
+                assert np.isclose(x, np.linalg.norm(b - a) / np.linalg.norm(a), rtol=PAGE_RATIO, atol=PAGE_ZERO), name
             rows = [row.locator("td").all_text_contents() for row in page.locator(".results table tbody tr").all()]
             assert len(rows) >= 5
             labels, shown = [row[0] for row in rows], [[float(x) for x in row[1:]] for row in rows]
@@ -225,7 +225,7 @@ def test_the_ablation_table_has_one_run_for_each_head(browser: Any, file: Path) 
             x = demo("float64")(ids(TEXT), head_mask=mask).logits[0, -1]
             want = np.exp(x - x.max())[token] / np.exp(x - x.max()).sum()
             assert text.startswith(f"without head {i // 4}.{i % 4}: ")
-            assert np.isclose(float(text.split(": ")[1].split(",")[0]), want, rtol=PAGE_RATIO, atol=1e-9)
+            assert np.isclose(float(text.split(": ")[1].split(",")[0]), want, rtol=PAGE_RATIO, atol=PAGE_ZERO)
 
 
 def test_the_ablation_table_is_given_up_when_the_text_changes(browser: Any, file: Path) -> None:

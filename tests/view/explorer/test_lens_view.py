@@ -14,7 +14,7 @@ from minibiogpt.lens import logit_attribution, logit_lens
 from minibiogpt.model.ops import softmax
 from minibiogpt.view import Explorer
 from minibiogpt.view.explorer.recorded import MOST_PROBABLE, recorded_lens
-from tests.budgets import PAGE_LENS, PAGE_LOGIT, PAGE_MEASURE, PAGE_PROBABILITY
+from tests.budgets import PAGE_LENS, PAGE_LOGIT, PAGE_MEASURE, PAGE_PROBABILITY, PAGE_STORED, PAGE_THREE_DIGITS
 from tests.support import small
 from tests.support.browser import opened, overflow
 from tests.view.explorer.test_attention_view import SCREENS, press, show
@@ -89,7 +89,9 @@ def test_the_table_shows_what_the_model_would_say_after_each_layer(browser: Any,
         for i, stage in enumerate(STAGES):
             want = softmax(np.array(lens[stage], np.float64))[0]
             assert texts[9 * i : 9 * i + 9] == [words[j] for j in want.argmax(axis=1)]
-            assert np.allclose(probs[9 * i : 9 * i + 9], want.max(axis=1), rtol=6e-3), "three digits are shown"
+            assert np.allclose(probs[9 * i : 9 * i + 9], want.max(axis=1), rtol=PAGE_THREE_DIGITS), (
+                "three digits are shown"
+            )
         bold = page.evaluate(
             "[...document.querySelectorAll('.lens-table .word')].map((x) => x.getAttribute('font-weight'))"
         )
@@ -242,7 +244,7 @@ def test_a_recorded_page_shows_what_python_computed(browser: Any, tmp_path: Path
         probs = softmax(np.array(lens["layers.0"], np.float64))[0]
         best = np.argsort(-probs, kind="stable")[:MOST_PROBABLE]
         assert [word for word, _ in rows(page)] == [f"id {i}" for i in best]
-        assert np.allclose([x for _, x in rows(page)], probs[best], rtol=1e-6)
+        assert np.allclose([x for _, x in rows(page)], probs[best], rtol=PAGE_STORED)
         token = int(explorer.trace["logits"][0, 2].argmax())
         assert_parts(page, logit_attribution(model, explorer.trace, token, 2))
         assert "This page holds no weights." in page.locator(".lens-view").inner_text()
@@ -262,7 +264,7 @@ def test_what_a_recorded_page_holds_is_what_the_lens_returns(dtype: str) -> None
         probs = softmax(np.array(logits[0], np.float64))
         order = np.argsort(-probs, axis=1, kind="stable")[:, :MOST_PROBABLE]
         assert np.array_equal(found["lens.ids"][stage], order)
-        assert np.allclose(found["lens.probs"][stage], np.take_along_axis(probs, order, 1), rtol=1e-6)
+        assert np.allclose(found["lens.probs"][stage], np.take_along_axis(probs, order, 1), rtol=PAGE_STORED)
     for t in range(ids.shape[1]):
         token = int(found["attribution.token"][t])
         assert token == int(np.array(trace["logits"])[0, t].argmax())
