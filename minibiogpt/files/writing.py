@@ -29,15 +29,22 @@ def target_folder(folder: Any) -> Path:
     if not isinstance(folder, str | os.PathLike) or not os.fspath(folder):
         raise InputError("a folder to save to must be a path", short_repr(folder), "write save_pretrained('FOLDER')")
     path = Path(folder)
-    _check_no_null(path)
+    _check_encodable(path)
     if path.is_file():
         raise InputError("a folder to save to must be a folder, or new", f"the file {folder}", "name another folder")
     return path
 
 
-def _check_no_null(path: Path) -> None:
-    if "\0" in os.fspath(path):
-        raise InputError("a path must hold no null character", short_repr(os.fspath(path)), "name another path")
+def _check_encodable(path: Path) -> None:
+    text = os.fspath(path)
+    if "\0" in text:
+        raise InputError("a path must hold no null character", short_repr(text), "name another path")
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:  # a lone surrogate, other than those that stand for bytes of a name that is not UTF-8
+        raise InputError(
+            "a path must be text that file names can hold", short_repr(text), "name another path"
+        ) from None
 
 
 def is_new_folder(path: Path) -> bool:
@@ -63,7 +70,7 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
     InputError
         If the folder cannot be created or written, or ``path`` is a device or a pipe. ``path`` is then unchanged.
     """
-    _check_no_null(path)
+    _check_encodable(path)
     try:
         if path.exists() and not path.is_file():
             raise InputError(f"{path} must be a file, or new", "something else", "choose another name")
@@ -129,7 +136,7 @@ def atomic_folder(target: Path) -> Iterator[Path]:
     InputError
         If ``target`` exists and is not an empty folder, or cannot be written.
     """
-    _check_no_null(target)
+    _check_encodable(target)
     try:
         clear_leftovers(target)  # first, because a run that was killed at the end has left a complete target, too
         if not is_new_folder(target):

@@ -188,6 +188,18 @@ def test_a_path_with_a_null_character_is_one_error() -> None:
         BioGptForCausalLM.from_pretrained("demo").save_pretrained("a\0b")
 
 
+def test_a_path_that_cannot_be_the_name_of_a_file_is_one_error(tmp_path: Path) -> None:
+    path = tmp_path / "\ud800"
+    message = r"a path must be text that file names can hold; found '.*\\ud800'; name another path"
+    with pytest.raises(InputError, match=message):
+        write_atomically(path, lambda temporary: temporary.write_text("x"))
+    with pytest.raises(InputError, match=message), atomic_folder(path):
+        pass
+    with pytest.raises(InputError, match=message):
+        BioGptForCausalLM.from_pretrained("demo").save_pretrained(path)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_json_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
     copy_demo(tmp_path)
     (tmp_path / "config.json").write_bytes(b"\xef\xbb\xbf" + (tmp_path / "config.json").read_bytes())
