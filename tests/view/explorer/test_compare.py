@@ -210,6 +210,20 @@ def test_without_a_second_text_nothing_is_compared(browser: Any, file: Path) -> 
         assert "Write a second text" in words(page)
 
 
+def test_the_last_tokens_are_compared_even_if_they_differ(browser: Any, file: Path) -> None:
+    other = "Warfarin is given as an anticoagulant"
+    with explored(browser, file, hash=address({"view": "compare", "other": other})) as page:
+        last = len(tokenizer()(other)["input_ids"][0]) - 1
+        assert page.evaluate("[comparison.shown.t, comparison.shown.u]") == [8, last]
+        assert page.evaluate("comparison.shown.pairs.at(-1)") == [8, last]
+        logits = traced(other)["logits"][0, -1].astype(float)
+        want = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
+        assert np.allclose(page.evaluate("Array.from(comparison.shown.next.q)"), want, atol=PAGE_PROBABILITY)
+        caption = page.locator(".comparison figcaption").nth(1).inner_text()
+        assert caption.startswith("Next token: this text after “for” at 8, second text after “")
+        assert caption.endswith(f"at {last}")
+
+
 def test_a_token_without_a_partner_has_one_bar(browser: Any, file: Path) -> None:
     with explored(browser, file, hash=address({"view": "compare", "other": "Ibuprofen"})) as page:
         figure = page.locator(".comparison figure").nth(1)

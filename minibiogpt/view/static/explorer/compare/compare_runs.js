@@ -61,10 +61,13 @@ export function equalArrays(a, b, count) {
   return [shared.filter(same).length, shared.length];
 }
 
-/** Pairs of positions [i, j]; null where a text has no partner. Equal beginnings and equal ends are paired, the middle in order. */
+/**
+ * Pairs of positions [i, j]; null where a text has no partner. Equal beginnings and equal ends are paired, and the middle in order.
+ * The last tokens are paired even if they differ: what comes after each text is what most people compare.
+ */
 export function alignedTokens(a, b) {
   const start = sharedPrefix(a.ids, b.ids), most = Math.min(a.T, b.T) - start;
-  let end = 0;
+  let end = most ? 1 : 0;
   while (end < most && a.ids[a.T - 1 - end] === b.ids[b.T - 1 - end]) end++;
   const pairs = Array.from({ length: start }, (_, t) => [t, t]);
   const middle = Math.max(a.T, b.T) - start - end;
