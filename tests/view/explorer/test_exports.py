@@ -190,7 +190,7 @@ def test_pictures_as_svg_and_png(browser: Any, file: Path, theme: Any, tmp_path:
     assert painted > 0.01
 
 
-DRAWN = """async (files) => { // an SVG's size, the share of pixels that differ between it and a PNG, and that are not paper
+DRAWN = """async (files) => { // an SVG's size, and the shares of pixels: not as in the PNG; not paper
   const images = await Promise.all(files.map(async ([kind, bytes]) => {
     const image = new Image();
     image.src = `data:image/${kind};base64,${bytes}`;
@@ -260,7 +260,7 @@ def test_the_menu_by_keyboard(browser: Any, file: Path) -> None:
         page.keyboard.press("Escape")
         assert page.evaluate("document.activeElement.textContent") == "save"
         assert not page.locator(".save-list").is_visible()
-        page.wait_for_function("document.querySelector('.save-menu [role=status]').textContent === ''")
+        page.locator(".save-menu [role=status]:empty").wait_for(state="attached")
 
 
 def test_files_can_be_saved_from_a_frame(browser: Any, tmp_path: Path) -> None:
