@@ -264,7 +264,7 @@ _PROBES: dict[str, tuple[str, str, tuple[str, ...], MakeCalls]] = {
     ),
     "cache_steps": (
         "base", "Five tokens, then one, then six at once, on one cache.",
-        ("positions start anew at each call", "new tokens see those after them",
+        ("positions start at 0 again in each call", "new tokens see those after them",
          "causal mask counts from the first key"), _cache_steps,
     ),
     "cache_left_pad": (
@@ -296,7 +296,7 @@ _PROBES: dict[str, tuple[str, str, tuple[str, ...], MakeCalls]] = {
         "untied", "The head is a matrix of its own.", ("head tied to the embedding",), _ordinary,
     ),
     "unscaled": (
-        "unscaled", "scale_embedding is false.", ("embeddings scaled by sqrt(D) all the same",), _ordinary,
+        "unscaled", "scale_embedding is false.", ("embeddings scaled by sqrt(D) anyway",), _ordinary,
     ),
     "sequence_right_pad": (
         "sequence", "Texts classified at their last real token; one label each.",

@@ -255,7 +255,7 @@ E, P = "embed_tokens.weight", "embed_positions.weight"
 MISTAKES: dict[str, Mistake] = {
     "tanh GELU instead of erf": config(hidden_act="gelu_new"),
     "token embeddings not scaled by sqrt(D)": config(scale_embedding=False),
-    "embeddings scaled by sqrt(D) all the same": config(scale_embedding=True),
+    "embeddings scaled by sqrt(D) anyway": config(scale_embedding=True),
     "position offset 1 instead of 2": weights(moved([P], 1)),
     "scores not divided by sqrt(Dh)": arrays("scores", lambda x, near: x * math.sqrt(DH)),
     "no causal mask": visible(lambda T, S, near: np.ones((T, S), dtype=bool)),
@@ -302,7 +302,7 @@ MISTAKES: dict[str, Mistake] = {
     "position table cut at N rows": put(P, rows(a=(-2, -3), b=(-1, -3))),
     "position -1 taken as 0": put(P, rows(pad=(1, 2))),
     "position -1 taken as the last": put(P, rows(pad=(1, -1))),
-    "positions start anew at each call": inputs(lambda call: {"position_ids": arange(call)}),
+    "positions start at 0 again in each call": inputs(lambda call: {"position_ids": arange(call)}),
     "new tokens see those after them": visible(lambda T, S, near: np.ones((T, S), dtype=bool)),
     "causal mask counts from the first key": visible(lambda T, S, near: np.tri(T, S, dtype=bool)),
     "mask of the past forgotten": visible(
