@@ -15,6 +15,7 @@ import { answerOf, entryLabel } from "./entry.js";
 import { openBundle } from "./runs/bundle.js";
 import { experimentBanner } from "./experiments/experiments_banner.js";
 import { saveMenu } from "./exports/exports_menu.js";
+import { reachBoxes } from "./exports/figure.js";
 import { printable } from "./print.js";
 import { RecordedRun } from "./runs/recorded.js";
 import { Tour } from "./tour/tour.js";
@@ -132,6 +133,7 @@ function showView() {
   chrome.answer.replaceChildren(...answerOf(app));
   refreshBanner();
   view.update(app);
+  reachBoxes(element); // those in figures, and the others
 }
 
 /** Draw the changes again; the focus goes to the next of them, or to the tab of the view. */

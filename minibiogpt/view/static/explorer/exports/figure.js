@@ -51,14 +51,14 @@ export function figure({ title, describe, arrays = () => [], picture, className 
       if (i > 1) button.disabled = !any;
     });
     status.textContent = "";
-    reachBox(picture);
+    reachBoxes(made);
   };
   return made;
 }
 
-/** Let Tab reach a box that scrolls and that holds nothing to reach, so that keys scroll it. */
-function reachBox(picture) {
-  for (const box of [picture, ...picture.querySelectorAll(".box")].filter((each) => each.matches(".box"))) {
+/** Let Tab reach each box in an element that scrolls and that holds nothing to reach, so that keys scroll it. */
+export function reachBoxes(element) {
+  for (const box of element.querySelectorAll(".box:not([role])")) { // one with a role can always be reached
     if (box.scrollWidth > box.clientWidth && !box.querySelector('[tabindex="0"], button, input, select')) box.setAttribute("tabindex", "0");
     else box.removeAttribute("tabindex");
   }
