@@ -9,7 +9,7 @@ import warnings
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -120,7 +120,9 @@ def _member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: s
 
     def raw() -> np.ndarray:
         try:
-            with archive.open(info) as file:
+            with ExitStack() as stack:
+                opened = archive if archive.fp is not None else stack.enter_context(zipfile.ZipFile(path))
+                file = stack.enter_context(opened.open(info))
                 file.read(header.length)
                 return header.array(_read_bytes(file, header.nbytes))
         except ZIP_ERRORS as error:

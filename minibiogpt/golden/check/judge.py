@@ -60,6 +60,7 @@ class Judge:
             row.notes.append(f"expected integers, found {tensor.dtype}")
         else:
             found = tensor.decode(tensor.raw()).reshape(expected.shape)
+            row.aligned = partial(_aligned, tensor, None, expected.shape)
             if expected.dtype.kind == "f":
                 found, expected = (self._rounded_like(x.astype(np.float64), tensor) for x in (found, expected))
             row.measured = measure(found, expected, 0.0, np.asarray)
@@ -81,6 +82,9 @@ class Judge:
         tensor = tensor if is_integer else tensor.as_written()
         row = row_of(entry, pair, tensor)
         row.precision = "exact" if is_integer else self.options.precision or tensor.dtype
+        if is_integer != tensor.is_float and 0 < math.prod(tensor.shape) == math.prod(entry.shape):
+            default = next(possible_layouts(tensor.shape, entry, self.case.config), None)
+            row.aligned = partial(_aligned, tensor, default, entry.shape)
         budget = 0.0 if is_integer else entry.budgets.get(row.precision)
         if is_integer == tensor.is_float:
             row.notes.append(f"expected {'integers' if is_integer else 'floats'}, found {tensor.dtype}")
@@ -113,6 +117,7 @@ class Judge:
         elif first is not None and (not first.keeps_order or first.axes == MEMORY_ORDER):
             first, layouts = None, possible_layouts(tensor.shape, entry, config)
         if first is not None:
+            row.aligned = partial(_aligned, tensor, first, entry.shape)
             row.measured = self._measure(first, entry, tensor, raw, budget)
             row.state = DIFFERS if row.measured.compared else NOT_COMPARABLE
             if row.measured.agrees:
@@ -169,6 +174,7 @@ class Judge:
             if found.agrees:
                 same_shape = _squeezed(tensor.shape) == _squeezed(entry.shape)
                 row.state = DIFFERS if row.measured is not None and same_shape else NOT_COMPARABLE
+                row.aligned = partial(_aligned, tensor, layout, entry.shape)
                 how = "transposed" if not layout.keeps_order else "read in memory order"
                 row.notes.append(f"agrees when {how}: candidate axes are {layout.axes}")
                 if self.options.accept_layouts:
@@ -244,6 +250,13 @@ class Judge:
             if measure(tensor.raw()[theirs], reference, budget, tensor.decode, has_masked=has_masked).agrees:
                 return [note]
         return []
+
+
+def _aligned(tensor: Tensor, layout: Layout | None, shape: tuple[int, ...]) -> np.ndarray:
+    """Return the tensor in the case's layout and shape, as float64 or int64."""
+    raw = tensor.raw()
+    found = tensor.decode(raw.reshape(shape) if layout is None else layout(raw))
+    return found.astype("float64" if tensor.is_float else "int64", copy=False)
 
 
 def _step_prefix(name: str) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import numpy as np
 
 from minibiogpt.golden.check.compare import BY_BITS, Index, Measure
 from minibiogpt.golden.check.pairing import Mapped, Pair
@@ -42,6 +44,8 @@ class Row:
     measured : the measurements, if it was compared.
     digits : the most significant digits that its numbers are written with, if there are few; else None.
     notes : further remarks for the user.
+    aligned : function that returns the candidate's array in the case's shape and layout, as float64 or int64; None if
+        it has no such array, or one of another size. It reads the file again, also after the check.
     """
 
     name: str
@@ -57,6 +61,7 @@ class Row:
     measured: Measure | None = None
     digits: int | None = None
     notes: list[str] = field(default_factory=list)
+    aligned: Callable[[], np.ndarray] | None = field(default=None, repr=False, compare=False)
 
     @property
     def relative(self) -> float | None:

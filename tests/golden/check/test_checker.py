@@ -384,3 +384,24 @@ def test_with_subset_a_map_may_name_arrays_that_are_not_there_yet(case: Case) ->
     for lacking in ({"logits": Mapped("oot")}, mapped):
         with pytest.raises(InputError, match="a map must use names that exist in the candidate"):
             checked(case, {"layers.0": None}, mapped=lacking, subset=lacking is not mapped)
+
+
+def test_the_candidates_arrays_can_be_read_in_the_cases_layout_after_the_check(case: Case, tmp_path: Path) -> None:
+    q, masked, ids = (np.array(case.array(n)) for n in ("layers.0.self_attn.q", MASKED, "position_ids"))
+    context = np.array(case.array("layers.0.self_attn.context"))
+    heads_last = context.reshape(2, 5, 3, 7).transpose(0, 1, 3, 2)  # the dimensions of each head first: B T Dh*H
+    changed = {
+        "layers.0.self_attn.q": q.transpose(0, 2, 1, 3) + 1,  # differs, in the only layout that its shape has
+        "layers.0.self_attn.context": heads_last.reshape(2, 5, 21),
+        "position_ids": ids.astype("i4").reshape(10),
+        "layers.0": np.zeros((2, 5)),
+    }
+    path = tmp_path / "theirs.npz"
+    np.savez(path, **{**arrays_of(case), **changed, "inputs/input_ids": np.arange(10, dtype="i4").reshape(2, 5)})
+    result = check(case, path)
+    read = {one.name: one.aligned() for one in [*result.rows, *result.inputs] if one.aligned is not None}
+    assert set(read) == {"inputs/input_ids", *(entry.name for entry in case.entries)} - {"layers.0"}
+    for name, expected in (("layers.0.self_attn.q", q + 1), (MASKED, masked), ("position_ids", ids)):
+        np.testing.assert_array_equal(read[name], expected, strict=True)
+    np.testing.assert_array_equal(read["layers.0.self_attn.context"], context)
+    np.testing.assert_array_equal(read["inputs/input_ids"], case.array("inputs/input_ids"), strict=True)
