@@ -162,7 +162,7 @@ def test_no_cycle_between_subpackages() -> None:
 
 
 def test_the_parts_of_golden_import_one_way() -> None:
-    order = ["format", "kit", "candidate", "check", "report", "selftest"]
+    order = ["format", "kit", "candidate", "check", "report", "diagnosis", "selftest"]
     pairs = [(name.split("."), other.split(".")) for name, others in graph().items() for other in others]
     parts = {(a[1], b[1]) for a, b in pairs if a[0] == b[0] == "golden" and len(a) > 1 and len(b) > 1 and a[1] != b[1]}
     assert parts

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import math
 import re
-from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -21,6 +20,7 @@ from minibiogpt import (
     Trace,
 )
 from minibiogpt.catalog.equations import EQUATION_FUNCTIONS
+from minibiogpt.catalog.evaluate import FUNCTIONS, NUMPY, evaluate
 from minibiogpt.catalog.names import kind_of_source, template_of
 from minibiogpt.catalog.steps import GENERATION_ARRAYS, Step, axes_of, derived_steps, step_of, steps
 from minibiogpt.catalog.table import table
@@ -135,25 +135,7 @@ class Run:
     def value(self, step: Step) -> Any:
         """Evaluate the text of the equation."""
         symbols = {symbol: self.source(source) for symbol, source in step.where.items()}
-        return evaluated(step, symbols, self.trace.letters)
-
-
-ERF = np.vectorize(math.erf, otypes=["float64"])
-OURS: dict[str, Callable[..., Any]] = {
-    "mean": lambda x: np.add.reduce(x, axis=-1, keepdims=True) / x.shape[-1],
-    "var": lambda x: np.var(x, axis=-1, keepdims=True),
-    "max": lambda x: np.max(x, axis=-1, keepdims=True),
-    "sum": lambda x: np.add.reduce(x, axis=-1, keepdims=True),
-    "erf": ERF,
-}
-
-
-def evaluated(step: Step, symbols: dict[str, Any], letters: dict[str, int]) -> Any:
-    """Evaluate the equation with NumPy's functions and those of the table, and nothing else."""
-    scope: dict[str, Any] = {"__builtins__": {}} | vars(np) | OURS | letters | symbols
-    for term, text in step.terms.items():
-        scope[term] = eval(text, scope)
-    return eval(step.equation, scope)
+        return evaluate(step, symbols, self.trace.letters)
 
 
 def check(run: Run, step: Step) -> float:
@@ -251,7 +233,7 @@ def test_the_equations_say_no_more_than_they_explain() -> None:
                 assert used - defined <= letters | set(EQUATION_FUNCTIONS) | set(vars(np)), step.name
                 assert not defined & (letters | set(EQUATION_FUNCTIONS)), step.name
                 assert step.what, step.name
-    assert set(OURS) == set(EQUATION_FUNCTIONS)
+    assert set(FUNCTIONS) - set(NUMPY) == set(EQUATION_FUNCTIONS)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -205,6 +205,27 @@ def check_kit(folder: Path, theirs: Path, options: Options) -> list[tuple[str, R
     cases = {case["name"]: Case.read(folder / case["file"]) for case in read_manifest(folder)["cases"]}
     case_options = _options_by_case(cases, options)
     return [(name, _check_case(cases[name], name, theirs, how)) for name, how in case_options.items()]
+
+
+def candidates_of(folder: Path, theirs: Path, options: Options) -> Iterator[tuple[str, Case, Path | None, Options]]:
+    """Yield the name of each case of a kit, the case, the path of its candidate or None, and its options.
+
+    Raises
+    ------
+    InputError
+        As ``check_kit``, and if a case has several candidates.
+    """
+    if not theirs.is_dir():
+        found = str(theirs) if theirs.exists() else f"no {theirs}"
+        remedy = f"pass a folder with one file per case, or one case: {folder / 'cases' / 'NAME.safetensors'}"
+        raise InputError("the candidates of a kit must be a folder", found, remedy)
+    cases = {case["name"]: Case.read(folder / case["file"]) for case in read_manifest(folder)["cases"]}
+    for name, how in _options_by_case(cases, options).items():
+        paths = [theirs / f"{name}{ending}" for ending in ENDINGS if (theirs / f"{name}{ending}").exists()]
+        if len(paths) > 1:
+            found = " and ".join(path.name for path in paths)
+            raise InputError(f"the case {name} must have one candidate in {theirs}", found, "remove all but one")
+        yield name, cases[name], paths[0] if paths else None, how
 
 
 def _options_by_case(cases: Mapping[str, Case], options: Options) -> dict[str, Options]:

@@ -174,7 +174,8 @@ class Judge:
             if found.agrees:
                 same_shape = _squeezed(tensor.shape) == _squeezed(entry.shape)
                 row.state = DIFFERS if row.measured is not None and same_shape else NOT_COMPARABLE
-                row.aligned = partial(_aligned, tensor, layout, entry.shape)
+                if not same_shape or self.options.accept_layouts:
+                    row.aligned = partial(_aligned, tensor, layout, entry.shape)
                 how = "transposed" if not layout.keeps_order else "read in memory order"
                 row.notes.append(f"agrees when {how}: candidate axes are {layout.axes}")
                 if self.options.accept_layouts:

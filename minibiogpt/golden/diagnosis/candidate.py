@@ -1,0 +1,101 @@
+"""Read what a diagnosis needs: the case, the candidate's arrays in the case's layout, and the weights."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minibiogpt.errors import InputError
+from minibiogpt.files.reading import sha256
+from minibiogpt.files.safetensors import INDEX, SINGLE
+from minibiogpt.golden.check.checker import check
+from minibiogpt.golden.check.result import Options, Result, Row
+from minibiogpt.golden.diagnosis.run import CaseRun, Known
+from minibiogpt.golden.diagnosis.weights import Weights
+from minibiogpt.golden.format.case import Case
+
+REMEDY = "name the folder of the model that the case was recorded with: --model FOLDER"
+
+
+def case_run(name: str, case: Case, theirs: Path, weights: Weights, options: Options) -> tuple[CaseRun, Result]:
+    """Check the candidate of one case, and return what a diagnosis recomputes, and the result of the check."""
+    result = check(case, theirs, options)
+    keep = _kept(case, options)
+    known = {}
+    for row in result.rows:
+        if row.aligned is not None and row.name not in known:
+            known[row.name] = Known(row.aligned, _precision(row), row.budgets, row.largest, keep(row))
+    return CaseRun(name, case, known, weights, _other_inputs(case, result)), result
+
+
+def _other_inputs(case: Case, result: Result) -> dict[str, np.ndarray]:
+    """Return the inputs that the candidate ran on, where they have the shape of the case's but other values."""
+    found = {row.name: row.aligned() for row in result.wrong_inputs if row.aligned is not None}
+    return {name: x for name, x in found.items() if name in case.tensors and x.shape == case.tensors[name].shape}
+
+
+def _precision(row: Row) -> str:
+    return row.precision or str(row.dtype)
+
+
+def _kept(case: Case, options: Options) -> Any:
+    """Return a function from a row to the mask of the elements that count."""
+    from minibiogpt.golden.check.judge import Judge  # the mask is that of the check
+
+    judge = Judge(case, options)
+    entries = {entry.name: entry for entry in case.entries}
+    return lambda row: judge._keep(entries[row.name])
+
+
+def weights_of(case: Case, model: Path | None) -> Weights:
+    """Return the weights of the case's model: from ``model``, or from the kit which the case lies in.
+
+    Raises
+    ------
+    InputError
+        If the case is in no kit and no folder is named, or the folder's weights are not those of the case.
+    """
+    folder = model or _folder_in_kit(case)
+    if folder is None:
+        raise InputError("diagnose needs the weights of the case's model", f"{case.path}, which is in no kit", REMEDY)
+    if not folder.is_dir():
+        raise InputError("--model must name a folder", str(folder), REMEDY)
+    for file, digest in case.model.items():
+        if file in (SINGLE, INDEX) or file.endswith(".safetensors"):
+            path = folder / file
+            if not path.is_file() or sha256(path) != digest:
+                found = f"another {path}" if path.is_file() else f"no {path}"
+                raise InputError(f"the weights must be those that {case.path.name} was recorded with", found, REMEDY)
+    return Weights(folder)
+
+
+def _folder_in_kit(case: Case) -> Path | None:
+    """Return the folder of the case's model if the case lies in a kit."""
+    kit = case.path.parent.parent
+    manifest = kit / "manifest.json"
+    if not manifest.is_file():
+        return None
+    try:
+        entries = json.loads(manifest.read_text(encoding="utf-8"))["cases"]
+        found = [kit / str(entry["model"]) for entry in entries if kit / str(entry["file"]) == case.path]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return found[0] if found else None
+
+
+@contextmanager
+def as_file(theirs: str | Path | Mapping[str, Any]) -> Iterator[Path]:
+    """Yield the path of a candidate; arrays are written to a temporary file first."""
+    if not isinstance(theirs, Mapping):
+        yield Path(theirs)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "arrays.npz"
+        np.savez(path, allow_pickle=False, **{name: np.asarray(x) for name, x in theirs.items()})
+        yield path

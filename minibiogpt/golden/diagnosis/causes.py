@@ -1,0 +1,62 @@
+"""A cause that was found, and an array with an error of its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+VERDICTS = ("agrees", "known", "likely", "not known")
+CONVENTION = "convention"
+
+
+@dataclass(frozen=True)
+class Cause:
+    """Why arrays of the candidate differ.
+
+    Attributes
+    ----------
+    id : its name in ``library.CAUSES``.
+    sentence, right, trap : what the candidate does instead, the right equation, and why ports get it wrong.
+    where : names of the arrays that are made in this way, in the order of execution, without ``step.{n}/``.
+    parameters : {name: value}; ``estimated`` names those that were estimated from the candidate's arrays.
+    explains, differing : how many errors of arrays' own it explains, and how many there are in all.
+    before, after : the largest error of those arrays, in budgets, before and after.
+    certainty : "known" if what remains is within the budgets, and no other cause fits as well; else "likely".
+    cases : names of the cases in which it shows.
+    alternatives : ids of the causes that fit as well. tell_apart : what would decide between them; "" if nothing here.
+    """
+
+    id: str
+    sentence: str
+    right: str
+    trap: str
+    where: list[str]
+    parameters: dict[str, Any]
+    estimated: list[str]
+    explains: int
+    differing: int
+    before: float
+    after: float
+    certainty: str
+    cases: list[str]
+    alternatives: list[str] = field(default_factory=list)
+    tell_apart: str = ""
+
+
+@dataclass(frozen=True)
+class OwnError:
+    """An array that differs from what its own sources give.
+
+    Attributes
+    ----------
+    times : the largest error in budgets; infinite for NaN, another shape, or scores that should be hidden.
+    span : the arrays that were computed between the nearest arrays that the candidate has and this one.
+    cause : the id of the cause that explains it, or None. attempts : the best ones, where none does.
+    """
+
+    case: str
+    name: str
+    times: float
+    span: list[str]
+    cause: str | None = None
+    attempts: list[dict[str, Any]] = field(default_factory=list)

@@ -1,0 +1,87 @@
+"""The result of a diagnosis: the causes in the order to fix them, and what is left."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from minibiogpt.golden.check.result import Result
+from minibiogpt.golden.diagnosis.causes import Cause, OwnError
+from minibiogpt.golden.diagnosis.words import lines_of
+
+
+@dataclass
+class Diagnosis:
+    """Why a candidate differs from a case, or from the cases of a kit.
+
+    Attributes
+    ----------
+    causes : in the order to fix them.
+    own_errors : in the order of execution of each case.
+    conventions : what the candidate does in another way that is no mistake.
+    results : the results of the check, one for each case.
+    ruled_out : ids of the causes that were tried at unexplained arrays, and do not fit.
+    computed, compared : how many arrays were computed again, and how many the candidate has.
+    """
+
+    causes: list[Cause]
+    own_errors: list[OwnError]
+    conventions: list[str]
+    results: dict[str, Result]
+    ruled_out: list[str] = field(default_factory=list)
+    computed: int = 0
+    compared: int = 0
+
+    @property
+    def unexplained(self) -> list[OwnError]:
+        return [error for error in self.own_errors if error.cause is None]
+
+    @property
+    def verdict(self) -> str:
+        """Return "agrees", "known", "likely" or "not known"."""
+        if not self.causes and not self.unexplained:
+            return "agrees" if not any(result.code for result in self.results.values()) else "not known"
+        if self.unexplained:
+            return "not known"
+        return "likely" if any(cause.certainty != "known" for cause in self.causes) else "known"
+
+    @property
+    def code(self) -> int:
+        """The exit code: that of the check; 1 if an array has an error of its own."""
+        codes = [result.code for result in self.results.values()]
+        if codes and min(codes) == 2:
+            return 2
+        return 1 if self.causes or self.unexplained or any(codes) else 0
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what the command prints with --json: numbers that are not finite are null."""
+        return {
+            "verdict": self.verdict,
+            "exit_code": self.code,
+            "causes": [_plain(asdict(cause)) for cause in self.causes],
+            "own_errors": [_plain(asdict(error)) for error in self.own_errors],
+            "unexplained": [_plain(asdict(error)) for error in self.unexplained],
+            "conventions": list(self.conventions),
+            "ruled_out": list(self.ruled_out),
+            "arrays": {"computed again": self.computed, "of the candidate": self.compared},
+            "cases": {name: {"exit_code": result.code} for name, result in self.results.items()},
+        }
+
+    def lines(self) -> list[str]:
+        """Return the report as lines of text."""
+        return lines_of(self)
+
+
+def _plain(x: Any) -> Any:
+    """Return x as JSON can hold it."""
+    if isinstance(x, Mapping):
+        return {str(key): _plain(value) for key, value in x.items()}
+    if isinstance(x, list | tuple | np.ndarray):
+        return [_plain(item) for item in x]
+    if isinstance(x, np.generic):
+        x = x.item()
+    return None if isinstance(x, float) and not math.isfinite(x) else x

@@ -1,0 +1,98 @@
+"""Measure an array of the candidate against one that was computed for it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from minibiogpt.golden.check.compare import LOWEST, MASKED_MARGIN, MASKED_ROW_BELOW
+from minibiogpt.golden.diagnosis.run import Known
+
+
+@dataclass(frozen=True)
+class Error:
+    """How far an array is from the computed one.
+
+    Attributes
+    ----------
+    times : the largest error, in budgets; infinite for NaN, another shape, or a score that should be hidden.
+    bad : the fraction of elements beyond the budget.
+    size : the root of the mean square of the errors, over that of the computed array; to compare two attempts.
+    """
+
+    times: float
+    bad: float
+    size: float
+
+    @property
+    def ok(self) -> bool:
+        return self.times <= 1 and self.bad == 0
+
+
+NONE, EVERYTHING = Error(0.0, 0.0, 0.0), Error(math.inf, 1.0, math.inf)
+
+
+def error_of(name: str, known: Known, computed: np.ndarray, precision: str | None = None) -> Error:
+    """Return the error of the candidate's array; the budget grows with the computed values.
+
+    Parameters
+    ----------
+    precision : judge by this precision instead of the array's own.
+    """
+    y, x = known.value, computed
+    budget = known.budget if precision is None else known.budgets.get(precision)
+    if budget is None:
+        return NONE
+    if y.shape != x.shape:
+        if y.size != x.size or _squeezed(y.shape) != _squeezed(x.shape):
+            return EVERYTHING
+        x = x.reshape(y.shape)
+    if not y.size:
+        return NONE
+    if y.dtype.kind != "f" or x.dtype.kind != "f":
+        wrong = (y != x) & _kept(known, y.shape)
+        return Error(math.inf, float(wrong.mean()), float(wrong.mean())) if wrong.any() else NONE
+    return _of_floats(name, known, y, x, budget)
+
+
+def _of_floats(name: str, known: Known, y: np.ndarray, x: np.ndarray, budget: float) -> Error:
+    counted = _kept(known, y.shape)
+    wrong = np.isnan(y) != np.isnan(x)
+    if name.endswith(".scores_masked"):
+        masked = x == LOWEST
+        wrong |= masked & (~in_effect(y) | (y == -np.inf).all(-1, keepdims=True))  # the softmax of -inf alone is NaN
+        counted = counted & ~masked
+    visible = counted & ~wrong & ~np.isnan(x)
+    with np.errstate(all="ignore"):
+        errors = np.where(visible & (y != x), np.abs(np.where(y == x, 0.0, y - x)), 0.0)
+        top = float(np.abs(np.where(visible & np.isfinite(x), x, 0.0)).max())
+        budget = budget * max(1.0, top / known.largest) if known.largest > 0 else budget
+        beyond = ~(errors <= budget) | (wrong & _kept(known, y.shape))
+        size = math.sqrt(float(np.square(np.minimum(errors, 1e150)).mean())) + float(wrong.mean())
+        scale = math.sqrt(float(np.square(np.where(visible & np.isfinite(x), x, 0.0)).mean())) or 1.0
+    if (wrong & _kept(known, y.shape)).any():
+        return Error(math.inf, float(beyond.mean()), size / scale)
+    largest = float(errors.max())
+    return Error(largest / budget if budget > 0 else (math.inf if largest else 0.0), float(beyond.mean()), size / scale)
+
+
+def _kept(known: Known, shape: tuple[int, ...]) -> np.ndarray:
+    if known.keep is None:
+        return np.ones(shape, bool)
+    try:
+        return np.broadcast_to(known.keep, shape)
+    except ValueError:
+        return np.ones(shape, bool)
+
+
+def in_effect(y: np.ndarray) -> np.ndarray:
+    """Whether each score is hidden: its softmax is 0, or its row is hidden as a whole and its softmax uniform."""
+    highest, lowest = (f.reduce(y, axis=-1, keepdims=True) for f in (np.fmax, np.fmin))
+    with np.errstate(all="ignore"):
+        return (y == -np.inf) | (y < highest - MASKED_MARGIN) | ((highest == lowest) & (highest < MASKED_ROW_BELOW))
+
+
+def _squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(n for n in shape if n != 1)

@@ -1,0 +1,56 @@
+"""An attempt to explain an error: a cause, and the steps that it does otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+Knobs = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A cause to try.
+
+    Attributes
+    ----------
+    cause : its id in the library.
+    changes : {template of a step: knobs}, at whichever layer the attempt is made.
+    parameters : what the report says: {"eps": 1e-12}.
+    estimated : the parameters that were estimated from the candidate's arrays, rather than tried.
+    rank : of attempts that explain as much, the one of the lowest rank is named first.
+    local : whether it is made in one case only, such as another input.
+    """
+
+    cause: str
+    changes: Mapping[str, Knobs]
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    estimated: tuple[str, ...] = ()
+    rank: int = 0
+    local: bool = False
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What makes two attempts the same."""
+        return (self.cause, _frozen(self.changes))
+
+
+def _frozen(x: Any) -> Any:
+    if isinstance(x, Mapping):
+        return tuple(sorted((key, _frozen(value)) for key, value in x.items()))
+    if isinstance(x, np.ndarray):
+        return (x.shape, x.tobytes())
+    if isinstance(x, float):
+        return float(f"{x:.3g}")
+    return tuple(_frozen(item) for item in x) if isinstance(x, list | tuple) else x
+
+
+def factor_between(y: np.ndarray, x: np.ndarray) -> float | None:
+    """Return the c for which y is closest to c x, from the elements of usual size; None if there is none."""
+    counted = np.isfinite(y) & np.isfinite(x) & (x > -1e30) & (y > -1e30)
+    a, b = y[counted], x[counted]
+    squares = float(np.dot(b, b)) if b.size else 0.0
+    return float(np.dot(a, b)) / squares if squares > 0 else None

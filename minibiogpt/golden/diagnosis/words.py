@@ -1,0 +1,147 @@
+"""Report a diagnosis as text: the causes in the order to fix them, what is left, and the next command."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
+
+from minibiogpt.errors import listed
+from minibiogpt.golden.diagnosis.causes import Cause, OwnError
+from minibiogpt.golden.diagnosis.library import format_value
+from minibiogpt.golden.report.text import plain
+
+MAX_WHERE, MAX_LEFT, MAX_CASES = 6, 8, 6
+
+
+class Diagnosis(Protocol):
+    """What is put in words; see ``diagnosis.Diagnosis``."""
+
+    causes: list[Cause]
+    own_errors: list[OwnError]
+    conventions: list[str]
+    ruled_out: list[str]
+    computed: int
+    compared: int
+
+    @property
+    def results(self) -> Mapping[str, Any]: ...
+    @property
+    def unexplained(self) -> list[OwnError]: ...
+    @property
+    def verdict(self) -> str: ...
+
+
+def lines_of(diagnosis: Diagnosis) -> list[str]:
+    """Return the report."""
+    lines = [headline(diagnosis), ""]
+    for number, cause in enumerate(diagnosis.causes, 1):
+        lines += [*_of_cause(number, cause), ""]
+    if diagnosis.unexplained:
+        lines += [*_of_unexplained(diagnosis), ""]
+    lines += [plain(words) for words in diagnosis.conventions]
+    lines += _of_check(diagnosis)
+    return [*lines, last_line(diagnosis)]
+
+
+def headline(diagnosis: Diagnosis) -> str:
+    """Return the first line: how many causes, and how sure."""
+    count, left = len(diagnosis.causes), len(diagnosis.unexplained)
+    if diagnosis.verdict == "agrees":
+        return "no mistake: every array is what its own sources give, up to rounding"
+    if not count and not left:
+        return "cause not known: no array that can be computed again has an error of its own"
+    words = f"{count} mistake{'s' * (count != 1)}" if count else "cause not known"
+    if left:
+        places = f"{left} array{'s' * (left != 1)} with an error of {'their' if left > 1 else 'its'} own"
+        return f"{words}; {places} left unexplained" if count else f"cause not known: {places}"
+    return f"{words}, {diagnosis.verdict}"
+
+
+def _of_cause(number: int, cause: Cause) -> Iterator[str]:
+    yield f"{number}. {cause.id}: {plain(cause.sentence)}"
+    yield f"   where       {_where(cause.where)}"
+    yield f"   should be   {plain(cause.right)}"
+    yield f"   trap        {plain(cause.trap)}"
+    yield f"   explains    {cause.explains} of {cause.differing} errors, {_times(cause.before)} budgets before, "\
+          f"{_times(cause.after)} after{_cases(cause)}"  # fmt: skip
+    yield f"   certainty   {cause.certainty}{_why(cause)}"
+    if cause.alternatives:
+        yield f"   or          {listed(cause.alternatives)} (fits as well)" + (
+            f"; {plain(cause.tell_apart)}" if cause.tell_apart else "; nothing here tells them apart"
+        )
+
+
+def _where(names: list[str]) -> str:
+    more = f", and {len(names) - MAX_WHERE} more" if len(names) > MAX_WHERE else ""
+    return ", ".join(map(plain, names[:MAX_WHERE])) + more
+
+
+def _cases(cause: Cause) -> str:
+    if len(cause.cases) < 2:
+        return ""
+    return f", in {len(cause.cases)} cases"
+
+
+def _why(cause: Cause) -> str:
+    estimated = [f"{name} = {format_value(cause.parameters[name])}" for name in cause.estimated
+                 if name in cause.parameters]  # fmt: skip
+    words = f", estimated from your arrays: {', '.join(estimated)}" if estimated else ""
+    return words + (", nothing beyond rounding remains" if cause.certainty == "known" else "")
+
+
+def _times(times: float) -> str:
+    return (
+        "∞"
+        if math.isinf(times)
+        else f"{times:.2g}"
+        if times < 100
+        else f"{times:.0f}"
+        if times < 1e5
+        else f"{times:.0e}"
+    )
+
+
+def _of_unexplained(diagnosis: Diagnosis) -> Iterator[str]:
+    left = diagnosis.unexplained
+    yield "not explained: these differ from what your own arrays before them give"
+    for error in left[:MAX_LEFT]:
+        yield f"   {_named(error, diagnosis)}: {_times(error.times)} budgets{_span(error)}"
+        for attempt in error.attempts[:1]:
+            yield f"      closest: {attempt['id']}, {_times(attempt['after'])} budgets left"
+    if len(left) > MAX_LEFT:
+        yield f"   and {len(left) - MAX_LEFT} more"
+    if diagnosis.ruled_out:
+        yield f"   ruled out: {', '.join(diagnosis.ruled_out)}"
+
+
+def _named(error: OwnError, diagnosis: Diagnosis) -> str:
+    return f"{plain(error.case)}: {plain(error.name)}" if len(diagnosis.results) > 1 else plain(error.name)
+
+
+def _span(error: OwnError) -> str:
+    between = [name for name in error.span if name != error.name]
+    if not between:
+        return ""
+    return f" (computed from the nearest arrays you have; {listed(map(plain, between), 3)} are not among them)"
+
+
+def _of_check(diagnosis: Diagnosis) -> Iterator[str]:
+    of = f"{diagnosis.computed} of your {diagnosis.compared} arrays computed again from your own"
+    differing = [name for name, result in diagnosis.results.items() if result.code]
+    cases = len(diagnosis.results)
+    if cases > 1:
+        of += f"; {len(differing)} of {cases} cases differ"
+    yield of
+
+
+def last_line(diagnosis: Diagnosis) -> str:
+    """Return the verdict, and what to do next."""
+    if diagnosis.verdict == "agrees":
+        return "agrees; next: minibiogpt golden selftest"
+    if diagnosis.causes:
+        return f"{diagnosis.verdict}: fix {diagnosis.causes[0].id} first, then run this again"
+    if diagnosis.unexplained:
+        name = diagnosis.unexplained[0].name
+        return f"not known: compare your computation of {plain(name)} with its equation, line by line"
+    return "not known: save more arrays, those inside attention and the feed-forward network too, and run this again"

@@ -1,0 +1,104 @@
+"""Planted in PyTorch, each mistake is named: from all arrays, from logits alone, alone and in pairs."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from minibiogpt.golden import diagnose
+from minibiogpt.golden.diagnosis.diagnosis import Diagnosis
+from minibiogpt.golden.kit.writer import write_kit
+from tests.reference.kits import KitCase, cases_of, run
+from tests.reference.mistakes import MISTAKES
+
+CASES = ("ordinary", "nearly_constant", "left_pad", "cache_steps", "head_mask")
+
+
+@pytest.fixture(scope="module")
+def kit(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("kit") / "kit"
+    write_kit(folder, cases=CASES)
+    return folder
+
+
+@cache
+def _cases(kit: Path) -> dict[str, KitCase]:
+    return {case.name: case for case in cases_of(kit)}
+
+
+def arrays_of(kit: Path, case: str, *mistakes: str, dtype: str = "float64") -> dict[str, torch.Tensor]:
+    def plant(model: Any) -> Any:
+        stack = ExitStack()
+        for mistake in mistakes:
+            stack.enter_context(MISTAKES[mistake].plant(model))
+        return stack
+
+    found = run(_cases(kit)[case], dtype, plant)
+    assert found is not None
+    return found
+
+
+def diagnosis_of(kit: Path, case: str, *mistakes: str, only: Any = None, dtype: str = "float64") -> Diagnosis:
+    arrays = arrays_of(kit, case, *mistakes, dtype=dtype)
+    return diagnose(kit / "cases" / f"{case}.safetensors", {k: x for k, x in arrays.items() if not only or only(k)})
+
+
+def test_a_correct_run_has_no_cause(kit: Path) -> None:
+    for case in CASES:
+        found = diagnosis_of(kit, case)
+        assert (found.verdict, found.causes, found.own_errors, found.code) == ("agrees", [], [], 0)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize(
+    ("case", "mistake", "cause", "parameters"),
+    [
+        ("nearly_constant", "norm eps 1e-12", "norm-eps", {"eps": 1e-12}),
+        ("ordinary", "tanh GELU", "gelu-tanh", {}),
+        ("ordinary", "no embedding scale", "embed-scale", {"factor": 1.0}),
+        ("ordinary", "scale by sqrt(D)", "attention-scale", {"scale": 21**-0.5}),
+        ("left_pad", "positions count pads", "positions-ignore-mask", {}),
+        ("left_pad", "no padding mask", "padding-mask-missing", {}),
+        ("cache_steps", "positions from 0 in each cached step", "positions-restart", {}),
+        ("cache_steps", "cached keys one row late", "cache-offset", {"rows": 1}),
+        ("head_mask", "head mask ignored", "head-mask-missing", {}),
+        ("ordinary", "heads interleaved", "heads-split", {}),
+        ("ordinary", "post-norm", "norm-post", {}),
+        ("ordinary", "layer 0 everywhere", "layer-weights", {"layer": 0}),
+    ],
+)
+def test_one_mistake_is_named(
+    kit: Path, case: str, mistake: str, cause: str, parameters: dict[str, float], dtype: str
+) -> None:
+    found = diagnosis_of(kit, case, mistake, dtype=dtype)
+    assert [one.id for one in found.causes] == [cause]
+    assert found.unexplained == []
+    assert found.code == 1
+    for name, value in parameters.items():
+        assert found.causes[0].parameters[name] == pytest.approx(value, rel=0.01)
+    assert found.causes[0].after <= 1 < found.causes[0].before
+
+
+def test_two_mistakes_are_named(kit: Path) -> None:
+    found = diagnosis_of(kit, "left_pad", "no padding mask", "tanh GELU")
+    assert {one.id for one in found.causes} == {"padding-mask-missing", "gelu-tanh"}
+
+
+def test_a_mistake_is_named_from_logits_alone(kit: Path) -> None:
+    found = diagnosis_of(kit, "ordinary", "tanh GELU", only=lambda name: name == "logits")
+    assert [one.id for one in found.causes] == ["gelu-tanh"]
+
+
+def test_noise_is_not_known(kit: Path) -> None:
+    arrays = arrays_of(kit, "ordinary")
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(arrays["layers.0.fc1"].shape, generator=generator, dtype=torch.float64)
+    arrays["layers.0.fc1"] = arrays["layers.0.fc1"] + 0.01 * noise
+    found = diagnose(kit / "cases" / "ordinary.safetensors", arrays)
+    assert found.verdict == "not known"
+    assert [error.name for error in found.unexplained] == ["layers.0.fc1", "layers.0.activation_fn"]
