@@ -9,9 +9,10 @@ import numpy as np
 
 from minibiogpt.errors import InputError
 from minibiogpt.files.reading import read_json
+from minibiogpt.golden.diagnosis.findings import Finding, merged
 from minibiogpt.golden.diagnosis.measure import error_of
 from minibiogpt.golden.diagnosis.run import CannotComputeError, CaseRun, Known, Pass, Site
-from minibiogpt.golden.diagnosis.search import Finding, Search, merged
+from minibiogpt.golden.diagnosis.search import Search
 from minibiogpt.golden.diagnosis.ways.attempt import Attempt
 from minibiogpt.golden.diagnosis.ways.table import WAYS
 from minibiogpt.golden.format.case import Case

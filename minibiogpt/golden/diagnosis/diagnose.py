@@ -15,9 +15,10 @@ from minibiogpt.golden.diagnosis.apart import tell_apart
 from minibiogpt.golden.diagnosis.candidate import as_file, case_run, weights_of
 from minibiogpt.golden.diagnosis.causes import CONVENTION, Cause, OwnError
 from minibiogpt.golden.diagnosis.diagnosis import Diagnosis
+from minibiogpt.golden.diagnosis.findings import Finding
 from minibiogpt.golden.diagnosis.library import CAUSES, format_value, sentence
 from minibiogpt.golden.diagnosis.run import CaseRun, site_of
-from minibiogpt.golden.diagnosis.search import Finding, Search
+from minibiogpt.golden.diagnosis.search import Search
 from minibiogpt.golden.diagnosis.weights import Weights
 from minibiogpt.golden.format.case import Case
 

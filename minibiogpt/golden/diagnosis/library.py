@@ -77,7 +77,8 @@ _TABLE = [
     ("activation-missing", "there is no activation", "it is between fc1 and fc2"),
     ("bias-after-activation", "the bias of fc1 is added behind the activation", "it is added before"),
     # attention
-    ("qkv-order", "it uses the weights of {weights}", "a fused weight must hold q, k and v in the order it is cut in"),
+    ("qkv-order", "its weights are those of another projection[: {weights}]",
+     "a fused weight must hold q, k and v in the order it is cut in"),
     ("qkv-layout", "the fused weight of q, k and v is read as ({order})", "cut it into three blocks of D rows"),
     ("heads-split", "heads are split differently[ ({order})][: {heads} head]",
      "head h has the columns h Dh to (h + 1) Dh"),
@@ -133,8 +134,8 @@ _TABLE = [
     ("cache-batch", "the rows of the batch are mixed in the cache", "reorder it only in beam search"),
     # arithmetic
     ("dropout-active", "dropout is active, with p = {p}", "switch to evaluation"),
-    ("precision-float16", "float16 is used[ in {of}]", "compute in float32, or check with --precision float16"),
     ("precision-bfloat16", "bfloat16 is used[ in {of}]", "compute in float32, or check with --precision bfloat16"),
+    ("precision-float16", "float16 is used[ in {of}]", "compute in float32, or check with --precision float16"),
     ("precision-tf32", "products are computed in TF32", "turn it off: torch.set_float32_matmul_precision('highest')"),
     ("table-float16", "{of} is looked up in a float16 table[ of {function}]", "ggml does this; compute it in float32"),
     ("weights-int8", "the weight is rounded to 8 bits ({kind}, {block})", "record the case with your own weights"),

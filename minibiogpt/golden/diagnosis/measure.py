@@ -34,12 +34,14 @@ class Error:
 NONE, EVERYTHING = Error(0.0, 0.0, 0.0), Error(math.inf, 1.0, math.inf)
 
 
-def error_of(name: str, known: Known, computed: np.ndarray, precision: str | None = None) -> Error:
+def error_of(
+    name: str, known: Known, computed: np.ndarray, precision: str | None = None, ignored: np.ndarray | None = None
+) -> Error:
     """Return the error of the candidate's array; the budget grows with the computed values.
 
     Parameters
     ----------
-    precision : judge by this precision instead of the array's own.
+    precision : judge by this precision instead of the array's own. ignored : where nothing is compared, or None.
     """
     y, x = known.value, computed
     budget = known.budget if precision is None else known.budgets.get(precision)
@@ -54,11 +56,15 @@ def error_of(name: str, known: Known, computed: np.ndarray, precision: str | Non
     if y.dtype.kind != "f" or x.dtype.kind != "f":
         wrong = (y != x) & _kept(known, y.shape)
         return Error(math.inf, float(wrong.mean()), float(wrong.mean())) if wrong.any() else NONE
-    return _of_floats(name, known, y, x, budget)
+    return _of_floats(name, known, y, x, budget, ignored)
 
 
-def _of_floats(name: str, known: Known, y: np.ndarray, x: np.ndarray, budget: float) -> Error:
+def _of_floats(
+    name: str, known: Known, y: np.ndarray, x: np.ndarray, budget: float, ignored: np.ndarray | None
+) -> Error:
     counted = _kept(known, y.shape)
+    counted = counted if ignored is None or ignored.shape != y.shape else counted & ~ignored
+    every = counted
     wrong = np.isnan(y) != np.isnan(x)
     if name.endswith(".scores_masked"):
         masked = x == LOWEST
@@ -69,10 +75,10 @@ def _of_floats(name: str, known: Known, y: np.ndarray, x: np.ndarray, budget: fl
         errors = np.where(visible & (y != x), np.abs(np.where(y == x, 0.0, y - x)), 0.0)
         top = float(np.abs(np.where(visible & np.isfinite(x), x, 0.0)).max())
         budget = budget * max(1.0, top / known.largest) if known.largest > 0 else budget
-        beyond = ~(errors <= budget) | (wrong & _kept(known, y.shape))
-        size = math.sqrt(float(np.square(np.minimum(errors, 1e150)).mean())) + float(wrong.mean())
+        beyond = ~(errors <= budget) | (wrong & every)
+        size = math.sqrt(float(np.square(np.minimum(errors, 1e150)).mean())) + float((wrong & every).mean())
         scale = math.sqrt(float(np.square(np.where(visible & np.isfinite(x), x, 0.0)).mean())) or 1.0
-    if (wrong & _kept(known, y.shape)).any():
+    if (wrong & every).any():
         return Error(math.inf, float(beyond.mean()), size / scale)
     largest = float(errors.max())
     return Error(largest / budget if budget > 0 else (math.inf if largest else 0.0), float(beyond.mean()), size / scale)

@@ -7,58 +7,22 @@ Of several, the one that explains most arrays is taken. If none does, pairs of a
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
-from minibiogpt.golden.diagnosis.library import PRIORITY
+import numpy as np
+
+from minibiogpt.golden.diagnosis.findings import Finding, Place, Trial, merged, scopes
 from minibiogpt.golden.diagnosis.measure import NONE, Error, error_of
-from minibiogpt.golden.diagnosis.run import At, CannotComputeError, CaseRun, Changes, Knobs, Pass, Site, site_of
+from minibiogpt.golden.diagnosis.run import At, CannotComputeError, CaseRun, Changes, Pass, Site, site_of
 from minibiogpt.golden.diagnosis.ways.attempt import Attempt
-from minibiogpt.golden.diagnosis.ways.table import WAYS, attempts
+from minibiogpt.golden.diagnosis.ways.norm import NORMS
+from minibiogpt.golden.diagnosis.ways.table import LINEAR, WAYS, attempts
 
-Place = tuple[int, str]  # index of the case, and name of an array
 PAIRED, PAIR_SPAN = 10, 12  # attempts of which pairs are tried, and the most steps between known arrays for that
+MAX_WHOLE = 3  # unexplained arrays after which no more forwards are run for such spans
 LIKELY = 0.05  # of its error an attempt must leave no more to be likely
-TELLING = 2.0  # budgets that an error must reach before an explanation can be known
-
-
-@dataclass
-class Finding:
-    """An attempt that explains something, and what it explains.
-
-    Attributes
-    ----------
-    sites : the steps that are done otherwise.
-    explained : {place: (error before, error after)}.
-    equal : attempts that explain the same arrays as well.
-    """
-
-    attempt: Attempt
-    sites: list[Site]
-    explained: dict[Place, tuple[Error, Error]]
-    equal: list[Attempt] = field(default_factory=list)
-
-    @property
-    def known(self) -> bool:
-        before = max(error.times for error, _ in self.explained.values())
-        return all(after.ok for _, after in self.explained.values()) and before >= TELLING
-
-
-@dataclass(frozen=True)
-class Trial:
-    """An attempt at certain sites, and what it does to the errors."""
-
-    attempt: Attempt
-    sites: frozenset[Site]
-    run: int | None
-    explained: dict[Place, tuple[Error, Error]]
-    broken: list[Place]
-
-    @property
-    def order(self) -> tuple[Any, ...]:
-        certain = sum(before.times >= TELLING for before, _ in self.explained.values())
-        return (-certain, self.attempt.rank, PRIORITY.get(self.attempt.cause, 99), len(self.attempt.changes))
 
 
 class Search:
@@ -87,7 +51,11 @@ class Search:
         """Return the error of one array; None if it cannot be computed."""
         held = within.changes.get(site_of(name), {}).get("held")
         try:
-            return error_of(name, self.runs[i].known[name], within.predicted(name), held)
+            computed = within.predicted(name)
+            ignored = None
+            if name.endswith(".scores_masked"):  # a mask that is added to NaN leaves NaN
+                ignored = np.isnan(within.value(name.removesuffix("_masked")))
+            return error_of(name, self.runs[i].known[name], computed, held, ignored)
         except CannotComputeError:
             return None
 
@@ -131,6 +99,9 @@ class Search:
         """Return what explains the error at one place; None after having noted that nothing does."""
         i, name = place
         before = self.errors[place]
+        if len(self.runs[i].spans[name]) > PAIR_SPAN and len(self.unexplained) >= MAX_WHOLE:
+            self.unexplained[place] = []
+            return None
         tried: list[tuple[Attempt, frozenset[Site], Error]] = []
         fits: list[Trial] = []
         for attempt, sites in self._attempts(i, name, self.changes[i]):
@@ -149,7 +120,12 @@ class Search:
             return paired
         best = min(tried, key=lambda item: (item[2].times, item[2].bad), default=None)
         some = best is not None and math.isfinite(before.times)
-        if best is not None and some and best[2].times <= LIKELY * before.times and best[2].bad <= before.bad:
+        if (
+            best is not None
+            and some
+            and best[2].times <= LIKELY * before.times
+            and best[2].size <= LIKELY * before.size
+        ):
             return [Finding(best[0], sorted(best[1], key=str), {place: (before, best[2])})]
         self.ruled_out[place] = {attempt.cause for attempt, _, _ in tried}
         shown = sorted(tried, key=lambda item: (item[2].times, item[2].bad))[:3]
@@ -161,6 +137,10 @@ class Search:
         run, seen = self.runs[i], set[Any]()
         within = Pass(run, changes, WAYS)
         span = run.spans[name]
+        for attempt in self._again({site_of(x)[0] for x in span}):
+            sites = self._everywhere(attempt)
+            seen.add((attempt.key, sites))
+            yield attempt, sites
         layers = sorted({layer for x in span if (layer := site_of(x)[1]) is not None})
         for one in span:
             call, step = run.steps[one]
@@ -171,11 +151,23 @@ class Search:
             except CannotComputeError:
                 continue
             for attempt in found:
-                for scope in _scopes(attempt, at.layer, layers, one == name):
+                for scope in scopes(attempt, at.layer, layers, one == name):
                     key = (attempt.key, scope)
                     if key not in seen:
                         seen.add(key)
                         yield attempt, scope
+
+    def _again(self, templates: set[str]) -> Iterator[Attempt]:
+        """Yield the attempts that have explained something already, made at other steps of the same kind."""
+        for finding in self.findings:
+            attempt = finding.attempt
+            if len(attempt.changes) > 1 or attempt.local:
+                continue
+            ((own, knobs),) = attempt.changes.items()
+            for kind in (NORMS, LINEAR):
+                for template in templates & set(kind) if own in kind else ():
+                    if template != own:
+                        yield replace(attempt, changes={template: knobs}, rank=-1)
 
     def _after(self, i: int, name: str, attempt: Attempt, sites: Iterable[Site], changes: Changes) -> Error | None:
         changed = merged(changes, attempt, sites)
@@ -278,30 +270,3 @@ class Search:
                 if self.errors[r, name].ok and after is not None and not after.ok:
                     return False
         return True
-
-
-def _scopes(attempt: Attempt, layer: int | None, layers: list[int], here: bool) -> list[frozenset[Site]]:
-    """Return the sites at which an attempt is first made: the layer of its step, or all layers of the span."""
-
-    def at(chosen: Iterable[int]) -> frozenset[Site]:
-        found: set[Site] = set()
-        for template in attempt.changes:
-            found |= {(template, x) for x in chosen} if "{l}" in template else {(template, None)}
-        return frozenset(found)
-
-    if layer is None and not any("{l}" in template for template in attempt.changes):
-        return [at([])]
-    if layer is None:
-        return [at(layers or [0])]
-    return [at([layer])] if here or len(layers) < 2 else [at(layers), at([layer])]
-
-
-def merged(changes: Mapping[Site, Knobs], attempt: Attempt, sites: Iterable[Site]) -> dict[Site, dict[str, Any]] | None:
-    """Return the changes with those of the attempt; None if they contradict each other."""
-    found = {site: dict(knobs) for site, knobs in changes.items()}
-    for site in sites:
-        own, new = found.setdefault(site, {}), attempt.changes[site[0]]
-        if any(key in own for key in new):
-            return None
-        own |= new
-    return found

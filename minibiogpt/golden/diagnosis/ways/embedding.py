@@ -46,7 +46,8 @@ def position_ids(
             running = np.cumsum(real, axis=1) - 1
             outside = running if pad == "running" else np.full_like(running, -1 if pad is None else pad)
             found = np.where(real, running, outside)[:, S - T :]
-    found = np.where((found < 0) & (pad not in (None, "running")), pad if pad != "running" else 0, found)
+    if isinstance(pad, int):
+        found = np.where(found < 0, pad, found)
     found = found + offset
     return found if clip is None else np.minimum(found, clip)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -106,6 +107,7 @@ def attempts(at: At, y: np.ndarray | None, knobs: Knobs) -> Iterator[Attempt]:
     yield from _other_weights(at, part)
     yield from _other_inputs(at, part)
     if part in QKV:
+        yield from _exchanged()
         for order in ("H 3 Dh", "H Dh 3", "3 Dh H", "Dh H 3"):
             changes = {f"layers.{{l}}.self_attn.{other}": {"fused": order} for other in QKV}
             yield Attempt("qkv-layout", changes, {"order": order}, (), 1)
@@ -116,9 +118,22 @@ def attempts(at: At, y: np.ndarray | None, knobs: Knobs) -> Iterator[Attempt]:
         bits, block, kind = grid
         shown = {"bits": bits, "block": block, "kind": kind}
         yield one("weights-float16" if bits == 16 else f"weights-int{bits}", 2, shown, grid=grid)
-    if is_head and at.template == "logits":
+    if is_head:
         for rows in (1, -1, 2, -2):
             yield one("logits-weights", 1, {"rows": rows}, roll=rows)
+
+
+def _exchanged() -> Iterator[Attempt]:
+    """Yield the orders of q, k and v, each with the weights of another."""
+    for order in itertools.permutations(QKV):
+        changes = {
+            f"layers.{{l}}.self_attn.{own}": {"weights": f"layers.{{l}}.self_attn.{other}"}
+            for own, other in zip(QKV, order, strict=True)
+            if own != other
+        }
+        if changes:
+            shown = ", ".join(f"{own} has {other}'s" for own, other in zip(QKV, order, strict=True) if own != other)
+            yield Attempt("qkv-order", changes, {"weights": shown})
 
 
 def _other_weights(at: At, part: str) -> Iterator[Attempt]:
@@ -135,7 +150,7 @@ def _other_weights(at: At, part: str) -> Iterator[Attempt]:
             relative = path.replace(f"layers.{at.layer}.", "layers.{l}.", 1)
             shown = {"weights": relative.rpartition(".")[2]}
             cause = "qkv-order" if part in QKV else "weights-of-another"
-            yield Attempt(cause, {at.template: {"weights": relative}}, shown)
+            yield Attempt(cause, {at.template: {"weights": relative}}, shown, (), 1)
 
 
 def _other_inputs(at: At, part: str) -> Iterator[Attempt]:

@@ -107,9 +107,7 @@ def head_mask(at: At, kind: str = "layers") -> np.ndarray:
         return np.ones((1, 1, 1))
     H, L, layer = at.letters["H"], at.letters["L"], at.layer or 0
     if kind == "one number":
-        return np.asarray(given.reshape(-1)[layer % given.size] if given.ndim == 1 else given[layer, 0]).reshape(
-            1, 1, 1
-        )
+        return np.broadcast_to(given, (L, H))[layer, layer % H].reshape(1, 1, 1)
     rows = np.broadcast_to(given, (L, H))
     row = rows[0 if kind == "first layer" else layer]
     row = (row != 0).astype(float) if kind == "0 or 1" else row
@@ -154,7 +152,7 @@ def _added(at: At, y: np.ndarray, knobs: Knobs) -> Iterator[float]:
 
 def _filled(at: At, y: np.ndarray, knobs: Knobs) -> Iterator[float]:
     values = y[np.broadcast_to(_reference_hidden(at, knobs), y.shape)]
-    if values.size:
+    if values.size and not np.isnan(np.median(values)):
         yield float(np.median(values))
 
 

@@ -85,6 +85,7 @@ def _held(at: At, x: np.ndarray, y: np.ndarray) -> Iterator[Attempt]:
     for precision in ("bfloat16", "float16"):
         if np.array_equal(reduced(finite, precision), finite) and not np.array_equal(reduced(x, precision), x):
             yield Attempt(f"precision-{precision}", {at.template: {"held": precision}}, {}, (), 1)
+            return  # of the precisions that hold the values, the one with the fewest bits
 
 
 def _order(x: np.ndarray, y: np.ndarray) -> tuple[int, ...] | None:

@@ -1,0 +1,80 @@
+"""An attempt that explains errors: what it explains, where it is made, and how it is combined with others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from minibiogpt.golden.diagnosis.library import PRIORITY
+from minibiogpt.golden.diagnosis.measure import Error
+from minibiogpt.golden.diagnosis.run import Knobs, Site
+from minibiogpt.golden.diagnosis.ways.attempt import Attempt
+
+Place = tuple[int, str]  # index of the case, and name of an array
+TELLING = 2.0  # budgets that an error must reach before an explanation can be known
+
+
+@dataclass
+class Finding:
+    """An attempt that explains something, and what it explains.
+
+    Attributes
+    ----------
+    sites : the steps that are done otherwise.
+    explained : {place: (error before, error after)}.
+    equal : attempts that explain the same arrays as well.
+    """
+
+    attempt: Attempt
+    sites: list[Site]
+    explained: dict[Place, tuple[Error, Error]]
+    equal: list[Attempt] = field(default_factory=list)
+
+    @property
+    def known(self) -> bool:
+        before = max(error.times for error, _ in self.explained.values())
+        return all(after.ok for _, after in self.explained.values()) and before >= TELLING
+
+
+@dataclass(frozen=True)
+class Trial:
+    """An attempt at certain sites, and what it does to the errors."""
+
+    attempt: Attempt
+    sites: frozenset[Site]
+    run: int | None
+    explained: dict[Place, tuple[Error, Error]]
+    broken: list[Place]
+
+    @property
+    def order(self) -> tuple[Any, ...]:
+        certain = sum(before.times >= TELLING for before, _ in self.explained.values())
+        return (-certain, self.attempt.rank, PRIORITY.get(self.attempt.cause, 99), len(self.attempt.changes))
+
+
+def scopes(attempt: Attempt, layer: int | None, layers: list[int], here: bool) -> list[frozenset[Site]]:
+    """Return the sites at which an attempt is first made: the layer of its step, or all layers of the span."""
+
+    def at(chosen: Iterable[int]) -> frozenset[Site]:
+        found: set[Site] = set()
+        for template in attempt.changes:
+            found |= {(template, x) for x in chosen} if "{l}" in template else {(template, None)}
+        return frozenset(found)
+
+    if layer is None and not any("{l}" in template for template in attempt.changes):
+        return [at([])]
+    if layer is None:
+        return [at(layers or [0])]
+    return [at([layer])] if here or len(layers) < 2 else [at(layers), at([layer])]
+
+
+def merged(changes: Mapping[Site, Knobs], attempt: Attempt, sites: Iterable[Site]) -> dict[Site, dict[str, Any]] | None:
+    """Return the changes with those of the attempt; None if they contradict each other."""
+    found = {site: dict(knobs) for site, knobs in changes.items()}
+    for site in sites:
+        own, new = found.setdefault(site, {}), attempt.changes[site[0]]
+        if any(key in own for key in new):
+            return None
+        own |= new
+    return found
