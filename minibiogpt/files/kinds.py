@@ -27,6 +27,9 @@ SIGNATURES = (
     (b"\x7fELF", "a program"),
     (b"version https://git-lfs", "a pointer of Git LFS"),
 )
+SAFETENSORS = re.compile(
+    rb".{6}\0\0\{", re.DOTALL
+)  # the length of its header, such as 80 04, which also begins a pickle
 PICKLE = re.compile(rb"\x80[\x02-\x05]")
 ONNX = re.compile(rb"\x08[\x03-\x20]\x12[\x01-\x40][\x20-\x7e]")  # its version, then the name of what wrote it
 HTML = re.compile(rb"\s*<(!doctype html|html|head|body|\?xml)", re.IGNORECASE)
@@ -49,11 +52,13 @@ def kind_of_bytes(start: bytes) -> str | None:
     --------
     >>> kind_of_bytes(b"GGUF" + bytes(20)), kind_of_bytes(b"<html><body>Log in"), kind_of_bytes(b"1.5,2\\n3,4\\n")
     ('a GGUF file', 'an HTML page', 'a table of numbers in text')
-    >>> kind_of_bytes((8).to_bytes(8, "little") + b"{}      ") is None  # safetensors
-    True
+    >>> [kind_of_bytes(n.to_bytes(8, "little") + b"{}" + b" " * (n - 2)) for n in (8, 1152)]  # safetensors
+    [None, None]
     """
     if not start:
         return "an empty file"
+    if SAFETENSORS.match(start):
+        return None
     for signature, kind in SIGNATURES:
         if start.startswith(signature):
             return kind

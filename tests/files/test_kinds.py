@@ -40,3 +40,9 @@ def test_a_character_that_is_cut_is_still_text(tmp_path: Path, character: str) -
         (tmp_path / "x").write_bytes(b"a" * (START - before) + character.encode())
         assert kind_of(tmp_path / "x") == "a text"
     assert kind_of_bytes(b"a\xff" + b"a" * 99) is None
+
+
+@pytest.mark.parametrize("length", [8, 640, 896, 1152, 1408, 0x8B1F, 0x120308])
+def test_the_length_of_a_safetensors_header_is_no_mark_of_another_file(length: int) -> None:
+    """1152 is 80 04 in little-endian order, as a pickle begins, and 0x8b1f is 1f 8b, as gzip does."""
+    assert kind_of_bytes(length.to_bytes(8, "little") + b'{"__metadata__":{}}') is None
