@@ -1,4 +1,4 @@
-"""Dump every array of a transformers 4.57 BioGPT forward pass, with the names of this project, to one safetensors file.
+"""Dump every array of a BioGPT forward pass in transformers 4.57 or 5, with our names, to one safetensors file.
 
 python tools/dump_torch.py --model FOLDER --case CASE.safetensors -o theirs.safetensors
 python tools/dump_torch.py --kit KIT -o FOLDER            (one file for each case, with the kit's own models)
@@ -12,8 +12,18 @@ minibiogpt, so that you can copy and change it. It deviates from the defaults of
 - It casts floating-point inputs and the loss to the model's dtype. It computes the loss of a float64 language model in
   float64; transformers rounds the logits to float32 first.
 
-Where transformers 4.57 differs from the reference, the arrays are dumped unchanged with a note: it reads the class of a
-sequence at (number of tokens that are not pads) - 1, which is the wrong token if pads are on the left or in between.
+Where transformers differs from the reference (4.57), the arrays are dumped unchanged with a note:
+
+- 4.57 reads the class of a sequence at (number of tokens that are not pads) - 1, which is the wrong token if pads are
+  on the left or in between; so do older versions of 5. Newer ones read it at the last token that is not a pad,
+  whatever the attention mask says.
+- 5 numbers the positions 0, 1, 2, ... whatever the attention mask says, so with padding on the left or in between all
+  later arrays differ. ``generate`` passes positions that skip padding; ``--positions-from-mask`` does too.
+- 5 has no head mask: a case with one can't be run. Its ``hidden_states`` end with the final norm instead of the output
+  of the last layer; that doesn't matter here, because the arrays come from hooks.
+
+A case that can't be run doesn't end the dump of a kit: the others are written, and the exit code is 1 instead of 0.
+It is 2 if the files or options are unusable.
 """
 
 from __future__ import annotations
@@ -23,9 +33,11 @@ import json
 import os
 import sys
 import tempfile
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from inspect import getsource, signature
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +52,18 @@ from transformers.models.biogpt import modeling_biogpt as modeling
 Arrays = dict[str, torch.Tensor]
 Put = Callable[[str, torch.Tensor], None]
 DTYPES = ("float32", "float64", "bfloat16", "float16")
+VERSION = f"transformers {transformers.__version__}"
+MAJOR = int(transformers.__version__.split(".")[0])
+RIGHTMOST = "argmax" in getsource(modeling.BioGptForSequenceClassification.forward)  # newer versions of 5
+ARGUMENTS = signature(modeling.BioGptModel.forward).parameters  # transformers 5 renames past_key_values to cache
+CACHE = "cache" if "cache" in ARGUMENTS else "past_key_values"
 OLD_NAMES = {"BioGptLMHeadModel": "BioGptForCausalLM"}
 # BioGptConfig's documentation offers "selu", but transformers 4.57 has no such entry in its table.
 modeling.ACT2FN.setdefault("selu", torch.nn.SELU)
+
+
+class CannotRun(ValueError):
+    """The installed transformers can't run a case."""
 
 
 def record(model: Any, **inputs: Any) -> Arrays:
@@ -87,6 +108,9 @@ def run(model: Any, **inputs: Any) -> tuple[Arrays, Any]:
     for name in ("logits", "loss"):
         if getattr(output, name, None) is not None:
             put(name, getattr(output, name).to(model.dtype))
+    batch = len(arrays["embed_tokens"])
+    for name in ("position_ids", "embed_positions"):  # transformers 5 computes one row for all
+        arrays[name] = arrays[name].expand(batch, *arrays[name].shape[1:]).contiguous()
     return {"position_ids": arrays.pop("position_ids"), **arrays}, output
 
 
@@ -95,8 +119,10 @@ def prepared(model: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
     tensors = {}
     for name, x in inputs.items():
         if x is None or name in ("past_key_values", "use_cache"):
-            tensors[name] = x
+            tensors[CACHE if name == "past_key_values" else name] = x
             continue
+        if name == "head_mask" and name not in ARGUMENTS:
+            raise CannotRun(f"{VERSION} has no head_mask; use 4.57")
         x = torch.as_tensor(x, device=model.device)
         floating = x.is_floating_point() and name != "attention_mask"
         tensors[name] = x.to(model.dtype if floating or name == "head_mask" else torch.int64)
@@ -110,21 +136,40 @@ def prepared(model: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def notes(model: Any, inputs: Mapping[str, Any]) -> list[str]:
-    """Return where transformers 4.57 differs from the reference on these inputs; usually empty."""
+    """Return where transformers differs from the reference on these inputs; usually empty."""
     ids, mask = inputs.get("input_ids"), inputs.get("attention_mask")
+    found = []
+    if MAJOR > 4 and mask is not None and inputs.get("position_ids") is None:
+        counted = with_positions(inputs)["position_ids"]
+        mask = torch.as_tensor(mask)
+        wrong = counted != torch.arange(mask.shape[1])[-counted.shape[1] :]
+        rows = ", ".join(str(row) for row in torch.nonzero(wrong.any(dim=-1))[:, 0].tolist())
+        where = "" if (wrong & (mask[:, -counted.shape[1] :] != 0)).any() else ", at padding only"
+        if rows:
+            remedy = "--positions-from-mask passes those of the reference"
+            found.append(f"{VERSION} counts padding in the positions of rows {rows}{where}; {remedy}")
     if not hasattr(model, "score") or ids is None:
-        return []
+        return found
     ids = torch.as_tensor(ids)
-    real = ids != model.config.pad_token_id
-    taken = real.sum(dim=-1) - 1
+    real, at = ids != model.config.pad_token_id, torch.arange(ids.shape[1])
+    taken = real.sum(dim=-1) - 1 if not RIGHTMOST else torch.where(real, at, 0).amax(dim=-1)
     if mask is not None:
         real = real & (torch.as_tensor(mask)[:, -ids.shape[1] :] != 0)
-    last = torch.where(real, torch.arange(ids.shape[1]), -1).amax(dim=-1)
-    return [
-        f"transformers 4.57 reads row {row} at token {int(taken[row])}; its last real token is {int(last[row])}: "
+    last = torch.where(real, at, -1).amax(dim=-1)
+    return found + [
+        f"{VERSION} reads row {row} at token {int(taken[row])}; its last real token is {int(last[row])}: "
         "logits and loss are not the reference's"
         for row in torch.nonzero(taken != last)[:, 0].tolist()
     ]
+
+
+def with_positions(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the inputs of a call, with the positions of the reference, which skip padding, unless it has positions."""
+    mask, tokens = inputs.get("attention_mask"), inputs.get("input_ids", inputs.get("inputs_embeds"))
+    if mask is None or inputs.get("position_ids") is not None:
+        return dict(inputs)
+    mask = torch.as_tensor(mask).long()
+    return {**inputs, "position_ids": (mask.cumsum(dim=-1) * mask - 1)[:, -len(tokens[0]) :]}
 
 
 @contextmanager
@@ -166,7 +211,7 @@ def _recording_attention(model: Any, put: Put) -> Callable[..., Any]:
         )
         want = steps["probs"] if head_mask is None else steps["probs"] * head_mask.view(1, -1, 1, 1)
         if not reported and not torch.allclose(weights, want, rtol=0, atol=0, equal_nan=True):
-            raise RuntimeError("these attention steps are not those of the installed transformers; 4.57 is needed")
+            raise RuntimeError("these attention steps are not those of the installed transformers; 4.57 or 5 is needed")
         steps |= reported | {"weights": weights, "context": output.reshape(len(q), q.shape[2], -1)}
         for name, x in steps.items():
             put(f"{paths[id(module)]}.{name}", x)
@@ -246,32 +291,60 @@ def record_case(model: Any, case: Case) -> Arrays:
     return arrays if case.names is None else {name: arrays[name] for name in case.names if name in arrays}
 
 
-def dump(model: Any, case: Case, path: Path) -> list[str]:
+def dump(model: Any, case: Case, path: Path, positions: bool = False) -> list[str]:
     """Record a case and write its arrays and its integer inputs; return the notes."""
-    arrays, calls = record_case(model, case), case.calls
+    arrays, found = record_with_notes(model, case, positions)
+    write(arrays, case, model, found, path)
+    return found
+
+
+def record_with_notes(model: Any, case: Case, positions: bool) -> tuple[Arrays, list[str]]:
+    """Return the arrays of a case and the notes; ``positions``: pass those of the reference."""
+    calls = {step: with_positions(inputs) if positions else inputs for step, inputs in case.calls.items()}
     found = [f"{step}{note}" for step, inputs in calls.items() for note in notes(model, inputs)]
-    for step, inputs in calls.items():
+    return record_case(model, replace(case, calls=calls)), found
+
+
+def write(arrays: Arrays, case: Case, model: Any, found: list[str], path: Path) -> None:
+    """Write the arrays of a case, its integer inputs and the notes."""
+    for step, inputs in case.calls.items():
         tensors = {f"{step}inputs/{name}": torch.as_tensor(x) for name, x in inputs.items()}
         arrays |= {name: x for name, x in tensors.items() if not x.is_floating_point()}
-    about = {
-        "format": "pt",
-        "made by": f"dump_torch, transformers {transformers.__version__}, torch {torch.__version__}",
-    }
-    about |= {"architecture": type(model).__name__, "device": str(model.device), "notes": json.dumps(found)}
+    about = {"format": "pt", "architecture": type(model).__name__, "device": str(model.device)}
+    about["made by"] = f"dump_torch, {VERSION}, torch {torch.__version__}"
+    about["notes"] = json.dumps(found)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:  # write and rename, so that no partial file remains
         save_file(arrays, Path(folder) / "file", metadata=about)
         os.replace(Path(folder) / "file", path)
     print(f"{path}: {len(arrays)} arrays", *(f"  note: {note}" for note in found), sep="\n")
-    return found
 
 
-def dump_kit(kit: Path, folder: Path, dtype: str, device: str) -> None:
-    """Dump each case of a kit to NAME.safetensors in a folder."""
+def dump_kit(kit: Path, folder: Path, dtype: str, device: str, positions: bool = False) -> list[str]:
+    """Dump each case of a kit to NAME.safetensors in a folder; return the names of those that can't be run."""
+    failed = []
     for entry in json.loads((kit / "manifest.json").read_text())["cases"]:
-        case = read_case(kit / entry["file"])
-        model = load(kit / entry["model"], case.architecture, dtype, device)
-        dump(model, case, folder / f"{entry['name']}.safetensors")
+        path = folder / f"{entry['name']}.safetensors"
+        try:
+            case = read_case(kit / entry["file"])
+            model = load(kit / entry["model"], case.architecture, dtype, device)
+            arrays, found = record_with_notes(model, case, positions)
+        except Exception as error:  # whatever it is, the other cases are dumped
+            left = "; it is of an earlier run" if path.exists() else ""
+            print(f"{path}: not written{left}", f"  cannot run: {reason(error)}", sep="\n")
+            failed.append(entry["name"])
+        else:
+            write(arrays, case, model, found, path)
+    return failed
+
+
+def reason(error: Exception) -> str:
+    """Return an error in one line, with its place in the code unless its message says what to do."""
+    text = (str(error).splitlines() or [""])[0]
+    if isinstance(error, CannotRun) or error.__traceback__ is None:
+        return text
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {text} ({Path(frame.filename).name}, line {frame.lineno})"
 
 
 def case_of(options: argparse.Namespace) -> Case:
@@ -281,6 +354,14 @@ def case_of(options: argparse.Namespace) -> Case:
         return Case(None, {"": dict(tokenizer(options.text, padding=True, return_tensors="pt"))})
     rows = json.loads(options.ids) if "[" in options.ids else [[int(one) for one in options.ids.split()]]
     return Case(None, {"": {"input_ids": torch.tensor(rows)}})
+
+
+def check_device(device: str, dtype: str) -> None:
+    """Check that the device is here and has the dtype."""
+    try:
+        torch.zeros(1, dtype=getattr(torch, dtype), device=device)
+    except (RuntimeError, AssertionError, TypeError, NotImplementedError) as error:
+        raise ValueError(f"--device {device} can't hold {dtype} here: {str(error).splitlines()[0]}") from None
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -293,19 +374,27 @@ def main(arguments: list[str] | None = None) -> int:
     what.add_argument("--text", action="append", help="a text; repeat it for a batch, padded by the tokenizer")
     parser.add_argument("-o", "--output", type=Path, required=True, help="output file; with --kit, output folder")
     parser.add_argument("--dtype", choices=DTYPES, default="float32")
-    parser.add_argument("--device", default="cpu", help="cpu (the default) or cuda")
+    parser.add_argument("--device", default="cpu", help="cpu (the default), cuda, cuda:1, mps, ...")
+    parser.add_argument(
+        "--positions-from-mask", action="store_true", help="pass positions that skip padding; for transformers 5"
+    )
     options = parser.parse_args(arguments)
     if (options.model is None) == (options.kit is None):
         parser.error("--model is required with --case, --ids and --text, and not allowed with --kit")
+    transformers.utils.logging.disable_progress_bar()
     try:
+        check_device(options.device, options.dtype)
         if options.kit:
-            dump_kit(options.kit, options.output, options.dtype, options.device)
+            failed = dump_kit(options.kit, options.output, options.dtype, options.device, options.positions_from_mask)
+            if failed:
+                raise CannotRun(f"{len(failed)} cases could not be run by {VERSION}: {', '.join(failed)}")
             return 0
         case = read_case(options.case) if options.case else case_of(options)
-        dump(load(options.model, case.architecture, options.dtype, options.device), case, options.output)
+        model = load(options.model, case.architecture, options.dtype, options.device)
+        dump(model, case, options.output, options.positions_from_mask)
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         print(f"dump_torch: error: {str(error).splitlines()[0]}", file=sys.stderr)
-        return 2
+        return 1 if isinstance(error, CannotRun) else 2
     return 0
 
 

@@ -145,7 +145,7 @@ def test_what_transformers_reads_wrongly_is_noted_and_dumped_as_it_is(folders: A
     rows = np.where(LEFT, IDS, 1)
     inputs = {"input_ids": rows, "attention_mask": LEFT}
     (note,) = dump_torch.notes(reference(SEQUENCE), inputs)
-    assert note.startswith("transformers 4.57 reads row 0 at token 3; its last real token is 6")
+    assert note.startswith(f"{dump_torch.VERSION} reads row 0 at token 3; its last real token is 6")
     got, want = dump_torch.record(reference(SEQUENCE), **inputs), ours(folders[SEQUENCE], SEQUENCE, [inputs])
     before = {name: x.numpy() for name, x in got.items() if name != "logits"}
     assert_ours(before, {name: x for name, x in want.items() if name != "logits"})
@@ -156,6 +156,53 @@ def test_what_transformers_reads_wrongly_is_noted_and_dumped_as_it_is(folders: A
     found = dump_torch.dump(reference(SEQUENCE), dump_torch.Case(None, {"step.0/": inputs}), tmp_path / "out")
     with safe_open(tmp_path / "out", "np") as file:
         assert json.loads(file.metadata()["notes"]) == found == [f"step.0/{note}"]
+
+
+HOLES = np.array([[1, 1, 0, 1, 1, 1, 1], [1, 1, 1, 1, 1, 0, 0]])
+
+
+def test_positions_from_the_mask_are_those_of_the_reference() -> None:
+    assert dump_torch.with_positions({"input_ids": IDS, "attention_mask": HOLES})["position_ids"].tolist() == [
+        [0, 1, -1, 2, 3, 4, 5],
+        [0, 1, 2, 3, 4, -1, -1],
+    ]
+    given = {"input_ids": IDS, "attention_mask": HOLES, "position_ids": IDS}
+    assert dump_torch.with_positions(given) == given
+    assert dump_torch.with_positions({"input_ids": IDS}) == {"input_ids": IDS}
+
+
+@pytest.mark.parametrize("case", ["left padding, loss", "right padding", "steps", "tokens", "embeddings", "positions"])
+def test_passing_the_positions_of_the_reference_changes_nothing_in_4_57(case: str) -> None:
+    head, calls = CASES[case]
+    whole = dump_torch.Case(None, {f"step.{n}/" if len(calls) > 1 else "": call for n, call in enumerate(calls)})
+    got, found = dump_torch.record_with_notes(reference(head), whole, positions=True)
+    want, _ = dump_torch.record_with_notes(reference(head), whole, positions=False)
+    assert found == []
+    assert list(got) == list(want)
+    assert all(torch.equal(x, want[name]) for name, x in got.items())
+
+
+def test_what_transformers_5_does_otherwise_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dump_torch, "MAJOR", 5)
+    counts = f"{dump_torch.VERSION} counts padding in the positions of rows"
+    remedy = "; --positions-from-mask passes those of the reference"
+    both = np.concatenate([LEFT, HOLES])
+    ids = np.concatenate([IDS, IDS])
+    notes = dump_torch.notes
+    assert notes(reference(CAUSAL), {"input_ids": ids, "attention_mask": both}) == [f"{counts} 0, 2, 3{remedy}"]
+    assert notes(reference(CAUSAL), {"input_ids": IDS, "attention_mask": RIGHT}) == [
+        f"{counts} 0, at padding only{remedy}"
+    ]
+    for quiet in ({}, {"attention_mask": np.ones_like(IDS)}, {"attention_mask": LEFT, "position_ids": IDS}):
+        assert notes(reference(CAUSAL), {"input_ids": IDS, **quiet}) == []
+    later = {"input_ids": IDS[:, 5:], "attention_mask": LEFT}  # positions of the new tokens only
+    assert notes(reference(CAUSAL), later) == [f"{counts} 0{remedy}"]
+    monkeypatch.setattr(dump_torch, "RIGHTMOST", True)
+    pads = np.where(LEFT, IDS, 1)
+    assert notes(reference(SEQUENCE), {"input_ids": pads}) == []
+    masked = notes(reference(SEQUENCE), {"input_ids": IDS, "attention_mask": RIGHT})
+    assert masked[1:] == [f"{dump_torch.VERSION} reads row 0 at token 6; its last real token is 3: "
+                          "logits and loss are not the reference's"]  # fmt: skip
 
 
 # The command.
@@ -204,20 +251,80 @@ def test_a_case_file_gives_the_head_and_the_inputs(folders: Any, case: str, tmp_
         assert file.metadata()["architecture"] == f"BioGptFor{head}"
 
 
-def test_a_kit_is_dumped_case_by_case(folders: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    kit = tmp_path / "kit"
-    (kit / "cases").mkdir(parents=True)
-    cases = []
-    for i, case in enumerate(("plain", "tokens", "steps")):
-        case_file(kit / f"cases/case{i}.safetensors", case)
+def kit_of(folder: Path, folders: dict[str, Path], *cases: str) -> Path:
+    """Write a kit with the named cases, called case0, case1, ..."""
+    (folder / "cases").mkdir(parents=True)
+    entries = []
+    for i, case in enumerate(cases):
+        case_file(folder / f"cases/case{i}.safetensors", case)
         model = str(folders[CASES[case][0]])
-        cases.append({"name": f"case{i}", "file": f"cases/case{i}.safetensors", "model": model})
-    (kit / "manifest.json").write_text(json.dumps({"cases": cases}))
+        entries.append({"name": f"case{i}", "file": f"cases/case{i}.safetensors", "model": model})
+    (folder / "manifest.json").write_text(json.dumps({"cases": entries}))
+    return folder
+
+
+def test_a_kit_is_dumped_case_by_case(folders: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    kit = kit_of(tmp_path / "kit", folders, "plain", "tokens", "steps")
     assert dump_torch.main(["--kit", str(kit), "-o", str(tmp_path / "theirs"), "--dtype", "bfloat16"]) == 0
     assert sorted(x.name for x in (tmp_path / "theirs").iterdir()) == [f"case{i}.safetensors" for i in range(3)]
     with safe_open(tmp_path / "theirs" / "case1.safetensors", "pt") as file:
         assert file.get_tensor("layers.1").dtype == torch.bfloat16
     assert len(capsys.readouterr().out.splitlines()) == 3
+
+
+def test_a_case_that_cannot_be_run_does_not_end_the_dump(
+    folders: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kit, out = (
+        kit_of(tmp_path / "kit", folders, "one head mask for all layers", "plain", "embeddings"),
+        tmp_path / "out",
+    )
+    known = {name: x for name, x in dump_torch.ARGUMENTS.items() if name != "head_mask"}
+    monkeypatch.setattr(dump_torch, "ARGUMENTS", known)  # as in transformers 5
+
+    def broken(model: Any, embeds: Any = None) -> None:
+        raise IndexError("no row 7\nin the table")
+
+    monkeypatch.setattr(dump_torch, "prepared", lambda model, inputs, own=dump_torch.prepared:
+                        broken(model) if "inputs_embeds" in inputs else own(model, inputs))  # fmt: skip
+    (out / "case0.safetensors").mkdir(parents=True)
+    assert dump_torch.main(["--kit", str(kit), "-o", str(out)]) == 1
+    printed = capsys.readouterr()
+    lines = printed.out.splitlines()
+    assert lines[0] == f"{out / 'case0.safetensors'}: not written; it is of an earlier run"
+    assert lines[1] == f"  cannot run: {dump_torch.VERSION} has no head_mask; use 4.57"
+    assert lines[2].startswith(f"{out / 'case1.safetensors'}: ")
+    assert lines[3] == f"{out / 'case2.safetensors'}: not written"
+    assert lines[4].startswith("  cannot run: IndexError: no row 7 (test_dump_torch.py, line ")
+    want = f"dump_torch: error: 2 cases could not be run by {dump_torch.VERSION}: case0, case2\n"
+    assert printed.err == want
+    one = ["--model", str(folders[CAUSAL]), "--case", str(kit / "cases/case0.safetensors"), "-o", str(tmp_path / "x")]
+    assert dump_torch.main(one) == 1
+    assert "has no head_mask" in capsys.readouterr().err
+
+
+def test_positions_of_the_reference_are_an_option(folders: Any, tmp_path: Path) -> None:
+    kit = kit_of(tmp_path / "kit", folders, "steps", "right padding")
+    for words in ([], ["--positions-from-mask"]):
+        assert dump_torch.main(["--kit", str(kit), "-o", str(tmp_path / f"out{len(words)}"), *words]) == 0
+    for name in ("case0.safetensors", "case1.safetensors"):
+        without, given = (load_file(tmp_path / folder / name) for folder in ("out0", "out1"))
+        assert "inputs/position_ids" not in given, "the positions were passed, but are no input of the case"
+        assert list(given) == list(without)
+        assert all(np.array_equal(x, without[key]) for key, x in given.items())
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "no such device", "mps"])
+def test_a_device_that_is_not_here_is_one_line(
+    folders: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], device: str
+) -> None:
+    kit = kit_of(tmp_path / "kit", folders, "plain")
+    for what in (["--kit", str(kit)], ["--model", str(folders[CAUSAL]), "--ids", "2 5"]):
+        assert dump_torch.main([*what, "-o", str(tmp_path / "out"), "--device", device]) == 2
+        out, err = capsys.readouterr()
+        assert (out, err.count("\n")) == ("", 1)
+        assert err.startswith(f"dump_torch: error: --device {device} can't hold float32 here: ")
+    assert not (tmp_path / "out").exists()
 
 
 def test_ids_and_texts_are_taken_too(folders: Any, tmp_path: Path) -> None:
