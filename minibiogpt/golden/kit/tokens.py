@@ -117,14 +117,14 @@ class TokenReport:
         return 0 if self.agrees else 1
 
     def lines(self) -> list[str]:
-        """Return the lines to print; the last one is the verdict."""
+        """Return the lines to print: one for each text that differs or is missing; the last one is the verdict."""
         counts = f"compared {self.compared}, not compared {len(self.missing)}, total {self.total}"
         if self.agrees:
             return [counts, f"the candidate agrees with the reference in all {self.total} texts"]
-        first = self.differing[0] if self.differing else f"no ids for {self.missing[0]}"
         found = f"{len(self.differing)} of {self.compared} texts differ"
         missing = f", {len(self.missing)} are missing" if self.missing else ""
-        return [counts, f"first: {first}", f"the candidate differs from the reference: {found}{missing}"]
+        each = [*(f"differs: {one}" for one in self.differing), *(f"no ids for {one}" for one in self.missing)]
+        return [counts, *each, f"the candidate differs from the reference: {found}{missing}"]
 
 
 def check_tokens(reference: str | os.PathLike[str], candidate: str | os.PathLike[str]) -> TokenReport:

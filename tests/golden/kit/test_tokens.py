@@ -116,7 +116,7 @@ def test_a_difference_is_reported_where_it_is(
     candidate = [*cases[:n], cases[n] | {key: change(cases[n][key])}, *cases[n + 1 :]]
     report = check_tokens(kit / "tokenizer.json", written(tmp_path, candidate))
     assert (report.agrees, report.code, len(report.differing)) == (False, 1, 1)
-    assert report.lines()[1].startswith(f"first: 'Ibuprofen is used for pain.': {message}")
+    assert report.lines()[1].startswith(f"differs: 'Ibuprofen is used for pain.': {message}")
     assert report.lines()[2] == f"the candidate differs from the reference: 1 of {len(cases)} texts differ"
 
 
@@ -131,7 +131,16 @@ def test_a_candidate_that_is_not_whole_does_not_agree(kit: Path, cases: Cases, t
         assert (report.agrees, report.code) == (False, 1)
         assert report.compared + len(report.missing) == report.total == len(cases)
         assert "are missing" in report.lines()[-1]
-        assert report.lines()[1].startswith("first: no ids for ")
+        assert report.lines()[1:-1] == [f"no ids for {text}" for text in report.missing]
+
+
+def test_every_difference_is_listed(kit: Path, cases: Cases, tmp_path: Path) -> None:
+    candidate = [[*case["ids"], 3] for case in cases[:-1]]
+    lines = check_tokens(kit / "tokenizer.json", written(tmp_path, candidate)).lines()
+    assert len(lines) == len(cases) + 2
+    assert [line.split()[0] for line in lines[1:-1]] == ["differs:"] * (len(cases) - 1) + ["no"]
+    found = f"{len(cases) - 1} of {len(cases) - 1} texts differ, 1 are missing"
+    assert lines[-1] == f"the candidate differs from the reference: {found}"
 
 
 @pytest.mark.parametrize(
