@@ -122,16 +122,16 @@ def _check_html_path(file: str | None, inputs: Sequence[Path]) -> None:
 
 
 def _check_kit(path: Path, theirs: Path, check_options: Any, options: argparse.Namespace) -> int:
-    """Print a line for each case, then the details of the first that does not agree."""
+    """Print a line for each case, then the details of the one that fails earliest in the order of execution."""
     from minibiogpt.golden.check.checker import check_kit, unmatched_files
-    from minibiogpt.golden.report.kit_text import errors_of, kit_code, kit_lines, results_of
+    from minibiogpt.golden.report.kit_text import earliest, errors_of, kit_code, kit_lines, results_of
     from minibiogpt.golden.report.text import plain
 
     results = check_kit(path, theirs, check_options)
     errors, tried = errors_of(results), results_of(results)
     compared = [result for result in tried if result.compared]
-    if compared:  # the first that does not agree
-        _write_page(options.html, next((result for result in compared if result.code), compared[0]))
+    if compared:
+        _write_page(options.html, earliest(compared) or compared[0])
     code = kit_code(results, check_options.subset)
     if options.json:
         cases = [_case_json(name, result) for name, result in results]
