@@ -79,6 +79,14 @@ def test_a_path_of_any_bytes_works(words: list[str], capsys: pytest.CaptureFixtu
     assert output is None or Path(output).stat().st_size > 0
 
 
+def test_reports_of_a_check_have_paths_of_any_bytes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["golden", "record", "--ids", "2,5", "--seeds", "2", "-o", "c\udcff.safetensors"]) == 0
+    assert main(["trace", "--ids", "2,5", "--dtype", "float64", "--save", "t\udcff.safetensors"]) == 0
+    words = ["golden", "check", "c\udcff.safetensors", "t\udcff.safetensors", "--html", "o\udcff.html"]
+    assert main([*words, "--junit", "o\udcff.xml"]) == 0
+    assert all(Path(f"o\udcff.{end}").read_text(encoding="utf-8") for end in ("html", "xml"))
+
+
 @pytest.mark.parametrize("words", [["score", "--file", ODD], ["convert", ODD, "z"], ["download", ODD, "z"]])
 def test_an_error_shows_such_a_path_escaped(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert "a\\udcffb" in error_of(capsys, words)

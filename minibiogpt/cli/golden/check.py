@@ -50,6 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--all", action="store_true", help="print a line for every array, including those that agree")
     parser.add_argument("--html", metavar="FILE", help="also write an HTML page with a plot")
+    parser.add_argument("--junit", metavar="FILE", help="also write JUnit XML, for continuous integration")
     add_json(parser)
 
 
@@ -61,10 +62,13 @@ def run(options: argparse.Namespace) -> int:
     from minibiogpt.golden.check.result import Options
 
     path, theirs = Path(options.case), Path(options.theirs)
-    _check_html_path(options.html, (path, theirs))
-    check_output(options.html, "--html", inputs_of(options, model=False))
+    for file, option in ((options.html, "--html"), (options.junit, "--junit")):
+        _check_page_path(file, option, (path, theirs))
+        check_output(file, option, inputs_of(options, model=False))
+    if options.html and options.junit and os.path.realpath(options.html) == os.path.realpath(options.junit):
+        raise InputError("--html and --junit must name two files", options.junit, "choose another name")
     if path.suffix == ".json":
-        return _check_tokens(path, theirs, options.json)
+        return _check_tokens(path, theirs, options)
     last = None if options.last is None else checked_integer("--last", options.last, 1)
     check_order(path, theirs)
     mapped = None if options.map is None else read_map(Path(options.map))
@@ -77,6 +81,7 @@ def run(options: argparse.Namespace) -> int:
     result = check(read_case(path), theirs, check_options)
     if result.compared:  # a page of nothing would look like a result
         _write_page(options.html, result)
+    _write_junit(options.junit, [(result.case.name, result)], check_options.subset)
     return _show(result, options)
 
 
@@ -112,13 +117,20 @@ def _write_page(file: str | None, result: Any) -> None:
         write_page(Path(file), result)
 
 
-def _check_html_path(file: str | None, inputs: Sequence[Path]) -> None:
-    """Check that the page would not overwrite a file that is compared."""
+def _write_junit(file: str | None, results: Any, subset: bool) -> None:
+    if file is not None:
+        from minibiogpt.golden.report.junit import suites_of, write_junit
+
+        write_junit(Path(file), suites_of(results, subset))
+
+
+def _check_page_path(file: str | None, option: str, inputs: Sequence[Path]) -> None:
+    """Check that the report would not overwrite a file that is compared."""
     page = None if file is None else Path(os.path.realpath(file))  # unlike resolve, accepts a loop of symbolic links
     for path in inputs:
         if page is not None and page.is_relative_to(os.path.realpath(path)):
-            must = "the page must not overwrite a file that is compared"
-            raise InputError(must, f"--html {file}", "choose another name")
+            must = f"the {'page' if option == '--html' else 'report'} must not overwrite a file that is compared"
+            raise InputError(must, f"{option} {file}", "choose another name")
 
 
 def _check_kit(path: Path, theirs: Path, check_options: Any, options: argparse.Namespace) -> int:
@@ -132,6 +144,7 @@ def _check_kit(path: Path, theirs: Path, check_options: Any, options: argparse.N
     compared = [result for result in tried if result.compared]
     if compared:
         _write_page(options.html, earliest(compared) or compared[0])
+    _write_junit(options.junit, results, check_options.subset)
     code = kit_code(results, check_options.subset)
     if options.json:
         cases = [_case_json(name, result) for name, result in results]
@@ -160,7 +173,7 @@ def _case_json(name: str, result: Any) -> dict[str, Any]:
     return {"case": name, "result": None if result is None or error else as_json(result), "error": error}
 
 
-def _check_tokens(path: Path, theirs: Path, as_json: bool) -> int:
+def _check_tokens(path: Path, theirs: Path, options: argparse.Namespace) -> int:
     """Compare the ids of a tokenizer with the tokenizer.json of a kit."""
     from minibiogpt.golden.format.manifest import read_manifest
     from minibiogpt.golden.kit.tokens import check_tokens
@@ -168,7 +181,11 @@ def _check_tokens(path: Path, theirs: Path, as_json: bool) -> int:
     if (path.parent / "manifest.json").exists():
         read_manifest(path.parent)  # raises if a file of the kit was changed
     report = check_tokens(path, theirs)
-    if as_json:
+    if options.junit:
+        from minibiogpt.golden.report.junit import token_suites, write_junit
+
+        write_junit(Path(options.junit), token_suites(report))
+    if options.json:
         print_json(asdict(report) | {"exit_code": report.code})
     else:
         print("\n".join(report.lines()))
