@@ -210,7 +210,7 @@ def read_header(path: Path) -> tuple[dict[str, str], dict[str, StoredTensor]]:
         if name != "__metadata__":
             begin, end = (8 + size + offset for offset in entry["data_offsets"])
             tensors[name] = StoredTensor(path, entry["dtype"], tuple(entry["shape"]), begin, end)
-    return header.get("__metadata__", {}), tensors
+    return header.get("__metadata__") or {}, tensors  # MLX writes null if there is none
 
 
 def _foreign(path: Path) -> str | None:

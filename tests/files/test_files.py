@@ -13,7 +13,7 @@ from minibiogpt import BioGptForCausalLM, BioGptTokenizer, CheckpointError, Inpu
 from minibiogpt.checkpoint.convert import convert
 from minibiogpt.files.hub import DEMO
 from minibiogpt.files.reading import MAX_JSON_DEPTH, MAX_TEXT_BYTES, read_json, read_text
-from minibiogpt.files.safetensors import stored_tensors
+from minibiogpt.files.safetensors import read_header, stored_tensors
 from minibiogpt.files.writing import atomic_folder, write_atomically
 from tests.checkpoint.test_weights import shard
 
@@ -69,6 +69,14 @@ def test_a_header_larger_than_any_is_refused_before_it_is_read(tmp_path: Path) -
     message = f"found a header of {MAX_TEXT_BYTES + 1} bytes, more than {MAX_TEXT_BYTES}; fetch"
     with pytest.raises(CheckpointError, match=message):
         BioGptForCausalLM.from_pretrained(tmp_path)
+
+
+def test_metadata_that_is_null_is_none(tmp_path: Path) -> None:
+    """So MLX writes files without metadata."""
+    header = b'{"__metadata__":null,"x":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
+    (tmp_path / "x.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+    metadata, tensors = read_header(tmp_path / "x.safetensors")
+    assert (metadata, list(tensors)) == ({}, ["x"])
 
 
 def test_text_may_be_as_long_and_as_deep_as_it_says_and_no_more(tmp_path: Path) -> None:
