@@ -34,7 +34,7 @@ def run(block: Block, scope: dict[str, Any], page: str) -> None:
 def test_the_python_of_a_page_runs_in_its_order(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A block that cannot run is preceded by a reason; a test of its own runs the files of verify-a-port.md.
+    """A block that cannot run is preceded by a reason; tests of their own run the files of two pages.
 
     A text block that follows a block directly is what it prints.
     """
@@ -50,7 +50,7 @@ def test_the_python_of_a_page_runs_in_its_order(
         if reason:
             assert len(reason) > 20, "a block that is not run needs a reason"
         elif block.comment.startswith("file: "):
-            assert page.name == "verify-a-port.md", "only this page's files are run"
+            assert page.name in ("verify-a-port.md", "cookbook.md"), "only the files of these pages are run"
         elif block.missing_modules:
             missing += block.missing_modules
         else:
