@@ -19,8 +19,8 @@ Where transformers differs from the reference (4.57), the arrays are dumped unch
   whatever the attention mask says.
 - 5 numbers the positions 0, 1, 2, ... whatever the attention mask says, so with padding on the left or in between all
   later arrays differ. ``generate`` passes positions that skip padding; ``--positions-from-mask`` does too.
-- 5 has no head mask: a case with one can't be run. Its ``hidden_states`` end with the final norm instead of the output
-  of the last layer; that doesn't matter here, because the arrays come from hooks.
+- 5 has no head mask: a case with one can't be run. In newer versions of 5, ``hidden_states`` end with the final norm
+  instead of the output of the last layer; that doesn't matter here, because the arrays come from hooks.
 
 A case that can't be run doesn't end the dump of a kit: the others are written, and the exit code is 1 instead of 0.
 It is 2 if the files or options are unusable.
@@ -110,7 +110,8 @@ def run(model: Any, **inputs: Any) -> tuple[Arrays, Any]:
             put(name, getattr(output, name).to(model.dtype))
     batch = len(arrays["embed_tokens"])
     for name in ("position_ids", "embed_positions"):  # transformers 5 computes one row for all
-        arrays[name] = arrays[name].expand(batch, *arrays[name].shape[1:]).contiguous()
+        if len(arrays[name]) == 1:
+            arrays[name] = arrays[name].repeat(batch, *[1] * (arrays[name].ndim - 1))
     return {"position_ids": arrays.pop("position_ids"), **arrays}, output
 
 

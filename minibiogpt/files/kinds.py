@@ -27,9 +27,8 @@ SIGNATURES = (
     (b"\x7fELF", "a program"),
     (b"version https://git-lfs", "a pointer of Git LFS"),
 )
-SAFETENSORS = re.compile(
-    rb".{6}\0\0\{", re.DOTALL
-)  # the length of its header, such as 80 04, which also begins a pickle
+# It begins with the length of its header, in eight bytes, which can look like a mark: 80 04 also begins a pickle.
+SAFETENSORS = re.compile(rb".{6}\0\0\{", re.DOTALL)
 PICKLE = re.compile(rb"\x80[\x02-\x05]")
 ONNX = re.compile(rb"\x08[\x03-\x20]\x12[\x01-\x40][\x20-\x7e]")  # its version, then the name of what wrote it
 HTML = re.compile(rb"\s*<(!doctype html|html|head|body|\?xml)", re.IGNORECASE)
