@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 
 from tests.reference import wrong
+from tests.reference.causes import CAUSES, Expected
 from tests.reference.planting import (
     Plant,
     attention,
@@ -35,6 +36,7 @@ from tests.reference.planting import (
 )
 
 Calls = Sequence[Mapping[str, Any]]
+Table = list[tuple[str, Plant, Callable[[Calls, Any], str]]]
 
 
 @dataclass(frozen=True)
@@ -47,11 +49,17 @@ class Mistake:
     plant : function from a transformers model to a context manager that makes the mistake in it.
     first : function from a case's calls (their inputs) and the model's config to the tensor that must differ first, in
         a case designed to show the mistake.
+    expected : the cause that ``golden diagnose`` must name, and its parameters.
     """
 
     name: str
     plant: Plant
     first: Callable[[Calls, Any], str]
+    expected: Expected
+
+    @property
+    def cause(self) -> str:
+        return self.expected.cause
 
 
 def at(name: str, step: int = 0) -> Callable[[Calls, Any], str]:
@@ -69,7 +77,7 @@ EMBED, POSITIONS = named("embed_tokens"), named("embed_positions")
 _norm_paths = {kind: f"layers.0.{kind}" for kind in ("self_attn_layer_norm", "final_layer_norm")}
 _parts = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.out_proj")
 # Every mistake: name, how it is planted, what must differ first.
-_TABLE: list[tuple[str, Plant, Callable[[Calls, Any], str]]] = [
+_TABLE: Table = [
     ("norm eps 1e-12", attribute(wrong.NORMS, "eps", lambda _: 1e-12), at("layers.0.self_attn_layer_norm")),
     *((f"eps 1e-12 in {kind}", attribute(wrong.norms(kind), "eps", lambda _: 1e-12), at(_norm_paths.get(kind, kind)))
       for kind in wrong.KINDS),
@@ -169,5 +177,13 @@ _TABLE: list[tuple[str, Plant, Callable[[Calls, Any], str]]] = [
      at("logits")),
     ("class read at the number of tokens - 1", pooled(lambda no_pad, mask: no_pad.sum(-1) - 1), at("logits")),
 ]  # fmt: skip
-MISTAKES = {name: Mistake(name, plant, first) for name, plant, first in _TABLE}
-assert len(MISTAKES) == len(_TABLE), "two mistakes have the same name"
+
+
+def mistakes_of(table: Table) -> dict[str, Mistake]:
+    """Return {name: mistake}."""
+    found = {name: Mistake(name, plant, first, CAUSES[name]) for name, plant, first in table}
+    assert len(found) == len(table), "two mistakes have the same name"
+    return found
+
+
+MISTAKES = mistakes_of(_TABLE)

@@ -8,13 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import transformers
 
 import minibiogpt
 from minibiogpt import Trace
 from tests.budgets import LANE_A
 from tests.compare import assert_close, first_difference
 from tests.reference import build, in_order, save
+from tests.reference.causes import CAUSES
 from tests.reference.mistakes import MISTAKES
+from tests.reference.more_mistakes import EVERY, MORE
 from tests.reference.planting import corrected
 from tests.support.configs import CONFIGS, HEADS
 from tools import dump_torch
@@ -28,6 +31,7 @@ PADDED = np.where(LEFT == 1, IDS, 1)
 HEAD_MASK = RNG.random((2, 3))
 LABELS = np.where(RNG.random((B, T)) < 0.4, -100, IDS)
 LEFT_PADDING = {"input_ids": IDS, "attention_mask": LEFT}
+GIVEN = np.tile(np.arange(2 * T)[::-2], (B, 1)) + 9  # up to the last position of the table, 30
 CUTS = ((0, 5), (5, 6), (6, 11))
 STEPS = [{"input_ids": IDS[:, a:b], "attention_mask": LEFT[:, :b]} for a, b in CUTS]
 
@@ -40,6 +44,8 @@ SETTINGS: dict[str, tuple[str, dict[str, Any], list[dict[str, Any]]]] = {
     "inputs_embeds": ("CausalLM", CONFIGS["gelu"], [{"inputs_embeds": RNG.normal(size=(B, T, 21))}]),
     "steps": ("CausalLM", CONFIGS["gelu"], STEPS),
     "untied": ("CausalLM", CONFIGS["untied"], [LEFT_PADDING]),
+    "given positions": ("CausalLM", CONFIGS["gelu"], [{"input_ids": IDS, "position_ids": GIVEN}]),
+    "pads in the text": ("CausalLM", CONFIGS["gelu"], [{"input_ids": PADDED}]),
     "tokens": ("TokenClassification", HEADS["TokenClassification"], [LEFT_PADDING | {"labels": IDS % 5}]),
     "classes": (
         "SequenceClassification", HEADS["SequenceClassification"],
@@ -66,8 +72,13 @@ SHOWN = {
     "class read at the first token": "classes",
     "class read at the last token": "classes, right padding",
     "class read at the number of tokens - 1": "classes",
+    "embedding of the pad is 0": "pads in the text",
+    "positions and mask made from the ids": "pads in the text",
+    "position table cut at N rows": "given positions",
+    "positions of the mask though some are given": "given positions",
+    "exp from a float16 table": "no padding",
 }
-for name in MISTAKES:
+for name in EVERY:
     for word, setting in {
         "head mask": "head mask", "cache": "steps", "past": "steps", "loss": "labels", "loss of tokens": "tokens",
     }.items():  # fmt: skip
@@ -116,11 +127,11 @@ def test_without_a_mistake_all_agree(ours: Any, setting: str) -> None:
     assert first_difference(trace, in_order(want, list(trace)), lambda tensor: LANE_A) is None
 
 
-@pytest.mark.parametrize("mistake", MISTAKES)
+@pytest.mark.parametrize("mistake", EVERY)
 def test_a_mistake_is_seen_first_where_it_is_made(ours: Any, mistake: str) -> None:
     setting = SHOWN.get(mistake, "left padding")
-    calls, where = SETTINGS[setting][2], MISTAKES[mistake].first
-    trace, want = ours(setting), theirs(setting, MISTAKES[mistake].plant)
+    calls, where = SETTINGS[setting][2], EVERY[mistake].first
+    trace, want = ours(setting), theirs(setting, EVERY[mistake].plant)
     first = where(calls, reference(setting).config)
     if want[first].shape != trace[first].shape:
         before = list(trace)[: list(trace).index(first)]
@@ -135,7 +146,7 @@ def test_a_mistake_is_seen_first_where_it_is_made(ours: Any, mistake: str) -> No
 @pytest.mark.parametrize("setting", ["left padding", "classes", "tokens"])
 def test_a_mistake_is_taken_out_again(setting: str) -> None:
     want = theirs(setting, corrected)
-    for name, mistake in MISTAKES.items():
+    for name, mistake in EVERY.items():
         if name != "position offset 0":
             theirs(setting, mistake.plant)
         again = theirs(setting, corrected)
@@ -152,6 +163,15 @@ def test_a_bias_of_the_keys_cancels_in_the_softmax(ours: Any) -> None:
         assert found[1] > 10, name
     name = "layers.0.self_attn.probs"
     assert_close(name, trace[name], want[name], LANE_A)
+
+
+def test_every_mistake_has_a_cause_and_every_cause_a_mistake() -> None:
+    assert set(EVERY) == set(CAUSES)
+    config = transformers.BioGptConfig(**CONFIGS["gelu"])
+    values = {name: mistake.expected.values(config) for name, mistake in EVERY.items()}
+    assert values["no embedding scale"] == {"factor": pytest.approx(1 / 4.58257569)}
+    assert values["norm eps 1e-12"] == {"eps": 1e-12}
+    assert len({mistake.cause for mistake in MORE.values()} - {mistake.cause for mistake in MISTAKES.values()}) > 20
 
 
 @pytest.mark.parametrize("mistake", ["norm eps 1e-12", "tanh GELU"])
