@@ -49,17 +49,15 @@ def of_layer_1(*parts: str) -> Plant:
     return shared(pairs)
 
 
-def bias_after_activation(model: Any) -> Any:
+def bias_after_activation(model: Any) -> ExitStack:
     """Leave the bias out of fc1, and add it to the activation's result."""
 
-    def activation_of(layer: Any) -> Any:
-        original, bias = layer.activation_fn.forward, layer.fc1.bias
-        return lambda x: original(x) + bias
+    def added_to(bias: Any) -> Callable[..., Any]:
+        return lambda module, original, x: original(x) + bias
 
-    every = list(base(model).layers)
     stack = ExitStack()
-    for layer in every:
-        stack.enter_context(replaced(layer.activation_fn, "forward", activation_of(layer)))
+    for layer in base(model).layers:
+        stack.enter_context(forward(lambda _, part=layer.activation_fn: [part], added_to(layer.fc1.bias))(model))
     stack.enter_context(parameter(layers("fc1", every=True), "bias", torch.zeros_like)(model))
     return stack
 

@@ -45,7 +45,12 @@ def attribute(find: Find, name: str, value: Callable[[Any], Any]) -> Plant:
     def plant(model: Any) -> Iterator[None]:
         with ExitStack() as stack:
             for module in list(find(model)):
-                stack.enter_context(replaced(module, name, value(module)))
+                new = value(module)
+                if hasattr(type(module), name) and name not in vars(module):  # a method: uncover it afterwards
+                    stack.callback(delattr, module, name)
+                    setattr(module, name, new)
+                else:
+                    stack.enter_context(replaced(module, name, new))
             yield
 
     return plant

@@ -18,6 +18,7 @@ from tests.reference import build, in_order, save
 from tests.reference.causes import CAUSES
 from tests.reference.mistakes import MISTAKES
 from tests.reference.more_mistakes import EVERY, MORE
+from tests.reference.perturbations import PAIRS, PERTURBATIONS, TWELVE
 from tests.reference.planting import corrected
 from tests.support.configs import CONFIGS, HEADS
 from tools import dump_torch
@@ -151,6 +152,8 @@ def test_a_mistake_is_taken_out_again(setting: str) -> None:
             theirs(setting, mistake.plant)
         again = theirs(setting, corrected)
         assert all(np.array_equal(again[tensor], x) for tensor, x in want.items()), name
+        # A forward that stays on a layer would hide a later mistake in the class of the layers.
+        assert not [path for path, x in reference(setting).named_modules() if "forward" in vars(x)], name
 
 
 def test_a_bias_of_the_keys_cancels_in_the_softmax(ours: Any) -> None:
@@ -163,6 +166,27 @@ def test_a_bias_of_the_keys_cancels_in_the_softmax(ours: Any) -> None:
         assert found[1] > 10, name
     name = "layers.0.self_attn.probs"
     assert_close(name, trace[name], want[name], LANE_A)
+
+
+@pytest.mark.parametrize("name", PERTURBATIONS)
+def test_a_perturbation_is_seen_first_where_it_is_made(ours: Any, name: str) -> None:
+    setting, one = "left padding", PERTURBATIONS[name]
+    trace, want = ours(setting), theirs(setting, one.plant)
+    found = first_difference(trace, in_order(want, list(trace)), lambda tensor: LANE_A)
+    assert found is not None, "not noticed"
+    first = one.first(SETTINGS[setting][2], reference(setting).config)
+    assert (found[0], not found[1] <= 10) == (first, True), f"first seen at {found[0]}"
+
+
+def test_two_mistakes_at_once_show_at_the_earlier_one(ours: Any) -> None:
+    assert (len(TWELVE), len(PAIRS)) == (12, 66)
+    trace, setting = ours("left padding"), "left padding"
+    config, order = reference(setting).config, list(ours(setting))
+    for pair, plant in PAIRS.items():
+        found = first_difference(trace, in_order(theirs(setting, plant), order), lambda tensor: LANE_A)
+        firsts = [MISTAKES[name].first(SETTINGS[setting][2], config) for name in pair]
+        assert found is not None
+        assert found[0] == min(firsts, key=order.index), pair
 
 
 def test_every_mistake_has_a_cause_and_every_cause_a_mistake() -> None:
