@@ -4,7 +4,8 @@ Runs every planted mistake (tests/reference/mistakes.py) on every case of the ki
 and bfloat16, dumps the arrays and checks them like `minibiogpt golden check`. The tensor that *must* be named first is
 determined without the kit: the first one, in the order of execution, in which a float64 run with the mistake differs in
 any bit from the run without it (hidden scores are compared by their effect). --variations also runs correct variations
-(tests/reference/variations.py); none of them may be reported as a difference. Exit code 1 if a promise below is broken.
+(tests/reference/variations.py); none of them may be reported as a difference. --diagnose measures what
+`minibiogpt golden diagnose` says instead (tools/diagnose_sensitivity.py). Exit code 1 if a promise is broken.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from minibiogpt.files.writing import write_atomically
 from tests.reference.kits import PRECISIONS, KitCase, Pair, Verdict, cases_of, pair_of
 from tests.reference.mistakes import MISTAKES
 from tests.reference.ways import ways
+from tools import diagnose_sensitivity
 
 # The promises: the fraction of pairs whose first tensor is named correctly (float64), and the multiple of the budget
 # that each mistake reaches in the case that shows it best (float64 and float32).
@@ -203,16 +205,23 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("kit", type=Path, help="a folder written by `minibiogpt golden kit`")
     parser.add_argument("--cases", nargs="+", metavar="NAME", help="run only these cases")
     parser.add_argument("--variations", action="store_true", help="also test correct variations for false alarms")
-    about = f"number of random combinations of variations (default {MIXTURES})"
-    parser.add_argument("--mixtures", type=int, default=MIXTURES, metavar="N", help=about)
+    about = (
+        f"number of random combinations of variations (default {MIXTURES}; {diagnose_sensitivity.MIXTURES} to diagnose)"
+    )
+    parser.add_argument("--mixtures", type=int, metavar="N", help=about)
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the results as a Markdown page")
+    diagnose_sensitivity.add_arguments(parser)
     options = parser.parse_args(arguments)
+    if options.diagnose:
+        return diagnose_sensitivity.main(options)
     cases = cases_of(options.kit, options.cases)
     pairs = []
     for case in cases:
         pairs += [pair_of(mistake, case) for mistake in MISTAKES]
         print(f"{case.name}: {sum(pair.first is not None for pair in pairs if pair.case == case.name)} mistakes show")
-    alarms = false_alarms(cases, options.mixtures) if options.variations else None
+    alarms = (
+        false_alarms(cases, MIXTURES if options.mixtures is None else options.mixtures) if options.variations else None
+    )
     print(*matrix(pairs, cases), "", *of_each(pairs), "", *summary(pairs), sep="\n")
     print("", *wrongly_named(pairs, "float64"), *(f"float32: {x}" for x in wrongly_named(pairs, "float32")), sep="\n")
     problems = list(broken(pairs))

@@ -166,7 +166,7 @@ class Pair:
 def pair_of(mistake: str, case: KitCase, precisions: tuple[str, ...] = PRECISIONS) -> Pair:
     """Plant one mistake in one case, and check the result."""
     pair, plant = Pair(mistake, case.name), MISTAKES[mistake].plant
-    right, wrong = _right(case), run(case, "float64", plant)
+    right, wrong = right_arrays(case), run(case, "float64", plant)
     pair.refused = wrong is None
     pair.first = None if wrong is None else true_first(right, wrong)
     if pair.first is not None:
@@ -177,7 +177,7 @@ def pair_of(mistake: str, case: KitCase, precisions: tuple[str, ...] = PRECISION
 
 
 @cache
-def _right(case: KitCase) -> Arrays:
+def right_arrays(case: KitCase) -> Arrays:
     found = run(case, "float64", lambda model: ExitStack())
     assert found is not None, f"{case.name}: PyTorch cannot run the unchanged case"
     return found
