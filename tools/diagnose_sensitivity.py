@@ -13,6 +13,7 @@ import json
 import platform
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -64,7 +65,9 @@ def _estimated(run: Run) -> bool:
 PROMISES = (
     Promise("one mistake, float64", 0.95, lambda run: (run.part, run.precision) == ("singles", "float64")),
     Promise("one mistake, float32", 0.90, lambda run: (run.part, run.precision) == ("singles", "float32")),
-    Promise("parameters within 1 %", 1, lambda run: run.part == "singles" and _estimated(run), lambda run: not run.off),
+    *(Promise(f"parameters within 1 %, {precision}", share,
+              lambda run, precision=precision: (run.part, run.precision) == ("singles", precision) and _estimated(run),
+              lambda run: not run.off) for precision, share in (("float64", 1), ("float32", 0.9))),
     Promise("two mistakes, both named", 0.90, lambda run: run.part == "pairs"),
     Promise("from logits alone, over the kit", 0.80, lambda run: run.part == "logits"),
     Promise("from hidden states alone, over the kit", 0.90, lambda run: run.part == "hidden"),
@@ -106,6 +109,8 @@ def of_each(runs: list[Run]) -> Iterator[str]:
     yield "|---|---|---|---|---|---|---|"
     for name, mistake in EVERY.items():
         own = [run for run in runs if run.subject == name]
+        if not own:
+            continue
         columns = [
             [run for run in own if (run.part, run.precision) == ("singles", precision)] for precision in PRECISIONS
         ]
@@ -146,8 +151,8 @@ Written on {date} by `{command}` ({versions}).
 {mistakes} mistakes are planted in transformers' BioGPT: the 93 of [What the conformance kit catches](sensitivity.md)
 and {more} more, so that each cause has one. Each is run on every case of the kit, in float64 and in float32, and
 `minibiogpt golden diagnose` must name its cause first. A pair of a mistake and a case counts if `golden check` notices
-a difference. The causes that must be named are in `tests/reference/causes.py`; they were chosen before diagnose was
-written. Estimated parameters (an eps, a factor, an offset) must be within 1 % of the planted value.
+a difference. The causes that must be named are in `tests/reference/causes.py`. Estimated parameters (an eps, a factor,
+an offset) must be within 1 % of the planted value; in float32, rounding may hide them in up to a tenth of the pairs.
 
 {promises}
 
@@ -237,11 +242,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> int:
     """Measure, print the tables, and write the page; return 1 if a promise is broken."""
-    runs: list[Run] = []
-    for run in measured(options):
-        if not runs or (runs[-1].part, runs[-1].subject) != (run.part, run.subject):
-            print(f"{run.part}: {run.subject}", flush=True)
-        runs.append(run)
+    runs = list(_noted(measured(options), options.results))
     if options.results:
         runs = _with_earlier(options.results, runs)
     tables = [promises(runs), of_each(runs)]
@@ -253,6 +254,17 @@ def main(options: argparse.Namespace) -> int:
         text = page(runs, "python tools/sensitivity.py KIT --diagnose")
         write_atomically(options.markdown, lambda temporary: temporary.write_text(text, encoding="utf-8"))
     return 1 if broken else 0
+
+
+def _noted(found: Iterable[Run], results: Path | None) -> Iterator[Run]:
+    """Yield the runs; print each new subject, and keep the runs of the one before."""
+    for (part, subject), group in groupby(found, lambda run: (run.part, run.subject)):
+        runs = list(group)
+        right = sum(run.right for run in runs)
+        print(f"{part}: {subject}: {right} of {len(runs)}", flush=True)
+        if results:
+            _with_earlier(results, runs)
+        yield from runs
 
 
 def _with_earlier(path: Path, runs: list[Run]) -> list[Run]:

@@ -193,7 +193,7 @@ def test_every_mistake_has_a_cause_and_every_cause_a_mistake() -> None:
     assert set(EVERY) == set(CAUSES)
     config = transformers.BioGptConfig(**CONFIGS["gelu"])
     values = {name: mistake.expected.values(config) for name, mistake in EVERY.items()}
-    assert values["no embedding scale"] == {"factor": pytest.approx(1 / 4.58257569)}
+    assert values["head scaled"] == {"factor": pytest.approx(4.58257569)}
     assert values["norm eps 1e-12"] == {"eps": 1e-12}
     assert len({mistake.cause for mistake in MORE.values()} - {mistake.cause for mistake in MISTAKES.values()}) > 20
 
