@@ -119,9 +119,17 @@ def rotary(q: Any, k: Any, v: Any) -> Any:
     return rotated(q, k.shape[2] - q.shape[2]), rotated(k, 0), v
 
 
+def alibi_slopes(H: int) -> list[float]:
+    """Return the slopes of the ALiBi paper: powers of 2^(-8 / H); if H is no power of 2, some of those of 2 H too."""
+    power = 1 << (H.bit_length() - 1)
+    return [2 ** (-8 * (i + 1) / power) for i in range(power)] + [
+        2 ** (-4 * (2 * i + 1) / power) for i in range(H - power)
+    ]
+
+
 def alibi(q: Any, k: Any, scaling: float) -> Any:
-    H, T, S = q.shape[1], q.shape[2], k.shape[2]
-    slopes = 2.0 ** (-8 * torch.arange(1, H + 1, dtype=q.dtype) / H)
+    T, S = q.shape[2], k.shape[2]
+    slopes = torch.tensor(alibi_slopes(q.shape[1]), dtype=q.dtype)
     distance = torch.arange(S, dtype=q.dtype) - torch.arange(S - T, S, dtype=q.dtype)[:, None]
     return q @ k.transpose(2, 3) * scaling + slopes[:, None, None] * distance
 

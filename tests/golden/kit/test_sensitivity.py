@@ -18,6 +18,7 @@ from tests.reference import build, in_order, save
 from tests.reference.causes import CAUSES
 from tests.reference.mistakes import MISTAKES
 from tests.reference.more_mistakes import EVERY, MORE
+from tests.reference.more_wrong import alibi_slopes
 from tests.reference.perturbations import PAIRS, PERTURBATIONS, TWELVE
 from tests.reference.planting import corrected
 from tests.support.configs import CONFIGS, HEADS
@@ -187,6 +188,11 @@ def test_two_mistakes_at_once_show_at_the_earlier_one(ours: Any) -> None:
         firsts = [MISTAKES[name].first(SETTINGS[setting][2], config) for name in pair]
         assert found is not None
         assert found[0] == min(firsts, key=order.index), pair
+
+
+def test_the_slopes_of_alibi_are_those_of_the_paper() -> None:
+    assert alibi_slopes(8) == [1 / 2, 1 / 4, 1 / 8, 1 / 16, 1 / 32, 1 / 64, 1 / 128, 1 / 256]
+    assert alibi_slopes(3) == [2**-4, 2**-8, 2**-2]
 
 
 def test_every_mistake_has_a_cause_and_every_cause_a_mistake() -> None:
