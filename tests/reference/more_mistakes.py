@@ -15,7 +15,6 @@ from tests.reference.planting import (
     mask,
     options,
     parameter,
-    past,
     positions,
 )
 from tests.reference.wrong import HEADS, NORMS, activation
@@ -51,7 +50,7 @@ _TABLE: Table = [
     ("layer 1's norms in layer 0", wrong.of_layer_1("self_attn_layer_norm", "final_layer_norm"),
      at("layers.0.self_attn_layer_norm")),
     ("logits scaled down by sqrt(D)", parameter(HEADS, "weight", lambda x: x * x.shape[1] ** -0.5), at("logits")),
-    ("cached positions in reverse order", past(lambda x: x.flip(-2), lambda x: x.flip(-2)), at(f"{ATTN}.k", step=1)),
+    ("new keys before the cached ones", attention(split=wrong.new_first), at(f"{ATTN}.k", step=1)),
     ("dropout active", wrong.DROPOUT, at("embeddings")),
     ("dropout of attention active", wrong.combined([wrong.seeded, attention(weigh=wrong.dropped)]),
      at(f"{ATTN}.weights")),
