@@ -256,7 +256,13 @@ class At:
         return self.within.value(self.name(template))
 
     def weight(self, name: str) -> np.ndarray:
-        return self.within.run.weights[name.replace("{l}", str(self.layer))]
+        """Return a parameter; {l} is this layer, {reverse} counts from the last, {after} and {before} are beside."""
+        if self.layer is not None:
+            L, layer = self.config.num_hidden_layers, self.layer
+            others = {"l": layer, "reverse": L - 1 - layer, "after": (layer + 1) % L, "before": (layer - 1) % L}
+            for word, number in others.items():
+                name = name.replace(f"{{{word}}}", str(number))
+        return self.within.run.weights[name]
 
     def input(self, name: str) -> np.ndarray | None:
         return self.call.inputs.get(name)

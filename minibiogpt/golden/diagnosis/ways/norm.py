@@ -155,6 +155,11 @@ def _other_layers(at: At) -> Iterator[Attempt]:
     """Yield the attempts in which a layer uses all weights of another."""
     parts = [f"self_attn.{x}_proj" for x in ("q", "k", "v", "out")]
     parts += ["fc1", "fc2", "self_attn_layer_norm", "final_layer_norm"]
+    last = at.config.num_hidden_layers - 1
+    for other, words in (("{reverse}", f"{last} - l"), ("{after}", "l + 1"), ("{before}", "l - 1")):
+        changes = {f"layers.{{l}}.{part}": {"weights": f"layers.{other}.{part}"} for part in parts}
+        if last:
+            yield Attempt("layer-weights", changes, {"layer": words}, (), 1)
     for layer in range(at.config.num_hidden_layers):
         if at.layer is not None and layer != at.layer:
             changes = {f"layers.{{l}}.{part}": {"weights": f"layers.{layer}.{part}"} for part in parts}
@@ -200,4 +205,4 @@ def _orders(at: At) -> Iterator[Attempt]:
         RESIDUAL: {"terms": ("layer_norm", OUT)},
         FINAL: {"x": before},
     }
-    yield Attempt("norm-final-early", named)
+    yield Attempt("norm-final-early", named, {}, (), 2)
