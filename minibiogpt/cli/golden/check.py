@@ -14,6 +14,7 @@ from minibiogpt.cli.outputs import check_output, inputs_of
 from minibiogpt.errors import InputError, listed
 
 PRECISIONS = ("float64", "float32", "bfloat16", "float16")
+TOOLS = ("llama.cpp", "ggml", "onnx", "fairseq", "gpt2", "transformers", "transformer_lens", "flax", "mlx")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,13 +28,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--map",
         metavar="FILE.json",
-        help='JSON file that maps our names to yours, and axes if needed: {"layers.0": "h.0"}',
+        help='JSON file that maps our names to yours, and axes if needed: {"layers.{l}": "h.{l}"}; '
+        "minibiogpt golden map proposes one",
+    )
+    parser.add_argument(
+        "--names-of",
+        choices=TOOLS,
+        help="tool whose names your arrays have (default: tried if few names are known)",
     )
     parser.add_argument(
         "--names",
         action="append",
         metavar="PATTERN",
         help='only arrays that match, such as "layers.{0..3}.*"; repeatable',
+    )
+    parser.add_argument(
+        "--skip", action="append", metavar="PATTERN", help="leave out the arrays that match; repeatable"
     )
     parser.add_argument("--subset", action="store_true", help="compare the arrays that both have, and list the others")
     parser.add_argument(
@@ -58,7 +68,7 @@ def run(options: argparse.Namespace) -> int:
     """Compare, print, and return the exit code: 0 agrees, 1 differs or incomplete, 2 nothing could be compared."""
     from minibiogpt.checks import checked_integer
     from minibiogpt.golden.check.checker import check, check_order, read_case
-    from minibiogpt.golden.check.pairing import read_map
+    from minibiogpt.golden.check.mapping import read_map
     from minibiogpt.golden.check.result import Options
 
     path, theirs = Path(options.case), Path(options.theirs)
@@ -74,7 +84,7 @@ def run(options: argparse.Namespace) -> int:
     mapped = None if options.map is None else read_map(Path(options.map))
     check_options = Options(
         options.precision, options.names, mapped, options.subset, options.accept_layouts, options.real_only, last,
-        options.map,
+        options.map, options.skip, options.names_of,
     )  # fmt: skip
     if path.is_dir():
         return _check_kit(path, theirs, check_options, options)

@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from minibiogpt.generation import GenerationConfig
 
 BOUNDS = (("max_length", "max_new_tokens"), ("min_length", "min_new_tokens"))
-OF_ARRAYS = ("map", "names", "subset", "precision", "accept_layouts", "real_only", "last", "all", "html")
+OF_ARRAYS = (
+    "map", "names_of", "names", "skip", "subset", "precision", "accept_layouts", "real_only", "last", "all", "html"
+)  # fmt: skip
 
 
 def warn_of_unused(options: argparse.Namespace) -> None:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from minibiogpt.catalog.tools import TOOLS
 from minibiogpt.errors import InputError, listed, short_repr
 from minibiogpt.files.safetensors import read_header
 from minibiogpt.golden.candidate.reader import WHOLE, open_candidate
@@ -17,8 +18,9 @@ from minibiogpt.golden.check.calls import names_of_traces
 from minibiogpt.golden.check.compare import SUMS
 from minibiogpt.golden.check.judge import Judge, row_of
 from minibiogpt.golden.check.layouts import check_letters
+from minibiogpt.golden.check.mapping import Mapped, check_keys, check_map_name, check_theirs, chosen, filled
 from minibiogpt.golden.check.outputs import split_layers, unsplit_reason
-from minibiogpt.golden.check.pairing import Mapped, Pair, check_map_name, pair
+from minibiogpt.golden.check.pairing import Pair, guess_tool, pair
 from minibiogpt.golden.check.result import AGREES, Options, Result, Row
 from minibiogpt.golden.format.case import FORMAT, Case, Entry
 from minibiogpt.golden.format.manifest import read_manifest
@@ -29,27 +31,48 @@ ENDINGS = (*WHOLE, "")  # of a candidate's file name in a kit; a folder has none
 MAX_MASK = 1 << 20  # elements of an unpaired mask that is checked to be all ones
 
 
-def check(case: Case, theirs: Path, options: Options | None = None) -> Result:
+def check(case: Case, theirs: Path, options: Options | None = None, *, of_kit: bool = False) -> Result:
     """Compare a candidate with a case.
+
+    Parameters
+    ----------
+    of_kit : whether the map is for all cases of a kit, so that this one may lack any of its names.
 
     Raises
     ------
     InputError
-        If the candidate cannot be read or is the case itself, or if --names or the map has an unknown name.
+        If the candidate cannot be read or is the case itself, or if --names, --skip or the map has an unknown name.
     """
     options = options or Options()
     if theirs.exists() and theirs.samefile(case.path):
         must = "the candidate must be a different file from the reference"
         raise InputError(must, f"{theirs} twice", "pass the file that your implementation wrote")
     ignored: dict[str, str] = {}
-    with open_candidate(theirs, partial(_expected, case, options), ignored) as tensors:
-        return _compare(case, theirs, split_layers(tensors, case.config), options, ignored)
+    entries = filled(options.mapped or {}, names_of(case))
+    if not of_kit:
+        check_keys(options.mapped or {}, entries, names_of(case))
+    mapped = {name: ours for ours, (_, entry) in reversed(entries.items()) for name in reversed(entry.names)}
+    with open_candidate(theirs, partial(expected, case, mapped, options.names_of), ignored) as tensors:
+        split = split_layers(tensors, case.config)
+        found = chosen(entries, split)
+        used = frozenset(key for key, _ in found.values())
+        if not of_kit and not (options.subset and used):
+            check_theirs(entries, used, "the candidate", split)
+        result = _compare(case, theirs, split, options, ignored, entries)
+        result.map_keys = used
+        return result
 
 
-def _expected(case: Case, options: Options, name: str) -> tuple[tuple[int, ...], bool] | None:
-    """Return the shape of the case's array that a file with this name holds, and whether it has integers."""
-    ours = next((known for known, entry in (options.mapped or {}).items() if entry.name == name), None)
-    ours = ours or pair([name], [*(e.name for e in case.entries), *case.input_names])[0].reference_name
+def expected(case: Case, mapped: Mapping[str, str], tool: str | None, name: str) -> tuple[tuple[int, ...], bool] | None:
+    """Return the shape of the case's array that a file with this name holds, and whether it has integers.
+
+    Parameters
+    ----------
+    mapped : {the candidate's name: ours}. tool : whose names these are; None if unknown.
+    """
+    ways = ([tool] if tool else [None, *TOOLS]) if name not in mapped else []
+    pairs = (pair([name], names_of(case), names_of=way)[0].reference_name for way in ways)
+    ours = mapped.get(name) or next((one for one in pairs if one), None)
     if ours is None or ours not in case.tensors:
         return None
     entries = {entry.name: entry for entry in case.entries}
@@ -58,15 +81,23 @@ def _expected(case: Case, options: Options, name: str) -> tuple[tuple[int, ...],
 
 
 def _compare(
-    case: Case, theirs: Path, tensors: Mapping[str, Tensor], options: Options, ignored: Mapping[str, str]
+    case: Case,
+    theirs: Path,
+    tensors: Mapping[str, Tensor],
+    options: Options,
+    ignored: Mapping[str, str],
+    in_map: Mapping[str, tuple[str, Mapped]],
 ) -> Result:
-    entries, known = _selected(case, options), list(_names_of(case))
-    pairs = pair(tensors, known, _map_in(tensors, options))
+    entries, known = _selected(case, options), list(names_of(case))
+    mapped = {ours: entry for ours, (_, entry) in chosen(in_map, tensors).items()}
+    guessed = None if options.names_of else guess_tool(tensors, known, mapped)
+    tool = options.names_of or guessed
+    pairs = pair(tensors, known, mapped, tool)
     pairs = [
         replace(p, reason=unsplit_reason(p.candidate, case.config) or p.reason) if p.reference_name is None else p
         for p in pairs
     ]
-    _check_axes(case, options)
+    _check_axes(case, in_map)
     weights = [name for name in tensors if name.endswith((".weight", ".bias"))]
     if 2 * len(weights) > len(tensors) and all(p.reference_name is None for p in pairs):
         remedy = "run your implementation on the inputs of the case, and save the arrays that it computes"
@@ -77,11 +108,11 @@ def _compare(
             by_name.setdefault(p.reference_name, []).append(p)
     judge = Judge(case, options)
     inputs = [judge.input(name, tensors[p.candidate]) for name in case.input_names for p in by_name.get(name, [])]
-    no_arrays = {p.reference_name: (p.candidate, ignored[p.candidate]) for p in pair(ignored, known)}
+    no_arrays = {p.reference_name: (p.candidate, ignored[p.candidate]) for p in pair(ignored, known, names_of=tool)}
     rows: list[Row] = []
     for entry in entries:
         found = [judge.array(entry, p, tensors[p.candidate]) for p in by_name.get(entry.name, [])]
-        rows += found or [_missing(entry, options, no_arrays)]
+        rows += found or [_missing(entry, in_map, no_arrays)]
     unpaired = [p for p in pairs if p.reference_name is None]
     no_op_masks = dict.fromkeys(p.candidate for p in unpaired if _is_no_op_mask(tensors[p.candidate]))
     inputs += [Row(name, name, AGREES, notes=["all ones, the same as no mask"]) for name in no_op_masks]
@@ -89,36 +120,38 @@ def _compare(
     of_calls = names_of_traces(case) if any(p.meant for p in left) else set()
     absent = [p for p in left if p.meant in of_calls]
     left = [p for p in left if p.meant not in of_calls]
-    return Result(case, theirs, options, inputs, rows, left, absent, dict(ignored))
+    return Result(case, theirs, options, inputs, rows, left, absent, dict(ignored), guessed or "")
 
 
-def _map_in(tensors: Mapping[str, Tensor], options: Options) -> Mapping[str, Mapped] | None:
-    """Return the map; with --subset, without the arrays that the candidate lacks, unless it lacks all of them."""
-    mapped = {ours: entry for ours, entry in (options.mapped or {}).items() if entry.name in tensors}
-    return mapped if options.subset and mapped else options.mapped
-
-
-def _missing(entry: Entry, options: Options, no_arrays: Mapping[str | None, tuple[str, str]]) -> Row:
+def _missing(
+    entry: Entry, in_map: Mapping[str, tuple[str, Mapped]], no_arrays: Mapping[str | None, tuple[str, str]]
+) -> Row:
     """Return the row of an array without a candidate, or with something else under its name."""
     row = row_of(entry, None, None)
     if entry.name in no_arrays:
         row.candidate, what = no_arrays[entry.name]
         row.notes = [f"expected an array, found {what}"]
         return row
-    mapped = (options.mapped or {}).get(entry.name)
-    row.notes = ["missing from the candidate" + (f", where the map calls it {mapped.name}" if mapped else "")]
+    names = in_map[entry.name][1].names if entry.name in in_map else ()
+    row.notes = ["missing from the candidate" + (f", where the map calls it {' or '.join(names)}" if names else "")]
     return row
 
 
 def _selected(case: Case, options: Options) -> list[Entry]:
-    """Return the entries to compare: all, or those that --names matches."""
+    """Return the entries to compare: all, or those that --names matches, without those that --skip matches."""
     patterns = patterns_of(options.names) if options.names else None
     entries = [e for e in case.entries if patterns is None or any([p.matches(e.name) for p in patterns])]
     check_all_matched(patterns or (), [e.name for e in case.entries], "--names must name an array of the case")
-    return entries
+    skipping = patterns_of(options.skip) if options.skip else []
+    skipped = [e.name for e in case.entries if any([p.matches(e.name) for p in skipping])]
+    check_all_matched(skipping, [e.name for e in case.entries], "--skip must name an array of the case")
+    left = [e for e in entries if e.name not in skipped]
+    if not left:
+        raise InputError("--skip must leave an array to compare", f"all {len(entries)} skipped", "skip fewer arrays")
+    return left
 
 
-def _check_axes(case: Case, options: Options) -> None:
+def _check_axes(case: Case, in_map: Mapping[str, tuple[str, Mapped]]) -> None:
     """Check that each axis of the case has a letter and a size, and that the map's axes are those of the case."""
     for entry in case.entries:
         letters, size = entry.axes.split(), math.prod(entry.shape)
@@ -132,8 +165,8 @@ def _check_axes(case: Case, options: Options) -> None:
             found = f"{short_repr(entry.name)} of {short_repr(entry.shape)}, axes {short_repr(entry.axes)}"
             must = f"{case.path} must have one letter and one size per axis, and four sum budgets"
             raise InputError(must, found, "record the case again")
-    for name, mapped in (options.mapped or {}).items():
-        entry_of = {entry.name: entry for entry in case.entries}
+    entry_of = {entry.name: entry for entry in case.entries}
+    for name, (_, mapped) in in_map.items():
         if mapped.axes is not None and name in entry_of:
             check_letters(mapped.axes, entry_of[name], case.config)
 
@@ -204,7 +237,9 @@ def check_kit(folder: Path, theirs: Path, options: Options) -> list[tuple[str, R
         raise InputError("the candidates of a kit must be a folder", found, remedy)
     cases = {case["name"]: Case.read(folder / case["file"]) for case in read_manifest(folder)["cases"]}
     case_options = _options_by_case(cases, options)
-    return [(name, _check_case(cases[name], name, theirs, how)) for name, how in case_options.items()]
+    results = [(name, _check_case(cases[name], name, theirs, how)) for name, how in case_options.items()]
+    _check_map_of_kit(cases, options, [result for _, result in results if result is not None])
+    return results
 
 
 def candidates_of(folder: Path, theirs: Path, options: Options) -> Iterator[tuple[str, Case, Path | None, Options]]:
@@ -229,25 +264,48 @@ def candidates_of(folder: Path, theirs: Path, options: Options) -> Iterator[tupl
 
 
 def _options_by_case(cases: Mapping[str, Case], options: Options) -> dict[str, Options]:
-    """Return {case: options} of the cases that --names matches, each with the --names and the map that are for it."""
-    every = {name: None for case in cases.values() for name in _names_of(case)}
+    """Return {case: options} of the cases of which arrays are compared, each with the --names and --skip for it."""
+    every = {name: None for case in cases.values() for name in names_of(case)}
+    used = {key for key, _ in filled(options.mapped or {}, every).values()}
     for ours in options.mapped or ():
-        check_map_name("a case of the kit", ours, every)
+        if ours not in used:
+            check_map_name("a case of the kit", ours, every)
     patterns, found = patterns_of(options.names) if options.names else None, {}
+    skipping = patterns_of(options.skip) if options.skip else []
     for name, case in cases.items():
-        known = _names_of(case)
-        mapped = {ours: entry for ours, entry in (options.mapped or {}).items() if ours in known}
-        how = replace(options, mapped=mapped or None)
-        if patterns is None:
+        arrays = [entry.name for entry in case.entries]
+        names = None if patterns is None else [p.text for p in patterns if any([p.matches(array) for array in arrays])]
+        skip = [p.text for p in skipping if any([p.matches(array) for array in arrays])]
+        how = replace(options, names=names, skip=skip or None)
+        if names is None or names:
             found[name] = how
-        elif matching := [p.text for p in patterns if any([p.matches(entry.name) for entry in case.entries])]:
-            found[name] = replace(how, names=matching)
-    arrays = {entry.name: None for case in cases.values() for entry in case.entries}
+    arrays = list({entry.name: None for case in cases.values() for entry in case.entries})
     check_all_matched(patterns or (), arrays, "--names must name an array of a case")
-    return found
+    check_all_matched(skipping, arrays, "--skip must name an array of a case")
+    return {name: how for name, how in found.items() if _leaves_some(cases[name], how)} or found
 
 
-def _names_of(case: Case) -> dict[str, None]:
+def _leaves_some(case: Case, options: Options) -> bool:
+    """Whether --skip leaves an array of those that --names selects."""
+    try:
+        return bool(_selected(case, options))
+    except InputError:
+        return False
+
+
+def _check_map_of_kit(cases: Mapping[str, Case], options: Options, results: Sequence[Result | InputError]) -> None:
+    """Check that each name of the map is in one candidate at least; with --subset, that one of all names is."""
+    compared = [result for result in results if isinstance(result, Result)]
+    used = frozenset[str]().union(*(result.map_keys for result in compared))
+    if not options.mapped or len(compared) < len(results) or not compared or (options.subset and used):
+        return
+    entries = filled(options.mapped, [name for result in compared for name in names_of(result.case)])
+    unpaired = [one.candidate for result in compared for one in result.unpaired]
+    check_theirs(entries, used, "a candidate of the kit", unpaired)
+
+
+def names_of(case: Case) -> dict[str, None]:
+    """Return the names of all arrays and inputs of a case."""
     return dict.fromkeys([*(entry.name for entry in case.entries), *case.input_names])
 
 
@@ -264,6 +322,6 @@ def _check_case(case: Case, name: str, theirs: Path, options: Options) -> Result
         found = " and ".join(path.name for path in paths)
         return InputError(f"the case {name} must have one candidate in {theirs}", found, "remove all but one")
     try:
-        return check(case, paths[0], options) if paths else None
+        return check(case, paths[0], options, of_kit=True) if paths else None
     except InputError as error:
         return error

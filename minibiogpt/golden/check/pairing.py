@@ -5,18 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from minibiogpt.catalog.aliases import alias_of
-from minibiogpt.catalog.descriptions import SUMMARIES
-from minibiogpt.catalog.names import template_of
-from minibiogpt.errors import InputError, nearest, short_repr
-from minibiogpt.files.reading import read_json
+from minibiogpt.catalog.aliases import Alias, alias_of
+from minibiogpt.catalog.tools import TOOLS, alias_in
+from minibiogpt.errors import nearest
+from minibiogpt.golden.check.mapping import Mapped, check_keys, check_theirs, chosen, filled
 from minibiogpt.golden.check.outputs import CACHE_NOTE, cached_name
 from minibiogpt.golden.format.case import INPUT
 
-EXAMPLE = '{"layers.0": "h.0", "layers.0.self_attn.q": {"name": "q0", "axes": "B T H Dh"}}'
 INDEX = re.compile(r"\[(\d+)\]")
 OUTPUTS = ("last_hidden_state", "hidden_states", "attentions")
 MAX_NAME = 300  # characters of a name that may be another tool's
@@ -45,23 +42,21 @@ class Pair:
     meant: str | None = None
 
 
-@dataclass(frozen=True)
-class Mapped:
-    """The entry of one array in a map file: the candidate's name for it, and optionally its axes there."""
-
-    name: str
-    axes: str | None = None
-
-
-def pair(names: Iterable[str], known: Iterable[str], mapped: Mapping[str, Mapped] | None = None) -> list[Pair]:
+def pair(
+    names: Iterable[str],
+    known: Iterable[str],
+    mapped: Mapping[str, Mapped] | None = None,
+    names_of: str | None = None,
+) -> list[Pair]:
     """Return a pair for each name of the candidate, in order; a mapped name has one for each array it is mapped to.
 
-    The map comes first, then exact names, names without a leading ``biogpt.``, and aliases.
+    The map comes first, then the names of a tool, exact names, names without a leading ``biogpt.``, and aliases.
 
     Parameters
     ----------
     names : all names of the candidate.
     known : all names of the case.
+    names_of : the tool, one of ``catalog.tools.TOOLS``, or None.
 
     Raises
     ------
@@ -69,17 +64,56 @@ def pair(names: Iterable[str], known: Iterable[str], mapped: Mapping[str, Mapped
         If the map has a name that the case or the candidate lacks.
     """
     names, known = list(names), dict.fromkeys(known)
-    mapped = _checked_map(mapped or {}, names, known)
+    entries = filled(mapped or {}, known)
+    check_keys(mapped or {}, entries, known)
+    found = chosen(entries, dict.fromkeys(names))
+    check_theirs(entries, {key for key, _ in found.values()}, "the candidate", names)
+    return _with_suggestions(_pairs(names, known, {ours: entry for ours, (_, entry) in found.items()}, names_of), known)
+
+
+def guess_tool(names: Iterable[str], known: Iterable[str], mapped: Mapping[str, Mapped]) -> str | None:
+    """Return the tool whose names these are, if fewer than half of them are understood without, and more with it.
+
+    Parameters
+    ----------
+    mapped : {our name: an entry with one name of the candidate}.
+
+    Examples
+    --------
+    >>> guess_tool(["l_out-0", "result_norm", "logits"], ["layers.0", "layer_norm", "logits"], {})
+    'llama.cpp'
+    """
+    names, known = list(names), dict.fromkeys(known)
+
+    def understood(tool: str | None) -> int:
+        return sum(
+            one.reference_name is not None or one.meant is not None for one in _pairs(names, known, mapped, tool)
+        )
+
+    without = understood(None)
+    if 2 * without >= len(names):
+        return None
+    counts = {tool: understood(tool) for tool in TOOLS}
+    best = max(counts, key=lambda tool: counts[tool])
+    return best if counts[best] > without else None
+
+
+def _pairs(names: list[str], known: Mapping[str, Any], mapped: Mapping[str, Mapped], tool: str | None) -> list[Pair]:
     by_their_name: dict[str, list[Pair]] = {}
     for ours, entry in mapped.items():
         by_their_name.setdefault(entry.name, []).append(Pair(entry.name, ours, entry.axes))
     found: list[Pair] = []
     for name in names:
-        found += by_their_name.get(name) or [_pair(name, known)]
-    return _with_suggestions(found, known)
+        found += by_their_name.get(name) or [_pair(name, known, tool)]
+    return found
 
 
-def _pair(name: str, known: Mapping[str, Any]) -> Pair:
+def _pair(name: str, known: Mapping[str, Any], tool: str | None) -> Pair:
+    if tool is not None and len(name) <= MAX_NAME:
+        ways = (_aliased(name, alias_in(tool, spelling), known) for spelling in spellings(name))
+        found = next((one for one in ways if one.meant or one.reason or one.reference_name is not None), None)
+        if found is not None:
+            return found
     first, *others = [_pair_as(name, spelling, known) for spelling in spellings(name)]
     return next((found for found in (first, *others) if found.reference_name is not None), first)
 
@@ -109,7 +143,11 @@ def _pair_as(name: str, spelling: str, known: Mapping[str, Any]) -> Pair:
         return Pair(name, full, note=CACHE_NOTE) if full in known else _absent(name, full)
     output = spelling.removeprefix("biogpt.")  # of the model in the middle, as a hook on it gets
     output = output if output.startswith(OUTPUTS) else spelling
-    alias = alias_of(output) if len(spelling) <= MAX_NAME else None
+    return _aliased(name, alias_of(output) if len(spelling) <= MAX_NAME else None, known)
+
+
+def _aliased(name: str, alias: Alias | None, known: Mapping[str, Any]) -> Pair:
+    """Return the pair of a tensor by the alias of its name."""
     if alias is None:
         return Pair(name, None)
     if alias.refusal:
@@ -140,50 +178,3 @@ def _with_suggestions(pairs: list[Pair], known: Mapping[str, Any]) -> list[Pair]
             item = Pair(item.candidate, None, reason=reason)
         found.append(item)
     return found
-
-
-def read_map(path: Path) -> dict[str, Mapped]:
-    """Read a map file: {"our.name": "their.name"} or {"our.name": {"name": "their.name", "axes": "B T H Dh"}}.
-
-    Raises
-    ------
-    InputError
-        If there is no such file, or it isn't a map.
-    """
-    if not path.exists():
-        raise InputError("--map must name a file", f"no {path}", "check the path")
-    content = read_json(path, "a map of names must exist", absent="check the path", broken="correct the file")
-    must = f"{path} must hold JSON, such as {EXAMPLE}"
-    if not isinstance(content, dict) or not content:
-        raise InputError(must, short_repr(content), "correct the map")
-    return {ours: _parsed_mapped(ours, value, must) for ours, value in content.items()}
-
-
-def _parsed_mapped(ours: str, value: Any, must: str) -> Mapped:
-    if isinstance(value, str):
-        return Mapped(value)
-    if isinstance(value, dict) and isinstance(value.get("name"), str) and set(value) <= {"name", "axes"}:
-        if "axes" not in value:
-            return Mapped(value["name"])
-        if isinstance(value["axes"], str):
-            return Mapped(value["name"], value["axes"])
-    raise InputError(must, f"{short_repr(value)} for {short_repr(ours)}", "correct the map")
-
-
-def _checked_map(mapped: Mapping[str, Mapped], names: list[str], known: Mapping[str, Any]) -> Mapping[str, Mapped]:
-    """Return the entries of the map that are for this case: one map may serve all cases of a kit."""
-    serves = any(ours in known for ours in mapped)
-    for ours, entry in mapped.items():
-        if not serves or template_of(ours) not in SUMMARIES:
-            check_map_name("the case", ours, known)
-        if ours in known:
-            check_map_name("the candidate", entry.name, names)
-    return {ours: entry for ours, entry in mapped.items() if ours in known}
-
-
-def check_map_name(what: str, name: str, existing: Iterable[str]) -> None:
-    """Check that ``what`` has an array of this name of a map."""
-    if name not in existing:
-        near = ", ".join(nearest(name, existing))
-        found = f"{short_repr(name)}{f' (nearest: {near})' if near else ''}"
-        raise InputError(f"a map must use names that exist in {what}", found, "correct the map")

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from minibiogpt.golden.check.compare import BY_BITS, Index, Measure
-from minibiogpt.golden.check.pairing import Mapped, Pair
+from minibiogpt.golden.check.mapping import Mapped
+from minibiogpt.golden.check.pairing import Pair
 from minibiogpt.golden.format.case import PRECISIONS, Case
 
 AGREES, DIFFERS, NOT_COMPARABLE = "agrees", "differs", "not comparable"
@@ -28,6 +29,8 @@ class Options:
     real_only: bool = False
     last: int | None = None
     map_file: str | None = None
+    skip: list[str] | None = None
+    names_of: str | None = None
 
 
 @dataclass
@@ -112,6 +115,8 @@ class Result:
     unpaired : tensors of the candidate that match no array of the case's calls.
     absent : tensors that are arrays of the case's calls, which the case doesn't have. They are not compared.
     ignored : {name: what it is} of the candidate's values that are no tensors.
+    names_of : the tool that the candidate's names were recognized to be from; "" if none was looked for or found.
+    map_keys : the keys of the map whose arrays both the case and the candidate have.
     """
 
     case: Case
@@ -122,6 +127,8 @@ class Result:
     unpaired: list[Pair]
     absent: list[Pair] = field(default_factory=list)
     ignored: dict[str, str] = field(default_factory=dict)
+    names_of: str = ""
+    map_keys: frozenset[str] = frozenset()
 
     def rows_in(self, state: str) -> list[Row]:
         """Return the rows of arrays in this state."""

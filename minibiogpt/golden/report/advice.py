@@ -61,7 +61,9 @@ def options_in_words(options: Options) -> str:
         "--real-only": options.real_only,
     }
     words += [flag for flag, given in flags.items() if given]
+    words += [] if options.names_of is None else ["--names-of", options.names_of]
     words += [word for pattern in options.names or () for word in ("--names", pattern)]
+    words += [word for pattern in options.skip or () for word in ("--skip", pattern)]
     return "".join(f" {shlex.quote(word)}" for word in words)
 
 

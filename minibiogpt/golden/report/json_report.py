@@ -6,7 +6,7 @@ compared"), ``exit_code``, ``sentence``, ``next`` (a command), ``compared``, ``a
 ``padding_left_out``, ``last_positions`` (of --last, or null), ``inputs`` and ``arrays`` (rows), ``unpaired`` (what is
 no array of the case's calls: objects with ``name`` and ``reason``), ``absent`` (what is an array of the calls that the
 case doesn't have, so it is not compared: objects with ``name`` and ``array``, our name), ``ignored`` (what is no array:
-objects with ``name`` and ``is``).
+objects with ``name`` and ``is``), ``names_of`` (the tool whose names the candidate has, given or recognized, or null).
 
 Keys of a row: ``name``, ``candidate`` (its name in the candidate, null if missing), ``state``, ``shape``, ``axes``,
 ``found_shape``, ``dtype``, ``precision``, ``budget``, ``largest_error``, ``relative_error`` (relative to the largest
@@ -50,6 +50,7 @@ def as_json(result: Result) -> dict[str, Any]:
         "unpaired": [{"name": one.candidate, "reason": one.reason} for one in result.unpaired],
         "absent": [{"name": one.candidate, "array": one.meant} for one in result.absent],
         "ignored": [{"name": name, "is": what} for name, what in result.ignored.items()],
+        "names_of": result.options.names_of or result.names_of or None,
     }
 
 

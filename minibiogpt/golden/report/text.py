@@ -151,6 +151,8 @@ def findings(result: Result) -> list[str]:
         lines.append(
             f"the candidate ran on different inputs ({names}): fix this first, it may explain all other differences"
         )
+    if result.names_of:
+        lines.append(f"names read as those of {result.names_of} (--names-of {result.names_of})")
     if result.options.real_only:
         lines.append("positions that attention_mask marks as padding are left out (--real-only)")
     if result.options.last:

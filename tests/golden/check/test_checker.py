@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from minibiogpt import InputError
 from minibiogpt.golden.check.checker import check
 from minibiogpt.golden.check.compare import LOWEST
-from minibiogpt.golden.check.pairing import Mapped
+from minibiogpt.golden.check.mapping import Mapped
 from minibiogpt.golden.check.result import AGREES, DIFFERS, NOT_COMPARABLE, Options
 from minibiogpt.golden.format.case import Case, Entry, write_case
 from minibiogpt.golden.format.rounding import rounded

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from minibiogpt import InputError
-from minibiogpt.golden.check.pairing import MAX_SUGGESTIONS, Mapped, pair, read_map
+from minibiogpt.golden.check.mapping import Mapped, read_map
+from minibiogpt.golden.check.pairing import MAX_SUGGESTIONS, pair
 
 KNOWN = [
     "embeddings", "layers.0.self_attn.q", "layers.0.self_attn.scores_masked", "layers.0.self_attn.out_proj", "layers.0",

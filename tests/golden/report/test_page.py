@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from minibiogpt import InputError
-from minibiogpt.golden.check.pairing import Mapped
+from minibiogpt.golden.check.mapping import Mapped
 from minibiogpt.golden.format.case import Case
 from minibiogpt.golden.report.page import page, write_page
 from tests.support.golden_cases import case_of, checked, normal, small
