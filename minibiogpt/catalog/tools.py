@@ -32,7 +32,7 @@ TABLE = (
     "it is the output of the table of embeddings, before the factor sqrt(D): dump the scaled embeddings as embed_tokens"
 )
 FUSED = "it has queries, keys and values beside each other: dump them apart, as q_proj, k_proj and v_proj"
-UNSCALED = "its scores are not scaled yet, because the softmax scales them: dump the softmax instead, or scale them"
+UNSCALED = "it is q times k, before the division by sqrt(Dh): dump the scaled scores, or what the softmax returns"
 Names = dict[str, tuple[str, ...]]
 
 LLAMA: Names = {

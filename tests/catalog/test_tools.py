@@ -10,7 +10,7 @@ from minibiogpt.cli.golden import check
 
 
 def test_the_command_offers_every_tool() -> None:
-    assert check.TOOLS == tuple(TOOLS)
+    assert tuple(TOOLS) == check.TOOLS
 
 
 @pytest.mark.parametrize("tool", TOOLS)
@@ -68,11 +68,11 @@ def test_a_name_and_its_array(tool: str, name: str, ours: str | None) -> None:
 @pytest.mark.parametrize(
     ("tool", "name", "reason"),
     [
-        ("llama.cpp", "kq-3", "not scaled yet"),
+        ("llama.cpp", "kq-3", "before the division by sqrt(Dh)"),
         ("llama.cpp", "inp_embd", "before the factor sqrt(D)"),
         ("gpt2", "transformer.wte", "before the factor sqrt(D)"),
         ("flax", "transformer/h/0/attn/c_attn/__call__/0", "dump them apart"),
-        ("onnx", "/biogpt/layers.0/self_attn/MatMul_output_0", "not scaled yet"),
+        ("onnx", "/biogpt/layers.0/self_attn/MatMul_output_0", "before the division by sqrt(Dh)"),
     ],
 )
 def test_a_name_of_something_else_says_what_to_dump(tool: str, name: str, reason: str) -> None:

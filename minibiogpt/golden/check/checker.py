@@ -20,7 +20,7 @@ from minibiogpt.golden.check.judge import Judge, row_of
 from minibiogpt.golden.check.layouts import check_letters
 from minibiogpt.golden.check.mapping import Mapped, check_keys, check_map_name, check_theirs, chosen, filled
 from minibiogpt.golden.check.outputs import split_layers, unsplit_reason
-from minibiogpt.golden.check.pairing import Pair, guess_tool, pair
+from minibiogpt.golden.check.pairing import Pair, guess_tool, pair, pair_one
 from minibiogpt.golden.check.result import AGREES, Options, Result, Row
 from minibiogpt.golden.format.case import FORMAT, Case, Entry
 from minibiogpt.golden.format.manifest import read_manifest
@@ -28,6 +28,7 @@ from minibiogpt.trace.missing import check_all_matched
 from minibiogpt.trace.patterns import patterns_of
 
 ENDINGS = (*WHOLE, "")  # of a candidate's file name in a kit; a folder has none
+LEFT = "--skip must leave an array to compare"
 MAX_MASK = 1 << 20  # elements of an unpaired mask that is checked to be all ones
 
 
@@ -71,7 +72,7 @@ def expected(case: Case, mapped: Mapping[str, str], tool: str | None, name: str)
     mapped : {the candidate's name: ours}. tool : whose names these are; None if unknown.
     """
     ways = ([tool] if tool else [None, *TOOLS]) if name not in mapped else []
-    pairs = (pair([name], names_of(case), names_of=way)[0].reference_name for way in ways)
+    pairs = (pair_one(name, names_of(case), way).reference_name for way in ways)
     ours = mapped.get(name) or next((one for one in pairs if one), None)
     if ours is None or ours not in case.tensors:
         return None
@@ -147,7 +148,7 @@ def _selected(case: Case, options: Options) -> list[Entry]:
     check_all_matched(skipping, [e.name for e in case.entries], "--skip must name an array of the case")
     left = [e for e in entries if e.name not in skipped]
     if not left:
-        raise InputError("--skip must leave an array to compare", f"all {len(entries)} skipped", "skip fewer arrays")
+        raise InputError(LEFT, f"all {len(entries)} skipped", "skip fewer arrays")
     return left
 
 
@@ -282,7 +283,10 @@ def _options_by_case(cases: Mapping[str, Case], options: Options) -> dict[str, O
     arrays = list({entry.name: None for case in cases.values() for entry in case.entries})
     check_all_matched(patterns or (), arrays, "--names must name an array of a case")
     check_all_matched(skipping, arrays, "--skip must name an array of a case")
-    return {name: how for name, how in found.items() if _leaves_some(cases[name], how)} or found
+    left = {name: how for name, how in found.items() if _leaves_some(cases[name], how)}
+    if not left:
+        raise InputError(LEFT, "those of all cases skipped", "skip fewer arrays")
+    return left
 
 
 def _leaves_some(case: Case, options: Options) -> bool:

@@ -17,6 +17,7 @@ from minibiogpt.golden.format.case import INPUT
 INDEX = re.compile(r"\[(\d+)\]")
 OUTPUTS = ("last_hidden_state", "hidden_states", "attentions")
 MAX_NAME = 300  # characters of a name that may be another tool's
+MAX_TRIED = 2000  # names by which a tool is recognized
 MAX_SUGGESTIONS = 12  # unpaired names that get suggestions: finding similar names is slow
 
 
@@ -83,7 +84,7 @@ def guess_tool(names: Iterable[str], known: Iterable[str], mapped: Mapping[str, 
     >>> guess_tool(["l_out-0", "result_norm", "logits"], ["layers.0", "layer_norm", "logits"], {})
     'llama.cpp'
     """
-    names, known = list(names), dict.fromkeys(known)
+    names, known = list(names)[:MAX_TRIED], dict.fromkeys(known)
 
     def understood(tool: str | None) -> int:
         return sum(
@@ -104,11 +105,12 @@ def _pairs(names: list[str], known: Mapping[str, Any], mapped: Mapping[str, Mapp
         by_their_name.setdefault(entry.name, []).append(Pair(entry.name, ours, entry.axes))
     found: list[Pair] = []
     for name in names:
-        found += by_their_name.get(name) or [_pair(name, known, tool)]
+        found += by_their_name.get(name) or [pair_one(name, known, tool)]
     return found
 
 
-def _pair(name: str, known: Mapping[str, Any], tool: str | None) -> Pair:
+def pair_one(name: str, known: Mapping[str, Any], tool: str | None = None) -> Pair:
+    """Return the pair of one name, without suggestions and without a map."""
     if tool is not None and len(name) <= MAX_NAME:
         ways = (_aliased(name, alias_in(tool, spelling), known) for spelling in spellings(name))
         found = next((one for one in ways if one.meant or one.reason or one.reference_name is not None), None)
