@@ -49,8 +49,8 @@ $ minibiogpt generate --modle biogpt Ibuprofen
 minibiogpt: error: minibiogpt generate must be called with its own options; found '--modle'; did you mean --model?
 ```
 
-Options can't be abbreviated; the only short ones are `-h`, `-V`, and the `-o` of `explore` and `golden record`. Errors
-and warnings go to standard error.
+Options can't be abbreviated; the only short ones are `-h`, `-V`, and the `-o` of `explore`, `golden record` and
+`golden map`. Errors and warnings go to standard error.
 
 | exit code | meaning |
 |---|---|

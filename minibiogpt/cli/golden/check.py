@@ -31,11 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='JSON file that maps our names to yours, and axes if needed: {"layers.{l}": "h.{l}"}; '
         "minibiogpt golden map proposes one",
     )
-    parser.add_argument(
-        "--names-of",
-        choices=TOOLS,
-        help="tool whose names your arrays have (default: tried if few names are known)",
-    )
+    add_names_of(parser)
     parser.add_argument(
         "--names",
         action="append",
@@ -62,6 +58,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--html", metavar="FILE", help="also write an HTML page with a plot")
     parser.add_argument("--junit", metavar="FILE", help="also write JUnit XML, for continuous integration")
     add_json(parser)
+
+
+def add_names_of(parser: argparse.ArgumentParser) -> None:
+    tools = f"{', '.join(TOOLS[:-1])} or {TOOLS[-1]}"
+    parser.add_argument(
+        "--names-of",
+        choices=TOOLS,
+        metavar="TOOL",
+        help=f"tool whose names your arrays have: {tools} (default: tried if few names are known)",
+    )
 
 
 def run(options: argparse.Namespace) -> int:

@@ -57,6 +57,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "minibiogpt golden check case.safetensors theirs.npz --precision float32",
         "minibiogpt golden check case.safetensors theirs.npz --html report.html",
     ),
+    "golden map": ("minibiogpt golden map case.safetensors theirs.npz -o map.json",),
     "golden selftest": ("minibiogpt golden selftest",),
     "golden inspect": ('minibiogpt golden inspect case.safetensors --names "layers.0.*"',),
     "download": ("minibiogpt download microsoft/biogpt biogpt",),

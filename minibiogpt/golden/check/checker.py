@@ -90,6 +90,8 @@ def _compare(
     in_map: Mapping[str, tuple[str, Mapped]],
 ) -> Result:
     entries, known = _selected(case, options), list(names_of(case))
+    if not entries:
+        raise InputError(LEFT, "every one skipped", "skip fewer arrays")
     mapped = {ours: entry for ours, (_, entry) in chosen(in_map, tensors).items()}
     guessed = None if options.names_of else guess_tool(tensors, known, mapped)
     tool = options.names_of or guessed
@@ -146,10 +148,7 @@ def _selected(case: Case, options: Options) -> list[Entry]:
     skipping = patterns_of(options.skip) if options.skip else []
     skipped = [e.name for e in case.entries if any([p.matches(e.name) for p in skipping])]
     check_all_matched(skipping, [e.name for e in case.entries], "--skip must name an array of the case")
-    left = [e for e in entries if e.name not in skipped]
-    if not left:
-        raise InputError(LEFT, f"all {len(entries)} skipped", "skip fewer arrays")
-    return left
+    return [e for e in entries if e.name not in skipped]
 
 
 def _check_axes(case: Case, in_map: Mapping[str, tuple[str, Mapped]]) -> None:
@@ -232,11 +231,7 @@ def check_kit(folder: Path, theirs: Path, options: Options) -> list[tuple[str, R
     InputError
         If the kit is invalid or was changed, ``theirs`` isn't a folder, or --names or the map has an unknown name.
     """
-    if not theirs.is_dir():
-        found = str(theirs) if theirs.exists() else f"no {theirs}"
-        remedy = f"pass a folder with one file per case, or check one case: {folder / 'cases' / 'NAME.safetensors'}"
-        raise InputError("the candidates of a kit must be a folder", found, remedy)
-    cases = {case["name"]: Case.read(folder / case["file"]) for case in read_manifest(folder)["cases"]}
+    cases = cases_of_kit(folder, theirs)
     case_options = _options_by_case(cases, options)
     results = [(name, _check_case(cases[name], name, theirs, how)) for name, how in case_options.items()]
     _check_map_of_kit(cases, options, [result for _, result in results if result is not None])
@@ -251,17 +246,18 @@ def candidates_of(folder: Path, theirs: Path, options: Options) -> Iterator[tupl
     InputError
         As ``check_kit``, and if a case has several candidates.
     """
+    cases = cases_of_kit(folder, theirs)
+    for name, how in _options_by_case(cases, options).items():
+        yield name, cases[name], candidate_of(theirs, name), how
+
+
+def cases_of_kit(folder: Path, theirs: Path) -> dict[str, Case]:
+    """Return {name: case} of a kit, whose candidates must be in the folder ``theirs``."""
     if not theirs.is_dir():
         found = str(theirs) if theirs.exists() else f"no {theirs}"
-        remedy = f"pass a folder with one file per case, or one case: {folder / 'cases' / 'NAME.safetensors'}"
+        remedy = f"pass a folder with one file per case, or check one case: {folder / 'cases' / 'NAME.safetensors'}"
         raise InputError("the candidates of a kit must be a folder", found, remedy)
-    cases = {case["name"]: Case.read(folder / case["file"]) for case in read_manifest(folder)["cases"]}
-    for name, how in _options_by_case(cases, options).items():
-        paths = [theirs / f"{name}{ending}" for ending in ENDINGS if (theirs / f"{name}{ending}").exists()]
-        if len(paths) > 1:
-            found = " and ".join(path.name for path in paths)
-            raise InputError(f"the case {name} must have one candidate in {theirs}", found, "remove all but one")
-        yield name, cases[name], paths[0] if paths else None, how
+    return {case["name"]: Case.read(folder / case["file"]) for case in read_manifest(folder)["cases"]}
 
 
 def _options_by_case(cases: Mapping[str, Case], options: Options) -> dict[str, Options]:
@@ -283,18 +279,10 @@ def _options_by_case(cases: Mapping[str, Case], options: Options) -> dict[str, O
     arrays = list({entry.name: None for case in cases.values() for entry in case.entries})
     check_all_matched(patterns or (), arrays, "--names must name an array of a case")
     check_all_matched(skipping, arrays, "--skip must name an array of a case")
-    left = {name: how for name, how in found.items() if _leaves_some(cases[name], how)}
+    left = {name: how for name, how in found.items() if _selected(cases[name], how)}
     if not left:
-        raise InputError(LEFT, "those of all cases skipped", "skip fewer arrays")
+        raise InputError(LEFT, "every one skipped", "skip fewer arrays")
     return left
-
-
-def _leaves_some(case: Case, options: Options) -> bool:
-    """Whether --skip leaves an array of those that --names selects."""
-    try:
-        return bool(_selected(case, options))
-    except InputError:
-        return False
 
 
 def _check_map_of_kit(cases: Mapping[str, Case], options: Options, results: Sequence[Result | InputError]) -> None:
@@ -319,13 +307,19 @@ def unmatched_files(theirs: Path, names: Sequence[str]) -> list[str]:
     return sorted(path.name for path in theirs.iterdir() if path.name not in known)
 
 
-def _check_case(case: Case, name: str, theirs: Path, options: Options) -> Result | InputError | None:
-    """Return the result of one case of a kit. What is wrong with its candidate doesn't end the check of the others."""
+def candidate_of(theirs: Path, name: str) -> Path | None:
+    """Return the candidate of one case in the folder of a kit's candidates; None if there is none."""
     paths = [theirs / f"{name}{ending}" for ending in ENDINGS if (theirs / f"{name}{ending}").exists()]
     if len(paths) > 1:
         found = " and ".join(path.name for path in paths)
-        return InputError(f"the case {name} must have one candidate in {theirs}", found, "remove all but one")
+        raise InputError(f"the case {name} must have one candidate in {theirs}", found, "remove all but one")
+    return paths[0] if paths else None
+
+
+def _check_case(case: Case, name: str, theirs: Path, options: Options) -> Result | InputError | None:
+    """Return the result of one case of a kit. What is wrong with its candidate doesn't end the check of the others."""
     try:
-        return check(case, paths[0], options, of_kit=True) if paths else None
+        path = candidate_of(theirs, name)
+        return check(case, path, options, of_kit=True) if path else None
     except InputError as error:
         return error

@@ -57,9 +57,9 @@ def test_the_examples_run(
 ) -> None:
     monkeypatch.chdir(folder)
     case = Path("case.safetensors")
-    if command in ("golden check", "golden inspect") and not case.exists():
+    if command in ("golden check", "golden inspect", "golden map") and not case.exists():
         assert main(shlex.split(EXAMPLES["golden record"][0])[1:]) == 0
-    if command == "golden check":
+    if command in ("golden check", "golden map"):
         np.savez("theirs.npz", **arrays_of(Case.read(case)))
     for line in EXAMPLES[command]:
         capsys.readouterr()
