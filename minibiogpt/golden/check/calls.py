@@ -1,10 +1,14 @@
-"""The calls of a case: the inputs of each, and the names of all arrays that its trace would have."""
+"""The calls of a case: the inputs of each, the names of its arrays, and of all arrays that its trace would have."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from minibiogpt.catalog.steps import steps
+from minibiogpt.catalog.tools import TOOLS
 from minibiogpt.config import BioGptConfig
 from minibiogpt.errors import InputError
+from minibiogpt.golden.check.pairing import pair_one
 from minibiogpt.golden.format.case import INPUT, Case
 
 
@@ -29,3 +33,25 @@ def names_of_traces(case: Case) -> set[str]:
         }
     except InputError:
         return set()
+
+
+def names_of(case: Case) -> dict[str, None]:
+    """Return the names of all arrays and inputs of a case."""
+    return dict.fromkeys([*(entry.name for entry in case.entries), *case.input_names])
+
+
+def expected(case: Case, mapped: Mapping[str, str], tool: str | None, name: str) -> tuple[tuple[int, ...], bool] | None:
+    """Return the shape of the case's array that a file with this name holds, and whether it has integers.
+
+    Parameters
+    ----------
+    mapped : {the candidate's name: ours}. tool : whose names these are; None if unknown.
+    """
+    ways = ([tool] if tool else [None, *TOOLS]) if name not in mapped else []
+    pairs = (pair_one(name, names_of(case), way).reference_name for way in ways)
+    ours = mapped.get(name) or next((one for one in pairs if one), None)
+    if ours is None or ours not in case.tensors:
+        return None
+    entries = {entry.name: entry for entry in case.entries}
+    shape = entries[ours].shape if ours in entries else case.tensors[ours].shape
+    return shape, case.tensors[ours].dtype == "I64"

@@ -9,18 +9,25 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from minibiogpt.catalog.tools import TOOLS
 from minibiogpt.errors import InputError, listed, short_repr
 from minibiogpt.files.safetensors import read_header
 from minibiogpt.golden.candidate.reader import WHOLE, open_candidate
 from minibiogpt.golden.candidate.tensor import Tensor
-from minibiogpt.golden.check.calls import names_of_traces
+from minibiogpt.golden.check.calls import expected, names_of, names_of_traces
 from minibiogpt.golden.check.compare import SUMS
 from minibiogpt.golden.check.judge import Judge, row_of
 from minibiogpt.golden.check.layouts import check_letters
-from minibiogpt.golden.check.mapping import Mapped, check_keys, check_map_name, check_theirs, chosen, filled
+from minibiogpt.golden.check.mapping import (
+    Mapped,
+    check_keys,
+    check_map_name,
+    check_theirs,
+    chosen,
+    filled,
+    with_axes_of,
+)
 from minibiogpt.golden.check.outputs import split_layers, unsplit_reason
-from minibiogpt.golden.check.pairing import Pair, guess_tool, pair, pair_one
+from minibiogpt.golden.check.pairing import Pair, guess_tool, pair
 from minibiogpt.golden.check.result import AGREES, Options, Result, Row
 from minibiogpt.golden.format.case import FORMAT, Case, Entry
 from minibiogpt.golden.format.manifest import read_manifest
@@ -50,6 +57,7 @@ def check(case: Case, theirs: Path, options: Options | None = None, *, of_kit: b
         raise InputError(must, f"{theirs} twice", "pass the file that your implementation wrote")
     ignored: dict[str, str] = {}
     entries = filled(options.mapped or {}, names_of(case))
+    entries = with_axes_of(entries, {entry.name: entry.axes for entry in case.entries})
     if not of_kit:
         check_keys(options.mapped or {}, entries, names_of(case))
     mapped = {name: ours for ours, (_, entry) in reversed(entries.items()) for name in reversed(entry.names)}
@@ -62,23 +70,6 @@ def check(case: Case, theirs: Path, options: Options | None = None, *, of_kit: b
         result = _compare(case, theirs, split, options, ignored, entries)
         result.map_keys = used
         return result
-
-
-def expected(case: Case, mapped: Mapping[str, str], tool: str | None, name: str) -> tuple[tuple[int, ...], bool] | None:
-    """Return the shape of the case's array that a file with this name holds, and whether it has integers.
-
-    Parameters
-    ----------
-    mapped : {the candidate's name: ours}. tool : whose names these are; None if unknown.
-    """
-    ways = ([tool] if tool else [None, *TOOLS]) if name not in mapped else []
-    pairs = (pair_one(name, names_of(case), way).reference_name for way in ways)
-    ours = mapped.get(name) or next((one for one in pairs if one), None)
-    if ours is None or ours not in case.tensors:
-        return None
-    entries = {entry.name: entry for entry in case.entries}
-    shape = entries[ours].shape if ours in entries else case.tensors[ours].shape
-    return shape, case.tensors[ours].dtype == "I64"
 
 
 def _compare(
@@ -294,11 +285,6 @@ def _check_map_of_kit(cases: Mapping[str, Case], options: Options, results: Sequ
     entries = filled(options.mapped, [name for result in compared for name in names_of(result.case)])
     unpaired = [one.candidate for result in compared for one in result.unpaired]
     check_theirs(entries, used, "a candidate of the kit", unpaired)
-
-
-def names_of(case: Case) -> dict[str, None]:
-    """Return the names of all arrays and inputs of a case."""
-    return dict.fromkeys([*(entry.name for entry in case.entries), *case.input_names])
 
 
 def unmatched_files(theirs: Path, names: Sequence[str]) -> list[str]:

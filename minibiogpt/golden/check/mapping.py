@@ -145,6 +145,29 @@ def chosen(entries: Mapping[str, tuple[str, Mapped]], names: Container[str]) -> 
     return found
 
 
+def with_axes_of(entries: Mapping[str, tuple[str, Mapped]], axes: Mapping[str, str]) -> dict[str, tuple[str, Mapped]]:
+    """Return the entries, with the axes of logits fitted to the case: one map serves cases with different heads.
+
+    Parameters
+    ----------
+    axes : {array of the case: its axes}.
+
+    Examples
+    --------
+    >>> found = with_axes_of({"logits": ("logits", Mapped("y", "T B V"))}, {"logits": "B labels"})
+    >>> found["logits"][1].axes
+    'B labels'
+    """
+    found = dict(entries)
+    for ours, (key, entry) in entries.items():
+        letters = axes.get(ours, "").split()
+        if entry.axes is not None and template_of(ours) == "logits" and letters:
+            declared = [letters[-1] if one in ("V", "labels") else one for one in entry.axes.split()]
+            kept = " ".join(one for one in declared if one != "T" or "T" in letters)
+            found[ours] = (key, replace(entry, axes=kept))
+    return found
+
+
 def check_keys(mapped: Mapping[str, Mapped], entries: Mapping[str, tuple[str, Mapped]], known: Iterable[str]) -> None:
     """Check that every key of a map is an array of this case.
 
