@@ -87,6 +87,14 @@ def test_reports_of_a_check_have_paths_of_any_bytes(capsys: pytest.CaptureFixtur
     assert all(Path(f"o\udcff.{end}").read_text(encoding="utf-8") for end in ("html", "xml"))
 
 
+def test_so_does_the_path_of_a_map() -> None:
+    assert main(["golden", "record", "--text", "pain", "--seeds", "2", "-o", "c\udcff.safetensors"]) == 0
+    shutil.copy("c\udcff.safetensors", "t\udcff.safetensors")
+    words = ["golden", "map", "c\udcff.safetensors", "t\udcff.safetensors"]
+    assert main([*words, "-o", "m\udcff.json"]) == 0
+    assert main(["golden", "check", *words[2:], "--map", "m\udcff.json"]) == 0
+
+
 @pytest.mark.parametrize("words", [["score", "--file", ODD], ["convert", ODD, "z"], ["download", ODD, "z"]])
 def test_an_error_shows_such_a_path_escaped(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert "a\\udcffb" in error_of(capsys, words)

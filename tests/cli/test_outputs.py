@@ -27,7 +27,9 @@ FILES = {
     "record": ["golden", "record", "--ids", "2,5", "--seeds", "2", "-o"],
     "check": ["golden", "check", "case.safetensors", "case.safetensors", "--html"],
     "check --junit": ["golden", "check", "case.safetensors", "case.safetensors", "--junit"],
+    "map": ["golden", "map", "case.safetensors", "case.safetensors", "-o"],
 }
+COMPARISONS = ("check", "map")  # which read no model
 SAFETENSORS = ("trace", "record")  # commands that write such files; the others write any, or .npy
 FOLDERS = {
     "kit": ["golden", "kit", "--cases", "KIT"],
@@ -98,7 +100,7 @@ def test_the_parent_of_a_new_folder_must_exist(command: str, capsys: pytest.Capt
     assert err == f"{must}; create it: mkdir -p no/deep\n"
 
 
-READERS = [(name, file) for name in FILES if "check" not in name for file in ("model/config.json", "hard")]
+READERS = [(name, file) for name in FILES if not name.startswith(COMPARISONS) for file in ("model/config.json", "hard")]
 READERS += [(name, "in.npy") for name in ("score", "embed", "classify", "tag")]
 READERS = [(name, file) for name, file in READERS if file != "model/config.json" or name not in ("embed", *SAFETENSORS)]
 
@@ -140,6 +142,8 @@ def test_the_files_of_a_comparison_are_not_the_page(capsys: pytest.CaptureFixtur
             assert "must not overwrite a file" in error_of(capsys, *words, option, page)
     twice = error_of(capsys, *words, "--html", "x", "--junit", "./x")
     assert twice == "minibiogpt: error: --html and --junit must name two files; found ./x; choose another name\n"
+    for file in ("case.safetensors", "hard"):
+        assert "-o must not overwrite a file" in error_of(capsys, *FILES["map"], file)
 
 
 def source() -> None:
@@ -149,14 +153,14 @@ def source() -> None:
     torch.save({name: torch.from_numpy(x) for name, x in named}, "source/pytorch_model.bin")
 
 
-@pytest.mark.parametrize("command", ["view", "trace", "record", "check", "check --junit", "kit", "convert"])
+@pytest.mark.parametrize("command", ["view", "trace", "record", "check", "check --junit", "map", "kit", "convert"])
 def test_a_full_disk_is_one_line_and_leaves_what_was_there(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     """No file may have more than 1,000 bytes; Python ignores SIGXFSZ, so that writing fails instead."""
     words = (FILES | FOLDERS)[command]
-    if command.startswith("check"):
+    if command.startswith(COMPARISONS):
         assert main(["golden", "record", "--ids", "2,5", "--seeds", "2", "-o", "case.safetensors"]) == 0
         shutil.copy("case.safetensors", "theirs.safetensors")
-        words = ["golden", "check", "case.safetensors", "theirs.safetensors", FILES[command][-1]]
+        words = [*words[:3], "theirs.safetensors", words[-1]]
     if command == "convert":
         source()
     if command == "kit":

@@ -14,7 +14,9 @@ import numpy as np
 from safetensors.numpy import save
 
 from minibiogpt import BioGptForCausalLM
+from minibiogpt.catalog.tools import TOOLS
 from minibiogpt.golden.check.checker import check
+from minibiogpt.golden.check.propose import proposed_map
 from minibiogpt.golden.check.result import AGREES, Options
 from minibiogpt.golden.format.case import Case
 from minibiogpt.golden.format.record import record
@@ -37,7 +39,8 @@ NAMES += [
 ]
 FORMATS = ("safetensors", "npz", "npy", "pkl", "json", "folder", "raw")
 OPTIONS = {"precision": (None, None, "float32", "bfloat16"), "subset": (False, True), "accept_layouts": (False, True),
-           "real_only": (False, True), "last": (None, None, 1, 3)}  # fmt: skip
+           "real_only": (False, True), "last": (None, None, 1, 3), "names_of": (None, None, *TOOLS),
+           "skip": (None, None, ["layers.*"], ["blocks.0.hook_*"])}  # fmt: skip
 
 
 @cache
@@ -144,6 +147,8 @@ def run(folder: Path, case: dict[str, Any]) -> None:
     json.dumps(as_json(result), allow_nan=False)
     assert all(line.isprintable() for line in lines_of(result, every=True))
     assert page(result).startswith("<!doctype html>")
+    proposal = proposed_map(folder / "case.safetensors", folder / case["path"], case["options"]["names_of"])
+    json.dumps(proposal.entries, allow_nan=False)
     if case["changed"] and case["options"]["last"] is None:
         rows = [row for row in result.rows if row.name == case["changed"]]
         assert all(row.state != AGREES for row in rows), f"{case['changed']} was changed and agrees"

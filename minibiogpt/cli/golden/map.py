@@ -35,7 +35,7 @@ def run(options: argparse.Namespace) -> None:
 
     path, theirs = Path(options.case), Path(options.theirs)
     check_output(options.output, "-o", inputs_of(options, model=False))
-    check_order(path, theirs)
+    check_order(path, theirs, "map")
     found = proposed_map(path, theirs, options.names_of)
     if not found.entries:
         remedy = "check that they are arrays of a run on the inputs of the case, with all positions"

@@ -170,8 +170,8 @@ def _is_no_op_mask(tensor: Tensor) -> bool:
     return bool((tensor.decode(tensor.raw()) == 1).all())
 
 
-def check_order(path: Path, theirs: Path) -> None:
-    """Check that CASE and THEIRS are not swapped.
+def check_order(path: Path, theirs: Path, command: str = "check") -> None:
+    """Check that CASE and THEIRS of a ``golden`` command are not swapped.
 
     Raises
     ------
@@ -180,7 +180,7 @@ def check_order(path: Path, theirs: Path) -> None:
     """
     if path.exists() and _is_reference(theirs) and not _is_reference(path):
         what = "the folder of a kit" if theirs.is_dir() else "a case file"
-        remedy = f"swap them: minibiogpt golden check {shlex.quote(str(theirs))} {shlex.quote(str(path))}"
+        remedy = f"swap them: minibiogpt golden {command} {shlex.quote(str(theirs))} {shlex.quote(str(path))}"
         raise InputError("the reference comes first: CASE THEIRS", f"{theirs}, {what}, in the second place", remedy)
 
 

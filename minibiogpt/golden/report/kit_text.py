@@ -73,6 +73,8 @@ def kit_lines(results: KitResults, kit: object, theirs: object, options: Options
         lines += ["", f"{plain(failing.case.name)}: {plain(failing.case.about)}"]
         lines += [f"it exposes: {plain('; '.join(mistakes))}"] if mistakes else []
         lines += [*table(failing, every), *findings(failing)]
+    tools = [] if failing else dict.fromkeys(result.names_of for result in found if result.names_of)
+    lines += [f"names read as those of {tool} (--names-of {tool})" for tool in tools]
     good = sum(result.code == 0 for result in found)
     none = sum(result is None for _, result in results)
     cannot = f"{unread} that could not be checked, " if unread else ""

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from minibiogpt import InputError
+from minibiogpt.cli import main
 from minibiogpt.files.reading import sha256
 from minibiogpt.golden.check.checker import check, check_kit
 from minibiogpt.golden.check.mapping import Mapped, read_map
@@ -185,6 +186,12 @@ def test_names_of_another_tool_are_recognized_and_said(tmp_path: Path) -> None:
     assert (given.code, given.names_of) == (0, "")
     other = check(case, written(tmp_path / "theirs", theirs), Options(names_of="gpt2"))
     assert (other.code, other.compared) == (2, 0)
+
+
+def test_on_a_kit_that_agrees_it_is_said_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    theirs = theirs_of(kit(tmp_path / "kit"), tmp_path / "theirs", lambda name: LLAMA.get(name, name))
+    assert main(["golden", "check", str(tmp_path / "kit"), str(theirs)]) == 0
+    assert capsys.readouterr().out.count("names read as those of llama.cpp (--names-of llama.cpp)\n") == 1
 
 
 def test_no_tool_is_tried_where_half_of_the_names_are_known(tmp_path: Path) -> None:
