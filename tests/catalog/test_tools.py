@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import transformers
 
 from minibiogpt.catalog.descriptions import SUMMARIES
 from minibiogpt.catalog.tools import TOOLS, _names_of, alias_in
@@ -86,3 +87,30 @@ def test_the_positions_come_first_inside_fairseq() -> None:
     names = ("decoder.layers.0", "decoder", "decoder.dropout_module", "decoder.layer_norm")
     axes = {name: alias.axes for name in names if (alias := alias_in("fairseq", name))}
     assert axes == dict(zip(names, ("T B D", "", "", "T B D"), strict=True))
+
+
+BLOCK = {
+    "layers.0", "layers.0.self_attn_layer_norm", "layers.0.self_attn.out_proj", "layers.0.final_layer_norm",
+    "layers.0.fc1", "layers.0.activation_fn", "layers.0.fc2", "layer_norm", "logits",
+}  # fmt: skip
+PROJECTIONS = {f"layers.0.self_attn.{x}_proj" for x in "qkv"}
+POSITIONS = {"embed_positions"}
+GPT2_SIZES = {"vocab_size": 11, "n_layer": 1, "n_embd": 4, "n_head": 2}
+SIZES = {"vocab_size": 11, "num_hidden_layers": 1, "hidden_size": 4, "num_attention_heads": 2, "intermediate_size": 8}
+
+
+@pytest.mark.parametrize(
+    ("tool", "kind", "config", "ours"),
+    [
+        ("gpt2", "GPT2", GPT2_SIZES, BLOCK | POSITIONS | {"embeddings"}),
+        ("transformers", "OPT", SIZES | {"ffn_dim": 8, "word_embed_proj_dim": 4}, BLOCK | PROJECTIONS | POSITIONS),
+        ("transformers", "BioGpt", SIZES, BLOCK | PROJECTIONS | POSITIONS | {"embed_tokens"}),
+        ("transformers", "Llama", SIZES, BLOCK | PROJECTIONS),
+    ],
+)  # fmt: skip
+def test_modules_of_transformers(tool: str, kind: str, config: dict[str, int], ours: set[str]) -> None:
+    """The names are those of the modules of transformers' own models, as a hook on every module gets them."""
+    head = "LMHeadModel" if kind == "GPT2" else "ForCausalLM"
+    model = getattr(transformers, f"{kind}{head}")(getattr(transformers, f"{kind}Config")(**config))
+    found = {alias.name for name, _ in model.named_modules() if (alias := alias_in(tool, name))}
+    assert ours <= found

@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from minibiogpt.golden.check.mapping import read_map
+
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "verify-a-port.md").read_text(encoding="utf-8")
 # The marked parts of the page: a file to write, a line to fix, commands and what they print.
@@ -87,3 +89,11 @@ def test_what_c_writes_is_read(tmp_path: Path) -> None:
     subprocess.run([tmp_path / "write", tmp_path / "logits.npy"], check=True)
     x = np.load(tmp_path / "logits.npy")
     assert (x.dtype, x.tolist()) == (np.float32, [[[1, 2, 3], [4, 5, 6]]])
+
+
+def test_the_map_of_the_page_is_one(tmp_path: Path) -> None:
+    (text,) = re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)
+    (tmp_path / "map.json").write_text(text)
+    found = read_map(tmp_path / "map.json")
+    assert found["layers.{l}.self_attn.q"].names == ("blk.{l}.q", "blk.{l}.query")
+    assert found["layers.{l}"].name == "hidden_{l+1}"

@@ -25,6 +25,7 @@ COMMANDS = {
     **dict.fromkeys(("test", "selftest"), "golden selftest"),
     **dict.fromkeys(("record",), "golden record --text TEXT -o FILE"),
     **dict.fromkeys(("kit",), "golden kit FOLDER"),
+    **dict.fromkeys(("map", "mapping"), "golden map CASE THEIRS"),
     **dict.fromkeys(("version",), "--version"),
     **dict.fromkeys(("man", "usage", "commands", "?", "/?", "/h", "/help"), "--help"),
     **dict.fromkeys(("completion", "completions", "shell-completion"), "--print-completion bash"),
@@ -136,6 +137,8 @@ OPTIONS = {
     **dict.fromkeys(("browser", "show"), "--open"),
     **dict.fromkeys(("pattern", "filter", "only"), "--names"),
     **dict.fromkeys(("mapping", "name-map"), "--map"),
+    **dict.fromkeys(("ignore", "omit", "without", "skip-names"), "--skip"),
+    **dict.fromkeys(("tool", "framework", "profile"), "--names-of"),
     # generation
     **dict.fromkeys(
         (
