@@ -39,12 +39,8 @@ LEFT = "--skip must leave an array to compare"
 MAX_MASK = 1 << 20  # elements of an unpaired mask that is checked to be all ones
 
 
-def check(case: Case, theirs: Path, options: Options | None = None, *, of_kit: bool = False) -> Result:
+def check(case: Case, theirs: Path, options: Options | None = None) -> Result:
     """Compare a candidate with a case.
-
-    Parameters
-    ----------
-    of_kit : whether the map is for all cases of a kit, so that this one may lack any of its names.
 
     Raises
     ------
@@ -58,14 +54,14 @@ def check(case: Case, theirs: Path, options: Options | None = None, *, of_kit: b
     ignored: dict[str, str] = {}
     entries = filled(options.mapped or {}, names_of(case))
     entries = with_axes_of(entries, {entry.name: entry.axes for entry in case.entries})
-    if not of_kit:
+    if not options.map_of_kit:
         check_keys(options.mapped or {}, entries, names_of(case))
     mapped = {name: ours for ours, (_, entry) in reversed(entries.items()) for name in reversed(entry.names)}
     with open_candidate(theirs, partial(expected, case, mapped, options.names_of), ignored) as tensors:
         split = split_layers(tensors, case.config)
         found = chosen(entries, split)
         used = frozenset(key for key, _ in found.values())
-        if not of_kit and not (options.subset and used):
+        if not options.map_of_kit and not (options.subset and used):
             check_theirs(entries, used, "the candidate", split)
         result = _compare(case, theirs, split, options, ignored, entries)
         result.map_keys = used
@@ -264,7 +260,7 @@ def _options_by_case(cases: Mapping[str, Case], options: Options) -> dict[str, O
         arrays = [entry.name for entry in case.entries]
         names = None if patterns is None else [p.text for p in patterns if any([p.matches(array) for array in arrays])]
         skip = [p.text for p in skipping if any([p.matches(array) for array in arrays])]
-        how = replace(options, names=names, skip=skip or None)
+        how = replace(options, names=names, skip=skip or None, map_of_kit=True)
         if names is None or names:
             found[name] = how
     arrays = list({entry.name: None for case in cases.values() for entry in case.entries})
@@ -306,6 +302,6 @@ def _check_case(case: Case, name: str, theirs: Path, options: Options) -> Result
     """Return the result of one case of a kit. What is wrong with its candidate doesn't end the check of the others."""
     try:
         path = candidate_of(theirs, name)
-        return check(case, path, options, of_kit=True) if path else None
+        return check(case, path, options) if path else None
     except InputError as error:
         return error

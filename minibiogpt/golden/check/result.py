@@ -19,7 +19,10 @@ AGREES, DIFFERS, NOT_COMPARABLE = "agrees", "differs", "not comparable"
 
 @dataclass(frozen=True)
 class Options:
-    """How to check. The fields are the command's options; ``mapped`` is the content of ``map_file``."""
+    """How to check. The fields are the command's options; ``mapped`` is the content of ``map_file``.
+
+    With ``map_of_kit`` the map is for all cases of a kit, so that one case may lack any of its names.
+    """
 
     precision: str | None = None
     names: list[str] | None = None
@@ -31,6 +34,7 @@ class Options:
     map_file: str | None = None
     skip: list[str] | None = None
     names_of: str | None = None
+    map_of_kit: bool = False
 
 
 @dataclass
