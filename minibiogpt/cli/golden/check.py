@@ -14,6 +14,7 @@ from minibiogpt.cli.outputs import check_output, inputs_of
 from minibiogpt.errors import InputError, listed
 
 PRECISIONS = ("float64", "float32", "bfloat16", "float16")
+MAP_THEM = "map the names with --map (minibiogpt golden map proposes a map), or rename the arrays"
 TOOLS = ("llama.cpp", "ggml", "onnx", "fairseq", "gpt2", "transformers", "transformer_lens", "flax", "mlx")
 
 
@@ -122,7 +123,7 @@ def _nothing_compared(result: Any) -> InputError:
     reasons += [f"{row.candidate}: {'; '.join(row.notes)}" for row in result.rows if row.candidate is not None]
     found = f"none of {len(result.rows)}" + (f" ({reasons[0]})" if reasons else "")
     command = next_command(result)
-    remedy = f"run {command}" if " check " in command else "map the names with --map, or rename the arrays"
+    remedy = f"run {command}" if " check " in command else MAP_THEM
     return InputError("at least one array must be compared", found, remedy)
 
 

@@ -47,8 +47,8 @@ def expected(case: Case, mapped: Mapping[str, str], tool: str | None, name: str)
     ----------
     mapped : {the candidate's name: ours}. tool : whose names these are; None if unknown.
     """
-    ways = ([tool] if tool else [None, *TOOLS]) if name not in mapped else []
-    pairs = (pair_one(name, names_of(case), way).reference_name for way in ways)
+    ways, known = ([tool] if tool else [None, *TOOLS]) if name not in mapped else [], names_of(case)
+    pairs = (pair_one(name, known, way).reference_name for way in ways)
     ours = mapped.get(name) or next((one for one in pairs if one), None)
     if ours is None or ours not in case.tensors:
         return None

@@ -90,10 +90,10 @@ def filled(mapped: Mapping[str, Mapped], known: Iterable[str]) -> dict[str, tupl
     in_step: dict[str, list[str]] = {}
     for name in names:
         in_step.setdefault(STEP.sub("", name, count=1), []).append(name)
-    patterns = []
+    patterns = dict[str, None]()
     for key, entry in mapped.items():
         if HOLE.search(key):
-            patterns.append(key)
+            patterns[key] = None
         elif key in names:
             found[key] = (key, entry)
     for key in (key for key in mapped if key not in patterns and key not in names):
