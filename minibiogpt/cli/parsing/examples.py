@@ -52,7 +52,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         'minibiogpt golden record --text "Ibuprofen is" -o case.safetensors',
         "minibiogpt golden record --ids 2,54,34 --slim -o slim.safetensors",
     ),
-    "golden kit": ("minibiogpt golden kit kit",),
+    "golden kit": (
+        "minibiogpt golden kit kit",
+        "minibiogpt golden kit small --hidden 64 --heads 4 --rows 1 --no-mask",
+    ),
     "golden check": (
         "minibiogpt golden check case.safetensors theirs.npz --precision float32",
         "minibiogpt golden check case.safetensors theirs.npz --html report.html",

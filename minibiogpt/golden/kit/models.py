@@ -3,7 +3,8 @@
 Each weight has at most 8 significant bits, so float32, bfloat16 and float16 represent it exactly: every precision
 starts from the same model. The weights also contain what special inputs need: tokens and positions that together make
 a row nearly constant; fc1 biases where the two forms of GELU differ most; in ``loud``, masked scores that are large; in
-``faint``, layers that add so little that a nearly constant row stays nearly constant up to the last norm.
+``faint``, layers that add so little that a nearly constant row stays nearly constant up to the last norm. The sizes
+follow from the limits of a port.
 """
 
 from __future__ import annotations
@@ -18,20 +19,17 @@ import numpy as np
 from minibiogpt.backend import get_backend
 from minibiogpt.config import POSITION_OFFSET, BioGptConfig
 from minibiogpt.files.safetensors import convert_dtype, widened
-from minibiogpt.golden.kit.tokens import VOCAB
+from minibiogpt.golden.kit.limits import DEFAULT_SIZES, Sizes
 from minibiogpt.heads import BioGptForCausalLM, BioGptForSequenceClassification, BioGptForTokenClassification
 from minibiogpt.model.pretrained import Pretrained
 
-SIZES: dict[str, Any] = {
-    "vocab_size": len(VOCAB), "hidden_size": 21, "num_hidden_layers": 2, "num_attention_heads": 3,
-    "intermediate_size": 37, "max_position_embeddings": 31,
-}  # fmt: skip
 ID2LABEL = {i: f"class {i}" for i in range(5)}
 FLAT_TOKENS = (40, 83, 121)  # their embedding vectors are constant
 QUIET_POSITIONS = (8, 9, 10)  # their rows are about 0.001: with a flat token, the variance is a tenth of eps
 FLAT_SIZE, QUIET_SIZE = 0.0003, 0.001
 LOUD_COLUMN = 0  # residual column, and row of the first head, that make the scores of ``loud`` grow with the position
 LOUDEST_POSITION = 5  # where they stop growing steeply
+LOUD_GAIN = 640.0  # of the keys, for the default head width
 FAINT_SCALE = 2.0**-9  # factor on what the layers of ``faint`` add
 
 
@@ -60,7 +58,7 @@ CHECKPOINTS = {
 }
 
 
-def make_model(name: str, seed: int = 0) -> Pretrained:
+def make_model(name: str, seed: int = 0, sizes: Sizes = DEFAULT_SIZES) -> Pretrained:
     """Return the checkpoint of that name in float32, with weights drawn from the seed.
 
     Examples
@@ -73,18 +71,23 @@ def make_model(name: str, seed: int = 0) -> Pretrained:
     True
     """
     checkpoint = CHECKPOINTS[name]
-    config = BioGptConfig(**SIZES, **checkpoint.changes)
+    config = BioGptConfig(**sizes.config, **checkpoint.changes)
     weights = {}
     for tensor, shape in checkpoint.model_class.shapes_of(config).items():
         rng = np.random.default_rng([seed, zlib.crc32(f"{name}/{tensor}".encode())])
         weights[tensor] = _drawn(tensor, shape, rng)
     _make_quiet(weights)
     if name == "loud":
-        _make_loud(weights)
+        _make_loud(weights, sizes.letters["Dh"])
     if name == "faint":
         weights |= {key: x * FAINT_SCALE for key, x in weights.items() if ".out_proj." in key or ".fc2." in key}
-    exact = {tensor: round_to_bfloat16(x) for tensor, x in weights.items()}
+    exact = {tensor: _exact(x) for tensor, x in weights.items()}
     return checkpoint.model_class(config, exact, get_backend("numpy"))
+
+
+def _exact(x: np.ndarray) -> np.ndarray:
+    """Return x rounded to a value that bfloat16 and float16 both represent: the smallest lose bits in float16."""
+    return round_to_bfloat16(x).astype(np.float16).astype(np.float32)
 
 
 def round_to_bfloat16(x: np.ndarray) -> np.ndarray:
@@ -103,7 +106,7 @@ def _drawn(tensor: str, shape: tuple[int, ...], rng: np.random.Generator) -> np.
     if tensor.endswith("fc1.bias"):  # up to 2.7 and -2.7, where erf and tanh GELU differ most, by 5e-4
         return draw_nonzero(rng, shape, 1.7, 2.7)
     if tensor.endswith("fc1.weight"):  # small, so that the biases decide where the activation is evaluated
-        return draw_nonzero(rng, shape, 0.02, 0.18)
+        return draw_nonzero(rng, shape, 0.02, 0.18) * math.sqrt(DEFAULT_SIZES.D / shape[-1])
     if tensor.endswith("bias") or tensor.startswith("embed_positions"):
         return draw_nonzero(rng, shape, 0.1, 0.9)
     return draw_nonzero(rng, shape, 0.2, 1.8) / math.sqrt(shape[-1])
@@ -123,14 +126,15 @@ def _make_quiet(weights: dict[str, np.ndarray]) -> None:
         positions[position + POSITION_OFFSET] = row * (QUIET_SIZE / np.abs(row).mean())
 
 
-def _make_loud(weights: dict[str, np.ndarray]) -> None:
+def _make_loud(weights: dict[str, np.ndarray], head_width: int) -> None:
     """Make the scores of the first head of the first layer grow with the key's position, and be largest for padding.
 
     In one column, every query has about the same value, and every key has the position encoded in the residual's
     LOUD_COLUMN, greatly amplified. So each query scores itself highest among its visible keys, and every masked key
     higher still. The products stay below 65,504 even before the division by sqrt(Dh), so float16 can represent them.
     The large factor is in the keys' weight, not in the queries' bias: a large bias alone would decide how the query
-    sums round, and reordering the sums would not show the rounding noise.
+    sums round, and reordering the sums would not show the rounding noise. With wider heads the factor is larger, so
+    that the scores are as large; then float16 can represent the scores, but not the products.
     """
     tokens, positions = weights["embed_tokens.weight"], weights["embed_positions.weight"]
     tokens *= 0.3
@@ -142,4 +146,5 @@ def _make_loud(weights: dict[str, np.ndarray]) -> None:
     path = "layers.0.self_attn"
     weights[f"{path}_layer_norm.weight"][LOUD_COLUMN], weights[f"{path}_layer_norm.bias"][LOUD_COLUMN] = 1.25, 0.125
     weights[f"{path}.q_proj.bias"][LOUD_COLUMN] = 15.0
-    weights[f"{path}.k_proj.weight"][LOUD_COLUMN, LOUD_COLUMN] = 640.0
+    widening = max(1.0, head_width / DEFAULT_SIZES.letters["Dh"])
+    weights[f"{path}.k_proj.weight"][LOUD_COLUMN, LOUD_COLUMN] = LOUD_GAIN * math.sqrt(widening)

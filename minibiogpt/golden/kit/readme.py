@@ -5,28 +5,61 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import minibiogpt
-from minibiogpt.golden.kit.models import CHECKPOINTS, SIZES
+from minibiogpt.golden.kit.limits import NO_LIMITS, PIECES, Limits
+from minibiogpt.golden.kit.models import CHECKPOINTS
+from minibiogpt.golden.kit.needs import equal_letters, limits_text, needs_table, wrapped
 from minibiogpt.golden.kit.probes import Probe
 
 
-def readme(chosen: Sequence[Probe], models: Mapping[str, Mapping[str, str]], seed: int) -> str:
-    """Return the whole README, in Markdown."""
+def readme(
+    chosen: Sequence[Probe],
+    models: Mapping[str, Mapping[str, str]],
+    seed: int,
+    limits: Limits = NO_LIMITS,
+    *,
+    left_out: Mapping[str, str] | None = None,
+    own_weights: bool = False,
+    pieces: int = PIECES,
+) -> str:
+    """Return the whole README, in Markdown.
+
+    Parameters
+    ----------
+    chosen : the kit's cases. models : {folder: {file: sha256}}.
+    limits : those that the kit was written for. left_out : {case: why} of what they leave out.
+    own_weights : whether the weights are given ones. pieces : number of pieces of the vocabulary.
+    """
     names = [name.removeprefix("models/") for name in models]
     table = "\n".join(
         f"| `models/{name}` | {CHECKPOINTS[name].model_class.__name__} | {CHECKPOINTS[name].about} |" for name in names
     )
     cases = "\n".join(f"| `{p.name}` | {p.model} | {p.about} | {'; '.join(p.exposes)} |" for p in chosen)
-    sizes = ", ".join(f"{letter} {SIZES[key]}" for letter, key in _LETTERS.items())
-    made = f"minibiogpt {minibiogpt.__version__}, seed {seed}"
-    first = chosen[0].name
-    return _PAGE.format(made=made, sizes=sizes, models=table, cases=cases, first=first, count=len(chosen))
+    letters = limits.sizes.letters
+    width = letters.pop("Dh")
+    sizes = ", ".join(f"{letter} {size}" for letter, size in letters.items())
+    equal = equal_letters(letters | {"Dh": width})
+    return _PAGE.format(
+        made=f"minibiogpt {minibiogpt.__version__}, seed {seed}",
+        sizes=wrapped(
+            f"{sizes}; Dh, the width of a head, is D / H. "
+            + (_EQUAL.format(equal="; ".join(equal)) if equal else _DIFFER)
+            + _EXACT * (not own_weights)
+        ),
+        models=table,
+        cases=cases,
+        needs=needs_table(chosen),
+        limits=limits_text(chosen, limits, left_out or {}, own_weights, pieces),
+        first=chosen[0].name,
+        count=len(chosen),
+    )
 
 
-_LETTERS = {
-    "V": "vocab_size", "D": "hidden_size", "L": "num_hidden_layers", "H": "num_attention_heads",
-    "F": "intermediate_size", "N": "max_position_embeddings",
-}  # fmt: skip
-
+_DIFFER = "All these sizes differ, so a misplaced axis shows in the shape."
+_EQUAL = "{equal}: an axis in place of another one of its size does not show in the shape."
+_EXACT = (
+    " No weight is 0 or 1, and no gain of a norm is 1. Every weight has at most 8 significant bits, so float32,"
+    " bfloat16 and float16 represent it exactly."
+)
 _PAGE = """# A conformance kit for BioGPT
 
 Made by {made}.
@@ -54,19 +87,19 @@ Exit codes: 0 if all agree, 1 if something differs or is missing, 2 if a file ca
 To compare a single case: `golden check cases/{first}.safetensors THEIRS.safetensors`. With `--subset`, only the arrays
 that both sides have are compared, so you can begin with `logits`.
 
-## The models
+If your implementation cannot run a case, see [what the cases need](#what-the-cases-need). A kit can be written for its
+limits: `minibiogpt golden kit --help` lists them.
 
-{sizes}; Dh, the width of a head, is D / H. All these sizes differ,
-so a misplaced axis shows in the shape. No weight is 0 or 1, and no gain of a norm is 1. Every weight has at most 8
-significant bits, so float32, bfloat16 and float16 represent it exactly.
+{limits}## The models
 
+{sizes}
 | folder | class | description |
 |---|---|---|
 {models}
 
 config.json has `layer_norm_eps` 1e-12, as in the published checkpoints, but every norm must use **1e-5**, as the
 published model does. The head of a language model is the token embedding unless `tie_word_embeddings` is false.
-merges.txt has three columns; ignore the third, a count.
+If merges.txt has three columns, ignore the third, a count.
 
 ## A case file
 
@@ -156,4 +189,12 @@ Then run `minibiogpt golden check THIS_FOLDER/tokenizer.json THEIRS.json`.
 | case | model | what it is | mistakes it shows |
 |---|---|---|---|
 {cases}
+
+## What the cases need
+
+Besides `input_ids`, and a language model whose head is the token embedding. "Rows x positions" is B x T of each call.
+
+| case | rows x positions | needs |
+|---|---|---|
+{needs}
 """

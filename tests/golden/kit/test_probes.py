@@ -14,8 +14,10 @@ import pytest
 from minibiogpt import Trace
 from minibiogpt.golden.format.case import Case
 from minibiogpt.golden.format.rounding import run_calls
+from minibiogpt.golden.kit.inputs import Call
+from minibiogpt.golden.kit.limits import NO_LIMITS, Limits
 from minibiogpt.golden.kit.models import CHECKPOINTS
-from minibiogpt.golden.kit.probes import Call, probes
+from minibiogpt.golden.kit.probes import probes
 from minibiogpt.golden.kit.writer import write_kit
 from minibiogpt.model.layers import LayerNorm
 from minibiogpt.model.ops import softmax
@@ -247,7 +249,6 @@ def soft_cross_entropy(x: np.ndarray, near: Neighbors) -> np.ndarray:
     return np.asarray(-(near.call["labels"] * np.log(softmax(near["logits"]))).sum(-1).mean())
 
 
-D, DH = 21, 7
 NORM = "layers.1.final_layer_norm"
 QK = [(f"layers.0.self_attn.q_proj.{x}", f"layers.0.self_attn.k_proj.{x}") for x in ("weight", "bias")]
 NORMS = [(f"layers.0.self_attn_layer_norm.{x}", f"layers.0.final_layer_norm.{x}") for x in ("weight", "bias")]
@@ -257,7 +258,7 @@ MISTAKES: dict[str, Mistake] = {
     "token embeddings not scaled by sqrt(D)": config(scale_embedding=False),
     "embeddings scaled by sqrt(D) anyway": config(scale_embedding=True),
     "position offset 1 instead of 2": weights(moved([P], 1)),
-    "scores not divided by sqrt(Dh)": arrays("scores", lambda x, near: x * math.sqrt(DH)),
+    "scores not divided by sqrt(Dh)": arrays("scores", lambda x, near: x * math.sqrt(near["q"].shape[-1])),
     "no causal mask": visible(lambda T, S, near: np.ones((T, S), dtype=bool)),
     "a token cannot see itself": visible(lambda T, S, near: causal(T, S) & ~np.eye(T, S, S - T, dtype=bool)),
     "variance divided by D - 1": norms(unbiased),
@@ -268,7 +269,7 @@ MISTAKES: dict[str, Mistake] = {
     "the norms of a layer exchanged": weights(exchanged(*NORMS)),
     "norm not before attention": arrays("self_attn_layer_norm", residual),
     "final norm left out": arrays("layer_norm", lambda x, near: near["layers.1"]),
-    "logits multiplied by sqrt(D) too": arrays("logits", lambda x, near: x * math.sqrt(D)),
+    "logits multiplied by sqrt(D) too": arrays("logits", lambda x, near: x * math.sqrt(near.model.config.hidden_size)),
     "norm eps 1e-12, as the config says": norms(tiny_eps),
     "norm eps 1e-12 in final_layer_norm alone": norms(tiny_eps, ("final_layer_norm",)),
     "norm eps 1e-12 in the last norm alone": norms(tiny_eps, ("layer_norm",)),
@@ -279,7 +280,7 @@ MISTAKES: dict[str, Mistake] = {
     "future zeroed after the softmax": arrays("probs", zeroed),
     "position_ids not honoured": inputs(lambda call: {"position_ids": None}),
     "positions left out": put(P, np.zeros_like),
-    "positions multiplied by sqrt(D) too": put(P, lambda table: table * math.sqrt(D)),
+    "positions multiplied by sqrt(D) too": put(P, lambda table: table * math.sqrt(table.shape[-1])),
     "padding has positions": inputs(lambda call: {"position_ids": arange(call)}),
     "padding not hidden": visible(lambda T, S, near: causal(T, S)),
     "embedding of the pad taken as 0": put(E, rows(pad=(1, 0.0))),
@@ -315,7 +316,9 @@ MISTAKES: dict[str, Mistake] = {
     "head mask before the softmax": arrays("probs", head_mask_first),
     "head mask of the first layer used for all": inputs(lambda call: {"head_mask": call["head_mask"][0]}),
     "head mask taken as 0 or 1": inputs(lambda call: {"head_mask": (call["head_mask"] != 0) * 1.0}),
-    "inputs_embeds scaled again": inputs(lambda call: {"inputs_embeds": call["inputs_embeds"] * math.sqrt(D)}),
+    "inputs_embeds scaled again": inputs(
+        lambda call: {"inputs_embeds": call["inputs_embeds"] * math.sqrt(call["inputs_embeds"].shape[-1])}
+    ),
     "first id taken for <unk>": put(E, rows(first=(0, 3))),
     "last row of the embedding lacking": put(E, rows(last=(-1, -2))),
     "ids off by one": inputs(lambda call: {"input_ids": np.maximum(call["input_ids"] - 1, 0)}),
@@ -352,6 +355,7 @@ TOO_FINE = {("ordinary", "tanh GELU instead of erf"), ("lm_loss", "-100 counted 
 class Kit:
     seed: int
     folder: Path
+    limits: Limits = NO_LIMITS
 
     def case(self, name: str) -> Case:
         return Case.read(self.folder / "cases" / f"{name}.safetensors")
@@ -366,7 +370,7 @@ def kit(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 
 def errors(kit: Kit, name: str, mistake: Mistake | None) -> dict[str, float]:
     """Return {array: largest absolute error} with the mistake planted; masked scores count only by their effect."""
-    probe, case = probes(kit.seed)[name], kit.case(name)
+    probe, case = probes(kit.seed, kit.limits)[name], kit.case(name)
     kind, folder = CHECKPOINTS[probe.model].model_class, kit.folder / "models" / probe.model
     loaded: Any = kind.from_pretrained(folder, dtype="float64", attn_implementation="eager")
     calls = [{key: np.asarray(x) for key, x in call.items()} for call in probe.calls]
@@ -388,6 +392,14 @@ def budgets_off(kit: Kit, name: str, found: dict[str, float], precision: str) ->
     budgets = {entry.name: entry.budgets[precision] for entry in kit.case(name).entries}
     assert None not in budgets.values(), "every precision can represent every case"
     return {key: error / budgets[key] for key, error in found.items() if budgets[key]}  # type: ignore[operator]
+
+
+def first_shown(kit: Kit, name: str, mistake: Mistake) -> tuple[str | None, float]:
+    """Return the first array that differs in float64, and its error in budgets of float64 or float32: the smaller."""
+    found = errors(kit, name, mistake)
+    double, single = (budgets_off(kit, name, found, precision) for precision in ("float64", "float32"))
+    first = next((key for key, times in double.items() if not times <= 1), None)
+    return first, 0.0 if first is None else min(double[first], single[first])
 
 
 def most(kit: Kit, name: str, words: str, precision: str) -> float:
