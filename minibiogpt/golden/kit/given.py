@@ -13,9 +13,11 @@ from minibiogpt.errors import CheckpointError, InputError, listed, nearest, shor
 from minibiogpt.files.safetensors import FLOATS, SINGLE, StoredTensor, read_header, widened
 from minibiogpt.golden.kit.models import CHECKPOINTS
 from minibiogpt.golden.kit.tokens import MERGES, VOCAB
+from minibiogpt.heads import BioGptForCausalLM
 from minibiogpt.model.pretrained import Pretrained
 from minibiogpt.tokenizer import BioGptTokenizer
 
+EMBEDDING, HEAD = "embed_tokens.weight", "output_projection.weight"
 FILES = ("vocab.json", "merges.txt")
 SPECIAL_IDS = {"bos_token_id": 0, "pad_token_id": 1, "eos_token_id": 2, "unk_token_id": 3}  # of every config of the kit
 
@@ -81,18 +83,27 @@ def models_with_weights(folder: Path) -> dict[str, Path]:
 def with_weights(model: Pretrained, path: Path) -> Pretrained:
     """Return the model with the weights of a file; it keeps those that the file lacks.
 
+    If the file has a head for a model whose head is its embedding, and the two differ, the model is untied: the two are
+    often quantized in different ways.
+
     Raises
     ------
     CheckpointError
         If the file has a tensor that the model lacks, of another shape, or of integers.
     """
     own = {name.removeprefix("biogpt."): x for name, x in model.named_parameters()}
-    tensors = {name.removeprefix("biogpt."): x for name, x in read_header(path)[1].items()}
-    _check_names(path, tensors, own)
+    config, tensors = model.config, {name.removeprefix("biogpt."): x for name, x in read_header(path)[1].items()}
+    with_head = own | ({HEAD: own[EMBEDDING]} if isinstance(model, BioGptForCausalLM) else {})
+    _check_names(path, tensors, with_head)
     for name, tensor in tensors.items():
-        _check(path, name, tensor, own[name])
-    read = {name: widened(x.mapped(), x.dtype).astype(np.float32) for name, x in tensors.items()}
-    return type(model)(model.config, own | read, model.backend)
+        _check(path, name, tensor, with_head[name])
+    weights = own | {name: widened(x.mapped(), x.dtype).astype(np.float32) for name, x in tensors.items()}
+    if HEAD not in own and HEAD in weights:
+        if np.array_equal(weights[HEAD], weights[EMBEDDING]):
+            del weights[HEAD]
+        else:
+            config = config.changed(tie_word_embeddings=False)
+    return type(model)(config, weights, model.backend)
 
 
 def _check_names(path: Path, names: Iterable[str], own: Iterable[str]) -> None:
