@@ -3,8 +3,8 @@
 Each weight has at most 8 significant bits, so float32, bfloat16 and float16 represent it exactly: every precision
 starts from the same model. The weights also contain what special inputs need: tokens and positions that together make
 a row nearly constant; fc1 biases where the two forms of GELU differ most; in ``loud``, masked scores that are large; in
-``faint``, layers that add so little that a nearly constant row stays nearly constant up to the last norm. The sizes
-follow from the limits of a port.
+``faint``, layers that add so little that a nearly constant row stays nearly constant up to the last norm; in
+``spread``, fc1 biases from -8 to 8. The sizes follow from the limits of a port.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ FLAT_SIZE, QUIET_SIZE = 0.0003, 0.001
 LOUD_COLUMN = 0  # residual column, and row of the first head, that make the scores of ``loud`` grow with the position
 LOUDEST_POSITION = 5  # where they stop growing steeply
 LOUD_GAIN = 640.0  # of the keys, for the default head width
+SPREAD = (-8.1, 8.3)  # the ends of the fc1 biases of ``spread``, which contain neither 0 nor 1
 FAINT_SCALE = 2.0**-9  # factor on what the layers of ``faint`` add
 
 
@@ -51,6 +52,9 @@ CHECKPOINTS = {
     ),
     "faint": Checkpoint(
         BioGptForCausalLM, {}, "its layers add little, so nearly constant rows stay nearly constant at every norm"
+    ),
+    "spread": Checkpoint(
+        BioGptForCausalLM, {}, "its fc1 units work near values from -8 to 8, beyond which erf is 1 in every precision"
     ),
     "sequence": Checkpoint(BioGptForSequenceClassification, {"id2label": ID2LABEL}, "classifies texts, five classes"),
     "regression": Checkpoint(BioGptForSequenceClassification, {"num_labels": 1}, "predicts one number per text"),
@@ -79,6 +83,8 @@ def make_model(name: str, seed: int = 0, sizes: Sizes = DEFAULT_SIZES) -> Pretra
     _make_quiet(weights)
     if name == "loud":
         _make_loud(weights, sizes.letters["Dh"])
+    if name == "spread":
+        _spread(weights, np.random.default_rng([seed, zlib.crc32(name.encode())]))
     if name == "faint":
         weights |= {key: x * FAINT_SCALE for key, x in weights.items() if ".out_proj." in key or ".fc2." in key}
     exact = {tensor: _exact(x) for tensor, x in weights.items()}
@@ -124,6 +130,13 @@ def _make_quiet(weights: dict[str, np.ndarray]) -> None:
     for position in QUIET_POSITIONS:
         row = positions[position + POSITION_OFFSET]
         positions[position + POSITION_OFFSET] = row * (QUIET_SIZE / np.abs(row).mean())
+
+
+def _spread(weights: dict[str, np.ndarray], rng: np.random.Generator) -> None:
+    """Set the fc1 biases to values from the whole range of erf, one for each unit, in random order."""
+    for name, x in weights.items():
+        if name.endswith("fc1.bias"):
+            weights[name] = rng.permutation(np.linspace(*SPREAD, len(x)))
 
 
 def _make_loud(weights: dict[str, np.ndarray], head_width: int) -> None:

@@ -103,7 +103,9 @@ _FEW = ("embed_tokens", "embeddings", "layers.0", "layers.1", "layer_norm", "log
 ARRAYS = {"all_ids": ("position_ids", "embed_tokens", "layer_norm", "logits"), "lm_loss": (*_FEW, "loss")}
 ARRAYS |= {name: (*_FEW, "score", "loss") for name in ("sequence_left_pad", "several_labels", "regression")}
 ARRAYS |= {"sequence_pad_in_text": (*_FEW, "score"), "untied": _FEW, "unscaled": _FEW}
+_FEED_FORWARD = ("attn_residual", "final_layer_norm", "fc1", "activation_fn", "fc2")
 BEFORE_LOGITS = ("position_ids", "embed_tokens", "embed_positions", "embeddings", "layers.*", "layer_norm")
+ARRAYS |= {"gelu_range": (*_FEW, *(f"layers.{layer}.{name}" for layer in range(2) for name in _FEED_FORWARD))}
 ARRAYS |= {"longest": ("position_ids", "embed_positions", *_FEW)}
 
 
@@ -142,6 +144,10 @@ _PROBES: dict[str, tuple[str, str, tuple[str, ...], MakeCalls]] = {
         "faint", "Three rows whose variance is about 1e-5, where the eps decides, at every norm: layers add little.",
         ("norm eps 1e-12, as the config says", "norm eps 1e-12 in final_layer_norm alone",
          "norm eps 1e-12 in the last norm alone", "eps added to the root, not under it"), inputs.nearly_constant,
+    ),
+    "gelu_range": (
+        "spread", "Every fc1 unit works near another value, from -8 to 8: the whole range of erf.",
+        ("erf taken as 1 too early", "erf by a series that ends too early"), inputs.one_text,
     ),
     "loud_future": (
         "loud", "The largest scores, about 20,000, stand at later positions, which are hidden.",

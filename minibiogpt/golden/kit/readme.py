@@ -66,8 +66,8 @@ Made by {made}.
 
 It is for anyone who implements BioGPT in another language or on other hardware. Each of its {count} cases has all
 inputs, the intermediate arrays in float64 (in some cases only the main ones), and for each array the largest error that
-rounding alone explains. Ordinary inputs hide many mistakes; each case is designed to expose some of them (see the last
-table).
+rounding alone explains. Ordinary inputs hide many mistakes; each case is designed to expose some of them (see [the
+cases](#the-cases)).
 
 - `models/NAME/`: tiny checkpoints in Hugging Face layout: config.json, model.safetensors, vocab.json, merges.txt.
 - `cases/NAME.safetensors`: one file per case.
@@ -163,8 +163,8 @@ the key s if s <= S - T + t and attention_mask is 1 at s.
 | `logits` (sequence classification) | B labels | `score` at the last token that is not padding |
 | `loss` | (none) | a scalar |
 
-The cases hardly reach beyond 4 in `fc1`, so they say little about erf beyond 3. Test an erf of your own by itself,
-from -6 to 6.
+In `gelu_range`, `fc1` goes from -8 to 8, so erf is used from -6 to 6; the other cases hardly reach beyond 4. In float32
+its budget hides errors of erf below about 1e-6: test an erf of your own in float64, too.
 
 Padding positions are compared like all others. In `scores_masked` a masked score may be -inf, or any number more than
 800 below the largest of its row. In a fully masked row, all scores may be one number below -60,000.

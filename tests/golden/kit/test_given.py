@@ -18,6 +18,7 @@ from minibiogpt.files.hub import find_model
 from minibiogpt.golden.check.checker import check
 from minibiogpt.golden.format.case import Case
 from minibiogpt.golden.kit.limits import Limits
+from minibiogpt.golden.kit.probes import probes
 from minibiogpt.golden.kit.writer import write_kit
 from tests.support.paths import ROOT
 from tools import dump_torch
@@ -92,7 +93,7 @@ def test_a_quantized_port_agrees_with_a_kit_of_its_own_weights(kit: Path, tmp_pa
     manifest = json.loads((tmp_path / "kit" / "manifest.json").read_text())
     assert list(manifest["models"]) == ["models/base"]
     assert manifest["left_out"]["untied"] == "no weights of untied"
-    assert len(manifest["cases"]) + len(manifest["left_out"]) == 30
+    assert len(manifest["cases"]) + len(manifest["left_out"]) == len(probes())
     page = " ".join((tmp_path / "kit" / "README.md").read_text().split())
     assert "The weights are given ones (`--weights`)" in page
     assert "No weight is 0 or 1" not in page

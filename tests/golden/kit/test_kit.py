@@ -179,12 +179,9 @@ def test_the_traps_are_built_in(kit: Path, name: str) -> None:
         row = weights["embed_tokens.weight"][token] * 21**0.5 + weights["embed_positions.weight"][position + 2]
         assert 1e-7 < row[others].var() < 1e-5
     for layer in range(2):
-        assert (
-            1.6
-            < np.abs(weights[f"layers.{layer}.fc1.bias"]).min()
-            < np.abs(weights[f"layers.{layer}.fc1.bias"]).max()
-            < 2.8
-        )
+        bias = np.abs(weights[f"layers.{layer}.fc1.bias"])
+        low, high = (0, 8.4) if name == "spread" else (1.6, 2.8)
+        assert low < bias.min() < bias.max() < high
 
 
 def test_loud_scores_are_large_and_fit_into_float16(kit: Path) -> None:
@@ -236,7 +233,7 @@ def test_the_page_names_every_case_every_mistake_and_every_array(kit: Path) -> N
 
 
 def test_the_kit_is_small(kit: Path) -> None:
-    assert sum(path.stat().st_size for path in kit.rglob("*") if path.is_file()) < 5_000_000
+    assert sum(path.stat().st_size for path in kit.rglob("*") if path.is_file()) < 5_200_000
 
 
 def inputs(kit: Path) -> dict[str, bytes]:

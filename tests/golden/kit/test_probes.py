@@ -249,11 +249,27 @@ def soft_cross_entropy(x: np.ndarray, near: Neighbors) -> np.ndarray:
     return np.asarray(-(near.call["labels"] * np.log(softmax(near["logits"]))).sum(-1).mean())
 
 
+ERF = np.vectorize(math.erf)
+
+
+def gelu(erf: Callable[[np.ndarray], np.ndarray]) -> Mistake:
+    """Use a different erf."""
+    return arrays("activation_fn", lambda x, near: near["fc1"] * (1 + erf(near["fc1"] / math.sqrt(2))) / 2)
+
+
+def erf_by_series(x: np.ndarray) -> np.ndarray:
+    """Return 40 terms of the power series, which float32 cannot tell from erf up to x = 3."""
+    terms = ((-1) ** n * x ** (2 * n + 1) / (math.factorial(n) * (2 * n + 1)) for n in range(40))
+    return 2 / math.sqrt(math.pi) * sum(terms)
+
+
 NORM = "layers.1.final_layer_norm"
 QK = [(f"layers.0.self_attn.q_proj.{x}", f"layers.0.self_attn.k_proj.{x}") for x in ("weight", "bias")]
 NORMS = [(f"layers.0.self_attn_layer_norm.{x}", f"layers.0.final_layer_norm.{x}") for x in ("weight", "bias")]
 E, P = "embed_tokens.weight", "embed_positions.weight"
 MISTAKES: dict[str, Mistake] = {
+    "erf taken as 1 too early": gelu(lambda x: np.where(np.abs(x) > 2.8, np.sign(x), ERF(x))),
+    "erf by a series that ends too early": gelu(erf_by_series),
     "tanh GELU instead of erf": config(hidden_act="gelu_new"),
     "token embeddings not scaled by sqrt(D)": config(scale_embedding=False),
     "embeddings scaled by sqrt(D) anyway": config(scale_embedding=True),
@@ -347,8 +363,11 @@ CLAIMS = [(name, words) for name, probe in PROBES.items() for words in probe.exp
 
 
 SEEDS = (0, 7)  # users may choose any seed
-# The claims that bfloat16 is too coarse to show: 0.006 and 0.66 budgets with seed 0, 2026-11-21.
-TOO_FINE = {("ordinary", "tanh GELU instead of erf"), ("lm_loss", "-100 counted as class 0")}
+# The claims that bfloat16 is too coarse to show: 0.006, 0.66 and 0.001 budgets with seed 0.
+TOO_FINE = {
+    ("ordinary", "tanh GELU instead of erf"), ("lm_loss", "-100 counted as class 0"),
+    ("gelu_range", "erf taken as 1 too early"),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -452,3 +471,14 @@ def test_small_scores_hide_the_additive_mask_that_loud_ones_show(kit: Kit, words
     for precision in ("float64", "float32", "bfloat16", "float16"):
         assert most(kit, plain, words, precision) <= 1, precision
         assert most(kit, loud, words, precision) > 10, precision
+
+
+def test_ordinary_fc1_hides_the_end_of_an_erf_that_the_whole_range_shows(kit: Kit) -> None:
+    """In float64 even an erf that is 1 from 5 on shows; in float32, a series that ends too early."""
+    ends_at_5 = gelu(lambda x: np.where(np.abs(x) > 5, np.sign(x), ERF(x)))
+    for mistake, precision in ((ends_at_5, "float64"), (gelu(erf_by_series), "float32")):
+        within = budgets_off(kit, "ordinary", errors(kit, "ordinary", mistake), precision)
+        beyond = budgets_off(kit, "gelu_range", errors(kit, "gelu_range", mistake), precision)
+        assert max(within.values()) <= 1 < 10 < max(beyond.values())
+    fc1 = kit.case("gelu_range").array("layers.0.fc1") / math.sqrt(2)
+    assert np.histogram(fc1, np.linspace(-6, 6, 25))[0].min() > 0, "a value in each half unit"
