@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=1,
         metavar="N",
-        help="make all sizes that a weight matrix is as wide as multiples of N, such as blocks of 32 weights",
+        help="make the sizes of weight matrices multiples of N, such as of blocks of 32 quantized weights",
     )
     parser.add_argument("--rows", type=int, metavar="N", help="at most so many rows in a batch")
     parser.add_argument("--no-mask", action="store_true", help="leave out attention_mask, and the cases that need it")

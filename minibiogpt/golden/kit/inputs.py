@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import count
 
 import numpy as np
 
-from minibiogpt.golden.kit.limits import LARGE_VOCABULARY, Limits, Sizes
+from minibiogpt.golden.kit.limits import EVERY_ID, Limits, Sizes
 from minibiogpt.golden.kit.models import FLAT_TOKENS, ID2LABEL, QUIET_POSITIONS, draw_nonzero, round_to_bfloat16
 
 Call = dict[str, np.ndarray]  # keyword arguments of a model call
@@ -43,11 +44,11 @@ class Draw:
         """Return a Draw whose batch size and lengths differ from the sizes of the models."""
         sizes = limits.sizes
         taken = set(sizes.letters.values())
-        rows = min(limits.rows or 64, next(n for n in (4, 3, 5) if n not in taken))
-        length = next(n for n in (6, 7, 8, 9, 10) if n not in taken)
-        long = next(n for n in (13, 14, 15, 16) if n not in taken) if sizes.N > 16 else 13
+        rows = min(limits.rows or 5, next(n for n in (4, 3, 5) if n not in taken))
+        length = next(n for n in count(6) if n not in taken)
+        long = next((n for n in (13, 14, 15, 16) if n not in taken), 13)
         chunks = -(-sizes.V // min(WIDEST, sizes.N - 1))
-        every_id = sizes.V <= LARGE_VOCABULARY and chunks <= (limits.rows or chunks)
+        every_id = sizes.V <= EVERY_ID and chunks <= (limits.rows or chunks)
         return cls(rng, sizes, rows, length, long, every_id)
 
     def ids(self, rows: int | None = None, length: int | None = None) -> np.ndarray:

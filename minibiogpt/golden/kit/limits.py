@@ -16,7 +16,8 @@ from minibiogpt.errors import InputError
 
 PIECES = 149  # of the kit's own vocabulary
 REAL_VOCABULARY = 42384  # of the published base model
-LARGE_VOCABULARY = 4096  # above it, cases with many positions have no logits, and not every id is used
+LARGE_VOCABULARY = 4096  # above it, cases with many positions have no logits
+EVERY_ID = 1024  # largest vocabulary of which a case uses every id
 # {field: the smallest and the largest value}. The cases use up to 13 tokens and position 12; heads need a few columns.
 BOUNDS = {
     "hidden": (16, 8192), "heads": (2, 256), "positions": (16, 8192), "multiple_of": (1, 1024), "rows": (1, 64),

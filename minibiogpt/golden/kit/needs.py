@@ -84,7 +84,10 @@ def limits_text(
         return ""
     lines = list(_points(chosen, limits, left_out, pieces))
     if own_weights:
-        lines.append("The weights are given ones (`--weights`); the values and the budgets were computed with them.")
+        lines.append(
+            "The weights are given ones (`--weights`); the values and the budgets were computed with them. That the "
+            "cases show their mistakes was tried with the kit's own weights."
+        )
     written = f"This kit was written with `{limits.options}`.\n\n" if limits.options else ""
     points = "".join(wrapped(line, "- ") for line in lines)
     return f"## The limits of this kit\n\n{written}{points}" + "\n" * bool(points)
