@@ -19,10 +19,10 @@ from minibiogpt import (
 )
 from minibiogpt.catalog.aliases import OTHER_NAMES, Alias, alias_of
 from minibiogpt.catalog.descriptions import HOOKS, MODULES
+from minibiogpt.catalog.evaluate import evaluate
 from minibiogpt.catalog.steps import axes_of, derived_steps, steps
 from minibiogpt.errors import InputError
 from tests.budgets import LANE_A
-from tests.catalog.test_steps import evaluated
 from tests.compare import assert_close
 from tests.reference import build, save
 from tests.support.configs import CONFIGS, HEADS
@@ -205,7 +205,7 @@ def lens(folder: Any) -> Any:
     arrays = dict(trace)
     for step in derived_steps(ours.config):
         symbols = {symbol: (parameters | arrays)[source] for symbol, source in step.where.items()}
-        arrays[step.name] = evaluated(step, symbols, trace.letters)
+        arrays[step.name] = evaluate(step, symbols, trace.letters)
     return {name: x.numpy() for name, x in cache.items()} | {"logits": logits.numpy()}, model, arrays
 
 

@@ -52,7 +52,8 @@ class Row:
     digits : the most significant digits that its numbers are written with, if there are few; else None.
     notes : further remarks for the user.
     aligned : function that returns the candidate's array in the case's shape and layout, as float64 or int64; None if
-        it has no such array, or one of another size. It reads the file again, also after the check.
+        it has no such array, or one of another size. It reads the file again, also after the check. An array of the
+        case's shape that agrees with its axes in another order is only brought into it with --accept-layouts.
     """
 
     name: str

@@ -164,7 +164,7 @@ def _cause(search: Search, group: list[Finding]) -> Cause:
         certainty="known" if certain else "likely",
         cases=list(dict.fromkeys(search.runs[i].name for i, _ in places)),
         alternatives=[one.cause for one in equal],
-        tell_apart=tell_apart(search, group[0]) if equal else "",
+        tell_apart=tell_apart(search, next(one for one in group if one.equal)) if equal else "",
     )
 
 

@@ -74,7 +74,12 @@ def merged(changes: Mapping[Site, Knobs], attempt: Attempt, sites: Iterable[Site
     found = {site: dict(knobs) for site, knobs in changes.items()}
     for site in sites:
         own, new = found.setdefault(site, {}), attempt.changes[site[0]]
-        if any(key in own for key in new):
+        if any(key in own and not _both(own, key, value) for key, value in new.items()):
             return None
-        own |= new
+        own |= {key: {**own[key], **value} if _both(own, key, value) else value for key, value in new.items()}
     return found
+
+
+def _both(own: Mapping[str, Any], key: str, value: Any) -> bool:
+    """Whether both are {prefix of a call: value}, for calls of their own."""
+    return isinstance(value, Mapping) and isinstance(own.get(key), Mapping)

@@ -31,17 +31,20 @@ class Error:
         return self.times <= 1 and self.bad == 0
 
 
+MAX_FLIPS = 0.05  # of the elements, that may be rounded the other way
 NONE, EVERYTHING = Error(0.0, 0.0, 0.0), Error(math.inf, 1.0, math.inf)
 
 
 def error_of(
-    name: str, known: Known, computed: np.ndarray, precision: str | None = None, ignored: np.ndarray | None = None
-) -> Error:
+    name: str, known: Known, computed: np.ndarray, precision: str | None = None, ignored: np.ndarray | None = None,
+    flips: str | None = None,
+) -> Error:  # fmt: skip
     """Return the error of the candidate's array; the budget grows with the computed values.
 
     Parameters
     ----------
     precision : judge by this precision instead of the array's own. ignored : where nothing is compared, or None.
+    flips : a precision that the computed array is rounded to: a few elements may have been rounded the other way.
     """
     y, x = known.value, computed
     budget = known.budget if precision is None else known.budgets.get(precision)
@@ -56,7 +59,12 @@ def error_of(
     if y.dtype.kind != "f" or x.dtype.kind != "f":
         wrong = (y != x) & _kept(known, y.shape)
         return Error(math.inf, float(wrong.mean()), float(wrong.mean())) if wrong.any() else NONE
-    return _of_floats(name, known, y, x, budget, ignored)
+    found = _of_floats(name, known, y, x, budget, ignored)
+    coarse = None if flips is None or found.bad > MAX_FLIPS else known.budgets.get(flips)
+    if found.ok or coarse is None:
+        return found
+    other = _of_floats(name, known, y, x, coarse, ignored)
+    return other if other.ok else found
 
 
 def _of_floats(

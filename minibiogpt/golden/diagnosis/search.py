@@ -18,7 +18,7 @@ from minibiogpt.golden.diagnosis.measure import NONE, Error, error_of
 from minibiogpt.golden.diagnosis.run import At, CannotComputeError, CaseRun, Changes, Pass, Site, site_of
 from minibiogpt.golden.diagnosis.ways.attempt import Attempt
 from minibiogpt.golden.diagnosis.ways.norm import NORMS
-from minibiogpt.golden.diagnosis.ways.table import LINEAR, WAYS, attempts
+from minibiogpt.golden.diagnosis.ways.table import LINEAR, TABLE, WAYS, attempts
 
 PAIRED, PAIR_SPAN = 10, 12  # attempts of which pairs are tried, and the most steps between known arrays for that
 MAX_WHOLE = 3  # unexplained arrays after which no more forwards are run for such spans
@@ -55,7 +55,9 @@ class Search:
             ignored = None
             if name.endswith(".scores_masked"):  # a mask that is added to NaN leaves NaN
                 ignored = np.isnan(within.value(name.removesuffix("_masked")))
-            return error_of(name, self.runs[i].known[name], computed, held, ignored)
+            knobs = within.changes.get(site_of(name), {})
+            flips = knobs.get("table") or knobs.get("inner")
+            return error_of(name, self.runs[i].known[name], computed, held, ignored, flips)
         except CannotComputeError:
             return None
 
@@ -148,7 +150,7 @@ class Search:
             y = run.known[name].value if one == name else None
             try:
                 found = list(attempts(at, y, changes.get(at.site, {})))
-            except CannotComputeError:
+            except (ValueError, IndexError, KeyError, TypeError, ZeroDivisionError):  # shapes that do not fit
                 continue
             for attempt in found:
                 for scope in scopes(attempt, at.layer, layers, one == name):
@@ -164,7 +166,7 @@ class Search:
             if len(attempt.changes) > 1 or attempt.local:
                 continue
             ((own, knobs),) = attempt.changes.items()
-            for kind in (NORMS, LINEAR):
+            for kind in (list(TABLE),) if "held" in knobs else (NORMS, LINEAR):
                 for template in templates & set(kind) if own in kind else ():
                     if template != own:
                         yield replace(attempt, changes={template: knobs}, rank=-1)

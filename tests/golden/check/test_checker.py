@@ -403,5 +403,9 @@ def test_the_candidates_arrays_can_be_read_in_the_cases_layout_after_the_check(c
     assert set(read) == {"inputs/input_ids", *(entry.name for entry in case.entries)} - {"layers.0"}
     for name, expected in (("layers.0.self_attn.q", q + 1), (MASKED, masked), ("position_ids", ids)):
         np.testing.assert_array_equal(read[name], expected, strict=True)
-    np.testing.assert_array_equal(read["layers.0.self_attn.context"], context)
+    np.testing.assert_array_equal(read["layers.0.self_attn.context"], heads_last.reshape(2, 5, 21))
+    accepted = {one.name: one.aligned for one in check(case, path, Options(accept_layouts=True)).rows}
+    again = accepted["layers.0.self_attn.context"]
+    assert again is not None
+    np.testing.assert_array_equal(again(), context)
     np.testing.assert_array_equal(read["inputs/input_ids"], case.array("inputs/input_ids"), strict=True)

@@ -15,6 +15,7 @@ from minibiogpt.golden.diagnosis.ways.mask import head_mask
 
 PATH = "layers.{l}.self_attn"
 Q, K, V, SCORES, WEIGHTS, CONTEXT = (f"{PATH}.{x}" for x in ("q", "k", "v", "scores", "weights", "context"))
+STYLES = tuple(f"{columns}, {by}" for columns in ("halves", "pairs") for by in ("positions", "slots"))
 MAX_PAST = 256  # cached positions that are compared with each other
 SPLIT = {x: {"split": "interleaved"} for x in (Q, K, V)}
 
@@ -72,17 +73,22 @@ def _stale(cached: np.ndarray, i: int, j: int) -> np.ndarray:
 
 
 def rotated(at: At, x: np.ndarray, style: str) -> np.ndarray:
-    """Return x, (B, H, T, Dh), rotated by its positions as in RoPE: "halves" or "pairs", base 10000."""
-    Dh = x.shape[-1]
-    half = Dh // 2
-    p = at.array("position_ids")[:, None, :, None]
-    angle = p * 10000.0 ** (-np.arange(half) * 2.0 / Dh)
+    """Return x, (B, H, T, Dh), rotated as in RoPE with base 10000; an odd last column stays.
+
+    Parameters
+    ----------
+    style : "halves" or "pairs", the columns that are rotated together, and "positions" or "slots", by which angle: that
+        of position_ids, or of the place in the cache.
+    """
+    columns, by = style.split(", ")
+    half, T, S = x.shape[-1] // 2, at.letters["T"], at.letters["S"]
+    p = at.array("position_ids")[:, None, :, None] if by == "positions" else np.arange(S - T, S)[:, None]
+    angle = p * 10000.0 ** (-np.arange(half) / half)
     cos, sin = np.cos(angle), np.sin(angle)
-    first = slice(0, half) if style == "halves" else slice(0, 2 * half, 2)
-    second = slice(half, 2 * half) if style == "halves" else slice(1, 2 * half, 2)
-    found = x.copy()
-    found[..., first], found[..., second] = x[..., first] * cos - x[..., second] * sin, (
-        x[..., second] * cos + x[..., first] * sin)  # fmt: skip
+    first = slice(0, half) if columns == "halves" else slice(0, 2 * half, 2)
+    second = slice(half, 2 * half) if columns == "halves" else slice(1, 2 * half, 2)
+    found, a, b = x.copy(), x[..., first], x[..., second]
+    found[..., first], found[..., second] = a * cos - b * sin, b * cos + a * sin
     return found
 
 
@@ -96,7 +102,7 @@ def head_attempts(at: At, y: np.ndarray | None, knobs: Knobs) -> Iterator[Attemp
     yield Attempt("heads-split", SPLIT, {"order": "interleaved"}, (), 1)
     yield one("heads-split", {"order": "(T, H, Dh) read as (H, T, Dh)"}, 1, split="unmoved")
     yield one("heads-split", {"heads": 1}, 1, split="one")
-    for style in ("halves", "pairs"):
+    for style in STYLES:
         changes = {part: {"rotary": style} for part in (Q, K)}
         yield Attempt("positional-other", changes, {"kind": f"rotary, {style}"}, (), 2)
     if at.template in (K, V):
@@ -198,7 +204,7 @@ def score_attempts(at: At, y: np.ndarray | None, knobs: Knobs) -> Iterator[Attem
             shown = {"scale": c * usual, "instead of": usual}
             yield Attempt("attention-scale", {SCORES: {"scale": c * usual}}, shown, ("scale",), 1)
     yield Attempt("positional-other", {SCORES: {"alibi": True}}, {"kind": "ALiBi"}, (), 1)
-    for style in ("halves", "pairs"):
+    for style in STYLES:
         if at.letters["S"] == at.letters["T"]:
             yield Attempt("positional-other", {SCORES: {"rotary": style}}, {"kind": f"rotary, {style}"}, (), 1)
     for groups in range(1, H):

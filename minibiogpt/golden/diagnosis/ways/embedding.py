@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -91,7 +92,7 @@ def embed_tokens(
     if (given := at.input("inputs_embeds")) is not None:
         return np.multiply(given, 1.0 if again is None else again)
     E = at["E"]
-    rows = at["ids"] if ids is None else ids
+    rows = at["ids"] if ids is None else ids.get(at.call.prefix, at["ids"])
     usual = math.sqrt(at.letters["D"]) if at.config.scale_embedding else 1.0
     found = E[(rows - roll) % len(E)] * (usual if scale is None else scale)
     if pad_zero:
@@ -153,31 +154,31 @@ def _found_rows(at: At, y: np.ndarray, knobs: Knobs) -> Iterator[Attempt]:
         return
     first = tuple(int(i) for i in wrong[0])
     shown = {"ids": len(wrong), "first at": first, "theirs": int(found[first]), "case": int(ids[first])}
-    yield Attempt("inputs-differ", {at.template: {"ids": found}}, shown, ("ids",), 3, local=True)
+    yield Attempt("inputs-differ", {at.template: {"ids": {at.call.prefix: found}}}, shown, ("ids",), 3, local=True)
 
 
 def embed_positions(
     at: At, *, offset: int = POSITION_OFFSET, scale: float = 1.0, zero: bool = False, clip: int | None = None,
-    pad: Any = None, sinusoidal: str | None = None, positions: Any = None,
+    pad: Any = None, sinusoidal: Any = None, positions: Any = None,
 ) -> np.ndarray:  # fmt: skip
     """Return P[position_ids + offset] times a scale; ``pad`` is the position of padding, "zero" its vector."""
     P, p = at["P"], at["position_ids"]
     if sinusoidal is not None:
-        return _sinusoidal(p, P.shape[1], sinusoidal)
+        order, divisor, start = sinusoidal
+        return _sinusoidal(p + start, P.shape[1], order, divisor)
     rows = p if pad in (None, "zero") else np.where(p < 0, pad, p)
     rows = (rows + offset) if clip is None else np.minimum(rows + offset, clip)
     found = np.zeros((*p.shape, P.shape[1])) if zero else P[rows] * scale
     return np.where(p[..., None] < 0, 0.0, found) if pad == "zero" else found
 
 
-def _sinusoidal(p: np.ndarray, D: int, order: str) -> np.ndarray:
-    """Return sines and cosines, D // 2 of each, "halves" or "interleaved", with wavelengths up to 10000 times 2 pi."""
-    rates = np.exp(-math.log(10000.0) * np.arange((D + 1) // 2) / max(1, D // 2))
-    angles = p[..., None] * rates
-    sines, cosines = np.sin(angles), np.cos(angles)
-    both = np.stack([sines, cosines], -1).reshape(*p.shape, -1) if order == "interleaved" else np.concatenate(
-        [sines, cosines], -1)  # fmt: skip
-    return both[..., :D]
+def _sinusoidal(p: np.ndarray, D: int, order: str, divisor: int) -> np.ndarray:
+    """Return sines and cosines, D // 2 of each, "halves" or "interleaved", and 0 in an odd last column."""
+    half = D // 2
+    angles = p[..., None] * np.exp(-math.log(10000.0) * np.arange(half) / max(1, half - divisor))
+    both = [np.sin(angles), np.cos(angles)]
+    found = np.concatenate(both, -1) if order == "halves" else np.stack(both, -1).reshape(*p.shape, -1)
+    return np.concatenate([found, np.zeros((*p.shape, D % 2))], -1)
 
 
 def table_attempts(at: At, y: np.ndarray | None, knobs: Knobs) -> Iterator[Attempt]:
@@ -199,7 +200,7 @@ def table_attempts(at: At, y: np.ndarray | None, knobs: Knobs) -> Iterator[Attem
         yield from _clipped(at, y)
     for c in factors:
         yield one("positions-scaled", {"factor": c}, ("factor",) * (y is not None), 1, scale=c)
-    for kind in ("halves", "interleaved"):
+    for kind in itertools.product(("halves", "interleaved"), (0, 1), (0, POSITION_OFFSET, 1)):
         yield one("positional-other", {"kind": "sinusoidal"}, (), 1, sinusoidal=kind)
     for count in ("all", "new"):
         if y is not None:

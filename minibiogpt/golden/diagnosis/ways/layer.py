@@ -12,7 +12,7 @@ from minibiogpt.backend.erf import erf
 from minibiogpt.golden.diagnosis.precision import reduced
 from minibiogpt.golden.diagnosis.run import At
 from minibiogpt.golden.diagnosis.ways.attempt import Attempt, Knobs
-from minibiogpt.golden.diagnosis.ways.norm import ATTENTION_NORM, FC1, FC2, FEED_NORM, OUT, RESIDUAL, orders, plain_norm
+from minibiogpt.golden.diagnosis.ways.norm import ATTENTION_NORM, FC2, FEED_NORM, OUT, RESIDUAL, orders, plain_norm
 
 ACTIVATION = "layers.{l}.activation_fn"
 
@@ -78,8 +78,7 @@ def activation_attempts(at: At, y: np.ndarray | None, knobs: Knobs) -> Iterator[
         rank = 1 if name == usual else 2
         yield Attempt("table-float16", {ACTIVATION: {"function": name, "table": "float16"}}, shown, (), rank)
         yield Attempt("precision-bfloat16", {ACTIVATION: {"function": name, "table": "bfloat16"}}, shown, (), 3)
-    late: dict[str, Knobs] = {FC1: {"bias": False}, ACTIVATION: {"bias_after": "fc1 lacks it"}}
-    yield Attempt("bias-after-activation", late)
+    yield from orders(at)
     yield Attempt("bias-after-activation", {ACTIVATION: {"bias_after": "fc1 has it"}}, {}, (), 1)
 
 

@@ -134,6 +134,9 @@ def mask_attempts(at: At, y: np.ndarray | None, knobs: Knobs) -> Iterator[Attemp
     yield one("mask-multiplied", times=True)
     if at.input("head_mask") is not None:
         yield one("head-mask-before-softmax", heads_first=True)
+    for how in ("kept", "renormalized"):
+        changes = {MASKED: {"causal": "none", "padding": "none"}, PROBS: {"after": how}}
+        yield Attempt("mask-after-softmax", changes, {"how": how})
     for window in range(1, at.letters["S"]) if y is None or at.letters["S"] <= 64 else _windows(at, y):
         yield one("window", {"width": window}, 3, ("width",), window=window)
     yield from _alibi(at, y, MASKED)
@@ -218,8 +221,6 @@ def softmax_attempts(at: At, y: np.ndarray | None, knobs: Knobs) -> Iterator[Att
         yield one("softmax-no-max", {"overflows in": precision}, 1, no_max=precision)
     for how in ("kept", "renormalized"):
         yield one("mask-after-softmax", {"how": how}, 1, after=how)
-        yield Attempt("mask-after-softmax", {MASKED: {"causal": "none", "padding": "none"}, PROBS: {"after": how}},
-                      {"how": how}, (), 2)  # fmt: skip
     for inner in ("bfloat16", "float16"):
         yield one(f"precision-{inner}", {"of": "the softmax"}, 2, inner=inner)
     yield one("table-float16", {"of": "exp"}, 2, table="float16")

@@ -159,7 +159,7 @@ def _other_layers(at: At) -> Iterator[Attempt]:
     for other, words in (("{reverse}", f"{last} - l"), ("{after}", "l + 1"), ("{before}", "l - 1")):
         changes = {f"layers.{{l}}.{part}": {"weights": f"layers.{other}.{part}"} for part in parts}
         if last:
-            yield Attempt("layer-weights", changes, {"layer": words}, (), 1)
+            yield Attempt("layer-weights", changes, {"layer": words}, (), 2)
     for layer in range(at.config.num_hidden_layers):
         if at.layer is not None and layer != at.layer:
             changes = {f"layers.{{l}}.{part}": {"weights": f"layers.{layer}.{part}"} for part in parts}
@@ -168,6 +168,8 @@ def _other_layers(at: At) -> Iterator[Attempt]:
 
 def _orders(at: At) -> Iterator[Attempt]:
     """Yield the orders of a layer's steps, named as a hook on each module or each role sees it."""
+    late: dict[str, Knobs] = {FC1: {"bias": False}, "layers.{l}.activation_fn": {"bias_after": "fc1 lacks it"}}
+    yield Attempt("bias-after-activation", late)
     behind, both = ("{x}", OUT), ("{x}", OUT, FC2)
     projections: dict[str, Knobs] = {path: {"x": FEED_NORM} for path in PROJECTIONS}
     swapped: dict[str, Knobs] = {

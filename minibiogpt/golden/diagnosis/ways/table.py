@@ -84,7 +84,7 @@ def _held(at: At, x: np.ndarray, y: np.ndarray) -> Iterator[Attempt]:
         return
     for precision in ("bfloat16", "float16"):
         if np.array_equal(reduced(finite, precision), finite) and not np.array_equal(reduced(x, precision), x):
-            yield Attempt(f"precision-{precision}", {at.template: {"held": precision}}, {}, (), 1)
+            yield Attempt(f"precision-{precision}", {at.template: {"held": precision}}, {}, (), 4)
             return  # of the precisions that hold the values, the one with the fewest bits
 
 
