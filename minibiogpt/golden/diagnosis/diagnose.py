@@ -16,7 +16,7 @@ from minibiogpt.golden.diagnosis.candidate import as_file, case_run, weights_of
 from minibiogpt.golden.diagnosis.causes import CONVENTION, Cause, OwnError
 from minibiogpt.golden.diagnosis.diagnosis import Diagnosis
 from minibiogpt.golden.diagnosis.findings import Finding
-from minibiogpt.golden.diagnosis.library import CAUSES, format_value, sentence
+from minibiogpt.golden.diagnosis.library import CAUSES, PRIORITY, format_value, sentence
 from minibiogpt.golden.diagnosis.run import CaseRun, site_of
 from minibiogpt.golden.diagnosis.search import Search
 from minibiogpt.golden.diagnosis.weights import Weights
@@ -109,10 +109,11 @@ def _diagnosis(search: Search, results: dict[str, Result]) -> Diagnosis:
             for attempt, after in search.unexplained.get(place, [])[:TRIED]
         ]
         cause = by_place.get(place)
-        own.append(OwnError(run.name, place[1], search.own[place].times, list(run.spans[place[1]]), cause, tried))
+        times = search.errors[place].times if cause is None else search.own[place].times
+        own.append(OwnError(run.name, place[1], times, list(run.spans[place[1]]), cause, tried))
     words = [sentence(CONVENTION, finding.attempt.parameters) for finding in conventions]
     known = sum(len(run.known) for run in search.runs)
-    ruled_out = sorted({cause for causes in search.ruled_out.values() for cause in causes})
+    ruled_out = sorted({one for tried in search.ruled_out.values() for one in tried}, key=PRIORITY.__getitem__)
     return Diagnosis(causes, own, list(dict.fromkeys(words)), results, ruled_out, known - len(search.skipped), known)
 
 

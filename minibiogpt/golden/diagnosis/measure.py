@@ -38,6 +38,7 @@ NONE, EVERYTHING = Error(0.0, 0.0, 0.0), Error(math.inf, 1.0, math.inf)
 def error_of(
     name: str, known: Known, computed: np.ndarray, precision: str | None = None, ignored: np.ndarray | None = None,
     flips: str | None = None,
+    noise: float = 0.0,
 ) -> Error:  # fmt: skip
     """Return the error of the candidate's array; the budget grows with the computed values.
 
@@ -45,11 +46,13 @@ def error_of(
     ----------
     precision : judge by this precision instead of the array's own. ignored : where nothing is compared, or None.
     flips : a precision that the computed array is rounded to: a few elements may have been rounded the other way.
+    noise : an error that rounding explains, if it is larger than the budget.
     """
     y, x = known.value, computed
     budget = known.budget if precision is None else known.budgets.get(precision)
     if budget is None:
         return NONE
+    budget = max(budget, noise)
     if y.shape != x.shape:
         if y.size != x.size or _squeezed(y.shape) != _squeezed(x.shape):
             return EVERYTHING

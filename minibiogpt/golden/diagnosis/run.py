@@ -170,8 +170,9 @@ def _letters(config: BioGptConfig, inputs: Mapping[str, np.ndarray], past: int) 
 class Pass:
     """The arrays of a case, computed on request with some steps done otherwise."""
 
-    def __init__(self, run: CaseRun, changes: Changes, ways: Mapping[str, Way]) -> None:
-        self.run, self.changes, self.ways = run, changes, ways
+    def __init__(self, run: CaseRun, changes: Changes, ways: Mapping[str, Way], precision: str | None = None) -> None:
+        """With ``precision``, each computed array is rounded to it, to see what rounding does."""
+        self.run, self.changes, self.ways, self.precision = run, changes, ways, precision
         self.computed: dict[str, np.ndarray] = {}
         self._busy: set[str] = set()
 
@@ -209,6 +210,8 @@ class Pass:
             raise CannotComputeError(f"{name}: {error}") from None
         finally:
             self._busy.discard(name)
+        if self.precision is not None and x.dtype.kind == "f":
+            x = np.where(x == LOWEST, x, reduced(x, self.precision))
         self.computed[name] = x
         return x
 

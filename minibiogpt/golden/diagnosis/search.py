@@ -13,15 +13,19 @@ from typing import Any
 
 import numpy as np
 
+from minibiogpt.golden.check.compare import LOWEST
 from minibiogpt.golden.diagnosis.findings import Finding, Place, Trial, merged, scopes
 from minibiogpt.golden.diagnosis.measure import NONE, Error, error_of
 from minibiogpt.golden.diagnosis.run import At, CannotComputeError, CaseRun, Changes, Pass, Site, site_of
 from minibiogpt.golden.diagnosis.ways.attempt import Attempt
 from minibiogpt.golden.diagnosis.ways.norm import NORMS
 from minibiogpt.golden.diagnosis.ways.table import LINEAR, TABLE, WAYS, attempts
+from minibiogpt.golden.format.rounding import FACTOR, ROUNDING
 
 PAIRED, PAIR_SPAN = 10, 12  # attempts of which pairs are tried, and the most steps between known arrays for that
 MAX_WHOLE = 3  # unexplained arrays after which no more forwards are run for such spans
+ROUNDED = 1000.0  # budgets up to which it is measured whether rounding explains an error
+UNITS = {precision: unit / ROUNDING["float32"] for precision, unit in ROUNDING.items()}  # in those of float32
 LIKELY = 0.05  # of its error an attempt must leave no more to be likely
 
 
@@ -49,17 +53,26 @@ class Search:
 
     def _error(self, i: int, name: str, within: Pass) -> Error | None:
         """Return the error of one array; None if it cannot be computed."""
-        held = within.changes.get(site_of(name), {}).get("held")
+        known, knobs = self.runs[i].known[name], within.changes.get(site_of(name), {})
+        flips = knobs.get("table") or knobs.get("inner")
         try:
-            computed = within.predicted(name)
-            ignored = None
+            computed, ignored = within.predicted(name), None
             if name.endswith(".scores_masked"):  # a mask that is added to NaN leaves NaN
                 ignored = np.isnan(within.value(name.removesuffix("_masked")))
-            knobs = within.changes.get(site_of(name), {})
-            flips = knobs.get("table") or knobs.get("inner")
-            return error_of(name, self.runs[i].known[name], computed, held, ignored, flips)
+            error = error_of(name, known, computed, knobs.get("held"), ignored, flips)
+            if within.changes and 1 < error.times < ROUNDED and known.precision in UNITS:
+                noise = self._noise(i, name, within.changes, computed)
+                error = error_of(name, known, computed, knobs.get("held"), ignored, flips, noise)
+            return error
         except CannotComputeError:
             return None
+
+    def _noise(self, i: int, name: str, changes: Changes, computed: np.ndarray) -> float:
+        """Return the error that rounding explains where a step is done otherwise: measured in float32."""
+        rounded = Pass(self.runs[i], changes, WAYS, "float32").predicted(name)
+        finite = np.isfinite(computed) & np.isfinite(rounded) & (computed != LOWEST)
+        unit = UNITS[self.runs[i].known[name].precision]
+        return FACTOR * unit * float(np.abs(np.where(finite, rounded - computed, 0.0)).max(initial=0.0))
 
     def search(self) -> None:
         """Explain one error after another, each the first in the order of execution that is left."""

@@ -11,7 +11,7 @@ from minibiogpt.golden.diagnosis.causes import Cause, OwnError
 from minibiogpt.golden.diagnosis.library import format_value
 from minibiogpt.golden.report.text import plain
 
-MAX_WHERE, MAX_LEFT, MAX_CASES = 6, 8, 6
+MAX_WHERE, MAX_LEFT, MAX_RULED_OUT = 6, 8, 12
 
 
 class Diagnosis(Protocol):
@@ -112,7 +112,7 @@ def _of_unexplained(diagnosis: Diagnosis) -> Iterator[str]:
     if len(left) > MAX_LEFT:
         yield f"   and {len(left) - MAX_LEFT} more"
     if diagnosis.ruled_out:
-        yield f"   ruled out: {', '.join(diagnosis.ruled_out)}"
+        yield f"   ruled out there: {listed(diagnosis.ruled_out, MAX_RULED_OUT)}"
 
 
 def _named(error: OwnError, diagnosis: Diagnosis) -> str:

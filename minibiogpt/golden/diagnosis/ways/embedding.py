@@ -65,6 +65,7 @@ def position_attempts(at: At, y: np.ndarray | None, knobs: Knobs) -> Iterator[At
     for count, cause in COUNTS.items():
         if count != "new":
             yield one(cause, count=count, rank=1)
+            yield one(cause, count=count, given=False, rank=2)
     pads = {0, 1, "running"}
     offsets = {1, -1, 2}
     if y is not None and y.shape == (at.letters["B"], at.letters["T"]):
