@@ -39,18 +39,19 @@ class Finding:
 
 @dataclass(frozen=True)
 class Trial:
-    """An attempt at certain sites, and what it does to the errors."""
+    """An attempt at certain sites, and what it does to the errors; ``left`` counts those that it does not explain."""
 
     attempt: Attempt
     sites: frozenset[Site]
     run: int | None
     explained: dict[Place, tuple[Error, Error]]
     broken: list[Place]
+    left: int = 0
 
     @property
     def order(self) -> tuple[Any, ...]:
         certain = sum(before.times >= TELLING for before, _ in self.explained.values())
-        return (-certain, self.attempt.rank, PRIORITY.get(self.attempt.cause, 99), len(self.attempt.changes))
+        return (-certain, self.left, self.attempt.rank, PRIORITY.get(self.attempt.cause, 99), len(self.attempt.changes))
 
 
 def scopes(attempt: Attempt, layer: int | None, layers: list[int], here: bool) -> list[frozenset[Site]]:

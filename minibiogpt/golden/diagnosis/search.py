@@ -213,6 +213,7 @@ class Search:
     def _trial(self, i: int, attempt: Attempt, sites: frozenset[Site]) -> Trial:
         explained: dict[Place, tuple[Error, Error]] = {}
         broken: list[Place] = []
+        left = 0
         for r in [i] if attempt.local else range(len(self.runs)):
             changed = merged(self.changes[r], attempt, sites)
             if changed is None:
@@ -228,7 +229,9 @@ class Search:
                     explained[r, name] = before, after
                 elif before.ok and not after.ok:
                     broken.append((r, name))
-        return Trial(attempt, sites, i if attempt.local else None, explained, broken)
+                elif not after.ok:
+                    left += 1
+        return Trial(attempt, sites, i if attempt.local else None, explained, broken, left)
 
     def _finding(self, fits: list[Trial]) -> Finding:
         """Return the trial that explains most, with those that explain as much by another cause."""
