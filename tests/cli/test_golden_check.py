@@ -157,6 +157,35 @@ def test_precision_and_padding(case: Case, tmp_path: Path, capsys: pytest.Captur
     assert code == 0
     assert "left out (--real-only)" in out
     assert run_check(capsys, case.path, theirs, "--precision", "int8")[0] == 2
+    patterns = ["--precision", "layers.*=float32", "--precision", "logits=float32"]
+    assert run_check(capsys, case.path, theirs, *patterns, "--real-only")[0] == 0
+    for words in ("layers.*=float33", "=float32x", "layers.*="):
+        code, _, err = run_check(capsys, case.path, theirs, "--precision", words)
+        assert (code, "--precision must be one of float64, float32, bfloat16, float16" in err) == (2, True)
+    assert "--precision must name an array" in run_check(capsys, case.path, theirs, "--precision", "x=float32")[2]
+
+
+def test_conventions_are_accepted_by_name(case: Case, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arrays = arrays_of(case)
+    arrays["logits"] = np.pad(arrays["logits"], ((0, 0), (0, 0), (0, 5)))
+    theirs = written(tmp_path / "theirs", arrays)
+    code, out, _ = run_check(capsys, case.path, theirs)
+    assert (code, "--accept padded-vocabulary" in out) == (1, True)
+    assert main(shlex.split(out.rstrip().rpartition("next: minibiogpt ")[2])) == 0
+    capsys.readouterr()
+    for words in (["q-scaled, padded-vocabulary"], ["q-scaled", "--accept", "padded-vocabulary"], ["all"]):
+        code, out, _ = run_check(capsys, case.path, theirs, "--accept", *words)
+        assert (code, "accepted conventions: padded-vocabulary" in out) == (0, True)
+    code, _, err = run_check(capsys, case.path, theirs, "--accept", "padded-vocab")
+    assert (code, "did you mean --accept padded-vocabulary?" in err) == (2, True)
+
+
+def test_a_kit_has_precisions_of_patterns(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    kit = kit_of(tmp_path / "kit")
+    theirs = theirs_of(kit, tmp_path / "theirs")
+    assert run_check(capsys, kit, theirs, "--precision", "layers.0=float32")[0] == 0
+    code, _, err = run_check(capsys, kit, theirs, "--precision", "layers.9=float32")
+    assert (code, "--precision must name an array of a case" in err) == (2, True)
 
 
 def test_a_page(case: Case, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

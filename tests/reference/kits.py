@@ -129,7 +129,8 @@ def _counts(row: Row, subset: bool) -> bool:
 
 def _times(row: Row) -> float:
     """Return the error in budgets; infinite for NaN, missing or extra marks, another shape, and integers."""
-    if row.measured is None or row.times is None or row.measured.nan or row.measured.wrong_marks:
+    found = row.measured
+    if found is None or row.times is None or found.nan or found.wrong_marks or found.hidden_marks:
         return math.inf
     return row.times if row.times < MARK_TIMES else math.inf
 

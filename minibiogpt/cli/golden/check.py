@@ -11,6 +11,7 @@ from typing import Any
 
 from minibiogpt.cli.options import add_json, print_json
 from minibiogpt.cli.outputs import check_output, inputs_of
+from minibiogpt.cli.parsing.values import check_choice
 from minibiogpt.errors import InputError, listed
 
 PRECISIONS = ("float64", "float32", "bfloat16", "float16")
@@ -44,7 +45,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--subset", action="store_true", help="compare the arrays that both have, and list the others")
     parser.add_argument(
-        "--precision", choices=PRECISIONS, help="precision of your computation (default: the dtype of each array)"
+        "--precision",
+        action="append",
+        metavar="[PATTERN=]PRECISION",
+        help=f"precision of your computation: {', '.join(PRECISIONS)} (default: the dtype of each array), or that of "
+        'the arrays that match: "layers.*.probs=bfloat16"; repeatable',
+    )
+    parser.add_argument(
+        "--accept",
+        action="append",
+        metavar="CONVENTION",
+        help="accept arrays in other conventions, which the report names: q-scaled, padded-vocabulary, ... or all; "
+        "repeatable, or a list with commas",
     )
     parser.add_argument(
         "--accept-layouts", action="store_true", help="accept arrays whose axes are in a different order"
@@ -89,9 +101,10 @@ def run(options: argparse.Namespace) -> int:
     last = None if options.last is None else checked_integer("--last", options.last, 1)
     check_order(path, theirs)
     mapped = None if options.map is None else read_map(Path(options.map))
+    precision, precisions = _precisions(options.precision or ())
     check_options = Options(
-        options.precision, options.names, mapped, options.subset, options.accept_layouts, options.real_only, last,
-        options.map, options.skip, options.names_of,
+        precision, options.names, mapped, options.subset, options.accept_layouts, options.real_only, last, options.map,
+        options.skip, options.names_of, precisions=precisions, accept=_conventions(options.accept or ()),
     )  # fmt: skip
     if path.is_dir():
         return _check_kit(path, theirs, check_options, options)
@@ -100,6 +113,25 @@ def run(options: argparse.Namespace) -> int:
         _write_page(options.html, result)
     _write_junit(options.junit, [(result.case.name, result)], check_options.subset)
     return _show(result, options)
+
+
+def _precisions(words: Sequence[str]) -> tuple[str | None, tuple[tuple[str, str], ...]]:
+    """Return the precision of all arrays, or None, and the pairs of a pattern and the precision of what it matches."""
+    pairs = [(word.rpartition("=")[0], word.rpartition("=")[2]) for word in words]
+    for _, precision in pairs:
+        check_choice("--precision", PRECISIONS, precision)
+    bare = [precision for pattern, precision in pairs if not pattern]
+    return (bare[-1] if bare else None), tuple((pattern, precision) for pattern, precision in pairs if pattern)
+
+
+def _conventions(words: Sequence[str]) -> tuple[str, ...]:
+    """Return the conventions that --accept names."""
+    from minibiogpt.golden.check.evidence.conventions import CONVENTIONS
+
+    names = [name.strip() for word in words for name in word.split(",")]
+    for name in names:
+        check_choice("--accept", ("all", *CONVENTIONS), name)
+    return tuple(CONVENTIONS) if "all" in names else tuple(dict.fromkeys(names))
 
 
 def _show(result: Any, options: argparse.Namespace) -> int:

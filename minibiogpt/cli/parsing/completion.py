@@ -23,6 +23,7 @@ FILES = (
 VALUES = {
     "--backend": ("numpy", "cupy"),
     "--dtype": ("float32", "float64", "float16", "bfloat16"),
+    "--precision": ("float64", "float32", "bfloat16", "float16"),
     "--theme": ("auto", "light", "dark"),
 }
 PREAMBLE = {

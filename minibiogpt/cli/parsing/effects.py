@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 BOUNDS = (("max_length", "max_new_tokens"), ("min_length", "min_new_tokens"))
 OF_ARRAYS = (
-    "map", "names_of", "names", "skip", "subset", "precision", "accept_layouts", "real_only", "last", "all", "html"
+    "map", "names_of", "names", "skip", "subset", "precision", "accept", "accept_layouts", "real_only", "last", "all",
+    "html",
 )  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Sequence
 
 from minibiogpt.cli.parsing import foreign
 from minibiogpt.cli.parsing.commands import name_of
@@ -28,7 +29,7 @@ def check_value(action: argparse.Action, value: str) -> None:
     if action.type in TYPES:
         _check_number(action, name, value)
     elif action.choices is not None:
-        _check_choice(name, [str(choice) for choice in action.choices], value)
+        check_choice(name, [str(choice) for choice in action.choices], value)
     elif value == "":
         example = " demo" if name == "--model" else f" {action.metavar}" if action.metavar else " VALUE"
         raise InputError(f"{name} must have a value", "''", f"write {name}{example}, or leave {name} out")
@@ -75,7 +76,8 @@ def _as_number(value: str, kind: object) -> str:
         return ""
 
 
-def _check_choice(name: str, choices: list[str], value: str) -> None:
+def check_choice(name: str, choices: Sequence[str], value: str) -> None:
+    """Raise an InputError if ``value`` is none of the choices of an option; it says what may be meant."""
     if value in choices:
         return
     lower = value.lower()

@@ -32,6 +32,7 @@ class Tensor:
         bfloat16, which NumPy lacks, as 16-bit patterns. ``decode`` converts them.
     note : how it was read, if the file doesn't say.
     digits : the most significant digits that its numbers are written with, if there are few; else None.
+    precision : that of the file's values, if ``raw`` converts them to another dtype; else "".
     """
 
     name: str
@@ -40,6 +41,7 @@ class Tensor:
     raw: Callable[[], np.ndarray] = field(repr=False, compare=False)
     note: str = ""
     digits: int | None = None
+    precision: str = ""
 
     @property
     def is_float(self) -> bool:

@@ -23,7 +23,7 @@ def inputs_of_call(case: Case, prefix: str) -> dict[str, str]:
 
 def names_of_traces(case: Case) -> set[str]:
     """Return the names of every array of the case's calls, whether or not the case has it; none for a foreign model."""
-    prefixes = {name.rpartition("/")[0] + "/" if "/" in name else "" for name in (e.name for e in case.entries)}
+    prefixes = prefixes_of(case)
     try:
         config = BioGptConfig.from_dict(case.config)
         return {
@@ -55,3 +55,8 @@ def expected(case: Case, mapped: Mapping[str, str], tool: str | None, name: str)
     entries = {entry.name: entry for entry in case.entries}
     shape = entries[ours].shape if ours in entries else case.tensors[ours].shape
     return shape, case.tensors[ours].dtype == "I64"
+
+
+def prefixes_of(case: Case) -> set[str]:
+    """Return the prefixes of the case's calls: "" alone, or each ``step.{n}/``."""
+    return {name.rpartition("/")[0] + "/" if "/" in name else "" for name in (e.name for e in case.entries)}

@@ -15,6 +15,9 @@ from minibiogpt.golden.candidate.reader import WHOLE, open_candidate
 from minibiogpt.golden.candidate.tensor import Tensor
 from minibiogpt.golden.check.calls import expected, names_of, names_of_traces
 from minibiogpt.golden.check.compare import SUMS
+from minibiogpt.golden.check.evidence.conclusions import conclude, differs_only_at_padding
+from minibiogpt.golden.check.evidence.conventions import take_after_norm
+from minibiogpt.golden.check.evidence.numbers import check_precisions, precisions_for
 from minibiogpt.golden.check.judge import Judge, row_of
 from minibiogpt.golden.check.layouts import check_letters
 from minibiogpt.golden.check.mapping import (
@@ -97,12 +100,21 @@ def _compare(
         if p.reference_name is not None:
             by_name.setdefault(p.reference_name, []).append(p)
     judge = Judge(case, options)
+    after_norm = take_after_norm(case, by_name, lambda entry, p: judge.array(entry, p, tensors[p.candidate]))
     inputs = [judge.input(name, tensors[p.candidate]) for name in case.input_names for p in by_name.get(name, [])]
     no_arrays = {p.reference_name: (p.candidate, ignored[p.candidate]) for p in pair(ignored, known, names_of=tool)}
+    real_only = Judge(case, replace(options, real_only=True))
+
+    def without_padding(row: Row) -> Row:
+        p = next(p for p in by_name[row.name] if p.candidate == row.candidate)
+        return real_only.array(case.entry(row.name), p, tensors[p.candidate])
+
     rows: list[Row] = []
     for entry in entries:
         found = [judge.array(entry, p, tensors[p.candidate]) for p in by_name.get(entry.name, [])]
-        rows += found or [_missing(entry, in_map, no_arrays)]
+        rows += found or [after_norm.get(entry.name) or _missing(entry, in_map, no_arrays)]
+    conclude(case, rows, options.accept)
+    padding_only = not options.real_only and differs_only_at_padding(case, rows, without_padding)
     unpaired = [p for p in pairs if p.reference_name is None]
     no_op_masks = dict.fromkeys(p.candidate for p in unpaired if _is_no_op_mask(tensors[p.candidate]))
     inputs += [Row(name, name, AGREES, notes=["all ones, the same as no mask"]) for name in no_op_masks]
@@ -110,7 +122,9 @@ def _compare(
     of_calls = names_of_traces(case) if any(p.meant for p in left) else set()
     absent = [p for p in left if p.meant in of_calls]
     left = [p for p in left if p.meant not in of_calls]
-    return Result(case, theirs, options, inputs, rows, left, absent, dict(ignored), guessed or "")
+    return Result(
+        case, theirs, options, inputs, rows, left, absent, dict(ignored), guessed or "", padding_only=padding_only
+    )
 
 
 def _missing(
@@ -135,6 +149,7 @@ def _selected(case: Case, options: Options) -> list[Entry]:
     skipping = patterns_of(options.skip) if options.skip else []
     skipped = [e.name for e in case.entries if any([p.matches(e.name) for p in skipping])]
     check_all_matched(skipping, [e.name for e in case.entries], "--skip must name an array of the case")
+    check_precisions(options, [e.name for e in case.entries], "the case")
     return [e for e in entries if e.name not in skipped]
 
 
@@ -261,11 +276,13 @@ def _options_by_case(cases: Mapping[str, Case], options: Options) -> dict[str, O
         names = None if patterns is None else [p.text for p in patterns if any([p.matches(array) for array in arrays])]
         skip = [p.text for p in skipping if any([p.matches(array) for array in arrays])]
         how = replace(options, names=names, skip=skip or None, map_of_kit=True)
+        how = replace(how, precisions=precisions_for(options, arrays))
         if names is None or names:
             found[name] = how
     arrays = list({entry.name: None for case in cases.values() for entry in case.entries})
     check_all_matched(patterns or (), arrays, "--names must name an array of a case")
     check_all_matched(skipping, arrays, "--skip must name an array of a case")
+    check_precisions(options, arrays)
     left = {name: how for name, how in found.items() if _selected(cases[name], how)}
     if not left:
         raise InputError(LEFT, "every one skipped", "skip fewer arrays")

@@ -21,6 +21,7 @@ MASKED_MARGIN = 800.0  # a masked score is more than this below the largest of i
 MASKED_ROW_BELOW = -6e4  # a fully masked row holds one value below this: float16's lowest number is -65504
 BLOCK = 1 << 18  # elements compared at once
 BY_BITS = ("bfloat16", "float16", "float32")  # fewest significant bits first: 8, 11, 24
+TF32_BITS = 11  # significant bits: 10 are stored
 MIN_TELLING = 8  # values that must need more than four bits before a precision is recognized from them
 Index = tuple[int, ...]
 
@@ -32,15 +33,18 @@ class Measure:
     Attributes
     ----------
     compared : number of elements compared.
-    largest_error : largest absolute error; infinities count; NaN and wrongly unmasked scores don't.
+    largest_error : largest absolute error; infinities count; NaN and scores with a wrong mask don't.
     worst : index of the largest error; ``reference`` and ``candidate`` are the two values there.
-    exceeding : number of elements beyond the budget, including NaN and wrongly unmasked scores.
+    exceeding : number of elements beyond the budget, including NaN and scores with a wrong mask.
     nan, inf : how many the candidate has; ``not_finite`` is the index of the first.
     wrong_marks : number of scores that only the reference masks; ``wrong_mark`` is the index of the first.
+    hidden_marks : number of scores that only the candidate masks; ``hidden_mark`` is the index of the first.
+    fill : the smallest and the largest of the candidate's values where both mask, if there is one.
     sums : slim form: (description, error, budget) of each sum beyond its budget.
     products : dot products of candidate and reference, candidate and candidate, reference and reference.
     representable, reference_representable : the precisions that represent every finite value of the candidate exactly,
         and every value of the reference.
+    bits, reference_bits : the significant bits that the values need in float32; not counted further beyond TF32's.
     telling : number of the candidate's values that need more than four significant bits, counted up to ``MIN_TELLING``.
     """
 
@@ -56,10 +60,15 @@ class Measure:
     not_finite: Index | None = None
     wrong_marks: int = 0
     wrong_mark: Index | None = None
+    hidden_marks: int = 0
+    hidden_mark: Index | None = None
+    fill: tuple[float, float] | None = None
     sums: list[tuple[str, float, float]] = field(default_factory=list)
     products: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
     representable: set[str] = field(default_factory=lambda: set(PRECISIONS))
     reference_representable: set[str] = field(default_factory=lambda: set(PRECISIONS))
+    bits: int = 0
+    reference_bits: int = 0
     telling: int = 0
 
     @property
@@ -75,7 +84,7 @@ class Measure:
 
     def within(self, budget: float | None, *, count_sums: bool = True) -> bool:
         """Whether every error is within the budget of another precision. That of the slim form's sums is unknown."""
-        unexplained = self.nan + self.wrong_marks + len(self.sums) * count_sums
+        unexplained = self.nan + self.wrong_marks + self.hidden_marks + len(self.sums) * count_sums
         return budget is not None and not unexplained and self.largest_error <= budget
 
     @property
@@ -87,6 +96,12 @@ class Measure:
         """
         found = [p for p in BY_BITS if p in self.representable and p not in self.reference_representable]
         return found[0] if found and self.telling >= MIN_TELLING else None
+
+    @property
+    def is_tf32(self) -> bool:
+        """Whether the values have the 11 significant bits of TF32, and those of the reference have more."""
+        few = "float32" in self.representable and self.bits <= TF32_BITS < self.reference_bits
+        return few and self.telling >= MIN_TELLING
 
 
 def blocks(shape: tuple[int, ...], max_size: int = BLOCK) -> Iterator[tuple[slice, ...]]:
@@ -148,22 +163,30 @@ def _add_block(
     masked = np.zeros(r.shape, bool) if candidate_masked is None else (r == LOWEST) & kept
     visible = kept & ~masked
     error = np.asarray(_errors(c, r))  # NumPy returns a scalar for arrays without axes
-    nan, inf = np.isnan(c) & kept, np.isinf(c) & visible
+    hidden = np.zeros(r.shape, bool) if candidate_masked is None else candidate_masked & visible & (c < r)
+    nan, inf = np.isnan(c) & kept, np.isinf(c) & visible & ~hidden
     wrong = masked if candidate_masked is None else masked & ~candidate_masked & ~nan
-    error[~visible | nan] = 0.0
-    bad = ~(error <= found.budget) | nan | wrong
+    hidden &= ~(error <= found.budget)
+    error[~visible | nan | hidden] = 0.0
+    bad = ~(error <= found.budget) | nan | wrong | hidden
     found.compared += int(kept.sum())
     found.exceeding += int(bad.sum())
     found.nan += int(nan.sum())
     found.inf += int(inf.sum())
     found.wrong_marks += int(wrong.sum())
+    found.hidden_marks += int(hidden.sum())
     _add_precisions(found, c, r)
     if found.not_finite is None:
         found.not_finite = _first(nan | inf, at)
     if found.wrong_mark is None:
         found.wrong_mark = _first(wrong, at)
-    _update_worst(found, at, error, visible & ~nan, c, r)
-    finite = visible & np.isfinite(c)
+    if found.hidden_mark is None:
+        found.hidden_mark = _first(hidden, at)
+    if (fill := c[masked & ~wrong & ~nan]).size:
+        low, high = found.fill or (math.inf, -math.inf)
+        found.fill = (min(low, float(fill.min())), max(high, float(fill.max())))
+    _update_worst(found, at, error, visible & ~nan & ~hidden, c, r)
+    finite = visible & ~hidden & np.isfinite(c)
     x, y = c[finite].astype(np.float64), r[finite].astype(np.float64)
     with np.errstate(all="ignore"):
         for i, (a, b) in enumerate(((x, y), (x, x), (y, y))):
@@ -177,6 +200,9 @@ def _add_precisions(found: Measure, c: np.ndarray, r: np.ndarray) -> None:
     found.representable = exact_precisions(c, found.representable)
     if not found.representable.isdisjoint(BY_BITS):
         found.reference_representable = exact_precisions(r[r != LOWEST], found.reference_representable)
+        if found.bits <= TF32_BITS:
+            found.bits = max(found.bits, bits_of(c[np.isfinite(c)]))
+            found.reference_bits = max(found.reference_bits, bits_of(r[r != LOWEST]))
         if found.telling < MIN_TELLING:
             significands = 16 * np.frexp(c[np.isfinite(c)])[0]
             found.telling += int((significands != np.trunc(significands)).sum())
@@ -196,6 +222,23 @@ def exact_precisions(c: np.ndarray, among: Iterable[str] = PRECISIONS) -> set[st
     if not np.array_equal(narrow, finite):  # the coarser ones are contained in float32
         return {"float64"} & set(among)
     return {p for p in among if p == "float64" or np.array_equal(rounded(narrow, p), narrow)}
+
+
+def bits_of(x: np.ndarray) -> int:
+    """Return the most significant bits that a value of x needs in float32; 0 without values.
+
+    Examples
+    --------
+    >>> [bits_of(np.array(x)) for x in ([], [4.0], [0.75, 5.0], [1 + 2**-10], [0.1])]
+    [0, 1, 3, 11, 24]
+    """
+    if not x.size:
+        return 0
+    with np.errstate(all="ignore"):
+        significand = np.abs(np.frexp(x.astype(np.float32))[0])
+    whole = (significand * np.float32(2**24)).astype(np.int64)
+    used = int(np.bitwise_or.reduce(whole, axis=None))
+    return 24 - (used & -used).bit_length() + 1 if used else 1
 
 
 def _errors(c: np.ndarray, r: np.ndarray) -> np.ndarray:

@@ -9,8 +9,12 @@ from functools import partial
 
 import numpy as np
 
+from minibiogpt.golden.candidate.reader import JSON_NOTE
 from minibiogpt.golden.candidate.tensor import Tensor
 from minibiogpt.golden.check.compare import LOWEST, Measure, measure, measure_slim
+from minibiogpt.golden.check.evidence.conventions import fits, in_convention
+from minibiogpt.golden.check.evidence.numbers import on_grid
+from minibiogpt.golden.check.evidence.readings import repeated
 from minibiogpt.golden.check.layouts import (
     MEMORY_ORDER,
     Layout,
@@ -34,7 +38,7 @@ def row_of(entry: Entry, pair: Pair | None, tensor: Tensor | None, *notes: str) 
     row.notes = list(notes)
     if pair is not None and tensor is not None:
         row.candidate, row.dtype, row.found_shape = pair.candidate, tensor.dtype, tensor.shape
-        row.digits, row.notes = tensor.digits, [*row.notes, *([tensor.note] if tensor.note else [])]
+        row.digits = tensor.digits
     return row
 
 
@@ -54,6 +58,10 @@ class Judge:
         expected = self.case.array(name)
         row = Row(name, tensor.name, NOT_COMPARABLE, expected.shape, found_shape=tensor.shape, dtype=tensor.dtype)
         row.precision = "exact"
+        one_row = _squeezed(expected.shape[1:]) != _squeezed(expected.shape)
+        if one_row and name.endswith("position_ids") and _squeezed(tensor.shape) == _squeezed(expected.shape[1:]):
+            tensor = repeated(tensor, expected.shape)
+            row.convention, row.because = "positions-broadcast", "every row of the batch has them"
         if _squeezed(tensor.shape) != _squeezed(expected.shape):
             row.notes.append(f"expected shape {expected.shape}, found {tensor.shape}")
         elif expected.dtype.kind != "f" and tensor.is_float and not name.endswith("_mask"):  # masks: any dtype
@@ -65,11 +73,12 @@ class Judge:
                 found, expected = (self._rounded_like(x.astype(np.float64), tensor) for x in (found, expected))
             row.measured = measure(found, expected, 0.0, np.asarray)
             row.state = AGREES if row.measured.agrees else DIFFERS
+            row.because = row.because if row.state == AGREES else ""
         return row
 
     def _rounded_like(self, x: np.ndarray, tensor: Tensor) -> np.ndarray:
         """Return a float64 input rounded to the candidate's stored dtype and to --precision."""
-        for precision in (tensor.dtype, self.options.precision):
+        for precision in (tensor.dtype, self.options.precision_of(tensor.name)):
             if precision == "float32":
                 x = x.astype(np.float32).astype(np.float64)
             elif precision in ("bfloat16", "float16"):
@@ -77,36 +86,55 @@ class Judge:
         return x
 
     def array(self, entry: Entry, pair: Pair, tensor: Tensor) -> Row:
-        """Judge one array of the case."""
+        """Judge one array of the case, as it is or in the convention that it seems to be in."""
         is_integer = self.case.tensors[entry.name].dtype == "I64"
         tensor = tensor if is_integer else tensor.as_written()
+        row = self._judged(entry, pair, tensor)
+        if row.state != AGREES and not row.convention and tensor.is_float != is_integer:
+            judged = partial(self._judged, entry)
+            row = in_convention(row, self.case, entry, pair, tensor, judged, self.options.accept)
+        if pair.note and fits(pair.note, row, self.case.config):
+            row.notes.append(pair.note)
+        if tensor.note and (tensor.note != JSON_NOTE or (row.state == DIFFERS and row.explained_by("float32"))):
+            row.notes.insert(0, tensor.note)
+        return row
+
+    def _judged(self, entry: Entry, pair: Pair, tensor: Tensor) -> Row:
+        """Judge an array as it is."""
+        is_integer = self.case.tensors[entry.name].dtype == "I64"
         row = row_of(entry, pair, tensor)
-        row.precision = "exact" if is_integer else self.options.precision or tensor.dtype
+        row.precision = "exact" if is_integer else self._precision(entry, tensor)
         if is_integer != tensor.is_float and 0 < math.prod(tensor.shape) == math.prod(entry.shape):
             default = next(possible_layouts(tensor.shape, entry, self.case.config), None)
             row.aligned = partial(_aligned, tensor, default, entry.shape)
-        budget = 0.0 if is_integer else entry.budgets.get(row.precision)
+        budget, count = 0.0 if is_integer else entry.budgets.get(row.precision), count_of(tensor.shape, entry)
         if is_integer == tensor.is_float:
             row.notes.append(f"expected {'integers' if is_integer else 'floats'}, found {tensor.dtype}")
         elif budget is None:
             row.notes.append(f"{row.precision} cannot represent this array, so there is no budget for it")
-        elif self.options.last and count_of(tensor.shape, entry) == self.options.last:
-            self._compare_last(row, entry, pair, tensor, budget)
+        elif count and self.options.last == count:
+            self._compare_last(row, entry, pair, tensor, budget, count)
+        elif count and not self.options.last and "last-positions" in self.options.accept:
+            self._compare_last(row, entry, pair, tensor, budget, count)
+            row.convention, row.because = "last-positions", "--accept last-positions" if row.state == AGREES else ""
         elif math.prod(tensor.shape) != math.prod(entry.shape) or not math.prod(entry.shape):
             row.notes.append(mismatch(tensor.shape, entry, self.sizes[_step_prefix(entry.name)]))
-            row.notes += self._agreeing_part(entry, tensor, budget)
+            row.notes += self._agreeing_part(row, entry, tensor, budget)
         else:
             self._compare(row, entry, pair, tensor, budget)
             if row.state != AGREES and self.options.last and "T" in entry.axes.split():
                 whole = entry.shape[entry.axes.split().index("T")]
                 row.notes.append(f"compared at the last {min(self.options.last, whole)} of {whole} positions")
-        if row.state != AGREES and pair.note:
-            row.notes.append(pair.note)
         return row
+
+    def _precision(self, entry: Entry, tensor: Tensor) -> str:
+        return self.options.precision_of(entry.name) or tensor.precision or tensor.dtype
 
     def _compare(self, row: Row, entry: Entry, pair: Pair, tensor: Tensor, budget: float) -> None:
         """Find the layout in which to compare, and set the verdict."""
         config, raw = self.case.config, tensor.raw()
+        if tensor.is_float and not tensor.precision and on_grid(raw, tensor.decode):
+            row.on_grid = not on_grid(self._reference(entry), np.asarray)  # some weights are on one by themselves
         layouts = possible_layouts(tensor.shape, entry, config)
         first = next(layouts, None)
         if pair.axes and pair.axes != entry.axes:
@@ -129,13 +157,13 @@ class Judge:
                 return
         self._try_layouts(row, entry, tensor, raw, budget, [other for other in layouts if other != first])
 
-    def _compare_last(self, row: Row, entry: Entry, pair: Pair, tensor: Tensor, budget: float) -> None:
+    def _compare_last(self, row: Row, entry: Entry, pair: Pair, tensor: Tensor, budget: float, count: int) -> None:
         """Compare an array that holds the last positions only, in the reading that agrees, or else in the first."""
         if entry.samples is not None:
             row.notes.append(SLIM_PART)
             return
         tried = []
-        for part in self._last_parts(entry, self.options.last or 0):
+        for part in self._last_parts(entry, count):
             attempt = replace(row, notes=list(row.notes))
             self.parts[entry.name] = part
             self._compare(attempt, part.entry, pair, tensor, budget)
@@ -191,7 +219,7 @@ class Judge:
         has_masked = entry.name.endswith(".scores_masked")
         if entry.samples is None:
             return measure(candidate, reference, budget, tensor.decode, has_masked=has_masked, keep=keep)
-        sums = (entry.sums or {}).get(self.options.precision or tensor.dtype)
+        sums = (entry.sums or {}).get(self._precision(entry, tensor))
         slim = partial(measure_slim, sums=self.case.sums(entry.name), sum_budgets=sums)
         return slim(candidate, reference, budget, tensor.decode, has_masked=has_masked, keep=keep)
 
@@ -233,7 +261,7 @@ class Judge:
             keep = keep & mask[:, -sizes[letter] :].reshape(shape)
         return keep
 
-    def _agreeing_part(self, entry: Entry, tensor: Tensor, budget: float) -> list[str]:
+    def _agreeing_part(self, row: Row, entry: Entry, tensor: Tensor, budget: float) -> list[str]:
         """Return a note on which part agrees if the sizes differ along one axis only."""
         count = count_of(tensor.shape, entry)
         if entry.samples is not None or math.prod(tensor.shape) > 4 * math.prod(entry.shape):
@@ -244,6 +272,7 @@ class Judge:
             agrees = layout is not None and self._measure(layout, part.entry, tensor, tensor.raw(), budget).agrees
             del self.parts[entry.name]
             if agrees:
+                row.convention = "last-positions"
                 return [f"{part.words} agree: to compare only these, add --last {count}"]
         for note, theirs, ours in overlaps(tensor.shape, entry.shape):
             reference = self.case.array(entry.name)[ours]

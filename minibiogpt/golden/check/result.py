@@ -13,6 +13,7 @@ from minibiogpt.golden.check.compare import BY_BITS, Index, Measure
 from minibiogpt.golden.check.mapping import Mapped
 from minibiogpt.golden.check.pairing import Pair
 from minibiogpt.golden.format.case import PRECISIONS, Case
+from minibiogpt.trace.patterns import Pattern
 
 AGREES, DIFFERS, NOT_COMPARABLE = "agrees", "differs", "not comparable"
 
@@ -22,6 +23,9 @@ class Options:
     """How to check. The fields are the command's options; ``mapped`` is the content of ``map_file``.
 
     With ``map_of_kit`` the map is for all cases of a kit, so that one case may lack any of its names.
+
+    ``precisions`` are pairs of a pattern of names and the precision of the arrays that match; ``precision`` is that of
+    all others. ``accept`` holds conventions.
     """
 
     precision: str | None = None
@@ -35,6 +39,13 @@ class Options:
     skip: list[str] | None = None
     names_of: str | None = None
     map_of_kit: bool = False
+    precisions: tuple[tuple[str, str], ...] = ()
+    accept: tuple[str, ...] = ()
+
+    def precision_of(self, name: str) -> str | None:
+        """Return the precision that is given for this array; the last pattern that matches counts."""
+        matching = [precision for pattern, precision in self.precisions if Pattern(pattern).matches(name)]
+        return matching[-1] if matching else self.precision
 
 
 @dataclass
@@ -54,6 +65,10 @@ class Row:
     aligned : function that returns the candidate's array in the case's shape and layout, as float64 or int64; None if
         it has no such array, or one of another size. It reads the file again, also after the check. An array of the
         case's shape that agrees with its axes in another order is only brought into it with --accept-layouts.
+    convention : the convention that the array is in (a key of CONVENTIONS), or "".
+    because : why this convention counts as agreement; "" if it doesn't.
+    pending : the measurements in this convention, if it doesn't count.
+    on_grid : whether its numbers are multiples of a step, as dequantized int8 numbers are.
     """
 
     name: str
@@ -70,6 +85,10 @@ class Row:
     digits: int | None = None
     notes: list[str] = field(default_factory=list)
     aligned: Callable[[], np.ndarray] | None = field(default=None, repr=False, compare=False)
+    convention: str = ""
+    because: str = ""
+    pending: Measure | None = None
+    on_grid: bool = False
 
     @property
     def relative(self) -> float | None:
@@ -83,11 +102,12 @@ class Row:
 
     @property
     def where(self) -> Index | None:
-        """The index to look at: of the first NaN, infinity or wrongly unmasked score, or else of the largest error."""
+        """The index to look at: of the first NaN, infinity or score with a wrong mask, or else of the largest error."""
         m = self.measured
         if m is None:
             return None
-        index = m.not_finite if m.not_finite is not None else m.wrong_mark
+        marks = (m.not_finite, m.wrong_mark, m.hidden_mark)
+        index = next((index for index in marks if index is not None), None)
         return index if index is not None else m.worst if m.largest_error > 0 else None
 
     @property
@@ -122,6 +142,7 @@ class Result:
     ignored : {name: what it is} of the candidate's values that are no tensors.
     names_of : the tool that the candidate's names were recognized to be from; "" if none was looked for or found.
     map_keys : the keys of the map whose arrays both the case and the candidate have.
+    padding_only : whether arrays differ only at positions that attention_mask marks as padding.
     """
 
     case: Case
@@ -134,6 +155,7 @@ class Result:
     ignored: dict[str, str] = field(default_factory=dict)
     names_of: str = ""
     map_keys: frozenset[str] = frozenset()
+    padding_only: bool = False
 
     def rows_in(self, state: str) -> list[Row]:
         """Return the rows of arrays in this state."""
@@ -169,6 +191,7 @@ class Result:
         With --subset, only arrays present in both the case and the candidate count. Absent ones never do.
         """
         rows = [row for row in self.rows_in(NOT_COMPARABLE) if row.candidate is not None or not self.options.subset]
+        rows = [row for row in rows if not row.because]
         extra = [] if self.options.subset or self.options.names else self.unpaired
         return len(rows) + len(extra)
 

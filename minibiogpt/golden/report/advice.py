@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from dataclasses import replace
 
+from minibiogpt.golden.check.evidence.conventions import found_in
 from minibiogpt.golden.check.result import AGREES, DIFFERS, Options, Result
 
 SELFTEST = "minibiogpt golden selftest"
@@ -26,12 +27,18 @@ def hints(result: Result) -> list[str]:
     found = None if first is None else first.measured
     if first is None or found is None:
         return []
-    if "float16" in (first.dtype, first.precision) and found.nan + found.inf:
+    in_softmax = first.name.endswith("probs") and not found.inf  # NaN of a row that sees nothing
+    if "float16" in (first.dtype, first.precision) and found.nan + found.inf and not in_softmax:
         return [
             "float16 has no number beyond 65504: a sum, a square or a product before this became infinite; compute it "
             "in float32"
         ]
-    if first.precision != "float32" or first.held is not None or first.name.rpartition(".")[2] not in PRODUCTS:
+    if (
+        first.precision != "float32"
+        or first.held is not None
+        or first.on_grid
+        or first.name.rpartition(".")[2] not in PRODUCTS
+    ):
         return []
     differing = result.rows_in(DIFFERS)
     coarse = next((p for p in ("float16", "bfloat16") if all(row.explained_by(p) for row in differing)), None)
@@ -54,6 +61,8 @@ def options_in_words(options: Options) -> str:
     """
     words = [] if options.map_file is None else ["--map", options.map_file]
     words += [] if options.precision is None else ["--precision", options.precision]
+    words += [word for one in options.precisions for word in ("--precision", "=".join(one))]
+    words += ["--accept", ",".join(options.accept)] if options.accept else []
     words += [] if options.last is None else ["--last", str(options.last)]
     flags = {
         "--subset": options.subset,
@@ -79,6 +88,11 @@ def _has_other_layouts(result: Result) -> bool:
     return bool(states) and DIFFERS not in states
 
 
+def _not_accepted(result: Result) -> list[str]:
+    """Return the conventions that arrays are in and that are neither accepted nor proved to be harmless."""
+    return [one.convention for one in found_in([*result.inputs, *result.rows]) if not (one.because or one.differs)]
+
+
 def next_command(result: Result) -> str:
     """Return the command to run next: the same check with one option more, where that helps."""
     options = result.options
@@ -97,6 +111,10 @@ def next_command(result: Result) -> str:
         better = replace(options, accept_layouts=True)
     elif partial and not options.last:
         better = replace(options, last=partial[0])
+    elif (conventions := _not_accepted(result)) and not result.rows_in(DIFFERS):
+        better = replace(options, accept=tuple(dict.fromkeys([*options.accept, *conventions])))
+    elif result.padding_only:
+        better = replace(options, real_only=True)
     if better is not None:  # what is missing stays missing
         better = replace(better, subset=options.subset or bool(result.missing))
         return check_command(result.case.path, result.theirs, better)

@@ -3,16 +3,21 @@
 Keys of one case: ``case``, ``candidate`` (path), ``verdict`` ("agrees", "differs", "incomplete" or "nothing
 compared"), ``exit_code``, ``sentence``, ``next`` (a command), ``compared``, ``agrees``, ``differs``,
 ``not_comparable``, ``missing``, ``total`` (numbers of arrays), ``first_difference`` and ``last_good`` (names, or null),
-``padding_left_out``, ``last_positions`` (of --last, or null), ``inputs`` and ``arrays`` (rows), ``unpaired`` (what is
-no array of the case's calls: objects with ``name`` and ``reason``), ``absent`` (what is an array of the calls that the
-case doesn't have, so it is not compared: objects with ``name`` and ``array``, our name), ``ignored`` (what is no array:
-objects with ``name`` and ``is``), ``names_of`` (the tool whose names the candidate has, given or recognized, or null).
+``padding_left_out``, ``last_positions`` (of --last, or null), ``differs_only_at_padding``, ``conventions`` (objects
+with ``id``, ``sentence``, ``arrays`` and ``because``: why it counts as agreement, or null), ``numbers`` (arrays that
+hold numbers of a coarse precision: objects with ``precision``, ``arrays`` and ``stored``, the dtypes), ``inputs`` and
+``arrays`` (rows), ``unpaired`` (what is no array of the case's calls: objects with ``name`` and ``reason``),
+``absent`` (what is an array of the calls that the case doesn't have, so it is not compared: objects with ``name`` and
+``array``, our name), ``ignored`` (what is no array: objects with ``name`` and ``is``), ``names_of`` (the tool whose
+names the candidate has, given or recognized, or null).
 
 Keys of a row: ``name``, ``candidate`` (its name in the candidate, null if missing), ``state``, ``shape``, ``axes``,
 ``found_shape``, ``dtype``, ``precision``, ``budget``, ``largest_error``, ``relative_error`` (relative to the largest
 absolute value of the reference), ``times_budget``, ``cosine``, ``where`` (an index), ``reference`` and
 ``candidate_value`` (the values at the largest error), ``elements``, ``exceeding``, ``nan``, ``inf``, ``wrong_marks``
-(numbers of elements), ``notes``. Numbers that JSON lacks are the strings "NaN", "Infinity" and "-Infinity".
+(scores that should be hidden and are visible), ``hidden_marks`` (the reverse; all are numbers of elements),
+``convention`` (its id, or null), ``numbers`` (their coarse precision, or null), ``notes``. Numbers that JSON lacks are
+the strings "NaN", "Infinity" and "-Infinity".
 """
 
 from __future__ import annotations
@@ -20,6 +25,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from minibiogpt.golden.check.evidence.conventions import found_in
+from minibiogpt.golden.check.evidence.numbers import held_in, numbers_of
 from minibiogpt.golden.check.result import AGREES, DIFFERS, Result, Row
 from minibiogpt.golden.report.advice import next_command, verdict
 from minibiogpt.golden.report.text import sentence
@@ -45,6 +52,14 @@ def as_json(result: Result) -> dict[str, Any]:
         "last_good": None if good is None else good.name,
         "padding_left_out": result.options.real_only,
         "last_positions": result.options.last,
+        "differs_only_at_padding": result.padding_only,
+        "conventions": [
+            {"id": one.convention, "sentence": one.sentence, "arrays": one.arrays, "because": one.because or None}
+            for one in found_in([*result.inputs, *result.rows])
+        ],
+        "numbers": [
+            {"precision": one.precision, "arrays": one.arrays, "stored": one.stored} for one in held_in(result.rows)
+        ],
         "inputs": [row_json(row) for row in result.inputs],
         "arrays": [row_json(row) for row in result.rows],
         "unpaired": [{"name": one.candidate, "reason": one.reason} for one in result.unpaired],
@@ -79,6 +94,9 @@ def row_json(row: Row) -> dict[str, Any]:
         "nan": found.nan if found else 0,
         "inf": found.inf if found else 0,
         "wrong_marks": found.wrong_marks if found else 0,
+        "hidden_marks": found.hidden_marks if found else 0,
+        "convention": row.convention or None,
+        "numbers": numbers_of(row) or None,
         "notes": list(row.notes),
     }
     return {key: _json_value(value) for key, value in values.items()}

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from minibiogpt.files.writing import write_atomically
+from minibiogpt.golden.check.compare import Measure
 from minibiogpt.golden.check.result import AGREES, DIFFERS, Result, Row
 from minibiogpt.golden.report.text import findings, format_index, notes_of, plain, sentence
 
@@ -105,12 +106,16 @@ def _top_power(rows: list[Row]) -> int:
 def _power(row: Row) -> float:
     """Return log10 of error / budget, clipped to the scale; NaN, infinities and unmasked scores are at the top."""
     found = row.measured
-    if found is not None and found.exceeding and (found.nan or found.wrong_marks or math.isinf(found.largest_error)):
+    if found is not None and found.exceeding and (_marked(found) or math.isinf(found.largest_error)):
         return MAX_POWER
     times = row.times or 0.0
     if found is not None and found.sums:
         times = max([times, *(error / budget for _, error, budget in found.sums if budget > 0)])
     return MAX_POWER if times == math.inf else max(MIN_POWER, math.log10(times)) if times > 0 else MIN_POWER
+
+
+def _marked(found: Measure) -> bool:
+    return bool(found.nan or found.wrong_marks or found.hidden_marks)
 
 
 def _y(power: float, top: int) -> float:

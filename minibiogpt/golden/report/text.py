@@ -9,12 +9,15 @@ from minibiogpt.config import BioGptConfig
 from minibiogpt.errors import InputError, listed, printable
 from minibiogpt.golden.check.calls import inputs_of_call
 from minibiogpt.golden.check.compare import LOWEST, Index
+from minibiogpt.golden.check.evidence.conventions import Found, found_in
+from minibiogpt.golden.check.evidence.numbers import held_in
 from minibiogpt.golden.check.outputs import LISTED
 from minibiogpt.golden.check.result import AGREES, DIFFERS, NOT_COMPARABLE, Result, Row
 from minibiogpt.golden.report.advice import hints, next_command, verdict
 
 MARKS = {AGREES: "ok", DIFFERS: "X "}
 MIN_FOLD = 4  # at least this many consecutive agreeing rows are folded into one line
+MAX_REASONS = 4  # why tensors match no array: lines that are shown
 MAX_SHOWN = 6  # rows that don't agree and are shown; later ones are folded, except the last
 HEAD = ("", "name", "shape", "dtype", "largest", "relative", "x budget", "cosine", "where", "verdict")
 
@@ -107,12 +110,16 @@ def notes_of(row: Row) -> Iterator[str]:
     if row.state == DIFFERS and found is not None:
         if found.nan or found.inf:
             yield f"{found.nan} NaN and {found.inf} infinite, the first at {format_index(found.not_finite, row.axes)}"
-        if found.wrong_marks:
+        if found.wrong_mark is not None:
             at = format_index(found.wrong_mark, row.axes)
-            yield f"scores that should be masked are not: {found.wrong_marks}, the first at {at}"
-        if found.worst is not None and found.largest_error > 0:
+            yield f"{found.wrong_marks} visible {_scores(found.wrong_marks)} that should be hidden, the first at {at}"
+        if found.hidden_marks:
+            at = format_index(found.hidden_mark, row.axes)
+            yield f"{found.hidden_marks} hidden {_scores(found.hidden_marks)} that should be visible, the first at {at}"
+        beyond = found.exceeding - found.nan - found.wrong_marks - found.hidden_marks
+        if found.worst is not None and beyond:
             values = f"candidate {_format_value(found.candidate)}, reference {_format_value(found.reference)}"
-            exceeding = f"{found.exceeding} of {found.compared} elements exceed the budget {found.budget:.2g}"
+            exceeding = f"{beyond} of {found.compared} elements exceed the budget {found.budget:.2g}"
             yield f"{exceeding}; worst: {values}"
         for what, error, budget in found.sums:
             yield f"{what} of all elements is off by {error:.2g}, budget {budget:.2g}"
@@ -122,6 +129,10 @@ def notes_of(row: Row) -> Iterator[str]:
             rest = "has an error beyond the budget of" if row.budgets.get(row.held) is not None else "has no budget in"
             yield f"its values are {row.held} stored as {row.dtype}, and it {rest} {row.held}, too"
     yield from row.notes
+
+
+def _scores(count: int) -> str:
+    return "score" if count == 1 else "scores"
 
 
 def _format_value(x: float) -> str:
@@ -157,6 +168,8 @@ def findings(result: Result) -> list[str]:
         lines.append("positions that attention_mask marks as padding are left out (--real-only)")
     if result.options.last:
         lines.append(f"of arrays with an axis T, only the last {result.options.last} positions are compared (--last)")
+    lines += [plain(one.sentence) for one in _conventions(result)]
+    lines += [plain(one.sentence) for one in held_in(result.rows)]
     moved = [plain(row.name) for row in result.rows_in(AGREES) if any(n.startswith("agrees when") for n in row.notes)]
     lines += [f"accepted with axes in a different order (--accept-layouts): {listed(moved, 3)}"] if moved else []
     indexed = [f"{plain(row.candidate)} = {row.name}" for row in result.rows if LISTED.match(row.candidate or "")]
@@ -185,19 +198,34 @@ def findings(result: Result) -> list[str]:
             f"it holds {at_first[0]} values, which explain its error; the first array beyond the {at_first[0]} budget "
             f"is {plain(at_first[1].name)}: check with --precision {at_first[0]}"
         )
+    if result.padding_only:
+        lines.append("all differences are at padding; everything else agrees: to leave padding out, add --real-only")
     lines += hints(result)
     if result.ignored:
         ignored = [f"{plain(name)} ({plain(what)})" for name, what in result.ignored.items()]
         lines.append(f"ignored, because they are no arrays: {listed(ignored, 5)}")
-    with_reason = [pair for pair in result.unpaired if pair.reason]
-    lines += [f"matches no array of the case: {plain(pair.candidate)}: {plain(pair.reason)}" for pair in with_reason]
-    left = len(result.unpaired) - len(with_reason)
-    lines += [f"and {left} more that match none"] if left else []
+    lines += _unpaired(result)
     if result.absent:
         absent = listed((plain(pair.candidate) for pair in result.absent), 5)
         lines.append(f"not compared, because the case doesn't have them: {absent}")
     counts = ", ".join(f"{n} {what}" for what, n in _counts(result).items())
     return [*lines, counts]
+
+
+def _conventions(result: Result) -> list[Found]:
+    return found_in([*result.inputs, *result.rows])
+
+
+def _unpaired(result: Result) -> list[str]:
+    """Return lines about the tensors that match no array: one for each reason, and one for all without a reason."""
+    by_reason: dict[str, list[str]] = {}
+    for pair in result.unpaired:
+        by_reason.setdefault(plain(pair.reason), []).append(plain(pair.candidate))
+    others = by_reason.pop("", [])
+    first = [*by_reason.items()][:MAX_REASONS]
+    others += [name for names in [*by_reason.values()][MAX_REASONS:] for name in names]
+    lines = [f"matches no array of the case: {listed(names, 5)}: {reason}" for reason, names in first]
+    return [*lines, *([f"and {len(others)} more that match none: {listed(others, 5)}"] if others else [])]
 
 
 def expected_equation(result: Result, name: str) -> list[str]:
@@ -233,6 +261,8 @@ def sentence(result: Result) -> str:
         slim = ", by samples and sums," if result.case.kind == "slim" else ","
         last = f" at the last {result.options.last} positions," if result.options.last else ""
         counted = f"{result.compared} of {len(result.rows)} arrays{slim}{last}"
+        accepted = [one.convention for one in _conventions(result) if one.because.startswith("--")]
+        left += f"; accepted conventions: {listed(accepted)}" if accepted else ""
         return f"agrees: {counted} up to rounding in {_precisions(result)}{left}"
     if word == "differs" and first is None:
         return "differs: the candidate ran on different inputs"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -409,3 +410,41 @@ def test_the_candidates_arrays_can_be_read_in_the_cases_layout_after_the_check(c
     assert again is not None
     np.testing.assert_array_equal(again(), context)
     np.testing.assert_array_equal(read["inputs/input_ids"], case.array("inputs/input_ids"), strict=True)
+
+
+def test_a_note_is_given_only_where_the_numbers_fit_it(tmp_path: Path) -> None:
+    config = {"num_attention_heads": 1, "num_hidden_layers": 2}
+    x, probs = normal(2, 3, 4), np.full((2, 1, 3, 3), 1 / 3)
+    arrays = {"layers.0": ("B T D", x), "layers.1": ("B T D", x), "layers.0.self_attn.probs": ("B H T S", probs)}
+    case = case_of(
+        tmp_path / "case.safetensors",
+        arrays | {"layers.0.self_attn.k": ("B H S Dh", normal(2, 1, 3, 4))},
+        config=config,
+    )
+
+    def notes(ours: str, theirs: str, wrong: np.ndarray) -> list[str]:
+        found = row(checked(case, {ours: None, theirs: wrong}), ours).notes
+        return [note for note in found if not note.startswith(("it does not matter here", "its zeros show"))]
+
+    assert notes("layers.0", "hidden_states.1", x + 1) == [], "only the last one is after the norm in 5.x"
+    assert any("in 5.x it is layer_norm" in note for note in notes("layers.1", "hidden_states.2", x + 1))
+    pattern = "blocks.0.attn.hook_pattern"
+    assert notes("layers.0.self_attn.probs", pattern, probs + 0.1) == []
+    assert any(
+        "writes 0 into a fully masked row" in note for note in notes("layers.0.self_attn.probs", pattern, probs * 0)
+    )
+    k = np.array(case.array("layers.0.self_attn.k"))
+    assert notes("layers.0.self_attn.k", "past_key_values.0.0", k + 1) == []
+    few = notes("layers.0.self_attn.k", "past_key_values.0.0", k[:, :, 1:])
+    assert any("holds the keys and values of all S positions" in note for note in few)
+
+
+def test_a_note_about_json_is_given_only_where_float32_explains_the_error(case: Case) -> None:
+    def notes(off: float) -> list[str]:
+        arrays = {"layers.0": (np.array(case.array("layers.0")) + off).tolist()}
+        (path := case.path.parent / "theirs.json").write_text(json.dumps(arrays))
+        return row(check(case, path, Options(subset=True)), "layers.0").notes
+
+    assert notes(0.0) == []
+    assert notes(1e-3) == []
+    assert ["add --precision float32" in note for note in notes(1e-6)] == [True]

@@ -186,7 +186,8 @@ def test_a_mark_where_the_reference_has_none_and_marks_in_other_arrays() -> None
     assert not compared(c, MARKED, 1.0, has_masked=True).agrees
     c[1, 1] = -np.inf
     found = compared(c, MARKED, 1.0, has_masked=True)
-    assert (found.agrees, found.inf, found.not_finite) == (False, 1, (1, 1))
+    assert (found.agrees, found.hidden_marks, found.hidden_mark) == (False, 1, (1, 1))
+    assert (found.largest_error, found.exceeding, found.inf, found.within(1.0)) == (0.0, 1, 0, False)
     assert not compared(np.where(MARKED == LOWEST, -np.inf, MARKED), MARKED, 1.0).agrees
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from minibiogpt.golden.check.compare import LOWEST
 from minibiogpt.golden.format.case import Case
 from minibiogpt.golden.format.rounding import rounded
 from minibiogpt.golden.report.advice import hints, next_command, verdict
@@ -119,10 +120,14 @@ def test_nan_marks_and_sums_are_reported(case: Case) -> None:
     name = "layers.0.self_attn.scores_masked"
     x, scores = np.array(case.array("layers.0")), np.array(case.array(name))
     x[1, 0, 2], x[1, 0, 3] = np.nan, np.inf
-    scores[1, 2, 0, 3] = 0.0
+    scores[1, 2, 0, 3], scores[1, 1, 0, 0], scores[1, 1, 1, 0] = 0.0, LOWEST, -np.inf
     text = "\n".join(table(checked(case, {"layers.0": x, name: scores})))
     assert "1 NaN and 1 infinite, the first at b=1 t=0 d=2" in text
-    assert "scores that should be masked are not: 1, the first at b=1 h=2 t=0 s=3" in text
+    assert "1 visible score that should be hidden, the first at b=1 h=2 t=0 s=3" in text
+    assert "2 hidden scores that should be visible, the first at b=1 h=1 t=0 s=0" in text
+    masked = row(checked(case, {"layers.0": x, name: scores}), name)
+    assert (masked.times, masked.where) == (0.0, (1, 2, 0, 3))
+    assert not any("exceed the budget" in note for note in notes_of(masked)), "of the other scores, none does"
 
 
 def test_other_inputs_are_reported_first(case: Case) -> None:
@@ -179,8 +184,10 @@ def test_padding_left_out_is_reported(case: Case) -> None:
 
 def test_more_unpaired_names_than_are_listed(deep: Case) -> None:
     lines = findings(checked(deep, {f"extra_{i:02}": np.zeros(1) for i in range(30)}))
-    assert len([line for line in lines if line.startswith("matches no array")]) == 12
-    assert "and 18 more that match none" in lines
+    assert [line for line in lines if "extra" in line] == [
+        "matches no array of the case: extra_00, extra_01, extra_02, extra_03, extra_04 and 7 more: no name is similar",
+        "and 18 more that match none: extra_12, extra_13, extra_14, extra_15, extra_16 and 13 more",
+    ]
 
 
 def test_no_name_is_obeyed_by_a_terminal(case: Case) -> None:
@@ -214,7 +221,8 @@ def test_json_is_json_and_its_keys_are_stable(case: Case) -> None:
     assert list(content) == [
         "case", "candidate", "verdict", "exit_code", "sentence", "next", "compared", "agrees", "differs",
         "not_comparable", "missing", "total", "first_difference", "last_good", "padding_left_out", "last_positions",
-        "inputs", "arrays", "unpaired", "absent", "ignored", "names_of",
+        "differs_only_at_padding", "conventions", "numbers", "inputs", "arrays", "unpaired", "absent", "ignored",
+        "names_of",
     ]  # fmt: skip
     assert (content["verdict"], content["exit_code"], content["first_difference"]) == ("differs", 1, "layers.0")
     assert (

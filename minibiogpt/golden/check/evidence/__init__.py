@@ -1,0 +1,1 @@
+"""What the numbers of a candidate show besides their errors: conventions, precisions, and which differences matter."""
