@@ -1,0 +1,1 @@
+"""Draw the graph of a forward pass, each array coloured by its own error."""
