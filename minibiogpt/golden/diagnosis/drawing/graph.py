@@ -225,10 +225,8 @@ def _title(name: str, step: Step, mark: Mark) -> Iterator[str]:
     yield f"against the case {mark.checked}"
     if step.equation:
         yield f"should be {step.equation}"
-    call = name.partition("/")[0] if "/" in name else ""
-    earlier = [source for source in step.sources if call and source.partition("/")[0] != call]
-    if earlier:
-        yield f"also from {', '.join(earlier)}"
+    if any("past_key_values" in source for source in step.where.values()):
+        yield "also from the cache"
 
 
 def css_of(mark: Mark) -> str:

@@ -20,6 +20,7 @@ a { color: var(--c0); } code { font-size: .92em; } summary { cursor: pointer; }
   text-align: center; background: var(--mine); color: var(--on); }
 dl { display: grid; grid-template-columns: max-content minmax(0, 1fr); gap: .15rem .9rem; margin: .4rem 0; }
 dt { color: var(--soft); } dd { margin: 0; }
+@media (max-width: 34rem) { dl { display: block; } dd { margin-bottom: .3rem; } }
 details.case { border-top: 1px solid var(--line); padding: .5rem 0; } details.case > summary { font-weight: 600; }
 details.rows { margin: .6rem 0; }
 .calls { display: flex; flex-wrap: wrap; gap: .5rem 2.5rem; } .calls > section { min-width: 0; max-width: 100%; }
