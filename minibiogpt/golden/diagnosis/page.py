@@ -61,9 +61,9 @@ def page(diagnosis: Diagnosis) -> str:
 
 def _about(diagnosis: Diagnosis) -> str:
     cases = [result.case for result in diagnosis.results.values()]
-    what = f"case {safe(cases[0].name)}. {safe(cases[0].about)}" if len(cases) == 1 else f"{len(cases)} cases of a kit."
+    what = f"Case {safe(cases[0].name)}. {safe(cases[0].about)}" if len(cases) == 1 else f"{len(cases)} cases of a kit."
     theirs = "".join(f" Candidate {safe(result.theirs)}." for result in diagnosis.results.values() if len(cases) == 1)
-    computed = f"{diagnosis.computed} of the candidate’s {diagnosis.compared} arrays were computed again from its own."
+    computed = f"Computed again from the candidate’s own arrays: {diagnosis.computed} of its {diagnosis.compared}."
     return f'<p class="soft">{what}{theirs} {computed}</p>'
 
 
@@ -94,7 +94,7 @@ def _facts(cause: Cause, numbers: Mapping[str, int]) -> Iterator[tuple[str, str]
     yield "where", _names(cause.where)
     yield "trap", safe(cause.trap)
     budgets = f"{times_in_words(cause.before)} before, {times_in_words(cause.after)} after"
-    yield "explains", f"{cause.explains} of {cause.differing} arrays with an error of their own; {budgets}"
+    yield "explains", f"{cause.explains} of {cause.differing} errors; {budgets}"
     estimated = [f"{name} = {format_value(cause.parameters[name])}" for name in cause.estimated
                  if name in cause.parameters]  # fmt: skip
     rest = "; nothing beyond rounding remains" if cause.certainty == "known" else ""

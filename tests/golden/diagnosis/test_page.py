@@ -103,14 +103,14 @@ def test_the_causes_and_what_is_left_are_in_words(case: Case) -> None:
         "should bex = 1",
         "wherelayers.0",
         "trapthe config says so",
-        "1 of 2 arrays with an error of their own; 164 budgets before, 0.4 budgets after",
+        "1 of 2 errors; 164 budgets before, 0.4 budgets after",
         "known; nothing beyond rounding remains",
         "eps = 1e-12, from the candidate’s arrays",
         "norm-axis; save layers.0.fc2 too",
         "logits: beyond any budget; closest: factor, 3 budgets left",
         "Ruled out: embed-scale.",
         "positions are (1, T)",
-        "7 of the candidate’s 7 arrays",
+        "from the candidate’s own arrays: 7 of its 7.",
     ):
         assert words in text
 
@@ -195,6 +195,14 @@ def test_the_words_of_a_mark() -> None:
 def test_an_array_of_another_size_is_absent(case: Case) -> None:
     found = marks_of(Diagnosis([], [], [], {"small": checked(case, {"layers.0": normal(3, 3)})}))["small"]
     assert (found["layers.0"].state, found["logits"].state) == ("absent", "agrees")
+
+
+def test_the_step_to_correct_has_the_number_of_its_cause(case: Case) -> None:
+    text = page(diagnosis(case, causes=[replace(CAUSE, right="layers.0.fc2 = x @ W.T + b, where ...")]))
+    assert boxes(text)["layers.0.fc2"][::2] == ("between c0", "1")
+    assert "to correct for cause 1layers.0.fc2not in the candidate" in Reader(text).text
+    assert "the first step to correct" in text
+    assert "the first step to correct" not in page(diagnosis(case))
 
 
 def test_several_calls_have_a_graph_each(tmp_path: Path) -> None:

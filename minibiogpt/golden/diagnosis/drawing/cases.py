@@ -53,17 +53,21 @@ def forward_pass(diagnosis: Diagnosed, marks: Mapping[str, Mapping[str, Mark]], 
     calls = {name: calls_of(result.case) for name, result in diagnosis.results.items()}
     table = _kit(calls, marks, numbers) if len(marks) > 1 else ""
     css = "kit-cases" if table else "pass"
-    seen = {marks[case].get(name, ABSENT_MARK).state for case, found in calls.items() for _, x in found for name in x}
+    shown = [marks[case].get(name, ABSENT_MARK) for case, found in calls.items() for _, x in found for name in x]
+    to_correct = next((mark for mark in shown if mark.to_correct), None)
+    words = _words({mark.state for mark in shown}, to_correct)
     return (
-        f'<div class="{css}"><h2>The forward pass, coloured by own error</h2>{_words(seen)}{table}'
+        f'<div class="{css}"><h2>The forward pass, coloured by own error</h2>{words}{table}'
         f"{_cases(diagnosis, calls, marks)}</div>"
     )
 
 
-def _words(seen: set[str]) -> str:
+def _words(seen: set[str], to_correct: Mark | None) -> str:
     """Return what the picture shows, and the key to the states that occur in it."""
     numbered = {states.EXPLAINED: 1, states.BETWEEN: int(states.EXPLAINED in seen)}
     marks = [(Mark(state, numbered.get(state, 0)), text) for state, text in KEY.items() if state in seen]
+    if to_correct:
+        marks.append((to_correct, "the first step to correct, not in the candidate"))
     items = "".join(f'<span><b class="{css_of(mark)}">{mark.sign}</b>{text}</span> ' for mark, text in marks)
     if seen & set(states.WRONG):
         items += '<span><b class="ringed"></b>the first error of its own</span>'
@@ -165,7 +169,7 @@ def _state(mark: Mark) -> str:
         states.EXPLAINED: f"cause {mark.number}",
         states.UNEXPLAINED: "not explained",
         states.ACCEPTED: "another convention",
-        states.BETWEEN: "computed on the way",
+        states.BETWEEN: f"to correct for cause {mark.number}" if mark.to_correct else "computed on the way",
         states.ABSENT: "absent",
     }
     return words.get(mark.state, mark.state)

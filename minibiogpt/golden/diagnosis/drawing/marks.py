@@ -40,17 +40,19 @@ class Mark:
         candidate does not have it; it was computed on the way to an array with an error), or "absent".
     number : of the cause, from 1; 0 if there is none.
     own : the error of its own, if it has one. row : the result of the check, if the case has the array.
+    to_correct : whether it is the step of the cause's right equation, but the candidate does not have it.
     """
 
     state: str
     number: int = 0
     own: OwnError | None = None
     row: Row | None = None
+    to_correct: bool = False
 
     @property
     def sign(self) -> str:
         """What is written into the box: the number of the cause, or a sign, so that no colour is needed."""
-        return str(self.number) if self.state == EXPLAINED else SIGNS.get(self.state, "")
+        return str(self.number) if self.state == EXPLAINED or self.to_correct else SIGNS.get(self.state, "")
 
     @property
     def own_error(self) -> str:
@@ -87,7 +89,9 @@ def _of_case(case: str, result: Result, diagnosis: Diagnosed) -> dict[str, Mark]
         found[error.name] = Mark(state, number, error, None if before is None else before.row)
         for name in error.span:
             if name != error.name and found.get(name, ABSENT_MARK).state == ABSENT:
-                found[name] = Mark(BETWEEN, number, None, None if name not in found else found[name].row)
+                right = diagnosis.causes[number - 1].right if number else ""
+                to_correct = right.startswith(f"{STEP.sub('', name, count=1)} = ")
+                found[name] = Mark(BETWEEN, number, None, None if name not in found else found[name].row, to_correct)
     return found
 
 

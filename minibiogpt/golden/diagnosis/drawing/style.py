@@ -35,7 +35,7 @@ svg .ring { fill: none; stroke: var(--ink); stroke-width: 1.5; }
 .box.inherited rect { fill: var(--passed); stroke: none; }
 .box.explained rect, .box.unexplained rect { fill: var(--mine); stroke: none; }
 svg .box text { font-weight: 600; fill: var(--on); }
-svg .box.inherited text, svg .box.accepted text { fill: var(--ink); }
+svg .box.inherited text, svg .box.accepted text, svg .box.between text { fill: var(--ink); }
 svg .box:hover rect { stroke: var(--ink); stroke-width: 2; stroke-dasharray: none; }
 .agrees, .accepted { background: var(--box); } .inherited { background: var(--passed); }
 .explained, .unexplained { background: var(--mine); color: var(--on); }
@@ -50,6 +50,7 @@ td.cell { min-width: 1.1rem; font-weight: 600; text-align: center; padding: .1re
   border: 2px solid var(--paper); }
 td.between, td.absent { outline: 1px dashed var(--mine); outline-offset: -4px; }
 td.state span { display: inline-block; min-width: 1.1rem; border-radius: .15rem; text-align: center; }
-@media print { .graph { zoom: var(--fit); } .graph, .wide { overflow: visible; } .cause { break-inside: avoid; }
+@media print { .graph { zoom: var(--fit); } .graph, .wide { overflow: visible; }
+  .cause, .calls > section { break-inside: avoid; }
   * { print-color-adjust: exact; -webkit-print-color-adjust: exact; } }
 """
