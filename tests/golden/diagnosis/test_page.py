@@ -192,6 +192,14 @@ def test_the_words_of_a_mark() -> None:
     assert Mark("absent", row=Row("x", None, NOT_COMPARABLE)).checked == "not in the candidate"
 
 
+def test_visible_scores_that_should_be_hidden_are_counted(case: Case) -> None:
+    name = "layers.0.self_attn.scores_masked"
+    scores = np.array(case.array(name))
+    scores[1, 0, 0, 2:] = 0.5
+    row = next(row for row in checked(case, {name: scores}).rows if row.name == name)
+    assert Mark("unexplained", row=row).checked == "3 visible scores that should be hidden"
+
+
 def test_an_array_of_another_size_is_absent(case: Case) -> None:
     found = marks_of(Diagnosis([], [], [], {"small": checked(case, {"layers.0": normal(3, 3)})}))["small"]
     assert (found["layers.0"].state, found["logits"].state) == ("absent", "agrees")

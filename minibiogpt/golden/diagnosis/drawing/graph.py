@@ -25,6 +25,7 @@ LANE_OF |= dict.fromkeys(("scores", "scores_masked", "probs", "weights"), (0, 1)
 LANE_OF |= dict.fromkeys(("final_layer_norm", "fc1", "activation_fn", "fc2"), (0, 1))  # the residual passes
 HALVES = {"embed_tokens": (0, 0), "position_ids": (1, 1), "embed_positions": (1, 1)}
 BEFORE, AFTER = "before", "after"
+COLORS = 6  # of causes; the seventh has that of the first again, and its own number
 
 
 @dataclass(frozen=True)
@@ -232,9 +233,6 @@ def _title(name: str, step: Step, mark: Mark) -> Iterator[str]:
 def css_of(mark: Mark) -> str:
     """Return the classes of an array's box or cell: its state, and the colour of its cause."""
     return f"{mark.state} c{(mark.number - 1) % COLORS}" if mark.number else mark.state
-
-
-COLORS = 6  # of causes; the seventh has that of the first again, and its own number
 
 
 def _ring(box: Box) -> str:

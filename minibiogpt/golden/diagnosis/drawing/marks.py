@@ -68,7 +68,12 @@ class Mark:
             return "not in the case"
         if self.row.candidate is None:
             return "not in the candidate"
-        return self.row.state if self.row.times is None else times_in_words(self.row.times)
+        found, times = self.row.measured, self.row.times
+        if found is None or times is None:
+            return self.row.state
+        if found.wrong_marks:
+            return f"{found.wrong_marks} visible scores that should be hidden"
+        return "differs" if self.row.state == DIFFERS and times <= 1 else times_in_words(times)
 
 
 ABSENT_MARK = Mark(ABSENT)
