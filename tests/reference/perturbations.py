@@ -142,8 +142,8 @@ PERTURBATIONS: dict[str, Perturbation] = {
        for name, (module, part, change) in CHANGED.items()},
     "noise in attn_residual": Perturbation(residuals(noise(0.1)), at("layers.0.attn_residual")),
     "noise in the head": Perturbation(result(HEADS, noise(1e-3)), at("logits")),
-    "a column of embed_tokens changed": Perturbation(
-        parameter(EMBED, "weight", exchanged(3, 8, 1)), at("embed_tokens")),
+    "two columns of embed_tokens exchanged": Perturbation(
+        parameter(EMBED, "weight", exchanged(3, 8, 1)), at("embed_tokens"), ("columns-moved",)),
     "positions shuffled": Perturbation(_SHUFFLED, at("embed_positions")),
     "feed-forward halved": Perturbation(residuals(lambda x: x, 0.5), at("layers.0")),
     "another checkpoint": Perturbation(other_weights(another), at("embed_tokens"), ("checkpoint-differs",)),
