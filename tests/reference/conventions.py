@@ -122,7 +122,9 @@ CONVENTIONS: dict[str, Convention] = {
     "positions (1, T)": Convention("positions-broadcast", each("position_ids", first_row)),
     "positions (T,)": Convention("positions-broadcast", each("position_ids", no_row)),
     "preallocated cache, unused scores -inf": Convention("cache-capacity", preallocated(-torch.inf)),
-    "preallocated cache, unused scores lowest": Convention("cache-capacity", preallocated(-1.7e308)),
+    "preallocated cache, unused scores lowest": Convention(
+        "cache-capacity", preallocated(torch.finfo(torch.float64).min)
+    ),
     "vocabulary padded with 0": Convention(
         "padded-vocabulary", of_language_model(each("logits", padded(-1, lambda V: V + MORE_IDS, 0.0)))
     ),
