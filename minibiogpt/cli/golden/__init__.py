@@ -2,6 +2,6 @@
 
 from types import ModuleType
 
-from minibiogpt.cli.golden import check, inspect, kit, map, record, selftest
+from minibiogpt.cli.golden import check, diagnose, inspect, kit, map, record, selftest
 
-COMMANDS: tuple[ModuleType, ...] = (record, kit, check, map, selftest, inspect)
+COMMANDS: tuple[ModuleType, ...] = (record, kit, check, diagnose, map, selftest, inspect)

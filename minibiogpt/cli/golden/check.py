@@ -9,103 +9,36 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from minibiogpt.cli.golden.comparing import add_comparison, comparison_of
 from minibiogpt.cli.options import add_json, print_json
 from minibiogpt.cli.outputs import check_output, inputs_of
-from minibiogpt.cli.parsing.values import check_choice
 from minibiogpt.errors import InputError, listed
 
-PRECISIONS = ("float64", "float32", "bfloat16", "float16")
 MAP_THEM = "map the names with --map (minibiogpt golden map proposes a map), or rename the arrays"
-TOOLS = ("llama.cpp", "ggml", "onnx", "fairseq", "gpt2", "transformers", "transformer_lens", "flax", "mlx")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("case", metavar="CASE", help="a case file, the folder of a kit, or the tokenizer.json of a kit")
-    parser.add_argument(
-        "theirs",
-        metavar="THEIRS",
-        help="your arrays: a .safetensors, .npz, .pt, .pkl or .json file, or a folder of .npy or raw .f32 files; for "
-        "a kit, a folder with one of these per case",
-    )
-    parser.add_argument(
-        "--map",
-        metavar="FILE.json",
-        help='JSON file that maps our names to yours, and axes if needed: {"layers.{l}": "h.{l}"}; '
-        "minibiogpt golden map proposes one",
-    )
-    add_names_of(parser)
-    parser.add_argument(
-        "--names",
-        action="append",
-        metavar="PATTERN",
-        help='only arrays that match, such as "layers.{0..3}.*"; repeatable',
-    )
-    parser.add_argument(
-        "--skip", action="append", metavar="PATTERN", help="leave out the arrays that match; repeatable"
-    )
-    parser.add_argument("--subset", action="store_true", help="compare the arrays that both have, and list the others")
-    parser.add_argument(
-        "--precision",
-        action="append",
-        metavar="[PATTERN=]PRECISION",
-        help=f"precision of your computation: {', '.join(PRECISIONS)} (default: the dtype of each array), or that of "
-        'the arrays that match: "layers.*.probs=bfloat16"; repeatable',
-    )
-    parser.add_argument(
-        "--accept",
-        action="append",
-        metavar="CONVENTION",
-        help="accept arrays in other conventions, which the report names: q-scaled, padded-vocabulary, ... or all; "
-        "repeatable, or a list with commas",
-    )
-    parser.add_argument(
-        "--accept-layouts", action="store_true", help="accept arrays whose axes are in a different order"
-    )
-    parser.add_argument(
-        "--real-only", action="store_true", help="ignore positions that attention_mask marks as padding"
-    )
-    parser.add_argument(
-        "--last", type=int, metavar="N", help="compare only the last N positions, for ports that compute no others"
-    )
+    add_comparison(parser, "a case file, the folder of a kit, or the tokenizer.json of a kit")
     parser.add_argument("--all", action="store_true", help="print a line for every array, including those that agree")
     parser.add_argument("--html", metavar="FILE", help="also write an HTML page with a plot")
     parser.add_argument("--junit", metavar="FILE", help="also write JUnit XML, for continuous integration")
     add_json(parser)
 
 
-def add_names_of(parser: argparse.ArgumentParser) -> None:
-    tools = f"{', '.join(TOOLS[:-1])} or {TOOLS[-1]}"
-    parser.add_argument(
-        "--names-of",
-        choices=TOOLS,
-        metavar="TOOL",
-        help=f"tool whose names your arrays have: {tools} (default: tried if few names are known)",
-    )
-
-
 def run(options: argparse.Namespace) -> int:
     """Compare, print, and return the exit code: 0 agrees, 1 differs or incomplete, 2 nothing could be compared."""
-    from minibiogpt.checks import checked_integer
     from minibiogpt.golden.check.checker import check, check_order, read_case
-    from minibiogpt.golden.check.mapping import read_map
-    from minibiogpt.golden.check.result import Options
 
     path, theirs = Path(options.case), Path(options.theirs)
     for file, option in ((options.html, "--html"), (options.junit, "--junit")):
-        _check_page_path(file, option, (path, theirs))
+        check_page_path(file, option, (path, theirs))
         check_output(file, option, inputs_of(options, model=False))
     if options.html and options.junit and os.path.realpath(options.html) == os.path.realpath(options.junit):
         raise InputError("--html and --junit must name two files", options.junit, "choose another name")
     if path.suffix == ".json":
         return _check_tokens(path, theirs, options)
-    last = None if options.last is None else checked_integer("--last", options.last, 1)
     check_order(path, theirs)
-    mapped = None if options.map is None else read_map(Path(options.map))
-    precision, precisions = _precisions(options.precision or ())
-    check_options = Options(
-        precision, options.names, mapped, options.subset, options.accept_layouts, options.real_only, last, options.map,
-        options.skip, options.names_of, precisions=precisions, accept=_conventions(options.accept or ()),
-    )  # fmt: skip
+    check_options = comparison_of(options)
     if path.is_dir():
         return _check_kit(path, theirs, check_options, options)
     result = check(read_case(path), theirs, check_options)
@@ -113,25 +46,6 @@ def run(options: argparse.Namespace) -> int:
         _write_page(options.html, result)
     _write_junit(options.junit, [(result.case.name, result)], check_options.subset)
     return _show(result, options)
-
-
-def _precisions(words: Sequence[str]) -> tuple[str | None, tuple[tuple[str, str], ...]]:
-    """Return the precision of all arrays, or None, and the pairs of a pattern and the precision of what it matches."""
-    pairs = [(word.rpartition("=")[0], word.rpartition("=")[2]) for word in words]
-    for _, precision in pairs:
-        check_choice("--precision", PRECISIONS, precision)
-    bare = [precision for pattern, precision in pairs if not pattern]
-    return (bare[-1] if bare else None), tuple((pattern, precision) for pattern, precision in pairs if pattern)
-
-
-def _conventions(words: Sequence[str]) -> tuple[str, ...]:
-    """Return the conventions that --accept names."""
-    from minibiogpt.golden.check.evidence.conventions import CONVENTIONS
-
-    names = [name.strip() for word in words for name in word.split(",")]
-    for name in names:
-        check_choice("--accept", ("all", *CONVENTIONS), name)
-    return tuple(CONVENTIONS) if "all" in names else tuple(dict.fromkeys(names))
 
 
 def _show(result: Any, options: argparse.Namespace) -> int:
@@ -173,7 +87,7 @@ def _write_junit(file: str | None, results: Any, subset: bool) -> None:
         write_junit(Path(file), suites_of(results, subset))
 
 
-def _check_page_path(file: str | None, option: str, inputs: Sequence[Path]) -> None:
+def check_page_path(file: str | None, option: str, inputs: Sequence[Path]) -> None:
     """Check that the report would not overwrite a file that is compared."""
     page = None if file is None else Path(os.path.realpath(file))  # unlike resolve, accepts a loop of symbolic links
     for path in inputs:

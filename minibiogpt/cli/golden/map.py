@@ -10,7 +10,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from minibiogpt.cli.golden.check import add_names_of
+from minibiogpt.cli.golden.comparing import add_names_of
 from minibiogpt.cli.outputs import check_output, inputs_of
 from minibiogpt.errors import InputError, printable
 from minibiogpt.files.json_text import json_text

@@ -60,6 +60,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "minibiogpt golden check case.safetensors theirs.npz --precision float32",
         "minibiogpt golden check case.safetensors theirs.npz --html report.html",
     ),
+    "golden diagnose": ("minibiogpt golden diagnose kit theirs", "minibiogpt golden diagnose --list"),
     "golden map": ("minibiogpt golden map case.safetensors theirs.npz -o map.json",),
     "golden selftest": ("minibiogpt golden selftest",),
     "golden inspect": ('minibiogpt golden inspect case.safetensors --names "layers.0.*"',),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ def diagnose(
     *,
     model: str | Path | None = None,
     options: Options | None = None,
-    report: Callable[[str], None] = lambda line: None,
+    command: str = "diagnose",
 ) -> Diagnosis:
     """Say why a candidate differs from a golden case, or from a kit.
 
@@ -46,7 +46,7 @@ def diagnose(
     theirs : the candidate: a path, as for ``golden check``, or {name: array} for one case.
     model : folder of the weights that the case was recorded with; by default that of the kit which the case lies in.
     options : how to check.
-    report : called with one line for each step of the search.
+    command : the command's name, for the advice to swap the two paths.
 
     Raises
     ------
@@ -63,14 +63,14 @@ def diagnose(
     path = case.path if isinstance(case, Case) else Path(case)
     folder = None if model is None else Path(model)
     with as_file(theirs) as candidate:
-        check_order(path, candidate)
+        check_order(path, candidate, command)
         if path.is_dir():
             runs, results = _runs_of_kit(path, candidate, folder, options)
         else:
             one = case if isinstance(case, Case) else read_case(path)
             run, result = case_run(one.name, one, candidate, weights_of(one, folder), options)
             runs, results = [run], {one.name: result}
-        search = Search(runs, report)
+        search = Search(runs)
         search.search()
         return _diagnosis(search, results)
 
@@ -114,7 +114,11 @@ def _diagnosis(search: Search, results: dict[str, Result]) -> Diagnosis:
     words = [sentence(CONVENTION, finding.attempt.parameters) for finding in conventions]
     known = sum(len(run.known) for run in search.runs)
     ruled_out = sorted({one for tried in search.ruled_out.values() for one in tried}, key=PRIORITY.__getitem__)
-    return Diagnosis(causes, own, list(dict.fromkeys(words)), results, ruled_out, known - len(search.skipped), known)
+    own_times: dict[str, dict[str, float]] = {run.name: {} for run in search.runs}
+    for i, name in search.first:
+        own_times[search.runs[i].name][name] = search.first[i, name].times
+    again = known - len(search.skipped)
+    return Diagnosis(causes, own, list(dict.fromkeys(words)), results, ruled_out, again, known, own_times)
 
 
 def _grouped(findings: Iterable[Finding]) -> list[list[Finding]]:

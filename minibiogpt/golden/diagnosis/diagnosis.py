@@ -11,7 +11,7 @@ import numpy as np
 
 from minibiogpt.golden.check.result import Result
 from minibiogpt.golden.diagnosis.causes import Cause, OwnError
-from minibiogpt.golden.diagnosis.words import lines_of
+from minibiogpt.golden.diagnosis.words import lines_of, table_of
 
 
 @dataclass
@@ -26,6 +26,7 @@ class Diagnosis:
     results : the results of the check, one for each case.
     ruled_out : ids of the causes that were tried at unexplained arrays, and do not fit.
     computed, compared : how many arrays were computed again, and how many the candidate has.
+    own_times : {case: {array: its own error in budgets}} of every array that was computed again.
     """
 
     causes: list[Cause]
@@ -35,6 +36,7 @@ class Diagnosis:
     ruled_out: list[str] = field(default_factory=list)
     computed: int = 0
     compared: int = 0
+    own_times: dict[str, dict[str, float]] = field(default_factory=dict)
 
     @property
     def unexplained(self) -> list[OwnError]:
@@ -70,6 +72,10 @@ class Diagnosis:
             "arrays": {"computed again": self.computed, "of the candidate": self.compared},
             "cases": {name: {"exit_code": result.code} for name, result in self.results.items()},
         }
+
+    def table(self) -> list[str]:
+        """Return a line for each array: its error against the case, and its own."""
+        return table_of(self)
 
     def lines(self) -> list[str]:
         """Return the report as lines of text."""

@@ -171,6 +171,15 @@ def sentence(cause: str, parameters: Mapping[str, Any]) -> str:
     return PARAMETER.sub(lambda found: format_value(parameters.get(found[1], "another")), text)
 
 
+def described() -> list[str]:
+    """Return two lines for each cause: its id and sentence, and its trap."""
+    width = max(map(len, CAUSES))
+    lines = []
+    for info in CAUSES.values():
+        lines += [f"{info.id:{width}}  {OPTIONAL.sub('', info.sentence)}", f"{'':{width}}  {info.trap}"]
+    return lines
+
+
 def format_value(x: Any) -> str:
     """Return a parameter as the report shows it: numbers with 5 significant digits."""
     if isinstance(x, bool) or not isinstance(x, float):

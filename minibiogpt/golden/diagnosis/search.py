@@ -7,7 +7,7 @@ Of several, the one that explains most arrays is taken. If none does, pairs of a
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -32,8 +32,8 @@ LIKELY = 0.05  # of its error an attempt must leave no more to be likely
 class Search:
     """The search over all cases of one candidate. ``findings`` and ``unexplained`` are its result."""
 
-    def __init__(self, runs: list[CaseRun], report: Callable[[str], None] = lambda line: None) -> None:
-        self.runs, self.report = runs, report
+    def __init__(self, runs: list[CaseRun]) -> None:
+        self.runs = runs
         self.changes: list[dict[Site, dict[str, Any]]] = [{} for _ in runs]
         self.errors: dict[Place, Error] = {}
         self.skipped: set[Place] = set()  # arrays that cannot be computed from the candidate's
@@ -42,6 +42,7 @@ class Search:
         for i, run in enumerate(runs):
             self._measure(i, run.known)
         self.ruled_out: dict[Place, set[str]] = {}  # causes that were tried at an unexplained array
+        self.first = {place: error for place, error in self.errors.items() if place not in self.skipped}
         self.own = {place: error for place, error in self.errors.items() if not error.ok}
 
     def _measure(self, i: int, names: Iterable[str]) -> None:

@@ -24,6 +24,8 @@ class Diagnosis(Protocol):
     computed: int
     compared: int
 
+    own_times: dict[str, dict[str, float]]
+
     @property
     def results(self) -> Mapping[str, Any]: ...
     @property
@@ -42,6 +44,26 @@ def lines_of(diagnosis: Diagnosis) -> list[str]:
     lines += [plain(words) for words in diagnosis.conventions]
     lines += _of_check(diagnosis)
     return [*lines, last_line(diagnosis)]
+
+
+def table_of(diagnosis: Diagnosis) -> list[str]:
+    """Return the lines of a table: each array's error against the case, its own error, and the cause."""
+    lines = []
+    causes = {(error.case, error.name): error.cause for error in diagnosis.own_errors}
+    for case, result in diagnosis.results.items():
+        rows = [("name", "against the case", "own error", "cause")]
+        for row in result.rows:
+            own = diagnosis.own_times.get(case, {}).get(row.name)
+            if own is not None:
+                cause = causes.get((case, row.name), "") or ("not known" if (case, row.name) in causes else "")
+                against = "" if row.times is None else _times(row.times)
+                rows.append((plain(row.name), against, _times(own), cause))
+        widths = [max(len(cells[i]) for cells in rows) for i in range(4)]
+        lines += [f"{plain(case)}, errors in budgets:"] * (len(diagnosis.results) > 1)
+        lines += ["  ".join([cells[0].ljust(widths[0]), cells[1].rjust(widths[1]), cells[2].rjust(widths[2]), cells[3]])
+                  .rstrip() for cells in rows]  # fmt: skip
+        lines.append("")
+    return lines
 
 
 def headline(diagnosis: Diagnosis) -> str:

@@ -82,6 +82,11 @@ def check_command(reference: object, theirs: object, options: Options) -> str:
     return f"minibiogpt golden check {paths}{options_in_words(options)}"
 
 
+def diagnose_command(reference: object, theirs: object, options: Options) -> str:
+    """Return the command that says why, with these options."""
+    return check_command(reference, theirs, options).replace(" golden check ", " golden diagnose ", 1)
+
+
 def _has_other_layouts(result: Result) -> bool:
     """Whether the axes of some arrays are in another order, and of none that has the right shape: that is a mistake."""
     states = [row.state for row in result.rows if any(note.startswith("agrees when") for note in row.notes)]
@@ -118,12 +123,9 @@ def next_command(result: Result) -> str:
     if better is not None:  # what is missing stays missing
         better = replace(better, subset=options.subset or bool(result.missing))
         return check_command(result.case.path, result.theirs, better)
-    first = result.first_difference
-    if first is not None:
-        step, slash, rest = first.name.rpartition("/")
-        layer = ".".join(rest.split(".")[:2]) + "*" if rest.startswith("layers.") else rest
-        base = check_command(result.case.path, result.theirs, replace(options, names=None))
-        return f"{base} --all --names {shlex.quote(f'{step}{slash}{layer}')}"
+    if result.first_difference is not None:
+        in_kit = (result.case.path.parent.parent / "manifest.json").is_file()
+        return diagnose_command(result.case.path, result.theirs, options) + ("" if in_kit else " --model FOLDER")
     only_missing = not result.unpaired and all(row.candidate is None for row in result.rows if row.state != AGREES)
     if result.compared and (only_missing or result.unpaired) and not options.subset:
         return check_command(result.case.path, result.theirs, replace(options, subset=True))

@@ -15,8 +15,8 @@ from minibiogpt.config import BioGptConfig
 from minibiogpt.errors import InputError, listed
 from minibiogpt.files.reading import read_json
 from minibiogpt.golden.check.result import Options, Result, Row
-from minibiogpt.golden.report.advice import SELFTEST, check_command
-from minibiogpt.golden.report.text import findings, last_line, plain, sentence, table
+from minibiogpt.golden.report.advice import SELFTEST, check_command, diagnose_command, next_command
+from minibiogpt.golden.report.text import findings, plain, sentence, table
 
 KitResults = list[tuple[str, Result | InputError | None]]
 Place = tuple[int, int, int, int, int]
@@ -82,7 +82,10 @@ def kit_lines(results: KitResults, kit: object, theirs: object, options: Options
     if kit_code(results, options.subset) == 0:
         return [*lines, counts, f"agrees: {good} of {len(results)} cases; next: {SELFTEST}"]
     if failing is not None:
-        return [*lines, counts, f"{plain(failing.case.name)} {last_line(failing)}"]
+        command = next_command(failing)
+        if " golden diagnose " in command:
+            command = diagnose_command(kit, theirs, options)
+        return [*lines, counts, f"{plain(failing.case.name)} {sentence(failing)}; next: {command}"]
     if unread:
         again = check_command(kit, theirs, options)
         return [*lines, counts, f"incomplete: {unread} of {len(results)} cases could not be checked; next: {again}"]
