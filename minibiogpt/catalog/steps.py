@@ -152,6 +152,13 @@ def step_of(name: str, config: BioGptConfig, head: str = "causal", inputs: Mappi
     return _with_prefix(known[plain], prefix, n, _head(head))
 
 
+def steps_of_call(prefix: str, config: BioGptConfig, head: str, inputs: Mapping[str, str]) -> dict[str, Step]:
+    """Return {full name: step} of one of several calls that share a cache; the prefix is "" or ``step.{n}/``."""
+    n = int(STEP.match(prefix)[1]) if prefix else None  # type: ignore[index]
+    found = (_with_prefix(step, prefix, n, _head(head)) for step in steps(config, head, inputs))
+    return {step.name: step for step in found}
+
+
 def axes_of(name: str, head: str = "causal") -> str:
     """Return the letters of an array's shape, for any layer and step.
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from minibiogpt.catalog.evaluate import evaluate
 from minibiogpt.catalog.names import LAYER, kind_of_source, template_of
-from minibiogpt.catalog.steps import Step, step_of, steps
+from minibiogpt.catalog.steps import Step, steps_of_call
 from minibiogpt.config import BioGptConfig
 from minibiogpt.golden.check.calls import inputs_of_call
 from minibiogpt.golden.check.compare import LOWEST
@@ -128,8 +128,7 @@ class CaseRun:
             facts = inputs_of_call(self.case, prefix)
             inputs = {x: self._input(f"{prefix}{INPUT}{x}") for x in facts if x != "past_key_values"}
             head = self.case.architecture
-            plain = [step.name for step in steps(self.config, head, facts)]
-            full = {prefix + x: step_of(prefix + x, self.config, head, facts) for x in plain}
+            full = steps_of_call(prefix, self.config, head, facts)
             letters = _letters(self.config, inputs, past)
             past = letters["S"]
             found.append(Call(n, prefix, self.config, full, inputs, letters))

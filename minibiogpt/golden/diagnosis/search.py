@@ -23,7 +23,8 @@ from minibiogpt.golden.diagnosis.ways.table import LINEAR, TABLE, WAYS, attempts
 from minibiogpt.golden.format.rounding import FACTOR, ROUNDING
 
 PAIRED, PAIR_SPAN = 10, 12  # attempts of which pairs are tried, and the most steps between known arrays for that
-MAX_WHOLE = 3  # unexplained arrays after which no more forwards are run for such spans
+MAX_WHOLE = 3  # unexplained arrays after which no more are tried of such spans, or large ones of the same step
+LARGE = 50_000  # elements of an array for which pairs are not tried
 ROUNDED = 1000.0  # budgets up to which it is measured whether rounding explains an error
 UNITS = {precision: unit / ROUNDING["float32"] for precision, unit in ROUNDING.items()}  # in those of float32
 LIKELY = 0.05  # of its error an attempt must leave no more to be likely
@@ -115,7 +116,10 @@ class Search:
         """Return what explains the error at one place; None after having noted that nothing does."""
         i, name = place
         before = self.errors[place]
-        if len(self.runs[i].spans[name]) > PAIR_SPAN and len(self.unexplained) >= MAX_WHOLE:
+        large = self.runs[i].known[name].value.size > LARGE
+        alike = sum(site_of(other)[0] == site_of(name)[0] for _, other in self.unexplained)
+        whole = len(self.runs[i].spans[name]) > PAIR_SPAN and len(self.unexplained) >= MAX_WHOLE
+        if whole or (large and alike >= MAX_WHOLE):
             self.unexplained[place] = []
             return None
         tried: list[tuple[Attempt, frozenset[Site], Error]] = []
@@ -252,7 +256,7 @@ class Search:
         self, i: int, name: str, before: Error, tried: list[tuple[Attempt, frozenset[Site], Error]]
     ) -> list[Finding] | None:
         """Return two findings that explain the error together."""
-        if len(self.runs[i].spans[name]) > PAIR_SPAN:
+        if len(self.runs[i].spans[name]) > PAIR_SPAN or self.runs[i].known[name].value.size > LARGE:
             return None
         usable = [item for item in tried if item[2].size < 0.98 * before.size][:PAIRED]
         for attempt, sites, _ in usable:

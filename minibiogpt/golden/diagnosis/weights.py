@@ -10,7 +10,7 @@ import numpy as np
 from minibiogpt.errors import InputError
 from minibiogpt.files.safetensors import StoredTensor, stored_tensors, widened
 
-KEPT_BYTES = 400_000_000  # of widened weights kept in memory at once
+KEPT_BYTES = 100_000_000  # of widened weights kept in memory at once
 
 
 class Weights:

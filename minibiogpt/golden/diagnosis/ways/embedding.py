@@ -145,9 +145,9 @@ def _found_rows(at: At, y: np.ndarray, knobs: Knobs) -> Iterator[Attempt]:
     if not 0 < len(wrong) <= 64:
         return
     found = ids.copy()
+    squares = np.einsum("vd,vd->v", E, E) * scale**2
     for index in map(tuple, wrong):
-        distance = np.abs(E * scale - y[index]).max(-1)
-        found[index] = int(distance.argmin())
+        found[index] = int((squares - 2 * scale * (E @ y[index])).argmin())  # of |scale E - y|^2
     shifts = np.unique((ids - found)[tuple(wrong.T)])
     if len(shifts) == 1 and len(wrong) == ids.size:
         roll = int(shifts[0])
