@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from minibiogpt.golden.check.compare import LOWEST, MASKED_MARGIN, MASKED_ROW_BELOW
+from minibiogpt.golden.diagnosis.precision import reduced
 from minibiogpt.golden.diagnosis.run import Known
 
 
@@ -53,6 +54,8 @@ def error_of(
     if budget is None:
         return NONE
     budget = max(budget, noise)
+    if precision is not None and y.dtype.kind == "f" and not _holds(y, precision):
+        return EVERYTHING
     if y.shape != x.shape:
         if y.size != x.size or _squeezed(y.shape) != _squeezed(x.shape):
             return EVERYTHING
@@ -93,6 +96,12 @@ def _of_floats(
         return Error(math.inf, float(beyond.mean()), size / scale)
     largest = float(errors.max())
     return Error(largest / budget if budget > 0 else (math.inf if largest else 0.0), float(beyond.mean()), size / scale)
+
+
+def _holds(y: np.ndarray, precision: str) -> bool:
+    """Whether all finite values of y, hidden scores aside, are numbers of the precision."""
+    finite = y[np.isfinite(y) & (y > -1e30)]
+    return np.array_equal(reduced(finite, precision), finite)
 
 
 def _kept(known: Known, shape: tuple[int, ...]) -> np.ndarray:

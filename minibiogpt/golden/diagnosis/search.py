@@ -17,7 +17,8 @@ from minibiogpt.golden.check.compare import LOWEST
 from minibiogpt.golden.diagnosis.findings import Finding, Place, Trial, merged, scopes
 from minibiogpt.golden.diagnosis.measure import NONE, Error, error_of
 from minibiogpt.golden.diagnosis.run import At, CannotComputeError, CaseRun, Changes, Pass, Site, site_of
-from minibiogpt.golden.diagnosis.ways.attempt import Attempt
+from minibiogpt.golden.diagnosis.ways import together
+from minibiogpt.golden.diagnosis.ways.attempt import Attempt, everywhere
 from minibiogpt.golden.diagnosis.ways.norm import NORMS
 from minibiogpt.golden.diagnosis.ways.table import LINEAR, TABLE, WAYS, attempts
 from minibiogpt.golden.format.rounding import FACTOR, ROUNDING
@@ -131,6 +132,12 @@ class Search:
             tried.append((attempt, sites, after))
             if after.ok:
                 fits += self._trials(i, attempt, sites)
+        if not fits and len(self.runs[i].spans[name]) > 1 and self.runs[i].known[name].value.size <= LARGE:
+            for attempt, sites in self._together(i, name):
+                after = self._after(i, name, attempt, sites, self.changes[i])
+                if after is not None:
+                    tried.append((attempt, sites, after))
+                    fits += self._trials(i, attempt, sites) if after.ok else []
         fits = [trial for trial in fits if not trial.broken and place in trial.explained]
         if fits:
             return [self._finding(fits)]
@@ -177,6 +184,18 @@ class Search:
                         seen.add(key)
                         yield attempt, scope
 
+    def _together(self, i: int, name: str) -> Iterator[tuple[Attempt, frozenset[Site]]]:
+        """Yield the causes that are made at many steps at once, and those with a number, looked for in a range."""
+        span, L = [site_of(x) for x in self.runs[i].spans[name]], self.runs[i].config.num_hidden_layers
+        yield from together.proposed(span, L)
+
+        def size(attempt: Attempt) -> float:
+            after = self._after(i, name, attempt, everywhere(attempt, L), self.changes[i])
+            return math.inf if after is None else after.size
+
+        for attempt in together.numbers({template for template, _ in span}, size):
+            yield attempt, everywhere(attempt, L)
+
     def _again(self, templates: set[str]) -> Iterator[Attempt]:
         """Yield the attempts that have explained something already, made at other steps of the same kind."""
         for finding in self.findings:
@@ -209,11 +228,7 @@ class Search:
 
     def _everywhere(self, attempt: Attempt) -> frozenset[Site]:
         """Return the attempt's sites at all layers."""
-        layers = range(max(run.config.num_hidden_layers for run in self.runs))
-        found: set[Site] = set()
-        for template in attempt.changes:
-            found |= {(template, layer) for layer in layers} if "{l}" in template else {(template, None)}
-        return frozenset(found)
+        return everywhere(attempt, max(run.config.num_hidden_layers for run in self.runs))
 
     def _trial(self, i: int, attempt: Attempt, sites: frozenset[Site]) -> Trial:
         explained: dict[Place, tuple[Error, Error]] = {}
@@ -241,9 +256,11 @@ class Search:
     def _finding(self, fits: list[Trial]) -> Finding:
         """Return the trial that explains most, with those that explain as much by another cause."""
         fits.sort(key=lambda trial: trial.order)
-        best = fits[0]
+        first = fits[0]
+        alike = [one for one in fits if one.attempt.cause == first.attempt.cause and one.order[:3] == first.order[:3]]
+        best = min(alike, key=lambda one: sum(after.size for _, after in one.explained.values()))
         equal: dict[str, Attempt] = {}
-        for trial in fits[1:]:
+        for trial in fits:
             same = trial.explained.keys() >= best.explained.keys()
             if same and trial.attempt.cause != best.attempt.cause:
                 equal.setdefault(trial.attempt.cause, trial.attempt)

@@ -48,6 +48,14 @@ def _frozen(x: Any) -> Any:
     return tuple(_frozen(item) for item in x) if isinstance(x, list | tuple) else x
 
 
+def everywhere(attempt: Attempt, layers: int) -> frozenset[tuple[str, int | None]]:
+    """Return the sites of an attempt, (template, layer), at all layers."""
+    found: set[tuple[str, int | None]] = set()
+    for template in attempt.changes:
+        found |= {(template, layer) for layer in range(layers)} if "{l}" in template else {(template, None)}
+    return frozenset(found)
+
+
 def factor_between(y: np.ndarray, x: np.ndarray) -> float | None:
     """Return the c for which y is closest to c x, from the elements of usual size; None if there is none."""
     counted = np.isfinite(y) & np.isfinite(x) & (x > -1e30) & (y > -1e30)

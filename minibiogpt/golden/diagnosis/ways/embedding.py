@@ -199,6 +199,10 @@ def table_attempts(at: At, y: np.ndarray | None, knobs: Knobs) -> Iterator[Attem
         c = factor_between(y, embed_positions(at, **way))
         factors = [] if c is None or abs(c) < 1e-6 or abs(c - 1) < 1e-6 else [c]
         yield from _clipped(at, y)
+    else:
+        N = at.config.max_position_embeddings
+        for row in (N - 1, N):
+            yield one("positions-clipped", {"largest": row - POSITION_OFFSET}, (), 1, clip=row)
     for c in factors:
         yield one("positions-scaled", {"factor": c}, ("factor",) * (y is not None), 1, scale=c)
     for kind in itertools.product(("halves", "interleaved"), (0, 1), (0, POSITION_OFFSET, 1)):
@@ -228,15 +232,22 @@ def embeddings(at: At, *, token_scale: float = 1.0, position_scale: float = 1.0)
 def sum_attempts(at: At, y: np.ndarray | None, knobs: Knobs) -> Iterator[Attempt]:
     yield Attempt("positions-missing", {at.template: {"position_scale": 0.0}})
     D = at.letters["D"]
-    factors = [math.sqrt(D), 1 / math.sqrt(D)]
-    if y is not None:
-        x, p = at["x"] * knobs.get("token_scale", 1.0), at["p"]
-        found = [factor_between(y - x, p), None if knobs.get("position_scale") else factor_between(y - p, at["x"])]
-        for cause, knob, c in zip(("positions-scaled", "embed-scale"), ("position_scale", "token_scale"), found,
-                                  strict=True):  # fmt: skip
-            if c is not None and abs(c - 1) > 1e-6 and abs(c) > 1e-6:
-                yield Attempt(cause, {at.template: {knob: nice(c, 1e-9)}}, {"factor": c}, ("factor",), 1)
+    usual = math.sqrt(D) if at.config.scale_embedding and at.input("inputs_embeds") is None else 1.0
+    if y is None:
+        for root in (math.sqrt(D), 1 / math.sqrt(D)):
+            yield Attempt("positions-scaled", {at.template: {"position_scale": root}}, {"factor": root}, (), 2)
+            shown = {"factor": root * usual, "instead of": usual}
+            yield Attempt("embed-scale", {at.template: {"token_scale": root}}, shown, (), 2)
         return
-    for c in factors:
-        yield Attempt("positions-scaled", {at.template: {"position_scale": c}}, {"factor": c}, (), 2)
-        yield Attempt("embed-scale", {at.template: {"token_scale": c}}, {"factor": c}, (), 2)
+    x, p = at["x"] * knobs.get("token_scale", 1.0), at["p"] * knobs.get("position_scale", 1.0)
+    c = factor_between(y - x, at["p"])
+    if c is not None and abs(c) > 1e-6 and abs(c - 1) > 1e-6:
+        yield Attempt("positions-scaled", {at.template: {"position_scale": nice(c, 1e-9)}}, {"factor": c},
+                      ("factor",), 1)  # fmt: skip
+    c = factor_between(y - p, at["x"])
+    if c is not None and abs(c) > 1e-6 and abs(c - 1) > 1e-6:
+        shown = {"factor": c * usual, "instead of": usual}
+        yield Attempt("embed-scale", {at.template: {"token_scale": nice(c, 1e-9)}}, shown, ("factor",), 1)
+    if at.input("input_ids") is not None and at.name("embed_tokens") not in at.within.run.known:
+        tokens = At(at.within, at.call, at.within.run.steps[at.name("embed_tokens")][1])
+        yield from _found_rows(tokens, y - p, {})

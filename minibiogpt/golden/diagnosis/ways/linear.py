@@ -151,6 +151,9 @@ def _other_weights(at: At, part: str) -> Iterator[Attempt]:
             shown = {"weights": relative.rpartition(".")[2]}
             cause = "qkv-order" if part in QKV else "weights-of-another"
             yield Attempt(cause, {at.template: {"weights": relative}}, shown, (), 1)
+        elif name.startswith("layers.") and name.split(".")[2:] == own.split(".")[2:]:
+            layer = int(name.split(".")[1])
+            yield Attempt("layer-weights", {at.template: {"weights": path}}, {"layer": layer}, (), 2)
 
 
 def _other_inputs(at: At, part: str) -> Iterator[Attempt]:

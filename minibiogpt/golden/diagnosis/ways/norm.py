@@ -94,7 +94,12 @@ def attempts(at: At, y: np.ndarray | None, knobs: Knobs) -> Iterator[Attempt]:
             yield one("norm-axis", axis=axis)
     yield one("norm-final-missing" if at.template == FINAL else "norm-missing", skip=True)
     for weights in _others(at):
-        yield one("norm-weights", weights=weights, rank=1)
+        same_part = weights.startswith("layers.") and weights.split(".")[2:] == _own(at).split(".")[2:]
+        if same_part:
+            layer = int(weights.split(".")[1])
+            yield Attempt("layer-weights", {at.template: {"weights": weights}}, {"layer": layer}, (), 2)
+        else:
+            yield one("norm-weights", weights=weights, rank=1)
     yield from orders(at)
 
 
@@ -137,10 +142,14 @@ def _eps(at: At, y: np.ndarray | None, knobs: Knobs, outside: bool) -> Iterator[
     yield from (e for e in found if np.isfinite(e) and e >= least and (outside or abs(e / EPS - 1) > 1e-3))
 
 
+def _own(at: At) -> str:
+    """Return the path of the norm itself."""
+    return at.step.where["g"].removesuffix(".weight")
+
+
 def _others(at: At) -> Iterator[str]:
     """Yield the paths of the model's other norms."""
-    own = at.step.where["g"].removesuffix(".weight")
-    for name in at.within.run.weights.like(f"{own}.weight"):
+    for name in at.within.run.weights.like(f"{_own(at)}.weight"):
         path = name.removesuffix(".weight")
         if path.endswith("layer_norm"):
             yield path

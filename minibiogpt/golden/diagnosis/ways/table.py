@@ -62,7 +62,7 @@ def _of_any_step(at: At, y: np.ndarray) -> Iterator[Attempt]:
     yield from _held(at, x, y)
     yield from _dropout(at, x, y)
     c = factor_between(y.reshape(-1), x.reshape(-1))
-    if c is not None and abs(c - 1) > 1e-6 and at.family not in LINEAR:
+    if c is not None and abs(c - 1) > 1e-6 and at.family not in LINEAR and y.size >= MIN_TELLING:
         yield Attempt("factor", {at.template: {"factor": c}}, {"factor": c}, ("factor",), 5)
     if x.ndim >= 2 and 1 < x.shape[-1] <= 4096 and x[..., 0].size >= 2:
         order = _order(x.reshape(-1, x.shape[-1]), y.reshape(-1, x.shape[-1]))
