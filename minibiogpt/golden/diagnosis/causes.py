@@ -17,12 +17,14 @@ class Cause:
     ----------
     id : its name in ``library.CAUSES``.
     sentence, right, trap : what the candidate does instead, the right equation, and why ports get it wrong.
-    where : names of the arrays that are made in this way, in the order of execution, without ``step.{n}/``.
+    where : names of the steps that are done in this way, in the order of execution, without ``step.{n}/``.
     parameters : {name: value}; ``estimated`` names those that were estimated from the candidate's arrays.
     explains, differing : how many errors of arrays' own it explains, and how many there are in all.
     before, after : the largest error of those arrays, in budgets, before and after.
     certainty : "known" if what remains is within the budgets, and no other cause fits as well; else "likely".
     cases : names of the cases in which it shows.
+    touches : how many arrays are computed through these steps, in all cases. One that is not what this cause makes of
+        it would refute it.
     alternatives : ids of the causes that fit as well. tell_apart : what would decide between them; "" if nothing here.
     """
 
@@ -41,6 +43,7 @@ class Cause:
     cases: list[str]
     alternatives: list[str] = field(default_factory=list)
     tell_apart: str = ""
+    touches: int = 0
 
 
 @dataclass(frozen=True)

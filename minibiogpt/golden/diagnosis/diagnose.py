@@ -150,7 +150,11 @@ def _cause(search: Search, group: list[Finding]) -> Cause:
     attempt = group[0].attempt
     explained = {place: errors for finding in group for place, errors in finding.explained.items()}
     places = sorted(explained, key=lambda place: search.runs[place[0]].order[place[1]])
-    where = list(dict.fromkeys(STEP.sub("", name, count=1) for _, name in places))
+    sites = {site for finding in group for site in finding.sites}
+    made = [x for i, name in places for x in search.runs[i].spans[name] if site_of(x) in sites]
+    made.sort(key=lambda x: next(run.order[x] for run in search.runs if x in run.order))
+    where = list(dict.fromkeys(STEP.sub("", x, count=1) for x in made))
+    touches = sum(any(site_of(x) in sites for x in span) for run in search.runs for span in run.spans.values())
     equal = list({one.cause: one for finding in group for one in finding.equal}.values())
     certain = all(finding.known for finding in group) and not equal
     run = search.runs[places[0][0]]
@@ -170,6 +174,7 @@ def _cause(search: Search, group: list[Finding]) -> Cause:
         cases=list(dict.fromkeys(search.runs[i].name for i, _ in places)),
         alternatives=[one.cause for one in equal],
         tell_apart=tell_apart(search, next(one for one in group if one.equal)) if equal else "",
+        touches=touches,
     )
 
 

@@ -119,7 +119,7 @@ _TABLE = [
     ("logits-scale", "the logits are multiplied by {factor}", "the tied head is the embedding as stored, not scaled"),
     ("logits-weights", "the head has another weight[: {weights}][, {rows} rows off]",
      "it is embed_tokens.weight if tie_word_embeddings, else output_projection.weight"),
-    ("label-shift", "labels are shifted by {shift}[{labels}]",
+    ("label-shift", "[labels are shifted by {shift}][the labels are {labels}]",
      "the language model's loss shifts by 1 inside; that of tokens does not"),
     ("loss-reduction", "the loss is reduced by {reduction}", "it is the mean over the counted labels"),
     ("loss-over-padding", "padding counts in the loss", "tokens with attention_mask 0 do not count"),

@@ -174,7 +174,8 @@ class Search:
             at = At(within, call, step)
             y = run.known[name].value if one == name else None
             try:
-                found = list(attempts(at, y, changes.get(at.site, {})))
+                with np.errstate(all="ignore"):
+                    found = list(attempts(at, y, changes.get(at.site, {})))
             except (ValueError, IndexError, KeyError, TypeError, ZeroDivisionError):  # shapes that do not fit
                 continue
             for attempt in found:

@@ -109,7 +109,9 @@ def _why(cause: Cause) -> str:
     estimated = [f"{name} = {format_value(cause.parameters[name])}" for name in cause.estimated
                  if name in cause.parameters]  # fmt: skip
     words = f", estimated from your arrays: {', '.join(estimated)}" if estimated else ""
-    return words + (", nothing beyond rounding remains" if cause.certainty == "known" else "")
+    if cause.certainty == "known":
+        words += ", nothing beyond rounding remains"
+    return words + (f"; none of the {cause.touches} arrays that it touches contradicts it" if cause.touches > 1 else "")
 
 
 def _times(times: float) -> str:

@@ -56,7 +56,7 @@ def loss(
     x = at["logits"] if "logits" in at.step.where else at["x"]
     y = at["labels"] if labels is None else at.input("input_ids")
     if kind is not None or x.shape[-1] == 1 or y.dtype.kind == "f":  # type: ignore[union-attr]
-        return np.asarray(_other(x, np.asarray(y), kind) * factor)
+        return np.asarray(_other(x, np.asarray(y), kind or ("squares" if x.shape[-1] == 1 else None)) * factor)
     is_lm, T = at.step.axes == "" and at.within.run.case.architecture == "BioGptForCausalLM", at.letters["T"]
     moved = (1 if is_lm else 0) if shift is None else shift
     y = np.asarray(y)
@@ -128,6 +128,7 @@ def loss_attempts(at: At, y: np.ndarray | None, knobs: Knobs) -> Iterator[Attemp
         yield one("label-shift", 1, {"shift": -1}, shift=-1)
     elif labels.ndim == 2:
         yield one("label-shift", 0, {"shift": 1}, shift=1)
+        yield one("label-shift", 1, {"shift": 1}, shift=1, padding=True)
         yield one("loss-over-padding", padding=True)
     yield one("loss-reduction", 0, {"reduction": "sum"}, reduction="sum")
     yield one("loss-ignore-index", 0, {"-100 is": "counted in the divisor"}, reduction="all")

@@ -170,7 +170,8 @@ def _other_inputs(at: At, part: str) -> Iterator[Attempt]:
     if at.template in HEADS:
         yield Attempt("norm-final-missing", {at.template: {"x": f"layers.{at.config.num_hidden_layers - 1}"}})
         if at.config.num_hidden_layers > 1:
-            yield Attempt("layer-skipped", {FINAL: {"x": f"layers.{at.config.num_hidden_layers - 2}"}}, {}, (), 3)
+            shown = {"part": "the last layer"}
+            yield Attempt("layer-skipped", {FINAL: {"x": f"layers.{at.config.num_hidden_layers - 2}"}}, shown, (), 3)
 
 
 def _factors(at: At, y: np.ndarray | None, knobs: Knobs, is_head: bool) -> Iterator[Attempt]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -227,7 +228,7 @@ def softmax_attempts(at: At, y: np.ndarray | None, knobs: Knobs) -> Iterator[Att
     if y is not None:
         c = _slope(at, y, knobs)
         if c is not None and abs(c - 1) > 1e-6:
-            yield one("attention-scale", {"factor": c}, 3, ("factor",), factor=c)
+            yield one("attention-scale", {"scale": c / math.sqrt(at.letters["Dh"])}, 3, ("scale",), factor=c)
 
 
 def _slope(at: At, y: np.ndarray, knobs: Knobs) -> float | None:
