@@ -15,7 +15,7 @@ from minibiogpt.errors import InputError
 from minibiogpt.files.reading import sha256
 from minibiogpt.files.safetensors import INDEX, SINGLE
 from minibiogpt.golden.check.checker import check
-from minibiogpt.golden.check.result import Options, Result, Row
+from minibiogpt.golden.check.result import AGREES, Options, Result, Row
 from minibiogpt.golden.diagnosis.run import CaseRun, Known
 from minibiogpt.golden.diagnosis.weights import Weights
 from minibiogpt.golden.format.case import Case
@@ -31,7 +31,9 @@ def case_run(name: str, case: Case, theirs: Path, weights: Weights, options: Opt
     for row in result.rows:
         if row.aligned is not None and row.name not in known:
             known[row.name] = Known(row.aligned, _precision(row), row.budgets, row.largest, keep(row))
-    return CaseRun(name, case, known, weights, _other_inputs(case, result)), result
+    run = CaseRun(name, case, known, weights, _other_inputs(case, result))
+    run.agreeing |= {row.name for row in result.rows_in(AGREES)}
+    return run, result
 
 
 def _other_inputs(case: Case, result: Result) -> dict[str, np.ndarray]:

@@ -55,6 +55,7 @@ class OwnError:
     times : the largest error in budgets; infinite for NaN, another shape, or scores that should be hidden.
     span : the arrays that were computed between the nearest arrays that the candidate has and this one.
     cause : the id of the cause that explains it, or None. attempts : the best ones, where none does.
+    pattern : which elements are wrong, where no cause explains it: "13 of 273, all at d=20".
     """
 
     case: str
@@ -63,3 +64,4 @@ class OwnError:
     span: list[str]
     cause: str | None = None
     attempts: list[dict[str, Any]] = field(default_factory=list)
+    pattern: str = ""

@@ -15,13 +15,16 @@ from minibiogpt.golden.diagnosis.apart import tell_apart
 from minibiogpt.golden.diagnosis.candidate import as_file, case_run, weights_of
 from minibiogpt.golden.diagnosis.causes import CONVENTION, Cause, OwnError
 from minibiogpt.golden.diagnosis.diagnosis import Diagnosis
-from minibiogpt.golden.diagnosis.findings import Finding
+from minibiogpt.golden.diagnosis.findings import Finding, Place
 from minibiogpt.golden.diagnosis.library import CAUSES, PRIORITY, format_value, sentence
-from minibiogpt.golden.diagnosis.run import CaseRun, site_of
+from minibiogpt.golden.diagnosis.measure import Error, pattern_of
+from minibiogpt.golden.diagnosis.run import CannotComputeError, CaseRun, Pass, site_of
 from minibiogpt.golden.diagnosis.search import Search
+from minibiogpt.golden.diagnosis.ways.table import WAYS
 from minibiogpt.golden.diagnosis.weights import Weights
 from minibiogpt.golden.format.case import Case
 
+MIN_INTEGERS = 4  # that must be wrong, so that an explanation of them alone can be known
 SAME = 0.01  # relative difference of two estimates of one parameter
 MIN_OTHER = 3  # kinds of unexplained arrays from which another checkpoint is suspected
 TRIED = 3  # attempts shown where nothing fits
@@ -98,7 +101,7 @@ def _diagnosis(search: Search, results: dict[str, Result]) -> Diagnosis:
     """Return the result of a search."""
     conventions = [finding for finding in search.findings if finding.attempt.cause == CONVENTION]
     mistakes = [finding for finding in search.findings if finding.attempt.cause != CONVENTION]
-    causes = [*_other_inputs(search), *(_cause(search, group) for group in _grouped(mistakes))]
+    causes = [*_other_inputs(search), *_misnamed(search), *(_cause(search, group) for group in _grouped(mistakes))]
     by_place = {place: f.attempt.cause for f in reversed(search.findings) for place in f.explained}
     by_place |= _other_checkpoint(search, causes)
     own = []
@@ -109,8 +112,9 @@ def _diagnosis(search: Search, results: dict[str, Result]) -> Diagnosis:
             for attempt, after in search.unexplained.get(place, [])[:TRIED]
         ]
         cause = by_place.get(place)
+        pattern = "" if cause is not None else _pattern(search, place)
         times = search.errors[place].times if cause is None else search.own[place].times
-        own.append(OwnError(run.name, place[1], times, list(run.spans[place[1]]), cause, tried))
+        own.append(OwnError(run.name, place[1], times, list(run.spans[place[1]]), cause, tried, pattern))
     words = [sentence(CONVENTION, finding.attempt.parameters) for finding in conventions]
     known = sum(len(run.known) for run in search.runs)
     ruled_out = sorted({one for tried in search.ruled_out.values() for one in tried}, key=PRIORITY.__getitem__)
@@ -156,7 +160,7 @@ def _cause(search: Search, group: list[Finding]) -> Cause:
     where = list(dict.fromkeys(STEP.sub("", x, count=1) for x in made))
     touches = sum(any(site_of(x) in sites for x in span) for run in search.runs for span in run.spans.values())
     equal = list({one.cause: one for finding in group for one in finding.equal}.values())
-    certain = all(finding.known for finding in group) and not equal
+    certain = all(finding.known for finding in group) and not equal and _telling(search, explained)
     run = search.runs[places[0][0]]
     return Cause(
         id=attempt.cause,
@@ -178,9 +182,27 @@ def _cause(search: Search, group: list[Finding]) -> Cause:
     )
 
 
+def _telling(search: Search, explained: Mapping[Place, tuple[Error, Error]]) -> bool:
+    """Whether what is explained says enough: a float, or several wrong integers."""
+    arrays = [(search.runs[i].known[name].value, before) for (i, name), (before, _) in explained.items()]
+    if any(x.dtype.kind == "f" for x, _ in arrays):
+        return True
+    return sum(round(before.bad * x.size) for x, before in arrays) >= MIN_INTEGERS
+
+
+def _pattern(search: Search, place: Place) -> str:
+    """Return which elements of an array are wrong, in words."""
+    run, name = search.runs[place[0]], place[1]
+    try:
+        computed = Pass(run, search.changes[place[0]], WAYS).predicted(name)
+    except CannotComputeError:
+        return ""
+    return pattern_of(run.known[name], computed, run.steps[name][1].axes)
+
+
 def _equation(run: CaseRun, name: str, templates: list[str]) -> str:
     """Return the right equation of the first step of the span that is done otherwise, and its sources."""
-    one = next((x for x in run.spans[name] if template_of(x) in templates), name)
+    one = next((x for x in run.spans.get(name, ()) if template_of(x) in templates), name)
     _, step = run.steps[one]
     terms = {**step.terms, **step.where}
     where = ", ".join(f"{symbol} = {STEP.sub('', source, count=1)}" for symbol, source in terms.items())
@@ -201,6 +223,27 @@ def _other_inputs(search: Search) -> list[Cause]:
     right = "the inputs of the case are in its file, as inputs/NAME"
     trap = CAUSES["inputs-differ"].trap
     return [Cause("inputs-differ", words, right, trap, names, {}, [], count, count, math.inf, left, certainty, cases)]
+
+
+def _misnamed(search: Search) -> list[Cause]:
+    """Return the cause that arrays were saved under the names of others, one for each pair of names."""
+    groups: dict[tuple[str, str], list[Place]] = {}
+    for (i, name), other in search.dumped.items():
+        key = (template_of(name), template_of(other) if other else "")
+        groups.setdefault(key, []).append((i, name))
+    found = []
+    for (_, other), places in groups.items():
+        saved = list(dict.fromkeys(STEP.sub("", search.dumped[place], count=1) for place in places))
+        parameters = {"saved": ", ".join(saved[:2]) + (", ..." if len(saved) > 2 else "")} if other else {}
+        names = list(dict.fromkeys(STEP.sub("", name, count=1) for _, name in places))
+        cases = list(dict.fromkeys(search.runs[i].name for i, _ in places))
+        info = CAUSES["array-misnamed"]
+        run = search.runs[places[0][0]]
+        right = _equation(run, places[0][1], [])
+        found.append(Cause(info.id, sentence(info.id, parameters), right, info.trap, names, parameters, [], len(places),
+                           len(search.own) + len(search.dumped), math.inf, 0.0, "known" if other else "likely", cases,
+                           touches=len(places)))  # fmt: skip
+    return found
 
 
 def _other_checkpoint(search: Search, causes: list[Cause]) -> dict[tuple[int, str], str]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from minibiogpt.golden.check.result import Result
+from minibiogpt.golden.check.result import DIFFERS, Result
 from minibiogpt.golden.diagnosis.causes import Cause, OwnError
 from minibiogpt.golden.diagnosis.words import lines_of, table_of
 
@@ -43,10 +43,15 @@ class Diagnosis:
         return [error for error in self.own_errors if error.cause is None]
 
     @property
+    def differing(self) -> list[str]:
+        """The names of the cases in which an array or an input differs."""
+        return [name for name, result in self.results.items() if result.rows_in(DIFFERS) or result.wrong_inputs]
+
+    @property
     def verdict(self) -> str:
         """Return "agrees", "known", "likely" or "not known"."""
         if not self.causes and not self.unexplained:
-            return "agrees" if not any(result.code for result in self.results.values()) else "not known"
+            return "not known" if self.differing else "agrees"
         if self.unexplained:
             return "not known"
         return "likely" if any(cause.certainty != "known" for cause in self.causes) else "known"

@@ -43,7 +43,6 @@ class Trial:
 
     attempt: Attempt
     sites: frozenset[Site]
-    run: int | None
     explained: dict[Place, tuple[Error, Error]]
     broken: list[Place]
     left: int = 0

@@ -35,7 +35,8 @@ _TABLE = [
      "ids start at 0, and the four special tokens are the first rows"),
     ("embed-pad-row", "the embedding of <pad> is a row of zeros",
      "padding_idx stops the gradient of that row; the row is in the checkpoint and is used"),
-    ("position-offset", "the position table is read at an offset of {offset}[ instead of {instead of}]",
+    ("position-offset", "[the position table is read at an offset of {offset}][ instead of {instead of}]"
+     "[{added} is added to the positions]",
      "the table has two rows more than positions: position 0 is row 2, and padding, at -1, is row 1"),
     ("position-ids-ignored", "given position_ids are not used", "position_ids override the counted positions"),
     ("positions-ignore-mask", "positions count padding too",
@@ -138,13 +139,17 @@ _TABLE = [
     ("precision-float16", "float16 is used[ in {of}]", "compute in float32, or check with --precision float16"),
     ("precision-tf32", "products are computed in TF32", "turn it off: torch.set_float32_matmul_precision('highest')"),
     ("table-float16", "{of} is looked up in a float16 table[ of {function}]", "ggml does this; compute it in float32"),
-    ("weights-int8", "the weight is rounded to 8 bits ({kind}, {block})", "record the case with your own weights"),
-    ("weights-int4", "the weight is rounded to 4 bits ({kind}, {block})", "record the case with your own weights"),
+    ("weights-int8", "the weight is rounded to 8 bits ({kind}, {block})",
+     "quantized weights need golden values of their own: golden kit --weights"),
+    ("weights-int4", "the weight is rounded to 4 bits ({kind}, {block})",
+     "quantized weights need golden values of their own: golden kit --weights"),
     ("weights-float16", "the weight is rounded to {kind}", "read the checkpoint in float32"),
     # the rest
     ("factor", "the result is {factor} times as large", "look for a scale that is applied twice or not at all"),
     ("columns-moved", "the columns are in another order: column {first moved} holds {holds}", "check how it is cut"),
     ("rows-moved", "the rows of the batch are in another order: {rows}", "check the batch"),
+    ("array-misnamed", "what was saved under this name is not what the port goes on with[: it is {saved}]",
+     "save the array that the next step reads; the last hidden state of other tools is often after the last norm"),
     ("checkpoint-differs", "the weights are another checkpoint's", "load the weights that the case names"),
     ("convention", "it is another convention, no mistake: {which}", "see docs/verify-a-port.md"),
 ]  # fmt: skip
@@ -168,7 +173,8 @@ def sentence(cause: str, parameters: Mapping[str, Any]) -> str:
         return found[1] if all(name in parameters for name in names) else ""
 
     text = OPTIONAL.sub(part, CAUSES[cause].sentence)
-    return PARAMETER.sub(lambda found: format_value(parameters.get(found[1], "another")), text)
+    text = PARAMETER.sub(lambda found: format_value(parameters.get(found[1], "another")), text)
+    return f"{text}, only {parameters['only']}" if "only" in parameters else text
 
 
 def described() -> list[str]:

@@ -122,3 +122,30 @@ def in_effect(y: np.ndarray) -> np.ndarray:
 
 def _squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(n for n in shape if n != 1)
+
+
+def pattern_of(known: Known, computed: np.ndarray, axes: str) -> str:
+    """Return which elements are wrong, and the two values at the worst: "13 of 273, all at d=20; ..."; "" if none is.
+
+    Parameters
+    ----------
+    axes : the letters of the array's axes.
+    """
+    y, x = known.value, computed
+    letters = axes.lower().split()
+    if y.shape != x.shape or not y.size or len(letters) != y.ndim or known.budget is None:
+        return ""
+    hidden = (x == LOWEST) & in_effect(np.atleast_1d(y)).reshape(y.shape)
+    same = (x == y) | (np.isnan(x) & np.isnan(y)) | hidden
+    with np.errstate(all="ignore"):
+        errors = np.where(same, 0.0, np.abs(y - x))
+    nan = np.isnan(errors)
+    wrong = (errors > known.budget) | nan
+    if not wrong.any():
+        return ""
+    where = np.argwhere(wrong)
+    alike = [f"{letters[a]}={where[0, a]}" for a in range(y.ndim) if y.shape[a] > 1 and np.ptp(where[:, a]) == 0]
+    worst = tuple(where[0]) if nan.any() else tuple(np.unravel_index(int(np.argmax(errors)), y.shape))
+    at = ", ".join(f"{letter}={int(i)}" for letter, i in zip(letters, worst, strict=True))
+    words = f"{len(where)} of {y.size} elements" + (f", all at {', '.join(alike)}" if alike and len(where) > 1 else "")
+    return f"{words}; at {at} yours is {y[worst]:.6g}, and should be {x[worst]:.6g}"

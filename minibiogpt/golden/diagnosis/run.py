@@ -6,8 +6,7 @@ are computed from the candidate's, so that an error shows only where it is made.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -99,7 +98,8 @@ class CaseRun:
     Attributes
     ----------
     steps : {full name: (call, step)} of every array of all calls, in the order of execution.
-    known : {full name: Known}.
+    known : {full name: Known}. forgotten : those that are no longer known.
+    agreeing : the names of the candidate's arrays that agree with the case.
     """
 
     def __init__(
@@ -112,6 +112,7 @@ class CaseRun:
     ) -> None:
         """``inputs`` are those that the candidate ran on, where they are not the case's: {full name: array}."""
         self.other_inputs = dict(inputs or {})
+        self.agreeing, self.forgotten = set[str](), dict[str, Known]()
         self.name, self.case, self.weights, self.known = name, case, weights, dict(known)
         self.config = BioGptConfig.from_dict(case.config)
         self.calls = self._calls()
@@ -141,6 +142,15 @@ class CaseRun:
     def spans(self) -> dict[str, tuple[str, ...]]:
         """{known array: the steps computed between the nearest known arrays and it, itself included}."""
         return {name: self._span(name) for name in self.known}
+
+    def sources_of(self, span: Iterable[str]) -> set[str]:
+        """Return the arrays that the steps of a span are computed from."""
+        return {source for name in span for source in self.steps[name][1].sources}
+
+    def forget(self, name: str) -> None:
+        """Treat an array as one that the candidate does not have."""
+        self.forgotten[name] = self.known.pop(name)
+        del self.spans
 
     def _span(self, name: str) -> tuple[str, ...]:
         found, waiting = {name}, [name]
@@ -180,6 +190,12 @@ class Pass:
         known = self.run.known.get(name)
         return self.predicted(name) if known is None else known.value
 
+    def knobs_at(self, at: At) -> dict[str, Any]:
+        """Return how a step is done otherwise in its call; empty if it is not."""
+        knobs = dict(self.changes.get(at.site, {}))
+        when = knobs.pop("when", None)
+        return knobs if when is None or CONDITIONS[when](at) else {}
+
     def predicted(self, name: str) -> np.ndarray:
         """Return the array computed from its sources.
 
@@ -195,7 +211,7 @@ class Pass:
         self._busy.add(name)
         call, step = self.run.steps[name]
         at = At(self, call, step)
-        knobs = dict(self.changes.get(at.site, {}))
+        knobs = self.knobs_at(at)
         try:
             with np.errstate(all="ignore"):
                 after = {key: knobs.pop(key) for key in AFTER if key in knobs}
@@ -275,46 +291,28 @@ class At:
         return np.ones((self.letters["B"], self.letters["S"]), np.int64) if mask is None else mask
 
 
-def _dropped(at: At, x: np.ndarray, kept: np.ndarray) -> np.ndarray:
-    return x * kept
-
-
 def _held(at: At, x: np.ndarray, precision: str) -> np.ndarray:
     return np.where(x == LOWEST, x, reduced(x, precision))
 
 
-def _scaled(at: At, x: np.ndarray, factor: float) -> np.ndarray:
-    return x * factor
-
-
-def _columns(at: At, x: np.ndarray, order: tuple[int, ...]) -> np.ndarray:
-    return x[..., list(order)]
-
-
-def _rows(at: At, x: np.ndarray, order: tuple[int, ...]) -> np.ndarray:
-    return x[list(order)]
-
-
 AFTER: dict[str, Callable[[At, np.ndarray, Any], np.ndarray]] = {
-    "factor": _scaled,
-    "columns": _columns,
-    "rows": _rows,
-    "kept": _dropped,
+    "factor": lambda at, x, factor: x * factor,
+    "columns": lambda at, x, order: x[..., list(order)],
+    "rows": lambda at, x, order: x[list(order)],
+    "kept": lambda at, x, kept: x * kept,
     "held": _held,
 }
 """Changes of any step's result, by the name of their knob."""
 
 
-def nice(x: float, tolerance: float = 1e-3) -> float:
-    """Return the closest of some usual numbers if it is within the tolerance, else x.
-
-    Examples
-    --------
-    >>> nice(9.9997e-7), nice(4.582), nice(0.3)
-    (1e-06, 4.582, 0.3)
-    """
-    if x == 0 or not math.isfinite(x):
-        return x
-    exponent = math.floor(math.log10(abs(x)) + 0.5)
-    round_number = math.copysign(float(f"1e{exponent}"), x)
-    return round_number if abs(x - round_number) <= tolerance * abs(x) else x
+CONDITIONS: dict[str, Callable[[At], bool]] = {
+    "in calls with a past": lambda at: at.letters["S"] > at.letters["T"],
+    "in calls without a past": lambda at: at.letters["S"] == at.letters["T"],
+    "in calls with one token": lambda at: at.letters["T"] == 1,
+    "in calls with several tokens": lambda at: at.letters["T"] > 1,
+    "with an attention mask": lambda at: at.input("attention_mask") is not None,
+    "without an attention mask": lambda at: at.input("attention_mask") is None,
+    "where scale_embedding is true": lambda at: at.config.scale_embedding,
+    "where scale_embedding is false": lambda at: not at.config.scale_embedding,
+}
+"""When a step may be done otherwise, if it is not always so."""

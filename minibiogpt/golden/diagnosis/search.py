@@ -16,9 +16,10 @@ import numpy as np
 from minibiogpt.golden.check.compare import LOWEST
 from minibiogpt.golden.diagnosis.findings import Finding, Place, Trial, merged, scopes
 from minibiogpt.golden.diagnosis.measure import NONE, Error, error_of
-from minibiogpt.golden.diagnosis.run import At, CannotComputeError, CaseRun, Changes, Pass, Site, site_of
+from minibiogpt.golden.diagnosis.run import CONDITIONS, At, CannotComputeError, CaseRun, Changes, Pass, Site, site_of
 from minibiogpt.golden.diagnosis.ways import together
 from minibiogpt.golden.diagnosis.ways.attempt import Attempt, everywhere
+from minibiogpt.golden.diagnosis.ways.dumped import dumped_otherwise
 from minibiogpt.golden.diagnosis.ways.norm import NORMS
 from minibiogpt.golden.diagnosis.ways.table import LINEAR, TABLE, WAYS, attempts
 from minibiogpt.golden.format.rounding import FACTOR, ROUNDING
@@ -26,9 +27,10 @@ from minibiogpt.golden.format.rounding import FACTOR, ROUNDING
 PAIRED, PAIR_SPAN = 10, 12  # attempts of which pairs are tried, and the most steps between known arrays for that
 MAX_WHOLE = 3  # unexplained arrays after which no more are tried of such spans, or large ones of the same step
 LARGE = 50_000  # elements of an array for which pairs are not tried
+GENERIC = ("factor", "columns-moved", "rows-moved")  # which say less than any other cause
 ROUNDED = 1000.0  # budgets up to which it is measured whether rounding explains an error
 UNITS = {precision: unit / ROUNDING["float32"] for precision, unit in ROUNDING.items()}  # in those of float32
-LIKELY = 0.05  # of its error an attempt must leave no more to be likely
+LIKELY, LIKELY_FAR = 0.05, 0.002  # of its error an attempt may leave to be likely; after many steps
 
 
 class Search:
@@ -44,6 +46,14 @@ class Search:
         for i, run in enumerate(runs):
             self._measure(i, run.known)
         self.ruled_out: dict[Place, set[str]] = {}  # causes that were tried at an unexplained array
+        self.dumped: dict[Place, str] = {}  # arrays that are others than the port goes on with, and which they are
+        for i, run in enumerate(runs):
+            for name, other in dumped_otherwise(run, {x: e for (r, x), e in self.errors.items() if r == i}).items():
+                self.dumped[i, name] = other
+                users = [user for user, span in run.spans.items() if user != name and name in run.sources_of(span)]
+                run.forget(name)
+                self.errors.pop((i, name), None)
+                self._measure(i, users)
         self.first = {place: error for place, error in self.errors.items() if place not in self.skipped}
         self.own = {place: error for place, error in self.errors.items() if not error.ok}
 
@@ -56,7 +66,7 @@ class Search:
 
     def _error(self, i: int, name: str, within: Pass) -> Error | None:
         """Return the error of one array; None if it cannot be computed."""
-        known, knobs = self.runs[i].known[name], within.changes.get(site_of(name), {})
+        known, knobs = self.runs[i].known[name], within.knobs_at(At(within, *self.runs[i].steps[name]))
         flips = knobs.get("table") or knobs.get("inner")
         try:
             computed, ignored = within.predicted(name), None
@@ -104,7 +114,13 @@ class Search:
                 self.changes[i] = changed
         templates = {template for template, _ in finding.sites}
         for i in only:
-            self._measure(i, self._touched(i, templates))
+            touched = self._touched(i, templates)
+            before = {name: self.errors[i, name] for name in touched}
+            self._measure(i, touched)
+            for name, error in before.items():
+                if self.errors[i, name].ok and not error.ok:
+                    finding.explained.setdefault((i, name), (error, self.errors[i, name]))
+                    self.unexplained.pop((i, name), None)
 
     def _touched(self, i: int, templates: set[str]) -> list[str]:
         """Return the known arrays that a change of steps with these templates can change."""
@@ -131,14 +147,13 @@ class Search:
                 continue
             tried.append((attempt, sites, after))
             if after.ok:
-                fits += self._trials(i, attempt, sites)
+                fits += self._trials(i, name, attempt, sites)
         if not fits and len(self.runs[i].spans[name]) > 1 and self.runs[i].known[name].value.size <= LARGE:
             for attempt, sites in self._together(i, name):
                 after = self._after(i, name, attempt, sites, self.changes[i])
                 if after is not None:
                     tried.append((attempt, sites, after))
-                    fits += self._trials(i, attempt, sites) if after.ok else []
-        fits = [trial for trial in fits if not trial.broken and place in trial.explained]
+                    fits += self._trials(i, name, attempt, sites) if after.ok else []
         if fits:
             return [self._finding(fits)]
         tried.sort(key=lambda item: item[2].size)
@@ -147,13 +162,13 @@ class Search:
             return paired
         best = min(tried, key=lambda item: (item[2].times, item[2].bad), default=None)
         some = best is not None and math.isfinite(before.times)
-        if (
-            best is not None
-            and some
-            and best[2].times <= LIKELY * before.times
-            and best[2].size <= LIKELY * before.size
-        ):
-            return [Finding(best[0], sorted(best[1], key=str), {place: (before, best[2])})]
+        part = LIKELY if len(self.runs[i].spans[name]) <= PAIR_SPAN else LIKELY_FAR
+        most = part * before.times, part * before.size
+        if best is not None and some and best[2].times <= most[0] and best[2].size <= most[1]:
+            if self._trial(i, [best[:2]]).broken:
+                best = None
+            else:
+                return [Finding(best[0], sorted(best[1], key=str), {place: (before, best[2])})]
         self.ruled_out[place] = {attempt.cause for attempt, _, _ in tried}
         shown = sorted(tried, key=lambda item: (item[2].times, item[2].bad))[:3]
         self.unexplained[place] = [(attempt, after) for attempt, _, after in shown if after.size < before.size]
@@ -213,46 +228,60 @@ class Search:
         changed = merged(changes, attempt, sites)
         return None if changed is None else self._error(i, name, Pass(self.runs[i], changed, WAYS))
 
-    def _trials(self, i: int, attempt: Attempt, sites: frozenset[Site]) -> list[Trial]:
-        """Return the attempt at the sites that it was made for, and at all layers at once or those where it fits."""
+    def _trials(self, i: int, name: str, attempt: Attempt, sites: frozenset[Site]) -> list[Trial]:
+        """Return the attempt where it was made, at all layers, where it fits, or under a condition: those that fit."""
         every = self._everywhere(attempt)
-        found = [self._trial(i, attempt, sites)]
+        found = [self._trial(i, [(attempt, sites)])]
         if every != sites:
-            whole = self._trial(i, attempt, every)
+            whole = self._trial(i, [(attempt, every)])
             found.append(whole)
-            broken_layers = {site_of(name)[1] for _, name in whole.broken}
-            if whole.broken and None not in broken_layers:
-                kept = frozenset(site for site in every if site[1] not in broken_layers)
-                if kept and kept != sites:
-                    found.append(self._trial(i, attempt, kept))
-        return found
+            broken_layers = {site_of(other)[1] for _, other in whole.broken}
+            kept = frozenset(site for site in every if site[1] not in broken_layers)
+            if whole.broken and None not in broken_layers and {x for x, _ in kept} == set(attempt.changes):
+                found.append(self._trial(i, [(attempt, kept)]))
+        fits = [trial for trial in found if not trial.broken and (i, name) in trial.explained]
+        if not fits and not attempt.local:
+            found = [self._trial(i, [(only, where)]) for only in self._conditional(i, name, attempt)
+                     for where in {every, sites}]  # fmt: skip
+            fits = [trial for trial in found if not trial.broken and (i, name) in trial.explained]
+        return fits
+
+    def _conditional(self, i: int, name: str, attempt: Attempt) -> Iterator[Attempt]:
+        """Yield the attempt under each condition that holds for this array, and not for every call."""
+        call, step = self.runs[i].steps[name]
+        at = At(Pass(self.runs[i], {}, WAYS), call, step)
+        for words, holds in CONDITIONS.items():
+            if holds(at):
+                changes = {template: {**knobs, "when": words} for template, knobs in attempt.changes.items()}
+                yield replace(attempt, changes=changes, parameters={**attempt.parameters, "only": words})
 
     def _everywhere(self, attempt: Attempt) -> frozenset[Site]:
-        """Return the attempt's sites at all layers."""
         return everywhere(attempt, max(run.config.num_hidden_layers for run in self.runs))
 
-    def _trial(self, i: int, attempt: Attempt, sites: frozenset[Site]) -> Trial:
+    def _trial(self, i: int, made: list[tuple[Attempt, frozenset[Site]]]) -> Trial:
+        """Return what one or more attempts together do to the errors."""
         explained: dict[Place, tuple[Error, Error]] = {}
         broken: list[Place] = []
-        left = 0
-        for r in [i] if attempt.local else range(len(self.runs)):
-            changed = merged(self.changes[r], attempt, sites)
+        left, local = 0, any(attempt.local for attempt, _ in made)
+        every = frozenset(site for _, sites in made for site in sites)
+        for r in [i] if local else range(len(self.runs)):
+            changed: dict[Site, dict[str, Any]] | None = self.changes[r]
+            for attempt, sites in made:
+                changed = None if changed is None else merged(changed, attempt, sites)
             if changed is None:
-                continue
+                return Trial(made[0][0], every, {}, [(r, "")], 0)
             within = Pass(self.runs[r], changed, WAYS)
-            touched = [n for n, span in self.runs[r].spans.items() if any(site_of(x) in sites for x in span)]
+            touched = [n for n, span in self.runs[r].spans.items() if any(site_of(x) in every for x in span)]
             for name in touched:
                 before = self.errors[r, name]
                 after = self._error(r, name, within)
-                if after is None:
-                    continue
-                if after.ok and not before.ok:
+                if after is not None and after.ok and not before.ok:
                     explained[r, name] = before, after
-                elif before.ok and not after.ok:
+                elif before.ok and (r, name) not in self.skipped and (after is None or not after.ok):
                     broken.append((r, name))
-                elif not after.ok:
+                elif not before.ok:
                     left += 1
-        return Trial(attempt, sites, i if attempt.local else None, explained, broken, left)
+        return Trial(made[0][0], made[0][1], explained, broken, left)
 
     def _finding(self, fits: list[Trial]) -> Finding:
         """Return the trial that explains most, with those that explain as much by another cause."""
@@ -263,7 +292,7 @@ class Search:
         equal: dict[str, Attempt] = {}
         for trial in fits:
             same = trial.explained.keys() >= best.explained.keys()
-            if same and trial.attempt.cause != best.attempt.cause:
+            if same and trial.attempt.cause not in (best.attempt.cause, *GENERIC):
                 equal.setdefault(trial.attempt.cause, trial.attempt)
         sites = sorted(best.sites, key=str)
         return Finding(best.attempt, sites, dict(best.explained), list(equal.values()))
@@ -285,29 +314,17 @@ class Search:
                 if other.key == attempt.key:
                     continue
                 after = self._after(i, name, other, others, changed)
-                if after is not None and after.ok:
-                    return self._both(i, name, (attempt, sites), (other, others), before, after)
+                if after is not None and after.ok and (found := self._both(i, name, (attempt, sites), (other, others))):
+                    return found
         return None
 
-    def _both(self, i: int, name: str, one: Any, two: Any, before: Error, after: Error) -> list[Finding]:
-        found = []
-        for attempt, sites in (one, two):
-            wider = self._everywhere(attempt)
-            found.append(Finding(attempt, sorted(wider if self._safe(one, two, wider, i) else sites, key=str),
-                                 {(i, name): (before, after)}))  # fmt: skip
-        return found
-
-    def _safe(self, one: Any, two: Any, sites: frozenset[Site], i: int) -> bool:
-        """Whether both together break no array where they are made at all layers."""
-        for r in range(len(self.runs)):
-            changed: dict[Site, dict[str, Any]] | None = self.changes[r]
-            for attempt, _ in (one, two):
-                changed = None if changed is None else merged(changed, attempt, self._everywhere(attempt))
-            if changed is None:
-                return False
-            within = Pass(self.runs[r], changed, WAYS)
-            for name in self._touched(r, {template for template, _ in sites}):
-                after = self._error(r, name, within)
-                if self.errors[r, name].ok and after is not None and not after.ok:
-                    return False
-        return True
+    def _both(
+        self, i: int, name: str, one: tuple[Attempt, frozenset[Site]], two: tuple[Attempt, frozenset[Site]]
+    ) -> list[Finding] | None:
+        """Return the findings of two attempts that together make no other array worse; None if they do."""
+        wide = [(attempt, self._everywhere(attempt)) for attempt, _ in (one, two)]
+        for made in (wide, [one, two], [wide[0], two], [one, wide[1]]):
+            trial = self._trial(i, made)
+            if not trial.broken and (i, name) in trial.explained:
+                return [Finding(attempt, sorted(sites, key=str), dict(trial.explained)) for attempt, sites in made]
+        return None

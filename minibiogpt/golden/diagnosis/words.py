@@ -7,11 +7,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
 from minibiogpt.errors import listed
+from minibiogpt.golden.check.result import AGREES
 from minibiogpt.golden.diagnosis.causes import Cause, OwnError
 from minibiogpt.golden.diagnosis.library import format_value
 from minibiogpt.golden.report.text import plain
 
 MAX_WHERE, MAX_LEFT, MAX_RULED_OUT = 6, 8, 12
+CLOSE = 0.1  # of the error, that the closest cause may leave to be worth a line
 
 
 class Diagnosis(Protocol):
@@ -28,6 +30,8 @@ class Diagnosis(Protocol):
 
     @property
     def results(self) -> Mapping[str, Any]: ...
+    @property
+    def differing(self) -> list[str]: ...
     @property
     def unexplained(self) -> list[OwnError]: ...
     @property
@@ -70,13 +74,13 @@ def headline(diagnosis: Diagnosis) -> str:
     """Return the first line: how many causes, and how sure."""
     count, left = len(diagnosis.causes), len(diagnosis.unexplained)
     if diagnosis.verdict == "agrees":
-        return "no mistake: every array is what its own sources give, up to rounding"
+        return "no mistake in the arrays that you saved: each is what your own arrays before it give, up to rounding"
     if not count and not left:
         return "cause not known: no array that can be computed again has an error of its own"
     words = f"{count} mistake{'s' * (count != 1)}" if count else "cause not known"
     if left:
         places = f"{left} array{'s' * (left != 1)} with an error of {'their' if left > 1 else 'its'} own"
-        return f"{words}; {places} left unexplained" if count else f"cause not known: {places}"
+        return f"{words}; {places} not explained" if count else f"cause not known: {places}"
     return f"{words}, {diagnosis.verdict}"
 
 
@@ -85,8 +89,8 @@ def _of_cause(number: int, cause: Cause) -> Iterator[str]:
     yield f"   where       {_where(cause.where)}"
     yield f"   should be   {plain(cause.right)}"
     yield f"   trap        {plain(cause.trap)}"
-    yield f"   explains    {cause.explains} of {cause.differing} errors, {_times(cause.before)} budgets before, "\
-          f"{_times(cause.after)} after{_cases(cause)}"  # fmt: skip
+    yield f"   explains    {cause.explains} of {cause.differing} arrays with an error of their own{_cases(cause)}"
+    yield f"   largest     {_times(cause.before)} budgets before, {_times(cause.after)} after"
     yield f"   certainty   {cause.certainty}{_why(cause)}"
     if cause.alternatives:
         yield f"   or          {listed(cause.alternatives)} (fits as well)" + (
@@ -100,9 +104,7 @@ def _where(names: list[str]) -> str:
 
 
 def _cases(cause: Cause) -> str:
-    if len(cause.cases) < 2:
-        return ""
-    return f", in {len(cause.cases)} cases"
+    return f", in {len(cause.cases)} cases" if len(cause.cases) > 1 else ""
 
 
 def _why(cause: Cause) -> str:
@@ -131,12 +133,15 @@ def _of_unexplained(diagnosis: Diagnosis) -> Iterator[str]:
     yield "not explained: these differ from what your own arrays before them give"
     for error in left[:MAX_LEFT]:
         yield f"   {_named(error, diagnosis)}: {_times(error.times)} budgets{_span(error)}"
+        if error.pattern:
+            yield f"      {plain(error.pattern)}"
         for attempt in error.attempts[:1]:
-            yield f"      closest: {attempt['id']}, {_times(attempt['after'])} budgets left"
+            if attempt["after"] <= CLOSE * error.times < math.inf:
+                yield f"      closest: {attempt['id']}, {_times(attempt['after'])} budgets left"
     if len(left) > MAX_LEFT:
         yield f"   and {len(left) - MAX_LEFT} more"
     if diagnosis.ruled_out:
-        yield f"   ruled out there: {listed(diagnosis.ruled_out, MAX_RULED_OUT)}"
+        yield f"   tried there, and do not fit: {listed(diagnosis.ruled_out, MAX_RULED_OUT)}"
 
 
 def _named(error: OwnError, diagnosis: Diagnosis) -> str:
@@ -152,20 +157,38 @@ def _span(error: OwnError) -> str:
 
 def _of_check(diagnosis: Diagnosis) -> Iterator[str]:
     of = f"{diagnosis.computed} of your {diagnosis.compared} arrays computed again from your own"
-    differing = [name for name, result in diagnosis.results.items() if result.code]
-    cases = len(diagnosis.results)
-    if cases > 1:
-        of += f"; {len(differing)} of {cases} cases differ"
+    if len(diagnosis.results) > 1:
+        of += f"; {len(diagnosis.differing)} of {len(diagnosis.results)} cases differ"
     yield of
+    missing = sum(len(result.missing) for result in diagnosis.results.values())
+    unknown = sum(len(result.unpaired) for result in diagnosis.results.values())
+    if missing:
+        yield f"{missing} arrays of the case{'s' * (len(diagnosis.results) > 1)} are missing; more arrays tell more"
+    if unknown:
+        yield f"{unknown} of your arrays match no name: minibiogpt golden map proposes a map"
+    if not diagnosis.causes and not diagnosis.unexplained:
+        rows = [row for result in diagnosis.results.values() for row in result.rows if row.state != AGREES]
+        notes = [f"{plain(row.name)}: {plain(row.notes[0])}" for row in rows if row.candidate and row.notes]
+        yield from notes[:3]
 
 
 def last_line(diagnosis: Diagnosis) -> str:
     """Return the verdict, and what to do next."""
     if diagnosis.verdict == "agrees":
         return "agrees; next: minibiogpt golden selftest"
-    if diagnosis.causes:
-        return f"{diagnosis.verdict}: fix {diagnosis.causes[0].id} first, then run this again"
+    causes = [cause for cause in diagnosis.causes if cause.certainty == "known"] or (
+        diagnosis.causes if not diagnosis.unexplained else []
+    )
+    if causes:
+        verdict = "partly known" if diagnosis.unexplained else diagnosis.verdict
+        return f"{verdict}: fix {causes[0].id} first, then run this again"
     if diagnosis.unexplained:
-        name = diagnosis.unexplained[0].name
-        return f"not known: compare your computation of {plain(name)} with its equation, line by line"
-    return "not known: save more arrays, those inside attention and the feed-forward network too, and run this again"
+        first = diagnosis.unexplained[0]
+        if len(first.span) > 1:
+            return f"not known: save the arrays between, such as {plain(first.span[0])}, and run this again"
+        return f"not known: compare your computation of {plain(first.name)} with its equation, line by line"
+    if any(result.missing for result in diagnosis.results.values()):
+        return (
+            "not known: save more arrays, those inside attention and the feed-forward network too, and run this again"
+        )
+    return "not known: see what minibiogpt golden check says of the arrays that it could not compare"

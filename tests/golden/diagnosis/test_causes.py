@@ -118,6 +118,6 @@ def test_every_cause_is_planted_or_said_to_be_no_mistake() -> None:
     planted = {id for mistake in EVERY.values() for id in (mistake.expected.cause, *mistake.expected.also)}
     others = set(CAUSES) - planted
     assert others <= {
-        "norm-missing", "weights-of-another", "weights-float16", "factor", "columns-moved", "rows-moved", "convention",
+        "array-misnamed", "norm-missing", "weights-of-another", "weights-float16", "factor", "columns-moved", "rows-moved", "convention",
     }, others  # fmt: skip
     assert len(described()) == 2 * len(CAUSES)

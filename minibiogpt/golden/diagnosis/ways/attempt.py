@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -62,3 +63,18 @@ def factor_between(y: np.ndarray, x: np.ndarray) -> float | None:
     a, b = y[counted], x[counted]
     squares = float(np.dot(b, b)) if b.size else 0.0
     return float(np.dot(a, b)) / squares if squares > 0 else None
+
+
+def nice(x: float, tolerance: float = 1e-3) -> float:
+    """Return the closest of some usual numbers if it is within the tolerance, else x.
+
+    Examples
+    --------
+    >>> nice(9.9997e-7), nice(4.582), nice(0.3)
+    (1e-06, 4.582, 0.3)
+    """
+    if x == 0 or not math.isfinite(x):
+        return x
+    exponent = math.floor(math.log10(abs(x)) + 0.5)
+    round_number = math.copysign(float(f"1e{exponent}"), x)
+    return round_number if abs(x - round_number) <= tolerance * abs(x) else x

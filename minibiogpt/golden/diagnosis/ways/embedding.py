@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from minibiogpt.config import POSITION_OFFSET
-from minibiogpt.golden.diagnosis.run import AFTER, At, nice
-from minibiogpt.golden.diagnosis.ways.attempt import Attempt, Knobs, factor_between
+from minibiogpt.golden.diagnosis.run import AFTER, At
+from minibiogpt.golden.diagnosis.ways.attempt import Attempt, Knobs, factor_between, nice
 
 COUNTS = {"all": "positions-ignore-mask", "new": "positions-restart", "ids": "mask-from-ids"}
 MAX_ROWS = 60_000  # of a table that is searched for the row of a token
@@ -55,7 +55,7 @@ def position_ids(
 
 def position_attempts(at: At, y: np.ndarray | None, knobs: Knobs) -> Iterator[Attempt]:
     def one(cause: str, shown: dict[str, Any] | None = None, rank: int = 0, **way: Any) -> Attempt:
-        return Attempt(cause, {at.template: way}, shown or {}, ("offset",) * ("offset" in way and y is not None), rank)
+        return Attempt(cause, {at.template: way}, shown or {}, ("added",) * ("offset" in way and y is not None), rank)
 
     if at.input("position_ids") is not None:
         yield one("position-ids-ignored", given=False)
@@ -82,7 +82,7 @@ def position_attempts(at: At, y: np.ndarray | None, knobs: Knobs) -> Iterator[At
     for pad in sorted(pads - {-1}, key=str):
         yield one("positions-pad-value", {"value": pad}, 2, pad=pad)
     for offset in sorted(offsets - {0}):
-        yield one("position-offset", {"offset": offset}, 2, offset=offset)
+        yield one("position-offset", {"added": offset}, 2, offset=offset)
 
 
 def embed_tokens(

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from minibiogpt.golden.diagnosis.run import AFTER, At, nice
-from minibiogpt.golden.diagnosis.ways.attempt import Attempt, Knobs
+from minibiogpt.golden.diagnosis.run import AFTER, At
+from minibiogpt.golden.diagnosis.ways.attempt import Attempt, Knobs, nice
 
 EPS = 1e-5
 ATTENTION_NORM, FEED_NORM, FINAL = "layers.{l}.self_attn_layer_norm", "layers.{l}.final_layer_norm", "layer_norm"
