@@ -279,8 +279,8 @@ def test_a_plain_import_loads_no_golden_values_and_no_explanations() -> None:
 
 def test_what_the_commands_keep_by_themselves_to_start_quickly_is_what_the_package_defines() -> None:
     from minibiogpt.catalog.steps import HEADS
-    from minibiogpt.cli.golden import check, record
+    from minibiogpt.cli.golden import comparing, record
     from minibiogpt.golden.format import case
 
-    assert check.PRECISIONS == case.PRECISIONS
+    assert comparing.PRECISIONS == case.PRECISIONS
     assert {name: head for head, name in record.CLASSES.items()} == HEADS

@@ -29,7 +29,7 @@ ROWS = [
     ("train", "; training is not here: train in PyTorch, and name the checkpoint with --model"),
     ("selftest", "; write minibiogpt golden selftest"),
     ("version", "; write minibiogpt --version"),
-    ("golden", "found none; the commands are record, kit, check, map, selftest, inspect; see minibiogpt golden --help"),
+    ("golden", "the commands are record, kit, check, diagnose, map, selftest, inspect; see minibiogpt golden --help"),
     ("golden chek a b", "found 'chek'; did you mean minibiogpt golden check?"),
     ("help generat", "found 'generat'; did you mean minibiogpt generate?"),
     ("--model demo generate x", "; write --model after the command: minibiogpt generate --model"),

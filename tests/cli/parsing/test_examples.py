@@ -16,6 +16,7 @@ from minibiogpt.cli.parsing.commands import every_command
 from minibiogpt.cli.parsing.examples import EXAMPLES
 from minibiogpt.files.hub import DEMO
 from minibiogpt.golden.format.case import Case
+from minibiogpt.golden.kit.writer import write_kit
 from tests.support.golden_cases import arrays_of
 
 # The first needs the hub; tests/golden/selftest/ runs the second, which takes a minute.
@@ -53,17 +54,25 @@ def test_every_command_has_an_example_and_every_example_is_of_its_command() -> N
 
 @pytest.mark.parametrize("command", [name for name in EXAMPLES if name not in NOT_RUN])
 def test_the_examples_run(
-    command: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    command: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(folder)
+    monkeypatch.chdir(tmp_path if command == "golden diagnose" else folder)  # with a smaller kit than golden kit's
     case = Path("case.safetensors")
     if command in ("golden check", "golden inspect", "golden map") and not case.exists():
         assert main(shlex.split(EXAMPLES["golden record"][0])[1:]) == 0
     if command in ("golden check", "golden map"):
         np.savez("theirs.npz", **arrays_of(Case.read(case)))
+    if command == "golden diagnose":
+        Path("theirs").mkdir()
+        for one in write_kit(Path("kit"), cases=("ordinary", "left_pad"))["cases"]:
+            np.savez(f"theirs/{one['name']}.npz", **arrays_of(Case.read(Path("kit", one["file"]))))
     for line in EXAMPLES[command]:
         capsys.readouterr()
-        assert main(shlex.split(line)[1:]) == 0, line
+        if line.endswith(" --list"):  # which ends as --help does
+            with pytest.raises(SystemExit, match="0"):
+                main(shlex.split(line)[1:])
+        else:
+            assert main(shlex.split(line)[1:]) == 0, line
         printed = capsys.readouterr()
         assert "minibiogpt: " not in printed.err, line
         assert printed.out or printed.err or "--output" in line

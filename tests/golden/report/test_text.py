@@ -78,7 +78,7 @@ def test_the_first_difference_and_the_last_good(deep: Case) -> None:
         "12 compared, 10 agree, 2 differ, 0 not compared, 12 in all",
     ]
     assert sentence(result) == "differs: 2 of 12 arrays, first at layers.7"
-    assert next_command(result).endswith(f"{result.theirs} --all --names 'layers.7*'")
+    assert next_command(result) == f"minibiogpt golden diagnose {deep.path} {result.theirs} --model FOLDER"
     text = "\n".join(table(result))
     assert all(
         f" {name} " in text for name in ("layers.6", "layers.7", "layers.8", "layers.9", "layers.10", "layers.11")
@@ -168,11 +168,14 @@ def test_what_to_type_next(case: Case) -> None:
     )  # fmt: skip
 
 
-def test_a_step_keeps_its_prefix_in_the_next_command(tmp_path: Path) -> None:
-    case = case_of(tmp_path / "a case.safetensors", {"step.1/layers.0.fc1": ("B T", normal(2, 3))})
+def test_the_next_command_names_a_model_only_where_no_kit_has_it(tmp_path: Path) -> None:
+    (tmp_path / "cases").mkdir()
+    case = case_of(tmp_path / "cases" / "a case.safetensors", {"step.1/layers.0.fc1": ("B T", normal(2, 3))})
     result = checked(case, {"step.1/layers.0.fc1": normal(2, 3) + 1})
-    assert next_command(result).endswith("--all --names 'step.1/layers.0*'")
-    assert f"'{case.path}'" in next_command(result)
+    command = f"minibiogpt golden diagnose '{case.path}' {result.theirs}"
+    assert next_command(result) == f"{command} --model FOLDER"
+    (tmp_path / "manifest.json").write_text("{}")
+    assert next_command(result) == command
 
 
 def test_padding_left_out_is_reported(case: Case) -> None:
@@ -315,7 +318,7 @@ def test_a_transposed_array_of_the_right_shape_is_a_mistake(tmp_path: Path) -> N
     turned = {"layers.0.self_attn.probs": np.ascontiguousarray(x.swapaxes(-1, -2))}
     result = checked(square, turned)
     assert any(note.startswith("agrees when transposed") for note in result.rows[0].notes)
-    assert next_command(result).endswith(" --all --names 'layers.0*'")
+    assert next_command(result) == f"minibiogpt golden diagnose {square.path} {result.theirs} --model FOLDER"
     accepted = checked(square, turned, accept_layouts=True)
     assert accepted.code == 0
     line = "accepted with axes in a different order (--accept-layouts): layers.0.self_attn.probs"
