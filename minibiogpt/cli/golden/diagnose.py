@@ -17,7 +17,7 @@ from minibiogpt.cli.options import add_json, print_json
 from minibiogpt.cli.outputs import check_output, inputs_of
 
 
-class _List(argparse.Action):
+class _List(argparse._HelpAction):  # which needs no CASE and no THEIRS
     """Print every cause and stop, as --help does."""
 
     def __call__(
@@ -29,7 +29,8 @@ class _List(argparse.Action):
     ) -> None:
         from minibiogpt.golden.diagnosis.library import described
 
-        parser.exit(message="\n".join(described()) + "\n")
+        print("\n".join(described()))
+        parser.exit()
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--all", action="store_true", help="also print each array with its own error")
     parser.add_argument("--html", metavar="FILE", help="also write an HTML page with the graph of the forward pass")
-    parser.add_argument("--list", action=_List, nargs=0, help="print every cause that is tried, and exit")
+    parser.add_argument("--list", action=_List, help="print every cause that is tried, and exit")
     add_json(parser)
 
 

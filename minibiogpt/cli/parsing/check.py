@@ -84,10 +84,10 @@ def _check_command(command: argparse.ArgumentParser, top: argparse.ArgumentParse
             groups = [*groups[:-1], [*groups[-1], *after]] if groups and not new else [*groups, after]
             break
         if action is not None and word.startswith("-"):
-            if isinstance(action, argparse._HelpAction):
-                return given
             if action.nargs == 0 and equals:
                 raise _flag_with_value(action, word, value)
+            if isinstance(action, argparse._HelpAction):
+                return given
             if action.nargs != 0:
                 value = _value_of(command, action, words, i)
                 i += word == name and word in known
