@@ -57,11 +57,11 @@ def _show(result: Any, options: argparse.Namespace) -> int:
     else:
         print("\n".join(lines_of(result, options.all)))
     if not result.compared:
-        raise _nothing_compared(result)
+        raise nothing_compared(result)
     return result.code
 
 
-def _nothing_compared(result: Any) -> InputError:
+def nothing_compared(result: Any) -> InputError:
     """Return the error of a check that compared nothing, with the first reason."""
     from minibiogpt.golden.report.advice import next_command
 
@@ -120,7 +120,7 @@ def _check_kit(path: Path, theirs: Path, check_options: Any, options: argparse.N
         raise errors[0]
     if code == 2:
         if tried:
-            raise _nothing_compared(tried[0])
+            raise nothing_compared(tried[0])
         must = "at least one case must have a candidate"
         names = ", ".join(name for name, _ in results[:3])
         remedy = f"name the files after the cases: {names}, with an ending such as .safetensors, .npz or .pt"

@@ -7,14 +7,16 @@ mistakes that ports make are tried there.
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from minibiogpt.cli.golden.check import check_page_path
+from minibiogpt.cli.golden.check import check_page_path, nothing_compared
 from minibiogpt.cli.golden.comparing import add_comparison, comparison_of
 from minibiogpt.cli.options import add_json, print_json
 from minibiogpt.cli.outputs import check_output, inputs_of
+from minibiogpt.errors import InputError
 
 
 class _List(argparse._HelpAction):  # which needs no CASE and no THEIRS
@@ -53,8 +55,12 @@ def run(options: argparse.Namespace) -> int:
     path, theirs = Path(options.case), Path(options.theirs)
     check_page_path(options.html, "--html", (path, theirs))
     check_output(options.html, "--html", inputs_of(options, model=False))
+    if path.suffix == ".json":
+        remedy = f"for token ids run: minibiogpt golden check {shlex.quote(str(path))} {shlex.quote(str(theirs))}"
+        raise InputError("CASE must be a case file or the folder of a kit", str(path), remedy)
     found = diagnose(path, theirs, model=options.model, options=comparison_of(options), command="diagnose")
-    if options.html is not None:
+    compared = any(result.compared for result in found.results.values())
+    if options.html is not None and compared:  # a page of nothing would look like a result
         from minibiogpt.golden.diagnosis.page import write_page
 
         write_page(Path(options.html), found)
@@ -62,4 +68,8 @@ def run(options: argparse.Namespace) -> int:
         print_json(found.as_json())
     else:
         print("\n".join([*found.table(), *found.lines()] if options.all else found.lines()))
+    if found.errors:
+        raise found.errors[0]
+    if not compared:
+        raise nothing_compared(next(iter(found.results.values())))
     return found.code

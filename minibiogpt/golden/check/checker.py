@@ -240,17 +240,26 @@ def check_kit(folder: Path, theirs: Path, options: Options) -> list[tuple[str, R
     return results
 
 
-def candidates_of(folder: Path, theirs: Path, options: Options) -> Iterator[tuple[str, Case, Path | None, Options]]:
-    """Yield the name of each case of a kit, the case, the path of its candidate or None, and its options.
+def candidates_of(
+    folder: Path, theirs: Path, options: Options
+) -> Iterator[tuple[str, Case, Path | InputError | None, Options]]:
+    """Yield the name of each case of a kit, the case, the path of its candidate, and its options.
+
+    The path is None if there is no candidate, and an error if there are several.
 
     Raises
     ------
     InputError
-        As ``check_kit``, and if a case has several candidates.
+        As ``check_kit``.
     """
     cases = cases_of_kit(folder, theirs)
     for name, how in _options_by_case(cases, options).items():
-        yield name, cases[name], candidate_of(theirs, name), how
+        path: Path | InputError | None
+        try:
+            path = candidate_of(theirs, name)
+        except InputError as error:
+            path = error
+        yield name, cases[name], path, how
 
 
 def cases_of_kit(folder: Path, theirs: Path) -> dict[str, Case]:

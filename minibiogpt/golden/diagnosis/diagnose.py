@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from minibiogpt.golden.check.result import Options, Result
 from minibiogpt.golden.diagnosis.apart import tell_apart
 from minibiogpt.golden.diagnosis.candidate import as_file, case_run, weights_of
 from minibiogpt.golden.diagnosis.causes import CONVENTION, Cause, OwnError
-from minibiogpt.golden.diagnosis.diagnosis import Diagnosis
+from minibiogpt.golden.diagnosis.diagnosis import Diagnosis, LeftOut
 from minibiogpt.golden.diagnosis.findings import Finding, Place
 from minibiogpt.golden.diagnosis.library import CAUSES, PRIORITY, format_value, sentence
 from minibiogpt.golden.diagnosis.measure import Error, pattern_of
@@ -68,33 +69,42 @@ def diagnose(
     with as_file(theirs) as candidate:
         check_order(path, candidate, command)
         if path.is_dir():
-            runs, results = _runs_of_kit(path, candidate, folder, options)
+            runs, results, left_out = _runs_of_kit(path, candidate, folder, options)
         else:
             one = case if isinstance(case, Case) else read_case(path)
             run, result = case_run(one.name, one, candidate, weights_of(one, folder), options)
-            runs, results = [run], {one.name: result}
+            runs, results, left_out = [run], {one.name: result}, {}
         search = Search(runs)
         search.search()
-        return _diagnosis(search, results)
+        return replace(_diagnosis(search, results), left_out=left_out)
 
 
 def _runs_of_kit(
     kit: Path, theirs: Path, model: Path | None, options: Options
-) -> tuple[list[CaseRun], dict[str, Result]]:
+) -> tuple[list[CaseRun], dict[str, Result], LeftOut]:
+    """Return the cases with a candidate, the results of their checks, and the cases that are left out."""
     weights: dict[Any, Weights] = {}
     runs, results = [], {}
+    left_out: LeftOut = {}
     for name, case, path, how in candidates_of(kit, theirs, options):
-        if path is None:
+        if not isinstance(path, Path):
+            left_out[name] = path
             continue
         key = tuple(sorted(case.model.items()))
         if key not in weights:
             weights[key] = weights_of(case, model)
-        run, results[name] = case_run(name, case, path, weights[key], how)
-        runs.append(run)
+        try:
+            run, results[name] = case_run(name, case, path, weights[key], how)
+            runs.append(run)
+        except InputError as error:  # what is wrong with one candidate doesn't end the diagnosis of the others
+            left_out[name] = error
     if not runs:
+        for one in left_out.values():
+            if one is not None:
+                raise one
         must = "at least one case must have a candidate"
         raise InputError(must, f"none in {theirs}", "name the files after the cases, as for golden check")
-    return runs, results
+    return runs, results, left_out
 
 
 def _diagnosis(search: Search, results: dict[str, Result]) -> Diagnosis:

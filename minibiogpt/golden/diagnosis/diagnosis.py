@@ -9,9 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from minibiogpt.errors import InputError
 from minibiogpt.golden.check.result import DIFFERS, Result
 from minibiogpt.golden.diagnosis.causes import Cause, OwnError
 from minibiogpt.golden.diagnosis.words import lines_of, table_of
+from minibiogpt.golden.report.text import plain
+
+LeftOut = dict[str, InputError | None]  # {case of a kit: why its candidate cannot be checked, or None if it has none}
 
 
 @dataclass
@@ -27,6 +31,7 @@ class Diagnosis:
     ruled_out : ids of the causes that were tried at unexplained arrays, and do not fit.
     computed, compared : how many arrays were computed again, and how many the candidate has.
     own_times : {case: {array: its own error in budgets}} of every array that was computed again.
+    left_out : the cases of the kit that are not diagnosed: {case: the error of its candidate; None if it has none}.
     """
 
     causes: list[Cause]
@@ -37,6 +42,12 @@ class Diagnosis:
     computed: int = 0
     compared: int = 0
     own_times: dict[str, dict[str, float]] = field(default_factory=dict)
+    left_out: LeftOut = field(default_factory=dict)
+
+    @property
+    def errors(self) -> list[InputError]:
+        """The errors of the candidates that cannot be checked."""
+        return [error for error in self.left_out.values() if error is not None]
 
     @property
     def unexplained(self) -> list[OwnError]:
@@ -60,9 +71,10 @@ class Diagnosis:
     def code(self) -> int:
         """The exit code: that of the check; 1 if an array has an error of its own."""
         codes = [result.code for result in self.results.values()]
-        if codes and min(codes) == 2:
+        if self.errors or (codes and min(codes) == 2):
             return 2
-        return 1 if self.causes or self.unexplained or any(codes) else 0
+        incomplete = bool(self.left_out) and not all(result.options.subset for result in self.results.values())
+        return 1 if self.causes or self.unexplained or any(codes) or incomplete else 0
 
     def as_json(self) -> dict[str, Any]:
         """Return what the command prints with --json: numbers that are not finite are null."""
@@ -76,6 +88,7 @@ class Diagnosis:
             "ruled_out": list(self.ruled_out),
             "arrays": {"computed again": self.computed, "of the candidate": self.compared},
             "cases": {name: {"exit_code": result.code} for name, result in self.results.items()},
+            "left_out": {name: None if error is None else str(error) for name, error in self.left_out.items()},
         }
 
     def table(self) -> list[str]:
@@ -84,7 +97,12 @@ class Diagnosis:
 
     def lines(self) -> list[str]:
         """Return the report as lines of text."""
-        return lines_of(self)
+        *lines, last = lines_of(self)
+        width = max(map(len, self.left_out), default=0)
+        for name, error in self.left_out.items():
+            why = "no candidate" if error is None else f"not checked: {plain(str(error))}"
+            lines.append(f"?   {plain(name):{width}}  {why}")
+        return [*lines, last]
 
 
 def _plain(x: Any) -> Any:
