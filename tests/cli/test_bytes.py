@@ -87,6 +87,15 @@ def test_reports_of_a_check_have_paths_of_any_bytes(capsys: pytest.CaptureFixtur
     assert all(Path(f"o\udcff.{end}").read_text(encoding="utf-8") for end in ("html", "xml"))
 
 
+def test_so_has_the_page_of_a_diagnosis(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["golden", "record", "--ids", "2,5", "--seeds", "2", "-o", "c\udcff.safetensors"]) == 0
+    assert main(["trace", "--ids", "2,5", "--dtype", "float64", "--save", "t\udcff.safetensors"]) == 0
+    words = ["golden", "diagnose", "c\udcff.safetensors", "t\udcff.safetensors", "--html", "o\udcff.html"]
+    assert main([*words, "--model", ODD]) == 0
+    assert Path("o\udcff.html").read_text(encoding="utf-8")
+    assert "found a\\udcffb/none" in error_of(capsys, [*words, "--model", f"{ODD}/none"])
+
+
 def test_so_does_the_path_of_a_map() -> None:
     assert main(["golden", "record", "--text", "pain", "--seeds", "2", "-o", "c\udcff.safetensors"]) == 0
     shutil.copy("c\udcff.safetensors", "t\udcff.safetensors")

@@ -27,9 +27,10 @@ FILES = {
     "record": ["golden", "record", "--ids", "2,5", "--seeds", "2", "-o"],
     "check": ["golden", "check", "case.safetensors", "case.safetensors", "--html"],
     "check --junit": ["golden", "check", "case.safetensors", "case.safetensors", "--junit"],
+    "diagnose": ["golden", "diagnose", "case.safetensors", "case.safetensors", "--html"],
     "map": ["golden", "map", "case.safetensors", "case.safetensors", "-o"],
 }
-COMPARISONS = ("check", "map")  # which read no model
+COMPARISONS = ("check", "diagnose", "map")  # which read no model
 SAFETENSORS = ("trace", "record")  # commands that write such files; the others write any, or .npy
 FOLDERS = {
     "kit": ["golden", "kit", "--cases", "KIT"],
@@ -140,6 +141,9 @@ def test_the_files_of_a_comparison_are_not_the_page(capsys: pytest.CaptureFixtur
     for option in ("--html", "--junit"):
         for page in ("case.safetensors", "map.json", "hard"):
             assert "must not overwrite a file" in error_of(capsys, *words, option, page)
+    for page in ("case.safetensors", "map.json", "hard"):
+        more = ["case.safetensors", "--map", "map.json", "--html", page]
+        assert "must not overwrite a file" in error_of(capsys, *FILES["diagnose"][:3], *more)
     twice = error_of(capsys, *words, "--html", "x", "--junit", "./x")
     assert twice == "minibiogpt: error: --html and --junit must name two files; found ./x; choose another name\n"
     for file in ("case.safetensors", "hard"):
@@ -153,14 +157,21 @@ def source() -> None:
     torch.save({name: torch.from_numpy(x) for name, x in named}, "source/pytorch_model.bin")
 
 
-@pytest.mark.parametrize("command", ["view", "trace", "record", "check", "check --junit", "map", "kit", "convert"])
+@pytest.mark.parametrize(
+    "command", ["view", "trace", "record", "check", "check --junit", "diagnose", "map", "kit", "convert"]
+)
 def test_a_full_disk_is_one_line_and_leaves_what_was_there(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     """No file may have more than 1,000 bytes; Python ignores SIGXFSZ, so that writing fails instead."""
     words = (FILES | FOLDERS)[command]
     if command.startswith(COMPARISONS):
         assert main(["golden", "record", "--ids", "2,5", "--seeds", "2", "-o", "case.safetensors"]) == 0
         shutil.copy("case.safetensors", "theirs.safetensors")
-        words = [*words[:3], "theirs.safetensors", words[-1]]
+        words = [
+            *words[:3],
+            "theirs.safetensors",
+            *(["--model", str(DEMO)] if command == "diagnose" else []),
+            words[-1],
+        ]
     if command == "convert":
         source()
     if command == "kit":

@@ -109,6 +109,11 @@ ALL = (
     _folder("kit", ["golden", "kit", "kit", "--cases", "one_token"], "kit"),
     _file("check", ["golden", "check", CASE, "../inputs/theirs.safetensors", "--html", "report.html"], "report.html"),
     _file("check-junit", ["golden", "check", CASE, "../inputs/theirs.safetensors", "--junit", "r.xml"], "r.xml"),
+    _file(
+        "diagnose",
+        ["golden", "diagnose", CASE, "../inputs/theirs.safetensors", "--model", MODEL, "--html", "report.html"],
+        "report.html",
+    ),
     _file("map", ["golden", "map", CASE, "../inputs/theirs.safetensors", "-o", "map.json"], "map.json"),
     _folder("convert", ["convert", "../inputs/pickled", "converted"], "converted"),
     dataclasses.replace(_file("save-model", [SAVE_MODEL], "saved", is_code=True), old={}),

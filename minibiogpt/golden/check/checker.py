@@ -233,19 +233,16 @@ def check_kit(folder: Path, theirs: Path, options: Options) -> list[tuple[str, R
     InputError
         If the kit is invalid or was changed, ``theirs`` isn't a folder, or --names or the map has an unknown name.
     """
-    cases = cases_of_kit(folder, theirs)
-    case_options = _options_by_case(cases, options)
-    results = [(name, _check_case(cases[name], name, theirs, how)) for name, how in case_options.items()]
-    _check_map_of_kit(cases, options, [result for _, result in results if result is not None])
+    found = candidates_of(folder, theirs, options)
+    results = [(name, _check_case(case, path, how)) for name, case, path, how in found]
+    _check_map_of_kit(options, [result for _, result in results if result is not None])
     return results
 
 
 def candidates_of(
     folder: Path, theirs: Path, options: Options
 ) -> Iterator[tuple[str, Case, Path | InputError | None, Options]]:
-    """Yield the name of each case of a kit, the case, the path of its candidate, and its options.
-
-    The path is None if there is no candidate, and an error if there are several.
+    """Yield the name of each case, the case, its candidate's path (None if absent, an error if many), and options.
 
     Raises
     ------
@@ -298,7 +295,7 @@ def _options_by_case(cases: Mapping[str, Case], options: Options) -> dict[str, O
     return left
 
 
-def _check_map_of_kit(cases: Mapping[str, Case], options: Options, results: Sequence[Result | InputError]) -> None:
+def _check_map_of_kit(options: Options, results: Sequence[Result | InputError]) -> None:
     """Check that each name of the map is in one candidate at least; with --subset, that one of all names is."""
     compared = [result for result in results if isinstance(result, Result)]
     used = frozenset[str]().union(*(result.map_keys for result in compared))
@@ -324,10 +321,9 @@ def candidate_of(theirs: Path, name: str) -> Path | None:
     return paths[0] if paths else None
 
 
-def _check_case(case: Case, name: str, theirs: Path, options: Options) -> Result | InputError | None:
+def _check_case(case: Case, path: Path | InputError | None, options: Options) -> Result | InputError | None:
     """Return the result of one case of a kit. What is wrong with its candidate doesn't end the check of the others."""
     try:
-        path = candidate_of(theirs, name)
-        return check(case, path, options) if path else None
+        return check(case, path, options) if isinstance(path, Path) else path
     except InputError as error:
         return error
