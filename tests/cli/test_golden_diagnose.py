@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from minibiogpt.cli import main
+from minibiogpt.golden import diagnose
 from minibiogpt.golden.diagnosis.library import CAUSES
 from minibiogpt.golden.format.case import Case
 from minibiogpt.golden.kit.writer import write_kit
@@ -126,6 +127,13 @@ def test_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert (cause["id"], cause["where"], cause["cases"]) == ("logits-scale", ["logits"], list(CASES))
     assert cause["parameters"] == {"factor": pytest.approx(2)}
     assert [(error["case"], error["cause"]) for error in report["own_errors"]] == [(n, "logits-scale") for n in CASES]
+
+
+def test_infinite_numbers_cause_no_warning() -> None:
+    arrays = arrays_of(Case.read(case_path("ordinary")))
+    for name in ("layers.0.self_attn.q", "layers.0.fc1"):
+        found = diagnose(case_path("ordinary"), arrays | {name: np.full_like(arrays[name], np.inf)})
+        assert (found.code, found.own_errors[0].name, found.own_errors[0].times) == (1, name, np.inf)
 
 
 def test_all_arrays_are_listed_on_request(capsys: pytest.CaptureFixture[str]) -> None:

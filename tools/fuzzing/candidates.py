@@ -1,4 +1,4 @@
-"""The target for golden check: candidates in every format, corrupted, and candidates whose values were changed."""
+"""The target for golden check and golden diagnose: candidates in every format, corrupted, or with changed values."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from minibiogpt.catalog.tools import TOOLS
 from minibiogpt.golden.check.checker import check
 from minibiogpt.golden.check.propose import proposed_map
 from minibiogpt.golden.check.result import AGREES, Options
+from minibiogpt.golden.diagnosis.diagnose import diagnose
+from minibiogpt.golden.diagnosis.page import page as diagnosis_page
 from minibiogpt.golden.format.case import Case
 from minibiogpt.golden.format.record import record
 from minibiogpt.golden.report.json_report import as_json
@@ -44,20 +46,24 @@ OPTIONS = {"precision": (None, None, "float32", "bfloat16"), "subset": (False, T
 
 
 @cache
-def seed_case() -> bytes:
-    """Return a case of the small model, recorded once."""
+def seed_files() -> dict[str, bytes]:
+    """Return {path: content} of a small model and a case of it, recorded once."""
     import tempfile
 
-    with tempfile.TemporaryDirectory() as folder:
-        write_seed(Path(folder))
-        model = BioGptForCausalLM.from_pretrained(folder, dtype="float64")
-        record(model, [{"input_ids": [[2, 4, 5]]}], Path(folder, "case.safetensors"), name="case", seeds=2)
-        return Path(folder, "case.safetensors").read_bytes()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "model").mkdir()
+        write_seed(folder / "model")
+        model = BioGptForCausalLM.from_pretrained(folder / "model", dtype="float64")
+        record(model, [{"input_ids": [[2, 4, 5]]}], folder / "case.safetensors", name="case", seeds=2)
+        return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def make(rng: Random, folder: Path) -> dict[str, Any]:
     """Write the case and a candidate; return whether some value was changed, and the options."""
-    (folder / "case.safetensors").write_bytes(seed_case())
+    (folder / "model").mkdir()
+    for name, data in seed_files().items():
+        (folder / name).write_bytes(data)
     case = Case.read(folder / "case.safetensors")
     arrays = {entry.name: np.array(case.array(entry.name)) for entry in case.entries}
     kind, form = rng.choice(["same", "changed", "odd", "odd", "corrupted", "corrupted"]), rng.choice(FORMATS)
@@ -140,13 +146,22 @@ def _npy(x: np.ndarray) -> bytes:
 
 
 def run(folder: Path, case: dict[str, Any]) -> None:
-    """Check the candidate: a changed array must not agree, and every report must be printable and finite."""
+    """Check the candidate: a changed array must not agree, and every report must be printable and finite.
+
+    Then diagnose it: the report must be printable and finite too, and an agreement that of the check.
+    """
     result = check(Case.read(folder / "case.safetensors"), folder / case["path"], Options(**case["options"]))
     assert result.code in (0, 1, 2)
     assert (result.code == 2) == (result.compared == 0)
     json.dumps(as_json(result), allow_nan=False)
     assert all(line.isprintable() for line in lines_of(result, every=True))
     assert page(result).startswith("<!doctype html>")
+    found = diagnose(folder / "case.safetensors", folder / case["path"], model=folder / "model", options=result.options)
+    json.dumps(found.as_json(), allow_nan=False)
+    assert all(line.isprintable() for line in [*found.table(), *found.lines()])
+    assert diagnosis_page(found).startswith("<!doctype html>")
+    assert found.code >= result.code
+    assert (found.verdict == "agrees") == (found.code == 0)
     proposal = proposed_map(folder / "case.safetensors", folder / case["path"], case["options"]["names_of"])
     json.dumps(proposal.entries, allow_nan=False)
     if case["changed"] and case["options"]["last"] is None:

@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from minibiogpt.catalog.names import STEP, template_of
 from minibiogpt.errors import InputError
 from minibiogpt.golden.check.checker import candidates_of, check_order, read_case
@@ -66,7 +68,7 @@ def diagnose(
     options = options or Options()
     path = case.path if isinstance(case, Case) else Path(case)
     folder = None if model is None else Path(model)
-    with as_file(theirs) as candidate:
+    with as_file(theirs) as candidate, np.errstate(all="ignore"):  # attempts at arrays that hold NaN or infinity
         check_order(path, candidate, command)
         if path.is_dir():
             runs, results, left_out = _runs_of_kit(path, candidate, folder, options)

@@ -63,6 +63,7 @@ def test_arrays_on_the_grid_of_int8(case: Case) -> None:
         False,
     ]
     assert not any(on_grid(y, np.asarray) for y in (np.zeros((9, 9)), np.ones((3, 20)), normal(3, 2), normal(200, 3)))
+    assert not on_grid(1e-310 * normal(9, 9), np.asarray)  # without overflow
     changed = {name: int8(case.array(name), -1) for name in ("layers.0", "logits")}
     result = checked(case, changed)
     assert [row.name for row in result.rows if row.on_grid] == ["layers.0", "logits"]

@@ -116,7 +116,7 @@ def _multiples(values: np.ndarray) -> np.ndarray | None:
     """Return each value as a multiple of one step, at most 255 of it; None if there is no such step."""
     most = range(STEPS, 0, -1) if values.size >= TELLING_STEPS else ()
     for top in (127, 128, *most) if values.size <= STEPS else ():  # a row is usually scaled by its largest value
-        counts = values * (top / values[-1])
+        counts = values / values[-1] * top  # top / values[-1] could overflow
         nearest = np.round(counts)
         if (np.abs(counts - nearest) <= ON_STEP).all() and nearest[0] > 0:
             return nearest.astype(np.int64)
