@@ -25,6 +25,7 @@ COMMANDS = {
     **dict.fromkeys(("test", "selftest"), "golden selftest"),
     **dict.fromkeys(("record",), "golden record --text TEXT -o FILE"),
     **dict.fromkeys(("kit",), "golden kit FOLDER"),
+    **dict.fromkeys(("diagnose", "diagnosis", "why", "debug"), "golden diagnose CASE THEIRS"),
     **dict.fromkeys(("map", "mapping"), "golden map CASE THEIRS"),
     **dict.fromkeys(("version",), "--version"),
     **dict.fromkeys(("man", "usage", "commands", "?", "/?", "/h", "/help"), "--help"),

@@ -129,6 +129,8 @@ ROWS = [
     ("golden-check a b", "; write minibiogpt golden check"),
     ("goldencheck a b", "; write minibiogpt golden check"),
     ("golden verify a b", "; write minibiogpt golden check CASE THEIRS"),
+    ("golden why a b", "; write minibiogpt golden diagnose CASE THEIRS"),
+    ("diagnose a b", "; write minibiogpt golden diagnose CASE THEIRS"),
     ("golden record help", "; write minibiogpt golden record --help"),
     ("golden check help", "found 'help'; write minibiogpt golden check --help"),
     ("golden record 'a drug' -o f", "; for a text write --text 'a drug'"),
