@@ -61,7 +61,7 @@ def test_the_page_from_the_failing_port_to_the_last_fix(tmp_path: Path) -> None:
             output = run.stdout
             assert part["expected"], "the page must show what the commands print"
             assert missing_lines(part["expected"], output) == [], output
-    assert done == {"file": 4, "fix": 3, "run": 9}
+    assert done == {"file": 4, "fix": 3, "run": 13}
     assert run.returncode == 0, "the fixed port passes"
 
 
