@@ -93,7 +93,7 @@ def test_the_exit_codes_of_a_kit(capsys: pytest.CaptureFixture[str]) -> None:
     assert (code, out.splitlines()[-1], err) == (0, "agrees; next: minibiogpt golden selftest", "")
     code, out, err = run_diagnose(capsys, "kit", "bad")
     assert (code, err) == (1, "")
-    assert "explains    3 of 3 errors" in out
+    assert "explains    3 of 3 arrays" in out
     assert "in 3 cases" in out
 
 
@@ -184,7 +184,7 @@ def test_cases_without_a_candidate(capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("good", "bad"):
         Path(name, "left_pad.safetensors").unlink()
     code, out, _ = run_diagnose(capsys, "kit", "bad")
-    assert (code, "1. logits-scale: " in out, "\n?   left_pad  no candidate\n" in out) == (1, True, True)
+    assert (code, "1. logits-scale: " in out, "\n1 case without a candidate: left_pad\n" in out) == (1, True, True)
     assert run_diagnose(capsys, "kit", "good")[0] == 1
     code, out, _ = run_diagnose(capsys, "kit", "good", "--subset")
     assert (code, out.splitlines()[-1]) == (0, "agrees; next: minibiogpt golden selftest")
@@ -209,7 +209,7 @@ def test_a_candidate_that_cannot_be_read_does_not_end_the_diagnosis(
     code, out, err = run_diagnose(capsys, "kit", "bad")
     assert (code, err.count("\n")) == (2, 1)
     assert message in err
-    assert "explains    2 of 2 errors" in out
+    assert "explains    2 of 2 arrays" in out
     (line,) = [line for line in out.splitlines() if line.startswith("?   left_pad  not checked: ")]
     assert message in line
     code, out, _ = run_diagnose(capsys, "kit", "bad", "--json")

@@ -115,7 +115,7 @@ def _diagnosis(search: Search, results: dict[str, Result]) -> Diagnosis:
     mistakes = [finding for finding in search.findings if finding.attempt.cause != CONVENTION]
     causes = [*_other_inputs(search), *_misnamed(search), *(_cause(search, group) for group in _grouped(mistakes))]
     by_place = {place: f.attempt.cause for f in reversed(search.findings) for place in f.explained}
-    by_place |= _other_checkpoint(search, causes)
+    by_place |= dict.fromkeys(search.dumped, "array-misnamed") | _other_checkpoint(search, causes)
     own = []
     for place in sorted(search.own, key=lambda place: (place[0], search.runs[place[0]].order[place[1]])):
         run = search.runs[place[0]]
@@ -126,9 +126,11 @@ def _diagnosis(search: Search, results: dict[str, Result]) -> Diagnosis:
         cause = by_place.get(place)
         pattern = "" if cause is not None else _pattern(search, place)
         times = search.errors[place].times if cause is None else search.own[place].times
-        own.append(OwnError(run.name, place[1], times, list(run.spans[place[1]]), cause, tried, pattern))
+        own.append(
+            OwnError(run.name, place[1], times, list(run.spans.get(place[1], (place[1],))), cause, tried, pattern)
+        )
     words = [sentence(CONVENTION, finding.attempt.parameters) for finding in conventions]
-    known = sum(len(run.known) for run in search.runs)
+    known = sum(len(run.known) + len(run.forgotten) for run in search.runs)
     ruled_out = sorted({one for tried in search.ruled_out.values() for one in tried}, key=PRIORITY.__getitem__)
     own_times: dict[str, dict[str, float]] = {run.name: {} for run in search.runs}
     for i, name in search.first:
@@ -240,21 +242,22 @@ def _other_inputs(search: Search) -> list[Cause]:
 def _misnamed(search: Search) -> list[Cause]:
     """Return the cause that arrays were saved under the names of others, one for each pair of names."""
     groups: dict[tuple[str, str], list[Place]] = {}
-    for (i, name), other in search.dumped.items():
+    for (i, name), (other, _) in search.dumped.items():
         key = (template_of(name), template_of(other) if other else "")
         groups.setdefault(key, []).append((i, name))
     found = []
     for (_, other), places in groups.items():
-        saved = list(dict.fromkeys(STEP.sub("", search.dumped[place], count=1) for place in places))
+        saved = list(dict.fromkeys(STEP.sub("", search.dumped[place][0], count=1) for place in places))
         parameters = {"saved": ", ".join(saved[:2]) + (", ..." if len(saved) > 2 else "")} if other else {}
         names = list(dict.fromkeys(STEP.sub("", name, count=1) for _, name in places))
         cases = list(dict.fromkeys(search.runs[i].name for i, _ in places))
         info = CAUSES["array-misnamed"]
         run = search.runs[places[0][0]]
         right = _equation(run, places[0][1], [])
+        before = max(search.dumped[place][1].times for place in places)
+        certainty = "known" if other else "likely"
         found.append(Cause(info.id, sentence(info.id, parameters), right, info.trap, names, parameters, [], len(places),
-                           len(search.own) + len(search.dumped), math.inf, 0.0, "known" if other else "likely", cases,
-                           touches=len(places)))  # fmt: skip
+                           len(search.own), before, 0.0, certainty, cases, touches=len(places)))  # fmt: skip
     return found
 
 

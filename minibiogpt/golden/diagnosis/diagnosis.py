@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from minibiogpt.errors import InputError
+from minibiogpt.errors import InputError, listed
 from minibiogpt.golden.check.result import DIFFERS, Result
 from minibiogpt.golden.diagnosis.causes import Cause, OwnError
 from minibiogpt.golden.diagnosis.words import lines_of, table_of
@@ -98,10 +98,11 @@ class Diagnosis:
     def lines(self) -> list[str]:
         """Return the report as lines of text."""
         *lines, last = lines_of(self)
-        width = max(map(len, self.left_out), default=0)
-        for name, error in self.left_out.items():
-            why = "no candidate" if error is None else f"not checked: {plain(str(error))}"
-            lines.append(f"?   {plain(name):{width}}  {why}")
+        lines += [
+            f"?   {plain(name)}  not checked: {plain(str(error))}" for name, error in self.left_out.items() if error
+        ]
+        if absent := [plain(name) for name, error in self.left_out.items() if error is None]:
+            lines.append(f"{len(absent)} case{'s' * (len(absent) > 1)} without a candidate: {listed(absent, 5)}")
         return [*lines, last]
 
 

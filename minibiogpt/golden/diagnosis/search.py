@@ -46,16 +46,17 @@ class Search:
         for i, run in enumerate(runs):
             self._measure(i, run.known)
         self.ruled_out: dict[Place, set[str]] = {}  # causes that were tried at an unexplained array
-        self.dumped: dict[Place, str] = {}  # arrays that are others than the port goes on with, and which they are
+        self.dumped: dict[Place, tuple[str, Error]] = {}  # arrays saved under another's name: which it is, the error
         for i, run in enumerate(runs):
-            for name, other in dumped_otherwise(run, {x: e for (r, x), e in self.errors.items() if r == i}).items():
-                self.dumped[i, name] = other
+            errors = {name: error for (r, name), error in self.errors.items() if r == i}
+            for name, other in dumped_otherwise(run, errors).items():
                 users = [user for user, span in run.spans.items() if user != name and name in run.sources_of(span)]
+                self.dumped[i, name] = other, self.errors.pop((i, name))
                 run.forget(name)
-                self.errors.pop((i, name), None)
                 self._measure(i, users)
         self.first = {place: error for place, error in self.errors.items() if place not in self.skipped}
-        self.own = {place: error for place, error in self.errors.items() if not error.ok}
+        self.first |= {place: error for place, (_, error) in self.dumped.items()}
+        self.own = {place: error for place, error in self.first.items() if not error.ok}
 
     def _measure(self, i: int, names: Iterable[str]) -> None:
         found = Pass(self.runs[i], self.changes[i], WAYS)
@@ -213,7 +214,7 @@ class Search:
             yield attempt, everywhere(attempt, L)
 
     def _again(self, templates: set[str]) -> Iterator[Attempt]:
-        """Yield the attempts that have explained something already, made at other steps of the same kind."""
+        """Yield the attempts that have explained something already, at other steps of the same kind."""
         for finding in self.findings:
             attempt = finding.attempt
             if len(attempt.changes) > 1 or attempt.local:
@@ -296,8 +297,6 @@ class Search:
                 equal.setdefault(trial.attempt.cause, trial.attempt)
         sites = sorted(best.sites, key=str)
         return Finding(best.attempt, sites, dict(best.explained), list(equal.values()))
-
-    # Two causes at one step
 
     def _pair(
         self, i: int, name: str, before: Error, tried: list[tuple[Attempt, frozenset[Site], Error]]

@@ -30,6 +30,11 @@ CASES = (
     "regression", "token_labels",
 )  # fmt: skip
 
+NOT_PLANTED = {  # in a model: they are of the dump, or say only what the numbers look like
+    "array-misnamed", "columns-moved", "convention", "factor", "norm-missing", "rows-moved", "weights-float16",
+    "weights-of-another",
+}  # fmt: skip
+
 
 @pytest.fixture(scope="module")
 def kit(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -117,7 +122,5 @@ def test_every_attempt_has_a_cause_with_a_sentence(kit: Path, name: str) -> None
 def test_every_cause_is_planted_or_said_to_be_no_mistake() -> None:
     planted = {id for mistake in EVERY.values() for id in (mistake.expected.cause, *mistake.expected.also)}
     others = set(CAUSES) - planted
-    assert others <= {
-        "array-misnamed", "norm-missing", "weights-of-another", "weights-float16", "factor", "columns-moved", "rows-moved", "convention",
-    }, others  # fmt: skip
+    assert others <= NOT_PLANTED
     assert len(described()) == 2 * len(CAUSES)

@@ -304,8 +304,8 @@ def test_a_kit_has_a_table_of_cases_by_steps(kit_page: tuple[Path, Diagnosis]) -
     assert all(len(row) == len(heads) for row in rows.values())
     states = Counter(error.cause is None for error in found.own_errors)
     assert states[True]
-    out_proj = {name: row[heads.index("out_proj")] for name, row in rows.items()}
-    assert out_proj == {"ordinary": "unexplained", "cache_steps": "agrees", "token_labels": "agrees"}
+    logits = {name: row[heads.index("logits")] for name, row in rows.items()}
+    assert logits == {"ordinary": "unexplained", "cache_steps": "agrees", "token_labels": "agrees"}
     assert rows["ordinary"][heads.index("loss")] == ""
     assert rows["token_labels"][heads.index("loss")] == "absent"
 
