@@ -82,6 +82,7 @@ cases](#the-cases)).
    case: those that the case doesn't have are counted, but not compared. An array that isn't in the table below makes
    a case incomplete, because its name may be misspelled.
 3. Run `minibiogpt golden check THIS_FOLDER THEIRS`. It compares them and reports the first array that differs.
+   `minibiogpt golden diagnose THIS_FOLDER THEIRS` says why.
 
 Exit codes: 0 if all agree, 1 if something differs or is missing, 2 if a file cannot be read or nothing was compared.
 To compare a single case: `golden check cases/{first}.safetensors THEIRS.safetensors`. With `--subset`, only the arrays
