@@ -62,7 +62,8 @@ class Diagnosis:
     def verdict(self) -> str:
         """Return "agrees", "known", "likely" or "not known"."""
         if not self.causes and not self.unexplained:
-            return "not known" if self.differing else "agrees"
+            nothing = not any(result.compared for result in self.results.values())
+            return "not known" if self.differing or nothing else "agrees"
         if self.unexplained:
             return "not known"
         return "likely" if any(cause.certainty != "known" for cause in self.causes) else "known"
@@ -103,6 +104,8 @@ class Diagnosis:
         ]
         if absent := [plain(name) for name, error in self.left_out.items() if error is None]:
             lines.append(f"{len(absent)} case{'s' * (len(absent) > 1)} without a candidate: {listed(absent, 5)}")
+        if self.verdict == "agrees" and self.code:
+            last = "incomplete: what was compared agrees; add what is missing, or --subset, and run this again"
         return [*lines, last]
 
 
