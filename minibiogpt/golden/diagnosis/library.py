@@ -182,7 +182,7 @@ def described() -> list[str]:
     width = max(map(len, CAUSES))
     lines = []
     for info in CAUSES.values():
-        lines += [f"{info.id:{width}}  {OPTIONAL.sub('', info.sentence)}", f"{'':{width}}  {info.trap}"]
+        lines += [f"{info.id:{width}}  {OPTIONAL.sub('', info.sentence).strip()}", f"{'':{width}}  {info.trap}"]
     return lines
 
 

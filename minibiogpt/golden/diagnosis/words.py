@@ -36,6 +36,8 @@ class Diagnosis(Protocol):
     def unexplained(self) -> list[OwnError]: ...
     @property
     def verdict(self) -> str: ...
+    @property
+    def code(self) -> int: ...
 
 
 def lines_of(diagnosis: Diagnosis) -> list[str]:
@@ -174,6 +176,8 @@ def _of_check(diagnosis: Diagnosis) -> Iterator[str]:
 
 def last_line(diagnosis: Diagnosis) -> str:
     """Return the verdict, and what to do next."""
+    if diagnosis.verdict == "agrees" and diagnosis.code:
+        return "incomplete: what was compared agrees; add what is missing, or --subset, and run this again"
     if diagnosis.verdict == "agrees":
         return "agrees; next: minibiogpt golden selftest"
     causes = [cause for cause in diagnosis.causes if cause.certainty == "known"] or (
