@@ -149,17 +149,21 @@ PAGE = """\
 Written on {date} by `{command}` ({versions}).
 
 {mistakes} mistakes are planted in transformers' BioGPT: the 93 of [What the conformance kit catches](sensitivity.md)
-and {more} more, so that each cause has one. Each is run on every case of the kit, in float64 and in float32, and
-`minibiogpt golden diagnose` must name its cause first. A pair of a mistake and a case counts if `golden check` notices
-a difference. The causes that must be named are in `tests/reference/causes.py`. Estimated parameters (an eps, a factor,
-an offset) must be within 1 % of the planted value; in float32, rounding may hide them in up to a tenth of the pairs.
+and {more} more, so that each cause has one. Each is run on these cases of the kit, in float64 and in float32, and
+`minibiogpt golden diagnose` must name its cause first: {cases}.
+
+A pair of a mistake and a case counts if `golden check` notices a difference. The causes that must be named are in
+`tests/reference/causes.py`. Estimated parameters (an eps, a factor, an offset) must be within 1 % of the planted value;
+in float32, rounding may hide them in up to a tenth of the pairs.
 
 {promises}
 
-Two mistakes are made at once for each two of twelve, on {few}. From logits alone,
-and from hidden states alone, one diagnosis covers the whole kit. The correct variations and the other conventions must
-get no cause. {perturbations} perturbations are on no list (noise on one array, a random rotation, one weight changed,
-another checkpoint): the verdict must be "not known", and the first own error must be where the change was made.
+Two mistakes are made at once for each two of twelve, on {few}.
+
+From logits alone ({logits} mistakes), and from hidden states alone ({hidden}), one diagnosis covers the whole kit. The
+correct variations and the other conventions must get no cause. {perturbations} perturbations are on no list (noise on
+one array, a random rotation, one weight changed, another checkpoint): the verdict must be "not known", and the first
+own error must be where the change was made.
 
 ## Each mistake
 
@@ -190,6 +194,11 @@ Those that got a cause, or were called a difference:
 """
 
 
+def _names(runs: list[Run], part: str) -> str:
+    """Return the names of the cases on which a part was run."""
+    return ", ".join(f"`{name}`" for name in dict.fromkeys(run.case for run in runs if run.part == part)) or "none"
+
+
 def page(runs: list[Run], command: str) -> str:
     """Return the text of docs/diagnose-sensitivity.md."""
     versions = f"torch {torch.__version__}, transformers {transformers.__version__}, NumPy {np.__version__}; "
@@ -207,7 +216,10 @@ def page(runs: list[Run], command: str) -> str:
         versions=versions + f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
         mistakes=len(EVERY),
         more=len(EVERY) - 93,
-        few=", ".join(f"`{name}`" for name in FEW),
+        cases=_names(runs, "singles"),
+        few=_names(runs, "pairs"),
+        logits=len({run.subject for run in runs if run.part == "logits"}),
+        hidden=len({run.subject for run in runs if run.part == "hidden"}),
         perturbations=len(PERTURBATIONS),
         **{name: "\n".join(lines) for name, lines in parts.items()},
     )

@@ -48,6 +48,11 @@ class Trial:
     left: int = 0
 
     @property
+    def size(self) -> float:
+        """The sum of the errors that are left."""
+        return sum(after.size for _, after in self.explained.values())
+
+    @property
     def order(self) -> tuple[Any, ...]:
         certain = sum(before.times >= TELLING for before, _ in self.explained.values())
         return (-certain, self.left, self.attempt.rank, PRIORITY.get(self.attempt.cause, 99), len(self.attempt.changes))

@@ -28,6 +28,7 @@ PAIRED, PAIR_SPAN = 10, 12  # attempts of which pairs are tried, and the most st
 MAX_WHOLE = 3  # unexplained arrays after which no more are tried of such spans, or large ones of the same step
 LARGE = 50_000  # elements of an array for which pairs are not tried
 GENERIC = ("factor", "columns-moved", "rows-moved")  # which say less than any other cause
+CLEARLY = 0.97  # of the first one, that another number must leave of the errors to be preferred
 ROUNDED = 1000.0  # budgets up to which it is measured whether rounding explains an error
 UNITS = {precision: unit / ROUNDING["float32"] for precision, unit in ROUNDING.items()}  # in those of float32
 LIKELY, LIKELY_FAR = 0.05, 0.002  # of its error an attempt may leave to be likely; after many steps
@@ -289,7 +290,7 @@ class Search:
         fits.sort(key=lambda trial: trial.order)
         first = fits[0]
         alike = [one for one in fits if one.attempt.cause == first.attempt.cause and one.order[:3] == first.order[:3]]
-        best = min(alike, key=lambda one: sum(after.size for _, after in one.explained.values()))
+        best = min(alike, key=lambda one: one.size * (CLEARLY if one is first else 1.0))
         equal: dict[str, Attempt] = {}
         for trial in fits:
             same = trial.explained.keys() >= best.explained.keys()
