@@ -119,4 +119,4 @@ def _value(node: ast.expr | None, scope: Mapping[str, Any]) -> Any:
         case ast.Call():
             options = {str(item.arg): _value(item.value, scope) for item in node.keywords}
             return _value(node.func, scope)(*(_value(item, scope) for item in node.args), **options)
-    raise ValueError(f"an equation cannot have {ast.dump(node)[:80]}")
+    raise ValueError(f"an equation cannot have {ast.unparse(node)}")

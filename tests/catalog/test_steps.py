@@ -325,3 +325,9 @@ def test_every_link_of_the_page_leads_somewhere() -> None:
     links = re.findall(r"\]\((?!http)([^)#]+)\)", PAGE)
     assert links
     assert all((ROOT / "docs" / link).exists() for link in links)
+
+
+@pytest.mark.parametrize("text", ["x.tofile('x')", "[y for y in x]", "lambda: x", "x if x else x"])
+def test_an_equation_can_have_nothing_else(text: str) -> None:
+    with pytest.raises(ValueError, match="an equation cannot have"):
+        evaluate(Step("x", "T", text, {}), {"x": np.ones(2)}, {})

@@ -7,11 +7,11 @@ import transformers
 
 from minibiogpt.catalog.descriptions import SUMMARIES
 from minibiogpt.catalog.tools import TOOLS, _names_of, alias_in
-from minibiogpt.cli.golden import check
+from minibiogpt.cli.golden import comparing
 
 
 def test_the_command_offers_every_tool() -> None:
-    assert tuple(TOOLS) == check.TOOLS
+    assert tuple(TOOLS) == comparing.TOOLS
 
 
 @pytest.mark.parametrize("tool", TOOLS)
