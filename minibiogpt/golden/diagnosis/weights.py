@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from minibiogpt.errors import InputError
 from minibiogpt.files.safetensors import StoredTensor, stored_tensors, widened
 
 KEPT_BYTES = 100_000_000  # of widened weights kept in memory at once
@@ -32,9 +31,6 @@ class Weights:
     def __contains__(self, name: object) -> bool:
         return name in self.stored
 
-    def __iter__(self) -> object:
-        return iter(self.stored)
-
     def __getitem__(self, name: str) -> np.ndarray:
         if name in self._kept:
             self._kept.move_to_end(name)
@@ -56,7 +52,3 @@ class Weights:
         same_kind = name.rpartition(".")[2]
         others = [other for other in others if other.endswith("." + same_kind)]
         return sorted(others, key=lambda other: not other.startswith(layer + "."))
-
-
-def no_weights(found: str) -> InputError:
-    return InputError("diagnose needs the weights of the case's model", found, "name their folder with --model")

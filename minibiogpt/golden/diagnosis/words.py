@@ -119,15 +119,9 @@ def _why(cause: Cause) -> str:
 
 
 def _times(times: float) -> str:
-    return (
-        "∞"
-        if math.isinf(times)
-        else f"{times:.2g}"
-        if times < 100
-        else f"{times:.0f}"
-        if times < 1e5
-        else f"{times:.0e}"
-    )
+    if math.isinf(times):
+        return "∞"
+    return f"{times:.2g}" if times < 100 else f"{times:.0f}" if times < 1e5 else f"{times:.0e}"
 
 
 def _of_unexplained(diagnosis: Diagnosis) -> Iterator[str]:
@@ -180,9 +174,7 @@ def last_line(diagnosis: Diagnosis) -> str:
         return "incomplete: what was compared agrees; add what is missing, or --subset, and run this again"
     if diagnosis.verdict == "agrees":
         return "agrees; next: minibiogpt golden selftest"
-    causes = [cause for cause in diagnosis.causes if cause.certainty == "known"] or (
-        diagnosis.causes if not diagnosis.unexplained else []
-    )
+    causes = [cause for cause in diagnosis.causes if cause.certainty == "known" or not diagnosis.unexplained]
     if causes:
         verdict = "partly known" if diagnosis.unexplained else diagnosis.verdict
         return f"{verdict}: fix {causes[0].id} first, then run this again"

@@ -20,6 +20,7 @@ from minibiogpt.golden.format.case import Case
 from minibiogpt.golden.kit.limits import Limits
 from minibiogpt.golden.kit.probes import probes
 from minibiogpt.golden.kit.writer import write_kit
+from tests.budgets import EQUATION
 from tests.support.paths import ROOT
 from tools import dump_torch
 
@@ -125,7 +126,7 @@ def test_a_head_that_differs_from_the_embedding_unties_the_model(kit: Path, tmp_
     case = Case.read(tmp_path / "kit" / "cases" / "ordinary.safetensors")
     assert case.config.get("tie_word_embeddings", True) == (factor == 1)
     own = Case.read(kit / "cases" / "ordinary.safetensors").array("logits")
-    assert np.allclose(case.array("logits"), factor * own, rtol=1e-12)
+    assert np.allclose(case.array("logits"), factor * own, rtol=EQUATION)
 
 
 def test_weights_that_do_not_fit_are_refused(kit: Path, tmp_path: Path) -> None:

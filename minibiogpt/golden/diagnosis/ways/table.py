@@ -34,7 +34,6 @@ TABLE: dict[str, tuple[Way, Attempts]] = {
     "loss": (head.loss, head.loss_attempts),
 }
 WAYS: dict[str, Way] = {family: way for family, (way, _) in TABLE.items()}
-DROPOUT = (0.05, 0.1, 0.2, 0.25, 0.3, 0.5)
 MIN_DROPPED = 5  # elements that must be dropped, so that zeros by chance are not dropout
 
 
@@ -69,11 +68,11 @@ def _of_any_step(at: At, y: np.ndarray) -> Iterator[Attempt]:
         if order is not None:
             moved = next(i for i, j in enumerate(order) if i != j)
             shown = {"first moved": moved, "holds": order[moved]}
-            yield Attempt("columns-moved", {at.template: {"columns": order}}, shown, ("order",), 4)
+            yield Attempt("columns-moved", {at.template: {"columns": order}}, shown, tuple(shown), 4)
     if x.ndim >= 2 and 1 < len(x) <= 256:
         order = _order(x.reshape(len(x), -1).T, y.reshape(len(x), -1).T)
         if order is not None:
-            yield Attempt("rows-moved", {at.template: {"rows": order}}, {"rows": list(order)}, ("order",), 4)
+            yield Attempt("rows-moved", {at.template: {"rows": order}}, {"rows": list(order)}, ("rows",), 4)
 
 
 def _held(at: At, x: np.ndarray, y: np.ndarray) -> Iterator[Attempt]:
