@@ -217,7 +217,7 @@ def score_attempts(at: At, y: np.ndarray | None, knobs: Knobs) -> Iterator[Attem
                       {"of": "the factors of the product"}, (), 2)  # fmt: skip
 
 
-def weights(at: At, *, kind: str = "layers", again: bool = False) -> np.ndarray:
+def weights(at: At, *, kind: str = "layers") -> np.ndarray:
     """Return the probabilities times the head mask, read in one of the ways of ``head_mask``."""
     p = at["probs"]
     if kind == "none":

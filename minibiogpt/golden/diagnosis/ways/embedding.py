@@ -160,7 +160,7 @@ def _found_rows(at: At, y: np.ndarray, knobs: Knobs) -> Iterator[Attempt]:
 
 def embed_positions(
     at: At, *, offset: int = POSITION_OFFSET, scale: float = 1.0, zero: bool = False, clip: int | None = None,
-    pad: Any = None, sinusoidal: Any = None, positions: Any = None,
+    pad: Any = None, sinusoidal: Any = None,
 ) -> np.ndarray:  # fmt: skip
     """Return P[position_ids + offset] times a scale; ``pad`` is the position of padding, "zero" its vector."""
     P, p = at["P"], at["position_ids"]

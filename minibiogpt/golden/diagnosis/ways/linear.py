@@ -28,10 +28,8 @@ def linear(
     fused: str | None = None,
     grid: Any = None,
     products: str | None = None,
-    sums: str | None = None,
     roll: int = 0,
     scale: float = 1.0,
-    bias_first: bool = False,
 ) -> np.ndarray:
     """Return x W^T + b, in one of the ways of the knobs.
 
@@ -41,7 +39,7 @@ def linear(
     weights : name of another weight, or path of another module, whose bias is taken too.
     x : name of the array that is multiplied.
     fused : how the rows of the fused matrix of q, k and v are read: "H 3 Dh", "3 Dh H", "H Dh 3" or "Dh H 3".
-    grid : (bits, block, kind) of a quantized weight. products, sums : the precision of the factors, and of the result.
+    grid : (bits, block, kind) of a quantized weight. products : the precision of the factors.
     roll : by how many rows the weight is moved. scale : factor on the product, before the bias.
     """
     symbol = _weight_symbol(at)
@@ -62,8 +60,7 @@ def linear(
     if products is not None:
         h, W = reduced(h, products), reduced(W, products)
     y = h @ W.T * scale
-    y = y if b is None else y + b
-    return y if sums is None else reduced(y, sums)
+    return y if b is None else y + b
 
 
 def _weight_symbol(at: At) -> str:
