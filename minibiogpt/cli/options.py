@@ -52,6 +52,11 @@ def add_model(parser: argparse.ArgumentParser, *, runs: bool = False, texts: boo
         )
 
 
+def add_names(parser: argparse.ArgumentParser) -> None:
+    about = 'only arrays that match, such as "layers.{0..3}.*"; repeatable'
+    parser.add_argument("--names", action="append", metavar="PATTERN", help=about)
+
+
 def check_dtype(options: argparse.Namespace) -> None:
     """Refuse a --dtype that the --backend does not compute in; from_pretrained would warn, and use float32."""
     if "backend" in options and "dtype" in options:

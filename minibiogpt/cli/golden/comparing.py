@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from minibiogpt.cli.options import add_names
 from minibiogpt.cli.parsing.values import check_choice
 
 PRECISIONS = ("float64", "float32", "bfloat16", "float16")
@@ -29,12 +30,7 @@ def add_comparison(parser: argparse.ArgumentParser, case: str) -> None:
         "minibiogpt golden map proposes one",
     )
     add_names_of(parser)
-    parser.add_argument(
-        "--names",
-        action="append",
-        metavar="PATTERN",
-        help='only arrays that match, such as "layers.{0..3}.*"; repeatable',
-    )
+    add_names(parser)
     parser.add_argument(
         "--skip", action="append", metavar="PATTERN", help="leave out the arrays that match; repeatable"
     )

@@ -7,17 +7,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from minibiogpt.cli.options import add_json, print_json
+from minibiogpt.cli.options import add_json, add_names, print_json
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", help="a case file, or the folder of a kit")
-    parser.add_argument(
-        "--names",
-        action="append",
-        metavar="PATTERN",
-        help='only arrays that match, such as "layers.{0..3}.*"; repeatable',
-    )
+    add_names(parser)
     add_json(parser)
 
 

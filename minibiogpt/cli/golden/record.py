@@ -14,6 +14,7 @@ from minibiogpt.cli.options import (
     CLASSES,
     add_adapter,
     add_model,
+    add_names,
     check_text,
     load_model,
     load_tokenizer,
@@ -46,12 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--labels", action="store_true", help="include the loss, with the input ids as labels")
     parser.add_argument("--head", choices=CLASSES, help="model class to load (default: the one in config.json)")
-    parser.add_argument(
-        "--names",
-        action="append",
-        metavar="PATTERN",
-        help='only arrays that match, such as "layers.{0..3}.*"; repeatable',
-    )
+    add_names(parser)
     parser.add_argument(
         "--slim", action="store_true", help="store samples and sums instead of whole arrays (below 5 MB)"
     )

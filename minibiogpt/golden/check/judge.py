@@ -215,7 +215,7 @@ class Judge:
             row.notes.append(mismatch(tensor.shape, entry, {}) + ", and no permutation of the axes agrees")
 
     def _measure(self, layout: Layout, entry: Entry, tensor: Tensor, raw: np.ndarray, budget: float) -> Measure:
-        candidate, reference, keep = layout(raw), self._reference(entry), self._keep(entry)
+        candidate, reference, keep = layout(raw), self._reference(entry), self.kept(entry)
         has_masked = entry.name.endswith(".scores_masked")
         if entry.samples is None:
             return measure(candidate, reference, budget, tensor.decode, has_masked=has_masked, keep=keep)
@@ -228,7 +228,7 @@ class Judge:
         stored, size = self._reference(entry).reshape(-1), math.prod(entry.shape)
         chosen = sample_indices(stored.size, min(SPOT_CHECKS, stored.size))
         flat = chosen if entry.samples is None else sample_indices(size, stored.size)[chosen]
-        split, keep = layout.split(raw), self._keep(entry)
+        split, keep = layout.split(raw), self.kept(entry)
         found = tensor.decode(split[np.unravel_index(flat, split.shape)]).astype(np.float64)
         with np.errstate(all="ignore"):
             agrees = (np.abs(found - stored[chosen]) <= budget) | (stored[chosen] == LOWEST)
@@ -236,7 +236,7 @@ class Judge:
             agrees |= ~np.broadcast_to(keep, entry.shape)[np.unravel_index(flat, entry.shape)]
         return bool(agrees.all())
 
-    def _keep(self, entry: Entry) -> np.ndarray | None:
+    def kept(self, entry: Entry) -> np.ndarray | None:
         """Return a mask that is False where nothing is compared, such as (B, 1, T, S) for B H T S; None if all is."""
         masks, part = [], self.parts.get(entry.name)
         if part is None or part.ends:

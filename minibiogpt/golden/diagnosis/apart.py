@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 
 from minibiogpt.errors import InputError
-from minibiogpt.files.reading import read_json
 from minibiogpt.golden.diagnosis.findings import Finding, merged
 from minibiogpt.golden.diagnosis.measure import error_of
 from minibiogpt.golden.diagnosis.run import CannotComputeError, CaseRun, Known, Pass, Site
@@ -16,6 +14,7 @@ from minibiogpt.golden.diagnosis.search import Search
 from minibiogpt.golden.diagnosis.ways.attempt import Attempt
 from minibiogpt.golden.diagnosis.ways.table import WAYS
 from minibiogpt.golden.format.case import Case
+from minibiogpt.golden.format.manifest import cases_beside
 
 CLEAR = 10.0  # budgets by which the two must differ
 
@@ -54,8 +53,7 @@ def _differ(run: CaseRun, name: str, finding: Finding, other: Attempt, sites: se
 
 def _others_of_kit(run: CaseRun, given: set[str]) -> Iterator[CaseRun]:
     """Yield the other cases of the kit with the same model, with the case's own arrays as known ones."""
-    kit = run.case.path.parent.parent
-    for name, path in _case_files(kit):
+    for name, (path, _) in cases_beside(run.case.path).items():
         if name in given:
             continue
         try:
@@ -64,11 +62,3 @@ def _others_of_kit(run: CaseRun, given: set[str]) -> Iterator[CaseRun]:
             continue
         if case.model == run.case.model:
             yield CaseRun(name, case, {}, run.weights)
-
-
-def _case_files(kit: Path) -> Iterator[tuple[str, Path]]:
-    path = kit / "manifest.json"
-    if path.is_file():
-        manifest = read_json(path, "a kit's manifest", absent="", broken="")
-        for entry in manifest.get("cases", []):
-            yield str(entry["name"]), kit / str(entry["file"])

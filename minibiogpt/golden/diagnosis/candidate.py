@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,10 +14,12 @@ from minibiogpt.errors import InputError
 from minibiogpt.files.reading import sha256
 from minibiogpt.files.safetensors import INDEX, SINGLE
 from minibiogpt.golden.check.checker import check
+from minibiogpt.golden.check.judge import Judge
 from minibiogpt.golden.check.result import AGREES, Options, Result, Row
 from minibiogpt.golden.diagnosis.run import CaseRun, Known
 from minibiogpt.golden.diagnosis.weights import Weights
 from minibiogpt.golden.format.case import Case
+from minibiogpt.golden.format.manifest import cases_beside
 
 REMEDY = "name the folder of the model that the case was recorded with: --model FOLDER"
 
@@ -47,12 +48,10 @@ def _precision(row: Row) -> str:
 
 
 def _kept(case: Case, options: Options) -> Any:
-    """Return a function from a row to the mask of the elements that count."""
-    from minibiogpt.golden.check.judge import Judge  # the mask is that of the check
-
+    """Return a function from a row to the mask of the elements that count: that of the check."""
     judge = Judge(case, options)
     entries = {entry.name: entry for entry in case.entries}
-    return lambda row: judge._keep(entries[row.name])
+    return lambda row: judge.kept(entries[row.name])
 
 
 def weights_of(case: Case, model: Path | None) -> Weights:
@@ -63,7 +62,7 @@ def weights_of(case: Case, model: Path | None) -> Weights:
     InputError
         If the case is in no kit and no folder is named, or the folder's weights are not those of the case.
     """
-    folder = model or _folder_in_kit(case)
+    folder = model or next((model for file, model in cases_beside(case.path).values() if file == case.path), None)
     if folder is None:
         raise InputError("diagnose needs the weights of the case's model", f"{case.path}, which is in no kit", REMEDY)
     if not folder.is_dir():
@@ -75,20 +74,6 @@ def weights_of(case: Case, model: Path | None) -> Weights:
                 found = f"another {path}" if path.is_file() else f"no {path}"
                 raise InputError(f"the weights must be those that {case.path.name} was recorded with", found, REMEDY)
     return Weights(folder)
-
-
-def _folder_in_kit(case: Case) -> Path | None:
-    """Return the folder of the case's model if the case lies in a kit."""
-    kit = case.path.parent.parent
-    manifest = kit / "manifest.json"
-    if not manifest.is_file():
-        return None
-    try:
-        entries = json.loads(manifest.read_text(encoding="utf-8"))["cases"]
-        found = [kit / str(entry["model"]) for entry in entries if kit / str(entry["file"]) == case.path]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return found[0] if found else None
 
 
 @contextmanager

@@ -44,6 +44,19 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
+def cases_beside(case: Path) -> dict[str, tuple[Path, Path]]:
+    """Return {name: (file, folder of its model)} of all cases of the kit that a case lies in; empty if it is in none.
+
+    Nothing is verified; an unreadable manifest.json counts as none.
+    """
+    kit = case.parent.parent
+    try:
+        manifest = read_json(kit / "manifest.json", "a kit's manifest", absent="", broken="")
+        return {str(item["name"]): (kit / str(item["file"]), kit / str(item["model"])) for item in manifest["cases"]}
+    except (InputError, KeyError, TypeError):
+        return {}
+
+
 def _listed_files(manifest: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield each file that the manifest lists, with its sha256."""
     for item in (*manifest["cases"], manifest["tokenizer"], manifest["readme"]):

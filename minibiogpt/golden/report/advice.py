@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from minibiogpt.golden.check.evidence.conventions import found_in
 from minibiogpt.golden.check.result import AGREES, DIFFERS, Options, Result
+from minibiogpt.golden.format.manifest import cases_beside
 
 SELFTEST = "minibiogpt golden selftest"
 PRODUCTS = ("q_proj", "k_proj", "v_proj", "scores", "context", "out_proj", "fc1", "fc2", "score", "logits")
@@ -124,7 +125,7 @@ def next_command(result: Result) -> str:
         better = replace(better, subset=options.subset or bool(result.missing))
         return check_command(result.case.path, result.theirs, better)
     if result.first_difference is not None:
-        in_kit = (result.case.path.parent.parent / "manifest.json").is_file()
+        in_kit = cases_beside(result.case.path)
         return diagnose_command(result.case.path, result.theirs, options) + ("" if in_kit else " --model FOLDER")
     only_missing = not result.unpaired and all(row.candidate is None for row in result.rows if row.state != AGREES)
     if result.compared and (only_missing or result.unpaired) and not options.subset:
