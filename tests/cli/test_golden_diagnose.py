@@ -154,7 +154,9 @@ def test_every_cause_is_listed_without_a_case(capsys: pytest.CaptureFixture[str]
         with pytest.raises(SystemExit, match="0"):
             main(["golden", "diagnose", *words])
         out, err = capsys.readouterr()
-        assert ([line.split()[0] for line in out.splitlines() if line[0] != " "], err) == (list(CAUSES), "")
+        first = [line.partition(" ") for line in out.splitlines() if line[0] != " "]
+        assert ([name for name, _, _ in first], err) == (list(CAUSES), "")
+        assert all(sentence.strip() for _, _, sentence in first)
 
 
 def test_a_page_is_written_and_overwrites_nothing(capsys: pytest.CaptureFixture[str]) -> None:

@@ -22,6 +22,15 @@ from tests.reference.wrong import HEADS, NORMS, activation
 _TABLE: Table = [
     ("norm over the positions", forward(NORMS, wrong.over_the_positions), at("layers.0.self_attn_layer_norm")),
     ("the first norm's weights in both norms", wrong.shared(wrong.both_norms), at("layers.0.final_layer_norm")),
+    ("the first norm's bias in both norms", wrong.shared(wrong.both_norms, ("bias",)), at("layers.0.final_layer_norm")),
+    ("the first norm's gain in both norms", wrong.shared(wrong.both_norms, ("weight",)),
+     at("layers.0.final_layer_norm")),
+    ("1 added to each norm's gain", parameter(NORMS, "weight", lambda x: x + 1), at("layers.0.self_attn_layer_norm")),
+    ("norms add their bias twice", parameter(NORMS, "bias", lambda x: 2 * x), at("layers.0.self_attn_layer_norm")),
+    ("bias of fc2 added twice", parameter(layers("fc2", every=True), "bias", lambda x: 2 * x), at("layers.0.fc2")),
+    ("v_proj's bias in out_proj", wrong.shared(wrong.output_and_values, ("bias",)), at(f"{ATTN}.out_proj")),
+    ("GELU with erf by 7.1.25", activation(wrong.gelu_25), at("layers.0.activation_fn")),
+    ("GELU with erf by 7.1.26", activation(wrong.gelu_26), at("layers.0.activation_fn")),
     ("bias added after the activation", wrong.bias_after_activation, at("layers.0.fc1")),
     ("embeddings scaled twice", attribute(EMBED, "embed_scale", lambda x: x.embedding_dim * 1.0), at("embed_tokens")),
     ("embeddings scaled by 32", attribute(EMBED, "embed_scale", lambda _: 32.0), at("embed_tokens")),
@@ -41,6 +50,7 @@ _TABLE: Table = [
     ("head mask of the first layer for all", options(wrong.heads_changed(lambda x: x[:1].expand_as(x))),
      at("layers.1.self_attn.weights")),
     ("head mask taken as 0 or 1", options(wrong.heads_changed(lambda x: (x != 0).to(x.dtype))), at(f"{ATTN}.weights")),
+    ("head mask cut to 0 to 1", options(wrong.heads_changed(lambda x: x.clamp(0, 1))), at(f"{ATTN}.weights")),
     ("keys and values of the first head for all", attention(
         split=lambda q, k, v: (q, k[:, :1].expand_as(k), v[:, :1].expand_as(v))), at(f"{ATTN}.k")),
     ("fused projections read head by head", wrong.head_by_head, at(f"{ATTN}.q_proj")),

@@ -23,14 +23,14 @@ def over_the_positions(norm: Any, original: Any, x: Any) -> Any:
     return centred / (centred.square().mean(1, keepdim=True) + norm.eps).sqrt() * norm.weight + norm.bias
 
 
-def shared(pairs: Callable[[Any], list[tuple[Any, Any]]]) -> Plant:
-    """Give the first module of each pair the weights of the second."""
+def shared(pairs: Callable[[Any], list[tuple[Any, Any]]], names: tuple[str, ...] = ("weight", "bias")) -> Plant:
+    """Give the first module of each pair the parameters of the second."""
 
     @contextmanager
     def plant(model: Any) -> Iterator[None]:
         with ExitStack() as stack:
             for one, other in pairs(model):
-                for name in ("weight", "bias"):
+                for name in names:
                     stack.enter_context(replaced(one, name, getattr(other, name)))
             yield
 
@@ -39,6 +39,27 @@ def shared(pairs: Callable[[Any], list[tuple[Any, Any]]]) -> Plant:
 
 def both_norms(model: Any) -> list[tuple[Any, Any]]:
     return [(layer.final_layer_norm, layer.self_attn_layer_norm) for layer in base(model).layers]
+
+
+def output_and_values(model: Any) -> list[tuple[Any, Any]]:
+    return [(layer.self_attn.out_proj, layer.self_attn.v_proj) for layer in base(model).layers]
+
+
+def gelu_25(x: Any) -> Any:
+    """Return GELU with erf by formula 7.1.25 of Abramowitz and Stegun."""
+    z = abs(x) * 0.5**0.5
+    t = 1 / (1 + 0.47047 * z)
+    erf = 1 - (0.3480242 * t - 0.0958798 * t**2 + 0.7478556 * t**3) * torch.exp(-(z**2))
+    return x * (1 + torch.sign(x) * erf) / 2
+
+
+def gelu_26(x: Any) -> Any:
+    """Return GELU with erf by formula 7.1.26 of Abramowitz and Stegun."""
+    z = abs(x) * 0.5**0.5
+    t = 1 / (1 + 0.3275911 * z)
+    numbers = (0.254829592, -0.284496736, 1.421413741, -1.453152027, 1.061405429)
+    erf = 1 - sum(a * t ** (i + 1) for i, a in enumerate(numbers)) * torch.exp(-(z**2))
+    return x * (1 + torch.sign(x) * erf) / 2
 
 
 def of_layer_1(*parts: str) -> Plant:

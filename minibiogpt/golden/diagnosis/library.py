@@ -60,6 +60,10 @@ _TABLE = [
     ("norm-no-mean", "the mean is not subtracted", "it is LayerNorm, not RMSNorm"),
     ("norm-gain-missing", "the norm's weight is not multiplied", "each norm has a weight and a bias"),
     ("norm-bias-missing", "the norm's bias is not added", "each norm has a weight and a bias"),
+    ("norm-gain-other", "[{added} is added to the norm's weight][the norm's weight is multiplied by {factor}]"
+     "[the norm's weight is {weights}]", "use the weight as it is stored; the norms of Gemma add 1 to theirs"),
+    ("norm-bias-other", "[the norm's bias is multiplied by {factor}][the norm's bias is {weights}]",
+     "each norm has a bias of its own, added once"),
     ("norm-axis", "the mean and the variance are over {axis}", "they are over D, for each token by itself"),
     ("norm-weights", "it uses weight and bias of {weights}",
      "self_attn_layer_norm is before attention, final_layer_norm "
@@ -74,6 +78,8 @@ _TABLE = [
     # activation
     ("gelu-tanh", "GELU is the tanh approximation", "hidden_act is gelu, with erf; gelu_new is the approximation"),
     ("gelu-sigmoid", "GELU is x sigmoid(1.702 x)", "hidden_act is gelu, with erf"),
+    ("gelu-erf", "erf is an approximation, {formula} of Abramowitz and Stegun",
+     "7.1.25 is 2.5e-5 off and 7.1.26 1.5e-7; math libraries have erf to the last digit"),
     ("activation-other", "the activation is {function}", "hidden_act is gelu, with erf"),
     ("activation-missing", "there is no activation", "it is between fc1 and fc2"),
     ("bias-after-activation", "the bias of fc1 is added behind the activation", "it is added before"),
@@ -110,6 +116,8 @@ _TABLE = [
     # weights and sums
     ("weight-transposed", "the weight is transposed", "PyTorch's Linear holds (out, in): x W^T"),
     ("bias-missing", "the bias is not added", "q, k, v, out_proj, fc1, fc2 and the token classifier have one"),
+    ("bias-other", "[the bias is multiplied by {factor}][the bias is {weights}]",
+     "each product has a bias of its own, added once"),
     ("layer-weights", "it uses the weights of layer {layer}", "layers.{l} of the checkpoint is layer l"),
     ("weights-of-another", "it uses the weights of {weights}", "check which tensor is loaded under which name"),
     ("residual-missing", "the residual of {of} is not added", "x + attention, then + feed-forward"),
@@ -182,7 +190,8 @@ def described() -> list[str]:
     width = max(map(len, CAUSES))
     lines = []
     for info in CAUSES.values():
-        lines += [f"{info.id:{width}}  {OPTIONAL.sub('', info.sentence).strip()}", f"{'':{width}}  {info.trap}"]
+        always = OPTIONAL.sub("", info.sentence).strip() or ", or ".join(OPTIONAL.findall(info.sentence))
+        lines += [f"{info.id:{width}}  {always}", f"{'':{width}}  {info.trap}"]
     return lines
 
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+NEARLY = 1e-2  # of the largest number of a parameter, that an estimate of it may be off to be tried
+SAME = 1e-6  # by which a factor that is estimated may differ from 1 without being another
 Knobs = Mapping[str, Any]
 
 
@@ -63,6 +65,11 @@ def factor_between(y: np.ndarray, x: np.ndarray) -> float | None:
     a, b = y[counted], x[counted]
     squares = float(np.dot(b, b)) if b.size else 0.0
     return float(np.dot(a, b)) / squares if squares > 0 else None
+
+
+def is_other(y: np.ndarray, x: np.ndarray) -> bool:
+    """Whether two parameters are the same, as closely as one can be estimated."""
+    return y.shape == x.shape and bool(np.abs(y - x).max(initial=0.0) <= NEARLY * np.abs(x).max(initial=0.0))
 
 
 def nice(x: float, tolerance: float = 1e-3) -> float:

@@ -230,7 +230,7 @@ def weight_attempts(at: At, y: np.ndarray | None, knobs: Knobs) -> Iterator[Atte
     if at.input("head_mask") is None:
         return
     yield Attempt("head-mask-missing", {WEIGHTS: {"kind": "none"}})
-    for kind in ("renormalized", "one number", "first layer", "0 or 1"):
+    for kind in ("renormalized", "one number", "first layer", "0 or 1", "cut to 0 to 1"):
         yield Attempt("head-mask-wrong", {WEIGHTS: {"kind": kind}}, {"how": kind}, (), 1)
 
 

@@ -29,9 +29,25 @@ def _sigmoid(x: np.ndarray) -> np.ndarray:
     return 1 / (1 + np.exp(-x))
 
 
+def _erf_25(x: np.ndarray) -> np.ndarray:
+    """Return erf as Abramowitz and Stegun approximate it in 7.1.25, with an error below 2.5e-5."""
+    t = 1 / (1 + 0.47047 * np.abs(x))
+    return np.sign(x) * (1 - t * (0.3480242 + t * (-0.0958798 + t * 0.7478556)) * np.exp(-x * x))
+
+
+def _erf_26(x: np.ndarray) -> np.ndarray:
+    """Return erf as Abramowitz and Stegun approximate it in 7.1.26, with an error below 1.5e-7."""
+    t = 1 / (1 + 0.3275911 * np.abs(x))
+    p = 0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027 + t * 1.061405429)))
+    return np.sign(x) * (1 - t * p * np.exp(-x * x))
+
+
+FORMULAS = ("7.1.25", "7.1.26")
 FUNCTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "gelu": _gelu,
     "gelu-tanh": _tanh_gelu,
+    "7.1.25": lambda x: x * (1 + _erf_25(x / math.sqrt(2))) / 2,
+    "7.1.26": lambda x: x * (1 + _erf_26(x / math.sqrt(2))) / 2,
     "gelu-sigmoid": lambda x: x * _sigmoid(1.702 * x),
     "none": lambda x: x,
     "relu": lambda x: np.maximum(x, 0),
@@ -46,6 +62,7 @@ FUNCTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "mish": lambda x: x * np.tanh(np.log1p(np.exp(-np.abs(x))) + np.maximum(x, 0)),
 }
 IDS = {"gelu-tanh": "gelu-tanh", "gelu-sigmoid": "gelu-sigmoid", "none": "activation-missing"}
+IDS |= dict.fromkeys(FORMULAS, "gelu-erf")
 USUAL = {"gelu_new": "gelu-tanh"}
 
 
@@ -71,7 +88,7 @@ def activation_attempts(at: At, y: np.ndarray | None, knobs: Knobs) -> Iterator[
     usual = USUAL.get(at.config.hidden_act, at.config.hidden_act)
     for name in FUNCTIONS:
         if name != usual:
-            shown = {} if name in IDS else {"function": name}
+            shown = {"formula": name} if name in FORMULAS else {} if name in IDS else {"function": name}
             yield Attempt(IDS.get(name, "activation-other"), {ACTIVATION: {"function": name}}, shown)
     for name in ("gelu", "gelu-tanh", "gelu-sigmoid", "silu"):
         shown = {"of": "the activation", "function": name}

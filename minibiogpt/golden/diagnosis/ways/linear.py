@@ -11,7 +11,7 @@ import numpy as np
 
 from minibiogpt.golden.diagnosis.precision import GRIDS, quantized, reduced
 from minibiogpt.golden.diagnosis.run import AFTER, At
-from minibiogpt.golden.diagnosis.ways.attempt import Attempt, Knobs, factor_between
+from minibiogpt.golden.diagnosis.ways.attempt import SAME, Attempt, Knobs, factor_between, is_other, nice
 from minibiogpt.golden.diagnosis.ways.norm import ATTENTION_NORM, FC1, FEED_NORM, FINAL, RESIDUAL, orders
 
 QKV = ("q_proj", "k_proj", "v_proj")
@@ -30,6 +30,8 @@ def linear(
     products: str | None = None,
     roll: int = 0,
     scale: float = 1.0,
+    bias_of: str | None = None,
+    bias_times: float = 1.0,
 ) -> np.ndarray:
     """Return x W^T + b, in one of the ways of the knobs.
 
@@ -41,6 +43,7 @@ def linear(
     fused : how the rows of the fused matrix of q, k and v are read: "H 3 Dh", "3 Dh H", "H Dh 3" or "Dh H 3".
     grid : (bits, block, kind) of a quantized weight. products : the precision of the factors.
     roll : by how many rows the weight is moved. scale : factor on the product, before the bias.
+    bias_of : name of another bias. bias_times : factor on the bias.
     """
     symbol = _weight_symbol(at)
     source = at.step.where[symbol]
@@ -59,8 +62,9 @@ def linear(
         W = W.T if W.shape[0] == W.shape[1] else W.reshape(W.shape[1], W.shape[0]).T
     if products is not None:
         h, W = reduced(h, products), reduced(W, products)
+    b = at.weight(bias_of) if bias_of is not None else b
     y = h @ W.T * scale
-    return y if b is None else y + b
+    return y if b is None else y + b * bias_times
 
 
 def _weight_symbol(at: At) -> str:
@@ -99,6 +103,7 @@ def attempts(at: At, y: np.ndarray | None, knobs: Knobs) -> Iterator[Attempt]:
     is_head = at.template in HEADS
     if has_bias:
         yield one("bias-missing", bias=False)
+        yield from _other_bias(at, y, knobs)
     yield one("weight-transposed", transposed=True)
     yield from orders(at)
     yield from _other_weights(at, part)
@@ -118,6 +123,23 @@ def attempts(at: At, y: np.ndarray | None, knobs: Knobs) -> Iterator[Attempt]:
     if is_head:
         for rows in (1, -1, 2, -2):
             yield one("logits-weights", 1, {"rows": rows}, roll=rows)
+
+
+def _other_bias(at: At, y: np.ndarray | None, knobs: Knobs) -> Iterator[Attempt]:
+    """Yield the multiple of the bias, and the other biases, that are close to what is added to the product."""
+    if y is None:
+        yield Attempt("bias-other", {at.template: {"bias_times": 2.0}}, {"factor": 2.0})
+    if y is None or not knobs.get("bias", True):
+        return
+    known = {key: value for key, value in knobs.items() if key not in ("bias_of", "bias_times", *AFTER)}
+    added = (y - linear(at, **(known | {"bias": False}))).reshape(-1, y.shape[-1]).mean(0)
+    b = at["b"]
+    c = factor_between(added, b)
+    if c is not None and is_other(added, c * b) and abs(c - 1) > SAME:
+        yield Attempt("bias-other", {at.template: {"bias_times": nice(c)}}, {"factor": nice(c)}, ("factor",), 1)
+    for name in at.within.run.weights.like(at.step.where["b"]):
+        if is_other(added, at.weight(name)):
+            yield Attempt("bias-other", {at.template: {"bias_of": name}}, {"weights": name}, (), 1)
 
 
 def _exchanged() -> Iterator[Attempt]:

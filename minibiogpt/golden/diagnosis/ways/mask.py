@@ -112,6 +112,7 @@ def head_mask(at: At, kind: str = "layers") -> np.ndarray:
     rows = np.broadcast_to(given, (L, H))
     row = rows[0 if kind == "first layer" else layer]
     row = (row != 0).astype(float) if kind == "0 or 1" else row
+    row = np.clip(row, 0, 1) if kind == "cut to 0 to 1" else row
     return row[:, None, None]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from minibiogpt.golden.diagnosis.run import AFTER, At
-from minibiogpt.golden.diagnosis.ways.attempt import Attempt, Knobs, nice
+from minibiogpt.golden.diagnosis.ways.attempt import SAME, Attempt, Knobs, factor_between, is_other, nice
 
 EPS = 1e-5
 ATTENTION_NORM, FEED_NORM, FINAL = "layers.{l}.self_attn_layer_norm", "layers.{l}.final_layer_norm", "layer_norm"
@@ -36,6 +36,11 @@ def norm(
     skip: bool = False,
     times: int = 1,
     first: str | None = None,
+    bias_of: str | None = None,
+    bias_times: float = 1.0,
+    gain_of: str | None = None,
+    gain_times: float = 1.0,
+    gain_plus: float = 0.0,
 ) -> np.ndarray:
     """Return (x - mean) / sqrt(var + eps) * g + b, in one of the ways of the knobs.
 
@@ -47,13 +52,15 @@ def norm(
     weights : path of the norm that gain and bias are taken from; {l} is this layer.
     x : name of the array that is normalized, or names whose sum is.
     skip : return x unchanged. times : how often to normalize. first : path of a norm that is applied before.
+    bias_of, gain_of : names of other parameters. bias_times, gain_times : factors. gain_plus : added to the gain.
     """
     h = at["x"] if x is None else at.array(x)
     h = h if first is None else plain_norm(at, h, first)
     if skip:
         return h
     path = at.step.where["g"].removesuffix(".weight") if weights is None else weights
-    g, b = at.weight(f"{path}.weight"), at.weight(f"{path}.bias")
+    g = at.weight(gain_of or f"{path}.weight") * gain_times + gain_plus
+    b = at.weight(bias_of or f"{path}.bias") * bias_times
     for _ in range(times):
         axes = AXES[axis]
         n = int(np.prod([h.shape[a] for a in axes]))
@@ -89,6 +96,7 @@ def attempts(at: At, y: np.ndarray | None, knobs: Knobs) -> Iterator[Attempt]:
         yield one("norm-eps", ("eps",), 1, eps=eps)
     for eps in _eps(at, y, knobs, outside=True):
         yield one("norm-eps-outside-root", ("eps",), 1, eps=eps, outside=True)
+    yield from _other_parameters(at, y, knobs)
     for axis in AXES:
         if axis != "D" and not (axis == "B and T" and at.letters["B"] == 1):
             yield one("norm-axis", axis=axis)
@@ -113,6 +121,8 @@ def _alike(one: Callable[..., Attempt]) -> Iterator[Attempt]:
     yield one("norm-no-mean", centre="variance", rank=2)
     yield one("norm-gain-missing", gain=False)
     yield one("norm-bias-missing", bias=False)
+    yield replace(one("norm-gain-other", gain_plus=1.0), parameters={"added": 1.0})
+    yield replace(one("norm-bias-other", bias_times=2.0), parameters={"factor": 2.0})
     yield one("norm-twice", times=2)
     yield one("norm-eps-outside-root", (), 1, eps=EPS, outside=True)
 
@@ -140,6 +150,35 @@ def _eps(at: At, y: np.ndarray | None, knobs: Knobs, outside: bool) -> Iterator[
     found = dict.fromkeys(value for e in (best, estimate) for value in (nice(e, 0.02), max(e, 0.0)))
     least = 1e-9 if outside else 0.0  # outside or inside, 0 is the same
     yield from (e for e in found if np.isfinite(e) and e >= least and (outside or abs(e / EPS - 1) > 1e-3))
+
+
+PARTS = ("bias_of", "bias_times", "gain_of", "gain_times", "gain_plus")
+
+
+def _other_parameters(at: At, y: np.ndarray | None, knobs: Knobs) -> Iterator[Attempt]:
+    """Yield what the gain alone, or the bias alone, is close to: another, a multiple, or the sum with a number."""
+    if y is None or not (knobs.get("gain", True) and knobs.get("bias", True)):
+        return
+    known = {key: value for key, value in knobs.items() if key not in (*PARTS, *AFTER)}
+    z, theirs = (x.reshape(-1, y.shape[-1]) for x in (norm(at, **known | {"gain": False, "bias": False}), y))
+    g, b = (at[x] for x in "gb")
+
+    def one(part: str, shown: dict[str, Any], **way: Any) -> Attempt:
+        estimated = tuple(name for name in shown if name != "weights")
+        return Attempt(f"norm-{part}-other", {at.template: way}, shown, estimated, 1)
+
+    with np.errstate(all="ignore"):
+        gain, bias = ((theirs - b) * z).sum(0) / np.square(z).sum(0), (theirs - z * g).mean(0)
+    added = nice(float((gain - g).mean()))
+    if abs(added) > SAME and is_other(gain, g + added):
+        yield one("gain", {"added": added}, gain_plus=added)
+    for part, found, own, source in (("gain", gain, g, "g"), ("bias", bias, b, "b")):
+        c = factor_between(found, own)
+        if c is not None and abs(c - 1) > SAME and is_other(found, c * own):
+            yield one(part, {"factor": nice(c)}, **{f"{part}_times": nice(c)})
+        for name in at.within.run.weights.like(at.step.where[source]):
+            if is_other(found, at.weight(name)):
+                yield one(part, {"weights": name}, **{f"{part}_of": name})
 
 
 def _own(at: At) -> str:
