@@ -26,8 +26,8 @@ from tests.reference.diagnosing import (
     PARTS,
     PRECISIONS,
     Run,
-    from_little,
     most_said,
+    over_kit,
     pairs,
     perturbations,
     singles,
@@ -68,6 +68,7 @@ PROMISES = (
     *(Promise(f"parameters within 1 %, {precision}", share,
               lambda run, precision=precision: (run.part, run.precision) == ("singles", precision) and _estimated(run),
               lambda run: not run.off) for precision, share in (("float64", 1), ("float32", 0.9))),
+    Promise("one mistake, over the kit, and no other cause", 0.95, lambda run: run.part == "kit"),
     Promise("two mistakes, both named", 0.90, lambda run: run.part == "pairs"),
     Promise("from logits alone, over the kit", 0.80, lambda run: run.part == "logits"),
     Promise("from hidden states alone, over the kit", 0.90, lambda run: run.part == "hidden"),
@@ -105,8 +106,8 @@ def promises(runs: list[Run]) -> Iterator[str]:
 
 def of_each(runs: list[Run]) -> Iterator[str]:
     """Yield a Markdown table with one row per mistake: how often its cause was named first, and what else was said."""
-    yield "| mistake | cause | float64 | float32 | logits | hidden states | said instead |"
-    yield "|---|---|---|---|---|---|---|"
+    yield "| mistake | cause | float64 | float32 | kit | logits | hidden states | said instead |"
+    yield "|---|---|---|---|---|---|---|---|"
     for name, mistake in EVERY.items():
         own = [run for run in runs if run.subject == name]
         if not own:
@@ -114,7 +115,7 @@ def of_each(runs: list[Run]) -> Iterator[str]:
         columns = [
             [run for run in own if (run.part, run.precision) == ("singles", precision)] for precision in PRECISIONS
         ]
-        columns += [[run for run in own if run.part == part] for part in ("logits", "hidden")]
+        columns += [[run for run in own if run.part == part] for part in ("kit", "logits", "hidden")]
         cells = " | ".join(_fraction(column) for column in columns)
         wrong = sorted({word for run in own for word in run.off})
         yield f"| {name} | `{mistake.cause}` | {cells} | {'; '.join(filter(None, [most_said(own), *wrong[:2]]))} |"
@@ -138,7 +139,7 @@ def of_the_rest(part: str, runs: list[Run], all_rows: bool) -> Iterator[str]:
 def misses(runs: list[Run]) -> Iterator[str]:
     """Yield each run of one mistake or two that was not said right."""
     for run in runs:
-        if not run.right and run.part in ("singles", "pairs", "logits", "hidden"):
+        if not run.right and run.part in ("singles", "kit", "pairs", "logits", "hidden"):
             where = run.case or f"the kit, {run.part}"
             yield f"{run.subject} in {where}, {run.precision}: {' + '.join(run.want[:2])}; said {run.instead}"
 
@@ -160,15 +161,17 @@ in float32, rounding may hide them in up to a tenth of the pairs.
 
 Two mistakes are made at once for each two of twelve, on {few}.
 
-From logits alone ({logits} mistakes), and from hidden states alone ({hidden}), one diagnosis covers the whole kit. The
-correct variations and the other conventions must get no cause. {perturbations} perturbations are on no list (noise on
-one array, a random rotation, one weight changed, another checkpoint): the verdict must be "not known", and the first
+Over the kit, one diagnosis covers all cases, and no other cause may be named. From logits alone ({logits} mistakes) and
+from hidden states alone ({hidden}), also over the kit, the right one must be named first.
+
+The correct variations and the other conventions must get no cause. {perturbations} perturbations are on no list (noise
+on one array, a random rotation, one weight changed, another checkpoint): the verdict must be "not known", and the first
 own error must be where the change was made.
 
 ## Each mistake
 
-In how many of the cases the cause was named first, by precision; in how many of two runs, one for each precision, from
-logits and from hidden states alone; and what was said otherwise.
+In how many of the cases the cause was named first, by precision; in how many of two runs, one for each precision, over
+the kit, from logits and from hidden states alone; and what was said otherwise.
 
 {each}
 
@@ -232,8 +235,9 @@ def measured(options: argparse.Namespace) -> Iterator[Run]:
     makers: dict[str, Callable[[], Iterable[Run]]] = {
         "singles": lambda: singles(every, names),
         "pairs": lambda: pairs(few, options.mistakes or list(TWELVE)),
-        "logits": lambda: from_little("logits", options.kit, every, names),
-        "hidden": lambda: from_little("hidden", options.kit, every, names),
+        "kit": lambda: over_kit("kit", options.kit, every, names),
+        "logits": lambda: over_kit("logits", options.kit, every, names),
+        "hidden": lambda: over_kit("hidden", options.kit, every, names),
         "variations": lambda: variations(every, few, MIXTURES if options.mixtures is None else options.mixtures),
         "perturbations": lambda: perturbations(few),
     }

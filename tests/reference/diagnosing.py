@@ -25,9 +25,9 @@ from tests.reference.ways import ways
 
 PRECISIONS = ("float64", "float32")
 WITHIN = 0.01  # of its true value, an estimated parameter
-PARTS = ("singles", "pairs", "logits", "hidden", "variations", "perturbations")
-# The names of what a port can record that returns logits only, or hidden states only.
-KEPT = {"logits": r"logits", "hidden": r"embeddings|layers\.\d+|layer_norm"}
+PARTS = ("singles", "kit", "pairs", "logits", "hidden", "variations", "perturbations")
+# The names of what a port can record that returns all arrays, logits only, or hidden states only.
+KEPT = {"kit": r".*", "logits": r"logits", "hidden": r"embeddings|layers\.\d+|layer_norm"}
 FEW = ("ordinary", "left_pad", "cache_left_pad", "token_labels")  # the cases of pairs and perturbations
 
 
@@ -140,8 +140,11 @@ def pairs(cases: list[KitCase], names: list[str]) -> Iterator[Run]:
                     yield one
 
 
-def from_little(part: str, kit: Path, cases: list[KitCase], names: list[str]) -> Iterator[Run]:
-    """Diagnose each mistake over the kit from the logits or the hidden states of its cases alone."""
+def over_kit(part: str, kit: Path, cases: list[KitCase], names: list[str]) -> Iterator[Run]:
+    """Diagnose each mistake over the kit, from all arrays, or from the logits or the hidden states alone.
+
+    From all arrays, no other cause may be named.
+    """
     kept, options = re.compile(rf"(step\.\d+/)?({KEPT[part]})"), Options(subset=True)
     for name in names:
         for precision in PRECISIONS:
@@ -152,7 +155,9 @@ def from_little(part: str, kit: Path, cases: list[KitCase], names: list[str]) ->
             few = {case: found for case, found in few.items() if found}
             if any(Verdict.of(case, found, subset=True).code == 1 for case, found in few.items()):
                 diagnosis = diagnosed(kit, {case.name: found for case, found in few.items()}, options)
-                yield single(part, name, "", precision, cases[0].model(precision).config, diagnosis)
+                one = single(part, name, "", precision, cases[0].model(precision).config, diagnosis)
+                one.right = one.right and (part != "kit" or set(one.said) <= set(one.want))
+                yield one
 
 
 def variations(cases: list[KitCase], few: list[KitCase], mixtures: int) -> Iterator[Run]:

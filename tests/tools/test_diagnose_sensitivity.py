@@ -89,8 +89,8 @@ def test_of_two_mistakes_both_must_be_named(kit: Path, say: Say) -> None:
     assert [run.right for run in diagnosing.pairs(cases, both)] == [False, False]
 
 
-@pytest.mark.parametrize(("part", "count"), [("logits", 1), ("hidden", 4)])
-def test_from_little_only_these_arrays_are_given(
+@pytest.mark.parametrize(("part", "count"), [("kit", 44), ("logits", 1), ("hidden", 4)])
+def test_over_a_kit_only_these_arrays_are_given(
     kit: Path, monkeypatch: pytest.MonkeyPatch, part: str, count: int
 ) -> None:
     given = {}
@@ -105,9 +105,16 @@ def test_from_little_only_these_arrays_are_given(
 
     monkeypatch.setattr(golden, "diagnose", diagnose, raising=False)
     cases = cases_of(kit, ["ordinary", "cache_steps"])
-    runs = list(diagnosing.from_little(part, kit, cases, ["tanh GELU"]))
+    runs = list(diagnosing.over_kit(part, kit, cases, ["tanh GELU"]))
     assert [(run.case, run.right) for run in runs] == [("", True), ("", True)]
     assert {name: len(arrays) for name, arrays in given.items()} == {"ordinary": count, "cache_steps": 3 * count}
+
+
+def test_over_a_kit_no_other_cause_may_be_named(kit: Path, say: Say) -> None:
+    cases = one(kit, "ordinary")
+    say("known", [("gelu-tanh", {}), ("factor", {})])
+    assert [run.right for run in diagnosing.over_kit("kit", kit, cases, ["tanh GELU"])] == [False, False]
+    assert [run.right for run in diagnosing.over_kit("logits", kit, cases, ["tanh GELU"])] == [True, True]
 
 
 def test_a_variation_or_a_convention_must_have_no_cause(kit: Path, say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
