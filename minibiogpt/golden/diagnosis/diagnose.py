@@ -256,7 +256,8 @@ def _misnamed(search: Search) -> list[Cause]:
         right = _equation(run, places[0][1], [])
         before = max(search.dumped[place][1].times for place in places)
         certainty = "known" if other else "likely"
-        found.append(Cause(info.id, sentence(info.id, parameters), right, info.trap, names, parameters, [], len(places),
+        explains = sum(not search.dumped[place][1].ok for place in places)
+        found.append(Cause(info.id, sentence(info.id, parameters), right, info.trap, names, parameters, [], explains,
                            len(search.own), before, 0.0, certainty, cases, touches=len(places)))  # fmt: skip
     return found
 

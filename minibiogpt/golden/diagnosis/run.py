@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -147,10 +148,10 @@ class CaseRun:
         """Return the arrays that the steps of a span are computed from."""
         return {source for name in span for source in self.steps[name][1].sources}
 
-    def forget(self, name: str) -> None:
-        """Treat an array as one that the candidate does not have."""
-        self.forgotten[name] = self.known.pop(name)
-        del self.spans
+    def forget(self, names: Iterable[str]) -> None:
+        """Treat arrays as such that the candidate does not have."""
+        self.forgotten |= {name: self.known.pop(name) for name in names}
+        self.__dict__.pop("spans", None)
 
     def _span(self, name: str) -> tuple[str, ...]:
         found, waiting = {name}, [name]
@@ -194,7 +195,12 @@ class Pass:
         """Return how a step is done otherwise in its call; empty if it is not."""
         knobs = dict(self.changes.get(at.site, {}))
         when = knobs.pop("when", None)
+        if at.template == "logits":  # pooled or not, they have ways of their own
+            knobs = {key: value for key, value in knobs.items() if key in AFTER or self._takes(at.family, key)}
         return knobs if when is None or CONDITIONS[when](at) else {}
+
+    def _takes(self, family: str, knob: str) -> bool:
+        return family in self.ways and knob in signature(self.ways[family]).parameters
 
     def predicted(self, name: str) -> np.ndarray:
         """Return the array computed from its sources.

@@ -48,13 +48,11 @@ class Search:
             self._measure(i, run.known)
         self.ruled_out: dict[Place, set[str]] = {}  # causes that were tried at an unexplained array
         self.dumped: dict[Place, tuple[str, Error]] = {}  # arrays saved under another's name: which it is, the error
-        for i, run in enumerate(runs):
-            errors = {name: error for (r, name), error in self.errors.items() if r == i}
-            for name, other in dumped_otherwise(run, errors).items():
-                users = [user for user, span in run.spans.items() if user != name and name in run.sources_of(span)]
+        for i, saved in enumerate(dumped_otherwise(runs, self.errors)):
+            for name, other in saved.items():
                 self.dumped[i, name] = other, self.errors.pop((i, name))
-                run.forget(name)
-                self._measure(i, users)
+            runs[i].forget(saved)
+            self._measure(i, [name for name, span in runs[i].spans.items() if saved.keys() & set(span)])
         self.first = {place: error for place, error in self.errors.items() if place not in self.skipped}
         self.first |= {place: error for place, (_, error) in self.dumped.items()}
         self.own = {place: error for place, error in self.first.items() if not error.ok}

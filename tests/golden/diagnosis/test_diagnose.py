@@ -9,15 +9,17 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from minibiogpt.golden import diagnose
+from minibiogpt.golden.check.result import Options
 from minibiogpt.golden.diagnosis.diagnosis import Diagnosis
 from minibiogpt.golden.kit.writer import write_kit
 from tests.reference.kits import KitCase, cases_of, run
 from tests.reference.mistakes import MISTAKES
 from tests.reference.perturbations import PERTURBATIONS
 
-CASES = ("ordinary", "nearly_constant", "left_pad", "cache_steps", "head_mask")
+CASES = ("ordinary", "nearly_constant", "left_pad", "cache_steps", "head_mask", "longest", "sequence_left_pad")
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +115,61 @@ def test_an_array_under_the_name_of_another_is_no_mistake_of_the_model(kit: Path
         ("array-misnamed", ["layers.1"], {"saved": "layer_norm"})
     ]
     assert found.unexplained == []
+
+
+def over(kit: Path, folder: Path, runs: dict[str, dict[str, torch.Tensor]]) -> Diagnosis:
+    """Return the diagnosis of several cases of the kit at once."""
+    for case, arrays in runs.items():
+        save_file({name: x.clone().contiguous() for name, x in arrays.items()}, folder / f"{case}.safetensors")
+    return diagnose(kit, folder, options=Options(subset=True))
+
+
+def said(found: Diagnosis) -> list[tuple[str, list[str], Any]]:
+    return [(one.id, one.where, one.parameters.get("saved")) for one in found.causes]
+
+
+def test_arrays_under_other_names_are_found_behind_another_mistake_and_in_a_cache(kit: Path) -> None:
+    arrays = arrays_of(kit, "cache_steps", "transposed self_attn.out_proj")
+    for name in [name for name in arrays if name.endswith("layers.1.self_attn.k")]:
+        arrays[name] = arrays[name[:-1] + "v"]
+    found = diagnose(kit / "cases" / "cache_steps.safetensors", arrays)
+    assert said(found)[0] == ("array-misnamed", ["layers.1.self_attn.k"], "layers.1.self_attn.v")
+    assert [one.id for one in found.causes[1:]] == ["weight-transposed"]
+    assert found.unexplained == []
+
+
+def test_two_arrays_under_each_other_s_names_are_found(kit: Path) -> None:
+    arrays = arrays_of(kit, "ordinary")
+    for norm in ("layers.0", "layers.1"):
+        one, two = f"{norm}.self_attn_layer_norm", f"{norm}.final_layer_norm"
+        arrays |= {one: arrays[two], two: arrays[one]}
+    found = diagnose(kit / "cases" / "ordinary.safetensors", arrays)
+    names = [[f"layers.{layer}.{norm}_layer_norm" for layer in range(2)] for norm in ("self_attn", "final")]
+    assert said(found) == [
+        ("array-misnamed", names[0], ", ".join(names[1])),
+        ("array-misnamed", names[1], ", ".join(names[0])),
+    ]
+
+
+def test_arrays_one_layer_late_are_found_in_all_cases_of_a_kit(kit: Path, tmp_path: Path) -> None:
+    runs = {}
+    for case in ("ordinary", "longest"):  # the latter has hidden states only, from which alone it would not be known
+        runs[case] = arrays_of(kit, case)
+        runs[case] |= {"layers.0": runs[case]["embeddings"], "layers.1": runs[case]["layers.0"]}
+    found = over(kit, tmp_path, runs)
+    late = [("array-misnamed", ["layers.0"], "embeddings"), ("array-misnamed", ["layers.1"], "layers.0")]
+    assert said(found) == late
+    assert (found.unexplained, {name for one in found.causes for name in one.cases}) == ([], {"ordinary", "longest"})
+
+
+@pytest.mark.parametrize(
+    ("mistake", "cause"), [("class read at the first token", "pooling-index"), ("norm eps 1e-12", "norm-eps")]
+)
+def test_logits_of_one_kind_of_model_are_judged_beside_those_of_another(
+    kit: Path, tmp_path: Path, mistake: str, cause: str
+) -> None:
+    runs = {case: arrays_of(kit, case, mistake) for case in ("nearly_constant", "sequence_left_pad")}
+    assert [(one.id, one.certainty) for one in over(kit, tmp_path, runs).causes] == [(cause, "known")]
 
 
 def test_a_mistake_in_some_calls_is_named_with_its_condition(kit: Path) -> None:
