@@ -156,8 +156,8 @@ _TABLE = [
     ("factor", "the result is {factor} times as large", "look for a scale that is applied twice or not at all"),
     ("columns-moved", "the columns are in another order: column {first moved} holds {holds}", "check how it is cut"),
     ("rows-moved", "the rows of the batch are in another order: {rows}", "check the batch"),
-    ("array-misnamed", "what was saved under this name is not what the port goes on with[: it is {saved}]",
-     "save the array that the next step reads; the last hidden state of other tools is often after the last norm"),
+    ("array-misnamed", "what is saved under this name is [{saved}, ]not what the port goes on with",
+     "save a copy of what the next step reads: memory is used again, and a last hidden state may be after the norm"),
     ("checkpoint-differs", "the weights are another checkpoint's", "load the weights that the case names"),
     ("convention", "it is another convention, no mistake: {which}", "see docs/verify-a-port.md"),
 ]  # fmt: skip

@@ -10,6 +10,7 @@ from minibiogpt.errors import listed
 from minibiogpt.golden.check.result import AGREES
 from minibiogpt.golden.diagnosis.causes import Cause, OwnError
 from minibiogpt.golden.diagnosis.library import format_value
+from minibiogpt.golden.report.advice import next_command
 from minibiogpt.golden.report.text import plain
 
 MAX_WHERE, MAX_LEFT, MAX_RULED_OUT = 6, 8, 12
@@ -159,9 +160,12 @@ def _of_check(diagnosis: Diagnosis) -> Iterator[str]:
     missing = sum(len(result.missing) for result in diagnosis.results.values())
     unknown = sum(len(result.unpaired) for result in diagnosis.results.values())
     if missing:
-        yield f"{missing} arrays of the case{'s' * (len(diagnosis.results) > 1)} are missing; more arrays tell more"
+        of = "cases" if len(diagnosis.results) > 1 else "case"
+        are = "arrays of the {} are" if missing > 1 else "array of the {} is"
+        yield f"{missing} {are.format(of)} missing; more arrays tell more"
     if unknown:
-        yield f"{unknown} of your arrays match no name: minibiogpt golden map proposes a map"
+        match = "match" if unknown > 1 else "matches"
+        yield f"{unknown} of your arrays {match} no name: minibiogpt golden map proposes a map"
     if not diagnosis.causes and not diagnosis.unexplained:
         rows = [row for result in diagnosis.results.values() for row in result.rows if row.state != AGREES]
         notes = [f"{plain(row.name)}: {plain(row.notes[0])}" for row in rows if row.candidate and row.notes]
@@ -171,6 +175,9 @@ def _of_check(diagnosis: Diagnosis) -> Iterator[str]:
 def last_line(diagnosis: Diagnosis) -> str:
     """Return the verdict, and what to do next."""
     if diagnosis.verdict == "agrees" and diagnosis.code:
+        open_ = [result for result in diagnosis.results.values() if result.code]
+        if open_ and not any(result.missing and not result.options.subset for result in open_):
+            return f"incomplete: what was compared agrees; next: {next_command(open_[0])}"
         return "incomplete: what was compared agrees; add what is missing, or --subset, and run this again"
     if diagnosis.verdict == "agrees":
         return "agrees; next: minibiogpt golden selftest"
