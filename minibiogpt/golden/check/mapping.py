@@ -77,7 +77,8 @@ def _parsed_mapped(ours: str, value: Any, must: str) -> Mapped:
 def filled(mapped: Mapping[str, Mapped], known: Iterable[str]) -> dict[str, tuple[str, Mapped]]:
     """Return {array of the case: (key in the map, its entry with the layer and the step filled in)}.
 
-    A full name comes before a pattern, and an entry before those that follow it.
+    A full name comes before a pattern, a pattern with ``step.{n}/`` before one without, and an entry before those that
+    follow it.
 
     Examples
     --------
@@ -90,21 +91,20 @@ def filled(mapped: Mapping[str, Mapped], known: Iterable[str]) -> dict[str, tupl
     in_step: dict[str, list[str]] = {}
     for name in names:
         in_step.setdefault(STEP.sub("", name, count=1), []).append(name)
-    patterns = dict[str, None]()
-    for key, entry in mapped.items():
-        if HOLE.search(key):
-            patterns[key] = None
-        elif key in names:
-            found[key] = (key, entry)
-    for key in (key for key in mapped if key not in patterns and key not in names):
-        for name in in_step.get(key, ()):
-            found.setdefault(name, (key, _in(name, key, mapped[key], {})))
-    for key in patterns:
-        matching = _matching(key)
-        for name in names:
-            numbers = matching.fullmatch(name)
-            if numbers and name not in found:
-                found[name] = (key, _in(name, key, mapped[key], numbers.groupdict()))
+    patterns = [key for key in mapped if HOLE.search(key)]
+    with_call = [key for key in patterns if key.startswith("step.")]
+    found |= {key: (key, mapped[key]) for key in mapped if key in names and key not in patterns}
+    plain = [key for key in mapped if key not in names and key not in patterns]
+    for key in (*with_call, *plain, *patterns):
+        if key in plain:
+            matches = [(name, dict[str, str]()) for name in in_step.get(key, ())]
+        else:
+            matching = _matching(key)
+            tried = ((name, matching.fullmatch(name)) for name in names)
+            matches = [(name, match.groupdict()) for name, match in tried if match]
+        for name, numbers in matches:
+            if name not in found:
+                found[name] = (key, _in(name, key, mapped[key], numbers))
     return found
 
 

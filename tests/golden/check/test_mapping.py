@@ -13,7 +13,7 @@ from minibiogpt import InputError
 from minibiogpt.cli import main
 from minibiogpt.files.reading import sha256
 from minibiogpt.golden.check.checker import check, check_kit
-from minibiogpt.golden.check.mapping import Mapped, read_map
+from minibiogpt.golden.check.mapping import Mapped, filled, read_map
 from minibiogpt.golden.check.result import AGREES, NOT_COMPARABLE, Options, Result
 from minibiogpt.golden.format.case import Case
 from minibiogpt.golden.report.advice import options_in_words
@@ -284,3 +284,12 @@ def test_a_map_of_a_kit_serves_its_single_cases(tmp_path: Path) -> None:
     case = small(tmp_path / "case")
     mapped = {"logits": Mapped("y"), "layers.{l}.fc1": Mapped("up.{l}"), "score": Mapped("s")}
     assert checked(case, {"logits": None, "y": case.array("logits")}, mapped=mapped).code == 0
+
+
+def test_a_pattern_with_the_call_comes_before_one_without_in_any_order() -> None:
+    entries = {"layers.{l}": Mapped("out.{l}", None), "step.{n}/layers.{l}": Mapped("call{n}.out.{l}", None)}
+    entries |= {"logits": Mapped("lm", None), "step.{n}/logits": Mapped("call{n}.lm", None)}
+    for mapped in (entries, dict(reversed(entries.items()))):
+        names = {ours: entry.name for ours, (_, entry) in filled(mapped, ["step.1/layers.0", "step.1/logits"]).items()}
+        assert names == {"step.1/layers.0": "call1.out.0", "step.1/logits": "call1.lm"}
+        assert {key for key, _ in filled(mapped, ["layers.0", "logits"]).values()} == {"layers.{l}", "logits"}
