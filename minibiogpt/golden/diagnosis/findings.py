@@ -12,6 +12,9 @@ from minibiogpt.golden.diagnosis.run import Knobs, Site
 from minibiogpt.golden.diagnosis.ways.attempt import Attempt
 
 Place = tuple[int, str]  # index of the case, and name of an array
+GENERIC = ("factor", "columns-moved", "rows-moved")  # which say less than any other cause
+CLOSER = 0.5  # of an error, that an explanation may leave
+MANY = 2  # arrays that a fitted number may leave wrong, for each one that it explains
 TELLING = 2.0  # budgets that an error must reach before an explanation can be known
 
 
@@ -39,13 +42,13 @@ class Finding:
 
 @dataclass(frozen=True)
 class Trial:
-    """An attempt at certain sites, and what it does to the errors; ``left`` counts those that it does not explain."""
+    """An attempt at certain sites, and what it does to the errors; ``left`` are those that it does not explain."""
 
     attempt: Attempt
     sites: frozenset[Site]
     explained: dict[Place, tuple[Error, Error]]
     broken: list[Place]
-    left: int = 0
+    left: list[Place] = field(default_factory=list)
 
     @property
     def size(self) -> float:
@@ -53,9 +56,22 @@ class Trial:
         return sum(after.size for _, after in self.explained.values())
 
     @property
+    def telling(self) -> bool:
+        """Whether the errors become clearly smaller, and a number that is fitted to a few does not leave many."""
+        before, after = (max(errors[k].times for errors in self.explained.values()) for k in (0, 1))
+        fitted = bool(self.attempt.estimated) or self.attempt.cause in GENERIC
+        return after <= CLOSER * before and not (fitted and len(self.left) > MANY * len(self.explained))
+
+    @property
     def order(self) -> tuple[Any, ...]:
         certain = sum(before.times >= TELLING for before, _ in self.explained.values())
-        return (-certain, self.left, self.attempt.rank, PRIORITY.get(self.attempt.cause, 99), len(self.attempt.changes))
+        return (
+            -certain,
+            len(self.left),
+            self.attempt.rank,
+            PRIORITY.get(self.attempt.cause, 99),
+            len(self.attempt.changes),
+        )
 
 
 def scopes(attempt: Attempt, layer: int | None, layers: list[int], here: bool) -> list[frozenset[Site]]:

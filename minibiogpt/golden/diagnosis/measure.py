@@ -8,8 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from minibiogpt.golden.check.compare import LOWEST, MASKED_MARGIN, MASKED_ROW_BELOW
-from minibiogpt.golden.diagnosis.precision import reduced
-from minibiogpt.golden.diagnosis.run import Known
+from minibiogpt.golden.diagnosis.run import CaseRun, Changes, Known, Pass
+from minibiogpt.golden.diagnosis.ways.precision import reduced
+from minibiogpt.golden.diagnosis.ways.table import WAYS
+from minibiogpt.golden.format.rounding import FACTOR, ROUNDING
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class Error:
         return self.times <= 1 and self.bad == 0
 
 
+UNITS = {precision: unit / ROUNDING["float32"] for precision, unit in ROUNDING.items()}  # in those of float32
 MAX_FLIPS = 0.05  # of the elements, that may be rounded the other way
 NONE, EVERYTHING = Error(0.0, 0.0, 0.0), Error(math.inf, 1.0, math.inf)
 
@@ -71,6 +74,14 @@ def error_of(
         return found
     other = _of_floats(name, known, y, x, coarse, ignored)
     return other if other.ok else found
+
+
+def rounding_of(run: CaseRun, name: str, changes: Changes, computed: np.ndarray) -> float:
+    """Return the error that rounding explains where a step is done otherwise: measured in float32."""
+    rounded = Pass(run, changes, WAYS, "float32").predicted(name)
+    finite = np.isfinite(computed) & np.isfinite(rounded) & (computed != LOWEST)
+    unit = UNITS[run.known[name].precision]
+    return FACTOR * unit * float(np.abs(np.where(finite, rounded - computed, 0.0)).max(initial=0.0))
 
 
 def _of_floats(

@@ -20,7 +20,8 @@ from minibiogpt.catalog.steps import Step, steps_of_call
 from minibiogpt.config import BioGptConfig
 from minibiogpt.golden.check.calls import inputs_of_call
 from minibiogpt.golden.check.compare import LOWEST
-from minibiogpt.golden.diagnosis.precision import reduced
+from minibiogpt.golden.diagnosis.ways.conditions import CONDITIONS
+from minibiogpt.golden.diagnosis.ways.precision import reduced
 from minibiogpt.golden.diagnosis.weights import Weights
 from minibiogpt.golden.format.case import INPUT, Case
 
@@ -309,16 +310,3 @@ AFTER: dict[str, Callable[[At, np.ndarray, Any], np.ndarray]] = {
     "held": _held,
 }
 """Changes of any step's result, by the name of their knob."""
-
-
-CONDITIONS: dict[str, Callable[[At], bool]] = {
-    "in calls with a past": lambda at: at.letters["S"] > at.letters["T"],
-    "in calls without a past": lambda at: at.letters["S"] == at.letters["T"],
-    "in calls with one token": lambda at: at.letters["T"] == 1,
-    "in calls with several tokens": lambda at: at.letters["T"] > 1,
-    "with an attention mask": lambda at: at.input("attention_mask") is not None,
-    "without an attention mask": lambda at: at.input("attention_mask") is None,
-    "where scale_embedding is true": lambda at: at.config.scale_embedding,
-    "where scale_embedding is false": lambda at: not at.config.scale_embedding,
-}
-"""When a step may be done otherwise, if it is not always so."""

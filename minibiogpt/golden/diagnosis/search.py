@@ -7,88 +7,71 @@ Of several, the one that explains most arrays is taken. If none does, pairs of a
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from minibiogpt.golden.check.compare import LOWEST
-from minibiogpt.golden.diagnosis.findings import Finding, Place, Trial, merged, scopes
-from minibiogpt.golden.diagnosis.measure import NONE, Error, error_of
-from minibiogpt.golden.diagnosis.run import CONDITIONS, At, CannotComputeError, CaseRun, Changes, Pass, Site, site_of
+from minibiogpt.golden.diagnosis.findings import GENERIC, Finding, Place, Trial, merged, scopes
+from minibiogpt.golden.diagnosis.measure import Error
+from minibiogpt.golden.diagnosis.run import At, CaseRun, Changes, Pass, Site, site_of
+from minibiogpt.golden.diagnosis.trials import Trials
 from minibiogpt.golden.diagnosis.ways import together
 from minibiogpt.golden.diagnosis.ways.attempt import Attempt, everywhere
-from minibiogpt.golden.diagnosis.ways.dumped import dumped_otherwise
-from minibiogpt.golden.diagnosis.ways.norm import NORMS
-from minibiogpt.golden.diagnosis.ways.table import LINEAR, TABLE, WAYS, attempts
-from minibiogpt.golden.format.rounding import FACTOR, ROUNDING
+from minibiogpt.golden.diagnosis.ways.dumped import Saved, dumped_otherwise, unread
+from minibiogpt.golden.diagnosis.ways.table import WAYS, attempts
 
 PAIRED, PAIR_SPAN = 10, 12  # attempts of which pairs are tried, and the most steps between known arrays for that
 MAX_WHOLE = 3  # unexplained arrays after which no more are tried of such spans, or large ones of the same step
 LARGE = 50_000  # elements of an array for which pairs are not tried
-GENERIC = ("factor", "columns-moved", "rows-moved")  # which say less than any other cause
 CLEARLY = 0.97  # of the first one, that another number must leave of the errors to be preferred
-ROUNDED = 1000.0  # budgets up to which it is measured whether rounding explains an error
-UNITS = {precision: unit / ROUNDING["float32"] for precision, unit in ROUNDING.items()}  # in those of float32
 LIKELY, LIKELY_FAR = 0.05, 0.002  # of its error an attempt may leave to be likely; after many steps
 
 
-class Search:
+class Search(Trials):
     """The search over all cases of one candidate. ``findings`` and ``unexplained`` are its result."""
 
     def __init__(self, runs: list[CaseRun]) -> None:
-        self.runs = runs
-        self.changes: list[dict[Site, dict[str, Any]]] = [{} for _ in runs]
-        self.errors: dict[Place, Error] = {}
-        self.skipped: set[Place] = set()  # arrays that cannot be computed from the candidate's
+        super().__init__(runs)
         self.findings: list[Finding] = []
         self.unexplained: dict[Place, list[tuple[Attempt, Error]]] = {}
-        for i, run in enumerate(runs):
-            self._measure(i, run.known)
         self.ruled_out: dict[Place, set[str]] = {}  # causes that were tried at an unexplained array
         self.dumped: dict[Place, tuple[str, Error]] = {}  # arrays saved under another's name: which it is, the error
+        self.first: dict[Place, Error] = {}  # each array's own error, before anything is explained
         for i, saved in enumerate(dumped_otherwise(runs, self.errors)):
-            for name, other in saved.items():
-                self.dumped[i, name] = other, self.errors.pop((i, name))
-            runs[i].forget(saved)
-            self._measure(i, [name for name, span in runs[i].spans.items() if saved.keys() & set(span)])
+            self._set_aside(i, saved)
         self.first = {place: error for place, error in self.errors.items() if place not in self.skipped}
         self.first |= {place: error for place, (_, error) in self.dumped.items()}
-        self.own = {place: error for place, error in self.first.items() if not error.ok}
 
-    def _measure(self, i: int, names: Iterable[str]) -> None:
-        found = Pass(self.runs[i], self.changes[i], WAYS)
-        for name in names:
-            error = self._error(i, name, found)
-            self.errors[i, name] = NONE if error is None else error
-            (self.skipped.add if error is None else self.skipped.discard)((i, name))
+    @property
+    def own(self) -> dict[Place, Error]:
+        """The arrays with an error of their own."""
+        return {place: error for place, error in self.first.items() if not error.ok}
 
-    def _error(self, i: int, name: str, within: Pass) -> Error | None:
-        """Return the error of one array; None if it cannot be computed."""
-        known, knobs = self.runs[i].known[name], within.knobs_at(At(within, *self.runs[i].steps[name]))
-        flips = knobs.get("table") or knobs.get("inner")
-        try:
-            computed, ignored = within.predicted(name), None
-            if name.endswith(".scores_masked"):  # a mask that is added to NaN leaves NaN
-                ignored = np.isnan(within.value(name.removesuffix("_masked")))
-            error = error_of(name, known, computed, knobs.get("held"), ignored, flips)
-            if within.changes and 1 < error.times < ROUNDED and known.precision in UNITS:
-                noise = self._noise(i, name, within.changes, computed)
-                error = error_of(name, known, computed, knobs.get("held"), ignored, flips, noise)
-            return error
-        except CannotComputeError:
-            return None
-
-    def _noise(self, i: int, name: str, changes: Changes, computed: np.ndarray) -> float:
-        """Return the error that rounding explains where a step is done otherwise: measured in float32."""
-        rounded = Pass(self.runs[i], changes, WAYS, "float32").predicted(name)
-        finite = np.isfinite(computed) & np.isfinite(rounded) & (computed != LOWEST)
-        unit = UNITS[self.runs[i].known[name].precision]
-        return FACTOR * unit * float(np.abs(np.where(finite, rounded - computed, 0.0)).max(initial=0.0))
+    def _set_aside(self, i: int, saved: Saved) -> None:
+        """Go on without arrays that were saved under another's name."""
+        for name, other in saved.items():
+            self.dumped[i, name] = other, self.errors.pop((i, name))
+        self.runs[i].forget(saved)
+        affected = [name for name, span in self.runs[i].spans.items() if saved.keys() & set(span)]
+        self._measure(i, affected)
+        for place in [(i, name) for name in [*saved, *affected]]:
+            self.unexplained.pop(place, None)
+            if place in self.first and place in self.errors:
+                self.first[place] = self.errors[place]
 
     def search(self) -> None:
-        """Explain one error after another, each the first in the order of execution that is left."""
+        """Explain one error after another, each the first in the order of execution that is left.
+
+        Where nothing does, an array may be one that nothing reads.
+        """
+        self._explain_all()
+        for i, run in enumerate(self.runs):
+            if saved := unread(run, {name for r, name in self.unexplained if r == i}):
+                self._set_aside(i, saved)
+        self._explain_all()
+
+    def _explain_all(self) -> None:
         while (place := self._first_left()) is not None:
             found = self._explain(place)
             if found is None:
@@ -154,6 +137,7 @@ class Search:
                 if after is not None:
                     tried.append((attempt, sites, after))
                     fits += self._trials(i, name, attempt, sites) if after.ok else []
+        fits = [trial for trial in [*fits, *self._refitted(fits)] if trial.telling]
         if fits:
             return [self._finding(fits)]
         tried.sort(key=lambda item: item[2].size)
@@ -179,7 +163,7 @@ class Search:
         run, seen = self.runs[i], set[Any]()
         within = Pass(run, changes, WAYS)
         span = run.spans[name]
-        for attempt in self._again({site_of(x)[0] for x in span}):
+        for attempt in together.again([one.attempt for one in self.findings], {site_of(x)[0] for x in span}):
             sites = self._everywhere(attempt)
             seen.add((attempt.key, sites))
             yield attempt, sites
@@ -212,76 +196,18 @@ class Search:
         for attempt in together.numbers({template for template, _ in span}, size):
             yield attempt, everywhere(attempt, L)
 
-    def _again(self, templates: set[str]) -> Iterator[Attempt]:
-        """Yield the attempts that have explained something already, at other steps of the same kind."""
-        for finding in self.findings:
-            attempt = finding.attempt
-            if len(attempt.changes) > 1 or attempt.local:
-                continue
-            ((own, knobs),) = attempt.changes.items()
-            for kind in (list(TABLE),) if "held" in knobs else (NORMS, LINEAR):
-                for template in templates & set(kind) if own in kind else ():
-                    if template != own:
-                        yield replace(attempt, changes={template: knobs}, rank=-1)
-
-    def _after(self, i: int, name: str, attempt: Attempt, sites: Iterable[Site], changes: Changes) -> Error | None:
-        changed = merged(changes, attempt, sites)
-        return None if changed is None else self._error(i, name, Pass(self.runs[i], changed, WAYS))
-
-    def _trials(self, i: int, name: str, attempt: Attempt, sites: frozenset[Site]) -> list[Trial]:
-        """Return the attempt where it was made, at all layers, where it fits, or under a condition: those that fit."""
-        every = self._everywhere(attempt)
-        found = [self._trial(i, [(attempt, sites)])]
-        if every != sites:
-            whole = self._trial(i, [(attempt, every)])
-            found.append(whole)
-            broken_layers = {site_of(other)[1] for _, other in whole.broken}
-            kept = frozenset(site for site in every if site[1] not in broken_layers)
-            if whole.broken and None not in broken_layers and {x for x, _ in kept} == set(attempt.changes):
-                found.append(self._trial(i, [(attempt, kept)]))
-        fits = [trial for trial in found if not trial.broken and (i, name) in trial.explained]
-        if not fits and not attempt.local:
-            found = [self._trial(i, [(only, where)]) for only in self._conditional(i, name, attempt)
-                     for where in {every, sites}]  # fmt: skip
-            fits = [trial for trial in found if not trial.broken and (i, name) in trial.explained]
-        return fits
-
-    def _conditional(self, i: int, name: str, attempt: Attempt) -> Iterator[Attempt]:
-        """Yield the attempt under each condition that holds for this array, and not for every call."""
-        call, step = self.runs[i].steps[name]
-        at = At(Pass(self.runs[i], {}, WAYS), call, step)
-        for words, holds in CONDITIONS.items():
-            if holds(at):
-                changes = {template: {**knobs, "when": words} for template, knobs in attempt.changes.items()}
-                yield replace(attempt, changes=changes, parameters={**attempt.parameters, "only": words})
-
-    def _everywhere(self, attempt: Attempt) -> frozenset[Site]:
-        return everywhere(attempt, max(run.config.num_hidden_layers for run in self.runs))
-
-    def _trial(self, i: int, made: list[tuple[Attempt, frozenset[Site]]]) -> Trial:
-        """Return what one or more attempts together do to the errors."""
-        explained: dict[Place, tuple[Error, Error]] = {}
-        broken: list[Place] = []
-        left, local = 0, any(attempt.local for attempt, _ in made)
-        every = frozenset(site for _, sites in made for site in sites)
-        for r in [i] if local else range(len(self.runs)):
-            changed: dict[Site, dict[str, Any]] | None = self.changes[r]
-            for attempt, sites in made:
-                changed = None if changed is None else merged(changed, attempt, sites)
-            if changed is None:
-                return Trial(made[0][0], every, {}, [(r, "")], 0)
-            within = Pass(self.runs[r], changed, WAYS)
-            touched = [n for n, span in self.runs[r].spans.items() if any(site_of(x) in every for x in span)]
-            for name in touched:
-                before = self.errors[r, name]
-                after = self._error(r, name, within)
-                if after is not None and after.ok and not before.ok:
-                    explained[r, name] = before, after
-                elif before.ok and (r, name) not in self.skipped and (after is None or not after.ok):
-                    broken.append((r, name))
-                elif not before.ok:
-                    left += 1
-        return Trial(made[0][0], made[0][1], explained, broken, left)
+    def _refitted(self, fits: list[Trial]) -> list[Trial]:
+        """Return the cause that explains most, its number estimated from the largest error that it leaves, if any."""
+        first = min(fits, key=lambda trial: trial.order, default=None)
+        if first is None or not first.left or not first.attempt.estimated:
+            return []
+        i, name = max(first.left, key=lambda place: self.errors[place].times)
+        found: list[Trial] = []
+        for attempt, sites in self._attempts(i, name, self.changes[i]):
+            if attempt.cause == first.attempt.cause:
+                after = self._after(i, name, attempt, sites, self.changes[i])
+                found += self._trials(i, name, attempt, sites) if after is not None and after.ok else []
+        return found
 
     def _finding(self, fits: list[Trial]) -> Finding:
         """Return the trial that explains most, with those that explain as much by another cause."""

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from minibiogpt.golden.diagnosis.precision import reduced
 from minibiogpt.golden.diagnosis.run import AFTER, At
 from minibiogpt.golden.diagnosis.ways.attempt import Attempt, Knobs, factor_between
 from minibiogpt.golden.diagnosis.ways.mask import head_mask
+from minibiogpt.golden.diagnosis.ways.precision import reduced
 
 PATH = "layers.{l}.self_attn"
 Q, K, V, SCORES, WEIGHTS, CONTEXT = (f"{PATH}.{x}" for x in ("q", "k", "v", "scores", "weights", "context"))

@@ -25,13 +25,13 @@ def dumped_otherwise(runs: list[CaseRun], errors: Mapping[tuple[int, str], Error
     found = []
     for i, run in enumerate(runs):
         wrong = {name for (r, name), error in errors.items() if r == i and not error.ok}
-        found.append(_unread(run, wrong) | _proved(run, _same_as(run, _followed(run, wrong))))
+        found.append(_proved(run, _same_as(run, _followed(run, wrong))))
     pairs = Counter((_bare(name), _bare(other)) for saved in found for name, other in saved.items() if other)
     usual = {name: other for (name, other), _ in reversed(pairs.most_common())}
     for run, saved in zip(runs, found, strict=True):
         names = [name for name in run.known if name not in run.agreeing and _bare(name) in usual]
         wanted = {name: name.removesuffix(_bare(name)) + usual[_bare(name)] for name in names}
-        saved |= _proved(run, wanted)
+        saved |= _proved(run, wanted, {name for (r, name), error in errors.items() if runs[r] is run and error.ok})
     return found
 
 
@@ -43,12 +43,14 @@ def _users(run: CaseRun, name: str) -> list[str]:
     return [user for user, span in run.spans.items() if user != name and name in run.sources_of(span)]
 
 
-def _unread(run: CaseRun, wrong: set[str]) -> Saved:
-    """Return the arrays that differ, while all that is computed from them agrees, and is not what they would give."""
-    names = [name for name in run.known if name not in run.agreeing]
-    found = {name: users for name in names if (users := _users(run, name)) and wrong.issuperset(users)}
-    found = {name: users for name, users in found.items() if run.agreeing.issuperset(users)}
-    return dict.fromkeys(found, "") | _same_as(run, list(found))
+def unread(run: CaseRun, wrong: set[str]) -> Saved:
+    """Return the arrays with errors while all that is computed from them agrees, and is not what they would give."""
+    found: Saved = {}
+    for name in wrong:
+        users = _users(run, name)
+        if users and wrong.issuperset(users) and run.agreeing.issuperset(users):
+            found[name] = ""
+    return found
 
 
 def _followed(run: CaseRun, wrong: set[str]) -> list[str]:
@@ -93,15 +95,19 @@ def _follows(user: str, within: Pass) -> bool:
         return False
 
 
-def _proved(run: CaseRun, saved: Saved) -> Saved:
-    """Return those that are the array they are said to be, and without which all that follows has no error."""
+def _proved(run: CaseRun, saved: Saved, right: set[str] | None = None) -> Saved:
+    """Return those that are the array they are said to be, and without which all that follows has no error.
+
+    With ``right``, arrays that have no error with them, only those must have none without.
+    """
     saved = dict(saved)
     while saved:
         without = _without(run, saved)
         within = Pass(without, {}, WAYS)
         wrong = {name for name, other in saved.items() if not _equal(run.known[name], name, within, other)}
         for user, span in without.spans.items():
-            if not wrong and saved.keys() & set(span) and not _follows(user, within):
+            judged = right is None or user in right
+            if judged and not wrong and saved.keys() & set(span) and not _follows(user, within):
                 wrong = saved.keys() & set(span)
         if not wrong:
             break

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from minibiogpt.backend.erf import erf
-from minibiogpt.golden.diagnosis.precision import reduced
 from minibiogpt.golden.diagnosis.run import At
 from minibiogpt.golden.diagnosis.ways.attempt import Attempt, Knobs
 from minibiogpt.golden.diagnosis.ways.norm import ATTENTION_NORM, FC2, FEED_NORM, OUT, RESIDUAL, orders, plain_norm
+from minibiogpt.golden.diagnosis.ways.precision import reduced
 
 ACTIVATION = "layers.{l}.activation_fn"
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from minibiogpt.golden.diagnosis.precision import GRIDS, quantized, reduced
 from minibiogpt.golden.diagnosis.run import AFTER, At
 from minibiogpt.golden.diagnosis.ways.attempt import SAME, Attempt, Knobs, factor_between, is_other, nice
 from minibiogpt.golden.diagnosis.ways.norm import ATTENTION_NORM, FC1, FEED_NORM, FINAL, RESIDUAL, orders
+from minibiogpt.golden.diagnosis.ways.precision import GRIDS, quantized, reduced
 
 QKV = ("q_proj", "k_proj", "v_proj")
 HEADS = ("score", "logits")

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from minibiogpt.golden.diagnosis.precision import reduced
 from minibiogpt.golden.diagnosis.run import At
 from minibiogpt.golden.diagnosis.ways.attempt import Attempt, Knobs, factor_between, nice
+from minibiogpt.golden.diagnosis.ways.precision import reduced
 
 SCORES, MASKED, PROBS = (f"layers.{{l}}.self_attn.{x}" for x in ("scores", "scores_masked", "probs"))
 LOWEST = float(np.finfo(np.float64).min)

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from minibiogpt.golden.check.compare import MIN_TELLING
-from minibiogpt.golden.diagnosis.precision import reduced
 from minibiogpt.golden.diagnosis.run import At, Way
 from minibiogpt.golden.diagnosis.ways import attention, embedding, head, layer, linear, mask, norm
 from minibiogpt.golden.diagnosis.ways.attempt import Attempt, Knobs, factor_between
+from minibiogpt.golden.diagnosis.ways.precision import reduced
 
 Attempts = Callable[[At, np.ndarray | None, Knobs], Iterator[Attempt]]
 LINEAR = (*norm.PROJECTIONS, norm.OUT, norm.FC1, norm.FC2, "score", "logits")

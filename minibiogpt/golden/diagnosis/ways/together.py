@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from minibiogpt.golden.diagnosis.precision import GRIDS
 from minibiogpt.golden.diagnosis.run import Site
-from minibiogpt.golden.diagnosis.ways import attention, layer, mask, norm
+from minibiogpt.golden.diagnosis.ways import attention, layer, mask, norm, table
 from minibiogpt.golden.diagnosis.ways.attempt import Attempt, Knobs, everywhere
+from minibiogpt.golden.diagnosis.ways.precision import GRIDS
 
 LINEAR = (*norm.PROJECTIONS, norm.OUT, norm.FC1, norm.FC2)
 PRODUCTS = (*LINEAR, attention.SCORES, attention.CONTEXT)
@@ -114,3 +115,15 @@ def numbered(key: tuple[str, str, str], value: float) -> Attempt:
     if cause == "mask-finite":
         shown["how"] = "added"
     return Attempt(cause, _alike(templates, **{knob: value}), shown, tuple(shown)[:1], 2)
+
+
+def again(found: Iterable[Attempt], templates: set[str]) -> Iterator[Attempt]:
+    """Yield attempts that have explained something already, at other steps of the same kind, of these templates."""
+    for attempt in found:
+        if len(attempt.changes) > 1 or attempt.local:
+            continue
+        ((own, knobs),) = attempt.changes.items()
+        for kind in (list(table.TABLE),) if "held" in knobs else (norm.NORMS, table.LINEAR):
+            for template in templates & set(kind) if own in kind else ():
+                if template != own:
+                    yield replace(attempt, changes={template: knobs}, rank=-1)
