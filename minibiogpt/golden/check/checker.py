@@ -119,9 +119,10 @@ def _compare(
     no_op_masks = dict.fromkeys(p.candidate for p in unpaired if _is_no_op_mask(tensors[p.candidate]))
     inputs += [Row(name, name, AGREES, notes=["all ones, the same as no mask"]) for name in no_op_masks]
     left = [p for p in unpaired if p.candidate not in no_op_masks]
-    of_calls = names_of_traces(case) if any(p.meant for p in left) else set()
-    absent = [p for p in left if p.meant in of_calls]
-    left = [p for p in left if p.meant not in of_calls]
+    of_calls = names_of_traces(case) if options.mapped or any(p.meant for p in left) else set()
+    in_calls = {name: x for x, (_, one) in filled(options.mapped or {}, of_calls).items() for name in one.names}
+    left = [replace(p, meant=p.meant or in_calls.get(p.candidate, "")) for p in left]
+    absent, left = ([p for p in left if (p.meant in of_calls) == is_absent] for is_absent in (True, False))
     return Result(
         case, theirs, options, inputs, rows, left, absent, dict(ignored), guessed or "", padding_only=padding_only
     )

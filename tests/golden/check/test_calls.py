@@ -10,6 +10,7 @@ import pytest
 
 from minibiogpt import BioGptConfig, BioGptForCausalLM, BioGptForSequenceClassification, Trace
 from minibiogpt.golden.check.calls import names_of_traces
+from minibiogpt.golden.check.mapping import Mapped
 from minibiogpt.golden.format.case import Case
 from minibiogpt.golden.format.record import record
 from minibiogpt.golden.report.json_report import as_json
@@ -70,6 +71,15 @@ def test_a_wrong_array_of_the_case_is_found_among_them(model: BioGptForCausalLM,
 def test_other_names_of_them_are_known_too(case: Case, name: str) -> None:
     result = checked(case, {name: np.zeros(3)})
     assert (result.code, [pair.candidate for pair in result.absent]) == (0, [name])
+
+
+def test_names_of_a_map_are_known_too(case: Case, model: BioGptForCausalLM) -> None:
+    theirs = whole_trace(model, input_ids=IDS)
+    mapped = {"layers.{l}": Mapped("out.{l}"), "layers.{l}.fc2": Mapped("down.{l}")}
+    mine = {"layers.0": None, "out.0": theirs["layers.0"], "down.1": theirs["layers.1.fc2"], "down.7": IDS}
+    result = checked(case, mine, mapped=mapped)
+    assert [(one.candidate, one.meant) for one in result.absent] == [("down.1", "layers.1.fc2")]
+    assert [one.candidate for one in result.unpaired] == ["down.7"]
 
 
 OTHERS = ["layers.2.fc1", "layers.0.fc3", "loss", "score", "step.0/layers.0.fc1", "extra", "layers.1.fc1.weight"]
