@@ -66,7 +66,7 @@ def run(options: argparse.Namespace) -> int:
         write_page(Path(options.html), found)
     if options.json:
         print_json(found.as_json())
-    else:
+    elif compared:
         print("\n".join([*found.table(), *found.lines()] if options.all else found.lines()))
     if found.errors:
         raise found.errors[0]

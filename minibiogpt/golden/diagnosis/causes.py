@@ -25,6 +25,7 @@ class Cause:
     cases : names of the cases in which it shows.
     touches : how many arrays are computed through these steps, in all cases. One that is not what this cause makes of
         it would refute it.
+    remain : how many of them have an error of their own that it does not explain.
     alternatives : ids of the causes that fit as well. tell_apart : what would decide between them; "" if nothing here.
     """
 
@@ -44,6 +45,17 @@ class Cause:
     alternatives: list[str] = field(default_factory=list)
     tell_apart: str = ""
     touches: int = 0
+    remain: int = 0
+
+    @property
+    def support(self) -> str:
+        """What the other arrays that it touches say of it, in words; "" if there are none."""
+        if self.touches < 2:
+            return ""
+        of = f"of the {self.touches} arrays that it touches"
+        if self.remain:
+            return f"{self.remain} {of} remain{'s' * (self.remain == 1)} wrong"
+        return f"none {of} contradicts it"
 
 
 @dataclass(frozen=True)

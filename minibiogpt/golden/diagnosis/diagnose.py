@@ -30,6 +30,8 @@ from minibiogpt.golden.format.case import Case
 MIN_INTEGERS = 4  # that must be wrong, so that an explanation of them alone can be known
 SAME = 0.01  # relative difference of two estimates of one parameter
 MIN_OTHER = 3  # kinds of unexplained arrays from which another checkpoint is suspected
+WIDENED = "your float64 arrays hold float32 numbers: they are judged as --precision float32"
+INPUTS = "inputs-differ"
 TRIED = 3  # attempts shown where nothing fits
 
 
@@ -130,6 +132,7 @@ def _diagnosis(search: Search, results: dict[str, Result]) -> Diagnosis:
             OwnError(run.name, place[1], times, list(run.spans.get(place[1], (place[1],))), cause, tried, pattern)
         )
     words = [sentence(CONVENTION, finding.attempt.parameters) for finding in conventions]
+    words += [WIDENED] * any(run.widened for run in search.runs)
     known = sum(len(run.known) + len(run.forgotten) for run in search.runs)
     ruled_out = sorted({one for tried in search.ruled_out.values() for one in tried}, key=PRIORITY.__getitem__)
     own_times: dict[str, dict[str, float]] = {run.name: {} for run in search.runs}
@@ -140,12 +143,16 @@ def _diagnosis(search: Search, results: dict[str, Result]) -> Diagnosis:
 
 
 def _grouped(findings: Iterable[Finding]) -> list[list[Finding]]:
-    """Return the findings of the same cause and parameters together, in the order in which they were found."""
+    """Return the findings of the same cause and parameters together, in the order in which they were found.
+
+    Other input ids are one cause, whichever they are.
+    """
     groups: list[list[Finding]] = []
     for finding in findings:
         for group in groups:
             first = group[0].attempt
-            if first.cause == finding.attempt.cause and _same(first.parameters, finding.attempt.parameters):
+            same = first.cause == INPUTS or _same(first.parameters, finding.attempt.parameters)
+            if first.cause == finding.attempt.cause and same:
                 group.append(finding)
                 break
         else:
@@ -174,7 +181,8 @@ def _cause(search: Search, group: list[Finding]) -> Cause:
     where = list(dict.fromkeys(STEP.sub("", x, count=1) for x in made))
     touches = sum(any(site_of(x) in sites for x in span) for run in search.runs for span in run.spans.values())
     equal = list({one.cause: one for finding in group for one in finding.equal}.values())
-    certain = all(finding.known for finding in group) and not equal and _telling(search, explained)
+    remain = sum(any(site_of(x) in sites for x in search.runs[i].spans[name]) for i, name in search.unexplained)
+    certain = all(finding.known for finding in group) and not (equal or remain) and _telling(search, explained)
     run = search.runs[places[0][0]]
     return Cause(
         id=attempt.cause,
@@ -193,6 +201,7 @@ def _cause(search: Search, group: list[Finding]) -> Cause:
         alternatives=[one.cause for one in equal],
         tell_apart=tell_apart(search, next(one for one in group if one.equal)) if equal else "",
         touches=touches,
+        remain=remain,
     )
 
 
@@ -235,8 +244,8 @@ def _other_inputs(search: Search) -> list[Cause]:
     certainty = "known" if left <= 1 else "likely"
     cases = [run.name for run in runs]
     right = "the inputs of the case are in its file, as inputs/NAME"
-    trap = CAUSES["inputs-differ"].trap
-    return [Cause("inputs-differ", words, right, trap, names, {}, [], count, count, math.inf, left, certainty, cases)]
+    trap = CAUSES[INPUTS].trap
+    return [Cause(INPUTS, words, right, trap, names, {}, [], count, count, math.inf, left, certainty, cases)]
 
 
 def _misnamed(search: Search) -> list[Cause]:
@@ -257,6 +266,8 @@ def _misnamed(search: Search) -> list[Cause]:
         before = max(search.dumped[place][1].times for place in places)
         certainty = "known" if other else "likely"
         explains = sum(not search.dumped[place][1].ok for place in places)
+        if not explains:
+            continue
         found.append(Cause(info.id, sentence(info.id, parameters), right, info.trap, names, parameters, [], explains,
                            len(search.own), before, 0.0, certainty, cases, touches=len(places)))  # fmt: skip
     return found

@@ -12,9 +12,9 @@ from minibiogpt.golden.diagnosis.run import Knobs, Site
 from minibiogpt.golden.diagnosis.ways.attempt import Attempt
 
 Place = tuple[int, str]  # index of the case, and name of an array
-GENERIC = ("factor", "columns-moved", "rows-moved")  # which say less than any other cause
+COARSE = ("precision-", "table-")  # causes that are judged by coarser budgets
 CLOSER = 0.5  # of an error, that an explanation may leave
-MANY = 2  # arrays that a fitted number may leave wrong, for each one that it explains
+MANY = 2  # arrays that an explanation may leave wrong at its steps, for each one that it explains
 TELLING = 2.0  # budgets that an error must reach before an explanation can be known
 
 
@@ -57,10 +57,14 @@ class Trial:
 
     @property
     def telling(self) -> bool:
-        """Whether the errors become clearly smaller, and a number that is fitted to a few does not leave many."""
+        """Whether the errors become clearly smaller, and it does not leave many as they are."""
         before, after = (max(errors[k].times for errors in self.explained.values()) for k in (0, 1))
-        fitted = bool(self.attempt.estimated) or self.attempt.cause in GENERIC
-        return after <= CLOSER * before and not (fitted and len(self.left) > MANY * len(self.explained))
+        close = before < TELLING and self.attempt.cause.startswith(COARSE)
+        return after <= CLOSER * before and not (close or self.leaves_many)
+
+    @property
+    def leaves_many(self) -> bool:
+        return len(self.left) > MANY * max(1, len(self.explained))
 
     @property
     def order(self) -> tuple[Any, ...]:

@@ -94,7 +94,7 @@ _TABLE = [
     ("attention-scale", "scores are multiplied by {scale}[, {that is},][ instead of {instead of}]",
      "the scale is 1 / sqrt(Dh), where Dh is the width of one head"),
     ("causal-mask-missing", "there is no causal mask", "a token sees itself and those before it"),
-    ("causal-mask-offset", "a token sees {offset} positions beyond itself", "it sees itself and those before it"),
+    ("causal-mask-offset", "a token at t sees up to t + {offset}", "it sees itself and those before it"),
     ("causal-mask-ignores-past", "the causal mask counts from the first key", "with a cache, query t is at S - T + t"),
     ("window", "only the last {width} positions are visible", "BioGPT attends to all positions before"),
     ("padding-mask-missing", "padding is not hidden", "hide the keys at which attention_mask is 0, also cached ones"),

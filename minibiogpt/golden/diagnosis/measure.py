@@ -159,4 +159,11 @@ def pattern_of(known: Known, computed: np.ndarray, axes: str) -> str:
     worst = tuple(where[0]) if nan.any() else tuple(np.unravel_index(int(np.argmax(errors)), y.shape))
     at = ", ".join(f"{letter}={int(i)}" for letter, i in zip(letters, worst, strict=True))
     words = f"{len(where)} of {y.size} elements" + (f", all at {', '.join(alike)}" if alike and len(where) > 1 else "")
-    return f"{words}; at {at} yours is {y[worst]:.6g}, and should be {x[worst]:.6g}"
+    if y.ndim > 1 and not nan.any() and wrong.reshape(-1, y.shape[-1]).any(0).sum() > 1:
+        rows = np.where(same, 0.0, y - x).reshape(-1, y.shape[-1])
+        if len(rows) > 1 and (np.ptp(rows, axis=0) <= 2 * known.budget).all():
+            words += f", by the same numbers at every {', '.join(letters[:-1])}"
+    yours, right = (f"{v[worst]:.6g}" for v in (y, x))
+    if yours == right:
+        yours, right = (f"{v[worst]:.9g}" for v in (y, x))
+    return f"{words}; {f'at {at} ' if at else ''}yours is {yours}, and should be {right}"

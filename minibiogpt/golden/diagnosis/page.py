@@ -97,8 +97,8 @@ def _facts(cause: Cause, numbers: Mapping[str, int]) -> Iterator[tuple[str, str]
     yield "explains", f"{cause.explains} of {cause.differing} errors; {budgets}"
     estimated = [f"{name} = {format_value(cause.parameters[name])}" for name in cause.estimated
                  if name in cause.parameters]  # fmt: skip
-    rest = "; nothing beyond rounding remains" if cause.certainty == "known" else ""
-    yield "certainty", safe(cause.certainty) + rest
+    rest = ["nothing beyond rounding remains"] * (cause.certainty == "known") + [cause.support] * bool(cause.support)
+    yield "certainty", safe("; ".join([cause.certainty, *rest]))
     if estimated:
         yield "estimated", f"{safe(', '.join(estimated))}, from the candidate’s arrays"
     if cause.alternatives:

@@ -102,6 +102,7 @@ class CaseRun:
     steps : {full name: (call, step)} of every array of all calls, in the order of execution.
     known : {full name: Known}. forgotten : those that are no longer known.
     agreeing : the names of the candidate's arrays that agree with the case.
+    widened : whether they hold float32 numbers in float64, and are judged as float32.
     """
 
     def __init__(
@@ -114,7 +115,7 @@ class CaseRun:
     ) -> None:
         """``inputs`` are those that the candidate ran on, where they are not the case's: {full name: array}."""
         self.other_inputs = dict(inputs or {})
-        self.agreeing, self.forgotten = set[str](), dict[str, Known]()
+        self.agreeing, self.forgotten, self.widened = set[str](), dict[str, Known](), False
         self.name, self.case, self.weights, self.known = name, case, weights, dict(known)
         self.config = BioGptConfig.from_dict(case.config)
         self.calls = self._calls()

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from minibiogpt.golden.diagnosis.findings import GENERIC, Finding, Place, Trial, merged, scopes
+from minibiogpt.golden.diagnosis.findings import Finding, Place, Trial, merged, scopes
 from minibiogpt.golden.diagnosis.measure import Error
 from minibiogpt.golden.diagnosis.run import At, CaseRun, Changes, Pass, Site, site_of
 from minibiogpt.golden.diagnosis.trials import Trials
@@ -24,6 +24,7 @@ from minibiogpt.golden.diagnosis.ways.table import WAYS, attempts
 PAIRED, PAIR_SPAN = 10, 12  # attempts of which pairs are tried, and the most steps between known arrays for that
 MAX_WHOLE = 3  # unexplained arrays after which no more are tried of such spans, or large ones of the same step
 LARGE = 50_000  # elements of an array for which pairs are not tried
+GENERIC = ("factor", "columns-moved", "rows-moved")  # which say less than any other cause
 CLEARLY = 0.97  # of the first one, that another number must leave of the errors to be preferred
 LIKELY, LIKELY_FAR = 0.05, 0.002  # of its error an attempt may leave to be likely; after many steps
 
@@ -149,7 +150,8 @@ class Search(Trials):
         part = LIKELY if len(self.runs[i].spans[name]) <= PAIR_SPAN else LIKELY_FAR
         most = part * before.times, part * before.size
         if best is not None and some and best[2].times <= most[0] and best[2].size <= most[1]:
-            if self._trial(i, [best[:2]]).broken:
+            trial = self._trial(i, [best[:2]])
+            if trial.broken or trial.leaves_many:
                 best = None
             else:
                 return [Finding(best[0], sorted(best[1], key=str), {place: (before, best[2])})]
@@ -249,6 +251,6 @@ class Search(Trials):
         wide = [(attempt, self._everywhere(attempt)) for attempt, _ in (one, two)]
         for made in (wide, [one, two], [wide[0], two], [one, wide[1]]):
             trial = self._trial(i, made)
-            if not trial.broken and (i, name) in trial.explained:
+            if not trial.broken and (i, name) in trial.explained and trial.telling:
                 return [Finding(attempt, sorted(sites, key=str), dict(trial.explained)) for attempt, sites in made]
         return None

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
 from minibiogpt.errors import listed
-from minibiogpt.golden.check.result import AGREES
+from minibiogpt.golden.check.result import AGREES, NOT_COMPARABLE
 from minibiogpt.golden.diagnosis.causes import Cause, OwnError
 from minibiogpt.golden.diagnosis.library import format_value
 from minibiogpt.golden.report.advice import next_command
 from minibiogpt.golden.report.text import plain
 
+MAX_CASES = 2  # that are named
+NEAR_ROUNDING = 2.0  # budgets up to which no cause can be found
+LAYER_OUTPUT = re.compile(r"(^|/)layers\.[0-9]+$")
+LONG_SPAN = 10  # steps between known arrays of which none is named
 MAX_WHERE, MAX_LEFT, MAX_RULED_OUT = 6, 8, 12
 CLOSE = 0.1  # of the error, that the closest cause may leave to be worth a line
 
@@ -45,7 +50,7 @@ def lines_of(diagnosis: Diagnosis) -> list[str]:
     """Return the report."""
     lines = [headline(diagnosis), ""]
     for number, cause in enumerate(diagnosis.causes, 1):
-        lines += [*_of_cause(number, cause), ""]
+        lines += [*_of_cause(number, cause, len(diagnosis.results)), ""]
     if diagnosis.unexplained:
         lines += [*_of_unexplained(diagnosis), ""]
     lines += [plain(words) for words in diagnosis.conventions]
@@ -79,7 +84,12 @@ def headline(diagnosis: Diagnosis) -> str:
     if diagnosis.verdict == "agrees":
         return "no mistake in the arrays that you saved: each is what your own arrays before it give, up to rounding"
     if not count and not left:
-        return "cause not known: no array that can be computed again has an error of its own"
+        several = len(diagnosis.results) > 1
+        times = {plain(name) + f" of {plain(case)}" * several: x for case, own in diagnosis.own_times.items()
+                 for name, x in own.items()}  # fmt: skip
+        first = max(times, key=times.__getitem__, default="")
+        words = "cause not known: no array that can be computed again has an error of its own beyond its budget"
+        return f"{words}; the largest is {_times(times[first])} budgets, in {first}" if first else words
     words = f"{count} mistake{'s' * (count != 1)}" if count else "cause not known"
     if left:
         places = f"{left} array{'s' * (left != 1)} with an error of {'their' if left > 1 else 'its'} own"
@@ -87,12 +97,12 @@ def headline(diagnosis: Diagnosis) -> str:
     return f"{words}, {diagnosis.verdict}"
 
 
-def _of_cause(number: int, cause: Cause) -> Iterator[str]:
+def _of_cause(number: int, cause: Cause, of: int) -> Iterator[str]:
     yield f"{number}. {cause.id}: {plain(cause.sentence)}"
     yield f"   where       {_where(cause.where)}"
     yield f"   should be   {plain(cause.right)}"
     yield f"   trap        {plain(cause.trap)}"
-    yield f"   explains    {cause.explains} of {cause.differing} arrays with an error of their own{_cases(cause)}"
+    yield f"   explains    {cause.explains} of {cause.differing} arrays with an error of their own{_cases(cause, of)}"
     yield f"   largest     {_times(cause.before)} budgets before, {_times(cause.after)} after"
     yield f"   certainty   {cause.certainty}{_why(cause)}"
     if cause.alternatives:
@@ -106,8 +116,10 @@ def _where(names: list[str]) -> str:
     return ", ".join(map(plain, names[:MAX_WHERE])) + more
 
 
-def _cases(cause: Cause) -> str:
-    return f", in {len(cause.cases)} cases" if len(cause.cases) > 1 else ""
+def _cases(cause: Cause, of: int) -> str:
+    if of == 1:
+        return ""
+    return f", in {listed(cause.cases)}" if len(cause.cases) <= MAX_CASES else f", in {len(cause.cases)} cases"
 
 
 def _why(cause: Cause) -> str:
@@ -116,7 +128,7 @@ def _why(cause: Cause) -> str:
     words = f", estimated from your arrays: {', '.join(estimated)}" if estimated else ""
     if cause.certainty == "known":
         words += ", nothing beyond rounding remains"
-    return words + (f"; none of the {cause.touches} arrays that it touches contradicts it" if cause.touches > 1 else "")
+    return words + (f"; {cause.support}" if cause.support else "")
 
 
 def _times(times: float) -> str:
@@ -132,13 +144,17 @@ def _of_unexplained(diagnosis: Diagnosis) -> Iterator[str]:
         yield f"   {_named(error, diagnosis)}: {_times(error.times)} budgets{_span(error)}"
         if error.pattern:
             yield f"      {plain(error.pattern)}"
+        if error.times < NEAR_ROUNDING:
+            yield "      so close to rounding, no cause can be found"
         for attempt in error.attempts[:1]:
             if attempt["after"] <= CLOSE * error.times < math.inf:
                 yield f"      closest: {attempt['id']}, {_times(attempt['after'])} budgets left"
     if len(left) > MAX_LEFT:
         yield f"   and {len(left) - MAX_LEFT} more"
     if diagnosis.ruled_out:
-        yield f"   tried there, and do not fit: {listed(diagnosis.ruled_out, MAX_RULED_OUT)}"
+        far = any(len(error.span) > 1 for error in left)
+        where = "tried there, over several steps only with usual numbers," if far else "tried there,"
+        yield f"   {where} and do not fit: {listed(diagnosis.ruled_out, MAX_RULED_OUT)}"
 
 
 def _named(error: OwnError, diagnosis: Diagnosis) -> str:
@@ -149,6 +165,8 @@ def _span(error: OwnError) -> str:
     between = [name for name in error.span if name != error.name]
     if not between:
         return ""
+    if len(between) > LONG_SPAN:
+        return f" (computed over {len(error.span)} steps from the nearest arrays you have)"
     return f" (computed from the nearest arrays you have; {listed(map(plain, between), 3)} are not among them)"
 
 
@@ -183,13 +201,18 @@ def last_line(diagnosis: Diagnosis) -> str:
         return "agrees; next: minibiogpt golden selftest"
     causes = [cause for cause in diagnosis.causes if cause.certainty == "known" or not diagnosis.unexplained]
     if causes:
-        verdict = "partly known" if diagnosis.unexplained else diagnosis.verdict
+        verdict = "not all known" if diagnosis.unexplained else diagnosis.verdict
         return f"{verdict}: fix {causes[0].id} first, then run this again"
     if diagnosis.unexplained:
         first = diagnosis.unexplained[0]
         if len(first.span) > 1:
-            return f"not known: save the arrays between, such as {plain(first.span[0])}, and run this again"
+            between = [name for name in first.span if name != first.name]
+            outputs = [name for name in between if LAYER_OUTPUT.search(name)]
+            most_telling = outputs[len(outputs) // 2] if outputs else between[len(between) // 2]
+            return f"not known: save the arrays between, such as {plain(most_telling)}, and run this again"
         return f"not known: compare your computation of {plain(first.name)} with its equation, line by line"
+    if not any(result.rows_in(NOT_COMPARABLE) for result in diagnosis.results.values()):
+        return "not known: so close to rounding, no cause can be found; does another case show it more clearly?"
     if any(result.missing for result in diagnosis.results.values()):
         return (
             "not known: save more arrays, those inside attention and the feed-forward network too, and run this again"

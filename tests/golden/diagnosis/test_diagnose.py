@@ -14,12 +14,20 @@ from safetensors.torch import save_file
 from minibiogpt.golden import diagnose
 from minibiogpt.golden.check.result import Options
 from minibiogpt.golden.diagnosis.diagnosis import Diagnosis
+from minibiogpt.golden.diagnosis.findings import Trial
+from minibiogpt.golden.diagnosis.measure import Error
+from minibiogpt.golden.diagnosis.ways.attempt import Attempt
 from minibiogpt.golden.kit.writer import write_kit
 from tests.reference.kits import KitCase, cases_of, run
-from tests.reference.mistakes import MISTAKES
+from tests.reference.more_mistakes import EVERY
 from tests.reference.perturbations import PERTURBATIONS
+from tests.reference.planting import attribute
+from tests.reference.wrong import NORMS
 
-CASES = ("ordinary", "nearly_constant", "left_pad", "cache_steps", "head_mask", "longest", "sequence_left_pad")
+CASES = (
+    "ordinary", "nearly_constant", "left_pad", "cache_steps", "head_mask", "longest", "one_token", "lm_loss",
+    "token_labels", "sequence_left_pad",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +46,7 @@ def arrays_of(kit: Path, case: str, *mistakes: str, dtype: str = "float64") -> d
     def plant(model: Any) -> Any:
         stack = ExitStack()
         for mistake in mistakes:
-            stack.enter_context(MISTAKES[mistake].plant(model))
+            stack.enter_context(EVERY[mistake].plant(model))
         return stack
 
     found = run(_cases(kit)[case], dtype, plant)
@@ -71,6 +79,7 @@ def test_a_correct_run_has_no_cause(kit: Path) -> None:
         ("cache_steps", "cached keys one row late", "cache-offset", {"rows": 1}),
         ("head_mask", "head mask ignored", "head-mask-missing", {}),
         ("ordinary", "heads interleaved", "heads-split", {}),
+        ("one_token", "heads interleaved", "heads-split", {}),
         ("ordinary", "post-norm", "norm-post", {}),
         ("ordinary", "layer 0 everywhere", "layer-weights", {"layer": 0}),
     ],
@@ -163,13 +172,86 @@ def test_arrays_one_layer_late_are_found_in_all_cases_of_a_kit(kit: Path, tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("mistake", "cause"), [("class read at the first token", "pooling-index"), ("norm eps 1e-12", "norm-eps")]
+    ("mistake", "cause", "only"),
+    [
+        ("class read at the first token", "pooling-index", None),
+        ("norm eps 1e-12", "norm-eps", None),
+        ("loss summed", "loss-reduction", "in the language model"),
+        ("loss of tokens shifted", "label-shift", None),
+    ],
 )
-def test_logits_of_one_kind_of_model_are_judged_beside_those_of_another(
-    kit: Path, tmp_path: Path, mistake: str, cause: str
+def test_a_mistake_of_one_kind_of_model_is_named_beside_the_others(
+    kit: Path, tmp_path: Path, mistake: str, cause: str, only: str | None
 ) -> None:
-    runs = {case: arrays_of(kit, case, mistake) for case in ("nearly_constant", "sequence_left_pad")}
-    assert [(one.id, one.certainty) for one in over(kit, tmp_path, runs).causes] == [(cause, "known")]
+    cases = ("nearly_constant", "lm_loss", "token_labels", "sequence_left_pad")
+    found = over(kit, tmp_path, {case: arrays_of(kit, case, mistake) for case in cases})
+    said = [(one.id, one.parameters.get("only"), one.certainty) for one in found.causes]
+    assert said == [(cause, only, "known")]
+
+
+def test_a_number_is_fitted_to_the_case_that_shows_it_best(kit: Path, tmp_path: Path) -> None:
+    plant = attribute(NORMS, "eps", lambda _: 2e-5)
+    runs = {case: run(_cases(kit)[case], "float32", plant) for case in ("ordinary", "nearly_constant")}
+    found = over(kit, tmp_path, {case: arrays for case, arrays in runs.items() if arrays is not None})
+    assert [(one.id, one.certainty) for one in found.causes] == [("norm-eps", "known")]
+    assert found.causes[0].parameters["eps"] == pytest.approx(2e-5, rel=1e-4)
+    assert found.unexplained == []
+
+
+def test_other_ids_are_one_cause_in_all_cases(kit: Path, tmp_path: Path) -> None:
+    runs = {}
+    for case in ("ordinary", "nearly_constant"):
+        done = run(_cases(kit)[case], "float64", EVERY["another id"].plant)
+        runs[case] = {name: x for name, x in (done or {}).items() if not name.startswith("inputs/")}
+    found = over(kit, tmp_path, runs)
+    assert [(one.id, one.cases) for one in found.causes] == [("inputs-differ", list(runs))]
+
+
+def test_scores_of_minus_infinity_are_right_where_nothing_became_nan(kit: Path) -> None:
+    arrays = arrays_of(kit, "left_pad")
+    for name in [name for name in arrays if name.endswith(".scores_masked")]:
+        arrays[name] = torch.where(arrays[name] < -1e300, -torch.inf, arrays[name])
+        assert (arrays[name] == -torch.inf).all(-1).any()
+    found = diagnose(kit / "cases" / "left_pad.safetensors", arrays)
+    assert (found.verdict, found.code) == ("agrees", 0)
+    for name in [name for name in arrays if name.endswith(".probs")]:
+        arrays[name] = torch.softmax(arrays[name.replace("probs", "scores_masked")], -1)
+    found = diagnose(kit / "cases" / "left_pad.safetensors", arrays)
+    assert "mask-infinite" in [one.id for one in found.causes]
+
+
+def test_float32_numbers_in_float64_are_judged_as_such(kit: Path) -> None:
+    case = kit / "cases" / "left_pad.safetensors"
+    for mistakes, causes in (((), []), (("no padding mask",), ["padding-mask-missing"])):
+        arrays = arrays_of(kit, "left_pad", *mistakes, dtype="float32")
+        wide = {name: x.double() if x.is_floating_point() else x for name, x in arrays.items()}
+        found = diagnose(case, wide)
+        assert ([one.id for one in found.causes], found.unexplained) == (causes, [])
+        assert "float32" in " ".join(found.conventions)
+
+
+def test_an_explanation_of_a_few_that_leaves_many_or_is_hardly_closer_is_none() -> None:
+    place, far, near = (0, "logits"), Error(50.0, 1.0, 1.0), Error(0.5, 0.0, 0.0)
+    factor, table = (Attempt(cause, {"logits": {}}) for cause in ("logits-scale", "table-float16"))
+
+    def trial(attempt: Attempt, before: Error, after: Error, left: int = 0) -> Trial:
+        return Trial(attempt, frozenset(), {place: (before, after)}, [], [(i, "logits") for i in range(left)])
+
+    assert trial(factor, far, near).telling
+    assert trial(factor, far, near, 2).telling
+    assert not trial(factor, far, near, 3).telling
+    assert not trial(factor, Error(1.5, 0.1, 1.0), Error(0.9, 0.0, 0.9)).telling
+    assert [trial(one, Error(1.5, 0.1, 1.0), near).telling for one in (factor, table)] == [True, False]
+
+
+def test_what_remains_is_said_of_a_cause_and_makes_it_likely(kit: Path, tmp_path: Path) -> None:
+    runs = {case: arrays_of(kit, case, "scale by sqrt(D)") for case in ("ordinary", "nearly_constant")}
+    generator = torch.Generator().manual_seed(0)
+    wrong = runs["ordinary"]["layers.1.self_attn.scores"]
+    runs["ordinary"]["layers.1.self_attn.scores"] = wrong + torch.randn(wrong.shape, generator=generator)
+    cause = over(kit, tmp_path, runs).causes[0]
+    assert (cause.id, cause.certainty, cause.touches, cause.remain) == ("attention-scale", "likely", 4, 1)
+    assert cause.support == "1 of the 4 arrays that it touches remains wrong"
 
 
 def test_a_mistake_in_some_calls_is_named_with_its_condition(kit: Path) -> None:

@@ -155,7 +155,7 @@ def _found_rows(at: At, y: np.ndarray, knobs: Knobs) -> Iterator[Attempt]:
         return
     first = tuple(int(i) for i in wrong[0])
     shown = {"ids": len(wrong), "first at": first, "theirs": int(found[first]), "case": int(ids[first])}
-    yield Attempt("inputs-differ", {at.template: {"ids": {at.call.prefix: found}}}, shown, ("ids",), 3, local=True)
+    yield Attempt("inputs-differ", {at.template: {"ids": {at.call.prefix: found}}}, shown, (), 3, local=True)
 
 
 def embed_positions(

@@ -14,6 +14,7 @@ GRIDS: tuple[Grid, ...] = (
     *((bits, block, "absmax") for bits in (8, 4) for block in ("row", "tensor", "column", 32, 64, 128, 16, 8, 7, 21)),
     *((bits, block, "minmax") for bits in (8, 4) for block in ("row", "tensor", 32, 64, 128, 7, 21)),
     *((bits, block, "full") for bits in (8, 4) for block in ("row", "tensor", 32, 64, 7, 21)),
+    *((bits, block, "absmax in float32") for bits in (8, 4) for block in ("row", "tensor")),
     (4, 32, "q4_0"), (4, 7, "q4_0"), (4, 21, "q4_0"), (4, 64, "q4_0"),
     (16, "each", "float16"), (16, "each", "bfloat16"),
 )  # fmt: skip
@@ -42,7 +43,7 @@ def quantized(W: np.ndarray, grid: Grid) -> np.ndarray:
     ----------
     grid : (bits, block, kind). Kinds: "absmax", steps of max|w| / (2^(bits - 1) - 1); "full", of max|w| / 2^(bits - 1);
         "minmax", of (max - min) / (2^bits - 1) from the minimum; "q4_0", of the number of largest magnitude / -8, as
-        in ggml.
+        in ggml; "absmax in float32" computes in float32, where numbers between two steps may go the other way.
 
     Raises
     ------
@@ -57,6 +58,8 @@ def quantized(W: np.ndarray, grid: Grid) -> np.ndarray:
     bits, block, kind = grid
     if kind in ("float16", "bfloat16"):
         return reduced(W, kind)
+    if kind == "absmax in float32":
+        return quantized(W.astype(np.float32), (bits, block, "absmax")).astype(np.float64)
     blocks = _cut(W, block)
     half = 2.0 ** (bits - 1)
     with np.errstate(all="ignore"):
