@@ -155,7 +155,7 @@ def pattern_of(known: Known, computed: np.ndarray, axes: str) -> str:
     if not wrong.any():
         return ""
     where = np.argwhere(wrong)
-    alike = [f"{letters[a]}={where[0, a]}" for a in range(y.ndim) if y.shape[a] > 1 and np.ptp(where[:, a]) == 0]
+    alike = [at for a in range(y.ndim) if (at := _only_at(letters[a], np.unique(where[:, a]), y.shape[a]))]
     worst = tuple(where[0]) if nan.any() else tuple(np.unravel_index(int(np.argmax(errors)), y.shape))
     at = ", ".join(f"{letter}={int(i)}" for letter, i in zip(letters, worst, strict=True))
     words = f"{len(where)} of {y.size} elements" + (f", all at {', '.join(alike)}" if alike and len(where) > 1 else "")
@@ -167,3 +167,10 @@ def pattern_of(known: Known, computed: np.ndarray, axes: str) -> str:
     if yours == right:
         yours, right = (f"{v[worst]:.9g}" for v in (y, x))
     return f"{words}; {f'at {at} ' if at else ''}yours is {yours}, and should be {right}"
+
+
+def _only_at(letter: str, found: np.ndarray, size: int) -> str:
+    """Return which indices of an axis are meant, "s=5" or "s=0 to 4"; "" if all are, or some without an order."""
+    if len(found) == size or np.ptp(found) != len(found) - 1:
+        return ""
+    return f"{letter}={found[0]}" + (f" to {found[-1]}" if len(found) > 1 else "")
