@@ -163,6 +163,7 @@ CAUSES: dict[str, Expected] = {
     "layer 1's fc1 in layer 0": expected("layer-weights"),
     "layer 1's norms in layer 0": expected("layer-weights", "norm-weights"),
     "logits scaled down by sqrt(D)": expected("logits-scale", factor=hidden_size(-0.5)),
+    "cached values of layer 1 in layer 0": expected("cache-layer"),
     "new keys before the cached ones": expected("cache-order"),
     "dropout active": expected("dropout-active"),
     "dropout of attention active": expected("dropout-active"),

@@ -60,6 +60,7 @@ _TABLE: Table = [
     ("layer 1's norms in layer 0", wrong.of_layer_1("self_attn_layer_norm", "final_layer_norm"),
      at("layers.0.self_attn_layer_norm")),
     ("logits scaled down by sqrt(D)", parameter(HEADS, "weight", lambda x: x * x.shape[1] ** -0.5), at("logits")),
+    ("cached values of layer 1 in layer 0", options(wrong.values_of_layer_1), at(f"{ATTN}.v", step=1)),
     ("new keys before the cached ones", attention(split=wrong.new_first), at(f"{ATTN}.k", step=1)),
     ("dropout active", wrong.DROPOUT, at("embeddings")),
     ("dropout of attention active", wrong.combined([wrong.seeded, attention(weigh=wrong.dropped)]),

@@ -116,6 +116,13 @@ def other_id(kwargs: dict[str, Any]) -> None:
         kwargs["input_ids"] = ids
 
 
+def values_of_layer_1(kwargs: dict[str, Any]) -> None:
+    """Give layer 0 the cached values of layer 1."""
+    cache = kwargs.get("past_key_values")
+    if cache is not None and cache.get_seq_length():
+        cache.layers[0].values = cache.layers[1].values.clone()
+
+
 def heads_changed(change: Callable[[Any], Any]) -> Callable[[dict[str, Any]], None]:
     """Change the head mask (L, H) of a call."""
 

@@ -140,6 +140,7 @@ _TABLE = [
     ("cache-offset", "cached positions are {rows} late", "append new keys behind the cached ones"),
     ("cache-order", "new keys come before the cached ones", "append them"),
     ("cache-overwritten", "cached position {position} holds {holds}", "the cache must not be written over"),
+    ("cache-layer", "the cached positions are those of layer {layer}", "each layer has a cache of its own"),
     ("cache-batch", "the rows of the batch are mixed in the cache", "reorder it only in beam search"),
     # arithmetic
     ("dropout-active", "dropout is active, with p = {p}", "switch to evaluation"),

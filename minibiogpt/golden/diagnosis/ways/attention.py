@@ -23,7 +23,7 @@ SPLIT = {x: {"split": "interleaved"} for x in (Q, K, V)}
 def heads(
     at: At, *, split: str = "usual", past: Any = None, late: int = 0, stale: Any = None,
     order: str = "past first", shared: int | None = None,
-    rotary: str | None = None, scale: float = 1.0, batch: Any = None,
+    rotary: str | None = None, scale: float = 1.0, batch: Any = None, cache_of: int | None = None,
 ) -> np.ndarray:  # fmt: skip
     """Return q, k or v: the projection split into heads, after the cached ones.
 
@@ -33,7 +33,8 @@ def heads(
         (T, H, Dh) read as (H, T, Dh).
     past : which cached position is used at each, (S - T,), -1 for zeros. late : by how many positions they are rolled.
     stale : (i, j): position i holds that of j; both count from the end. batch : which row of the batch's cache: (B,).
-    order : whether the cached ones come first. shared : into how many groups of the same k or v the heads fall.
+    cache_of : the layer that they are cached of. order : whether the cached ones come first.
+    shared : into how many groups of the same k or v the heads fall.
     """
     B, T, H, Dh = (at.letters[x] for x in ("B", "T", "H", "Dh"))
     x = at["x"] * scale
@@ -48,7 +49,10 @@ def heads(
     if rotary is not None:
         new = rotated(at, new, rotary)
     if "past" in at.step.where:
-        cached = at["past"]
+        past_name = at.step.where["past"]
+        if cache_of is not None:
+            past_name = past_name.replace(f"layers.{at.layer}.", f"layers.{cache_of}.", 1)
+        cached = at.source(past_name)
         cached = np.roll(cached, late, axis=2)
         cached = _at_positions(cached, past) if past is not None and len(past) == cached.shape[2] else cached
         cached = cached if stale is None else _stale(cached, *stale)
@@ -130,6 +134,9 @@ def _cache_attempts(at: At, y: np.ndarray | None) -> Iterator[Attempt]:
     for late in (1, -1, 2):
         yield from each("cache-offset", {"rows": late}, late=late)
     yield from each("cache-offset", {"rows": 1, "first": "zeros"}, 1, past=tuple(i - 1 for i in range(past)))
+    for layer in range(at.config.num_hidden_layers):
+        if layer != at.layer:
+            yield from each("cache-layer", {"layer": layer}, 1, cache_of=layer)
     yield from each("cache-overwritten", {"position": "the last", "holds": "the one before"}, 1, stale=(-1, -2))
     B = at.letters["B"]
     for batch in (tuple(range(B))[::-1], tuple((i + 1) % B for i in range(B)), (0,) * B):
