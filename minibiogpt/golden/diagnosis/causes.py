@@ -25,7 +25,7 @@ class Cause:
     cases : names of the cases in which it shows.
     touches : how many arrays are computed through these steps, in all cases. One that is not what this cause makes of
         it would refute it.
-    remain : how many of them have an error of their own that it does not explain.
+    remain : how many of them are made by one of these steps alone, and have an error that it does not explain.
     alternatives : ids of the causes that fit as well. tell_apart : what would decide between them; "" if nothing here.
     """
 

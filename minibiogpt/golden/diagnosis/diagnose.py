@@ -181,7 +181,7 @@ def _cause(search: Search, group: list[Finding]) -> Cause:
     where = list(dict.fromkeys(STEP.sub("", x, count=1) for x in made))
     touches = sum(any(site_of(x) in sites for x in span) for run in search.runs for span in run.spans.values())
     equal = list({one.cause: one for finding in group for one in finding.equal}.values())
-    remain = sum(any(site_of(x) in sites for x in search.runs[i].spans[name]) for i, name in search.unexplained)
+    remain = sum(site_of(name) in sites for _, name in search.unexplained)  # not those computed over other steps too
     certain = all(finding.known for finding in group) and not (equal or remain) and _telling(search, explained)
     run = search.runs[places[0][0]]
     return Cause(
