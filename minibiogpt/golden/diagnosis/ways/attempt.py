@@ -67,6 +67,21 @@ def factor_between(y: np.ndarray, x: np.ndarray) -> float | None:
     return float(np.dot(a, b)) / squares if squares > 0 else None
 
 
+def relative(name: str, layer: int | None) -> tuple[str, str]:
+    """Return the name of a parameter with {l} for its layer if that is this one, and the parameter in words.
+
+    Examples
+    --------
+    >>> relative("layers.1.fc2.bias", 1), relative("layers.0.fc2.bias", 1)
+    (('layers.{l}.fc2.bias', 'fc2.bias of the same layer'), ('layers.0.fc2.bias', 'layers.0.fc2.bias'))
+    """
+    prefix = f"layers.{layer}."
+    if not name.startswith(prefix):
+        return name, name
+    rest = name.removeprefix(prefix)
+    return f"layers.{{l}}.{rest}", f"{rest} of the same layer"
+
+
 def is_other(y: np.ndarray, x: np.ndarray) -> bool:
     """Whether two parameters are the same, as closely as one can be estimated."""
     return y.shape == x.shape and bool(np.abs(y - x).max(initial=0.0) <= NEARLY * np.abs(x).max(initial=0.0))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from minibiogpt.golden.diagnosis.run import AFTER, At
-from minibiogpt.golden.diagnosis.ways.attempt import SAME, Attempt, Knobs, factor_between, is_other, nice
+from minibiogpt.golden.diagnosis.ways.attempt import SAME, Attempt, Knobs, factor_between, is_other, nice, relative
 from minibiogpt.golden.diagnosis.ways.norm import ATTENTION_NORM, FC1, FEED_NORM, FINAL, RESIDUAL, orders
 from minibiogpt.golden.diagnosis.ways.precision import GRIDS, quantized, reduced
 
@@ -139,7 +139,8 @@ def _other_bias(at: At, y: np.ndarray | None, knobs: Knobs) -> Iterator[Attempt]
         yield Attempt("bias-other", {at.template: {"bias_times": nice(c)}}, {"factor": nice(c)}, ("factor",), 1)
     for name in at.within.run.weights.like(at.step.where["b"]):
         if is_other(added, at.weight(name)):
-            yield Attempt("bias-other", {at.template: {"bias_of": name}}, {"weights": name}, (), 1)
+            template, words = relative(name, at.layer)
+            yield Attempt("bias-other", {at.template: {"bias_of": template}}, {"weights": words}, (), 1)
 
 
 def _exchanged() -> Iterator[Attempt]:

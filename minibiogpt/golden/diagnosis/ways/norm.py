@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from minibiogpt.golden.diagnosis.run import AFTER, At
-from minibiogpt.golden.diagnosis.ways.attempt import SAME, Attempt, Knobs, factor_between, is_other, nice
+from minibiogpt.golden.diagnosis.ways.attempt import SAME, Attempt, Knobs, factor_between, is_other, nice, relative
 
 EPS = 1e-5
 ATTENTION_NORM, FEED_NORM, FINAL = "layers.{l}.self_attn_layer_norm", "layers.{l}.final_layer_norm", "layer_norm"
@@ -91,6 +91,10 @@ def attempts(at: At, y: np.ndarray | None, knobs: Knobs) -> Iterator[Attempt]:
         yield from (
             replace(attempt, changes=dict.fromkeys(NORMS, attempt.changes[at.template])) for attempt in _alike(one)
         )
+        other = {ATTENTION_NORM: FEED_NORM, FEED_NORM: ATTENTION_NORM}.get(at.template)
+        for part, kind in (("gain", "weight"), ("bias", "bias")) if other else ():
+            name, words = relative(f"{other}.{kind}".replace("{l}", str(at.layer)), at.layer)
+            yield Attempt(f"norm-{part}-other", {at.template: {f"{part}_of": name}}, {"weights": words}, (), 1)
     yield from _alike(one)
     for eps in _eps(at, y, knobs, outside=False):
         yield one("norm-eps", ("eps",), 1, eps=eps)
@@ -178,7 +182,8 @@ def _other_parameters(at: At, y: np.ndarray | None, knobs: Knobs) -> Iterator[At
             yield one(part, {"factor": nice(c)}, **{f"{part}_times": nice(c)})
         for name in at.within.run.weights.like(at.step.where[source]):
             if is_other(found, at.weight(name)):
-                yield one(part, {"weights": name}, **{f"{part}_of": name})
+                template, words = relative(name, at.layer)
+                yield one(part, {"weights": words}, **{f"{part}_of": template})
 
 
 def _own(at: At) -> str:
