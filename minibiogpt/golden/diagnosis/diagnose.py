@@ -228,8 +228,15 @@ def _equation(run: CaseRun, name: str, templates: list[str]) -> str:
     one = next((x for x in run.spans.get(name, ()) if template_of(x) in templates), name)
     _, step = run.steps[one]
     terms = {**step.terms, **step.where}
-    where = ", ".join(f"{symbol} = {STEP.sub('', source, count=1)}" for symbol, source in terms.items())
-    return f"{STEP.sub('', one, count=1)} = {step.equation}, where {where}" if where else f"{one} = {step.equation}"
+    name = STEP.sub("", one, count=1)
+    own_call = one.removesuffix(name)
+
+    def named(source: str) -> str:
+        earlier = " of the call before" * (STEP.match(source) is not None and not source.startswith(own_call))
+        return STEP.sub("", source, count=1) + earlier
+
+    where = ", ".join(f"{symbol} = {named(source)}" for symbol, source in terms.items())
+    return f"{name} = {step.equation}" + (f", where {where}" if where else "")
 
 
 def _other_inputs(search: Search) -> list[Cause]:

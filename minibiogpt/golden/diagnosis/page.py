@@ -19,7 +19,7 @@ from minibiogpt.golden.diagnosis.drawing.graph import css_of
 from minibiogpt.golden.diagnosis.drawing.marks import EXPLAINED, Mark, marks_of, safe, times_in_words
 from minibiogpt.golden.diagnosis.drawing.style import STYLE
 from minibiogpt.golden.diagnosis.library import format_value
-from minibiogpt.golden.diagnosis.words import headline, last_line
+from minibiogpt.golden.diagnosis.words import closest, headline, last_line, tried_there
 from minibiogpt.golden.report.page import STYLE as CHECK_STYLE
 
 MAX_NAMES, MAX_ERRORS = 6, 12  # names, and errors without a cause, that are shown at once; the others are folded
@@ -123,7 +123,8 @@ def _unexplained(diagnosis: Diagnosis) -> str:
     items = [f"<li>{_left(error, len(diagnosis.results) > 1)}</li>" for error in left]
     shown, folded = "".join(items[:MAX_ERRORS]), "".join(items[MAX_ERRORS:])
     more = f"<details><summary>{len(items) - MAX_ERRORS} more</summary><ul>{folded}</ul></details>" if folded else ""
-    ruled_out = f'<p class="soft">Ruled out: {_listed(diagnosis.ruled_out)}.</p>' if diagnosis.ruled_out else ""
+    words = tried_there(left).capitalize()
+    ruled_out = f'<p class="soft">{words}: {_listed(diagnosis.ruled_out)}.</p>' if diagnosis.ruled_out else ""
     return (
         '<h2>Not explained</h2><section class="cause lost"><p>These arrays differ from what the candidate’s own arrays '
         f"before them give.</p><ul>{shown}</ul>{more}{ruled_out}</section>"
@@ -134,10 +135,10 @@ def _left(error: OwnError, with_case: bool) -> str:
     name = f"{safe(error.case)}: {safe(error.name)}" if with_case else safe(error.name)
     between = [one for one in error.span if one != error.name]
     missing = f"; computed from the nearest arrays that it has, by way of {_names(between)}" if between else ""
-    closest = "".join(
-        f"; closest: {safe(attempt['id'])}, {times_in_words(attempt['after'])} left" for attempt in error.attempts[:1]
-    )
-    return f"{name}: {times_in_words(error.times)}{closest}{missing}"
+    best = closest(error)
+    near = f"; closest: {safe(best['id'])}, {times_in_words(best['after'])} left" if best else ""
+    pattern = f'<div class="soft">{safe(error.pattern)}</div>' if error.pattern else ""
+    return f"{name}: {times_in_words(error.times)}{near}{missing}{pattern}"
 
 
 def _conventions(diagnosis: Diagnosis) -> str:

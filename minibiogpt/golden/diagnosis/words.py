@@ -146,15 +146,24 @@ def _of_unexplained(diagnosis: Diagnosis) -> Iterator[str]:
             yield f"      {plain(error.pattern)}"
         if error.times < NEAR_ROUNDING:
             yield "      so close to rounding, no cause can be found"
-        for attempt in error.attempts[:1]:
-            if attempt["after"] <= CLOSE * error.times < math.inf:
-                yield f"      closest: {attempt['id']}, {_times(attempt['after'])} budgets left"
+        if attempt := closest(error):
+            yield f"      closest: {attempt['id']}, {_times(attempt['after'])} budgets left"
     if len(left) > MAX_LEFT:
         yield f"   and {len(left) - MAX_LEFT} more"
     if diagnosis.ruled_out:
-        far = any(len(error.span) > 1 for error in left)
-        where = "tried there, over several steps only with usual numbers," if far else "tried there,"
-        yield f"   {where} and do not fit: {listed(diagnosis.ruled_out, MAX_RULED_OUT)}"
+        yield f"   {tried_there(left)}: {listed(diagnosis.ruled_out, MAX_RULED_OUT)}"
+
+
+def closest(error: OwnError) -> dict[str, Any] | None:
+    """Return the best attempt at an error that no cause explains, if it leaves little of it."""
+    best = next(iter(error.attempts), None)
+    return best if best is not None and best["after"] <= CLOSE * error.times < math.inf else None
+
+
+def tried_there(left: list[OwnError]) -> str:
+    """Return how the causes that are ruled out were tried."""
+    far = any(len(error.span) > 1 for error in left)
+    return f"tried there,{' over several steps only with usual numbers,' * far} and do not fit"
 
 
 def _named(error: OwnError, diagnosis: Diagnosis) -> str:

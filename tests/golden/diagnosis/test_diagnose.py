@@ -189,6 +189,12 @@ def test_a_mistake_of_one_kind_of_model_is_named_beside_the_others(
     assert said == [(cause, only, "known")]
 
 
+def test_a_cached_source_is_named_as_that_of_the_call_before(kit: Path) -> None:
+    cause = diagnosis_of(kit, "cache_steps", "cached values of layer 1 in layer 0").causes[0]
+    assert (cause.id, cause.parameters["layer"]) == ("cache-layer", 1)
+    assert cause.right.endswith("x = layers.0.self_attn.v_proj, past = layers.0.self_attn.v of the call before")
+
+
 def test_a_number_is_fitted_to_the_case_that_shows_it_best(kit: Path, tmp_path: Path) -> None:
     plant = attribute(NORMS, "eps", lambda _: 2e-5)
     runs = {case: run(_cases(kit)[case], "float32", plant) for case in ("ordinary", "nearly_constant")}

@@ -97,22 +97,29 @@ def test_the_same_is_in_a_table(case: Case) -> None:
 
 def test_the_causes_and_what_is_left_are_in_words(case: Case) -> None:
     other = replace(CAUSE, alternatives=["norm-axis"], tell_apart="save layers.0.fc2 too", certainty="likely")
-    text = Reader(page(diagnosis(case, causes=[CAUSE, other], conventions=["positions are (1, T)"]))).text
+    other = replace(other, touches=5, remain=2)
+    near, far = ({"id": "factor", "parameters": {}, "after": after} for after in (3.0, 30.0))
+    left = [OwnError("small", "logits", 90.0, ["logits"], None, [near], "all at v=5")]
+    left.append(OwnError("small", "layers.0", 90.0, ["layers.0"], None, [far]))
+    found = diagnosis(case, causes=[CAUSE, other], conventions=["positions are (1, T)"], own_errors=left)
+    text = Reader(page(found)).text
     for words in (
         "1norm-eps: eps is 1e-12",
         "should bex = 1",
         "wherelayers.0",
         "trapthe config says so",
+        "likely; 2 of the 5 arrays that it touches remain wrong",
         "1 of 2 errors; 164 budgets before, 0.4 budgets after",
         "known; nothing beyond rounding remains",
         "eps = 1e-12, from the candidate’s arrays",
         "norm-axis; save layers.0.fc2 too",
-        "logits: beyond any budget; closest: factor, 3 budgets left",
-        "Ruled out: embed-scale.",
+        "logits: 90 budgets; closest: factor, 3 budgets leftall at v=5layers.0: 90 budgets",
+        "Tried there, and do not fit: embed-scale.",
         "positions are (1, T)",
         "from the candidate’s own arrays: 7 of its 7.",
     ):
         assert words in text
+    assert text.count("closest") == 1, "an attempt that leaves much is not close"
 
 
 def test_nothing_wrong_has_a_page_too(case: Case) -> None:
