@@ -129,7 +129,7 @@ CHANGED: dict[str, tuple[str, str, Callable[[Any], Any]]] = {
     "two columns of fc2 exchanged": ("layers.1.fc2", "weight", exchanged(0, 20, 1)),
     "two rows of k_proj exchanged": (f"{ATTN}.k_proj", "weight", exchanged(1, 12, 0)),
     "two elements of fc1's bias exchanged": ("layers.1.fc1", "bias", exchanged(3, 4, 0)),
-    "bias of q_proj doubled": (f"{ATTN}.q_proj", "bias", lambda x: 2 * x),
+    "bias of q_proj one column late": (f"{ATTN}.q_proj", "bias", lambda x: x.roll(1)),
     "gain squared": ("layers.0.self_attn_layer_norm", "weight", lambda x: x * x),
 }
 _SHUFFLED = parameter(POSITIONS, "weight", shuffled)
