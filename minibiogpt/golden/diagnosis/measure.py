@@ -92,9 +92,10 @@ def _of_floats(
     every = counted
     wrong = np.isnan(y) != np.isnan(x)
     if name.endswith(".scores_masked"):
-        masked = x == LOWEST
-        wrong |= masked & (~in_effect(y) | (y == -np.inf).all(-1, keepdims=True))  # the softmax of -inf alone is NaN
-        counted = counted & ~masked
+        masked, hidden = x == LOWEST, in_effect(y)
+        wrong |= masked & (~hidden | (y == -np.inf).all(-1, keepdims=True))  # the softmax of -inf alone is NaN
+        wrong |= (x == -np.inf) & ~hidden
+        counted = counted & ~masked & (x != -np.inf)
     visible = counted & ~wrong & ~np.isnan(x)
     with np.errstate(all="ignore"):
         errors = np.where(visible & (y != x), np.abs(np.where(y == x, 0.0, y - x)), 0.0)

@@ -226,6 +226,13 @@ def test_scores_of_minus_infinity_are_right_where_nothing_became_nan(kit: Path) 
     assert "mask-infinite" in [one.id for one in found.causes]
 
 
+def test_a_mask_of_minus_infinity_is_named_beside_cases_that_it_does_not_harm(kit: Path, tmp_path: Path) -> None:
+    cases = ("ordinary", "left_pad", "head_mask", "sequence_left_pad")
+    found = over(kit, tmp_path, {case: arrays_of(kit, case, "mask of -inf") for case in cases})
+    said = [(one.id, one.parameters.get("only"), one.certainty) for one in found.causes]
+    assert (said, found.unexplained) == ([("mask-infinite", None, "known")], [])
+
+
 def test_float32_numbers_in_float64_are_judged_as_such(kit: Path) -> None:
     case = kit / "cases" / "left_pad.safetensors"
     for mistakes, causes in (((), []), (("no padding mask",), ["padding-mask-missing"])):
