@@ -30,7 +30,7 @@ IDS = RNG.integers(3, 67, (B, T))
 LEFT = np.ones((B, T), dtype=np.int64)
 LEFT[0, :4] = 0
 PADDED = np.where(LEFT == 1, IDS, 1)
-HEAD_MASK = RNG.random((2, 3))
+HEAD_MASK = 1.5 * RNG.random((2, 3))
 LABELS = np.where(RNG.random((B, T)) < 0.4, -100, IDS)
 LEFT_PADDING = {"input_ids": IDS, "attention_mask": LEFT}
 GIVEN = np.tile(np.arange(2 * T)[::-2], (B, 1)) + 9  # up to the last position of the table, 30
