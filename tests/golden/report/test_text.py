@@ -174,7 +174,8 @@ def test_the_next_command_names_a_model_only_where_no_kit_has_it(tmp_path: Path)
     result = checked(case, {"step.1/layers.0.fc1": normal(2, 3) + 1})
     command = f"minibiogpt golden diagnose '{case.path}' {result.theirs}"
     assert next_command(result) == f"{command} --model FOLDER"
-    (tmp_path / "manifest.json").write_text("{}")
+    files = {"name": "a case", "file": "cases/a case.safetensors", "model": "models/base"}
+    (tmp_path / "manifest.json").write_text(json.dumps({"cases": [files]}))
     assert next_command(result) == command
 
 
