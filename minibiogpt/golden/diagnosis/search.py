@@ -52,8 +52,13 @@ class Search(Trials):
     def _set_aside(self, i: int, saved: Saved) -> None:
         """Go on without arrays that were saved under another's name."""
         for name, other in saved.items():
-            self.dumped[i, name] = other, self.errors.pop((i, name))
+            error = self.errors.pop((i, name))
+            self.dumped[i, name] = other, self.first.get((i, name), error)
+            for finding in self.findings:
+                finding.explained.pop((i, name), None)
         self.runs[i].forget(saved)
+        for finding in [one for one in self.findings if not one.explained]:
+            self._withdraw(finding)
         affected = [name for name, span in self.runs[i].spans.items() if saved.keys() & set(span)]
         self._measure(i, affected)
         for place in [(i, name) for name in [*saved, *affected]]:
@@ -64,11 +69,12 @@ class Search(Trials):
     def search(self) -> None:
         """Explain one error after another, each the first in the order of execution that is left.
 
-        Where nothing does, an array may be one that nothing reads.
+        Where nothing explains what is computed from an array, it may be one that nothing reads.
         """
         self._explain_all()
         for i, run in enumerate(self.runs):
-            if saved := unread(run, {name for r, name in self.unexplained if r == i}):
+            wrong, left = ({name for r, name in places if r == i} for places in (self.own, self.unexplained))
+            if saved := unread(run, wrong, left):
                 self._set_aside(i, saved)
         self._explain_all()
 
@@ -90,14 +96,30 @@ class Search(Trials):
         call, _ = run.steps[place[1]]
         return call.number, run.order[place[1]] - run.order[next(iter(call.steps))], place[0]
 
-    def _apply(self, finding: Finding) -> None:
-        only = {i for i, _ in finding.explained} if finding.attempt.local else set(range(len(self.runs)))
+    def _change(self, finding: Finding) -> list[int]:
+        """Do the steps of a finding in its way from now on; return in which cases."""
+        only = sorted({i for i, _ in finding.explained} if finding.attempt.local else range(len(self.runs)))
         for i in only:
             changed = merged(self.changes[i], finding.attempt, finding.sites)
             if changed is not None:
                 self.changes[i] = changed
+        return only
+
+    def _withdraw(self, finding: Finding) -> None:
+        """Undo a finding that explains nothing any more, and try again what it touches."""
+        self.findings = [one for one in self.findings if one is not finding]
+        self.changes = [{} for _ in self.runs]
+        for one in self.findings:
+            self._change(one)
+        for i in range(len(self.runs)):
+            touched = self._touched(i, {template for template, _ in finding.sites})
+            self._measure(i, touched)
+            for name in touched:
+                self.unexplained.pop((i, name), None)
+
+    def _apply(self, finding: Finding) -> None:
         templates = {template for template, _ in finding.sites}
-        for i in only:
+        for i in self._change(finding):
             touched = self._touched(i, templates)
             before = {name: self.errors[i, name] for name in touched}
             self._measure(i, touched)

@@ -147,6 +147,18 @@ def test_arrays_under_other_names_are_found_behind_another_mistake_and_in_a_cach
     assert found.unexplained == []
 
 
+def test_an_array_that_nothing_reads_is_no_mistake_of_the_model_even_if_a_cause_fits(kit: Path) -> None:
+    arrays = arrays_of(kit, "ordinary")
+    for name in [name for name in arrays if name.endswith("activation_fn")]:
+        arrays[name] = torch.nn.functional.gelu(arrays[name.replace("activation_fn", "fc1")], approximate="tanh")
+    found = diagnose(kit / "cases" / "ordinary.safetensors", arrays)
+    names = [f"layers.{layer}.activation_fn" for layer in range(2)]
+    assert [(one.id, one.where, one.explains, one.certainty) for one in found.causes] == [
+        ("array-misnamed", names, 2, "likely")
+    ]
+    assert [(error.name, error.cause) for error in found.own_errors] == [(name, "array-misnamed") for name in names]
+
+
 def test_two_arrays_under_each_other_s_names_are_found(kit: Path) -> None:
     arrays = arrays_of(kit, "ordinary")
     for norm in ("layers.0", "layers.1"):

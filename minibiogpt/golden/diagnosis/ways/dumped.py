@@ -43,12 +43,17 @@ def _users(run: CaseRun, name: str) -> list[str]:
     return [user for user, span in run.spans.items() if user != name and name in run.sources_of(span)]
 
 
-def unread(run: CaseRun, wrong: set[str]) -> Saved:
-    """Return the arrays with errors while all that is computed from them agrees, and is not what they would give."""
+def unread(run: CaseRun, wrong: set[str], left: set[str]) -> Saved:
+    """Return the arrays with errors while all that is computed from them agrees, and is not what they would give.
+
+    Parameters
+    ----------
+    wrong, left : the arrays with an error of their own, and those of them that nothing explains.
+    """
     found: Saved = {}
-    for name in wrong:
+    for name in [name for name in run.known if name in wrong]:
         users = _users(run, name)
-        if users and wrong.issuperset(users) and run.agreeing.issuperset(users):
+        if users and left.issuperset(users) and run.agreeing.issuperset(users):
             found[name] = ""
     return found
 
