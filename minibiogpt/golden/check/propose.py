@@ -1,6 +1,6 @@
 """Propose a map of names: the entries for which most cases and layers vote, with ``{l}`` for the layer.
 
-Arrays with the same values in one case, such as probs and weights, are told apart by another.
+Arrays with the same values in one case, such as probs and weights, are distinguished by another.
 """
 
 from __future__ import annotations

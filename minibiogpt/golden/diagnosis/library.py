@@ -94,7 +94,7 @@ _TABLE = [
     ("attention-scale", "scores are multiplied by {scale}[, {that is},][ instead of {instead of}]",
      "the scale is 1 / sqrt(Dh), where Dh is the width of one head"),
     ("causal-mask-missing", "there is no causal mask", "a token sees itself and those before it"),
-    ("causal-mask-offset", "a token at t sees up to t + {offset}", "it sees itself and those before it"),
+    ("causal-mask-offset", "token t sees all positions up to t + {offset}", "it sees itself and those before it"),
     ("causal-mask-ignores-past", "the causal mask counts from the first key", "with a cache, query t is at S - T + t"),
     ("window", "only the last {width} positions are visible", "BioGPT attends to all positions before"),
     ("padding-mask-missing", "padding is not hidden", "hide the keys at which attention_mask is 0, also cached ones"),
@@ -158,7 +158,7 @@ _TABLE = [
     ("columns-moved", "the columns are in another order: column {first moved} holds {holds}", "check how it is cut"),
     ("rows-moved", "the rows of the batch are in another order: {rows}", "check the batch"),
     ("array-misnamed", "what is saved under this name is [{saved}, ]not what the port goes on with",
-     "save a copy of what the next step reads: memory is used again, and a last hidden state may be after the norm"),
+     "copy arrays when you save them, since buffers are reused; some tools save the last hidden state after the norm"),
     ("checkpoint-differs", "the weights are another checkpoint's", "load the weights that the case names"),
     ("convention", "it is another convention, no mistake: {which}", "see docs/verify-a-port.md"),
 ]  # fmt: skip

@@ -79,7 +79,7 @@ class Trials:
         fits = [trial for trial in found if not trial.broken and (i, name) in trial.explained]
         if not fits and not attempt.local:
             found = [self._trial(i, [(only, where)]) for only in self._conditional(i, name, attempt)
-                     for where in {every, sites}]  # fmt: skip
+                     for where in dict.fromkeys((every, sites))]  # fmt: skip
             fits = [trial for trial in found if not trial.broken and (i, name) in trial.explained]
         return fits
 

@@ -145,7 +145,7 @@ def _of_unexplained(diagnosis: Diagnosis) -> Iterator[str]:
         if error.pattern:
             yield f"      {plain(error.pattern)}"
         if error.times < NEAR_ROUNDING:
-            yield "      so close to rounding, no cause can be found"
+            yield "      too close to rounding to name a cause"
         if attempt := closest(error):
             yield f"      closest: {attempt['id']}, {_times(attempt['after'])} budgets left"
     if len(left) > MAX_LEFT:
@@ -221,7 +221,7 @@ def last_line(diagnosis: Diagnosis) -> str:
             return f"not known: save the arrays between, such as {plain(most_telling)}, and run this again"
         return f"not known: compare your computation of {plain(first.name)} with its equation, line by line"
     if not any(result.rows_in(NOT_COMPARABLE) for result in diagnosis.results.values()):
-        return "not known: so close to rounding, no cause can be found; does another case show it more clearly?"
+        return "not known: too close to rounding to name a cause; try a case that shows the error more clearly"
     if any(result.missing for result in diagnosis.results.values()):
         return (
             "not known: save more arrays, those inside attention and the feed-forward network too, and run this again"

@@ -59,7 +59,7 @@ def proposed(span: list[Site], layers: int) -> Iterator[tuple[Attempt, frozenset
         if attempt.cause != "layer-weights":
             yield attempt, everywhere(attempt, layers)
             continue
-        for one in {one for _, one in span} - {None, attempt.parameters["layer"]}:
+        for one in sorted({one for _, one in span if one is not None} - {attempt.parameters["layer"]}):
             yield attempt, frozenset((template, one) for template in attempt.changes)
 
 
@@ -124,6 +124,6 @@ def again(found: Iterable[Attempt], templates: set[str]) -> Iterator[Attempt]:
             continue
         ((own, knobs),) = attempt.changes.items()
         for kind in (list(table.TABLE),) if "held" in knobs else (norm.NORMS, table.LINEAR):
-            for template in templates & set(kind) if own in kind else ():
-                if template != own:
+            for template in kind if own in kind else ():
+                if template != own and template in templates:
                     yield replace(attempt, changes={template: knobs}, rank=-1)
