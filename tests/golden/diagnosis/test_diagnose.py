@@ -25,8 +25,8 @@ from tests.reference.planting import attribute
 from tests.reference.wrong import NORMS
 
 CASES = (
-    "ordinary", "nearly_constant", "left_pad", "cache_steps", "head_mask", "longest", "one_token", "lm_loss",
-    "token_labels", "sequence_left_pad",
+    "ordinary", "nearly_constant", "gelu_range", "left_pad", "cache_steps", "head_mask", "longest", "one_token",
+    "lm_loss", "token_labels", "sequence_left_pad",
 )  # fmt: skip
 
 
@@ -181,6 +181,29 @@ def test_arrays_one_layer_late_are_found_in_all_cases_of_a_kit(kit: Path, tmp_pa
     late = [("array-misnamed", ["layers.0"], "embeddings"), ("array-misnamed", ["layers.1"], "layers.0")]
     assert said(found) == late
     assert (found.unexplained, {name for one in found.causes for name in one.cases}) == ([], {"ordinary", "longest"})
+
+
+def test_what_an_array_is_in_one_case_decides_where_it_equals_several(kit: Path, tmp_path: Path) -> None:
+    runs = {case: arrays_of(kit, case) for case in ("ordinary", "one_token")}
+    for arrays in runs.values():
+        arrays["layers.1.self_attn.context"] = arrays["layers.0.self_attn.context"]
+    one_token = runs["one_token"]
+    assert torch.equal(one_token["layers.0.self_attn.context"], one_token["layers.0.self_attn.v_proj"])
+    found = over(kit, tmp_path, runs)
+    assert said(found) == [("array-misnamed", ["layers.1.self_attn.context"], "layers.0.self_attn.context")]
+
+
+def test_a_reused_buffer_is_found_where_another_mistake_lies_between_the_known_arrays(
+    kit: Path, tmp_path: Path
+) -> None:
+    runs = {case: arrays_of(kit, case, "scale by sqrt(D)") for case in ("ordinary", "gelu_range")}
+    for arrays in runs.values():
+        arrays |= {f"layers.{layer}.attn_residual": arrays[f"layers.{layer}"] for layer in range(2)}
+    assert "layers.0.self_attn.scores" not in runs["gelu_range"]
+    found = over(kit, tmp_path, runs)
+    names = [f"layers.{layer}.attn_residual" for layer in range(2)]
+    assert said(found)[0] == ("array-misnamed", names, "layers.0, layers.1")
+    assert ([one.id for one in found.causes[1:]], found.unexplained) == (["attention-scale"], [])
 
 
 @pytest.mark.parametrize(
