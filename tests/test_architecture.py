@@ -44,7 +44,7 @@ LAZY = ("backend.registry", "backend.cupy")
 OUTSIDE = {
     "progress": {"tqdm"},
     "files": {"safetensors", "huggingface_hub"},
-    "backend": {"cupy", "cupyx", "cupy_backends"},
+    "backend": {"cupy", "cupyx", "cupy_backends", "ml_dtypes", "threadpoolctl", "scipy_openblas64"},
     "tokenizer": {"sacremoses"},
     "golden": {"safetensors"},
     "view": {"matplotlib", "ipywidgets"},

@@ -4,7 +4,7 @@
 the only subpackage that imports CuPy. It knows nothing about BioGPT.
 """
 
-from minibiogpt.backend.base import HALVES, Array, Backend, ignore_overflow, report_full_memory
+from minibiogpt.backend.base import HALVES, Array, Backend, ignore_overflow, on_backend
 from minibiogpt.backend.devices import Device, backend_for, device_of
 from minibiogpt.backend.registry import NumpyBackend, backend_of, get_backend, register_backend
 
@@ -19,6 +19,6 @@ __all__ = [
     "device_of",
     "get_backend",
     "ignore_overflow",
+    "on_backend",
     "register_backend",
-    "report_full_memory",
 ]

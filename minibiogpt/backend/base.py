@@ -10,7 +10,8 @@ import os
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
 from functools import wraps
 from threading import RLock
 from types import ModuleType
@@ -39,6 +40,7 @@ class Backend(ABC):
     float_dtypes : names of the compute dtypes it supports.
     block_elements : how many elements to take through a chain of elementwise operations at a time.
     tile : how many queries and how many keys blocked attention processes at a time.
+    threads : how many parts ``run_parts`` computes at once.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Backend(ABC):
     float_dtypes: tuple[str, ...]
     block_elements: int = sys.maxsize
     tile: tuple[int, int] = (128, 1024)
+    threads: int = 1
 
     def asarray(self, x: Any, dtype: Any = None) -> Array:
         """Convert lists, scalars or any backend's array to this backend. Copies only if needed."""
@@ -82,9 +85,18 @@ class Backend(ABC):
             return function(x)
         rows, step = x.reshape(-1, x.shape[-1]), max(1, self.block_elements // x.shape[-1])
         y = self.empty(rows.shape, rows.dtype)
-        for start in range(0, len(rows), step):
+
+        def block(i: int) -> None:
+            start = i * step
             y[start : start + step] = function(rows[start : start + step])
+
+        self.run_parts(block, -(-len(rows) // step))
         return y.reshape(x.shape)
+
+    def run_parts(self, function: Callable[[int], None], count: int) -> None:
+        """Call ``function(i)`` for i from 0 to ``count`` - 1. A backend may call it for several at once."""
+        for i in range(count):
+            function(i)
 
     def allocate(self, shapes: Mapping[str, tuple[int, ...]], dtype: str) -> Iterator[tuple[str, np.ndarray]]:
         """Yield an uninitialized NumPy array for each name, one at a time: the caller moves each to the device."""
@@ -113,7 +125,13 @@ class Backend(ABC):
 
     def lowest(self, dtype: Any) -> float:
         """Return the lowest finite value of a dtype, which replaces masked scores."""
+        if str(dtype) == "bfloat16":
+            return -float.fromhex("0x1.fep127")  # NumPy's finfo does not support bfloat16
         return float(self.xp.finfo(dtype).min)
+
+    def sum_dtype(self, dtype: Any) -> Any:
+        """Return the dtype in which products of ``dtype`` are summed and blocked attention keeps its scores."""
+        return dtype
 
     def kernel(self, name: str, *arrays: Array | None) -> Callable[..., Any] | None:
         """Return a kernel that computes the equation ``name`` in one launch; None if none supports these arrays."""
@@ -126,8 +144,8 @@ class Backend(ABC):
     def capture(self, step: Callable[[], None]) -> Callable[[], None] | None:
         """Run ``step`` once, capture it as a graph, and return a function that replays it on the same memory.
 
-        Everything that ``step`` reads, writes or branches on must be in arrays on the device. The caller must keep
-        these arrays alive. Returns None if the step cannot be captured.
+        Everything that ``step`` reads, writes or branches on must be in arrays on the device, which the caller keeps
+        alive. Returns None if the step cannot be captured.
         """
         step()
         return None
@@ -167,20 +185,37 @@ class Backend(ABC):
         name = getattr(name, "__name__", None) or text_of(name)
         if name not in self.float_dtypes:
             supported = ", ".join(self.float_dtypes)
-            remedy = f"use backend cupy for {name}" if name in HALVES else "choose one of these"
+            remedy = "pip install ml_dtypes" if name in HALVES else "choose one of these"
             raise InputError(f"dtype must be one of {supported} on backend {self.name}", short_repr(name), remedy)
         return np.dtype(name)
 
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Context manager in which ``backend_of`` returns this backend for arrays of its type."""
+        token = _IN_USE.set(self)
+        try:
+            with self.memory_errors():
+                yield
+        finally:
+            _IN_USE.reset(token)
+
+    @property
+    def product_name(self) -> str:
+        """Where matrix products come from, if there is a choice: "numpy", "mkl" or "openblas"; otherwise ""."""
+        return ""
+
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle and copy by name: a backend is a singleton."""
-        return get_backend, (self.name,)
+        """Pickle and copy by name: of each name and product there is one backend."""
+        return get_backend, (self.name, self.product_name or None)
 
     def __repr__(self) -> str:
-        return f"<backend {self.name}>"
+        product = "" if self.product_name in ("", self.name) else f", product {self.product_name}"
+        return f"<backend {self.name}{product}>"
 
 
-_FACTORIES: dict[str, Callable[[], Backend]] = {}  # filled by registry.py
-_INSTANCES: dict[str, Backend] = {}
+_FACTORIES: dict[str, tuple[Callable[[str], Backend], Callable[[str | None], str]]] = {}  # filled by registry.py
+_INSTANCES: dict[tuple[str, str], Backend] = {}  # by name and product
+_IN_USE: ContextVar[Backend | None] = ContextVar("_IN_USE", default=None)
 _LOCK = RLock()  # reentrant, because a backend creates arrays while it is constructed
 _BY_TYPE: dict[type, Backend | None] = {}  # cache of every array type seen: it is looked up several times a step
 
@@ -195,31 +230,47 @@ if hasattr(os, "register_at_fork"):  # absent on Windows, which has no fork
     os.register_at_fork(after_in_child=_renew_lock)
 
 
-def report_full_memory(method: Method) -> Method:
-    """Decorate a method of an object with a ``backend``, so that running out of device memory raises
-    ``DeviceMemoryError``."""
+def on_backend(method: Method) -> Method:
+    """Decorate a method of an object with a ``backend``: that backend computes every equation in it.
+
+    Running out of device memory raises ``DeviceMemoryError``.
+    """
 
     @wraps(method)
     def wrapper(self: Any, *args: Any, **kwargs: Any) -> Any:
-        with self.backend.memory_errors():
+        with self.backend.in_use():
             return method(self, *args, **kwargs)
 
     return wrapper  # type: ignore[return-value]
 
 
-def register_backend(name: str, factory: Callable[[], Backend]) -> None:
-    """Register a backend. The type of its arrays must be defined in a package called ``name``."""
-    _FACTORIES[name] = factory
+def _no_product(product: str | None) -> str:
+    if product not in (None, "auto"):
+        raise InputError("only backend numpy has a choice of products", f"product={product!r}", "leave product out")
+    return ""
+
+
+def register_backend(name: str, factory: Any, product_name: Callable[[str | None], str] | None = None) -> None:
+    """Register a backend. The type of its arrays must be defined in a package called ``name``.
+
+    ``factory`` makes it: from a product's name, if ``product_name`` is given, which returns what a name or None means.
+    """
+    _FACTORIES[name] = (factory, product_name) if product_name else (lambda product: factory(), _no_product)
     _BY_TYPE.clear()
 
 
-def get_backend(name: str | Backend = "numpy") -> Backend:
+def get_backend(name: str | Backend = "numpy", product: str | None = None) -> Backend:
     """Return the backend called ``name``.
+
+    Parameters
+    ----------
+    product : where the matrix products of backend numpy come from: "numpy", "mkl", "openblas", or "auto", the default:
+        an installed library that is faster on this processor. The variable MINIBIOGPT_PRODUCT replaces the default.
 
     Raises
     ------
     InputError
-        If no backend has that name, or CuPy or its device is missing.
+        If no backend or product has that name, or its library or device is missing.
 
     Examples
     --------
@@ -227,19 +278,29 @@ def get_backend(name: str | Backend = "numpy") -> Backend:
     'numpy'
     """
     if isinstance(name, Backend):
-        return name
+        if product is None or product == name.product_name:
+            return name
+        name = name.name
     if not isinstance(name, str) or name not in _FACTORIES:
         raise InputError(f"backend must be one of {', '.join(_FACTORIES)}", short_repr(name), "choose one of these")
-    if name not in _INSTANCES:
+    factory, product_name = _FACTORIES[name]
+    key = name, product_name(product)
+    if key not in _INSTANCES:
         with _LOCK:
-            if name not in _INSTANCES:
-                _INSTANCES[name] = _FACTORIES[name]()
-    return _INSTANCES[name]
+            if key not in _INSTANCES:
+                _INSTANCES[key] = factory(key[1])
+    return _INSTANCES[key]
 
 
 def _backend_of_array(x: object) -> Backend | None:
-    """Return the backend that x is an array of, without importing a missing module; None if x is no array."""
+    """Return the backend that x is an array of, the one in use if there are several; None if x is no array.
+
+    A missing module is not imported.
+    """
     kind = type(x)
+    in_use = _IN_USE.get()
+    if in_use is not None and kind is in_use.array_type:
+        return in_use
     if kind not in _BY_TYPE:
         package = "numpy" if issubclass(kind, np.ndarray) else kind.__module__.partition(".")[0]
         backend = get_backend(package) if package in _FACTORIES else None

@@ -79,11 +79,6 @@ class CupyBackend(Backend):
 
         return special.erf(x)
 
-    def lowest(self, dtype: Any) -> float:
-        if str(dtype) == "bfloat16":
-            return -float.fromhex("0x1.fep127")  # NumPy's finfo does not support bfloat16
-        return float(self.xp.finfo(dtype).min)
-
     @property
     def tf32(self) -> bool:
         """Whether float32 matrix products may round their inputs to TF32 (10 bits instead of 23), which is faster.

@@ -7,15 +7,18 @@ but not the thread, and its next product waits forever. So a fork waits until th
 from __future__ import annotations
 
 import os
+from contextvars import ContextVar
 from threading import Condition, get_ident
 
+COVERED: ContextVar[bool] = ContextVar("COVERED", default=False)  # set on a thread that helps with another's product
 LONGEST = 30.0  # seconds that a fork waits: far longer than one product takes
 
 
 class ForkGate:
     """Context manager for a product. A fork waits for those that run, and those that begin meanwhile wait for the fork.
 
-    A thread does not wait for itself: a signal handler may fork in the middle of a product.
+    A thread does not wait for itself: a signal handler may fork in the middle of a product. A thread that helps with
+    another's product (``COVERED``) passes: the fork waits for the other thread, which waits for this one.
 
     Examples
     --------
@@ -30,6 +33,8 @@ class ForkGate:
         self.forks = 0
 
     def __enter__(self) -> ForkGate:
+        if COVERED.get():
+            return self
         thread = get_ident()
         with self.condition:
             if self.forks and thread not in self.running:
@@ -38,6 +43,8 @@ class ForkGate:
         return self
 
     def __exit__(self, *error: object) -> None:
+        if COVERED.get():
+            return
         thread = get_ident()
         with self.condition:
             self.running[thread] -= 1

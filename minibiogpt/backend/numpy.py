@@ -3,31 +3,54 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from minibiogpt.backend.base import Array, Backend, ignore_overflow
+from minibiogpt.backend.base import HALVES, Array, Backend, ignore_overflow
 from minibiogpt.backend.buffers import BufferPool
 from minibiogpt.backend.erf import erf as numpy_erf
 from minibiogpt.backend.forks import PRODUCTS
+from minibiogpt.backend.products.base import Product
+from minibiogpt.backend.products.numpy import NumpyProduct
+from minibiogpt.backend.threads import WORKERS
 
 HUGE_PAGE = 1 << 21  # bytes
+BUFFERS = BufferPool()  # of all instances
 
 
 class NumpyBackend(Backend):
     """NumPy arrays, computed on the CPU."""
 
     name, xp, array_type = "numpy", np, np.ndarray
-    float_dtypes = ("float32", "float64")
-    block_elements = 1 << 16  # a few float32 arrays of this size stay in a core's cache between operations
-    few_rows = 7
-    # Elements of a weight block that fits in the caches of two cores. For smaller blocks OpenBLAS uses one core.
-    cache_block = 1 << 19
+    block_elements = 1 << 17  # a few float32 arrays of this size stay in a core's cache between operations
 
-    def __init__(self) -> None:
-        self._buffers = BufferPool()
+    def __init__(self, product: Product | None = None) -> None:
+        self.products, self._buffers = product or NumpyProduct(), BUFFERS
+
+    @cached_property
+    def float_dtypes(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Names of the compute dtypes. NumPy has no bfloat16 of its own: the package ml_dtypes defines it."""
+        try:
+            import ml_dtypes  # noqa: F401
+        except ImportError:
+            return ("float32", "float64", "float16")
+        return ("float32", "float64", *HALVES)
+
+    @property
+    def product_name(self) -> str:
+        return self.products.name
+
+    @property
+    def threads(self) -> int:  # type: ignore[override]
+        """As many as NumPy's BLAS library was given."""
+        return WORKERS.count
+
+    def run_parts(self, function: Callable[[int], None], count: int) -> None:
+        """Call ``function(i)`` for each part, on all threads."""
+        WORKERS.run(function, count)
 
     def to_numpy(self, x: Array) -> np.ndarray:
         return x
@@ -53,29 +76,21 @@ class NumpyBackend(Backend):
             offset += size
 
     def product(self, rows: Array, weight: Array, bias: Array | None = None) -> Array:
-        """Return ``rows @ weight.T + bias``. With a few rows, each block of the weight is reused while cached.
-
-        For a matrix product BLAS first packs (copies) the matrix. With few rows that takes longer than it saves, so
-        each block is multiplied by one row at a time (matrix times vector).
-        """
-        (M, _), (out, width) = rows.shape, weight.shape
-        y = self.empty((M, out), rows.dtype)
-        step = max(1, self.cache_block // width)
-        whole = out - out % step
-        with PRODUCTS:
-            if 2 <= M <= self.few_rows and whole and weight.flags.c_contiguous:
-                blocks = weight[:whole].reshape(-1, 1, step, width)
-                parts = blocks @ rows[:, :, None]  # block by block, one row at a time
-                y[:, :whole].reshape(M, -1, step)[...] = parts[..., 0].transpose(1, 0, 2)
-                np.matmul(rows, weight[whole:].T, out=y[:, whole:])
-            else:
-                np.matmul(rows, weight.T, out=y)
-        if bias is not None:
-            y += bias
+        """Return ``rows @ weight.T + bias``, computed by ``products``."""
+        y = self.empty((len(rows), len(weight)), rows.dtype)
+        self.products.linear(rows, weight, bias, y, WORKERS)
         return y
 
     def head_products(
         self, a: Array, b: Array, *, transposed: bool = False, scale: float = 1.0, out: Array | None = None
     ) -> Array:
+        """Return ``scale * a @ b`` for each head. float16 and bfloat16 are multiplied in float32."""
+        dtype = a.dtype
+        if dtype.itemsize == 2:
+            a, b = a.astype(np.float32), b.astype(np.float32)
         with PRODUCTS:
-            return super().head_products(a, b, transposed=transposed, scale=scale, out=out)
+            y = super().head_products(a, b, transposed=transposed, scale=scale, out=out)
+        return y if out is not None else y.astype(dtype, copy=False)
+
+    def sum_dtype(self, dtype: Any) -> Any:
+        return np.float32 if np.dtype(dtype).itemsize == 2 else dtype

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from minibiogpt import generation
-from minibiogpt.backend import Array, backend_of, ignore_overflow, report_full_memory
+from minibiogpt.backend import Array, backend_of, ignore_overflow, on_backend
 from minibiogpt.catalog.parameters import causal_lm_shapes
 from minibiogpt.checks import checked_integer, is_integer
 from minibiogpt.errors import InputError
@@ -42,7 +42,7 @@ class BioGptForCausalLM(ModelWithHead):
     shapes_of = staticmethod(causal_lm_shapes)
 
     @ignore_overflow
-    @report_full_memory
+    @on_backend
     @inputs.by_position(
         "input_ids", "attention_mask", "head_mask", "inputs_embeds", "past_key_values", "labels", "use_cache",
         "position_ids", "output_attentions", "output_hidden_states", "return_dict",
@@ -102,7 +102,7 @@ class BioGptForCausalLM(ModelWithHead):
         self.generation_config.save_pretrained(folder)
 
     @ignore_overflow
-    @report_full_memory
+    @on_backend
     def generate(self, input_ids: Any = None, generation_config: Any = None, **options: Any) -> Any:
         """Continue each row of ``input_ids``; see ``minibiogpt.generation.generate`` for the options."""
         return generation.generate(self, input_ids, generation_config, **options)
@@ -111,7 +111,7 @@ class BioGptForCausalLM(ModelWithHead):
         """Return the score of each generated token; see ``minibiogpt.generation.transition_scores``."""
         return generation.transition_scores(sequences, scores, *args, **options)
 
-    @report_full_memory
+    @on_backend
     def score(self, input_ids: Any, attention_mask: Any = None, **options: Any) -> scoring.Scores:
         """Return ln p of each token given those before it; see ``minibiogpt.heads.scoring.score`` for the options."""
         return scoring.score(self, input_ids, attention_mask, **options)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from minibiogpt.backend import Array, ignore_overflow, report_full_memory
+from minibiogpt.backend import Array, ignore_overflow, on_backend
 from minibiogpt.catalog.parameters import sequence_classification_shapes
 from minibiogpt.errors import InputError
 from minibiogpt.heads.base import ModelWithHead
@@ -42,7 +42,7 @@ class BioGptForSequenceClassification(ModelWithHead):
     shapes_of = staticmethod(sequence_classification_shapes)
 
     @ignore_overflow
-    @report_full_memory
+    @on_backend
     @inputs.by_position(
         "input_ids", "attention_mask", "head_mask", "past_key_values", "inputs_embeds", "labels", "use_cache",
         "position_ids", "output_attentions", "output_hidden_states", "return_dict",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from minibiogpt.backend import Array, ignore_overflow, report_full_memory
+from minibiogpt.backend import Array, ignore_overflow, on_backend
 from minibiogpt.catalog.parameters import token_classification_shapes
 from minibiogpt.heads.base import ModelWithHead
 from minibiogpt.heads.losses import checked_class_labels, cross_entropy
@@ -34,7 +34,7 @@ class BioGptForTokenClassification(ModelWithHead):
     shapes_of = staticmethod(token_classification_shapes)
 
     @ignore_overflow
-    @report_full_memory
+    @on_backend
     @inputs.by_position(
         "input_ids", "token_type_ids", "attention_mask", "head_mask", "past_key_values", "inputs_embeds", "labels",
         "use_cache", "position_ids", "output_attentions", "output_hidden_states", "return_dict",

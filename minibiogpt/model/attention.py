@@ -119,20 +119,29 @@ def attend_blocked(
 def _attend_in_tiles(
     backend: Backend, q: Array, k: Array, v: Array, mask: AttentionMask, rows: int, columns: int
 ) -> Array:
-    """Loop over blocks of batch rows, heads and queries; each block streams over its visible keys."""
+    """Loop over groups of rows and heads, and blocks of queries; each block streams over its visible keys."""
     (B, H, T, Dh), S = q.shape, k.shape[2]
     output = backend.empty((B, T, H, Dh), q.dtype)  # (B, T, H, Dh)
     output = output.transpose(0, 2, 1, 3)  # (B, H, T, Dh)
     tile_scores = min(rows, T) * min(columns, S)  # in one head of one row
     pairs = max(1, backend.block_elements // tile_scores)  # (row, head) pairs processed together
+    if backend.threads > 1:
+        pairs = min(pairs, -(-B * H // (2 * backend.threads)))
     heads, batch = min(H, pairs), min(B, max(1, pairs // H))
-    buffer = backend.xp.empty((batch * heads * tile_scores,), dtype=q.dtype)  # reused: fresh memory is slow
-    for b, h, t in product(range(0, B, batch), range(0, H, heads), range(0, T, rows)):
-        queries = slice(b, b + batch), slice(h, h + heads), slice(t, min(t + rows, T))
-        keys = *queries[:2], slice(S if mask.fully_masked_rows else S - T + queries[2].stop)
-        visible = mask.visible[queries[0] if mask.padded else slice(None), :, queries[2], keys[2]]
-        unmasked = 0 if mask.padded else S - T + t + 1  # all of these queries see the first ``unmasked`` keys
-        _streaming_softmax(q[queries], k[keys], v[keys], visible, unmasked, columns, buffer, output[queries])
+    dtype = backend.sum_dtype(q.dtype)
+    groups = list(product(range(0, B, batch), range(0, H, heads)))
+
+    def attend(i: int) -> None:
+        b, h = groups[i]
+        buffer = backend.xp.empty((batch * heads * tile_scores,), dtype=dtype)  # reused: fresh memory is slow
+        for t in range(0, T, rows):
+            queries = slice(b, b + batch), slice(h, h + heads), slice(t, min(t + rows, T))
+            keys = *queries[:2], slice(S if mask.fully_masked_rows else S - T + queries[2].stop)
+            visible = mask.visible[queries[0] if mask.padded else slice(None), :, queries[2], keys[2]]
+            unmasked = 0 if mask.padded else S - T + t + 1  # all of these queries see the first ``unmasked`` keys
+            _streaming_softmax(q[queries], k[keys], v[keys], visible, unmasked, columns, buffer, output[queries])
+
+    backend.run_parts(attend, len(groups))
     return output
 
 

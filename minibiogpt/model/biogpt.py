@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from minibiogpt.backend import Array, ignore_overflow, report_full_memory
+from minibiogpt.backend import Array, ignore_overflow, on_backend
 from minibiogpt.catalog.parameters import base_shapes
 from minibiogpt.errors import InputError
 from minibiogpt.model import inputs, pooling
@@ -72,7 +72,7 @@ class BioGptModel(Pretrained):
         return named_parameters(self)
 
     @ignore_overflow
-    @report_full_memory
+    @on_backend
     @inputs.by_position("input_ids", "attention_mask", *inputs.ORDER)
     def __call__(
         self,
@@ -200,7 +200,7 @@ class BioGptModel(Pretrained):
             _append(attentions, weights)
         return tap("layer_norm", self.layer_norm(x))  # (B, T, D)
 
-    @report_full_memory
+    @on_backend
     def embed(self, input_ids: Any, attention_mask: Any = None, **options: Any) -> Array:
         """Return one vector for each row, (B, D); see ``minibiogpt.model.pooling.embed`` for the options."""
         return pooling.embed(self, input_ids, attention_mask, **options)

@@ -20,9 +20,9 @@ ANY_DEVICE = ("auto", "balanced", "balanced_low_0", "sequential")  # values of d
 
 # What would change the result, and is not here (yet): what to do instead. None, False and {} leave the default.
 _REFUSED = {
-    "load_in_8bit": "load with dtype='float16' on a GPU: quantization is not here yet",
-    "load_in_4bit": "load with dtype='float16' on a GPU: quantization is not here yet",
-    "quantization_config": "load with dtype='float16' on a GPU: quantization is not here yet",
+    "load_in_8bit": "load with dtype='bfloat16': quantization is not here yet",
+    "load_in_4bit": "load with dtype='bfloat16': quantization is not here yet",
+    "quantization_config": "load with dtype='bfloat16': quantization is not here yet",
     "output_loading_info": "leave it out: what is missing is an error or a warning",
     "state_dict": "pass the arrays to the class itself: Class(config, weights)",
     "variant": "rename its file to model.safetensors, in a folder of its own",
@@ -46,11 +46,12 @@ _ADVICE = {
     "labels": "write id2label={0: NAME, ...}",
     "head_mask": "pass it to a model call",
     **dict.fromkeys((*GENERATION_DEFAULTS, "max_new_tokens"), "pass it to generate"),
-    "quantization": "load with dtype='float16' on a GPU: quantization is not here yet",
+    "quantization": "load with dtype='bfloat16': quantization is not here yet",
 }
 _KNOWN = (
-    "backend", "dtype", "torch_dtype", "device", "device_map", "attn_implementation", "seed", "config", "revision",
-    "adapter", "ignore_mismatched_sizes", "use_safetensors", "low_cpu_mem_usage", "trust_remote_code", "subfolder",
+    "backend", "product", "dtype", "torch_dtype", "device", "device_map", "attn_implementation", "seed", "config",
+    "revision", "adapter", "ignore_mismatched_sizes", "use_safetensors", "low_cpu_mem_usage", "trust_remote_code",
+    "subfolder",
 )  # fmt: skip
 
 _SAVE = {
@@ -116,22 +117,24 @@ def as_config(config: Any) -> BioGptConfig:
     raise InputError("a model must be built from a BioGptConfig", short_repr(config), remedy)
 
 
-def chosen_backend(backend: str | Backend, device: Any, device_map: Any) -> Backend:
+def chosen_backend(backend: str | Backend, device: Any, device_map: Any, product: str | None = None) -> Backend:
     """Return the backend of ``backend=``, ``device=`` or ``device_map=``; they must not contradict each other.
+
+    ``product`` is where its matrix products come from, see ``get_backend``.
 
     Examples
     --------
     >>> chosen_backend("numpy", None, {"": "cpu"})
     <backend numpy>
     """
-    found = get_backend(backend)
+    found = get_backend(backend, product)
     places = [] if device is None else [device]
     if isinstance(device_map, Mapping):
         places += device_map.values()
     elif device_map is not None:
         places.append("auto" if isinstance(device_map, str) and device_map in ANY_DEVICE else device_map)
     chosen = {backend_for(place).name: backend_for(place) for place in places}
-    if found.name != "numpy":  # not the default, so it was chosen
+    if found.name != "numpy" or found.name in chosen:  # not the default, so it was chosen; or with its product
         chosen[found.name] = found
     if len(chosen) > 1:
         raise InputError("a model must be on one device", ", ".join(chosen), "name one device or one backend")
@@ -141,11 +144,10 @@ def chosen_backend(backend: str | Backend, device: Any, device_map: Any) -> Back
 def chosen_dtype(dtype: Any, torch_dtype: Any, backend: Backend, stored: Callable[[], str | None]) -> str:
     """Return the dtype to compute in, of ``dtype=`` or transformers' older ``torch_dtype=``.
 
-    NumPy does not compute in float16 or bfloat16: such a model is computed in float32, with a warning.
-
     Parameters
     ----------
-    stored : returns the dtype of the checkpoint, which "auto" asks for. It is float32 where the backend has no such.
+    stored : returns the dtype of the checkpoint, which "auto" asks for. On NumPy, where 16 bits save memory but hardly
+        time, "auto" is float32 or float64.
     """
     if torch_dtype is not None:
         if dtype is not None and dtype_text(dtype) != dtype_text(torch_dtype):
@@ -157,9 +159,11 @@ def chosen_dtype(dtype: Any, torch_dtype: Any, backend: Backend, stored: Callabl
     name = dtype_text(dtype)
     if name == "auto":
         of_file = stored()
-        return of_file if of_file in backend.float_dtypes else "float32"
-    if name in HALVES and name not in backend.float_dtypes and backend.name == "numpy":
-        warnings.warn(f"NumPy does not compute in {name}: the model is computed in float32", stacklevel=4)
+        halves = backend.name == "numpy" and of_file in HALVES
+        return of_file if of_file in backend.float_dtypes and not halves else "float32"
+    if name == "bfloat16" and name not in backend.float_dtypes and backend.name == "numpy":
+        how = "bfloat16 needs the package ml_dtypes (pip install ml_dtypes)"
+        warnings.warn(f"{how}: the model is computed in float32", stacklevel=4)
         return "float32"
     return str(backend.dtype(name))
 

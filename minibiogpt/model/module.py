@@ -70,6 +70,8 @@ class Module(ABC):
             elif not isinstance(place, bool):  # PyTorch's third positional argument, non_blocking
                 device = place
         backend = self.backend if device is None else backend_for(device)
+        if backend.name == self.backend.name:
+            backend = self.backend  # with the product that it has
         name = self.dtype if dtype is None else chosen_dtype(dtype, None, backend, lambda: None)
         name = chosen_dtype(name, None, backend, lambda: None)
         if backend is not self.backend or name != self.dtype:
@@ -95,11 +97,11 @@ class Module(ABC):
         return self.to(dtype="float64")
 
     def half(self) -> Self:
-        """Convert the weights to float16; on NumPy to float32, with a warning."""
+        """Convert the weights to float16."""
         return self.to(dtype="float16")
 
     def bfloat16(self) -> Self:
-        """Convert the weights to bfloat16; on NumPy to float32, with a warning."""
+        """Convert the weights to bfloat16."""
         return self.to(dtype="bfloat16")
 
     @ignore_overflow  # an error halfway would leave weights of two dtypes

@@ -1,6 +1,6 @@
 """The equations of BioGPT: one function per equation, for NumPy and CuPy arrays.
 
-Each function returns the dtype of its input. Norms, softmax and activations compute float16 and bfloat16 (CuPy) in
+Each function returns the dtype of its input. Norms, softmax and activations compute float16 and bfloat16 in
 float32, because sums and exponentials need the precision, and round the result back. On a device some functions run
 as a single fused kernel (kernels.cu), which computes the equation written here.
 """

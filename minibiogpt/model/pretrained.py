@@ -96,6 +96,7 @@ class Pretrained(Module):
         device: Any = None,
         device_map: Any = None,
         adapter: Any = None,
+        product: str | None = None,
         ignore_mismatched_sizes: bool = False,
         **changes: Any,
     ) -> Self:
@@ -107,13 +108,14 @@ class Pretrained(Module):
         Parameters
         ----------
         dtype, torch_dtype : the dtype to compute in, default "float32"; a name, or an object of NumPy or PyTorch.
-            "auto" is the checkpoint's, or float32 where the backend doesn't compute in it. float16 and bfloat16 on
-            NumPy mean float32, with a warning.
+            "auto" is the checkpoint's, or float32 where the backend doesn't compute in it; on NumPy float32 or float64.
+            float16 and bfloat16 keep weights and cache in 16 bits; bfloat16 on NumPy needs the package ml_dtypes.
         attn_implementation : see BioGptModel. transformers' names ("sdpa", "flash_attention_2" ...) are allowed.
         seed : for the weights of a classification head that the checkpoint lacks, drawn with the config's
             ``initializer_range``; a warning names them. None: such a checkpoint is an error.
         device, device_map : another way to choose the backend: "cpu", "cuda", 0, "auto" (the GPU if there is one),
             {"": 0}. The whole model is on one device.
+        product : where matrix products on the CPU come from: "auto", "numpy", "mkl" or "openblas"; see get_backend.
         adapter : the folder or hub id of a LoRA adapter to merge into the weights. ``name`` may also be an adapter,
             whose settings name its base model.
         ignore_mismatched_sizes : draw tensors of another shape from ``seed``, such as a head of other classes, with a
@@ -130,7 +132,7 @@ class Pretrained(Module):
             If the model is not found, or a keyword argument is unknown or cannot be honored.
         """
         given, name = name, local_folder(name, changes)
-        place = chosen_backend(backend, device, device_map)
+        place = chosen_backend(backend, device, device_map, product)
         attention = checked_attention(attn_implementation)
         source = revision_of(changes)
         changes = config_changes(changes)

@@ -223,7 +223,7 @@ def _checked_model(task: str, model: Pretrained, device: Any, loading: Mapping[s
         raise InputError("a loaded model takes no options of loading", ", ".join(unused), "pass the model's name")
     wanted = str(loading.get("dtype") or loading.get("torch_dtype") or model.dtype).removeprefix("torch.")
     if wanted in HALVES and (model.backend.name, model.dtype) == ("numpy", "float32"):
-        warnings.warn(f"{wanted} on the CPU means float32, the dtype of the model", stacklevel=3)
+        warnings.warn(f"a loaded model keeps its dtype: {wanted} is ignored, it is computed in float32", stacklevel=3)
     elif wanted not in ("auto", model.dtype):
         must = "a loaded model keeps its dtype"
         raise InputError(must, f"{model.dtype} and the dtype {wanted}", "pass the model's name, or leave dtype out")

@@ -19,6 +19,7 @@ from minibiogpt.trace import Tap
 
 RNG = np.random.default_rng(0)
 SLACK = 1.25  # factor over cache and one layer's arrays
+BLOCKS = 6 * 4 * get_backend("numpy").block_elements  # bytes that GELU needs for its block of float32 numbers
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +42,7 @@ def peak_of(work: Callable[[], object]) -> int:
 
 def test_gelu_needs_little_beyond_its_result() -> None:
     x = RNG.standard_normal((512, 4096), dtype=np.float32)
-    assert peak_of(lambda: ops.gelu(x)) < 1.3 * x.nbytes
+    assert peak_of(lambda: ops.gelu(x)) < x.nbytes + BLOCKS
     assert peak_of(lambda: ops.gelu.__wrapped__(x)) > 2.5 * x.nbytes, "not in blocks"  # type: ignore[attr-defined]
 
 
@@ -61,7 +62,7 @@ def test_a_forward_pass_holds_one_layer_at_a_time() -> None:
     model, ids = BioGptModel.from_config(config), RNG.integers(0, 97, (1, T))
     cache, one_layer = 4 * 2 * L * T * D, 4 * (7 * T * D + 2 * T * F)
     mask = T * T  # one byte per query and key
-    assert peak_of(lambda: model(ids, use_cache=True)) < SLACK * (cache + one_layer) + mask
+    assert peak_of(lambda: model(ids, use_cache=True)) < SLACK * (cache + one_layer) + mask + BLOCKS
     states = 4 * (L + 1) * T * D
     assert peak_of(lambda: model(ids, use_cache=True, output_hidden_states=True)) > cache + states, "if requested"
 

@@ -64,9 +64,10 @@ def test_weights_that_are_given_are_used() -> None:
     assert np.array_equal(BioGptForCausalLM(config, weights)([[2, 3]]).logits, model([[2, 3]]).logits)
 
 
-def test_half_precision_on_numpy_is_float32_with_a_warning() -> None:
-    with pytest.warns(UserWarning, match="NumPy does not compute in float16: the model is computed in float32"):
-        assert BioGptModel(BioGptConfig(**PRIMES), dtype="float16").dtype == "float32"
+def test_half_precision_is_kept() -> None:
+    model = BioGptModel(BioGptConfig(**PRIMES), dtype="float16")
+    assert model.dtype == "float16"
+    assert {x.dtype.name for x in model.parameters()} == {"float16"}
 
 
 def test_a_config_of_transformers_is_taken() -> None:

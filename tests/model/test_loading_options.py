@@ -13,12 +13,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from minibiogpt import BioGptConfig, BioGptForCausalLM, BioGptForSequenceClassification, InputError
+from minibiogpt import BioGptConfig, BioGptForCausalLM, BioGptForSequenceClassification, InputError, get_backend
 from minibiogpt.files.hub import find_model
 from tests.budgets import MODELS_FLOAT32
 from tests.compare import assert_close
-
-HALF = "NumPy does not compute in (float16|bfloat16): the model is computed in float32"
 
 
 def load(**options: Any) -> BioGptForCausalLM:
@@ -36,17 +34,24 @@ def test_a_dtype_of_pytorch_is_taken() -> None:
     assert load(torch_dtype=torch.float64).dtype == "float64"
     assert load(dtype=torch.float, torch_dtype=torch.float32).dtype == "float32"
     for half in (torch.float16, torch.bfloat16):
-        with pytest.warns(UserWarning, match=HALF):
-            assert load(torch_dtype=half).dtype == "float32"
+        assert load(torch_dtype=half).dtype == str(half).removeprefix("torch.")
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "half", np.float16])
-def test_half_precision_on_numpy_is_float32_with_one_warning(dtype: Any) -> None:
-    with pytest.warns(UserWarning, match=HALF) as caught:
-        model = load(dtype=dtype)
-    assert len(caught) == 1
-    assert caught[0].filename == __file__
+def test_half_precision_is_kept(dtype: Any) -> None:
+    model = load(dtype=dtype)
+    assert model.dtype == ("bfloat16" if dtype == "bfloat16" else "float16")
+    assert {x.dtype.name for x in model.parameters()} == {model.dtype}
+
+
+def test_bfloat16_without_its_package_is_float32_with_one_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(get_backend("numpy"), "float_dtypes", ("float32", "float64", "float16"))
+    with pytest.warns(UserWarning, match=r"bfloat16 needs the package ml_dtypes \(pip install ml_dtypes\)") as caught:
+        model = load(dtype="bfloat16")
+    assert (len(caught), caught[0].filename) == (1, __file__)
     assert np.array_equal(model([[2, 3]]).logits, load()([[2, 3]]).logits)
+    with pytest.raises(InputError, match="found 'bfloat16'; pip install ml_dtypes"):
+        get_backend("numpy").dtype("bfloat16")
 
 
 @pytest.mark.parametrize(("kind", "want"), [("<f2", "float32"), ("<f8", "float64"), ("<f4", "float32")])
@@ -98,7 +103,7 @@ def test_auto_is_a_device_that_can_be_used(device_map: str) -> None:
         ({"device_map": {"": "disk"}}, "a device must be 'cpu'"),
         ({"device_map": 3}, "a device must be 'cpu'"),
         ({"dtype": "float32", "torch_dtype": "float64"}, "dtype and torch_dtype must be the same; found dtype float32"),
-        ({"dtype": "int8"}, "dtype must be one of float32, float64 on backend numpy; found 'int8'"),
+        ({"dtype": "int8"}, "dtype must be one of float32, float64, float16, bfloat16 on backend numpy; found 'int8'"),
         ({"attn_implementation": "xformers"}, "attn_implementation must be one of auto, eager, blocked, sdpa"),
         (
             {"num_label": 3},
@@ -108,7 +113,7 @@ def test_auto_is_a_device_that_can_be_used(device_map: str) -> None:
         ({"torchdtype": "float32"}, "did you mean torch_dtype"),
         ({"note": 3}, "found note; see its documentation"),
         ({"max_length": 30}, "found max_length; pass it to generate"),
-        ({"load_in_8bit": True}, "called without load_in_8bit; found load_in_8bit=True; load with dtype='float16'"),
+        ({"load_in_8bit": True}, "called without load_in_8bit; found load_in_8bit=True; load with dtype='bfloat16'"),
         ({"load_in_4bit": True}, "quantization is not here yet"),
         ({"quantization_config": {"bits": 4}}, "called without quantization_config"),
         ({"output_loading_info": True}, "called without output_loading_info"),

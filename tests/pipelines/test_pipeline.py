@@ -210,7 +210,7 @@ def test_a_loaded_model_must_fit() -> None:
         pipeline("ner", model)
     with pytest.raises(InputError, match="a loaded model keeps its dtype; found float32 and the dtype float64"):
         pipeline(model=model, torch_dtype=torch.float64)
-    with pytest.warns(UserWarning, match="float16 on the CPU means float32, the dtype of the model"):
+    with pytest.warns(UserWarning, match="a loaded model keeps its dtype: float16 is ignored"):
         assert pipeline(model=model, torch_dtype=torch.float16).model is model
     assert pipeline(model=model, torch_dtype=torch.float32, device_map="auto").model is model
     with pytest.raises(InputError, match="a loaded model takes no options of loading; found num_labels; pass"):
