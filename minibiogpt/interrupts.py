@@ -79,6 +79,11 @@ def run_command(command: Callable[[], int]) -> int:
         _State.running = False
 
 
+def command_is_running() -> bool:
+    """Whether this process is the command, at work: not a program, or a test, that calls its functions."""
+    return _State.running
+
+
 def _flush() -> int:
     """Write what is buffered, and return the exit code. Python's own flush at the end would report an error itself."""
     try:

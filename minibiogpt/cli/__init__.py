@@ -30,7 +30,8 @@ from minibiogpt.cli import (
     trace,
     view,
 )
-from minibiogpt.cli.options import check_dtype, decode_texts
+from minibiogpt.cli.kernels import kernel_note
+from minibiogpt.cli.options import check_backend, decode_texts
 from minibiogpt.cli.parsing.check import check, with_help
 from minibiogpt.cli.parsing.commands import Parser
 from minibiogpt.cli.parsing.completion import add_completion
@@ -101,7 +102,9 @@ def _run(words: Sequence[str]) -> int:
         names = options.option_names
         warnings.showwarning = _warn_once(names)
         decode_texts(options)
-        check_dtype(options)
+        if note := kernel_note(options):
+            _print_message("note", note)
+        check_backend(options)
         warn_of_unused(options)
         code = options.run(options)
         sys.stdout.flush()

@@ -8,15 +8,18 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from minibiogpt.cli.options import add_json, add_model, print_json, source_of
-from minibiogpt.errors import CheckpointError, listed
+from minibiogpt.errors import CheckpointError, InputError, listed
 
 if TYPE_CHECKING:
+    from minibiogpt.backend import Backend
     from minibiogpt.catalog.parameters import Shapes
     from minibiogpt.checkpoint.source import Source
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model(parser, runs=True, texts=False)
+    about = "also measure this machine, and what it needs for a token at least: a second"
+    parser.add_argument("--speed", action="store_true", help=about)
     add_json(parser)
 
 
@@ -37,13 +40,15 @@ def run(options: argparse.Namespace) -> None:
 def collect(options: argparse.Namespace) -> dict[str, Any]:
     """Return the facts to print, by name. Memory is in bytes."""
     from minibiogpt import get_backend
+    from minibiogpt.backend.report import describe
     from minibiogpt.catalog.parameters import stored_shapes
     from minibiogpt.checkpoint.names import by_model_name
     from minibiogpt.files.safetensors import stored_tensors
 
     source = source_of(options)
     config, adapter = source.config(), source.adapter
-    width = get_backend(options.backend).dtype(options.dtype).itemsize
+    backend = get_backend(options.backend, options.product)
+    width = backend.dtype(options.dtype).itemsize
     stored = by_model_name(stored_tensors(source.folder), source.folder)
     names = {*stored, *(adapter.replaced if adapter else ())}
     shapes = stored_shapes(config, names)
@@ -63,11 +68,25 @@ def collect(options: argparse.Namespace) -> dict[str, Any]:
         "file_bytes": sum(path.stat().st_size for path in {tensor.path for tensor in stored.values()}),
         "backend": options.backend,
         "dtype": options.dtype,
+        **describe(backend),
+        **(_speed(backend, parameters * width) if options.speed else {}),
         "weights_bytes": parameters * width,
         "cache_bytes_per_token": cached,
         "cache_bytes_at_most": cached * config.max_position_embeddings,
         "config": config.to_dict(),
     }
+
+
+def _speed(backend: Backend, weights_bytes: int) -> dict[str, Any]:
+    """Return the rates of the backend's products, and the time that reading all weights takes, once for each token."""
+    from minibiogpt.backend.products import get_product
+    from minibiogpt.backend.report import measure
+
+    if not backend.product_name:
+        raise InputError("--speed measures the CPU", f"--backend {backend.name}", "use tools/bench.py on a GPU")
+    rates = measure(get_product(backend.product_name))
+    shown = {f"gflops_{M}_row{'s' * (M > 1)}": round(rate, 1) for M, rate in rates.items()}
+    return shown | {"ms_per_token_at_least": round(weights_bytes / (2 * rates[1]) / 1e6, 1)}
 
 
 def _quantized(source: Source, stored: Mapping[str, Any], shapes: Shapes) -> str | None:

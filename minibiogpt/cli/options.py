@@ -47,9 +47,11 @@ def add_model(parser: argparse.ArgumentParser, *, runs: bool = False, texts: boo
     if runs:
         add_adapter(parser)
         parser.add_argument("--backend", default="numpy", help="numpy (default) or cupy")
-        parser.add_argument(
-            "--dtype", default="float32", help="float32 (default) or float64; on cupy also float16 or bfloat16"
-        )
+        parser.add_argument("--dtype", default="float32", help="float32 (default), float64, float16 or bfloat16")
+        about = "what multiplies matrices on the CPU: auto (default), numpy, mkl or openblas"
+        parser.add_argument("--product", metavar="P", help=about)
+        about = "use OpenBLAS's kernels for this processor, if NumPy's chose older ones (see info)"
+        parser.add_argument("--fast-blas", action="store_true", help=about)
 
 
 def add_names(parser: argparse.ArgumentParser) -> None:
@@ -57,10 +59,10 @@ def add_names(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--names", action="append", metavar="PATTERN", help=about)
 
 
-def check_dtype(options: argparse.Namespace) -> None:
-    """Refuse a --dtype that the --backend does not compute in; from_pretrained would warn, and use float32."""
+def check_backend(options: argparse.Namespace) -> None:
+    """Refuse a --product that can't be used, and a --dtype that the --backend does not compute in."""
     if "backend" in options and "dtype" in options:
-        get_backend(options.backend).dtype(options.dtype)
+        get_backend(options.backend, getattr(options, "product", None)).dtype(options.dtype)
 
 
 def decode_texts(options: argparse.Namespace) -> None:
@@ -125,7 +127,7 @@ def load_model(options: argparse.Namespace, kind: Any, **more: Any) -> Any:
     """Load the model with its adapter as the class ``kind``; ``more`` are further arguments of ``from_pretrained``."""
     source = source_of(options)
     adapter = {"adapter": source.adapter.folder} if source.adapter else {}
-    settings = {name: getattr(options, name) for name in ("backend", "dtype") if hasattr(options, name)}
+    settings = {name: getattr(options, name) for name in ("backend", "dtype", "product") if hasattr(options, name)}
     return kind.from_pretrained(source.folder, **settings | adapter | more)
 
 

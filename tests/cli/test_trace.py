@@ -116,7 +116,6 @@ def test_explain_has_the_sizes_of_the_text(capsys: pytest.CaptureFixture[str]) -
         (["x", "--save", "FOLDER"], "--save must name a file"),
         (["word " * 300], "a text must have at most N = 256 tokens"),
         (["x", "--model", "FOLDER"], "a model folder must hold config.json"),
-        (["x", "--dtype", "float16"], "use --backend cupy for float16"),
     ],
 )
 def test_nonsense_is_one_line_and_exit_code_2(

@@ -76,7 +76,6 @@ def test_open(
         (["x", "--output", "FOLDER"], "--output must name a file"),
         (["x", "--output", "page.pdf"], "the page of --output must end in .html; found '.pdf'; write page.html"),
         (["x", "--model", "FOLDER"], "a model folder must hold config.json"),
-        (["x", "--dtype", "float16"], "use --backend cupy for float16"),
         (["word " * 300], "a text must have at most N = 256 tokens"),
     ],
 )

@@ -36,7 +36,8 @@ from minibiogpt.tokenizer import BioGptTokenizer, Piece
 
 Result = TypeVar("Result")
 COMMON_OPTIONS = (
-    "command", "backend", "dtype", "jsonl", "field", "no_special", "chunk", "batch_tokens", "skip_bad", "truncate",
+    "command", "backend", "dtype", "product", "jsonl", "field", "no_special", "chunk", "batch_tokens", "skip_bad",
+    "truncate",
 )  # fmt: skip
 
 

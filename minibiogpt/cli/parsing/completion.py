@@ -22,6 +22,7 @@ FILES = (
 # Options whose values are checked later than choices are, and what to suggest.
 VALUES = {
     "--backend": ("numpy", "cupy"),
+    "--product": ("auto", "numpy", "mkl", "openblas"),
     "--dtype": ("float32", "float64", "float16", "bfloat16"),
     "--precision": ("float64", "float32", "bfloat16", "float16"),
     "--theme": ("auto", "light", "dark"),

@@ -34,9 +34,7 @@ COMMANDS = {
         ("train", "finetune", "fine-tune", "fit"),
         "training is not here: train in PyTorch, and name the checkpoint with --model",
     ),
-    **dict.fromkeys(
-        ("quantize", "quantise"), "quantization is not here: use --backend cupy --dtype float16 to save memory"
-    ),
+    **dict.fromkeys(("quantize", "quantise"), "quantization is not here: use --dtype bfloat16 to save memory"),
     **dict.fromkeys(("serve", "server", "api"), "there is no server: use Python, pipeline('text-generation')"),
     **dict.fromkeys(
         ("list", "ls", "ps", "models", "tags"), "there is no list of models: use --model with a folder or a hub id"
@@ -46,8 +44,8 @@ COMMANDS = {
 }
 
 _GPU = "the CPU is the default; for a GPU write --backend cupy"
-_HALF = "write --dtype float16 with --backend cupy"
-_QUANTIZED = "quantization is not here: write --dtype float16 with --backend cupy"
+_HALF = "write --dtype float16"
+_QUANTIZED = "quantization is not here: write --dtype bfloat16"
 _QUIET = "leave it out: only warnings and errors go to standard error, and 2>/dev/null hides them"
 _VERBOSE = "leave it out: there is nothing more to print"
 _THREADS = "set the environment variable OMP_NUM_THREADS instead"
@@ -81,7 +79,7 @@ OPTIONS = {
     **dict.fromkeys(("cpu", "no-cuda", "no-gpu"), "leave it out: the CPU is the default"),
     **dict.fromkeys(("torch-dtype", "data-type", "precision", "dtype"), "--dtype --precision"),
     **dict.fromkeys(("fp16", "half", "float16"), _HALF),
-    **dict.fromkeys(("bf16", "bfloat16"), "write --dtype bfloat16 with --backend cupy"),
+    **dict.fromkeys(("bf16", "bfloat16"), "write --dtype bfloat16"),
     **dict.fromkeys(("fp32", "float32", "float"), "leave it out: float32 is the default"),
     **dict.fromkeys(("fp64", "float64", "double"), "write --dtype float64"),
     **dict.fromkeys(("load-in-8bit", "load-in-4bit", "quantize", "quantization", "int8"), _QUANTIZED),
@@ -211,6 +209,7 @@ _MEAN = dict.fromkeys(("avg", "average", "mean_pooling", "mean-pooling"), "mean"
 VALUES: dict[str, dict[str, str]] = {
     "--backend": dict.fromkeys(("cuda", "gpu", "cuda:0"), "cupy") | dict.fromkeys(("cpu", "np"), "numpy"),
     "--dtype": _DTYPES,
+    "--product": {"blas": "numpy", "onemkl": "mkl", "intel": "mkl", "scipy-openblas64": "openblas"},
     "--precision": _DTYPES,
     "--pooling": _MEAN | dict.fromkeys(("last_token", "last-token", "eos"), "last"),
     "--combine": _MEAN | {"maximum": "max"},

@@ -18,7 +18,7 @@ ON_THE_COMMAND_LINE = {
     "bad_words_ids or sequence_bias": "--bad-word",
     "scoring 'fairseq' needs beam search": "--scoring fairseq needs beam search",
     "set num_beams; Microsoft used 5": "add --num-beams 5, as Microsoft did",
-    "use backend cupy for": "use --backend cupy for",
+    "leave product out": "leave --product out",
     "seed must be None or an integer": "seed must be an integer",
     "a streamer needs a batch of 1 without beams": "--stream needs one text, one result and no beam search",
     "stream one text at a time": "leave --stream out, or stream one text with --num-beams 1",

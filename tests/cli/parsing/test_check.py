@@ -53,7 +53,7 @@ ROWS = [
     ("golden record --prompt a -o F", "; write --text"),
     ("generate x --device cuda", "; the CPU is the default; for a GPU write --backend cupy"),
     ("tokenize x --device cuda", "found '--device'; see minibiogpt tokenize --help"),
-    ("generate x --fp16", "; write --dtype float16 with --backend cupy"),
+    ("generate x --fp16", "; write --dtype float16"),
     ("generate x --max-tokens 3", "; write --max-new-tokens"),
     ("generate x --do_sample", "; write --sample"),
     ("generate x --greedy", "; leave it out: without --sample decoding is greedy"),

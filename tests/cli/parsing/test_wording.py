@@ -41,7 +41,7 @@ def test_options_are_named_as_they_are_typed(words: str, said: str, capsys: pyte
     ("view x --theme dak", "--theme must be one of auto, light, dark; found 'dak'"),
     ("view x --max-megabytes 0.001", "pass a shorter text, or a larger --max-megabytes"),
     ("score x --window 300", "--window must be an integer, 2 to 256; found 300; correct --window"),
-    ("info --dtype float16", "--dtype must be one of float32, float64 on backend numpy; found 'float16'; use "),
+    ("info --dtype int8", "--dtype must be one of float32, float64, float16, bfloat16 on backend numpy; found 'int8'"),
     ("info --backend tpu", "--backend must be one of numpy, cupy"),
     ("golden record --text a -o FILE --seeds 1", "--seeds must be an integer, 2 to 1000; found 1; correct --seeds"),
     ("generate x --sample --seed -1", "--seed must be an integer, 0 or more; found -1"),
