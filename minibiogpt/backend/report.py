@@ -64,10 +64,11 @@ def kernel_advice() -> str:
 
 
 def describe(backend: Backend) -> dict[str, Any]:
-    """Return what computes the products of a backend: product, library, kernel, threads; {} on a device."""
+    """Return what computes the products of a backend: processor, product, library, kernel, threads; or the device."""
     if not backend.product_name:
-        return {}
-    found = {"product": backend.product_name, **get_product(backend.product_name).describe(), "threads": WORKERS.count}
+        return backend.device_info()
+    found: dict[str, Any] = {"processor": this_processor().name, "product": backend.product_name}
+    found |= {**get_product(backend.product_name).describe(), "threads": WORKERS.count}
     advice = kernel_advice()
     return found | ({"advice": advice} if advice else {})
 

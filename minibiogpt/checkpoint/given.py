@@ -86,11 +86,14 @@ def _drop_tied_head(named: dict[str, Any], backend: Backend) -> None:
 
 
 def _array(name: str, x: Any, backend: Backend) -> Array:
-    if dtype_text(getattr(x, "dtype", "")) == "bfloat16" and "bfloat16" not in backend.float_dtypes:
-        widen = getattr(x, "float", None)  # a tensor of PyTorch: NumPy has no bfloat16
-        x = widen() if callable(widen) else x
+    narrow = dtype_text(getattr(x, "dtype", "")) == "bfloat16"
+    widen = getattr(x, "float", None)  # of a tensor of PyTorch, whose bfloat16 NumPy doesn't read
+    if narrow and callable(widen) and (backend.name == "numpy" or "bfloat16" not in backend.float_dtypes):
+        x = widen()
     try:
         array = backend.asarray(x)
+        if narrow and "bfloat16" in backend.float_dtypes:
+            array = array.astype("bfloat16", copy=False)
     except (ValueError, TypeError, OverflowError, RuntimeError) as error:  # RuntimeError: of a PyTorch tensor
         raise InputError(f"{name} must be an array of floats", str(error), "convert it first") from None
     if array.dtype.kind != "f" and array.dtype.name != "bfloat16":

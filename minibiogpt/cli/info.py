@@ -29,12 +29,13 @@ def run(options: argparse.Namespace) -> None:
     if options.json:
         print_json(facts)
         return
-    config = facts.pop("config")
+    config, machine = facts.pop("config"), facts.pop("machine")
     for name, value in facts.items():
         print(f"{name.replace('_', ' '):24}{_formatted(name, value)}")
-    print("config")
-    for name, value in config.items():
-        print(f"  {name:30}{value}")
+    for title, values in {"config": config, "machine": machine}.items():
+        print(title)
+        for name, value in values.items():
+            print(f"  {name if title == 'config' else name.replace('_', ' '):30}{value}")
 
 
 def collect(options: argparse.Namespace) -> dict[str, Any]:
@@ -68,12 +69,11 @@ def collect(options: argparse.Namespace) -> dict[str, Any]:
         "file_bytes": sum(path.stat().st_size for path in {tensor.path for tensor in stored.values()}),
         "backend": options.backend,
         "dtype": options.dtype,
-        **describe(backend),
-        **(_speed(backend, parameters * width) if options.speed else {}),
         "weights_bytes": parameters * width,
         "cache_bytes_per_token": cached,
         "cache_bytes_at_most": cached * config.max_position_embeddings,
         "config": config.to_dict(),
+        "machine": describe(backend) | (_speed(backend, parameters * width) if options.speed else {}),
     }
 
 

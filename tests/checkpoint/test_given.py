@@ -135,6 +135,7 @@ def test_dtypes() -> None:
         again = build()
         again.load_state_dict(narrow)
         assert np.array_equal(again.biogpt.embed_tokens.weight, narrow["biogpt.embed_tokens.weight"].float().numpy())
+        assert (again.dtype, type(model)(model.config, narrow).dtype) == ("float32", half)
     wide = type(model)(model.config, {key: x.astype("float64") for key, x in model.state_dict().items()})
     assert wide.dtype == "float64"
 
