@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import datetime
 import importlib.metadata
 import os
@@ -11,6 +10,10 @@ from typing import Any
 
 import numpy as np
 
+FLAGS = (
+    "avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_tile", "amx_int8", "amx_bf16",
+)  # fmt: skip
+VARIABLES = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 
 def usable_cores() -> int:
     """Return the number of cores this process may use."""
@@ -19,30 +22,64 @@ def usable_cores() -> int:
 
 def processor() -> str:
     """Return the name of the CPU from Linux, or else from Python."""
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as facts:
-            return next(line.partition(":")[2].strip() for line in facts if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
+    return cpuinfo().get("model name") or platform.processor() or platform.machine()
+
+
+def cpuinfo(text: str | None = None) -> dict[str, str]:
+    """Return what Linux says about the first core; an empty dict if there is no /proc/cpuinfo.
+
+    Examples
+    --------
+    >>> cpuinfo("model name : A  CPU\\nmodel : 2\\n\\nmodel : 3\\n")
+    {'model name': 'A  CPU', 'model': '2'}
+    """
+    if text is None:
+        try:
+            with open("/proc/cpuinfo", encoding="utf-8") as file:
+                text = file.read()
+        except OSError:
+            return {}
+    parts = (line.partition(":") for line in text.partition("\n\n")[0].splitlines())
+    return {name.strip(): value.strip() for name, _, value in parts}
+
+
+def processor_facts(text: str | None = None) -> dict[str, str]:
+    """Return name, vendor, family, model and the vector and matrix extensions of the CPU."""
+    found = cpuinfo(text)
+    if not found:
+        return {"processor": processor()}
+    flags = found.get("flags", "").split()
+    kind = f"{found.get('vendor_id', '?')} family {found.get('cpu family', '?')} model {found.get('model', '?')}"
+    extensions = " ".join(flag for flag in FLAGS if flag in flags) or "none of those known here"
+    return {"processor": found.get("model name", "unknown"), "processor_kind": kind, "extensions": extensions}
 
 
 def blas() -> str:
-    """Return the name and version of NumPy's BLAS, and the CPU type that OpenBLAS selected its kernels for."""
-    found = np.show_config(mode="dicts")
-    facts = found.get("Build Dependencies", {}).get("blas", {}) if found else {}
-    return f"{facts.get('name', 'unknown')} {facts.get('version', '')} {kernels()}".strip()
+    """Return the BLAS libraries of this process, their kernels and threads; NumPy's own is one of them."""
+    return "; ".join(libraries()) or "unknown"
 
 
-def kernels() -> str:
-    """Return for example "for Haswell", or "" if the OpenBLAS of the NumPy wheel is not loaded."""
+def libraries() -> list[str]:
+    """Return for example "openblas 0.3.31 for Haswell, 2 threads" for each BLAS library in this process."""
     try:
-        with open("/proc/self/maps", encoding="utf-8") as maps:
-            library = next(line.split(maxsplit=5)[5].strip() for line in maps if "libscipy_openblas" in line)
-        name = ctypes.CDLL(library).scipy_openblas_get_corename64_
-    except (OSError, StopIteration, AttributeError):
-        return ""
-    name.restype = ctypes.c_char_p
-    return f"for {name().decode()}"
+        import threadpoolctl
+    except ImportError:
+        found = np.show_config(mode="dicts")
+        facts = found.get("Build Dependencies", {}).get("blas", {}) if found else {}
+        return [f"{facts.get('name', 'unknown')} {facts.get('version', '')} (kernel unknown without threadpoolctl)"]
+    return [library(one) for one in threadpoolctl.threadpool_info() if one["user_api"] == "blas"]
+
+
+def library(facts: dict[str, Any]) -> str:
+    """Return one line about a library, from what threadpoolctl knows about it.
+
+    Examples
+    --------
+    >>> library({"internal_api": "mkl", "version": "2026.2", "num_threads": 2})
+    'mkl 2026.2, 2 threads'
+    """
+    kernels = f" for {facts['architecture']}" if facts.get("architecture") else ""
+    return f"{facts['internal_api']} {facts['version']}{kernels}, {facts['num_threads']} threads"
 
 
 def load() -> float:
@@ -60,7 +97,7 @@ def version(package: str) -> str:
 def facts(threads: int) -> dict[str, Any]:
     """Return the facts. Call it before measuring, so that the load is that of other programs."""
     return {
-        "processor": processor(),
+        **processor_facts(),
         "cores": usable_cores(),
         "threads": threads,
         "load_before": load(),
@@ -68,6 +105,7 @@ def facts(threads: int) -> dict[str, Any]:
         "python": platform.python_version(),
         "numpy": np.__version__,
         "numpy_blas": blas(),
+        **{name: os.environ.get(name, "not set") for name in VARIABLES},
         **{name: version(name) for name in ("torch", "transformers", "sacremoses")},
         "wait_policy": os.environ.get("OMP_WAIT_POLICY", "default"),
     }
