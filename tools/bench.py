@@ -1,8 +1,13 @@
-"""Benchmark minibiogpt against transformers on this machine, in time and memory: `python tools/bench.py all`
+"""Benchmark minibiogpt against transformers and other engines, in time and memory: `python tools/bench.py all`
 
-Needs Linux and both libraries (pip install '.[test]'). With --backend cupy both run on one GPU. Each library runs in
-its own worker process. Each round measures minibiogpt and each attention implementation of transformers (--peers) in
-turn, in rotated order, after a warm-up run. All get the same ids, and the results are compared.
+Needs Linux, minibiogpt and transformers (pip install '.[test]'). With --backend cupy both run on one GPU. Each library
+runs in its own worker process. The logits of all sides are compared first; a peer whose logits are wrong is reported
+and not timed. Then each round measures minibiogpt and each of --peers in turn, in rotated order, after a warm-up run.
+All get the same ids, and the results are compared.
+
+Other engines (--peers ctranslate2,onnxruntime,openvino ...) need --make-environments once. With --results FILE each
+measurement is saved when it ends; --resume continues an interrupted run. `python -m tools.benching.table [--markdown]
+FILE` prints the table of such a file.
 
 How to read the table: medians of all rounds [min-max], in milliseconds. The ratio is ours / theirs: below 1,
 minibiogpt is faster; after it come the smallest and largest ratio within one round. `limit` is the time this machine
@@ -23,9 +28,22 @@ from typing import Any, NoReturn
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the package in this repository, installed or not
 
 from minibiogpt.errors import InputError
-from tools.benching import alone, device, limits, machine, models, report, table
+from tools.benching import (
+    alone,
+    assembly,
+    device,
+    limits,
+    machine,
+    markdown,
+    models,
+    products,
+    report,
+    results,
+    table,
+)
+from tools.benching.peers import environments, registry
 
-PEERS = ("sdpa", "eager")
+PEERS = registry.ATTENTIONS
 
 
 class Parser(argparse.ArgumentParser):
@@ -48,10 +66,10 @@ def lengths(text: str) -> tuple[int, ...]:
 
 
 def peers(text: str) -> tuple[str, ...]:
-    """Parse attention implementations of transformers separated by commas, without duplicates."""
+    """Parse peers separated by commas, without duplicates."""
     found = tuple(dict.fromkeys(filter(None, text.split(","))))
-    if not found or set(found) - set(PEERS):
-        raise argparse.ArgumentTypeError(f"must name one or more of {', '.join(PEERS)}; found {text!r}")
+    if not found or set(found) - set(registry.PEERS):
+        raise argparse.ArgumentTypeError(f"must name one or more of {', '.join(registry.PEERS)}; found {text!r}")
     return found
 
 
@@ -75,15 +93,23 @@ def parser() -> argparse.ArgumentParser:
     cores = machine.usable_cores()
     add("--threads", type=one_or_more, default=cores, metavar="N", help=f"threads per library (all cores: {cores})")
     add("--rounds", "--repeat", type=one_or_more, default=5, metavar="N", help="measurements of each side (5)")
-    about = "attention implementations of transformers (sdpa,eager)"
+    about = f"what to compare with, of {', '.join(registry.PEERS)} (sdpa,eager)"
     add("--peers", type=peers, default=PEERS, metavar="A,B", help=about)
-    about = "where to keep random weights"
+    about = "make the environments that --peers need, if they do not exist: pip installs pinned packages under --cache"
+    add("--make-environments", action="store_true", help=about)
+    about = "where to keep random weights, converted models and environments"
     add("--cache", type=Path, default=models.default_cache(), metavar="FOLDER", help=about)
-    about = "of weights and arithmetic, for both libraries (float32); the others need --backend cupy"
+    about = "of weights and arithmetic, for minibiogpt and transformers (float32)"
     add("--dtype", choices=list(limits.WIDTHS), default="float32", help=about)
     add("--backend", choices=["numpy", device.DEVICE], default="numpy", help="cupy: both libraries on the GPU (numpy)")
     add("--tf32", action="store_true", help="use TF32 for float32 products in both libraries; with --backend cupy")
-    add("--json", action="store_true", help="print JSON with every measurement")
+    about = "which matrix product minibiogpt uses (numpy)"
+    add("--product", choices=products.PRODUCTS, default=products.DEFAULT, help=about)
+    add("--results", type=Path, metavar="FILE", help="save each measurement as a line of JSON when it ends")
+    add("--resume", action="store_true", help="continue --results FILE: measure only what it does not have yet")
+    form = shared.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print JSON with every measurement")
+    form.add_argument("--markdown", action="store_true", help="print Markdown, as in docs/performance.md")
     top = Parser(prog="tools/bench.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = top.add_subparsers(dest="benchmark", required=True, metavar="BENCHMARK")
     for name in (*report.BENCHMARKS, "all"):
@@ -101,24 +127,57 @@ def own_options(command: argparse.ArgumentParser, name: str) -> None:
             command.set_defaults(**{option.strip("-").replace("-", "_"): default})
 
 
+def started(options: argparse.Namespace) -> results.Results:
+    """Check the options, and start or continue the results; their request is what one table has in common.
+
+    Raises
+    ------
+    InputError
+        If options cannot be combined, or the file of results is of another request.
+    """
+    device.check(options)
+    if options.make_environments:
+        environments.make(registry.environments_of(options.peers), options.cache)
+    vocab = None if options.vocab is None else str(options.vocab.resolve())
+    facts = machine.facts(options.threads) | products.facts(options.product, options.threads)
+    names = ("peers", "dtype", "backend", "tf32", "rounds", "product")
+    request = {"model": options.model or options.size} | {name: getattr(options, name) for name in names}
+    request |= {"vocab": vocab, "machine": facts | {"engines": registry.versions(options.peers)}}
+    found = results.Results(request, options.results, options.resume)
+    found.note("session", machine.session())
+    found.note("benchmark", options.benchmark)
+    found.note("ended", False)
+    return found
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure and print; return 0, 2 after an error (one line), or 130 after an interrupt."""
+    """Measure and print; return 0, 2 after an error (one line), or 130 after an interrupt.
+
+    After an error or an interrupt the table has what was measured before it.
+    """
     options = parser().parse_args(argv)
-    facts = machine.facts(options.threads)
-    request = {"benchmark": options.benchmark, "model": options.model or options.size, "peers": options.peers}
+    found, code, message = None, 0, ""
     try:
-        found = report.measured(options)
+        found = started(options)
+        report.measure(options, found)
+        found.note("ended", True)
     except InputError as error:
-        print(f"bench: error: {error}", file=sys.stderr)
-        return 2
+        code, message = 2, f"bench: error: {error}"
     except KeyboardInterrupt:
-        print("bench: error: interrupted", file=sys.stderr)
-        return 130
-    request |= {"dtype": options.dtype, "backend": options.backend, "tf32": options.tf32, "rounds": options.rounds}
-    shown = request | found
-    shown["machine"] = facts | {"load_after": machine.load()} | found["machine"]
-    print(json.dumps(shown, indent=1) if options.json else table.text(shown))
-    return 0
+        resume = f"; --results {options.results} --resume continues" if options.results else ""
+        code, message = 130, f"bench: error: interrupted{resume}"
+    if found and (found.values or not code):
+        found.note("load_after", machine.load())
+        print(shown(assembly.whole(found.request, found.values, found.notes), options))
+    if code:
+        print(message, file=sys.stderr)
+    return code
+
+
+def shown(found: dict[str, Any], options: argparse.Namespace) -> str:
+    if options.json:
+        return json.dumps(found, indent=1)
+    return markdown.text(found) if options.markdown else table.text(found)
 
 
 if __name__ == "__main__":

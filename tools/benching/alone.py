@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 from minibiogpt import BioGptConfig
-from tools.benching import limits
+from minibiogpt.errors import InputError
+from tools.benching import limits, products
 from tools.benching.cases import random_ids
+from tools.benching.peers import registry
 from tools.benching.rounds import OURS, THEIRS, Setup, rotated
-from tools.benching.workers import run_alone
+from tools.benching.workers import Worker, run_alone
 
 # The start of every script. The script prints JSON. `measured(step)` returns (result, seconds), `peak()` bytes.
 PRELUDE = """
@@ -114,21 +115,24 @@ FIRST_PROMPT, LONG_PROMPT, LONG_NEW, EVERY = 20, 1000, 2000, 100
 
 
 def run(scripts: dict[str, str], side: str, setup: Setup, *arguments: object, folder: Path | None = None) -> Any:
-    """Run the script of one side, "ours" or an attention implementation of transformers, in its own process."""
-    script, attention = (scripts[OURS], "none") if side == "ours" else (scripts[THEIRS], side)
-    common = (folder or setup.folder, setup.dtype, setup.backend, setup.threads, attention)
+    """Run the script of one side, "ours" or one of transformers, in its own process."""
+    script, attention, dtype = scripts.get(THEIRS, ""), side, setup.dtype
+    if side == "ours":
+        script = scripts[OURS].replace("backend=backend", f"backend=backend{products.written(setup.product)}")
+    if side == registry.BFLOAT16:
+        attention, dtype = registry.ATTENTIONS[0], "bfloat16"
+    common = (folder or setup.folder, dtype, setup.backend, setup.threads, attention)
     return run_alone(PRELUDE + script, *common, *arguments, threads=setup.threads)
 
 
 def load(setup: Setup) -> dict[str, Any]:
     """Measure time and memory of loading and of the first forward pass: sides in turn, minimum of all rounds."""
-    print("bench: load", file=sys.stderr)
-    sides, files = ["ours", setup.peers[0]], sum(path.stat().st_size for path in setup.folder.glob("*.safetensors"))
+    sides, files = ["ours", setup.attention], sum(path.stat().st_size for path in setup.folder.glob("*.safetensors"))
     runs: dict[str, list[dict[str, float]]] = {side: [] for side in sides}
     for turn in range(setup.rounds):
         for side in rotated(sides, turn):
             runs[side].append(run({name: LOAD[name] + LOAD_REPORT for name in LOAD}, side, setup))
-    names = {OURS: "ours", THEIRS: setup.peers[0]}
+    names = {OURS: "ours", THEIRS: setup.attention}
     return {"file_bytes": files, "results": {name: least(runs[side]) for name, side in names.items()}, "runs": runs}
 
 
@@ -139,8 +143,7 @@ def least(runs: list[dict[str, float]]) -> dict[str, float]:
 
 def first_token(setup: Setup, config: BioGptConfig) -> dict[str, Any]:
     """Time a cold process that generates one token, from start to exit: seconds by side, and which tokens are equal."""
-    print("bench: first token of a cold process", file=sys.stderr)
-    sides = ["ours", setup.peers[0]]
+    sides = ["ours", setup.attention]
     ids = random_ids(config, 1, min(FIRST_PROMPT, config.max_position_embeddings - 1))
     seconds: dict[str, list[dict[str, float]]] = {side: [] for side in sides}
     results = {}
@@ -151,24 +154,51 @@ def first_token(setup: Setup, config: BioGptConfig) -> dict[str, Any]:
             results[side] = facts.pop("result")
             if turn >= 0:
                 seconds[side].append(facts | {"whole": time.perf_counter() - begun})
-    return {"same": {setup.peers[0]: results["ours"] == results[setup.peers[0]]}, "seconds": seconds}
+    return {"same": {setup.attention: results["ours"] == results[setup.attention]}, "seconds": seconds}
 
 
-def memory(setup: Setup, config: BioGptConfig, long: Path, new: int = LONG_NEW) -> dict[str, Any]:
-    """Measure the peak memory after each stage, and resident memory during one long generation.
+def memory_facts(config: BioGptConfig, long: Path, dtype: str) -> dict[str, Any]:
+    """Return the prompt length, and what weights, cache and activations need at least."""
+    T, N = min(LONG_PROMPT, config.max_position_embeddings - 1), config.max_position_embeddings
+    each = limits.cache_bytes(BioGptConfig.from_pretrained(long), EVERY, width=limits.WIDTHS[dtype])
+    facts = {"tokens": T, "positions": N, "needed_bytes": limits.least_memory(config, T, limits.WIDTHS[dtype])}
+    return facts | {"every": EVERY, "cache_bytes": each}
 
-    The peak is compared with the memory that weights, cache and activations need at least.
+
+def memory(setup: Setup, config: BioGptConfig, side: str, long: Path, new: int = LONG_NEW) -> dict[str, Any]:
+    """Measure one side: the peak after each stage, and resident memory during one long generation.
+
+    The peak is compared with the memory that weights, cache and activations need at least. Other engines are not asked
+    for the long generation.
     """
-    N = config.max_position_embeddings
-    T = min(LONG_PROMPT, N - 1)
-    needed, found = limits.least_memory(config, T), {}
-    small = BioGptConfig.from_pretrained(long)
-    ids, start = random_ids(config, 1, T), random_ids(small, 1, FIRST_PROMPT)
-    for side in ("ours", *setup.peers):
-        print(f"bench: memory, {side}", file=sys.stderr)
+    facts = memory_facts(config, long, setup.dtype)
+    ids, N, steady = random_ids(config, 1, facts["tokens"]), config.max_position_embeddings, []
+    if side in registry.ENGINES:
+        try:
+            peaks = engine_memory(setup, side, ids, N)
+        except InputError as error:
+            return {"missing": error.found}
+    else:
         peaks = run(MEMORY, side, setup, ids, N)
+        start = random_ids(BioGptConfig.from_pretrained(long), 1, FIRST_PROMPT)
         steady = run(STEADY, side, setup, start, new, EVERY, folder=long)
-        ratio = (peaks["generate"] - peaks["import"]) / needed
-        found[side] = {"peak_bytes": peaks, "over_needed": ratio, "resident_bytes": steady}
-    facts = {"tokens": T, "positions": N, "needed_bytes": needed, "every": EVERY}
-    return facts | {"cache_bytes": limits.cache_bytes(small, EVERY), "sides": found}
+    ratio = (peaks["generate"] - peaks["import"]) / facts["needed_bytes"]
+    return {"peak_bytes": peaks, "over_needed": ratio, "resident_bytes": steady}
+
+
+def engine_memory(setup: Setup, side: str, ids: list[list[int]], positions: int) -> dict[str, float]:
+    """Return the peaks of an engine's worker, started for this and with its model converted before."""
+    python, command = registry.command(side, setup.folder, setup.threads, setup.cache)
+    stages: dict[str, dict[str, Any]] = {
+        "import": {},
+        "load": {"job": "load"},
+        "forward": {"job": "generate", "ids": ids, "new": 1},
+        "generate": {"job": "generate", "ids": ids, "new": positions - len(ids[0])},
+    }
+    peaks = {}
+    with Worker(side, command, setup.threads, python) as worker:
+        for name, request in stages.items():
+            if request:
+                worker.ask(request)
+            peaks[name] = worker.ask({"job": "memory"})["result"]
+    return peaks

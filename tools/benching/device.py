@@ -11,6 +11,8 @@ import sys
 from typing import Any
 
 from minibiogpt.errors import InputError
+from tools.benching import products
+from tools.benching.peers.registry import ATTENTIONS
 from tools.benching.workers import run_alone
 
 DEVICE = "cupy"  # the only backend that does not run on the CPU
@@ -48,8 +50,12 @@ def check(options: argparse.Namespace) -> None:
         If they cannot.
     """
     on_device, name = options.backend == DEVICE, options.benchmark
-    if options.dtype != "float32" and not on_device:
-        raise InputError("--dtype must be float32 with --backend numpy", options.dtype, "add --backend cupy")
+    others = [peer for peer in options.peers if peer not in ATTENTIONS]
+    if on_device and others:
+        must = f"with --backend cupy --peers must be of {', '.join(ATTENTIONS)}"
+        raise InputError(must, ", ".join(others), "measure them with --backend numpy")
+    if on_device and options.product != products.DEFAULT:
+        raise InputError("--product is for --backend numpy", options.product, "leave it out")
     if options.tf32 and not (on_device and options.dtype == "float32"):
         found = f"--backend {options.backend} --dtype {options.dtype}"
         raise InputError("--tf32 needs --backend cupy and --dtype float32", found, "leave it out")

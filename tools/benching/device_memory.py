@@ -6,7 +6,6 @@ CUDA itself and its libraries is in neither number (contexts, kernels, a cuBLAS 
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 from minibiogpt import BioGptConfig
@@ -55,7 +54,6 @@ def measured(setup: Setup, config: BioGptConfig, most: int) -> dict[str, Any]:
     weights, cache = width * limits.all_weights(config), limits.cache_bytes(config, N, width=width)
     sides = {}
     for side in ("ours", *setup.peers):
-        print(f"bench: memory of the device, {side}", file=sys.stderr)
         prompts = random_ids(config, 1, T), random_ids(config, 1, first)
         found = run(STAGES, side, setup, *prompts, new, EVERY, rounds.PEER_DEVICE)
         samples = found["samples_bytes"]

@@ -6,14 +6,19 @@ import datetime
 import importlib.metadata
 import os
 import platform
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+import minibiogpt
 
 FLAGS = (
     "avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_tile", "amx_int8", "amx_bf16",
 )  # fmt: skip
 VARIABLES = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
+
 
 def usable_cores() -> int:
     """Return the number of cores this process may use."""
@@ -94,18 +99,29 @@ def version(package: str) -> str:
         return "absent"
 
 
+def session() -> dict[str, Any]:
+    """Return when, and the load. Call it before measuring, so that the load is that of other programs."""
+    return {"date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), "load_before": load()}
+
+
+def source() -> str:
+    """Return a short hash of the source of minibiogpt: measurements of changed code do not belong in one table."""
+    digest = sha256()
+    for path in sorted(Path(minibiogpt.__file__).parent.rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
 def facts(threads: int) -> dict[str, Any]:
-    """Return the facts. Call it before measuring, so that the load is that of other programs."""
+    """Return the facts that must be the same for two measurements to belong in one table."""
     return {
         **processor_facts(),
         "cores": usable_cores(),
         "threads": threads,
-        "load_before": load(),
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
         "numpy": np.__version__,
-        "numpy_blas": blas(),
         **{name: os.environ.get(name, "not set") for name in VARIABLES},
         **{name: version(name) for name in ("torch", "transformers", "sacremoses")},
+        "minibiogpt": source(),
         "wait_policy": os.environ.get("OMP_WAIT_POLICY", "default"),
     }

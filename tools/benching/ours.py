@@ -1,4 +1,4 @@
-"""The minibiogpt worker: python -m tools.benching.ours FOLDER --threads N --dtype D --backend B"""
+"""The minibiogpt worker: python -m tools.benching.ours FOLDER --threads N --dtype D --backend B [--product P]"""
 
 from __future__ import annotations
 
@@ -10,18 +10,20 @@ from typing import Any
 import numpy as np
 
 from minibiogpt import BioGptForCausalLM, BioGptTokenizer
+from tools.benching import products
 from tools.benching.answer import Outcome, StepClock, best, digests, in_threads, serve
 
 
 class Ours:
     """The jobs, on one model that is loaded on first use."""
 
-    def __init__(self, folder: str, dtype: str, backend: str, threads: int) -> None:
-        self.folder, self.dtype, self.backend, self.threads = folder, dtype, backend, threads
+    def __init__(self, folder: str, dtype: str, backend: str, threads: int, product: str = products.DEFAULT) -> None:
+        self.folder, self.dtype, self.backend, self.threads, self.product = folder, dtype, backend, threads, product
 
     @functools.cached_property
     def model(self) -> BioGptForCausalLM:
-        return BioGptForCausalLM.from_pretrained(self.folder, dtype=self.dtype, backend=self.backend)
+        chosen = products.keywords(self.product)
+        return BioGptForCausalLM.from_pretrained(self.folder, dtype=self.dtype, backend=self.backend, **chosen)
 
     def _host(self, array: Any) -> np.ndarray:
         return self.model.backend.to_numpy(array)
@@ -31,6 +33,11 @@ class Ours:
 
     def _wait(self) -> None:
         """Wait for the device; see OursOnDevice."""
+
+    def check(self, ids: list[list[int]], path: str) -> Outcome:
+        """Save the logits of all positions as a NumPy file."""
+        np.save(path, self._host(self.model(self._as_input(ids), use_cache=False).logits.astype(np.float32)))
+        return {}, None
 
     def prefill(self, ids: list[list[int]]) -> Outcome:
         """Logits of all positions without a cache; the result is the argmax at each position."""
@@ -91,7 +98,7 @@ class Ours:
         return {}, 2 * m * k * n / best(lambda: a @ b, tries)
 
 
-JOBS = ("prefill", "generate", "score", "tokenize", "bandwidth", "gemm")
+JOBS = ("check", "prefill", "generate", "score", "tokenize", "bandwidth", "gemm")
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -99,6 +106,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("folder")
     for name, kind in (("--dtype", str), ("--backend", str), ("--threads", int)):
         parser.add_argument(name, type=kind, required=True)
+    parser.add_argument("--product", default=products.DEFAULT)
     return parser
 
 

@@ -10,6 +10,7 @@ import operator
 import numpy as np
 
 from minibiogpt import get_backend
+from tools.benching import products
 from tools.benching.answer import Outcome, StepClock, queued, serve
 from tools.benching.ours import Ours, arguments
 
@@ -19,8 +20,10 @@ QUEUED = 10  # copies, sums or products queued before one wait
 class OursOnDevice(Ours):
     """The jobs, with a wait for all queued work before a clock starts and before it stops."""
 
-    def __init__(self, folder: str, dtype: str, backend: str, threads: int, tf32: bool = False) -> None:
-        super().__init__(folder, dtype, backend, threads)
+    def __init__(
+        self, folder: str, dtype: str, backend: str, threads: int, tf32: bool = False, product: str = products.DEFAULT
+    ) -> None:
+        super().__init__(folder, dtype, backend, threads, product)
         self.device = get_backend(backend)
         self.device.tf32 = tf32
 

@@ -6,6 +6,12 @@ This is the only place that knows how minibiogpt takes it: as the keyword argume
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
+from minibiogpt.errors import InputError
+from tools.benching.workers import run_alone
+
 PRODUCTS = ("auto", "numpy", "mkl", "openblas")
 DEFAULT = "numpy"
 
@@ -35,3 +41,34 @@ def written(product: str) -> str:
 def options(product: str) -> list[str]:
     """Return the same as options of a worker."""
     return [f"--{name}={value}" for name, value in keywords(product).items()]
+
+
+QUERY = """
+import json, sys
+import numpy as np
+from minibiogpt import InputError, get_backend
+from tools.benching.machine import libraries
+try:
+    backend = get_backend("numpy", **json.loads(sys.argv[1]))
+    backend.product(*(np.ones((64, 64), dtype=np.float32) for _ in range(2)))
+    print(json.dumps({"libraries": libraries()}))
+except InputError as error:
+    print(json.dumps({"refused": [error.must, error.found, error.remedy]}))
+except TypeError as error:
+    must = "--product needs a minibiogpt whose get_backend takes product"
+    print(json.dumps({"refused": [must, str(error), "leave --product out"]}))
+"""
+
+
+def facts(product: str, threads: int) -> dict[str, Any]:
+    """Return the libraries of a process that multiplied with this product, their kernels and threads.
+
+    Raises
+    ------
+    InputError
+        The error of the backend if there is no such product here.
+    """
+    answer = run_alone(QUERY, json.dumps(keywords(product)), threads=threads)
+    if "refused" in answer:
+        raise InputError(*answer["refused"])
+    return {"blas": "; ".join(answer["libraries"])} | ({} if product == DEFAULT else {"product": product})

@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Any, NamedTuple
 
+import numpy as np
+
+from minibiogpt import BioGptConfig
 from minibiogpt.errors import InputError
-from tools.benching.cases import Case
+from tools.benching import compared, products
+from tools.benching.cases import Case, random_ids
 from tools.benching.limits import Rates
+from tools.benching.peers import registry
 from tools.benching.workers import Worker
 
 AT_LEAST = 0.05  # seconds per measurement; the job is repeated to fill them
 PAUSE = 0.05  # seconds before each measurement, for the threads of the previous side to go to sleep
 OURS, THEIRS = "minibiogpt", "transformers"
+IN_BFLOAT16 = "transformers in bfloat16"  # a second worker of transformers
 PEER_DEVICE = "cuda"  # torch's name for the device of CuPy
 LAUNCHES, STEPS = 1000, 20  # queued launches, and one-token forward passes, that are timed together
 
 
 class Setup(NamedTuple):
-    """Settings of all cases: the model, the attention implementations of transformers, threads, rounds and dtype."""
+    """Settings of all cases: the model, the peers, threads, rounds, dtype, matrix product and --cache."""
 
     folder: Path
     peers: tuple[str, ...]
@@ -31,6 +37,13 @@ class Setup(NamedTuple):
     dtype: str = "float32"
     backend: str = "numpy"
     tf32: bool = False
+    product: str = products.DEFAULT
+    cache: Path = Path()
+
+    @property
+    def attention(self) -> str:
+        """The attention implementation of transformers that is measured where there is one side of it."""
+        return registry.attentions(self.peers)[0]
 
     @property
     def on_device(self) -> bool:
@@ -38,11 +51,14 @@ class Setup(NamedTuple):
 
 
 def commands(setup: Setup) -> dict[str, list[str]]:
-    """Return the command of each worker, without the interpreter."""
+    """Return the command of each worker of this Python, without the interpreter."""
     common = [str(setup.folder), "--threads", str(setup.threads), "--dtype", setup.dtype]
-    ours, theirs = [*common, "--backend", setup.backend], common
+    ours, theirs = [*common, "--backend", setup.backend, *products.options(setup.product)], common
     if not setup.on_device:
-        return {OURS: ["-m", "tools.benching.ours", *ours], THEIRS: ["-m", "tools.benching.theirs", *theirs]}
+        found = {OURS: ["-m", "tools.benching.ours", *ours], THEIRS: ["-m", "tools.benching.theirs", *theirs]}
+        if registry.BFLOAT16 in setup.peers:
+            found[IN_BFLOAT16] = [*found[THEIRS], "--dtype", "bfloat16"]  # the last --dtype counts
+        return found
     tf32 = ["--tf32"] if setup.tf32 else []
     return {
         OURS: ["-m", "tools.benching.ours_device", *ours, *tf32],
@@ -50,27 +66,44 @@ def commands(setup: Setup) -> dict[str, list[str]]:
     }
 
 
+def request_to(peer: str, request: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Return the worker of a peer, and the request to it."""
+    if peer in registry.ENGINES:
+        return peer, request
+    if peer == registry.BFLOAT16:
+        return IN_BFLOAT16, request | {"attention": registry.ATTENTIONS[0]}
+    return THEIRS, request | {"attention": peer}
+
+
 def requests_of(case: Case, setup: Setup) -> dict[str, tuple[str, dict[str, Any]]]:
-    """Return (worker, request) for each side."""
+    """Return (worker, request) for each side that can do the case."""
     requests = {"ours": (OURS, case.request)}
     if case.attention:
-        requests |= {peer: (THEIRS, case.request | {"attention": peer}) for peer in setup.peers}
+        able = [peer for peer in setup.peers if registry.refusal(peer, case.request) is None]
+        requests |= {peer: request_to(peer, case.request) for peer in able}
     else:
         requests[THEIRS] = (THEIRS, case.request)
     return requests | {side: (THEIRS, case.request | {"job": job}) for side, job in case.extra}
 
 
 class Pair:
-    """The two workers, as a context manager that ends both on exit."""
+    """The workers of all sides, as a context manager that ends them on exit.
+
+    ``out`` has the peers that are not measured any more, because they answer wrongly or not at all, with the reason.
+    """
 
     def __init__(self, setup: Setup) -> None:
         self.setup, self._stack = setup, ExitStack()
         self.workers: dict[str, Worker] = {}
+        self.out: dict[str, str] = {}
 
     def __enter__(self) -> Pair:
         with ExitStack() as stack:
             for name, command in commands(self.setup).items():
                 self.workers[name] = stack.enter_context(Worker(name, command, self.setup.threads))
+            for name in registry.engines(self.setup.peers):
+                python, command = registry.command(name, self.setup.folder, self.setup.threads, self.setup.cache)
+                self.workers[name] = stack.enter_context(Worker(name, command, self.setup.threads, python))
             self._stack = stack.pop_all()
         return self
 
@@ -79,33 +112,78 @@ class Pair:
     ) -> None:
         self._stack.close()
 
+    def compared(self, config: BioGptConfig) -> dict[str, Any]:
+        """Return how far the logits of each peer are from ours, for a small prompt; nothing is timed."""
+        ids = random_ids(config, compared.ROWS, min(compared.LENGTH, config.max_position_embeddings))
+        found = {}
+        with TemporaryDirectory() as folder:
+            file = str(Path(folder) / "logits.npy")
+            request = {"job": "check", "ids": ids, "path": file}
+            self.workers[OURS].ask(request)
+            ours = np.load(file)
+            for peer in self.setup.peers:
+                worker, asked = request_to(peer, request)
+                if self._answer(peer, worker, asked) is None:
+                    found[peer] = {"right": False, "reason": self.out[peer]}
+                    continue
+                most = compared.bound(self.setup.dtype, registry.precision(peer, self.setup.dtype))
+                found[peer] = compared.compared(ours, np.load(file), most)
+        return found
+
+    def leave_out(self, found: dict[str, Any]) -> None:
+        """Measure no peer whose answers were found to be wrong."""
+        self.out |= {peer: facts["reason"] for peer, facts in found.items() if not facts["right"]}
+
+    def _answer(self, side: str, worker: str, request: dict[str, Any]) -> dict[str, Any] | None:
+        """Return an answer, or None from an engine that fails: the others are still measured."""
+        try:
+            return self.workers[worker].ask(request)
+        except InputError as error:
+            if side not in registry.ENGINES:
+                raise
+            self.out[side] = error.found
+            return None
+
     def measured(self, case: Case) -> dict[str, Any]:
-        """Return the seconds of each round by side and name, and which results are the same as ours.
+        """Return the seconds of each round by side and name, which results are the same as ours, and what is missing.
 
         Raises
         ------
         InputError
-            If a worker ends, or results that must be equal differ.
+            If a worker of minibiogpt or transformers ends, or results that must be equal differ.
         """
-        print(f"bench: {', '.join(row.label for row in case.rows.values())}", file=sys.stderr)
-        requests = requests_of(case, self.setup)
-        first = {side: self.workers[worker].ask(request) for side, (worker, request) in requests.items()}
-        compared = [side for side in requests if side not in ("ours", *(name for name, _ in case.extra))]
-        same = {side: bool(case.same(first["ours"]["result"], first[side]["result"])) for side in compared}
+        requests = {s: request for s, request in requests_of(case, self.setup).items() if s not in self.out}
+        first = {side: self._answer(side, worker, request) for side, (worker, request) in requests.items()}
+        extra = {name for name, _ in case.extra}
+        others = [side for side in requests if side not in ("ours", *extra, *self.out)]
+        same = {side: bool(case.same(first["ours"]["result"], first[side]["result"])) for side in others}
         if case.strict and not all(same.values()):
-            raise InputError("both libraries must give the same ids", difference(first, compared), "report this")
+            raise InputError("both libraries must give the same ids", difference(first, others), "report this")
         seconds: dict[str, list[dict[str, float]]] = {side: [] for side in requests}
         for turn in range(self.setup.rounds):
-            for side in rotated(list(requests), turn):
+            for side in rotated([side for side in requests if side not in self.out], turn):
                 worker, request = requests[side]
                 time.sleep(PAUSE)
-                seconds[side].append(self.workers[worker].ask(request | {"at_least": AT_LEAST})["times"])
-        equal = {side: agreement(first["ours"]["result"], first[side]["result"]) for side in compared}
-        return {"same": same, "equal_ids": equal, "seconds": seconds}
+                answer = self._answer(side, worker, request | {"at_least": AT_LEAST})
+                if answer is not None:
+                    seconds[side].append(answer["times"])
+        kept = [side for side in others if side not in self.out]
+        return {
+            "same": {side: same[side] for side in kept},
+            "equal_ids": {side: agreement(first["ours"]["result"], first[side]["result"]) for side in kept},
+            "seconds": {side: runs for side, runs in seconds.items() if side not in self.out},
+            "missing": self._missing(case),
+        }
+
+    def _missing(self, case: Case) -> dict[str, str]:
+        """Return the peers that are not measured in a case, with the reason."""
+        if not case.attention:
+            return {}
+        refused = {peer: registry.refusal(peer, case.request) for peer in self.setup.peers}
+        return {peer: reason for peer, reason in refused.items() if reason} | self.out
 
     def rates(self, size: int, gemm: tuple[int, int, int], tries: int = 5) -> dict[str, dict[str, float]]:
         """Return bytes per second and operations per second that each library reaches."""
-        print("bench: memory bandwidth, matrix products", file=sys.stderr)
         shape = dict(zip("mkn", gemm, strict=True))
         requests = {"bandwidth": {"size": size}, "operations": shape}
         jobs = {"bandwidth": "bandwidth", "operations": "gemm"}
@@ -116,7 +194,6 @@ class Pair:
 
     def launches(self, ids: list[list[int]], tries: int = 5) -> dict[str, dict[str, float]]:
         """Return for each library on a device the seconds of a launch and of a one-token forward pass after ``ids``."""
-        print("bench: launches", file=sys.stderr)
         found = {}
         for (name, worker), attention in zip(self._in_order(), ({}, {"attention": self.setup.peers[0]}), strict=True):
             request = {"job": "alone", "ids": ids, "steps": STEPS} | attention
@@ -131,7 +208,7 @@ class Pair:
         return self.workers[THEIRS].ask({"job": "facts"})["result"]
 
     def _in_order(self) -> list[tuple[str, Worker]]:
-        return list(self.workers.items())
+        return [(name, self.workers[name]) for name in (OURS, THEIRS)]
 
 
 def fastest(*measured: dict[str, dict[str, float]]) -> Rates:

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import textwrap
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
+
+from minibiogpt.errors import InputError
+from tools.benching.peers.registry import ATTENTIONS
 
 WIDTH = 120
 GAP = " "
+ABREAST = 2  # peers in one table; more of them get further tables
 
 
 def text(report: dict[str, Any]) -> str:
     """Format a report in lines of at most ``WIDTH`` characters, unless its numbers are unusually long."""
     tf32 = " with TF32" if report.get("tf32") else ""
-    blocks = [f"{report['benchmark']}, {report['model']}, {report['dtype']}{tf32} on {report['backend']}"]
+    product = report["machine"].get("product")
+    with_product = f", product {product} ({report['machine'].get('blas', 'unknown')})" if product else ""
+    title = f"{report['benchmark']}, {report['model']}, {report['dtype']}{tf32} on {report['backend']}{with_product}"
+    blocks = [f"{title}: unfinished" if report.get("unfinished") else title]
+    if report.get("answers"):
+        lines = [answer_line(side, facts) for side, facts in report["answers"].items()]
+        blocks.append("\n".join(["answers, compared before anything was timed", *(f"  {line}" for line in lines)]))
     if report.get("rows"):
         blocks.append(timed(report["rows"], report["peers"]))
     further = {
@@ -29,20 +39,35 @@ def text(report: dict[str, Any]) -> str:
 
 def timed(rows: Sequence[dict[str, Any]], peers: Sequence[str]) -> str:
     """Format one line per row: medians [min-max], ratios with their min-max within a round, and the limit."""
+    lines: list[str] = []
+    for start in range(0, len(peers), ABREAST):
+        lines += [*([""] if lines else []), *_abreast(rows, peers[start : start + ABREAST])]
+    return "\n".join([*lines, *(note for row in rows for note in notes(row)), *missing(rows)])
+
+
+def _abreast(rows: Sequence[dict[str, Any]], peers: Sequence[str]) -> list[str]:
     titles = ["milliseconds", "ours", *peers, *(f"ours/{peer}" for peer in peers), "limit", "/limit"]
     lines = [titles, *(_cells(row, peers) for row in rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(titles))]
     shown = [GAP.join(f"{cell:{'<' if i == 0 else '>'}{widths[i]}}" for i, cell in enumerate(line)) for line in lines]
-    return "\n".join([line.rstrip() for line in shown] + [note for row in rows for note in notes(row)])
+    return [line.rstrip() for line in shown]
+
+
+def side_of(row: dict[str, Any], peer: str) -> str | None:
+    """Return the side that a peer is in a row; cases without attention have one side of transformers."""
+    times = row["milliseconds"]
+    if peer in times:
+        return peer
+    return "transformers" if peer in ATTENTIONS and "transformers" in times else None
 
 
 def _cells(row: dict[str, Any], peers: Sequence[str]) -> list[str]:
-    fallback = {peers[0]: "transformers"}  # for cases without attention
     times, ratios = row["milliseconds"], row["ratios"]
-    names = [peer if peer in times else fallback.get(peer, "") for peer in peers]
+    names = [side_of(row, peer) for peer in peers]
+    absent = ["-" if peer in row.get("missing", {}) else "" for peer in peers]
     cells = [row["case"], spread_of(times["ours"])]
-    cells += [spread_of(times[name]) if name in times else "" for name in names]
-    cells += [ratio_of(ratios[name]) if name in ratios else "" for name in names]
+    cells += [spread_of(times[name]) if name else mark for name, mark in zip(names, absent, strict=True)]
+    cells += [ratio_of(ratios[name]) if name in ratios else mark for name, mark in zip(names, absent, strict=True)]
     if row["limit_milliseconds"] is None:
         return [*cells, "", ""]
     return [*cells, number(row["limit_milliseconds"]), f"{row['over_limit']:.2f}"]
@@ -86,6 +111,35 @@ def notes(row: dict[str, Any]) -> list[str]:
     for side, parts in row.get("parts", {}).items():
         found.append(f"{row['case']}, {side}: {', '.join(f'{name} {number(x)} ms' for name, x in parts.items())}")
     return [f"  {note}" for note in found]
+
+
+def missing(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Return one note for each peer and reason that something is not measured.
+
+    Examples
+    --------
+    >>> missing([{"case": "beam 5x32, step", "missing": {"openvino": "openvino has no beam search"}}])
+    ['  -: openvino in beam 5x32, step: openvino has no beam search']
+    """
+    found: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        for peer, reason in row.get("missing", {}).items():
+            found.setdefault((peer, reason), []).append(row["case"])
+    return [f"  -: {peer} in {'; '.join(cases)}: {reason}" for (peer, reason), cases in found.items()]
+
+
+def answer_line(side: str, facts: dict[str, Any]) -> str:
+    """Return how far the logits of a peer are from ours.
+
+    Examples
+    --------
+    >>> answer_line("sdpa", {"right": True, "largest": 1e-5, "of": 5.0, "relative": 2e-6, "equal": 1.0})
+    'sdpa: logits within 1e-05 of ours, whose largest is 5; relative difference 2e-06; 100.0 % of argmax equal'
+    """
+    if not facts["right"]:
+        return f"{side}: not measured: {facts['reason']}"
+    largest = f"{side}: logits within {facts['largest']:.2g} of ours, whose largest is {facts['of']:.3g}"
+    return f"{largest}; relative difference {facts['relative']:.1g}; {100 * facts['equal']:.1f} % of argmax equal"
 
 
 def equal(fraction: float | None) -> str:
@@ -144,14 +198,19 @@ def memory(report: dict[str, Any]) -> str:
     """Format the peaks, their ratio to the memory needed, and resident memory while 2,000 tokens are generated."""
     facts = report["memory"]
     needed = f"needed for weights, cache and activations of one layer: {mega(facts['needed_bytes'])}"
-    lines = [f"memory, MB; {needed}", f"  {'peak after':12}{'import':>9}{'load':>9}{facts['tokens']:>7} t"]
+    lines = [f"memory, MB; {needed}", f"  {'peak after':16}{'import':>9}{'load':>9}{facts['tokens']:>7} t"]
     lines[-1] += f"{facts['positions']:>7} t{'(peak - import) / needed':>26}"
     for side, found in facts["sides"].items():
+        if "missing" in found:
+            lines.append(f"  {side:16} not measured: {found['missing']}")
+            continue
         peaks = "".join(f"{mega(value):>9}" for value in found["peak_bytes"].values())
-        lines.append(f"  {side:12}{peaks}{found['over_needed']:26.2f}")
+        lines.append(f"  {side:16}{peaks}{found['over_needed']:26.2f}")
     cache = f"each adds {mega(facts['cache_bytes'])} of cache"
     lines.append(f"resident after every {facts['every']} new tokens of one generation by a small model, MB; {cache}")
     for side, found in facts["sides"].items():
+        if not found.get("resident_bytes"):  # other engines are not asked for it
+            continue
         lines += textwrap.wrap(
             f"  {side}: " + " ".join(map(mega, found["resident_bytes"])), WIDTH, subsequent_indent="    "
         )
@@ -181,10 +240,10 @@ def mega(value: float) -> str:
 
 
 def machine(facts: dict[str, Any]) -> str:
-    separate = ("rates", "bandwidth", "operations", "device")
-    plain = {name: value for name, value in facts.items() if name not in separate}
+    separate = ("rates", "bandwidth", "operations", "device", "engines")
+    plain = {name: value for name, value in facts.items() if name not in separate} | facts.get("engines", {})
     words = _device(facts.get("device", {}))
-    words += [f"{name.replace('_', ' ')} {value}" for name, value in plain.items()]
+    words += [f"{name if name.isupper() else name.replace('_', ' ')} {value}" for name, value in plain.items()]
     if "bandwidth" in facts:
         words += [f"reads {facts['bandwidth'] / 1e9:.1f} GB/s", f"multiplies {facts['operations'] / 1e9:.0f} GFLOP/s"]
     return "\n".join(textwrap.wrap(", ".join(words), WIDTH))
@@ -195,6 +254,19 @@ def _device(facts: dict[str, Any]) -> list[str]:
     return [f"{name.replace('_', ' ')} {sizes.get(name, str)(value)}" for name, value in facts.items()]
 
 
-if __name__ == "__main__":  # print the table of a report written with --json
-    with open(sys.argv[1], encoding="utf-8") as stored:
-        print(text(json.load(stored)))
+def main(arguments: Sequence[str]) -> int:
+    """Print again what was measured: from files of --results, or reports of --json; with --markdown as Markdown."""
+    from tools.benching import assembly, markdown  # here, because markdown.py uses this module
+
+    as_markdown, files = "--markdown" in arguments, [name for name in arguments if name != "--markdown"]
+    try:
+        reports = [assembly.stored(Path(name)) for name in files]
+    except InputError as error:
+        print(f"bench: error: {error}", file=sys.stderr)
+        return 2
+    print("\n\n".join(markdown.text(report) if as_markdown else text(report) for report in reports))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,4 +1,4 @@
-"""The parent's side: two worker processes that run during all measurements, and processes for one script each."""
+"""The parent's side: worker processes that run during all measurements, and processes for one script each."""
 
 from __future__ import annotations
 
@@ -18,9 +18,12 @@ THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 REMEDY = "check that the packages are installed (pip install '.[test]') and that there is enough memory"
 
 
-def environment(threads: int) -> dict[str, str]:
-    """Return the environment of this process with a thread count, offline mode and this repository on PYTHONPATH."""
-    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+def environment(threads: int, own: bool = True) -> dict[str, str]:
+    """Return the environment of this process with a thread count, offline mode and this repository on PYTHONPATH.
+
+    What else is on PYTHONPATH is for this Python only (``own``), not for another one.
+    """
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH") if own else None])]
     settings = dict.fromkeys(THREADS, str(threads)) | {"HF_HUB_OFFLINE": "1"}
     return os.environ | settings | {"PYTHONPATH": os.pathsep.join(paths)}
 
@@ -32,12 +35,13 @@ def last_line(text: str, code: int | None) -> str:
 class Worker:
     """A process that answers JSON lines, as a context manager that always ends it on exit."""
 
-    def __init__(self, name: str, command: list[str], threads: int) -> None:
+    def __init__(self, name: str, command: list[str], threads: int, python: str | None = None) -> None:
+        """Start it, with this Python or another one."""
         self.name = name
         self._log = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115, closed on exit
         self.process = subprocess.Popen(
-            [sys.executable, *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log,
-            env=environment(threads), encoding="utf-8",
+            [python or sys.executable, *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log,
+            env=environment(threads, python is None), encoding="utf-8",
         )  # fmt: skip
 
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:

@@ -78,10 +78,13 @@ class CTranslate:
 
     @functools.cached_property
     def model(self) -> Any:
-        folder = made(self.converted / f"ctranslate2-{ctranslate2.__version__}", lambda to: convert(self.folder, to))
         return ctranslate2.Generator(
-            str(folder), device="cpu", compute_type=self.precision, inter_threads=1, intra_threads=self.threads
-        )
+            str(self._converted()), device="cpu", compute_type=self.precision, inter_threads=1,
+            intra_threads=self.threads,
+        )  # fmt: skip
+
+    def _converted(self) -> Path:
+        return made(self.converted / f"ctranslate2-{ctranslate2.__version__}", lambda to: convert(self.folder, to))
 
     @functools.cached_property
     def _last(self) -> int:
@@ -92,7 +95,10 @@ class CTranslate:
         return [[UNKNOWN if i == self._last else str(i) for i in row] for row in rows]
 
     def convert(self) -> Outcome:
-        """Convert the model, or only load it, in a process that is not measured."""
+        """Convert the model, unless that is done."""
+        return {}, str(self._converted())
+
+    def load(self) -> Outcome:
         return {}, self.model is not None
 
     def check(self, ids: list[list[int]], path: str) -> Outcome:
@@ -111,7 +117,8 @@ class CTranslate:
     def generate(self, ids: list[list[int]], new: int, beams: int = 1) -> Outcome:
         """Greedy generation with a timestamp for every step, or beam search.
 
-        CTranslate2 reports no steps of a beam search: their time is that of the call, less that of a call for one token.
+        CTranslate2 reports no steps of a beam search: their time is that of the call without that of a call for one
+        token.
         """
         model, prompts = self.model, self._names(ids)
         if beams > 1:

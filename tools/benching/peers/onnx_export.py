@@ -1,7 +1,7 @@
 """Export a model from transformers to ONNX: python -m tools.benching.peers.onnx_export FOLDER TO PACKAGES
 
-The file is written to TO/model.onnx, unless that folder exists. It runs with this Python, which has torch and transformers; onnx and onnxscript are read from the folder PACKAGES, the
-packages of an environment of their own.
+The file is written to TO/model.onnx, unless that folder exists. This Python has torch and transformers; onnx and
+onnxscript are read from the folder PACKAGES, the packages of another environment.
 
 Inputs: ``ids`` (B, T), ``positions`` (K,), the positions whose logits are wanted, and ``past.0``, ``past.1`` ...: keys
 and values of each layer, (B, H, P, D / H). Outputs: ``logits`` (B, K, V) and ``present.0`` ..., (B, H, P + T, D / H).

@@ -19,7 +19,7 @@ Values = list[Any]
 
 
 def quantized(converted: Path) -> Path:
-    """Return the folder of the model whose products are in int8, as ``quantize_dynamic`` makes it; tables stay in float32."""
+    """Return the folder of the model with products in int8, as ``quantize_dynamic`` makes it; tables stay float32."""
 
     def make(to: Path) -> None:
         quantize_dynamic(
@@ -58,7 +58,8 @@ class Session:
 
 def main() -> None:
     given = arguments().parse_args()
-    serve_jobs(Served(lambda: Session(**vars(given))))
+    convert = (lambda: quantized(given.converted)) if given.precision == "int8" else lambda: None
+    serve_jobs(Served(lambda: Session(**vars(given)), convert))
 
 
 if __name__ == "__main__":

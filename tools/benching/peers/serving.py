@@ -16,10 +16,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from tools.benching.answer import Outcome, StepClock, serve
+from tools.benching.answer import Outcome, StepClock, resident, serve
 
 FILE, EXPORTED = "model.onnx", "onnx"  # name of an ONNX file, and of its folder
-JOBS = ("check", "prefill", "generate")
+JOBS = ("convert", "load", "check", "prefill", "generate")
 
 
 class Engine(Protocol):
@@ -39,15 +39,19 @@ class Engine(Protocol):
 class Served:
     """The jobs of an engine that computes logits and returns its cache; the model is loaded on first use."""
 
-    def __init__(self, load: Callable[[], Engine]) -> None:
-        self._load = load
+    def __init__(self, load: Callable[[], Engine], convert: Callable[[], Any] = lambda: None) -> None:
+        self._load, self._convert = load, convert
 
     @functools.cached_property
     def engine(self) -> Engine:
         return self._load()
 
     def convert(self) -> Outcome:
-        """Convert the model, or only load it, in a process that is not measured."""
+        """Convert the model, unless that is done."""
+        self._convert()
+        return {}, None
+
+    def load(self) -> Outcome:
         return {}, self.engine is not None
 
     def check(self, ids: list[list[int]], path: str) -> Outcome:
@@ -126,5 +130,5 @@ def memory() -> Outcome:
 
 
 def serve_jobs(served: Any) -> None:
-    own = {name: getattr(served, name) for name in JOBS if name != "memory"}
+    own = {name: getattr(served, name) for name in JOBS}
     serve(own | {"memory": memory})
