@@ -140,7 +140,11 @@ def test_a_note_on_another_result_reports_how_much_of_it_is_equal(whole: dict[st
 @pytest.mark.parametrize(
     ("line", "found"),
     [
-        ("decode --dtype float16", "--dtype must be float32 with --backend numpy; found float16; add --backend cupy"),
+        (
+            "decode --backend cupy --peers sdpa,openvino",
+            "--backend cupy --peers must be of sdpa, eager; found openvino",
+        ),
+        ("decode --backend cupy --product mkl", "--product is for --backend numpy; found mkl; leave it out"),
         ("decode --tf32", "--tf32 needs --backend cupy and --dtype float32; found --backend numpy"),
         ("decode --backend cupy --dtype bfloat16 --tf32", "found --backend cupy --dtype bfloat16; leave it out"),
         ("tokenize --backend cupy", "must be one of prefill, decode, batch, beam, score, growth, memory, all"),

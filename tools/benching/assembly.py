@@ -15,7 +15,7 @@ from tools.benching.rounds import fastest
 def assembled(values: dict[str, Any], notes: dict[str, list[Any]]) -> dict[str, Any]:
     """Return the report of all measurements that there are; see report.py for their kinds."""
     report: dict[str, Any] = {"rows": [], "machine": {}}
-    for value in values.values():
+    for value in results.in_order(values, notes.get(results.PLAN, [])).values():
         kind = value["kind"]
         if kind == "rows":
             report["rows"] += value["rows"]

@@ -27,7 +27,7 @@ def compared(ours: np.ndarray, theirs: np.ndarray, most: float) -> dict[str, Any
     (0.1, 4.0, True, 1.0)
     """
     if ours.shape != theirs.shape:
-        return {"right": False, "reason": f"logits of shape {theirs.shape} instead of {ours.shape}"}
+        return {"right": False, "reason": f"gives logits of shape {theirs.shape} instead of {ours.shape}"}
     difference = theirs.astype(np.float64) - ours
     relative = float(np.sqrt(np.mean(difference**2) / np.mean(ours.astype(np.float64) ** 2)))
     right = relative <= most  # False for NaN
@@ -39,4 +39,8 @@ def compared(ours: np.ndarray, theirs: np.ndarray, most: float) -> dict[str, Any
         "equal": float(np.mean(ours.argmax(axis=-1) == theirs.argmax(axis=-1))),
         "right": right,
     }
-    return found if right else found | {"reason": f"its logits differ from ours by {relative:.2g}, more than {most:g}"}
+    return (
+        found
+        if right
+        else found | {"reason": f"gives logits that differ from ours by {relative:.2g}, more than {most:g}"}
+    )

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from tools.benching.table import answer_line, equal, mega, missing, number, ratio_of, side_of, spread_of
+from tools.benching.table import answer_line, equal, mega, missing, ratio_of, side_of, spread_of
 
 # What a case of the table is called in the documentation.
 NAMES = (
@@ -24,14 +24,15 @@ NAMES = (
 
 def text(report: dict[str, Any]) -> str:
     """Return a heading that names the processor, the facts, and the tables."""
-    machine = report["machine"]
+    machine, rows = report["machine"], report.get("rows", [])
     parts = [f"### {machine.get('processor', 'unknown processor')}", facts(report)]
-    if report.get("rows"):
-        parts.append(timed(report["rows"], report["peers"]))
+    if rows:
+        parts.append(timed(rows, report["peers"]))
     if "memory" in report:
         parts.append(memory(report["memory"]))
-    if remarks := [*differing(report["rows"]), *(note.strip() for note in missing(report["rows"]))]:
-        parts.append("\n".join(f"- {escaped(remark.removeprefix('-: '))}" for remark in remarks))
+    named = [row | {"case": called(row["case"])} for row in rows]
+    if remarks := [*(note.strip().removeprefix("- ") for note in missing(named)), *differing(rows)]:
+        parts.append("\n".join(f"- {remark}" for remark in remarks))
     if report.get("answers"):
         parts.append("\n".join(f"- {answer_line(side, found)}" for side, found in report["answers"].items()))
     return "\n\n".join(parts)
@@ -64,24 +65,24 @@ def _variables(machine: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def timed(rows: Sequence[dict[str, Any]], peers: Sequence[str]) -> str:
-    """Format the medians [min-max]; with up to two peers also theirs, else the ratios only and their medians."""
+    """Format our medians [min-max] and the ratios with their min-max; with up to two peers also their medians."""
     few = len(peers) <= 2
     titles = ["case", "ours, ms", *(f"{peer}, ms" for peer in peers if few), *(f"ours / {peer}" for peer in peers)]
     lines = [[*titles, "/ limit"]]
     for row in rows:
-        sides = [side_of(row, peer) for peer in peers]
+        sides = [side_of(row, peer, peers) for peer in peers]
         times = [spread_of(row["milliseconds"][side]) if side else "-" for side in sides] if few else []
         over = "" if row["over_limit"] is None else f"{row['over_limit']:.2f}"
-        cells = [_ratio(row, side, few) for side in sides]
+        cells = [_ratio(row, side) for side in sides]
         lines.append([called(row["case"]), spread_of(row["milliseconds"]["ours"]), *times, *cells, over])
     return table(lines)
 
 
-def _ratio(row: dict[str, Any], side: str | None, few: bool) -> str:
+def _ratio(row: dict[str, Any], side: str | None) -> str:
     if side is None or side not in row["ratios"]:
         return "-"
     median, spread = ratio_of(row["ratios"][side]).split(" ", 1)
-    return f"**{median}** {spread}" + ("" if few else f", {number(row['milliseconds'][side]['median'])} ms")
+    return f"**{median}** {spread}"
 
 
 def called(case: str) -> str:

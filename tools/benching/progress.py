@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tools.benching.table import answer_line, mega, number, ratio_of, spread_of
+from tools.benching.table import answer_line, mega, number
 
 
 def lines(value: dict[str, Any]) -> list[str]:
@@ -21,17 +21,20 @@ def lines(value: dict[str, Any]) -> list[str]:
 
 
 def row_line(row: dict[str, Any]) -> str:
-    """Return a row of the table in words.
+    """Return the medians of a row, with the ratio ours / theirs.
 
     Examples
     --------
-    >>> one = {"median": 2.0, "least": 1.0, "largest": 3.0}
-    >>> row_line({"case": "prefill 5", "milliseconds": {"ours": one, "sdpa": one}, "ratios": {"sdpa": one}})
-    'prefill 5: ours 2.00 [1.00-3.00] ms, sdpa 2.00 [1.00-3.00] ms; ours/sdpa 2.00 1.00-3.00'
+    >>> both = {"ours": {"median": 2.0}, "sdpa": {"median": 4.0}}
+    >>> row_line({"case": "prefill 5", "milliseconds": both, "ratios": {"sdpa": {"median": 0.5}}})
+    'prefill 5: ours 2.00 ms; sdpa 4.00 ms, ratio 0.50'
     """
-    times = ", ".join(f"{side} {spread_of(values)} ms" for side, values in row["milliseconds"].items())
-    ratios = ", ".join(f"ours/{side} {ratio_of(values)}" for side, values in row["ratios"].items())
-    return f"{row['case']}: {times}" + (f"; {ratios}" if ratios else "")
+    found = [f"{row['case']}: ours {number(row['milliseconds']['ours']['median'])} ms"]
+    for side, values in row["milliseconds"].items():
+        if side != "ours":
+            ratio = f", ratio {row['ratios'][side]['median']:.2f}" if side in row["ratios"] else ""
+            found.append(f"{side} {number(values['median'])} ms{ratio}")
+    return "; ".join(found)
 
 
 def _memory(found: dict[str, Any]) -> str:

@@ -159,7 +159,7 @@ def measure(options: argparse.Namespace, results: Results) -> None:
         outside.append(Unit("left out", lambda: {"kind": "part", "part": {"left_out": left}}))
     if facts and not inside:
         outside.append(Unit("device", lambda: {"kind": "device", "facts": facts}))
-    results.total = len(inside) + len(outside)
+    results.plan([unit.key for unit in (*inside, *outside)])
     if any(unit.key not in results.values for unit in inside):
         convert(setup)
         size, gemm = BANDWIDTH_BYTES[limits.layer_weights(config) > SMALL], GEMM

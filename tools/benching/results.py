@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import sys
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from minibiogpt.errors import InputError
 
-REQUEST = "request"
+REQUEST, PLAN = "request", "plan"
 
 
 class Results:
@@ -66,8 +67,13 @@ class Results:
         self._write({"key": key, "value": value})
         self.values[key] = value
         for line in shown(value) if shown else []:
-            print(f"  {line}", file=sys.stderr)
+            print(textwrap.fill(line, 120, initial_indent="  ", subsequent_indent="    "), file=sys.stderr)
         return value
+
+    def plan(self, keys: list[str]) -> None:
+        """Save the order of the keys, and count them in what is printed."""
+        self.total, self.begun = len(keys), 0
+        self.note(PLAN, keys)
 
     def note(self, name: str, value: Any) -> None:
         """Save a value that may occur several times, such as the load of the machine at each start."""
@@ -105,6 +111,18 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Any], dict[str, list[Any
         must = "the file must contain results that --results wrote"
         raise InputError(must, str(path), "choose another file") from None
     return request, values, notes, used
+
+
+def in_order(values: dict[str, Any], plans: list[list[str]]) -> dict[str, Any]:
+    """Return the values in the order of the longest plan: a resumed run measures what is missing at the end.
+
+    Examples
+    --------
+    >>> list(in_order({"c": 1, "x": 2, "a": 3}, [["a", "b", "c"], ["x"]]))
+    ['a', 'c', 'x']
+    """
+    keys = [key for plan in sorted(plans, key=len, reverse=True) for key in plan]
+    return {key: values[key] for key in dict.fromkeys((*keys, *values)) if key in values}
 
 
 def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:

@@ -141,7 +141,7 @@ class Pair:
         except InputError as error:
             if side not in registry.ENGINES:
                 raise
-            self.out[side] = error.found
+            self.out[side] = f"failed: {error.found}"
             return None
 
     def measured(self, case: Case) -> dict[str, Any]:

@@ -41,30 +41,38 @@ def timed(rows: Sequence[dict[str, Any]], peers: Sequence[str]) -> str:
     """Format one line per row: medians [min-max], ratios with their min-max within a round, and the limit."""
     lines: list[str] = []
     for start in range(0, len(peers), ABREAST):
-        lines += [*([""] if lines else []), *_abreast(rows, peers[start : start + ABREAST])]
+        lines += [*([""] if lines else []), *_abreast(rows, peers, peers[start : start + ABREAST])]
     return "\n".join([*lines, *(note for row in rows for note in notes(row)), *missing(rows)])
 
 
-def _abreast(rows: Sequence[dict[str, Any]], peers: Sequence[str]) -> list[str]:
-    titles = ["milliseconds", "ours", *peers, *(f"ours/{peer}" for peer in peers), "limit", "/limit"]
-    lines = [titles, *(_cells(row, peers) for row in rows)]
+def _abreast(rows: Sequence[dict[str, Any]], peers: Sequence[str], shown_here: Sequence[str]) -> list[str]:
+    titles = ["milliseconds", "ours", *shown_here, *(f"ours/{peer}" for peer in shown_here), "limit", "/limit"]
+    lines = [titles, *(_cells(row, peers, shown_here) for row in rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(titles))]
     shown = [GAP.join(f"{cell:{'<' if i == 0 else '>'}{widths[i]}}" for i, cell in enumerate(line)) for line in lines]
     return [line.rstrip() for line in shown]
 
 
-def side_of(row: dict[str, Any], peer: str) -> str | None:
-    """Return the side that a peer is in a row; cases without attention have one side of transformers."""
+def side_of(row: dict[str, Any], peer: str, peers: Sequence[str]) -> str | None:
+    """Return the side that a peer is in a row; without attention, the first of transformers is its only side.
+
+    Examples
+    --------
+    >>> row = {"milliseconds": {"ours": {}, "transformers": {}}}
+    >>> [side_of(row, peer, ["openvino", "sdpa", "eager"]) for peer in ("openvino", "sdpa", "eager")]
+    [None, 'transformers', None]
+    """
     times = row["milliseconds"]
     if peer in times:
         return peer
-    return "transformers" if peer in ATTENTIONS and "transformers" in times else None
+    first = next((one for one in peers if one in ATTENTIONS), None)
+    return "transformers" if peer == first and "transformers" in times else None
 
 
-def _cells(row: dict[str, Any], peers: Sequence[str]) -> list[str]:
+def _cells(row: dict[str, Any], peers: Sequence[str], shown_here: Sequence[str]) -> list[str]:
     times, ratios = row["milliseconds"], row["ratios"]
-    names = [side_of(row, peer) for peer in peers]
-    absent = ["-" if peer in row.get("missing", {}) else "" for peer in peers]
+    names = [side_of(row, peer, peers) for peer in shown_here]
+    absent = ["-" if peer in row.get("missing", {}) else "" for peer in shown_here]
     cells = [row["case"], spread_of(times["ours"])]
     cells += [spread_of(times[name]) if name else mark for name, mark in zip(names, absent, strict=True)]
     cells += [ratio_of(ratios[name]) if name in ratios else mark for name, mark in zip(names, absent, strict=True)]
@@ -114,18 +122,21 @@ def notes(row: dict[str, Any]) -> list[str]:
 
 
 def missing(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """Return one note for each peer and reason that something is not measured.
+    """Return one note for each reason that something is not measured.
 
     Examples
     --------
-    >>> missing([{"case": "beam 5x32, step", "missing": {"openvino": "openvino has no beam search"}}])
-    ['  -: openvino in beam 5x32, step: openvino has no beam search']
+    >>> missing([{"case": "beam 5x32, step", "missing": {"openvino": "has no beam search"}}])
+    ['  - (beam 5x32, step): openvino has no beam search']
     """
-    found: dict[tuple[str, str], list[str]] = {}
+    cases: dict[tuple[str, str], list[str]] = {}
     for row in rows:
         for peer, reason in row.get("missing", {}).items():
-            found.setdefault((peer, reason), []).append(row["case"])
-    return [f"  -: {peer} in {'; '.join(cases)}: {reason}" for (peer, reason), cases in found.items()]
+            cases.setdefault((peer, reason), []).append(row["case"])
+    peers: dict[tuple[str, str], list[str]] = {}
+    for (peer, reason), found in cases.items():
+        peers.setdefault(("; ".join(found), reason), []).append(peer)
+    return [f"  - ({found}): {', '.join(names)} {reason}" for (found, reason), names in peers.items()]
 
 
 def answer_line(side: str, facts: dict[str, Any]) -> str:
@@ -137,7 +148,7 @@ def answer_line(side: str, facts: dict[str, Any]) -> str:
     'sdpa: logits within 1e-05 of ours, whose largest is 5; relative difference 2e-06; 100.0 % of argmax equal'
     """
     if not facts["right"]:
-        return f"{side}: not measured: {facts['reason']}"
+        return f"{side}: not measured, because it {facts['reason']}"
     largest = f"{side}: logits within {facts['largest']:.2g} of ours, whose largest is {facts['of']:.3g}"
     return f"{largest}; relative difference {facts['relative']:.1g}; {100 * facts['equal']:.1f} % of argmax equal"
 

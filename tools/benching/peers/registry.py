@@ -97,16 +97,16 @@ def refusal(peer: str, request: dict[str, Any]) -> str | None:
     Examples
     --------
     >>> refusal("onnxruntime", {"job": "generate", "beams": 5})
-    'onnxruntime has no beam search'
+    'has no beam search'
     >>> refusal("ctranslate2", {"job": "generate", "beams": 5})
     """
     engine = ENGINES.get(peer)
     if engine is None:
         return None
     if request["job"] == "score":
-        return "only generation and logits are measured"
+        return "is measured in generation and logits only"
     if request.get("beams", 1) > 1 and not engine.beams:
-        return f"{engine.environment} has no beam search"
+        return "has no beam search"
     return None
 
 
