@@ -140,7 +140,7 @@ def started(options: argparse.Namespace) -> results.Results:
         environments.make(registry.environments_of(options.peers), options.cache)
     vocab = None if options.vocab is None else str(options.vocab.resolve())
     facts = machine.facts(options.threads) | products.facts(options.product, options.threads)
-    names = ("peers", "dtype", "backend", "tf32", "rounds", "product")
+    names = ("peers", "dtype", "backend", "tf32", "rounds", "product", "long_new")
     request = {"model": options.model or options.size} | {name: getattr(options, name) for name in names}
     request |= {"vocab": vocab, "machine": facts | {"engines": registry.versions(options.peers)}}
     found = results.Results(request, options.results, options.resume)

@@ -163,7 +163,9 @@ def test_an_environment_is_made_once_and_for_its_versions(tmp_path: Path, monkey
 
     def run(line: list[str], **options: Any) -> Done:
         calls.append(line)
-        environments.folder_of("none", tmp_path).mkdir(parents=True, exist_ok=True)
+        folder = environments.folder_of("none", tmp_path)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "pyvenv.cfg").touch()
         return Done()
 
     monkeypatch.setattr(environments.subprocess, "run", run)
@@ -180,6 +182,9 @@ def test_an_environment_is_made_once_and_for_its_versions(tmp_path: Path, monkey
     with pytest.raises(InputError, match="pip must install other==2; found ERROR: no such version"):
         environments.make(["none"], tmp_path)
     assert not environments.is_made("none", tmp_path)
+    (environments.folder_of("none", tmp_path) / "pyvenv.cfg").unlink()
+    with pytest.raises(InputError, match="must be an environment that bench makes"):
+        environments.make(["none"], tmp_path)
 
 
 def test_a_product_that_is_absent_is_one_line(

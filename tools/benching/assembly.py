@@ -27,6 +27,7 @@ def assembled(values: dict[str, Any], notes: dict[str, list[Any]]) -> dict[str, 
             report["machine"]["device"] = value["facts"]
         else:
             report |= value["part"]
+    report |= report.pop("load", {})
     if "growth" in report:
         report["growth"] = {name: fit for name, points in report["growth"].items() if (fit := growth(points))}
     if notes.get("rates"):

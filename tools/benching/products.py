@@ -16,7 +16,7 @@ PRODUCTS = ("auto", "numpy", "mkl", "openblas")
 DEFAULT = "numpy"
 
 
-def keywords(product: str) -> dict[str, str]:
+def keywords(product: str) -> dict[str, Any]:
     """Return the keyword arguments of ``get_backend`` and ``from_pretrained``.
 
     Examples

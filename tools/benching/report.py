@@ -11,6 +11,8 @@ import contextlib
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from minibiogpt import BioGptConfig
@@ -96,15 +98,20 @@ def in_workers(
     """Return what is measured in the workers; on a CPU the answers of all peers are compared first."""
     units = []
     if not pair.setup.on_device:
-        units.append(Unit("answers", lambda: {"kind": "part", "part": {"answers": pair.compared(config)}}))
+        units.append(Unit("answers", partial(part, "answers", partial(pair.compared, config))))
     for case in [case for name in names if name in cases.TIMED for case in cases.TIMED[name](config, options)]:
-        units.append(Unit(_key(case), lambda case=case: timed(pair, case)))
+        units.append(Unit(_key(case), partial(timed, pair, case)))
     for name, points in cases.growing(config, options).items() if "growth" in names else ():
-        units += [Unit(_key(case), lambda p=(name, case, key, work): point(pair, *p)) for case, key, work in points]
+        units += [Unit(_key(case), partial(point, pair, name, case, key, work)) for case, key, work in points]
     if pair.setup.on_device:
-        units.append(Unit("launches", lambda: {"kind": "part", "part": launches(pair, config)}))
+        units.append(Unit("launches", partial(part, "launches", partial(launches, pair, config))))
         units.append(Unit("device", lambda: {"kind": "device", "facts": facts | pair.device_facts()}))
     return units
+
+
+def part(name: str, make: Callable[[], Any]) -> dict[str, Any]:
+    """Measure a part of the report."""
+    return {"kind": "part", "part": {name: make()}}
 
 
 def _key(case: cases.Case) -> str:
@@ -114,27 +121,30 @@ def _key(case: cases.Case) -> str:
 def launches(pair: Pair, config: BioGptConfig) -> dict[str, Any]:
     """Return the seconds of a kernel launch, and of a one-token forward pass outside generate, without a CUDA graph."""
     T = cases.within(config, cases.PROMPTS[:1], STEPS)[0]
-    return {"launches": {"tokens": T, "sides": pair.launches(cases.random_ids(config, 1, T))}}
+    return {"tokens": T, "sides": pair.launches(cases.random_ids(config, 1, T))}
 
 
 def in_processes(setup: Setup, names: list[str], config: BioGptConfig, options: argparse.Namespace) -> list[Unit]:
     """Return what is measured in fresh processes."""
     units: list[Unit] = []
     if "first-token" in names:
-        units.append(Unit("first token of a cold process", lambda: first_token(setup, config)))
+        units.append(Unit("first token of a cold process", partial(first_token, setup, config)))
     if "load" in names:
-        units.append(Unit("load", lambda: {"kind": "part", "part": alone.load(setup)}))
+        units.append(Unit("load", partial(part, "load", partial(alone.load, setup))))
     if "memory" in names and setup.on_device:
-        part = {"device_memory": lambda: device_memory.measured(setup, config, options.long_new)}
-        units.append(Unit("device memory", lambda: {"kind": "part", "part": {k: make() for k, make in part.items()}}))
+        measured = partial(device_memory.measured, setup, config, options.long_new)
+        units.append(Unit("device memory", partial(part, "device_memory", measured)))
     elif "memory" in names:
         long = models.long_model(options.cache)
-        facts = alone.memory_facts(config, long, setup.dtype)
         for side in ("ours", *setup.peers):
-            made = lambda side=side: alone.memory(setup, config, side, long, options.long_new)  # noqa: E731
-            one = {"kind": "memory", "facts": facts, "side": side}
-            units.append(Unit(f"memory, {side}", lambda one=one, made=made: one | {"found": made()}))
+            units.append(Unit(f"memory, {side}", partial(memory, setup, config, side, long, options.long_new)))
     return units
+
+
+def memory(setup: Setup, config: BioGptConfig, side: str, long: Path, new: int) -> dict[str, Any]:
+    """Measure the memory of one side."""
+    facts = alone.memory_facts(config, long, setup.dtype)
+    return {"kind": "memory", "facts": facts, "side": side, "found": alone.memory(setup, config, side, long, new)}
 
 
 def measure(options: argparse.Namespace, results: Results) -> None:
@@ -156,7 +166,7 @@ def measure(options: argparse.Namespace, results: Results) -> None:
     outside = in_processes(setup, names, config, options)
     if facts and options.benchmark == "all":
         left = [name for name in BENCHMARKS if name not in device.MEASURED]
-        outside.append(Unit("left out", lambda: {"kind": "part", "part": {"left_out": left}}))
+        outside.append(Unit("left out", partial(part, "left_out", lambda: left)))
     if facts and not inside:
         outside.append(Unit("device", lambda: {"kind": "device", "facts": facts}))
     results.plan([unit.key for unit in (*inside, *outside)])

@@ -21,6 +21,7 @@ from tools.benching.workers import Worker
 
 AT_LEAST = 0.05  # seconds per measurement; the job is repeated to fill them
 PAUSE = 0.05  # seconds before each measurement, for the threads of the previous side to go to sleep
+PAUSE_OF_PRODUCTS = 0.3  # the same with another matrix product: threads of Intel's OpenMP spin for 0.2 seconds
 OURS, THEIRS = "minibiogpt", "transformers"
 IN_BFLOAT16 = "transformers in bfloat16"  # a second worker of transformers
 PEER_DEVICE = "cuda"  # torch's name for the device of CuPy
@@ -153,17 +154,19 @@ class Pair:
             If a worker of minibiogpt or transformers ends, or results that must be equal differ.
         """
         requests = {s: request for s, request in requests_of(case, self.setup).items() if s not in self.out}
-        first = {side: self._answer(side, worker, request) for side, (worker, request) in requests.items()}
+        answers = {side: self._answer(side, worker, request) for side, (worker, request) in requests.items()}
+        first = {side: answer for side, answer in answers.items() if answer is not None}
         extra = {name for name, _ in case.extra}
-        others = [side for side in requests if side not in ("ours", *extra, *self.out)]
+        others = [side for side in first if side not in ("ours", *extra)]
         same = {side: bool(case.same(first["ours"]["result"], first[side]["result"])) for side in others}
         if case.strict and not all(same.values()):
             raise InputError("both libraries must give the same ids", difference(first, others), "report this")
-        seconds: dict[str, list[dict[str, float]]] = {side: [] for side in requests}
+        pause = PAUSE if self.setup.product == products.DEFAULT else PAUSE_OF_PRODUCTS
+        seconds: dict[str, list[dict[str, float]]] = {side: [] for side in first}
         for turn in range(self.setup.rounds):
-            for side in rotated([side for side in requests if side not in self.out], turn):
+            for side in rotated([side for side in first if side not in self.out], turn):
                 worker, request = requests[side]
-                time.sleep(PAUSE)
+                time.sleep(pause)
                 answer = self._answer(side, worker, request | {"at_least": AT_LEAST})
                 if answer is not None:
                     seconds[side].append(answer["times"])

@@ -71,12 +71,15 @@ def make(names: Iterable[str], cache: Path) -> None:
     Raises
     ------
     InputError
-        If pip fails, with the last line that it printed.
+        If pip fails, with the last line that it printed, or the folder is not an environment.
     """
     for name in names:
         if is_made(name, cache):
             continue
         folder = folder_of(name, cache)
+        if folder.exists() and not (folder / "pyvenv.cfg").is_file():  # it may be the user's: nothing is removed
+            must = f"{folder} must be an environment that bench makes"
+            raise InputError(must, "another folder", "remove it, or choose another --cache")
         print(f"bench: installing {', '.join(PINS[name])} in {folder}", file=sys.stderr)
         shutil.rmtree(folder, ignore_errors=True)
         pip = [str(python_of(name, cache)), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
