@@ -130,7 +130,7 @@ def table(lines: Sequence[Sequence[str]]) -> str:
     >>> print(table([["case", "ms"], ["a|b", "1"]]))
     | case | ms |
     |---|---|
-    | a\\\\|b | 1 |
+    | a\\|b | 1 |
     """
     head, *rest = ["| " + " | ".join(map(escaped, cells)) + " |" for cells in lines]
     return "\n".join([head, "|" + "---|" * len(lines[0]), *rest])

@@ -1,7 +1,7 @@
 """--product: which matrix product minibiogpt uses, passed on only if it is not the default.
 
 This is the only place that knows how minibiogpt takes it: as the keyword argument ``product`` of ``get_backend`` and of
-``from_pretrained``.
+``from_pretrained``. The default is not passed on, so that versions without products can be measured too.
 """
 
 from __future__ import annotations
