@@ -27,6 +27,7 @@ from typing import Any, NoReturn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the package in this repository, installed or not
 
+from minibiogpt.backend.products import PRODUCTS
 from minibiogpt.errors import InputError
 from tools.benching import (
     alone,
@@ -103,8 +104,8 @@ def parser() -> argparse.ArgumentParser:
     add("--dtype", choices=list(limits.WIDTHS), default="float32", help=about)
     add("--backend", choices=["numpy", device.DEVICE], default="numpy", help="cupy: both libraries on the GPU (numpy)")
     add("--tf32", action="store_true", help="use TF32 for float32 products in both libraries; with --backend cupy")
-    about = "which matrix product minibiogpt uses (numpy)"
-    add("--product", choices=products.PRODUCTS, default=products.DEFAULT, help=about)
+    about = "where minibiogpt's matrix products come from on the CPU; auto is what it chooses by itself (numpy)"
+    add("--product", choices=PRODUCTS, default=products.DEFAULT, help=about)
     add("--results", type=Path, metavar="FILE", help="save each measurement as a line of JSON when it ends")
     add("--resume", action="store_true", help="continue --results FILE: measure only what it does not have yet")
     form = shared.add_mutually_exclusive_group()

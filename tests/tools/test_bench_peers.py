@@ -115,7 +115,7 @@ def test_commands_of_all_workers() -> None:
     commands = rounds.commands(setup)
     assert commands[rounds.OURS][-1] == "--product=mkl"
     assert commands[rounds.IN_BFLOAT16] == [*commands[rounds.THEIRS], "--dtype", "bfloat16"]
-    assert "--product" not in " ".join(rounds.commands(setup._replace(product="numpy"))[rounds.OURS])
+    assert "--product" not in " ".join(rounds.commands(setup._replace(product=None))[rounds.OURS])
     assert set(registry.engines(registry.PEERS)) == set(registry.ENGINES)
     for name, engine in registry.ENGINES.items():
         python, line = registry.command(name, DEMO, 3, Path("cache"))
@@ -190,7 +190,9 @@ def test_an_environment_is_made_once_and_for_its_versions(tmp_path: Path, monkey
 def test_a_product_that_is_absent_is_one_line(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert set(products.facts("numpy", 1)) == {"blas"}
+    found = products.facts("numpy", 1)
+    assert found["product"] == "numpy"
+    assert found["blas"].endswith(", 1 threads")
     asked: list[tuple[Any, ...]] = []
     refused = {"refused": ["product mkl needs the package mkl", "no such package", "install it"]}
     monkeypatch.setattr(products, "run_alone", lambda *line, **options: asked.append(line) or refused)
@@ -199,14 +201,16 @@ def test_a_product_that_is_absent_is_one_line(
     assert capsys.readouterr().err == (
         "bench: error: product mkl needs the package mkl; found no such package; install it\n"
     )
-    monkeypatch.setattr(products, "run_alone", lambda *line, **options: {"libraries": ["mkl 2026.2, 2 threads"]})
-    assert products.facts("mkl", 2) == {"blas": "mkl 2026.2, 2 threads", "product": "mkl"}
+    details = {"library": "mkl 2026.2", "path": "somewhere"}
+    answer = {"product": "mkl", "product_details": details, "blas": "none", "better_kernels": "none"}
+    monkeypatch.setattr(products, "run_alone", lambda *line, **options: answer)
+    assert products.facts("auto", 2)["product_details"] == "library mkl 2026.2"
 
 
 def test_a_script_of_its_own_names_the_product(monkeypatch: pytest.MonkeyPatch) -> None:
     scripts: list[tuple[Any, ...]] = []
     monkeypatch.setattr(alone, "run_alone", lambda *line, **options: scripts.append(line))
-    for side, product in (("ours", "mkl"), ("ours", "numpy"), ("sdpa-bfloat16", "mkl")):
+    for side, product in (("ours", "mkl"), ("ours", None), ("sdpa-bfloat16", "mkl")):
         alone.run(alone.LOAD, side, Setup(DEMO, ("sdpa",), 1, 1, product=product))
     (ours, plain, theirs) = scripts
     assert "dtype=dtype, backend=backend, product='mkl')" in ours[0]

@@ -196,6 +196,7 @@ REPORT = {
         "processor": "A CPU", "processor_kind": "V family 6 model 207", "extensions": "amx_bf16", "cores": 2,
         "threads": 2, "blas": "openblas 0.3.31 for SkylakeX, 2 threads", "OPENBLAS_CORETYPE": "not set",
         "numpy": "2.4.6", "engines": {"openvino": "2026.4.1"}, "date": "2026-11-30T10:00:00", "product": "mkl",
+        "product_details": "library mkl 2026.2",
     },
 }  # fmt: skip
 
@@ -204,7 +205,8 @@ def test_the_markdown_names_the_processor_and_all_cases() -> None:
     heading, facts, rows, remarks = markdown.text(REPORT).split("\n\n")
     assert heading == "### A CPU"
     for part in (
-        "Base size, random weights, float32, product mkl", "V family 6 model 207 (amx_bf16)", "2 threads for each side",
+        "Base size, random weights, float32, product mkl (library mkl 2026.2);",
+        "V family 6 model 207 (amx_bf16)", "2 threads for each side",
         "openblas 0.3.31 for SkylakeX, 2 threads", "OPENBLAS_CORETYPE unset", "numpy 2.4.6, openvino 2026.4.1",
         "3 rounds, 2026-11-30",
     ):  # fmt: skip
@@ -244,7 +246,7 @@ def test_peers_in_several_tables_and_what_is_missing() -> None:
     answers = {"sdpa": {"right": False, "reason": "gives logits that differ from ours by 0.5, more than 0.0001"}}
     titled = REPORT | {"benchmark": "decode", "backend": "numpy", "answers": answers}
     assert "  sdpa: not measured, because it gives logits that differ" in table.text(titled)
-    assert table.text(titled).startswith("decode, base, float32 on numpy, product mkl (openblas 0.3.31 for SkylakeX")
+    assert table.text(titled).startswith("decode, base, float32 on numpy, product mkl (library mkl 2026.2)\n")
 
 
 def test_the_lines_of_a_unit_that_ended() -> None:

@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import threadpoolctl
 
 import minibiogpt
+from minibiogpt.backend.processor import parse_cpuinfo, this_processor
 
-FLAGS = (
-    "avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_tile", "amx_int8", "amx_bf16",
-)  # fmt: skip
 VARIABLES = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 
 
@@ -53,9 +52,8 @@ def processor_facts(text: str | None = None) -> dict[str, str]:
     found = cpuinfo(text)
     if not found:
         return {"processor": processor()}
-    flags = found.get("flags", "").split()
     kind = f"{found.get('vendor_id', '?')} family {found.get('cpu family', '?')} model {found.get('model', '?')}"
-    extensions = " ".join(flag for flag in FLAGS if flag in flags) or "none of those known here"
+    extensions = " ".join(parse_cpuinfo(text).kinds if text else this_processor().kinds)
     return {"processor": found.get("model name", "unknown"), "processor_kind": kind, "extensions": extensions}
 
 
@@ -66,12 +64,6 @@ def blas() -> str:
 
 def libraries() -> list[str]:
     """Return for example "openblas 0.3.31 for Haswell, 2 threads" for each BLAS library in this process."""
-    try:
-        import threadpoolctl
-    except ImportError:
-        found = np.show_config(mode="dicts")
-        facts = found.get("Build Dependencies", {}).get("blas", {}) if found else {}
-        return [f"{facts.get('name', 'unknown')} {facts.get('version', '')} (kernel unknown without threadpoolctl)"]
     return [library(one) for one in threadpoolctl.threadpool_info() if one["user_api"] == "blas"]
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from tools.benching import products
 from tools.benching.table import answer_line, equal, mega, missing, ratio_of, side_of, spread_of
 
 # What a case of the table is called in the documentation.
@@ -41,7 +42,7 @@ def text(report: dict[str, Any]) -> str:
 def facts(report: dict[str, Any]) -> str:
     """Return one paragraph: processor, libraries, model and settings."""
     machine = report["machine"]
-    product = f", product {machine['product']}" if machine.get("product") else ""
+    product = products.title(machine)
     size = {"demo": "The demo", "base": "Base size, random weights", "large": "Large size, random weights"}
     names = ("numpy", "torch", "transformers", *machine.get("engines", {}))
     versions = machine | machine.get("engines", {})

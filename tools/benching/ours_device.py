@@ -10,7 +10,6 @@ import operator
 import numpy as np
 
 from minibiogpt import get_backend
-from tools.benching import products
 from tools.benching.answer import Outcome, StepClock, queued, serve
 from tools.benching.ours import Ours, arguments
 
@@ -21,7 +20,7 @@ class OursOnDevice(Ours):
     """The jobs, with a wait for all queued work before a clock starts and before it stops."""
 
     def __init__(
-        self, folder: str, dtype: str, backend: str, threads: int, tf32: bool = False, product: str = products.DEFAULT
+        self, folder: str, dtype: str, backend: str, threads: int, tf32: bool = False, product: str | None = None
     ) -> None:
         super().__init__(folder, dtype, backend, threads, product)
         self.device = get_backend(backend)

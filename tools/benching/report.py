@@ -237,6 +237,6 @@ def prepared(options: argparse.Namespace) -> tuple[Setup, BioGptConfig]:
     config = BioGptConfig.from_pretrained(folder)
     setup = Setup(
         folder.resolve(), options.peers, options.threads, options.rounds, options.dtype, options.backend, options.tf32,
-        options.product, options.cache.resolve(),
+        None if options.backend == device.DEVICE else options.product, options.cache.resolve(),
     )  # fmt: skip
     return setup, config

@@ -21,7 +21,6 @@ from tools.benching.workers import Worker
 
 AT_LEAST = 0.05  # seconds per measurement; the job is repeated to fill them
 PAUSE = 0.05  # seconds before each measurement, for the threads of the previous side to go to sleep
-PAUSE_OF_PRODUCTS = 0.3  # the same with another matrix product: threads of Intel's OpenMP spin for 0.2 seconds
 OURS, THEIRS = "minibiogpt", "transformers"
 IN_BFLOAT16 = "transformers in bfloat16"  # a second worker of transformers
 PEER_DEVICE = "cuda"  # torch's name for the device of CuPy
@@ -38,7 +37,7 @@ class Setup(NamedTuple):
     dtype: str = "float32"
     backend: str = "numpy"
     tf32: bool = False
-    product: str = products.DEFAULT
+    product: str | None = products.DEFAULT  # None on a device
     cache: Path = Path()
 
     @property
@@ -161,12 +160,11 @@ class Pair:
         same = {side: bool(case.same(first["ours"]["result"], first[side]["result"])) for side in others}
         if case.strict and not all(same.values()):
             raise InputError("both libraries must give the same ids", difference(first, others), "report this")
-        pause = PAUSE if self.setup.product == products.DEFAULT else PAUSE_OF_PRODUCTS
         seconds: dict[str, list[dict[str, float]]] = {side: [] for side in first}
         for turn in range(self.setup.rounds):
             for side in rotated([side for side in first if side not in self.out], turn):
                 worker, request = requests[side]
-                time.sleep(pause)
+                time.sleep(PAUSE)
                 answer = self._answer(side, worker, request | {"at_least": AT_LEAST})
                 if answer is not None:
                     seconds[side].append(answer["times"])

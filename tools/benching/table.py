@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from minibiogpt.errors import InputError
+from tools.benching import products
 from tools.benching.peers.registry import ATTENTIONS
 
 WIDTH = 120
@@ -19,9 +20,8 @@ ABREAST = 2  # peers in one table; more of them get further tables
 def text(report: dict[str, Any]) -> str:
     """Format a report in lines of at most ``WIDTH`` characters, unless its numbers are unusually long."""
     tf32 = " with TF32" if report.get("tf32") else ""
-    product = report["machine"].get("product")
-    with_product = f", product {product} ({report['machine'].get('blas', 'unknown')})" if product else ""
-    title = f"{report['benchmark']}, {report['model']}, {report['dtype']}{tf32} on {report['backend']}{with_product}"
+    product = products.title(report["machine"])
+    title = f"{report['benchmark']}, {report['model']}, {report['dtype']}{tf32} on {report['backend']}{product}"
     blocks = [f"{title}: unfinished" if report.get("unfinished") else title]
     if report.get("answers"):
         lines = [answer_line(side, facts) for side, facts in report["answers"].items()]
