@@ -122,9 +122,10 @@ class CTranslate:
         """
         model, prompts = self.model, self._names(ids)
         if beams > 1:
-            one, _ = self._call(model, prompts, 1, beams)
+            one = min(self._call(model, prompts, 1, beams)[0] for _ in range(2))
             whole, found = self._call(model, prompts, new, beams)
-            return {"first": one, "step": (whole - one) / (new - 1), "whole": whole}, found
+            step = (whole - one) / (new - 1) if whole > one else whole / new  # the latter if one is noise only
+            return {"first": one, "step": step, "whole": whole}, found
         clock, seen = StepClock(), -1
 
         def note(result: Any) -> bool:  # called for every row of a step
