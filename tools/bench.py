@@ -139,6 +139,7 @@ def started(options: argparse.Namespace) -> results.Results:
     device.check(options)
     if options.make_environments:
         environments.make(registry.environments_of(options.peers), options.cache)
+    environments.check(registry.environments_of(options.peers), options.cache)
     vocab = None if options.vocab is None else str(options.vocab.resolve())
     facts = machine.facts(options.threads) | products.facts(options.product, options.threads)
     names = ("peers", "dtype", "backend", "tf32", "rounds", "product", "long_new")

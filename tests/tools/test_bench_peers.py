@@ -144,7 +144,7 @@ def test_conversions_belong_to_the_weights(tmp_path: Path) -> None:
 
 
 def test_an_environment_that_is_absent_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    line = ["decode", "--peers", "sdpa,openvino-float32", "--cache", str(tmp_path)]
+    line = ["decode", "--peers", "sdpa,openvino-float32", "--cache", str(tmp_path), "--results", str(tmp_path / "file")]
     assert bench.main(line) == 2
     message = capsys.readouterr().err
     assert message.count("\n") == 1

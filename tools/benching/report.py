@@ -19,7 +19,7 @@ from minibiogpt import BioGptConfig
 from minibiogpt.errors import InputError
 from tools.benching import alone, assembly, cases, device, device_memory, limits, models, numbers, progress
 from tools.benching.limits import Work
-from tools.benching.peers import environments, registry
+from tools.benching.peers import registry
 from tools.benching.results import Results
 from tools.benching.rounds import STEPS, Pair, Setup
 from tools.benching.workers import Worker, environment, last_line
@@ -159,7 +159,6 @@ def measure(options: argparse.Namespace, results: Results) -> None:
     facts = device.facts(options.backend) if options.backend == device.DEVICE else {}  # an error if there is none
     known = device.MEASURED if options.backend == device.DEVICE else BENCHMARKS
     names = list(known) if options.benchmark == "all" else [options.benchmark]
-    environments.check(registry.environments_of(options.peers), options.cache)
     setup, config = prepared(options)
     pair = Pair(setup)
     inside = in_workers(pair, names, config, options, facts) if _uses_workers(names, setup) else []
