@@ -30,13 +30,13 @@ from minibiogpt.cli import (
     trace,
     view,
 )
-from minibiogpt.cli.kernels import kernel_note
 from minibiogpt.cli.options import check_backend, decode_texts
 from minibiogpt.cli.parsing.check import check, with_help
 from minibiogpt.cli.parsing.commands import Parser
 from minibiogpt.cli.parsing.completion import add_completion
 from minibiogpt.cli.parsing.effects import warn_of_unused
 from minibiogpt.cli.parsing.examples import paragraphs_of, show_in_help
+from minibiogpt.cli.parsing.kernels import kernel_note
 from minibiogpt.cli.parsing.wording import worded
 from minibiogpt.errors import CheckpointError, InputError, printable
 from minibiogpt.files.temporaries import REMEDIES

@@ -1,1 +1,1 @@
-"""The command line itself: what is wrong with its words and what to type instead, examples, and shell completion."""
+"""The command line itself: what is wrong with its words and what to type instead, examples, completion, kernels."""

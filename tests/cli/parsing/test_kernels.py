@@ -16,7 +16,8 @@ from minibiogpt.backend.processor import Processor, this_processor
 from minibiogpt.backend.products import why_not
 from minibiogpt.backend.report import AVX2, AVX512, CORETYPE, better_kernel
 from minibiogpt.backend.threads import WORKERS
-from minibiogpt.cli import kernels, main
+from minibiogpt.cli import main
+from minibiogpt.cli.parsing import kernels
 
 NEW = Processor("EPYC", "AuthenticAMD", frozenset(AVX512 | AVX2))
 needs_avx512 = pytest.mark.skipif(
