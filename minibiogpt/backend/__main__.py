@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import json
 
 from minibiogpt.backend.report import lines, report
+from minibiogpt.files.json_text import json_text
 
 
 def main() -> None:
@@ -15,7 +15,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args()
     found = report()
-    print(json.dumps(found, indent=1) if options.json else "\n".join(lines(found)))
+    print(json_text(found, indent=1) if options.json else "\n".join(lines(found)))
 
 
 if __name__ == "__main__":

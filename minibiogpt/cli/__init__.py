@@ -102,12 +102,13 @@ def _run(words: Sequence[str]) -> int:
         names = options.option_names
         warnings.showwarning = _warn_once(names)
         decode_texts(options)
-        if note := kernel_note(options):
-            _print_message("note", note)
+        note = kernel_note(options)
         check_backend(options)
         warn_of_unused(options)
         code = options.run(options)
         sys.stdout.flush()
+        if note:
+            _print_message("note", note)
         return code or 0
     except InputError as error:
         # A file's own names are not options.

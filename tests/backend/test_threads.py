@@ -267,7 +267,7 @@ print("all")
 
 def test_the_program_ends_with_idle_threads_and_with_busy_ones() -> None:
     code = (
-        START + TWO + "threading.Thread(target=lambda: [model(ids) for _ in range(999)], daemon=True).start()\nboth()"
+        START + TWO + "threading.Thread(target=lambda: [model(ids) for _ in range(999)], daemon=True).start()\nsame()"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=WATCHDOG)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -79,7 +79,9 @@ class Product(ABC):
             if narrow:
                 out[:, columns] = y
 
-        parts = 2 * workers.count if workers.count > 1 and M * K * N >= MIN_WORK else 1
+        threads = workers.count if M * K * N >= MIN_WORK else 1
+        # Two parts a thread, as a thread may start late; of a 16-bit weight one, as each needs more of Python.
+        parts = threads * (1 if narrow or threads == 1 else 2)
         step = max(1, -(-N // parts))
         workers.run(part, -(-N // step))
 
