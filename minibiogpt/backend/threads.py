@@ -16,13 +16,12 @@ from contextlib import contextmanager, suppress
 from contextvars import copy_context
 from functools import cached_property
 from queue import SimpleQueue
-from threading import Lock, Thread, get_native_id
+from threading import Condition, Lock, Thread, get_ident, get_native_id
 from typing import Any
 
-from minibiogpt.backend.forks import COVERED, PRODUCTS
+from minibiogpt.backend.forks import COVERED, LONGEST, PRODUCTS
 
 MOST = 16  # threads: each must take the GIL to start its part, one after the other
-ORPHANED = "orphaned"  # the entry that tells a forked process that its helpers are gone
 
 
 class BlasThreads:
@@ -69,44 +68,62 @@ class Job:
     def __init__(self, function: Callable[[int], None], count: int) -> None:
         self.function, self.count = function, count
         self.context = copy_context()  # np.errstate and the backend in use: a thread begins with its own
-        self.begin()
-
-    def begin(self) -> None:
-        self.left = deque(range(self.count))
-        self.ended: SimpleQueue[BaseException | str] = SimpleQueue()  # one entry for each part
+        self.left = deque(range(count))
+        self.ended: SimpleQueue[BaseException | None] = SimpleQueue()  # one entry for each part
+        self.condition, self.helping, self.paused = Condition(), 0, False
 
     def help(self) -> None:
         """Take parts until none is left, on a helper. Its products are inside the caller's, as far as a fork goes."""
         context = self.context.copy()
         context.run(COVERED.set, True)
-        context.run(self.work)
-
-    def work(self) -> None:
-        """Take parts until none is left."""
-        while True:
+        while self._enter():
             try:
-                part = self.left.popleft()
-            except IndexError:
+                more = context.run(self.work_once)
+            finally:
+                self._leave()
+            if not more:
                 return
-            try:
-                self.function(part)
-            except BaseException as error:
-                self.ended.put(error)
-            else:
-                self.ended.put("")
+
+    def _enter(self) -> bool:
+        with self.condition:
+            self.helping += not self.paused
+            return not self.paused
+
+    def _leave(self) -> None:
+        with self.condition:
+            self.helping -= 1
+            self.condition.notify_all()
+
+    def work_once(self) -> bool:
+        """Compute one part; whether there was one."""
+        try:
+            part = self.left.popleft()
+        except IndexError:
+            return False
+        try:
+            self.function(part)
+        except BaseException as error:
+            self.ended.put(error)
+        else:
+            self.ended.put(None)
+        return True
+
+    def pause(self) -> None:
+        """Before a fork: let the helpers end the parts that they have, and take no more. The child has no helpers."""
+        with self.condition:
+            self.paused = True
+            self.condition.wait_for(lambda: not self.helping, LONGEST)
+
+    def resume(self) -> None:
+        """After a fork, in the parent; the helpers that have left don't come back to this job."""
+        with self.condition:
+            self.paused = False
 
     def wait(self) -> None:
         """Wait until all parts have ended, and raise the first error."""
-        entries: list[BaseException | str] = []
-        while len(entries) < self.count:
-            entries.append(self.ended.get())
-            if entries[-1] == ORPHANED:
-                self.begin()
-                self.work()
-                entries = []
-        for entry in entries:
-            if isinstance(entry, BaseException):
-                raise entry
+        errors = [error for error in (self.ended.get() for _ in range(self.count)) if error is not None]
+        if errors:
+            raise errors[0]
 
 
 class Workers:
@@ -127,6 +144,8 @@ class Workers:
     def __init__(self) -> None:
         self.blas = BlasThreads()
         self.job: Job | None = None
+        self.pausing: Job | None = None
+        self.owner = 0  # the thread whose job it is
         self.renew()
 
     def renew(self) -> None:
@@ -135,8 +154,17 @@ class Workers:
         self.helpers: list[int] = []  # native ids of the threads, which wait for jobs
         self.free = Lock()  # held while a job runs
         self.core = -1  # the calling thread's, which the helpers avoid
-        if self.job:  # a signal handler forks in the middle of it
-            self.job.ended.put(ORPHANED)
+
+    def before_fork(self) -> None:
+        """Pause the job of the thread that forks: a signal handler may do so in its middle."""
+        self.pausing = self.job if self.owner == get_ident() else None
+        if self.pausing:
+            self.pausing.pause()
+
+    def after_fork(self) -> None:
+        """In the parent: let the helpers go on."""
+        if self.pausing:
+            self.pausing.resume()
 
     @property
     def count(self) -> int:
@@ -146,8 +174,8 @@ class Workers:
     def run(self, function: Callable[[int], None], count: int) -> None:
         """Call ``function(i)`` for i from 0 to ``count`` - 1, each once, on several threads.
 
-        The function must write its results to arrays, and must give the same result if a part is computed again. BLAS
-        uses one thread meanwhile. An error in a part is raised when all parts have ended.
+        The function must write its results to arrays, each part to a place of its own. BLAS uses one thread meanwhile.
+        An error in a part is raised when all parts have ended.
         """
         free = self.free
         with PRODUCTS:
@@ -164,11 +192,12 @@ class Workers:
 
     def _run_shared(self, job: Job, threads: int) -> None:
         self._leave_this_core()
-        self.job = job
+        self.job, self.owner = job, get_ident()
         for _ in range(threads - 1):
             self.jobs.put(job)
         try:
-            job.work()
+            while job.work_once():
+                pass
             job.wait()
         finally:
             self.job = None
@@ -234,4 +263,4 @@ def _find_current_core() -> Callable[[], int] | None:
 _current_core = _find_current_core()
 WORKERS = Workers()
 if hasattr(os, "register_at_fork"):  # absent on Windows, which has no fork
-    os.register_at_fork(after_in_child=WORKERS.renew)
+    os.register_at_fork(before=WORKERS.before_fork, after_in_parent=WORKERS.after_fork, after_in_child=WORKERS.renew)

@@ -199,34 +199,41 @@ def test_a_child_starts_threads_of_its_own() -> None:
     assert run(TWO + "forked(lambda: WORKERS.helpers == [] and both() and same())\nprint('all')") == "all\n"
 
 
-def test_a_signal_handler_may_fork_in_the_middle() -> None:
-    code = """
-children = []
+@pytest.mark.parametrize("waits", [True, False], ids=["while the main thread waits", "while it computes"])
+def test_a_signal_handler_may_fork_in_the_middle(waits: bool) -> None:
+    """The helper's part is in the middle when the signal comes. The fork waits for it, and the child does the rest."""
+    code = f"""
+children, results, main = [], np.zeros(6), threading.get_ident()
+meeting, forked = threading.Barrier(2, timeout=30), threading.Event()
 
 
 def handler(*_):
-    pid = os.fork()
-    if pid == 0:
-        signal.alarm(30)
-    children.append(pid)
+    assert not forked.is_set() and not results[:2].all()
+    children.append(os.fork())
+    assert results[part_of[0]] == part_of[0] + 1, "the helper's part has ended"
+    forked.set()
 
 
 signal.signal(signal.SIGUSR1, handler)
-results = np.zeros(4)
-main = threading.get_ident()
+part_of = []
 
 
 def part(i):
-    if threading.get_ident() != main and not children:
-        os.kill(os.getpid(), signal.SIGUSR1)  # while the main thread waits, or computes its own part
-        threading.Event().wait(0.5)
+    if i < 2:
+        meeting.wait()
+        if threading.get_ident() != main:
+            part_of.append(i)
+            os.kill(os.getpid(), signal.SIGUSR1)
+            forked.wait(0.5)
+        elif not {waits}:
+            while not children:
+                sum(range(1000))
     results[i] = i + 1
 
 
-while not children:
-    results[:] = 0
-    WORKERS.run(part, 4)
-    assert results.tolist() == [1, 2, 3, 4]
+WORKERS.run(part, 6)
+assert results.tolist() == [1, 2, 3, 4, 5, 6]
+assert WORKERS.blas.count == 2
 if children[0] == 0:
     os._exit(0 if both() and same() else 3)
 status = os.waitstatus_to_exitcode(os.waitpid(children[0], 0)[1])
