@@ -7,6 +7,7 @@ but not the thread, and its next product waits forever. So a fork waits until th
 from __future__ import annotations
 
 import os
+import sys
 from contextvars import ContextVar
 from threading import Condition, get_ident
 
@@ -29,7 +30,9 @@ class ForkGate:
 
     def __init__(self) -> None:
         self.condition = Condition()
-        self.running: dict[int, int] = {}  # how many products of each thread are running, one inside the other
+        # Of each thread, the frames in which products are running, by id. One whose end an interrupt has prevented from
+        # being noted is no longer in the thread's stack.
+        self.running: dict[int, list[int]] = {}
         self.forks = 0
 
     def __enter__(self) -> ForkGate:
@@ -39,7 +42,7 @@ class ForkGate:
         with self.condition:
             if self.forks and thread not in self.running:
                 self.condition.wait_for(lambda: not self.forks, LONGEST)
-            self.running[thread] = self.running.get(thread, 0) + 1
+            self.running.setdefault(thread, []).append(id(sys._getframe(1)))
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -47,9 +50,10 @@ class ForkGate:
             return
         thread = get_ident()
         with self.condition:
-            self.running[thread] -= 1
-            if not self.running[thread]:
-                del self.running[thread]
+            if frames := self.running.get(thread):
+                frames.pop()
+            if not frames:
+                self.running.pop(thread, None)
             if self.forks:
                 self.condition.notify_all()
 
@@ -58,7 +62,11 @@ class ForkGate:
         thread = get_ident()
         with self.condition:
             self.forks += 1
-            self.condition.wait_for(lambda: self.running.keys() <= {thread}, LONGEST)
+            self.condition.wait_for(lambda: not self._others(thread), LONGEST)
+
+    def _others(self, thread: int) -> list[int]:
+        """Return the other threads that are in a product."""
+        return [other for other, ids in self.running.items() if other != thread and not stack(other).isdisjoint(ids)]
 
     def open(self) -> None:
         """After a fork, in the parent: let products begin."""
@@ -68,8 +76,17 @@ class ForkGate:
 
     def renew(self) -> None:
         """After a fork, in the child: forget the other threads, which it does not have."""
-        mine = {thread: count for thread, count in self.running.items() if thread == get_ident()}
+        mine = {thread: frames for thread, frames in self.running.items() if thread == get_ident()}
         self.condition, self.running, self.forks = Condition(), mine, 0
+
+
+def stack(thread: int) -> set[int]:
+    """Return the frames of a thread, by id; none if it has ended."""
+    frame, found = sys._current_frames().get(thread), set()
+    while frame:
+        found.add(id(frame))
+        frame = frame.f_back
+    return found
 
 
 PRODUCTS = ForkGate()

@@ -128,7 +128,8 @@ def _of_product(product: Product) -> dict[str, Any]:
     """Return what a product says of itself, and its rates."""
     found = product.describe()
     for dtype in ("float32", "bfloat16") if product.bfloat16 else ("float32",):
-        found[f"gflops_{dtype}"] = {str(M): round(rate, 1) for M, rate in measure(product, dtype).items()}
+        rates = measure(product, dtype)
+        found[f"gflops_{dtype}"] = {str(M): round(rates[M], 1) for M in ROWS if product.own_rows <= M}
     return found
 
 
@@ -148,10 +149,11 @@ def lines(found: dict[str, Any]) -> list[str]:
     for name, facts in products.items():
         for dtype in ("float32", "bfloat16"):
             if rates := facts.get(f"gflops_{dtype}"):
-                table[f"{name} ({facts['library']}), {dtype}"] = [rates[str(M)] for M in ROWS]
+                shown_rates = [f"{rates[str(M)]:.1f}" if str(M) in rates else "as numpy" for M in ROWS]
+                table[f"{name} ({facts['library']}), {dtype}"] = shown_rates
     width = max(map(len, table)) + 2
     shown += ["", f"{f'GFLOP/s, weights ({N}, {K})':{width}}" + "".join(f"{f'rows: {M}':>12}" for M in ROWS)]
-    shown += [f"{name:{width}}" + "".join(f"{rate:12.1f}" for rate in rates) for name, rates in table.items()]
+    shown += [f"{name:{width}}" + "".join(f"{rate:>12}" for rate in rates) for name, rates in table.items()]
     shown += [f"{name}: {facts['absent']}" for name, facts in products.items() if "absent" in facts]
     speed = 2 * products["numpy"]["gflops_float32"]["1"]  # GB/s: 4 bytes for 2 operations
     least = BASE_BYTES / speed / 1e6

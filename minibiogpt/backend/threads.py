@@ -11,8 +11,8 @@ import ctypes
 import os
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from contextvars import copy_context
 from functools import cached_property
 from queue import SimpleQueue
@@ -32,7 +32,9 @@ class BlasThreads:
         """Controllers of NumPy's BLAS; empty if threadpoolctl doesn't know it, as Apple's Accelerate."""
         from threadpoolctl import ThreadpoolController
 
-        found = [one for one in ThreadpoolController().lib_controllers if one.user_api == "blas"]
+        found: list[Any] = []
+        with suppress(OSError):  # a system that doesn't list the libraries of a process
+            found = [one for one in ThreadpoolController().lib_controllers if one.user_api == "blas"]
         ours = [one for one in found if "numpy" in one.filepath.replace("\\", "/").split("/site-packages/")[-1]]
         others = ("scipy", "torch")  # packages that bring a BLAS of their own
         return ours or [one for one in found if not any(name in one.filepath for name in others)]
@@ -146,6 +148,7 @@ class Workers:
         self.job: Job | None = None
         self.pausing: Job | None = None
         self.owner = 0  # the thread whose job it is
+        self.lowered = 0  # how many threads BLAS had before it was set to one
         self.renew()
 
     def renew(self) -> None:
@@ -168,8 +171,10 @@ class Workers:
 
     @property
     def count(self) -> int:
-        """How many threads a computation may use: as many as BLAS."""
-        return min(self.blas.count, MOST)
+        """How many threads a computation may use: as many as BLAS was given."""
+        if self.lowered and not self.free.locked():
+            self._give_back()
+        return min(self.lowered or self.blas.count, MOST)
 
     def run(self, function: Callable[[int], None], count: int) -> None:
         """Call ``function(i)`` for i from 0 to ``count`` - 1, each once, on several threads.
@@ -182,13 +187,20 @@ class Workers:
             if count < 2 or not free.acquire(blocking=False):
                 return _run_alone(function, count)
             try:
+                if self.lowered:
+                    self._give_back()
                 threads = min(self.count, count)
                 if threads < 2 or not self._start(threads - 1):
                     return _run_alone(function, count)
-                with self._one_blas_thread():
-                    self._run_shared(Job(function, count), threads)
+                self.lowered = self.blas.count
+                self.blas.count = 1
+                self._run_shared(Job(function, count), threads)
             finally:
-                free.release()
+                try:
+                    if self.lowered:
+                        self._give_back()
+                finally:
+                    free.release()
 
     def _run_shared(self, job: Job, threads: int) -> None:
         self._leave_this_core()
@@ -203,15 +215,11 @@ class Workers:
             self.job = None
             job.left.clear()  # after an interrupt, the others end with the parts they have
 
-    @contextmanager
-    def _one_blas_thread(self) -> Iterator[None]:
-        given = self.blas.count
-        self.blas.count = 1
-        try:
-            yield
-        finally:
-            if self.blas.count == 1:  # otherwise somebody else has set it meanwhile
-                self.blas.count = given
+    def _give_back(self) -> None:
+        """Give BLAS its threads back, after a job, or later if an interrupt has prevented it."""
+        if self.blas.count == 1:  # otherwise somebody else has set it meanwhile
+            self.blas.count = self.lowered
+        self.lowered = 0
 
     def _start(self, wanted: int) -> bool:
         """Start threads until there are as many; whether there is one."""

@@ -70,7 +70,7 @@ class Module(ABC):
             elif not isinstance(place, bool):  # PyTorch's third positional argument, non_blocking
                 device = place
         backend = self.backend if device is None else backend_for(device)
-        if backend.name == self.backend.name:
+        if backend.name == self.backend.name and not isinstance(device, Backend):
             backend = self.backend  # with the product that it has
         name = self.dtype if dtype is None else chosen_dtype(dtype, None, backend, lambda: None)
         name = chosen_dtype(name, None, backend, lambda: None)

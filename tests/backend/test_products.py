@@ -160,6 +160,8 @@ def test_a_model_has_the_product_it_was_loaded_with(product: products.Product) -
     assert get_backend(get_backend("numpy", "numpy"), product.name) is model.backend
     assert pickle.loads(pickle.dumps(model.backend)) is copy.deepcopy(model.backend) is model.backend
     assert model.to("cpu").backend is model.to("float64").float().backend is model.backend
+    assert plain.to(model.backend).backend is model.backend, "a backend changes the product"
+    plain.to(get_backend("numpy", "numpy"))
     used = []
     original = type(product).linear
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from hypothesis import strategies as st
 
 from minibiogpt import get_backend
 from minibiogpt.backend import ignore_overflow
-from minibiogpt.backend.threads import MOST, WORKERS, Workers, usable_cores
+from minibiogpt.backend.threads import MOST, WORKERS, BlasThreads, Workers, usable_cores
 from minibiogpt.model import ops
 from tests.backend.test_forks import START, WATCHDOG, run
 
@@ -141,6 +143,33 @@ def test_an_interrupt_ends_the_computation_and_the_next_one_is_whole() -> None:
         WORKERS.run(part, 8)
     x = np.linspace(-9, 9, 1 << 20, dtype=np.float32).reshape(-1, 64)
     assert np.array_equal(ops.gelu(x), ops.gelu.__wrapped__(x))  # type: ignore[attr-defined]
+
+
+def test_an_interrupt_at_any_moment_leaves_blas_its_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An interrupt may come between two steps of what sets and restores the number: the next computation repairs it."""
+    for moment in range(1, 4):
+        calls = 0
+
+        def count(self: object, threads: int, moment: int = moment, original: Any = BlasThreads.count.fset) -> None:
+            nonlocal calls
+            calls += 1
+            if calls == moment:
+                original(self, threads) if moment == 2 else None
+                raise KeyboardInterrupt
+            original(self, threads)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(BlasThreads, "count", BlasThreads.count.setter(count))
+            with contextlib.suppress(KeyboardInterrupt):
+                WORKERS.run(lambda i: None, 2)
+        assert len(meet()) == 2, moment
+        assert (WORKERS.count, WORKERS.blas.count) == (2, 2), moment
+
+
+def test_the_number_of_threads_is_what_was_given_also_meanwhile() -> None:
+    seen = []
+    WORKERS.run(lambda i: seen.append((WORKERS.count, WORKERS.blas.count)), 2)
+    assert seen == [(2, 1), (2, 1)]
 
 
 def test_a_system_without_more_threads_computes_on_one(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,10 +23,12 @@ class Product(ABC):
     ----------
     name : as ``get_backend("numpy", product=name)`` takes it.
     bfloat16 : whether it multiplies bfloat16 itself, faster than float32. Otherwise weights are widened tile by tile.
+    own_rows : the fewest rows that it multiplies itself; fewer are NumPy's.
     """
 
     name: str
     bfloat16 = False
+    own_rows = 1
 
     @abstractmethod
     def multiply(self, rows: np.ndarray, weight: np.ndarray, out: np.ndarray) -> None:

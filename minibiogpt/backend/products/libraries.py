@@ -7,7 +7,7 @@ import os
 import site
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,6 @@ from minibiogpt.backend.threads import Workers
 from minibiogpt.errors import InputError
 
 ROWS, PLAIN, TRANSPOSED, FIXED_OFFSET = 101, 111, 112, 173  # CBLAS's enumerations
-SEQUENTIAL = 1  # MKL_THREADING_SEQUENTIAL
 POINTER, FLOAT, DOUBLE, BYTE = ctypes.c_void_p, ctypes.c_float, ctypes.c_double, ctypes.c_byte
 NAMES = ("libmkl_rt.so*", "libmkl_rt*.dylib", "mkl_rt*.dll")
 
@@ -116,7 +115,7 @@ class OpenBlasProduct(LibraryProduct):
         if path is None:
             must = "product openblas needs the library of scipy-openblas64"
             raise InputError(must, f"none in {folder}", "pip install --force-reinstall scipy-openblas64")
-        super().__init__(path, f"{self.install} --upgrade", name_of="scipy_{}64_", integer=ctypes.c_int64)
+        super().__init__(path, f"{self.install} --force-reinstall", name_of="scipy_{}64_", integer=ctypes.c_int64)
 
     def prepare(self) -> None:
         with suppress(AttributeError):
@@ -151,7 +150,8 @@ class MklProduct(LibraryProduct):
         path = next(find_mkl(), None)
         if path is None:
             raise InputError("product mkl needs the package mkl", "no library mkl_rt", self.install)
-        super().__init__(path, self.install + " --upgrade")
+        # The functions with 64-bit sizes, which no setting of MKL's interface (MKL_INTERFACE_LAYER) changes.
+        super().__init__(path, f"{self.install} --force-reinstall", name_of="{}_64", integer=ctypes.c_int64)
         self.narrow = self.function("cblas_gemm_bf16bf16f32", FLOAT)
         self.integers = self.function("cblas_gemm_s8u8s32", FLOAT, 1)
         processor = this_processor()
@@ -159,15 +159,21 @@ class MklProduct(LibraryProduct):
         self.exact_integers = self._sums_exactly()
 
     def prepare(self) -> None:
-        """Use MKL without threads of its own; thread by thread, if another part of the process has given it some."""
-        self.limit = lambda: None
-        with suppress(AttributeError):
-            if self.library.MKL_Set_Threading_Layer(SEQUENTIAL) != SEQUENTIAL:
-                self.limit = lambda: self.library.MKL_Set_Num_Threads_Local(1)
+        """Find the function that sets a thread's own limit: the whole library's would be PyTorch's, too."""
+        self.set_limit = getattr(self.library, "MKL_Set_Num_Threads_Local", lambda threads: 0)
+
+    @contextmanager
+    def one_thread(self) -> Iterator[None]:
+        """Context manager in which MKL computes on the calling thread alone."""
+        before = self.set_limit(1)
+        try:
+            yield
+        finally:
+            self.set_limit(before)
 
     def call(self, gemm: Any, rows: np.ndarray, weight: np.ndarray, out: np.ndarray) -> None:
-        self.limit()
-        super().call(gemm, rows, weight, out)
+        with self.one_thread():
+            super().call(gemm, rows, weight, out)
 
     def multiply_bfloat16(self, rows: np.ndarray, weight: np.ndarray, out: np.ndarray) -> None:
         if out.size:
@@ -181,12 +187,12 @@ class MklProduct(LibraryProduct):
 
     def _multiply_integers(self, rows: np.ndarray, weight: np.ndarray, out: np.ndarray) -> None:
         """Compute the transpose, weight @ rows.T: MKL's signed matrix is on the left."""
-        self.limit()
         (M, K), N = rows.shape, len(weight)
         rows, weight = _with_contiguous_rows(rows), _with_contiguous_rows(weight)
         y, zero = np.empty((N, M), np.int32), np.zeros(1, np.int32)
         sizes = (ROWS, PLAIN, TRANSPOSED, FIXED_OFFSET, N, M, K)
-        self.integers(*sizes, 1.0, *_place(weight), 0, *_place(rows), 0, 0.0, *_place(y), zero.ctypes.data)
+        with self.one_thread():
+            self.integers(*sizes, 1.0, *_place(weight), 0, *_place(rows), 0, 0.0, *_place(y), zero.ctypes.data)
         out[...] = y.T
 
     def _sums_exactly(self) -> bool:

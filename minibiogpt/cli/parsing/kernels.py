@@ -25,7 +25,8 @@ def kernel_note(options: argparse.Namespace) -> str:
         _start_again()
     if options.fast_blas:
         return f"--fast-blas has no effect here: NumPy's OpenBLAS keeps its kernels for {WORKERS.blas.kernel}"
-    return f"{kernel_advice()}; --fast-blas sets it" if sys.stderr.isatty() else ""
+    told = options.command == "info" or not sys.stderr.isatty()
+    return "" if told else f"{kernel_advice()}; --fast-blas sets it"
 
 
 def _start_again() -> None:
