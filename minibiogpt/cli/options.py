@@ -50,7 +50,7 @@ def add_model(parser: argparse.ArgumentParser, *, runs: bool = False, texts: boo
         parser.add_argument("--dtype", default="float32", help="float32 (default), float64, float16 or bfloat16")
         about = "what multiplies matrices on the CPU: auto (default), numpy, mkl or openblas"
         parser.add_argument("--product", metavar="P", help=about)
-        about = "use OpenBLAS's kernels for this processor, if NumPy's chose older ones (see info)"
+        about = "if NumPy's OpenBLAS uses kernels for an older processor (see info), start again with the right ones"
         parser.add_argument("--fast-blas", action="store_true", help=about)
 
 
