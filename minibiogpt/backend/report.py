@@ -129,7 +129,8 @@ def _of_product(product: Product) -> dict[str, Any]:
     found = product.describe()
     for dtype in ("float32", "bfloat16") if product.bfloat16 else ("float32",):
         rates = measure(product, dtype)
-        found[f"gflops_{dtype}"] = {str(M): round(rates[M], 1) for M in ROWS if product.own_rows <= M}
+        fewest = product.own_rows if dtype == "float32" else 1
+        found[f"gflops_{dtype}"] = {str(M): round(rates[M], 1) for M in ROWS if fewest <= M}
     return found
 
 

@@ -217,7 +217,7 @@ class Workers:
 
     def _give_back(self) -> None:
         """Give BLAS its threads back, after a job, or later if an interrupt has prevented it."""
-        if self.blas.count == 1:  # otherwise somebody else has set it meanwhile
+        if self.blas.count == 1:  # otherwise another part of the process has set it
             self.blas.count = self.lowered
         self.lowered = 0
 

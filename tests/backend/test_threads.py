@@ -80,7 +80,7 @@ def test_blas_has_one_thread_meanwhile_and_its_own_number_afterwards() -> None:
         WORKERS.blas.count = 3
 
     WORKERS.run(part, 2)
-    assert WORKERS.blas.count == 3, "what somebody sets meanwhile stays"
+    assert WORKERS.blas.count == 3, "what another part of the process sets meanwhile stays"
 
 
 def test_the_first_error_is_raised_when_all_parts_have_ended() -> None:

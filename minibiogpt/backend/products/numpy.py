@@ -28,9 +28,9 @@ class FewRows(NamedTuple):
     most: int
 
 
+LARGE = 1 << 18  # elements of a weight from which on blocks pay
 # By OpenBLAS's kernels. Measured: tools/few_rows.py and its table in docs/performance.md. Its kernels for small
 # matrices take M * N * K <= 10^6; it has them for AVX-512 only.
-LARGE = 1 << 18  # elements
 VECTORS = FewRows(False, 1 << 16, 8)
 KERNELS = {"SkylakeX": FewRows(True, 10**6, 48), "Cooperlake": FewRows(True, 10**6, 48)}
 
@@ -40,12 +40,12 @@ class NumpyProduct(Product):
 
     name = "numpy"
 
-    def __init__(self, workers: Workers = WORKERS) -> None:
-        self.workers, self.last_rows = workers, 0
+    def __init__(self) -> None:
+        self.last_rows = 0  # of the product before
 
     @property
     def few_rows(self) -> FewRows:
-        return KERNELS.get(self.workers.blas.kernel, VECTORS)
+        return KERNELS.get(WORKERS.blas.kernel, VECTORS)
 
     def linear(
         self, rows: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, out: np.ndarray, workers: Workers
@@ -80,10 +80,10 @@ class NumpyProduct(Product):
 
     def _is_large(self, weight: np.ndarray) -> bool:
         """Whether blocks pay: the parts of all workers together are a few times as large as a cache."""
-        return weight.size * self.workers.count >= LARGE and weight.flags.c_contiguous
+        return weight.size * WORKERS.count >= LARGE and weight.flags.c_contiguous
 
     def describe(self) -> dict[str, Any]:
-        blas = self.workers.blas
+        blas = WORKERS.blas
         versions = [f"{one.internal_api} {one.version}" for one in blas.libraries]
         return {"library": ", ".join(versions) or "unknown", "kernel": blas.kernel or "unknown"}
 

@@ -25,8 +25,9 @@ def kernel_note(options: argparse.Namespace) -> str:
         _start_again()
     if options.fast_blas:
         return f"--fast-blas has no effect here: NumPy's OpenBLAS keeps its kernels for {WORKERS.blas.kernel}"
-    told = options.command == "info" or not sys.stderr.isatty()
-    return "" if told else f"{kernel_advice()}; --fast-blas sets it"
+    if options.command == "info" or not sys.stderr.isatty():  # info prints the advice itself
+        return ""
+    return f"{kernel_advice()}; --fast-blas sets it"
 
 
 def _start_again() -> None:

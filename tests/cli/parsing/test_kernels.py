@@ -43,7 +43,7 @@ needs_avx512 = pytest.mark.skipif(
         ("", AVX512 | AVX2, ""),
     ],
 )
-def test_kernels_for_an_older_processor_are_told(kernel: str, flags: set[str], better: str) -> None:
+def test_kernels_for_an_older_processor_are_found(kernel: str, flags: set[str], better: str) -> None:
     assert better_kernel(kernel, Processor("x", "", frozenset(flags))) == better
 
 
@@ -158,6 +158,13 @@ def test_the_report_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
         said = f"{name}: {why_not(name)}" if why_not(name) else f"{name} ("
         assert sum(line.startswith(said) for line in lines) == 1
     assert lines[-1] == "One row reads weights at 40 GB/s: BioGPT (347M, float32) needs 35 ms a token."
+
+
+def test_few_rows_are_a_librarys_own_in_bfloat16_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "measure", lambda product, dtype: {1: 1.0, 8: 8.0, 512: 512.0})
+    product: Any = SimpleNamespace(bfloat16=True, own_rows=9, describe=lambda: {"library": "x"})
+    found = report._of_product(product)
+    assert (list(found["gflops_float32"]), list(found["gflops_bfloat16"])) == (["512"], ["1", "8", "512"])
 
 
 def test_the_report_is_a_command() -> None:
