@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import json
 import os
 import re
@@ -148,7 +149,7 @@ PLANTS: dict[str, tuple[tuple[str, str], Callable[..., Any], str, str]] = {
 
 def planted(name: str, monkeypatch: pytest.MonkeyPatch) -> Tally:
     """Run two valid cases of the target, with the bug in the package."""
-    (attribute, target_name), bug, _, _ = PLANTS[name]
+    (attribute, target_name), bug, kind, _ = PLANTS[name]
     monkeypatch.setattr(attribute, bug)
     target = fuzz.TARGETS[target_name]
 
@@ -158,7 +159,7 @@ def planted(name: str, monkeypatch: pytest.MonkeyPatch) -> Tally:
         return target.make(rng, folder) if target_name == "text" else valid
 
     valid = dataclasses.replace(target, make=make)
-    return run_target(valid, 0, range(2), Limits(seconds=0.4))
+    return run_target(valid, 0, range(2), Limits(seconds=0.4) if kind == "hang" else Limits())
 
 
 @pytest.mark.parametrize("name", PLANTS)
@@ -169,6 +170,17 @@ def test_a_planted_bug_is_found_and_the_run_goes_on(name: str, monkeypatch: pyte
     for finding in tally.findings:
         assert finding.kind == kind, finding.detail
         assert re.search(detail, finding.detail), finding.detail
+
+
+def test_a_worker_collects_no_garbage_of_the_process_that_forked() -> None:
+    made_before: list[int] = []
+
+    def run(folder: Path, case: None) -> None:
+        assert not any(found is made_before for found in gc.get_objects())
+
+    assert any(found is made_before for found in gc.get_objects())
+    tally = run_target(Target("toy", 0, lambda rng, folder: None, run), 0, range(1))
+    assert not tally.findings, tally
 
 
 def test_every_kind_of_finding_is_planted() -> None:

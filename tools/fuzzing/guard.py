@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import faulthandler
+import gc
 import os
 import resource
 import signal
@@ -75,7 +76,9 @@ _fence = _Fence()
 
 
 def prepare_worker(limits: Limits, log: TextIO) -> None:
-    """Set up a worker: the audit hook, the memory limit, tracebacks on alarms, and file permissions."""
+    """Set up a worker: the garbage collector, audit hook, memory limit, tracebacks on alarms, and file permissions."""
+    # Otherwise a collection visits every object of the process that forked, which can take as long as a case may.
+    gc.freeze()
     sys.addaudithook(_fence)
     sys.dont_write_bytecode = True
     used = int(Path("/proc/self/statm").read_text().split()[5]) * resource.getpagesize()
