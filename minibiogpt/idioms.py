@@ -17,7 +17,8 @@ _PROCESSOR = "pass functions of (ids, logits) to generate: logits_processor=[f]"
 _CRITERION = "pass functions of (ids, scores) that return one bool per row to generate: stopping_criteria=[f]"
 _BUILT_IN = "write its option in generate, such as temperature=0.7; minibiogpt.generation has the functions"
 _CACHE = "the cache is a KVCache: a model call returns it as past_key_values, and the first call needs none"
-_QUANTIZED = "quantization is not here: load with dtype='float16' on a GPU"
+_QUANTIZED = "write Class.from_pretrained(name, quantization='nf4'), or 'int8' for 8 bits"
+_BITSANDBYTES = f"{_QUANTIZED}; quantization_config= takes the object of transformers, too"
 _HEADS = "the heads are BioGptForCausalLM, BioGptForSequenceClassification and BioGptForTokenClassification"
 _ADAPTER = "a LoRA adapter is merged on loading: Class.from_pretrained(base, adapter=FOLDER)"
 
@@ -61,7 +62,8 @@ FAMILIES = {
     r"StoppingCriteria(List)?|[A-Z]\w+Criteria": _CRITERION,
     r"[A-Z]\w+(LogitsProcessor|LogitsWarper)": _BUILT_IN,
     r"([A-Z]\w+)?Cache": _CACHE,
-    r"(BitsAndBytes|GPTQ|Awq|Quanto|Hqq|Torchao|TorchAo|EETQ|Aqlm|Mxfp4|FineGrainedFP8)Config": _QUANTIZED,
+    r"BitsAndBytesConfig": _BITSANDBYTES,
+    r"(GPTQ|Awq|Quanto|Hqq|Torchao|TorchAo|EETQ|Aqlm|Mxfp4|FineGrainedFP8)Config": _QUANTIZED,
     r"(Auto)?Peft\w+|(LoraConfig|LoraModel|PromptTuningConfig|PrefixTuningConfig|get_peft_model)": _ADAPTER,
     r"BioGpt(Attention|SdpaAttention|DecoderLayer|ScaledWordEmbedding|LearnedPositionalEmbedding)": "the layers are in "
     "minibiogpt.model.layers and minibiogpt.model.attention",

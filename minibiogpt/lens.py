@@ -14,6 +14,7 @@ from minibiogpt.checks import is_integer
 from minibiogpt.config import LAYER_NORM_EPS
 from minibiogpt.errors import InputError, listed, short_repr
 from minibiogpt.model import inputs
+from minibiogpt.model.layers import unpacked
 from minibiogpt.model.ops import widened
 from minibiogpt.model.pretrained import Pretrained
 from minibiogpt.trace.patterns import expand
@@ -68,7 +69,8 @@ def head_out(model: Any, trace: Mapping[str, Array], layer: int) -> Array:
 
     z_h (B, T, Dh) is the context of head h, columns h * Dh to (h + 1) * Dh of ``context``; W_h (D, Dh) holds the same
     columns of the output projection. The split comes before the projection because the projection mixes the heads.
-    The sum over the heads plus the bias of the projection is ``out_proj``.
+    The sum over the heads plus the bias of the projection is ``out_proj``, up to what rounding the context to 8 bits
+    changes if the weights are int8-dynamic.
 
     Parameters
     ----------
@@ -108,7 +110,8 @@ def logit_attribution(
 
     The residual stream before the final norm is a sum x of components c, and the norm is linear once its scale is held
     fixed: with s = sqrt(var(x) + eps), component c adds ((c - mean(c)) / s * g) . E[token], and the norm's bias adds
-    b . E[token]. These sum to the logit. The effect of a component on later ones is not attributed to it.
+    b . E[token]. These sum to the logit, with int8-dynamic weights up to what rounding the contexts to 8 bits changes.
+    The effect of a component on later ones is not attributed to it.
 
     Parameters
     ----------
@@ -285,7 +288,8 @@ def _head_outputs(model: Any, layer: int, context: Array) -> Array:
     B, T, D = context.shape
     H, Dh = model.config.num_attention_heads, model.config.head_size
     base = getattr(model, "biogpt", model)
-    weight = base.layers[layer].self_attn.out_proj.weight.reshape(1, D, H, Dh).transpose(0, 2, 1, 3)
+    weight = unpacked(base.layers[layer].self_attn.out_proj.weight, base.backend)
+    weight = weight.reshape(1, D, H, Dh).transpose(0, 2, 1, 3)
     z = context.reshape(1, B * T, H, Dh).transpose(0, 2, 1, 3)  # one matrix product per head
     parts = base.backend.head_products(z, weight, transposed=True)
     return parts[0].transpose(1, 0, 2).reshape(B, T, H, D)

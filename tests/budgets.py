@@ -209,6 +209,17 @@ KERNEL = {
     "bfloat16": FACTOR * 4.9e-3,
 }
 
+# Logits of the demo model in int8-dynamic on a device against NumPy's float64. The last bit of a number can decide to
+# which integer it is rounded, and one other integer moves the logits more than all rounding of floats. Measured
+# 2026-11-30: NumPy's float32 against its float64, the largest of 300 prompts (in one of five an integer differs); in 16
+# bits on the stand-in, in tests/quantization/test_on_a_device.py. One product has the budget KERNEL.
+QUANTIZED_ROWS = {
+    "float64": FACTOR * 1.4e-2,
+    "float32": FACTOR * 1.4e-2,
+    "float16": FACTOR * 2.7e-2,
+    "bfloat16": FACTOR * 4.1e-2,
+}
+
 # Lane C: the CuPy backend against NumPy's float64, relative to the largest value of the tensor, by dtype and kind:
 # measured on the stand-in for a device 2026-11-21 over all cases of tests/backend/test_cupy.py (the demo model), times
 # FACTOR. float64 has lane A's budget. The loss in float32 is one value, whose error was 3.4e-8 by chance, so its entry
@@ -280,3 +291,53 @@ PAGE_ZERO = 1e-9  # absolute: a distance or divergence of two equal runs
 PAGE_STORED = 1e-6  # relative: probabilities that Python computed and a page holds as float32
 PAGE_THREE_DIGITS = 6e-3  # relative: a number that is shown with three digits
 PAGE_BAR = 2e-3  # relative: probabilities of a changed model
+
+# Quantized models against another computation with the same packed weights, of the largest logit of the demo or of a
+# model with D = 64. Measured with tests/quantization/test_loading.py on AMD EPYC (family 25) on 2026-11-30.
+QUANTIZED = {
+    "rounding": FACTOR * 6.8e-7,  # float32 against float64
+    "4 bits": FACTOR * 5.3e-7,  # against bitsandbytes 0.50, both in float32
+    # bitsandbytes rounds activations to float16 before it rounds them to 8 bits, so some codes are others.
+    "8 bits": FACTOR * 2.0e-2,
+    "8 bits, floats": FACTOR * 5.0e-7,
+    "8 bits, one product": FACTOR * 1.8e-5,  # of activations that float16 has; bitsandbytes takes 1.00002 / 127^2
+    "activations": FACTOR * 1.3e-2,  # int8-dynamic against float activations: what rounding to 8 bits does
+    "twice": FACTOR * 7.4e-2,  # a weight that is quantized, changed by an adapter and quantized again
+}
+
+# Quantisation, beyond the half step that the format allows, relative to absmax: float32 rounds the reciprocal of
+# absmax, the scaled weight and the product, each by at most 2^-24. Measured over 20,000 weights with ties, on
+# 2026-11-30: at most 0.5 roundings for NF4 and FP4, and 1.0 for 8 bits by row.
+QUANTIZATION_ROUNDING = 4 * 2.0**-24
+# The offset of double quantisation against PyTorch's mean with several threads, in units in the last place. Measured
+# with 2, 4 and 8 threads, 100 tensors of 32,768 to 262,157 values each, on 2026-11-30: at most 2.
+DOUBLE_OFFSET_ULPS = 4
+
+# Golden values of quantized weights. Right ports of a demo case of 2 rows and 8 tokens, as parts of the budget of their
+# precision, measured on 2026-11-30: our packed products in float32 at most 0.32 (q4_0), bitsandbytes 0.50 through
+# transformers 4.57 at most 0.32 (fp4); of int8-dynamic ours, PyTorch's and ONNX's 0.125 (they are among the runs),
+# bitsandbytes 0.26, PyTorch with 7 bits 0.57. Beyond: 4 bits 3.9, a scale 10 % too small 2.1, 255 for 127 36 times.
+# Mistakes planted in dequantizing exceed the budget of float32 at least 1,700 times (128 instead of 127).
+PLANTED = 10
+
+# The perplexity of the demo on its 304 held-out sentences (4,679 tokens), quantized, relative to float32's, 2.3712.
+# Measured on 2026-11-30 with `python -m tools.quantization_table`: q8_0 -0.05 %, int8 0.00 %, int8-dynamic +0.04 %
+# (with outlier_threshold=6.0: +0.09 %), q4_0 +0.59 %, nf4 +1.99 % (double_quant=False: +2.18 %), fp4 +5.17 %. The
+# bounds of int8 and nf4 were set before. Where nf4's errors fall is chance: shuffled, they cost 0.9 to 3.2 %.
+PERPLEXITY_RISE = {"nf4": 0.03, "fp4": 0.08, "int8": 0.005, "int8-dynamic": 0.005, "q8_0": 0.005, "q4_0": 0.015}
+# The table in docs/quantization.md, made again: its measured columns are deterministic up to rounding of products.
+TABLE_PERPLEXITY_ABSOLUTE = 0.003
+TABLE_PERCENT_ABSOLUTE = 0.1
+
+# int8-dynamic against its equation in float64, relative: integers are exact, and float32 rounds the two scales, their
+# product and the result, each by at most 2^-24.
+INTEGER_PRODUCT = 8 * 2.0**-24
+
+# A product of float32 against NumPy's, of its largest value: sums of 192 terms in another order.
+TILED_PRODUCT = 192 * 2.0**-24
+
+# A product rounded to 16 bits: besides the last bit of the result, what float32 sums leave where it is close to zero.
+HALF_PRODUCT_ABSOLUTE = 1e-6
+
+# Attention in float64 in one group of heads against several: the same operations on parts of the same arrays.
+SHARED_ATTENTION = 1e-13

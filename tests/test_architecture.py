@@ -22,6 +22,7 @@ LAYERS = [
     {"errors", "interrupts", "progress"},
     {"checks", "files", "idioms"},
     {"backend"},
+    {"quantization"},
     {"config"},
     {"tokenizer"},
     {"catalog"},
@@ -45,6 +46,7 @@ OUTSIDE = {
     "progress": {"tqdm"},
     "files": {"safetensors", "huggingface_hub"},
     "backend": {"cupy", "cupyx", "cupy_backends", "ml_dtypes", "threadpoolctl", "scipy_openblas64"},
+    "quantization": {"ml_dtypes"},
     "tokenizer": {"sacremoses"},
     "golden": {"safetensors"},
     "view": {"matplotlib", "ipywidgets"},
@@ -282,5 +284,5 @@ def test_what_the_commands_keep_by_themselves_to_start_quickly_is_what_the_packa
     from minibiogpt.cli.golden import comparing, record
     from minibiogpt.golden.format import case
 
-    assert comparing.PRECISIONS == case.PRECISIONS
+    assert (*case.PRECISIONS, case.EIGHT_BITS) == comparing.PRECISIONS
     assert {name: head for head, name in record.CLASSES.items()} == HEADS

@@ -5,9 +5,13 @@ runs in its own worker process. The logits of all sides are compared first; a pe
 and not timed. Then each round measures minibiogpt and each of --peers in turn, in rotated order, after a warm-up run.
 All get the same ids, and the results are compared.
 
+--quantization FORMAT quantizes the weights of minibiogpt. More sides of minibiogpt are peers, too: ours-nf4, or
+ours-int8-dynamic+mkl with another matrix product. bitsandbytes-nf4 and bitsandbytes-int8 are transformers with
+quantized weights. A peer with the same weights as a side of minibiogpt is compared with that side.
+
 Other engines (--peers ctranslate2,onnxruntime,openvino ...) need --make-environments once. With --results FILE each
 measurement is saved when it ends; --resume continues an interrupted run. `python -m tools.benching.table [--markdown]
-FILE` prints the table of such a file.
+[--ours=SIDE] FILE` prints the table of such a file; --ours=ours-nf4 puts that side in the place of ours.
 
 How to read the table: medians of all rounds [min-max], in milliseconds. The ratio is ours / theirs: below 1,
 minibiogpt is faster; after it come the smallest and largest ratio within one round. `limit` is the time this machine
@@ -29,6 +33,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the package in t
 
 from minibiogpt.backend.products import PRODUCTS
 from minibiogpt.errors import InputError
+from minibiogpt.quantization import FORMATS
 from tools.benching import (
     alone,
     assembly,
@@ -40,7 +45,9 @@ from tools.benching import (
     products,
     report,
     results,
+    rounds,
     table,
+    variants,
 )
 from tools.benching.peers import environments, registry
 
@@ -69,17 +76,20 @@ def lengths(text: str) -> tuple[int, ...]:
 def peers(text: str) -> tuple[str, ...]:
     """Parse peers separated by commas, without duplicates."""
     found = tuple(dict.fromkeys(filter(None, text.split(","))))
-    if not found or set(found) - set(registry.PEERS):
-        raise argparse.ArgumentTypeError(f"must name one or more of {', '.join(registry.PEERS)}; found {text!r}")
+    if not found or not all(peer in registry.PEERS or variants.is_variant(peer) for peer in found):
+        one = f"{', '.join(registry.PEERS)}, {variants.FORM}"
+        raise argparse.ArgumentTypeError(f"must name one or more of {one}; found {text!r}")
     return found
 
 
 OWN: tuple[tuple[str, str, Callable[[str], Any], Any, str, str], ...] = (
     ("prefill", "--tokens", lengths, (128, 512, 1000), "N,N", "prompt lengths, limited by the model (128,512,1000)"),
+    ("decode", "--prompts", lengths, None, "N,N", "lengths of the prompts (128,512)"),
     ("batch", "--batch", one_or_more, None, "N", "rows of the batch (8; with --backend cupy 32)"),
     ("score", "--sentences", one_or_more, 500, "N", "number of sentences (500)"),
     ("tokenize", "--texts", one_or_more, 1000, "N", "number of texts (1000)"),
     ("tokenize", "--vocab", Path, None, "FOLDER", "folder with vocab.json and merges.txt (that of the demo)"),
+    ("memory", "--new", one_or_more, None, "N", "new tokens after a prompt of 1,000 (as many as fit)"),
     ("memory", "--long-new", one_or_more, alone.LONG_NEW, "N", "new tokens of the long generation (2000)"),
 )
 
@@ -94,7 +104,7 @@ def parser() -> argparse.ArgumentParser:
     cores = machine.usable_cores()
     add("--threads", type=one_or_more, default=cores, metavar="N", help=f"threads per library (all cores: {cores})")
     add("--rounds", "--repeat", type=one_or_more, default=5, metavar="N", help="measurements of each side (5)")
-    about = f"what to compare with, of {', '.join(registry.PEERS)} (sdpa,eager)"
+    about = f"what to compare with, of {', '.join(registry.PEERS)}, and sides of our own, {variants.FORM} (sdpa,eager)"
     add("--peers", type=peers, default=PEERS, metavar="A,B", help=about)
     about = "make the environments that --peers need, if they do not exist: pip installs pinned packages under --cache"
     add("--make-environments", action="store_true", help=about)
@@ -106,6 +116,8 @@ def parser() -> argparse.ArgumentParser:
     add("--tf32", action="store_true", help="use TF32 for float32 products in both libraries; with --backend cupy")
     about = "where minibiogpt's matrix products come from on the CPU; auto is what it chooses by itself (numpy)"
     add("--product", choices=PRODUCTS, default=products.DEFAULT, help=about)
+    about = "of minibiogpt's weights, in the side that is called ours; the limit remains that of --dtype (none)"
+    add("--quantization", choices=[variants.NONE, *FORMATS], default=variants.NONE, help=about)
     add("--results", type=Path, metavar="FILE", help="save each measurement as a line of JSON when it ends")
     add("--resume", action="store_true", help="continue --results FILE: measure only what it does not have yet")
     form = shared.add_mutually_exclusive_group()
@@ -142,9 +154,12 @@ def started(options: argparse.Namespace) -> results.Results:
     environments.check(registry.environments_of(options.peers), options.cache)
     vocab = None if options.vocab is None else str(options.vocab.resolve())
     facts = machine.facts(options.threads) | products.facts(options.product, options.threads)
-    names = ("peers", "dtype", "backend", "tf32", "rounds", "product", "long_new")
+    names = ("peers", "dtype", "backend", "tf32", "rounds", "product", "quantization", "long_new", "new")
     request = {"model": options.model or options.size} | {name: getattr(options, name) for name in names}
-    request |= {"vocab": vocab, "machine": facts | {"engines": registry.versions(options.peers)}}
+    first = variants.Variant(options.dtype, options.product, options.quantization)
+    sides = {side: str(rounds.precision(side, first)) for side in (variants.FIRST, *options.peers)}
+    engines = registry.versions(options.peers) | variants.product_facts(options.peers, options.threads)
+    request |= {"sides": sides, "vocab": vocab, "machine": facts | {"engines": engines}}
     found = results.Results(request, options.results, options.resume)
     found.note("session", machine.session())
     found.note("benchmark", options.benchmark)

@@ -85,6 +85,10 @@ minibiogpt generate --model biogpt "COVID-19 is" --num-beams 5 --min-length 100 
 python tools/check_real.py --model biogpt        published results for these weights, reproduced, as a table
 ```
 
+`--quantization nf4` (or fp4, int8, int8-dynamic, q8_0, q4_0) quantizes the matrices of the layers to 4 or 8 bits while
+they are read, so that the model takes less memory: `info` lists how much in each format. `quantize` writes such a model
+to a folder; in nf4, fp4 and int8 it also loads in transformers with bitsandbytes.
+
 BioGPT-Large separates digits and writes tags ("1 0 0 mg. < / FREETEXT > ▃"). `--split-digits` converts prompts to
 this form and `--clean-large` converts outputs back, by heuristics that can be wrong
 ([large_text.py](../minibiogpt/tokenizer/large_text.py) explains when). Models fine-tuned with soft prompts take

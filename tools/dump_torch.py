@@ -22,6 +22,10 @@ Where transformers differs from the reference (4.57), the arrays are dumped unch
 - 5 has no head mask: a case with one can't be run. In newer versions of 5, ``hidden_states`` end with the final norm
   instead of the output of the last layer; that doesn't matter here, because the arrays come from hooks.
 
+A model that bitsandbytes quantized is loaded as it is; of a case with rows of weights, its dequantized rows are
+dumped, too. On a processor with AVX-512 BF16, bitsandbytes multiplies 4-bit weights in bfloat16, whatever --dtype says:
+check with --precision bfloat16.
+
 A case that can't be run doesn't end the dump of a kit: the others are written, and the exit code is 1 instead of 0.
 It is 2 if the files or options are unusable.
 """
@@ -36,7 +40,7 @@ import tempfile
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from inspect import getsource, signature
 from pathlib import Path
 from typing import Any
@@ -256,8 +260,10 @@ def load(folder: Path, architecture: str | None, dtype: str, device: str) -> Any
     config = transformers.BioGptConfig.from_pretrained(folder)
     name = architecture or next(iter(config.architectures or ()), "BioGptForCausalLM")
     kind = getattr(transformers, OLD_NAMES.get(name, name))
-    model = kind.from_pretrained(folder, dtype=getattr(torch, dtype), attn_implementation="eager")
-    return model.to(device).eval()
+    quantized = getattr(config, "quantization_config", None) is not None  # then it must be loaded where it runs
+    place = {"device_map": device} if quantized else {}
+    model = kind.from_pretrained(folder, dtype=getattr(torch, dtype), attn_implementation="eager", **place)
+    return (model if quantized else model.to(device)).eval()
 
 
 @dataclass
@@ -267,6 +273,7 @@ class Case:
     architecture: str | None
     calls: dict[str, dict[str, Any]]
     names: list[str] | None = None
+    rows: dict[str, list[int]] = field(default_factory=dict)  # of dequantized weights: {"layers.0.fc1.weight": [0, 9]}
 
 
 def read_case(path: Path) -> Case:
@@ -281,15 +288,39 @@ def read_case(path: Path) -> Case:
     if not calls:
         raise ValueError(f"{path} must contain tensors named inputs/...; found none, so it is not a case")
     in_order = dict(sorted(calls.items(), key=lambda call: int(call[0][5:-1] or 0)))
-    names = [one["name"] for one in json.loads(about["arrays"])] if "arrays" in about else None
-    return Case(about.get("architecture"), in_order, names)
+    entries = json.loads(about["arrays"]) if "arrays" in about else None
+    names = None if entries is None else [one["name"] for one in entries]
+    rows = {one["name"].removeprefix("weights/"): one["rows"] for one in entries or () if "rows" in one}
+    return Case(about.get("architecture"), in_order, names, rows)
 
 
 def record_case(model: Any, case: Case) -> Arrays:
     """Run the calls of a case and return the arrays to keep."""
     calls = list(case.calls.values())
-    arrays = record_steps(model, calls) if len(calls) > 1 else record(model, **calls[0])
+    base = getattr(model, "biogpt", model)
+    weights = {name: dequantized(base.get_submodule(name.removesuffix(".weight"))) for name in case.rows}
+    rows = {f"weights/{name}": x[case.rows[name]].cpu().contiguous() for name, x in weights.items()}
+    arrays = rows | (record_steps(model, calls) if len(calls) > 1 else record(model, **calls[0]))
     return arrays if case.names is None else {name: arrays[name] for name in case.names if name in arrays}
+
+
+def dequantized(module: Any) -> torch.Tensor:
+    """Return the weight of a linear module, (out, in); one of bitsandbytes as its products dequantize it.
+
+    On a processor with AVX-512 BF16, the first call packs 4-bit weights in another way: dequantize them before.
+    """
+    weight = module.weight
+    if getattr(weight, "quant_state", None) is not None:  # 4 bits
+        from bitsandbytes.functional import dequantize_4bit
+
+        return dequantize_4bit(weight.data, weight.quant_state)
+    scales = getattr(weight, "SCB", None)
+    scales = getattr(getattr(module, "state", None), "SCB", None) if scales is None else scales  # after a call
+    if scales is not None:  # 8 bits
+        from bitsandbytes.functional import int8_vectorwise_dequant
+
+        return int8_vectorwise_dequant(weight.data, scales)
+    return weight.detach()
 
 
 def dump(model: Any, case: Case, path: Path, positions: bool = False) -> list[str]:

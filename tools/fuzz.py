@@ -19,10 +19,21 @@ if __name__ == "__main__":  # before NumPy is imported
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
     os.environ.update({"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"})
 
-from tools.fuzzing import archives, candidates, checkpoints, commands, environments, names, outputs, textfiles, texts
+from tools.fuzzing import (
+    archives,
+    candidates,
+    checkpoints,
+    commands,
+    environments,
+    names,
+    outputs,
+    quantized,
+    textfiles,
+    texts,
+)
 from tools.fuzzing.supervise import Finding, Tally, Target, keep, run_target
 
-MODULES = (checkpoints, archives, texts, textfiles, names, candidates, outputs, environments, commands)
+MODULES = (checkpoints, quantized, archives, texts, textfiles, names, candidates, outputs, environments, commands)
 TARGETS = {target.name: target for module in MODULES for target in module.TARGETS}
 SHOWN = 40  # printed lines of the traceback of a finding
 

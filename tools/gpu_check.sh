@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Run everything that needs a GPU: the tests of the CuPy backend, the benchmarks against transformers, the targets.
+# Run everything that needs a GPU: the tests of the CuPy backend, a table of quantized weights, the benchmarks against
+# transformers, the targets.
 #
 #   bash tools/gpu_check.sh [RESULTS FOLDER]      (default: gpu-results in the current folder)
 #
@@ -39,7 +40,15 @@ echo
 echo "== tests" # -W default: warnings of the GPU libraries are not failures
 tests=(tests/backend/test_cupy.py tests/backend/test_cupy_errors.py tests/generation/test_captured.py tests/backend/test_kernels.py)
 tests+=(tests/backend/test_kernels_inside.py tests/backend/test_cupy_names.py)
+tests+=(tests/quantization/test_packed_kernels.py tests/quantization/test_on_a_device.py)
 "$python" -m pytest -q -rs -W default -p no:cacheprovider "${tests[@]}" 2>&1 | tee "$results/tests.txt" || status=1
+
+echo
+echo "== quantized weights, beside float16"
+"$python" -m tools.benching.quantized cupy base 2>&1 | tee "$results/quantized.txt" || status=1
+if [ "${SIZE_LARGE:-0}" = 1 ]; then
+    "$python" -m tools.benching.quantized cupy large 2>&1 | tee -a "$results/quantized.txt" || status=1
+fi
 
 if [ $peer = no ]; then
     echo

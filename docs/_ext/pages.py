@@ -25,6 +25,7 @@ SECTIONS: list[tuple[str, str, str]] = [
     ("trace", "Looking inside", "trace catalog lens view"),
     ("golden", "Verifying", "golden"),
     ("checkpoint", "Checkpoints and files", "checkpoint files"),
+    ("quantization", "Quantization", "quantization"),
     ("backends", "Backends and errors", "backend checks errors idioms"),
     ("commands", "The command line", "cli"),
     ("rest", "The rest", ""),  # modules that are not in a section yet

@@ -19,10 +19,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from minibiogpt.backend.products.packed import Array, PackedWeight
 from minibiogpt.errors import InputError, short_repr, text_of
 
 HALVES = ("float16", "bfloat16")  # too narrow for sums and exponentials, which are computed in float32
-Array = Any  # a numpy.ndarray or a cupy.ndarray; the two share no base class
 Method = TypeVar("Method", bound=Callable[..., Any])
 # Overflow gives inf, and then NaN, without a warning, as on a device and in PyTorch; a probability underflows to 0,
 # whose logarithm is -inf. A caller's own np.errstate, such as all="raise", must not change that.
@@ -52,7 +52,9 @@ class Backend(ABC):
     threads: int = 1
 
     def asarray(self, x: Any, dtype: Any = None) -> Array:
-        """Convert lists, scalars or any backend's array to this backend. Copies only if needed."""
+        """Convert lists, scalars, any backend's array or a packed weight to this backend. Copies only if needed."""
+        if isinstance(x, PackedWeight):
+            return x.with_arrays(self.asarray).astype(dtype or x.dtype, copy=False)
         if isinstance(x, self.array_type):
             array: Array = x
             return array if dtype is None else array.astype(dtype, copy=False)
@@ -105,10 +107,14 @@ class Backend(ABC):
 
     def product(self, rows: Array, weight: Array, bias: Array | None = None) -> Array:
         """Return ``rows @ weight.T + bias``: rows (M, in), weight (out, in), bias (out,) or None, result (M, out)."""
-        y = rows @ weight.T
+        y = rows @ (self.unpack(weight) if isinstance(weight, PackedWeight) else weight).T
         if bias is not None:
             y += bias
         return y
+
+    def unpack(self, weight: PackedWeight) -> Array:
+        """Return the values of a packed weight as an array (N, K), in its dtype."""
+        return self.asarray(np.asarray(weight.with_arrays(self.to_numpy)))
 
     def head_products(
         self, a: Array, b: Array, *, transposed: bool = False, scale: float = 1.0, out: Array | None = None
@@ -201,7 +207,7 @@ class Backend(ABC):
 
     @property
     def product_name(self) -> str:
-        """Where matrix products come from, if there is a choice: "numpy", "mkl" or "openblas"; otherwise ""."""
+        """Where matrix products come from, if there is a choice: "numpy", "mkl", "openblas", "onednn"; otherwise ""."""
         return ""
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -264,8 +270,8 @@ def get_backend(name: str | Backend = "numpy", product: str | None = None) -> Ba
 
     Parameters
     ----------
-    product : where the matrix products of backend numpy come from: "numpy", "mkl", "openblas", or "auto", the default:
-        an installed library that is faster on this processor. The variable MINIBIOGPT_PRODUCT replaces the default.
+    product : where the matrix products of backend numpy come from: "numpy", "mkl", "openblas", "onednn", or "auto",
+        the default: an installed library that is faster on this processor. MINIBIOGPT_PRODUCT replaces the default.
 
     Raises
     ------
@@ -277,29 +283,23 @@ def get_backend(name: str | Backend = "numpy", product: str | None = None) -> Ba
     >>> get_backend("numpy").xp.__name__
     'numpy'
     """
-    if isinstance(name, Backend):
-        if product is None or product == name.product_name:
-            return name
-        name = name.name
+    if isinstance(name, Backend) and product in (None, name.product_name):
+        return name
+    name = name.name if isinstance(name, Backend) else name
     if not isinstance(name, str) or name not in _FACTORIES:
         raise InputError(f"backend must be one of {', '.join(_FACTORIES)}", short_repr(name), "choose one of these")
     factory, product_name = _FACTORIES[name]
     key = name, product_name(product)
-    if key not in _INSTANCES:
-        with _LOCK:
-            if key not in _INSTANCES:
-                _INSTANCES[key] = factory(key[1])
-    return _INSTANCES[key]
+    with _LOCK:
+        if key not in _INSTANCES:
+            _INSTANCES[key] = factory(key[1])
+        return _INSTANCES[key]
 
 
 def _backend_of_array(x: object) -> Backend | None:
-    """Return the backend that x is an array of, the one in use if there are several; None if x is no array.
-
-    A missing module is not imported.
-    """
-    kind = type(x)
-    in_use = _IN_USE.get()
-    if in_use is not None and kind is in_use.array_type:
+    """Return the backend of an array, the one in use if there are several, or None; imports no missing module."""
+    kind = type(x.sample if isinstance(x, PackedWeight) else x)
+    if (in_use := _IN_USE.get()) is not None and kind is in_use.array_type:
         return in_use
     if kind not in _BY_TYPE:
         package = "numpy" if issubclass(kind, np.ndarray) else kind.__module__.partition(".")[0]

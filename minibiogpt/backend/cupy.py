@@ -13,9 +13,11 @@ from weakref import finalize
 
 import numpy as np
 
-from minibiogpt.backend.base import HALVES, Array, Backend
+from minibiogpt.backend.base import HALVES, Array, Backend, get_backend
 from minibiogpt.backend.cublas import HeadProducts
 from minibiogpt.backend.kernels import Kernels
+from minibiogpt.backend.products.packed import PackedWeight
+from minibiogpt.backend.products.packed_kernels import PackedProducts
 from minibiogpt.errors import DeviceMemoryError, InputError
 
 OUT_OF_MEMORY = (
@@ -56,7 +58,7 @@ class CupyBackend(Backend):
         halves = HALVES if "EE->E" in cupy.add.types else HALVES[:1]  # E: bfloat16, if ml_dtypes is installed
         self.float_dtypes = ("float32", "float64", *halves)
         self.kernels, self.use_kernels, self.use_graphs = Kernels(cupy, self.lowest), True, True
-        self.products = HeadProducts(cupy, cublas)
+        self.products, self.packed_products = HeadProducts(cupy, cublas), PackedProducts(cupy)
         self.graph_pools: list[GraphPool] = []
         self.free_graph_pools: list[GraphPool] = []  # those whose captured step is gone
         self.tf32 = os.environ.get("CUPY_TF32", "0") not in ("", "0")
@@ -95,11 +97,20 @@ class CupyBackend(Backend):
         products.set_compute_type(np.float32, compute_type)
         self._tf32 = bool(enabled)
 
-    def product(self, rows: Array, weight: Array, bias: Array | None = None) -> Array:
+    def product(self, rows: Array, weight: Array | PackedWeight, bias: Array | None = None) -> Array:
         """Return ``rows @ weight.T + bias``: a few rows by a kernel, more by cuBLAS, which sums float16 in float32."""
+        if isinstance(weight, PackedWeight) and (layout := weight.layout):
+            return self.packed_products(rows, weight, layout, bias, few=self.use_kernels)
+        if isinstance(weight, PackedWeight):
+            given, added = (x if x is None else self.to_numpy(x) for x in (rows, bias))
+            return self.asarray(get_backend("numpy").product(given, weight.with_arrays(self.to_numpy), added))
         kernel = self.kernel("product", rows, weight, bias)
         y = kernel(rows, weight, bias) if kernel else None
         return super().product(rows, weight, bias) if y is None else y
+
+    def unpack(self, weight: PackedWeight) -> Array:
+        layout = weight.layout
+        return self.packed_products.unpack(weight, layout) if layout else super().unpack(weight)
 
     def kernel(self, name: str, *arrays: Array | None) -> Callable[..., Any] | None:
         if not self.use_kernels or not self.kernels.takes(*arrays):

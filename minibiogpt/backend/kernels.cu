@@ -24,7 +24,7 @@ __device__ float root(float x) { return sqrtf(x); }
 __device__ double root(double x) { return sqrt(x); }
 __device__ float error_function(float x) { return erff(x); }
 __device__ double error_function(double x) { return erf(x); }
-__device__ A larger(A x, A y) { return x > y ? x : y; }  // may drop a NaN: the sum of exponentials is NaN anyway
+__device__ A larger(A x, A y) { return x > y || x != x ? x : y; }  // NaN if one of them is NaN
 
 // The sum over the warp, returned in every thread.
 __device__ A warp_sum(A x) {

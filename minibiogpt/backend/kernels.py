@@ -26,27 +26,26 @@ ROWS = 8  # rows of a product per block, so that each block reads its weights on
 SHARED_MEMORY = 48 * 1024  # bytes per block, on every device
 
 
-class Kernels:
-    """The kernels, compiled for each dtype on first use.
+class CompiledKernels:
+    """CUDA kernels, compiled for each dtype on first use.
 
     Parameters
     ----------
     xp : the module cupy; its RawModule compiles the source.
-    lowest : function from a dtype to its lowest finite value.
     """
 
-    few_rows = 32  # limit of ``product``: for more rows cuBLAS, with tensor cores, is faster
-    few_queries = 8  # limit of ``attend``
+    sources: tuple[Path, ...] = (SOURCE,)  # compiled as one, in this order
+    few_rows = 32  # limit of kernels that multiply rows with a weight: for more, cuBLAS with tensor cores is faster
 
-    def __init__(self, xp: Any, lowest: Callable[[Any], float]) -> None:
-        self.xp, self.lowest = xp, cache(lowest)
+    def __init__(self, xp: Any) -> None:
+        self.xp = xp
         self._module, self._function = cache(self._compile), cache(self._get_function)
         self._dtype_name = cache(str)  # cached because str(dtype) is slow in NumPy
 
     def _compile(self, dtype: Any) -> Any:
         arrays, sums, _ = TYPES[self._dtype_name(dtype)]
         options = ("-std=c++17", f"-DARRAYS={arrays}", f"-DSUMS={sums}")
-        return self.xp.RawModule(code=SOURCE.read_text(encoding="utf-8"), options=options)
+        return self.xp.RawModule(code=source_of(self.sources), options=options)
 
     def _get_function(self, dtype: Any, name: str) -> Any:
         return self._module(dtype).get_function(name)
@@ -58,6 +57,31 @@ class Kernels:
 
     def _launch(self, name: str, dtype: Any, blocks: int, *args: Any, shared: int = 0) -> None:
         self._function(dtype, name)((blocks,), (THREADS,), args, shared_mem=shared)
+
+    def _is_packed(self, *arrays: Array, step: int) -> int:
+        """Return 1 if each array, and every ``step``-th element of it, is aligned to a 16-byte pack; otherwise 0."""
+        pack = TYPES[self._dtype_name(arrays[0].dtype)][2]
+        return int(step % pack == 0 and all(x.data.ptr % 16 == 0 for x in arrays))
+
+
+def source_of(files: tuple[Path, ...]) -> str:
+    """Return the text of source files, one after the other."""
+    return "\n".join(path.read_text(encoding="utf-8") for path in files)
+
+
+class Kernels(CompiledKernels):
+    """The kernels of kernels.cu.
+
+    Parameters
+    ----------
+    lowest : function from a dtype to its lowest finite value.
+    """
+
+    few_queries = 8  # limit of ``attend``
+
+    def __init__(self, xp: Any, lowest: Callable[[Any], float]) -> None:
+        super().__init__(xp)
+        self.lowest = cache(lowest)
 
     def layer_norm(self, x: Array, weight: Array, bias: Array, eps: float) -> Array:
         """Layer norm of x (..., D): one block per row."""
@@ -148,8 +172,3 @@ class Kernels:
             visible = self.xp.ascontiguousarray(visible)
         per_row, _, per_query, _ = visible.strides
         return visible, per_row if visible.shape[0] > 1 else 0, per_query if visible.shape[2] > 1 else 0
-
-    def _is_packed(self, *arrays: Array, step: int) -> int:
-        """Return 1 if each array, and every ``step``-th element of it, is aligned to a 16-byte pack; otherwise 0."""
-        pack = TYPES[self._dtype_name(arrays[0].dtype)][2]
-        return int(step % pack == 0 and all(x.data.ptr % 16 == 0 for x in arrays))

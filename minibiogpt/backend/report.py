@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from minibiogpt.backend.base import Backend
+from minibiogpt.backend.base import Backend, get_backend
 from minibiogpt.backend.processor import Processor, this_processor
 from minibiogpt.backend.products import PRODUCTS, get_product, product_name, why_not
 from minibiogpt.backend.products.base import Product
@@ -127,7 +127,8 @@ def report() -> dict[str, Any]:
 def _of_product(product: Product) -> dict[str, Any]:
     """Return what a product says of itself, and its rates."""
     found = product.describe()
-    for dtype in ("float32", "bfloat16") if product.bfloat16 else ("float32",):
+    both = product.bfloat16 and "bfloat16" in get_backend("numpy").float_dtypes  # which imports ml_dtypes
+    for dtype in ("float32", "bfloat16") if both else ("float32",):
         rates = measure(product, dtype)
         fewest = product.own_rows if dtype == "float32" else 1
         found[f"gflops_{dtype}"] = {str(M): round(rates[M], 1) for M in ROWS if fewest <= M}

@@ -20,8 +20,8 @@ from minibiogpt.catalog.parameters import (
     sequence_classification_shapes,
     token_classification_shapes,
 )
-from minibiogpt.checkpoint import fairseq
-from minibiogpt.checkpoint.published import Original, config_values, is_tied, read_original
+from minibiogpt.checkpoint.originals import fairseq
+from minibiogpt.checkpoint.originals.published import Original, config_values, is_tied, read_original
 from minibiogpt.checkpoint.quantized import kind_of, reject_quantized
 from minibiogpt.checkpoint.torch_archive import PickledTensor
 from minibiogpt.config import BioGptConfig

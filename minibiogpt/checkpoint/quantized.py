@@ -1,4 +1,4 @@
-"""Recognize quantized weights, which cannot be read: say what they are and what to do."""
+"""Recognize weights that are quantized in a way that cannot be read: say what they are and what to do."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from minibiogpt.catalog.parameters import Shapes
 from minibiogpt.errors import CheckpointError, listed, short_repr
 from minibiogpt.files.safetensors import FLOATS
+from minibiogpt.quantization import Quantization, StoredWeight, from_config
 
 READABLE = "float32, float16, bfloat16 or float64"
 # The last part of tensor names that only one kind of quantization has, the most specific first.
@@ -65,7 +66,7 @@ def reject_quantized(folder: Path, settings: Any, tensors: Mapping[str, Tensor],
     parts = [] if marked is None else [name for name in tensors if _ends(name, MARKS[marked])]
     absent = [name for name in shapes if name not in tensors]
     if not packed and not (parts and absent):
-        if settings:
+        if settings and not any(isinstance(tensor, StoredWeight) for tensor in tensors.values()):
             message = (
                 f"{folder}: quantization_config in config.json has no effect: the stored weights are not quantized"
             )
@@ -75,11 +76,39 @@ def reject_quantized(folder: Path, settings: Any, tensors: Mapping[str, Tensor],
     method = short_repr(named).strip("'") if named else marked
     shown = [f"{name} of dtype {kind_of(tensors[name].dtype)}" for name in packed or parts]
     kind = f"weights quantized by {method}" if method else "quantized weights"
+    if method and method.startswith("bitsandbytes") and packed:  # the kind that is read, but for what is missing
+        lacking = "SCB" if tensors[packed[0]].dtype == "I8" else "weight.quant_state.bitsandbytes__nf4"
+        shown.append(f"without {packed[0].removesuffix('weight')}{lacking}")
     raise CheckpointError(
         f"the weights in {folder} must be {READABLE}",
         f"{kind}: {listed(shown)}",
         _remedy(method, [tensors[name].dtype for name in packed]),
     )
+
+
+def merged_quantization(
+    folder: Path, settings: Any, tensors: Mapping[str, Any], wanted: Quantization | None
+) -> Quantization | None:
+    """Return how the layers are to be quantized, by what is wanted and what the file holds.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is quantized in another format than the one that is wanted.
+    """
+    kinds = sorted({x.format for x in tensors.values() if isinstance(x, StoredWeight)})
+    if not kinds:
+        return wanted
+    if wanted is None:
+        return from_config(settings)
+    if kinds == ["int8"] and wanted.format == "int8-dynamic":
+        return wanted
+    if kinds != [wanted.format]:
+        remedy = "leave quantization out, or load the model that it was quantized from"
+        raise CheckpointError(
+            f"{folder} must not be quantized already, in another format", f"weights in {listed(kinds)}", remedy
+        )
+    return None
 
 
 def _remedy(method: str | None, packed: list[str]) -> str:

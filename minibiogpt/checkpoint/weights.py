@@ -11,17 +11,19 @@ from typing import Any
 import numpy as np
 
 from minibiogpt.backend import Array, Backend, get_backend
+from minibiogpt.backend.products.packed import PackedWeight
 from minibiogpt.catalog.parameters import EMBEDDING, HEAD, Shapes
 from minibiogpt.checkpoint.initialization import random_weights
-from minibiogpt.checkpoint.lora import Tensor
+from minibiogpt.checkpoint.lora import Merged, Tensor
 from minibiogpt.checkpoint.names import by_model_name
-from minibiogpt.checkpoint.quantized import kind_of, reject_quantized
+from minibiogpt.checkpoint.quantized import kind_of, merged_quantization, reject_quantized
 from minibiogpt.checkpoint.source import Source, find_source
 from minibiogpt.config import BioGptConfig
 from minibiogpt.errors import CheckpointError, InputError, listed, shared_start, short_repr
 from minibiogpt.files.safetensors import FLOATS, stored_tensors
 from minibiogpt.files.shards import save_tensors
 from minibiogpt.files.writing import target_folder
+from minibiogpt.quantization import Quantization, StoredWeight, gather, quantization_of, stored_arrays
 
 # Fields of the config that change the names or shapes of tensors.
 SHAPING = (
@@ -31,7 +33,7 @@ SHAPING = (
 BLOCK = 1 << 22  # elements checked at a time, so that no check doubles the memory
 
 
-def _drop_unused_head(tensors: dict[str, Tensor], shapes: Shapes, tied: bool) -> None:
+def drop_unused_head(tensors: dict[str, Tensor], shapes: Shapes, tied: bool) -> None:
     """Drop a head that the model does not use. A tied head replaces a missing embedding; warn if they differ."""
     if HEAD in shapes or HEAD not in tensors:
         return
@@ -56,7 +58,7 @@ def _equal(a: Tensor, b: Tensor) -> bool:
     return all(np.array_equal(x[i : i + BLOCK], y[i : i + BLOCK]) for i in range(0, x.size, BLOCK))
 
 
-def _report(source: Source, tensors: Mapping[str, Tensor], shapes: Shapes, chosen: Collection[str] = ()) -> None:
+def report_misfits(source: Source, tensors: Mapping[str, Tensor], shapes: Shapes, chosen: Collection[str] = ()) -> None:
     """Raise one error for all that is missing or misshapen; warn if there are only unexpected tensors.
 
     ``chosen`` are the fields of the config that the caller changed.
@@ -116,8 +118,9 @@ def load_weights(
     revision: str | None = None,
     adapter: str | os.PathLike[str] | None = None,
     ignore_mismatched_sizes: bool = False,
+    quantization: Quantization | None = None,
     **changes: Any,
-) -> tuple[BioGptConfig, dict[str, Array]]:
+) -> tuple[BioGptConfig, dict[str, Array | PackedWeight]]:
     """Return the config and the weights of "demo", a folder or a hub id, with a LoRA adapter merged if there is one.
 
     Tensors are read one by one, so that no more than one is held twice. All values must be finite.
@@ -131,6 +134,7 @@ def load_weights(
     revision : a branch, tag or commit of a hub id.
     adapter : the folder or hub id of a LoRA adapter for this model.
     ignore_mismatched_sizes : draw tensors of another shape from ``seed``, too, with a warning.
+    quantization : how to quantize the matrices of the layers; None: as they are in the file.
     changes : fields of the config that override those in the file.
     """
     backend = get_backend(backend)
@@ -139,11 +143,13 @@ def load_weights(
     folder = source.folder
     config = source.config(**changes)
     shapes = shapes_of(config)
-    tensors: dict[str, Tensor] = dict(by_model_name(stored_tensors(folder), folder))
-    reject_quantized(folder, config.extra.get("quantization_config"), tensors, shapes)
+    settings = config.extra.get("quantization_config")
+    tensors: dict[str, Tensor] = dict(gather(by_model_name(stored_tensors(folder), folder), settings))
+    reject_quantized(folder, settings, tensors, shapes)
+    quantization = merged_quantization(folder, settings, tensors, quantization)
     if source.adapter:
         tensors = source.adapter.applied(tensors, shapes, source.base_config.tie_word_embeddings)
-    _drop_unused_head(tensors, shapes, config.tie_word_embeddings)
+    drop_unused_head(tensors, shapes, config.tie_word_embeddings)
     absent = bool(head) and not any(key in tensors for key in head)
     if absent and seed is None:
         must = f"{source} must hold the requested head, {listed(head)}"
@@ -151,8 +157,8 @@ def load_weights(
     new = {key: shapes[key] for key in head} if absent else {}
     others = _new_tensors(tensors, shapes) if ignore_mismatched_sizes and seed is not None else {}
     shapes = {key: shape for key, shape in shapes.items() if key not in new and key not in others}
-    _report(source, tensors, shapes, _chosen(source, tensors, shapes_of, [*new, *others], changes))
-    weights = _read(source, tensors, shapes, backend, dtype)
+    report_misfits(source, tensors, shapes, _chosen(source, tensors, shapes_of, [*new, *others], changes))
+    weights = _read(source, tensors, shapes, backend, dtype, quantization)
     if new and seed is not None:
         drawn = f"initialized from N(0, {config.initializer_range}) with seed {seed}"
         warnings.warn(f"{source} has no {listed(new)}: {drawn}; train the head before use", stacklevel=4)
@@ -180,19 +186,62 @@ def _chosen(
 
 
 def _read(
-    source: Source, tensors: Mapping[str, Tensor], shapes: Shapes, backend: Backend, dtype: str
-) -> dict[str, Array]:
-    weights, not_finite = {}, []
-    for name, host in backend.allocate(shapes, dtype):
+    source: Source,
+    tensors: Mapping[str, Tensor],
+    shapes: Shapes,
+    backend: Backend,
+    dtype: str,
+    quantization: Quantization | None,
+) -> dict[str, Array | PackedWeight]:
+    """Read the tensors one by one, and quantize those that ``quantization`` chooses."""
+    packed = [name for name in shapes if isinstance(_base(tensors[name]), StoredWeight)]  # in the file already
+    if quantization and not packed:
+        packed = quantization.chosen(shapes)
+    weights: dict[str, Array | PackedWeight] = {}
+    not_finite = []
+    for name, host in backend.allocate({name: s for name, s in shapes.items() if name not in packed}, dtype):
         tensors[name].read_into(host)
         if not _finite(host):
             not_finite.append(name)
         with backend.memory_errors():
             weights[name] = backend.asarray(host)
+    for name in packed:
+        weight = _read_packed(name, tensors[name], dtype, quantization)
+        if weight is None:
+            not_finite.append(name)
+            continue
+        with backend.memory_errors():
+            weights[name] = backend.asarray(weight)
     if not_finite:
         must = f"every weight in {source} must be a finite number in {dtype}"
         raise CheckpointError(must, f"NaN or infinity in {listed(not_finite)}", "fetch the file again")
     return weights
+
+
+def _read_packed(name: str, tensor: Tensor, dtype: str, quantization: Quantization | None) -> PackedWeight | None:
+    """Return a weight in its packed form; None if it has a value that is not finite.
+
+    A weight that is quantized in the file is taken as it is, unless an adapter changes it.
+    """
+    if isinstance(tensor, StoredWeight):
+        return tensor.read(quantization).astype(dtype, copy=False)
+    host = np.empty(tensor.shape, dtype if np.dtype(dtype).itemsize == 2 else np.float32)
+    tensor.read_into(host)
+    if not _finite(host):
+        return None
+    base = _base(tensor)
+    if isinstance(base, StoredWeight):
+        return base.read(quantization).quantized(host).astype(dtype, copy=False)
+    assert quantization is not None
+    try:
+        return quantization.pack(host, dtype)
+    except InputError as error:
+        raise InputError(f"{name} in {quantization.format}: {error.must}", error.found, error.remedy) from None
+
+
+def _base(tensor: Tensor) -> Tensor:
+    """Return the base model's tensor, of one that an adapter changes."""
+    return tensor.base if isinstance(tensor, Merged) else tensor
 
 
 def _finite(x: np.ndarray) -> bool:
@@ -203,19 +252,27 @@ def _finite(x: np.ndarray) -> bool:
 def save_weights(
     folder: str | os.PathLike[str],
     config: BioGptConfig,
-    weights: dict[str, Array],
+    weights: dict[str, Array | PackedWeight],
     backend: Backend,
     architecture: str,
     max_shard_size: Any = None,
 ) -> None:
     """Write config.json and model.safetensors, or shards of it, as transformers reads them, each atomically."""
     target = target_folder(folder)
-    host = {name: np.ascontiguousarray(backend.to_numpy(x)) for name, x in weights.items()}
-    dtypes = sorted({str(x.dtype) for x in host.values()})
+    host: dict[str, np.ndarray] = {}
+    dtypes = set()
+    for name, x in weights.items():
+        if isinstance(x, PackedWeight):
+            host |= stored_arrays(name, x.with_arrays(backend.to_numpy))
+        else:
+            host[name] = np.ascontiguousarray(backend.to_numpy(x))
+            dtypes.add(str(x.dtype))
     if len(dtypes) > 1:
         remedy = "convert them: x.astype(model.dtype)"
-        raise InputError("all weights must have the same dtype", ", ".join(dtypes), remedy)
-    extra = {"architectures": [architecture], "dtype": dtypes[0]}
-    kept = {key: value for key, value in config.extra.items() if key != "torch_dtype"}
+        raise InputError("all weights must have the same dtype", ", ".join(sorted(dtypes)), remedy)
+    extra: dict[str, Any] = {"architectures": [architecture], "dtype": dtypes.pop()}
+    kept = {key: value for key, value in config.extra.items() if key not in ("torch_dtype", "quantization_config")}
+    if quantization := quantization_of(weights):
+        extra["quantization_config"] = quantization.config()
     save_tensors(target, host, max_shard_size)
     dataclasses.replace(config, extra=kept | extra).save_pretrained(target)

@@ -15,22 +15,9 @@ from types import ModuleType
 
 from minibiogpt import __version__
 from minibiogpt.backend import ignore_overflow
-from minibiogpt.cli import (
-    classify,
-    convert,
-    download,
-    embed,
-    explore,
-    generate,
-    golden,
-    info,
-    score,
-    tag,
-    tokenize,
-    trace,
-    view,
-)
-from minibiogpt.cli.options import check_backend, decode_texts
+from minibiogpt.cli import classify, embed, explore, generate, golden, info, score, tag, tokenize, trace, view
+from minibiogpt.cli.folders import convert, download, quantize
+from minibiogpt.cli.options import check_backend, check_outlier_threshold, decode_texts
 from minibiogpt.cli.parsing.check import check, with_help
 from minibiogpt.cli.parsing.commands import Parser
 from minibiogpt.cli.parsing.completion import add_completion
@@ -42,7 +29,9 @@ from minibiogpt.errors import CheckpointError, InputError, printable
 from minibiogpt.files.temporaries import REMEDIES
 
 MAX_CHARACTERS, LAST = 2000, 600  # of an error or a warning, and of its end, which says what to do
-COMMANDS = (generate, tokenize, score, embed, classify, tag, info, trace, view, explore, golden, download, convert)
+COMMANDS = (
+    generate, tokenize, score, embed, classify, tag, info, trace, view, explore, golden, download, convert, quantize,
+)  # fmt: skip
 
 
 def parser() -> argparse.ArgumentParser:
@@ -104,6 +93,7 @@ def _run(words: Sequence[str]) -> int:
         decode_texts(options)
         note = kernel_note(options)
         check_backend(options)
+        check_outlier_threshold(options)
         warn_of_unused(options)
         code = options.run(options)
         sys.stdout.flush()

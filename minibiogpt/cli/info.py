@@ -1,4 +1,7 @@
-"""minibiogpt info: show a model's config, parameter count, dtype and memory use without loading its weights."""
+"""minibiogpt info: show a model's config, parameter count, dtype and memory use without loading its weights.
+
+It also lists the bytes that the weights take in memory in each format of --quantization.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,14 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from minibiogpt.cli.options import add_json, add_model, print_json, source_of
+from minibiogpt.cli.sizes import by_format, described, in_words, packed_sizes
 from minibiogpt.errors import CheckpointError, InputError, listed
 
 if TYPE_CHECKING:
     from minibiogpt.backend import Backend
     from minibiogpt.catalog.parameters import Shapes
     from minibiogpt.checkpoint.source import Source
+    from minibiogpt.quantization import Quantization
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,9 +34,12 @@ def run(options: argparse.Namespace) -> None:
     if options.json:
         print_json(facts)
         return
-    config, machine = facts.pop("config"), facts.pop("machine")
+    config, machine, sizes = (facts.pop(name) for name in ("config", "machine", "weights_bytes_by_format"))
     for name, value in facts.items():
         print(f"{name.replace('_', ' '):24}{_formatted(name, value)}")
+    print(f"weights bytes with --dtype {options.dtype} and --quantization")
+    for kind, value in sizes.items():
+        print(f"  {kind:22}{_formatted('bytes', value)}")
     for title, values in {"config": config, "machine": machine}.items():
         print(title)
         for name, value in values.items():
@@ -45,35 +53,46 @@ def collect(options: argparse.Namespace) -> dict[str, Any]:
     from minibiogpt.catalog.parameters import stored_shapes
     from minibiogpt.checkpoint.names import by_model_name
     from minibiogpt.files.safetensors import stored_tensors
+    from minibiogpt.quantization import Quantization, gather
 
     source = source_of(options)
     config, adapter = source.config(), source.adapter
     backend = get_backend(options.backend, options.product)
     width = backend.dtype(options.dtype).itemsize
-    stored = by_model_name(stored_tensors(source.folder), source.folder)
-    names = {*stored, *(adapter.replaced if adapter else ())}
+    in_file = by_model_name(stored_tensors(source.folder), source.folder)
+    tensors: dict[str, Any] = dict(in_file)
+    names = {*in_file, *(adapter.replaced if adapter else ())}
     shapes = stored_shapes(config, names)
-    obstacle = _quantized(source, stored, shapes)
+    kind = wanted = Quantization(options.quantization) if options.quantization else None
+    obstacle = None
+    try:
+        tensors = dict(gather(in_file, source.base_config.extra.get("quantization_config")))
+        kind = _readable(source, tensors, shapes, wanted)
+    except CheckpointError as error:
+        obstacle = f"{error.found}; {error.remedy}"
     if obstacle is None:
-        merged = adapter.applied(stored, shapes, source.base_config.tie_word_embeddings) if adapter else stored
+        merged = adapter.applied(tensors, shapes, source.base_config.tie_word_embeddings) if adapter else tensors
         obstacle = _unfit(merged, shapes)
-    parameters = sum(math.prod(shape) for shape in shapes.values())
+    packed = packed_sizes(kind, tensors, shapes)
+    weights = sum(packed.get(name, math.prod(shape) * width) for name, shape in shapes.items())
     cached = 2 * config.num_hidden_layers * config.hidden_size * width
     return {
         "model": options.model or (adapter.config.base if adapter else "demo"),
         **({"adapter": f"merged adapter {adapter}"} if adapter else {}),
         **({"loads": f"no, {obstacle}"} if obstacle else {}),
-        "parameters": parameters,
-        "tensors_in_file": len(stored),
-        "dtypes_in_file": sorted({tensor.dtype for tensor in stored.values()}),
-        "file_bytes": sum(path.stat().st_size for path in {tensor.path for tensor in stored.values()}),
+        "parameters": sum(math.prod(shape) for shape in shapes.values()),
+        "tensors_in_file": len(in_file),
+        "dtypes_in_file": sorted({tensor.dtype for tensor in in_file.values()}),
+        "file_bytes": sum(path.stat().st_size for path in {tensor.path for tensor in in_file.values()}),
         "backend": options.backend,
         "dtype": options.dtype,
-        "weights_bytes": parameters * width,
+        **({"quantization": described(kind, tensors, shapes, packed)} if kind and packed else {}),
+        "weights_bytes": weights,
+        "weights_bytes_by_format": by_format(shapes, width),
         "cache_bytes_per_token": cached,
         "cache_bytes_at_most": cached * config.max_position_embeddings,
         "config": config.to_dict(),
-        "machine": describe(backend) | (_speed(backend, parameters * width) if options.speed else {}),
+        "machine": describe(backend) | (_speed(backend, weights) if options.speed else {}),
     }
 
 
@@ -89,15 +108,25 @@ def _speed(backend: Backend, weights_bytes: int) -> dict[str, Any]:
     return shown | {"ms_per_token_at_least": round(weights_bytes / (2 * rates[1]) / 1e6, 1)}
 
 
-def _quantized(source: Source, stored: Mapping[str, Any], shapes: Shapes) -> str | None:
-    """Say how the weights are quantized; None if they aren't."""
-    from minibiogpt.checkpoint.quantized import reject_quantized
+def _readable(
+    source: Source, tensors: Mapping[str, Any], shapes: Shapes, wanted: Quantization | None
+) -> Quantization | None:
+    """Return how the weights will be quantized; None if they won't be.
 
-    try:
-        reject_quantized(source.folder, source.base_config.extra.get("quantization_config"), stored, shapes)
-    except CheckpointError as error:
-        return f"{error.found}; {error.remedy}"
-    return None
+    Raises
+    ------
+    CheckpointError
+        If they are quantized in a way that can't be read, or in another format than the one that is wanted.
+    """
+    from minibiogpt.checkpoint.quantized import merged_quantization, reject_quantized
+    from minibiogpt.quantization import StoredWeight, from_config
+
+    settings = source.base_config.extra.get("quantization_config")
+    reject_quantized(source.folder, settings, tensors, shapes)
+    kind = merged_quantization(source.folder, settings, tensors, wanted)
+    if any(isinstance(x, StoredWeight) for x in tensors.values()):
+        return kind or wanted or from_config(settings)
+    return kind
 
 
 def _unfit(tensors: Mapping[str, Any], shapes: Shapes) -> str | None:
@@ -118,6 +147,8 @@ def _unfit(tensors: Mapping[str, Any], shapes: Shapes) -> str | None:
 
 
 def _formatted(name: str, value: Any) -> str:
+    if name == "quantization":
+        return in_words(value)
     if "bytes" in name:
         return f"{value:,} ({value / 1e6:,.2f} MB)"
     if isinstance(value, list):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 import warnings
@@ -13,6 +14,7 @@ from minibiogpt.backend import get_backend
 from minibiogpt.cli.batch.lines import check_standard_output, is_blank, one_text, status_of
 from minibiogpt.errors import CheckpointError, InputError, short_repr
 from minibiogpt.files.json_text import SURROGATE, json_text
+from minibiogpt.quantization import FORMATS
 from minibiogpt.tokenizer import BioGptTokenizer
 
 if TYPE_CHECKING:
@@ -48,8 +50,12 @@ def add_model(parser: argparse.ArgumentParser, *, runs: bool = False, texts: boo
         add_adapter(parser)
         parser.add_argument("--backend", default="numpy", help="numpy (default) or cupy")
         parser.add_argument("--dtype", default="float32", help="float32 (default), float64, float16 or bfloat16")
-        about = "what multiplies matrices on the CPU: auto (default), numpy, mkl or openblas"
+        about = "what multiplies matrices on the CPU: auto (default), numpy, mkl, openblas or onednn"
         parser.add_argument("--product", metavar="P", help=about)
+        about = f"quantize the weights of the layers while they are read: {', '.join(FORMATS)}"
+        parser.add_argument("--quantization", choices=FORMATS, metavar="FORMAT", help=about)
+        about = "with int8-dynamic: multiply columns with a number of at least X as floats, as LLM.int8 does with 6"
+        parser.add_argument("--outlier-threshold", type=float, metavar="X", help=about)
         about = "if NumPy's OpenBLAS uses kernels for an older processor (see info), start again with the right ones"
         parser.add_argument("--fast-blas", action="store_true", help=about)
 
@@ -62,7 +68,20 @@ def add_names(parser: argparse.ArgumentParser) -> None:
 def check_backend(options: argparse.Namespace) -> None:
     """Refuse a --product that can't be used, and a --dtype that the --backend does not compute in."""
     if "backend" in options and "dtype" in options:
-        get_backend(options.backend, getattr(options, "product", None)).dtype(options.dtype)
+        backend = get_backend(options.backend, getattr(options, "product", None))
+        try:
+            backend.dtype(options.dtype)
+        except InputError as error:
+            remedy = f"write --quantization {options.dtype}" if options.dtype in FORMATS else error.remedy
+            raise InputError(error.must, error.found, remedy) from None
+
+
+def check_outlier_threshold(options: argparse.Namespace) -> None:
+    x = getattr(options, "outlier_threshold", None)
+    if x is not None and not (math.isfinite(x) and x >= 0):
+        raise InputError(
+            "--outlier-threshold must be a number that is not negative", str(x), "write 6, or leave it out"
+        )
 
 
 def decode_texts(options: argparse.Namespace) -> None:
@@ -128,7 +147,16 @@ def load_model(options: argparse.Namespace, kind: Any, **more: Any) -> Any:
     source = source_of(options)
     adapter = {"adapter": source.adapter.folder} if source.adapter else {}
     settings = {name: getattr(options, name) for name in ("backend", "dtype", "product") if hasattr(options, name)}
-    return kind.from_pretrained(source.folder, **settings | adapter | more)
+    return kind.from_pretrained(source.folder, **settings | quantization_of(options) | adapter | more)
+
+
+def quantization_of(options: argparse.Namespace) -> dict[str, Any]:
+    """Return --quantization and --outlier-threshold as arguments of ``from_pretrained``; none without them."""
+    if getattr(options, "quantization", None) is None:
+        return {}
+    dynamic = options.quantization == "int8-dynamic"
+    threshold = getattr(options, "outlier_threshold", None) if dynamic else None  # golden record has no such option
+    return {"quantization": options.quantization} | ({} if threshold is None else {"outlier_threshold": threshold})
 
 
 def tokenizer_folder(options: argparse.Namespace) -> Path:

@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -236,19 +237,65 @@ def write_tensors(path: Path, tensors: Mapping[str, TensorToWrite], metadata: Ma
     Wider dtypes are written first, so that every value is aligned to its size. The same arguments give the same bytes,
     unlike those of the library, which writes the metadata in random order.
     """
-    header: dict[str, object] = {"__metadata__": {"format": "pt"} if metadata is None else dict(metadata)}
     ordered = sorted(tensors.items(), key=lambda item: -_itemsize(item[1].dtype))
-    end = 0
-    for name, tensor in ordered:
-        begin, end = end, end + math.prod(tensor.shape) * _itemsize(tensor.dtype)
-        header[name] = {"dtype": tensor.dtype, "shape": list(tensor.shape), "data_offsets": [begin, end]}
-    text = json_text(header, compact=True).encode()
-    text += b" " * (-len(text) % 8)
+    text, _ = _header({name: (tensor.dtype, tensor.shape) for name, tensor in ordered}, metadata)
     with path.open("wb") as file:
-        file.write(len(text).to_bytes(8, "little") + text)
+        file.write(text)
         for _, tensor in ordered:
             for block in tensor.blocks():
                 file.write(np.ascontiguousarray(block, DTYPES[tensor.dtype]).data)
+
+
+class TensorFile:
+    """A safetensors file whose tensors are written one by one, in any order: ``layout`` gives the place of each.
+
+    Parameters
+    ----------
+    layout : {name: (dtype, shape)} of every tensor. As in ``write_tensors``, the wider dtypes come first in the file.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "model.safetensors"
+    >>> with TensorFile(path, {"a": ("U8", (1,)), "b": ("F32", (2,))}) as file:
+    ...     file.write("a", np.array([7], np.uint8))
+    ...     file.write("b", np.array([1, 2], np.float32))
+    >>> {name: tensor.mapped().tolist() for name, tensor in read_header(path)[1].items()}
+    {'b': [1.0, 2.0], 'a': [7]}
+    """
+
+    def __init__(self, path: Path, layout: Mapping[str, tuple[str, tuple[int, ...]]]) -> None:
+        self.layout = layout
+        text, self.begins = _header(dict(sorted(layout.items(), key=lambda item: -_itemsize(item[1][0]))))
+        self.file = path.open("wb")
+        self.file.write(text)
+
+    def write(self, name: str, values: np.ndarray, start: int = 0) -> None:
+        """Write raw values of a tensor, from its element ``start`` on."""
+        dtype, _ = self.layout[name]
+        self.file.seek(self.begins[name] + start * _itemsize(dtype))
+        self.file.write(np.ascontiguousarray(values, DTYPES[dtype]).data)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.file.close()
+
+
+def _header(
+    layout: Mapping[str, tuple[str, tuple[int, ...]]], metadata: Mapping[str, str] | None = None
+) -> tuple[bytes, dict[str, int]]:
+    """Return the first bytes of a file with these tensors in this order, and where in the file each one begins."""
+    header: dict[str, object] = {"__metadata__": {"format": "pt"} if metadata is None else dict(metadata)}
+    begins, end = {}, 0
+    for name, (dtype, shape) in layout.items():
+        begins[name] = end
+        end += math.prod(shape) * _itemsize(dtype)
+        header[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [begins[name], end]}
+    text = json_text(header, compact=True).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text, {name: 8 + len(text) + begin for name, begin in begins.items()}
 
 
 def _itemsize(dtype: str) -> int:

@@ -10,6 +10,8 @@ from minibiogpt.backend import Array, Backend, backend_of
 from minibiogpt.model.ops import softmax, widened
 from minibiogpt.trace import Tap
 
+SHARED = 1 << 20  # multiplications of q and k: threads share no less, which ends before a second one has started
+
 
 @dataclass(frozen=True)
 class AttentionMask:
@@ -125,7 +127,7 @@ def _attend_in_tiles(
     output = output.transpose(0, 2, 1, 3)  # (B, H, T, Dh)
     tile_scores = min(rows, T) * min(columns, S)  # in one head of one row
     pairs = max(1, backend.block_elements // tile_scores)  # (row, head) pairs processed together
-    if backend.threads > 1:  # two groups for each, as one may start late
+    if backend.threads > 1 and B * H * T * S * Dh >= SHARED:  # two groups for each, as one may start late
         pairs = min(pairs, -(-B * H // (2 * backend.threads)))
     heads, batch = min(H, pairs), min(B, max(1, pairs // H))
     dtype = backend.sum_dtype(q.dtype)

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from minibiogpt.backend import Array
+from minibiogpt.backend import Array, Backend
+from minibiogpt.backend.products.packed import PackedWeight
 from minibiogpt.config import LAYER_NORM_EPS, POSITION_OFFSET, BioGptConfig
 from minibiogpt.model.attention import AttentionMask, attend_blocked, attend_eager, merge_heads, split_heads
 from minibiogpt.model.cache import KVCache, StaticCache
@@ -36,6 +37,21 @@ def named_parameters(module: Any, path: str = "") -> Iterator[tuple[str, Array]]
                 yield from named_parameters(submodule, f"{full_name}.{i}")
         elif type(value) in MODULE_TYPES:
             yield from named_parameters(value, full_name)
+
+
+def unpacked(x: Array | PackedWeight, backend: Backend) -> Array:
+    """Return a quantized weight as an array of its values, in its ``dtype``; an array is returned unchanged.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from minibiogpt.backend import get_backend
+    >>> from minibiogpt.quantization import Quantization
+    >>> weight = Quantization("int8").pack(np.array([[12.7, -3.04]], np.float32), "float64")
+    >>> unpacked(weight, get_backend("numpy")).round(3).tolist()
+    [[12.7, -3.0]]
+    """
+    return backend.unpack(x) if isinstance(x, PackedWeight) else x
 
 
 @dataclass

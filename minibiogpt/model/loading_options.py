@@ -12,6 +12,7 @@ from minibiogpt.backend import HALVES, Backend, backend_for, get_backend
 from minibiogpt.config import GENERATION_DEFAULTS, BioGptConfig, dtype_text
 from minibiogpt.errors import InputError, short_repr
 from minibiogpt.idioms import no_option
+from minibiogpt.quantization import Quantization, as_quantization, from_config
 
 # Several names of one thing: blocked attention, unless an array inside attention is wanted, which eager computes.
 FUSED = ("sdpa", "flash_attention_2", "flash_attention_3", "flex_attention")
@@ -20,9 +21,6 @@ ANY_DEVICE = ("auto", "balanced", "balanced_low_0", "sequential")  # values of d
 
 # What would change the result, and is not here (yet): what to do instead. None, False and {} leave the default.
 _REFUSED = {
-    "load_in_8bit": "load with dtype='bfloat16': quantization is not here yet",
-    "load_in_4bit": "load with dtype='bfloat16': quantization is not here yet",
-    "quantization_config": "load with dtype='bfloat16': quantization is not here yet",
     "output_loading_info": "leave it out: what is missing is an error or a warning",
     "state_dict": "pass the arrays to the class itself: Class(config, weights)",
     "variant": "rename its file to model.safetensors, in a folder of its own",
@@ -46,12 +44,12 @@ _ADVICE = {
     "labels": "write id2label={0: NAME, ...}",
     "head_mask": "pass it to a model call",
     **dict.fromkeys((*GENERATION_DEFAULTS, "max_new_tokens"), "pass it to generate"),
-    "quantization": "load with dtype='bfloat16': quantization is not here yet",
 }
 _KNOWN = (
     "backend", "product", "dtype", "torch_dtype", "device", "device_map", "attn_implementation", "seed", "config",
     "revision", "adapter", "ignore_mismatched_sizes", "use_safetensors", "low_cpu_mem_usage", "trust_remote_code",
-    "subfolder",
+    "subfolder", "quantization", "double_quant", "skip", "outlier_threshold", "quantization_config", "load_in_4bit",
+    "load_in_8bit",
 )  # fmt: skip
 
 _SAVE = {
@@ -88,6 +86,39 @@ def config_changes(options: dict[str, Any]) -> dict[str, Any]:
         if name in _ADVICE or not (name in fields or BioGptConfig().has(name)):
             raise no_option("from_pretrained", name, (*fields, *_KNOWN), _ADVICE)
     return base | options
+
+
+def chosen_quantization(quantization: Any, options: dict[str, Any], **more: Any) -> Quantization | None:
+    """Return how to quantize, from ``quantization=`` or from transformers' keywords, which leave ``options``.
+
+    Parameters
+    ----------
+    more : ``double_quant``, ``skip`` and ``threshold`` of ``as_quantization``.
+
+    Raises
+    ------
+    InputError
+        If it is given twice, or there is no such format.
+
+    Examples
+    --------
+    >>> chosen_quantization(None, {"load_in_4bit": True})
+    Quantization(format='fp4', double_quant=False, skip=(), threshold=0.0)
+    """
+    names = ("quantization_config", "load_in_4bit", "load_in_8bit")
+    given = {name: value for name in names if (value := options.pop(name, None)) not in (None, False, {})}
+    if not given:
+        return as_quantization(quantization, **more)
+    if quantization is not None or len(given) > 1:
+        found = ", ".join([*given, *(["quantization"] if quantization is not None else [])])
+        raise InputError("quantization must be given once", found, "write quantization='nf4' alone")
+    config = given.pop("quantization_config", given)
+    values = config.to_dict() if callable(getattr(config, "to_dict", None)) else config
+    found_settings = from_config(values)
+    if found_settings is None:
+        must = "quantization_config must be one of bitsandbytes, with load_in_4bit or load_in_8bit"
+        raise InputError(must, short_repr(values), "write quantization='nf4'")
+    return found_settings
 
 
 def _as_changes(config: BioGptConfig) -> dict[str, Any]:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any, Self
 
 import numpy as np
 
 from minibiogpt.backend import Array, Backend, Device, backend_for, device_of, ignore_overflow
+from minibiogpt.backend.products.packed import PackedWeight
 from minibiogpt.catalog.parameters import EMBEDDING, HEAD
 from minibiogpt.config import dtype_text
-from minibiogpt.errors import InputError
-from minibiogpt.model.layers import MODULE_TYPES, Linear
+from minibiogpt.errors import InputError, listed
+from minibiogpt.model.layers import MODULE_TYPES, Linear, unpacked
 from minibiogpt.model.loading_options import chosen_dtype
+from minibiogpt.quantization import as_quantization
 
 _TRAINING = "train in PyTorch, and load the checkpoint"
 
@@ -114,6 +116,36 @@ class Module(ABC):
                 changed[id(old)] = old, change(old)
             setattr(module, name, changed[id(old)][1])
 
+    def quantize(self, quantization: Any, double_quant: bool = True, skip: Collection[str] = ()) -> Self:
+        """Quantize the matrices of the layers in place, as ``from_pretrained`` does, and return the model.
+
+        Raises
+        ------
+        InputError
+            If one of them is quantized already.
+        """
+        settings = as_quantization(quantization, double_quant, skip)
+        named = {name.removeprefix("biogpt."): x for name, x in self.named_parameters()}
+        names = settings.chosen(named) if settings else []
+        if packed := [name for name in names if isinstance(named[name], PackedWeight)]:
+            remedy = "load the original; or call dequantize() first, and the errors of both formats add up"
+            raise InputError("the weights to quantize must be floats", f"quantized ones: {listed(packed, 2)}", remedy)
+        chosen = {id(named[name]) for name in names}
+        narrow = np.float32 if self.dtype == "float64" else self.dtype
+
+        def change(x: Any) -> Any:
+            if id(x) not in chosen or settings is None:
+                return x
+            return self.backend.asarray(settings.pack(self.backend.to_numpy(x).astype(narrow), self.dtype))
+
+        self._replace_weights(change)
+        return self
+
+    def dequantize(self) -> Self:
+        """Replace quantized weights by arrays of the values that they stand for, in place, and return the model."""
+        self._replace_weights(lambda x: unpacked(x, self.backend))
+        return self
+
     def eval(self) -> Self:
         """Return the model: evaluation mode is the only one."""
         return self
@@ -129,6 +161,10 @@ class Module(ABC):
         if requires_grad:
             raise InputError("weights must need no gradients", "requires_grad_(True)", _TRAINING)
         return self
+
+    def named_values(self) -> Iterator[tuple[str, Array]]:
+        """Yield (name in a checkpoint, array) of every weight; each quantized one is unpacked when its turn comes."""
+        return ((name, unpacked(x, self.backend)) for name, x in self.named_parameters())
 
     def parameters(self) -> Iterator[Array]:
         """Yield every weight. A tied head is not listed twice."""

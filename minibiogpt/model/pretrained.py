@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 
 from minibiogpt.backend import Backend, get_backend
+from minibiogpt.backend.products.packed import PackedWeight
 from minibiogpt.catalog.parameters import HEAD, Shapes
 from minibiogpt.checkpoint.given import IncompatibleKeys, as_weights, read_given
 from minibiogpt.checkpoint.initialization import random_weights
@@ -27,11 +28,13 @@ from minibiogpt.model.loading_options import (
     checked_attention,
     chosen_backend,
     chosen_dtype,
+    chosen_quantization,
     config_changes,
 )
 from minibiogpt.model.module import Module
 from minibiogpt.model.resize import resized, target_rows
 from minibiogpt.model.transformers_names import ATTRIBUTES, OF_A_LANGUAGE_MODEL
+from minibiogpt.quantization import format_of
 
 
 class Pretrained(Module):
@@ -97,6 +100,10 @@ class Pretrained(Module):
         device_map: Any = None,
         adapter: Any = None,
         product: str | None = None,
+        quantization: Any = None,
+        double_quant: bool = True,
+        skip: Collection[str] = (),
+        outlier_threshold: float | None = None,
         ignore_mismatched_sizes: bool = False,
         **changes: Any,
     ) -> Self:
@@ -115,9 +122,15 @@ class Pretrained(Module):
             ``initializer_range``; a warning names them. None: such a checkpoint is an error.
         device, device_map : another way to choose the backend: "cpu", "cuda", 0, "auto" (the GPU if there is one),
             {"": 0}. The whole model is on one device.
-        product : where matrix products on the CPU come from: "auto", "numpy", "mkl" or "openblas"; see get_backend.
+        product : where matrix products on the CPU come from: "auto", "numpy", "mkl", "openblas" or "onednn";
+            see get_backend.
         adapter : the folder or hub id of a LoRA adapter to merge into the weights. ``name`` may also be an adapter,
             whose settings name its base model.
+        quantization : quantize the matrices of the layers while they are read: "nf4" or "fp4" (as
+            bitsandbytes), "int8" (8 bits, a scale a row), "int8-dynamic" (activations in 8 bits, too), "q8_0" or "q4_0"
+            (as GGUF). None: as they are in the file; files of bitsandbytes are read. transformers' ``load_in_4bit``,
+            ``load_in_8bit`` and ``quantization_config`` say the same.
+        double_quant, skip, outlier_threshold : see ``minibiogpt.quantization.Quantization``.
         ignore_mismatched_sizes : draw tensors of another shape from ``seed``, such as a head of other classes, with a
             warning, instead of an error.
         changes : fields of the config to change, such as ``num_labels=3`` or ``id2label={0: "no", 1: "yes"}``, or
@@ -135,10 +148,14 @@ class Pretrained(Module):
         place = chosen_backend(backend, device, device_map, product)
         attention = checked_attention(attn_implementation)
         source = revision_of(changes)
+        packing = chosen_quantization(
+            quantization, changes, double_quant=double_quant, skip=skip, threshold=outlier_threshold
+        )
         changes = config_changes(changes)
         source |= {} if adapter is None else {"adapter": adapter}
         dtype = chosen_dtype(dtype, torch_dtype, place, lambda: _stored_dtype(find_source(name, **source).folder))
         options = source | changes | {"ignore_mismatched_sizes": bool(ignore_mismatched_sizes)}
+        options["quantization"] = packing
         config, weights = load_weights(name, cls.shapes_of, place, dtype, head=cls.head, seed=seed, **options)
         model = cls(config, weights, place, attention)
         model.name_or_path = config.name_or_path = os.fspath(given)
@@ -182,6 +199,9 @@ class Pretrained(Module):
         given.check(len(shapes), strict=strict)
         with self.backend.memory_errors():
             new = {id(own[name][1]): x.astype(self.dtype, copy=not assign) for name, x in given.arrays.items()}
+            for old in (x for _, x in own.values() if isinstance(x, PackedWeight) and id(x) in new):
+                if not isinstance(new[id(old)], PackedWeight):
+                    new[id(old)] = self.backend.asarray(old.quantized(self.backend.to_numpy(new[id(old)])))
         self._replace_weights(lambda old: new.get(id(old), old))
         return IncompatibleKeys([own[name][0] for name in given.missing], given.unexpected)
 
@@ -284,7 +304,8 @@ class Pretrained(Module):
         c = self.config
         sizes = f"L={c.num_hidden_layers}, D={c.hidden_size}, H={c.num_attention_heads}, F={c.intermediate_size}"
         sizes += f", V={c.vocab_size}, N={c.max_position_embeddings}"
-        details = f"{self.num_parameters():,} parameters, {self.dtype}, {self.backend.name}"
+        kinds = sorted({format_of(x) for x in self.parameters() if isinstance(x, PackedWeight)})
+        details = ", ".join([f"{self.num_parameters():,} parameters", self.dtype, *kinds, self.backend.name])
         return f"<{type(self).__name__} {sizes}; {details}>"
 
 

@@ -66,7 +66,7 @@ _GROUPS = {
     "supports_tp_plan supports_pp_plan is_parallelizable is_backend_compatible kernelize use_kernels",
     "leave it out: it has no meaning here": "framework main_input_name config_class add_model_tags model_tags "
     "loss_type register_for_auto_class get_init_context warnings_issued extra_repr call_super_init "
-    "dump_patches T_destination get_correct_attn_implementation reverse_bettertransformer dequantize "
+    "dump_patches T_destination get_correct_attn_implementation reverse_bettertransformer "
     "tie_embeddings_and_encoder_decoder smart_apply",
     "write type(model)(config, seed=0)": "initialize_weights",
     "write model.base_model": "set_decoder",

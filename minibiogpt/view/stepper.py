@@ -13,6 +13,7 @@ from minibiogpt.backend import Array
 from minibiogpt.catalog.explain import sizes_of
 from minibiogpt.catalog.names import kind_of_source
 from minibiogpt.errors import listed
+from minibiogpt.model.layers import unpacked
 from minibiogpt.tokenizer.tokens.labels import labels_of
 from minibiogpt.trace import Trace
 from minibiogpt.view.arguments import check_types, one_row, origin_of, tokenizer_of
@@ -190,7 +191,7 @@ class Stepper(OnePage):
         """Return the parameters of the layer: vectors (gains and biases), and weight matrices."""
         named = {name.removeprefix("biogpt."): x for name, x in self.model.named_parameters()}
         needed = {x for step in self.steps[1:] for x in step.where.values() if kind_of_source(x) == "parameter"}
-        found = {name: x for name, x in named.items() if name in needed}
+        found = {name: unpacked(x, self.model.backend) for name, x in named.items() if name in needed}
         vectors = {name: x for name, x in found.items() if x.ndim == 1}
         return vectors, {name: x for name, x in found.items() if x.ndim > 1}
 

@@ -204,7 +204,7 @@ def test_golden_values_are_recorded_on_the_device(backend: CupyBackend, tmp_path
 def test_the_page_about_it_runs(backend: CupyBackend, capsys: pytest.CaptureFixture[str]) -> None:
     page = (ROOT / "docs" / "gpu.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    assert len(blocks) == 2
+    assert len(blocks) == 3
     names: dict[str, Any] = {}
     for block in blocks:
         exec(block.replace('"cupy"', f'"{backend.name}"'), names)

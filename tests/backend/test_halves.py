@@ -32,7 +32,8 @@ from tests.support.device import demo, host
 from tools import dump_torch
 
 pytest.importorskip("ml_dtypes")
-PRODUCTS = [(name, dtype) for name in ("numpy", "openblas", "mkl") for dtype in HALVES] + [("mkl, native", "bfloat16")]
+PRODUCTS = [(name, dtype) for name in ("numpy", "openblas", "mkl", "onednn") for dtype in HALVES]
+PRODUCTS += [("mkl, native", "bfloat16"), ("onednn, native", "bfloat16")]
 
 
 @pytest.fixture(params=HALVES)
@@ -45,6 +46,8 @@ def case(request: pytest.FixtureRequest) -> Iterator[tuple[Product, str]]:
     """A product and a dtype."""
     name, _, native = request.param[0].partition(", ")
     found = available(name)
+    if name == "onednn" and native and not found.bfloat16:
+        pytest.skip("oneDNN computes bfloat16 only where the processor does")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(found, "bfloat16", bool(native))
         yield found, request.param[1]

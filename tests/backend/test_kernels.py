@@ -18,6 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minibiogpt.backend import kernels
+from minibiogpt.backend.kernels import Kernels
+from minibiogpt.backend.products.packed_kernels import PackedProducts
 from minibiogpt.model import ops
 from minibiogpt.model.attention import AttentionMask, attend_blocked, attend_eager, make_mask
 from minibiogpt.trace import Tap
@@ -295,15 +297,20 @@ def test_a_missing_barrier_is_seen_in_some_order() -> None:
         assert (len(found) == 1) == same
 
 
+@pytest.mark.parametrize("sources", [Kernels.sources, PackedProducts.sources], ids=["kernels", "packed"])
 @pytest.mark.parametrize("architecture", ["sm_75", "sm_90", "sm_100"])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_a_devices_compiler_takes_the_source(dtype: str, architecture: str, tmp_path: Path) -> None:
+def test_a_devices_compiler_takes_the_source(
+    dtype: str, architecture: str, sources: tuple[Path, ...], tmp_path: Path
+) -> None:
     nvcc = shutil.which("nvcc")
     if not nvcc:
         pytest.skip("nvcc is not installed")
     arrays, sums, _ = kernels.TYPES[dtype]
+    source = tmp_path / "kernels.cu"
+    source.write_text(kernels.source_of(sources), encoding="utf-8")
     options = [f"-DARRAYS={arrays}", f"-DSUMS={sums}", f"-arch={architecture}", "-std=c++17", "-Werror=all-warnings"]
-    line = [nvcc, "-cubin", "-Xptxas=-v", *options, "-o", str(tmp_path / "kernels.cubin"), str(kernels.SOURCE)]
+    line = [nvcc, "-cubin", "-Xptxas=-v", *options, "-o", str(tmp_path / "kernels.cubin"), str(source)]
     done = subprocess.run(line, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     sizes = re.findall(r"(\d+) bytes (?:stack frame|spill stores|spill loads)", done.stderr)

@@ -37,7 +37,7 @@ def available(name: str) -> products.Product:
     return get_product(name)
 
 
-@pytest.fixture(params=["numpy", "openblas", "mkl"])
+@pytest.fixture(params=["numpy", "openblas", "mkl", "onednn"])
 def product(request: pytest.FixtureRequest) -> products.Product:
     return available(request.param)
 
@@ -142,13 +142,16 @@ def test_sums_of_integers_are_exact(product: products.Product) -> None:
                 assert np.array_equal(out, rows.astype(np.int64) @ weight.T.astype(np.int64)), (M, K, N)
 
 
-def test_mkl_multiplies_bfloat16_and_sums_in_float32() -> None:
+@pytest.mark.parametrize("name", ["mkl", "onednn"])
+def test_bfloat16_is_summed_in_float32(name: str) -> None:
     pytest.importorskip("ml_dtypes")
-    mkl, rng = available("mkl"), np.random.default_rng(0)
+    product, rng = available(name), np.random.default_rng(0)
+    if name == "onednn" and not product.bfloat16:
+        pytest.skip("oneDNN computes bfloat16 only where the processor does")
     for M, K, N in ((1, 64, 33), (5, 1024, 70), (40, 300, 9)):
         rows, weight = (rng.normal(size=s).astype("bfloat16") for s in ((M, K), (N, K)))
         out = np.empty((M, N), np.float32)
-        mkl.multiply_bfloat16(rows, weight, out)
+        product.multiply_bfloat16(rows, weight, out)
         within(out, rows.astype(np.float32), weight.astype(np.float32))
 
 
@@ -204,6 +207,7 @@ print(len(os.listdir("/proc/self/task")) - before)
 
 
 INTEL, AMD = Processor("Xeon", "GenuineIntel"), Processor("EPYC", "AuthenticAMD")
+NEW_AMD = Processor("EPYC", "AuthenticAMD", frozenset({"avx512f", "avx512_bf16"}))
 
 
 @pytest.mark.parametrize(
@@ -215,6 +219,10 @@ INTEL, AMD = Processor("Xeon", "GenuineIntel"), Processor("EPYC", "AuthenticAMD"
         (AMD, ["mkl", "openblas"], "", "openblas"),
         (AMD, ["mkl"], "", "numpy"),
         (INTEL, [], "openblas", "numpy"),
+        (INTEL, ["onednn"], "openblas", "numpy"),
+        (AMD, ["onednn"], "openblas", "numpy"),
+        (NEW_AMD, ["mkl", "openblas", "onednn"], "openblas", "onednn"),
+        (NEW_AMD, ["mkl", "openblas"], "openblas", "numpy"),
     ],
 )
 def test_auto_takes_what_pays_on_this_processor(
@@ -234,7 +242,7 @@ def test_auto_takes_what_pays_on_this_processor(
 
 
 def test_a_name_that_is_none_is_one_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(InputError, match="product must be one of auto, numpy, mkl, openblas; found 'blis'"):
+    with pytest.raises(InputError, match="product must be one of auto, numpy, mkl, openblas, onednn; found 'blis'"):
         get_backend("numpy", product="blis")
     with pytest.raises(InputError, match="product must be one of"):
         BioGptForCausalLM.from_pretrained("demo", product="blis")

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from minibiogpt import get_backend
 from minibiogpt.backend import ignore_overflow
 from minibiogpt.backend.threads import MOST, WORKERS, BlasThreads, Workers, usable_cores
-from minibiogpt.model import ops
+from minibiogpt.model import attention, ops
 from tests.backend.test_forks import START, WATCHDOG, run
+from tests.budgets import SHARED_ATTENTION
 
 
 @pytest.fixture(autouse=True)
@@ -277,7 +278,7 @@ def test_forks_in_a_storm_of_threads_that_share_the_pool() -> None:
     code = """
 going = True
 x = np.linspace(-9, 9, 1 << 20, dtype=np.float32).reshape(-1, 64)
-from minibiogpt.model import ops
+from minibiogpt.model import attention, ops
 right = ops.gelu(x)
 
 
@@ -307,3 +308,17 @@ def test_the_program_ends_with_idle_threads_and_with_busy_ones() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=WATCHDOG)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_attention_is_shared_only_if_it_takes_longer_than_a_thread_to_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    backend, counts = get_backend("numpy"), []
+    monkeypatch.setattr(
+        backend, "run_parts", lambda part, count: counts.append(count) or [part(i) for i in range(count)]
+    )
+    found = []
+    for shared in (1 << 60, 4 * 6 * 8, 4 * 6 * 8 + 1):  # q (1, 4, 1, 8), k (1, 4, 6, 8)
+        monkeypatch.setattr(attention, "SHARED", shared)
+        q, kv = (np.random.default_rng(0).normal(size=(1, 4, T, 8)) for T in (1, 6))
+        found.append(attention.attend_blocked(q, kv, kv, attention.make_mask(backend, 1, 6, None), None))
+    assert counts == [1, 4, 1]
+    np.testing.assert_allclose(found[0], found[1], rtol=SHARED_ATTENTION)

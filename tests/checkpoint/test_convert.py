@@ -23,7 +23,7 @@ from safetensors.torch import load_file
 import minibiogpt
 from minibiogpt import BioGptConfig, BioGptForCausalLM, BioGptTokenizer, CheckpointError, InputError
 from minibiogpt.checkpoint.convert import KNOWN, SIZES, convert
-from minibiogpt.checkpoint.fairseq import read_dictionary
+from minibiogpt.checkpoint.originals.fairseq import read_dictionary
 from minibiogpt.cli import main
 from minibiogpt.files.hub import DEMO
 from minibiogpt.files.safetensors import stored_tensors

@@ -316,7 +316,7 @@ PACKED = np.zeros((4, 1), np.uint8)
     ("method", "parts"),
     [
         ("bitsandbytes, 4 bits", {"weight": PACKED, "weight.absmax": PACKED, "weight.quant_map": PACKED}),
-        ("bitsandbytes, 8 bits", {"weight": np.zeros((37, 21), np.int8), "SCB": np.zeros(37, np.float32)}),
+        ("bitsandbytes, 8 bits", {"weight": np.zeros((37, 21), np.int8), "weight_format": np.zeros(1, np.uint8)}),
         ("GPTQ", {"qweight": PACKED, "qzeros": PACKED, "scales": PACKED, "g_idx": PACKED}),
         ("AWQ", {"qweight": PACKED, "qzeros": PACKED, "scales": PACKED}),
         ("compressed-tensors", {"weight_packed": PACKED, "weight_scale": PACKED}),

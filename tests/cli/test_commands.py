@@ -144,7 +144,10 @@ def test_version_and_help_are_there(capsys: pytest.CaptureFixture[str]) -> None:
         (["generate", ""], "a text must contain a word; found ''"),
         (["generate", "x", " \t"], "a text must contain a word; found ' \\t'"),
         (["generate", "x", "--dtype", "int8"], "--dtype must be one of float32, float64, float16, bfloat16"),
-        (["generate", "x", "--product", "blis"], "--product must be one of auto, numpy, mkl, openblas; found 'blis'"),
+        (
+            ["generate", "x", "--product", "blis"],
+            "--product must be one of auto, numpy, mkl, openblas, onednn; found 'blis'",
+        ),
         (["info", "--backend", "cupy", "--product", "mkl"], "only backend numpy has a choice of products"),
         (["generate", "x", "--dtype", "int3"], "dtype must be one of float32, float64"),
         (["generate", "x", "--backend", "jax"], "backend must be one of numpy, cupy"),

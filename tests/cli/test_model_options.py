@@ -320,9 +320,10 @@ def test_an_adapter_alone_is_merged_into_the_model_that_it_names(
 
 @pytest.mark.filterwarnings("default")
 def test_a_model_that_the_adapter_was_not_trained_on_is_a_warning(
-    bare: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    bare: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     base = other_base(tmp_path / "base")
+    monkeypatch.chdir(tmp_path)  # "../base" must not be a folder that happens to lie beside the clone
     for named, model, warned in (
         (str(base), "demo", True), ("demo", base, True), ("microsoft/biogpt", "demo", True), ("demo", bare, False),
         ("demo", "demo", False), ("../base", base, False), ("microsoft/biogpt", base, False),
@@ -356,10 +357,10 @@ def test_info_says_that_weights_do_not_load(tmp_path: Path, capsys: pytest.Captu
         f"no, the weights do not fit config.json: layers.0.fc1.weight ({rows - 1}, 128), not ({rows}, 128)"
     )
     tensors["biogpt.layers.0.fc1.weight"] = fc1.astype(np.int8)
-    tensors["biogpt.layers.0.fc1.SCB"] = fc1[:, 0].copy()
+    tensors["biogpt.layers.0.fc1.g_idx"] = fc1[:, 0].copy()
     save_file(tensors, tmp_path / "model.safetensors")
     table = ran(capsys, "info", "--model", tmp_path)
-    assert "loads                   no, weights quantized by bitsandbytes, 8 bits" in table
+    assert "loads                   no, weights quantized by GPTQ" in table
     assert "loads" not in json.loads(ran(capsys, "info", "--json"))
 
 

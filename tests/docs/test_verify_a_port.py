@@ -27,15 +27,21 @@ SHELL = 'minibiogpt() { "$PYTHON" -m minibiogpt "$@"; }; python() { "$PYTHON" "$
 
 
 def missing_lines(expected: str, output: str) -> list[str]:
-    """Return the expected lines that the output lacks. "..." matches any text, and on its own line any lines."""
+    """Return the expected lines that the output lacks. "..." matches any text, and on its own line any lines.
+
+    How many arrays have an error of their own depends on the processor's rounding: some are hardly beyond a budget.
+    """
     lines = [line for line in expected.splitlines() if line != "..."]
     patterns = [".*".join(re.escape(part.strip()) for part in line.split("...")) for line in lines]
+    patterns = [re.sub(r"\d+\\ of\\ \d+\\ arrays", r"\\d+ of \\d+ arrays", pattern) for pattern in patterns]
     return [line for line, x in zip(lines, patterns, strict=True) if not re.search(f"^ *{x}", output, re.MULTILINE)]
 
 
 def test_a_line_that_is_not_there_is_missed() -> None:
     assert missing_lines("a ... c\n...\nsecond", "a b c\nsecond line") == []
     assert missing_lines("a ... c\nthird", "a b\nsecond") == ["a ... c", "third"]
+    assert missing_lines("28 of 68 arrays, in 3 cases", "26 of 66 arrays, in 3 cases") == []
+    assert missing_lines("28 of 68 arrays, in 3 cases", "28 of 68 arrays, in 4 cases") != []
 
 
 def test_the_page_from_the_failing_port_to_the_last_fix(tmp_path: Path) -> None:
@@ -61,7 +67,7 @@ def test_the_page_from_the_failing_port_to_the_last_fix(tmp_path: Path) -> None:
             output = run.stdout
             assert part["expected"], "the page must show what the commands print"
             assert missing_lines(part["expected"], output) == [], output
-    assert done == {"file": 4, "fix": 3, "run": 13}
+    assert done == {"file": 4, "fix": 3, "run": 14}
     assert run.returncode == 0, "the fixed port passes"
 
 

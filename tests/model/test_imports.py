@@ -39,7 +39,7 @@ SAID = {
     "default_data_collator": "tokenizer(texts, padding=True)",
     "DynamicCache": "the cache is a KVCache",
     "Cache": "the cache is a KVCache",
-    "BitsAndBytesConfig": "quantization is not here",
+    "BitsAndBytesConfig": "write Class.from_pretrained(name, quantization='nf4')",
     "AutoModelForSeq2SeqLM": "the heads are BioGptForCausalLM",
     "AutoModelForQuestionAnswering": "the heads are BioGptForCausalLM",
     "AutoModelForMaskedLM": "the heads are BioGptForCausalLM",

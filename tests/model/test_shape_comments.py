@@ -24,6 +24,8 @@ from minibiogpt import (
     BioGptModel,
     Trace,
 )
+from minibiogpt.quantization import double, four_bits, rows
+from minibiogpt.quantization.code_books import NF4
 
 PACKAGE = Path(sys.modules["minibiogpt"].__file__ or "").parent
 COMMENT = re.compile(r"#\s*\(([A-Za-z0-9 ,+]*)\)\s*$")
@@ -172,10 +174,21 @@ def exercise_scoring() -> None:
     WATCHER.errors += watcher.errors
 
 
+def exercise_quantization() -> None:
+    """Quantise a weight whose sizes are no multiples of a block."""
+    x = np.random.default_rng(0).standard_normal((31, 37)).astype(np.float32)
+    comments = {file: lines for file, lines in WATCHER.comments.items() if "quantization" in file}
+    watcher = Watcher(comments, SIZES | {"K": 37, "n": 31 * 37, "lanes": 8})
+    watched(watcher, lambda: (rows.quantize(x), four_bits.quantize(x, NF4), double.quantize(x.reshape(-1))))
+    WATCHER.seen |= watcher.seen
+    WATCHER.errors += watcher.errors
+
+
 def test_every_shape_comment_is_run_and_true() -> None:
     exercise()
     exercise_generation()
     exercise_scoring()
+    exercise_quantization()
     assert not WATCHER.errors, "\n".join(WATCHER.errors)
     statements = {(file, name, line) for file, lines in WATCHER.comments.items() for line, (name, _) in lines.items()}
     unseen = [f"{file}:{line}" for file, _, line in sorted(statements) if (file, line) not in WATCHER.seen]

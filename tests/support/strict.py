@@ -137,8 +137,12 @@ class StrictArray:
             GraphCapture.forbid(name)
             return value
         if name in METHODS:
-            return lambda *args, **options: applied(type(self), value, args, options)
+            return lambda *args, **options: self._or_new(applied(type(self), value, args, options))
         raise AttributeError(f"StrictArray has no {name}")
+
+    def _or_new(self, x: StrictArray) -> StrictArray:
+        """Return this array itself if a method did, as ``astype(copy=False)`` may."""
+        return self if x._array is self._array else x
 
     def __getitem__(self, key: Any) -> StrictArray:
         key = self._key(key)

@@ -309,7 +309,7 @@ def test_a_model_that_is_none_is_one_line(tmp_path: Path, capsys: pytest.Capture
     [
         ("load --repeat 0", "--repeat: must be an integer, 1 or more; found '0'"),
         ("prefill --tokens 1,,2", "--tokens: must be an integer, 1 or more; found ''"),
-        ("decode --peers flash", "--peers: must name one or more of sdpa, eager, sdpa-bfloat16, ctranslate2,"),
+        ("decode --peers flash", "--peers: must name one or more of sdpa, eager, sdpa-bfloat16, bitsandbytes-nf4,"),
         ("decode --peers ,", "--peers: must name one or more"),
         ("decode --texts 3", "unrecognized arguments: --texts 3"),
         ("", "required: BENCHMARK"),

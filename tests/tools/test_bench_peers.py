@@ -16,6 +16,7 @@ from minibiogpt import BioGptConfig, InputError
 from minibiogpt.files.hub import find_model
 from tools import bench
 from tools.benching import alone, cases, compared, models, products, report, rounds
+from tools.benching.compared import Precision
 from tools.benching.peers import environments, registry
 from tools.benching.rounds import Setup
 from tools.benching.workers import Worker, environment
@@ -107,7 +108,8 @@ def test_a_mistake_in_a_conversion_is_found() -> None:
     for wrong in (logits(hidden_act="gelu_new"), logits(unmoved)):
         assert not compared.compared(right, wrong, compared.BOUNDS["float32"])["right"]
     assert not compared.compared(right, logits(unmoved), compared.BOUNDS["int8"])["right"]
-    assert compared.bound("bfloat16", "int8") == compared.BOUNDS["bfloat16"] + compared.BOUNDS["int8"]
+    both = compared.bound(Precision("bfloat16"), Precision("int8"))
+    assert both == compared.BOUNDS["bfloat16"] + compared.BOUNDS["int8"]
 
 
 def test_commands_of_all_workers() -> None:
@@ -251,7 +253,7 @@ def test_an_engine_answers_like_ours(measured: dict[str, Any], peer: str) -> Non
         pytest.skip(f"{peer} is not installed in {CACHE}")
     answer = measured["answers"][peer]
     assert answer["right"], answer
-    precise = registry.precision(peer, "float32") == "float32"
+    precise = registry.precision(peer, "float32") == Precision("float32")
     if precise:
         assert answer["relative"] < 1e-5
     rows = {row["case"]: row for row in measured["rows"]}

@@ -227,11 +227,18 @@ def test_the_markdown_names_the_processor_and_all_cases() -> None:
 
 def test_memory_is_a_table_of_its_own() -> None:
     stages = dict(zip(("import", "load", "forward", "generate"), (1e6, 2e6, 3e6, 4e6), strict=True))
-    sides = {"ours": {"peak_bytes": stages, "over_needed": 1.5, "resident_bytes": [1e6]}, "openvino": {"missing": "no"}}
+    ours = {"peak_bytes": stages, "over_needed": 1.5, "resident_bytes": [1e6]}
+    held = ours | {"held_bytes": {"load": 1.25e6, "generate": 2.25e6}}
+    sides = {"ours": held, "ctranslate2": ours, "openvino": {"missing": "no"}}
     facts = {"tokens": 1000, "positions": 1024, "needed_bytes": 2e6, "every": 100, "cache_bytes": 1e6, "sides": sides}
     lines = markdown.memory(facts).splitlines()
-    assert lines[0].endswith("| import | load | 1,000 tokens | all 1,024 positions | (peak - import) / needed |")
-    assert lines[2:] == ["| ours | 1.0 | 2.0 | 3.0 | 4.0 | 1.50 |", "| openvino | - | - | - | - | - |"]
+    titles = "| import | load | 1,000 tokens | all 1,024 positions | (peak - import) / needed | now, after load |"
+    assert lines[0].endswith(f"{titles} now, at the end |")
+    assert lines[2:] == [
+        "| ours | 1.0 | 2.0 | 3.0 | 4.0 | 1.50 | 1.2 | 2.2 |",
+        "| ctranslate2 | 1.0 | 2.0 | 3.0 | 4.0 | 1.50 | - | - |",
+        "| openvino | - | - | - | - | - | - | - |",
+    ]
     assert "openvino         not measured: no" in table.memory({"memory": facts})
 
 

@@ -113,6 +113,7 @@ case "$*" in
 "-m tools.benching.device cupy") echo "device a stand-in"; exit "${DEVICE:-0}" ;;
 "-c import torch"*) exit "${TORCH:-0}" ;;
 "-m pytest"*) echo "1 passed"; exit "${TESTS:-0}" ;;
+"-m tools.benching.quantized cupy "*) echo "the table of formats"; exit "${FORMATS:-0}" ;;
 "tools/bench.py ${BROKEN:-none} "*) echo "half a rep"; exit 2 ;;
 "tools/bench.py "*) echo "{}" ;;
 "-m tools.benching.table "*) echo "the table of $3" ;;
@@ -166,18 +167,28 @@ def test_the_check_runs_tests_benches_and_targets(tmp_path: Path) -> None:
     results = tmp_path / "gpu-results"
     reports = [f"base-float16-{name}.json" for name in ("batch", "decode", "memory", "prefill")]
     assert sorted(path.name for path in results.iterdir()) == sorted(
-        [*reports, "base-float32-decode.json", "base-float32-prefill.json", "device.txt", "targets.txt", "tests.txt"]
+        [
+            *(*reports, "base-float32-decode.json", "base-float32-prefill.json"),
+            *("device.txt", "quantized.txt", "targets.txt", "tests.txt"),
+        ]
     )
-    assert calls[3].endswith("tests/backend/test_kernels_inside.py tests/backend/test_cupy_names.py")
-    assert calls[4] == "tools/bench.py decode --backend cupy --dtype float16 --size base --rounds 3 --peers sdpa --json"
+    assert calls[3].endswith("tests/quantization/test_packed_kernels.py tests/quantization/test_on_a_device.py")
+    assert calls[4] == "-m tools.benching.quantized cupy base"
+    assert calls[5] == "tools/bench.py decode --backend cupy --dtype float16 --size base --rounds 3 --peers sdpa --json"
     assert calls[-1] == f"-m tools.benching.targets {results}"
-    for part in ("device a stand-in", "1 passed", f"the table of {results}/base-float32-decode.json", "7 of 7"):
+    for part in (
+        "device a stand-in",
+        "1 passed",
+        "the table of formats",
+        f"the table of {results}/base-float32-decode.json",
+        "7 of 7",
+    ):
         assert part in done.stdout
     for options in (line.split()[1:] for line in calls if line.startswith("tools/bench.py")):
         bench.parser().parse_args(options)  # raises SystemExit for unknown options
 
 
-@pytest.mark.parametrize("failing", [{"TESTS": "1"}, {"BROKEN": "batch"}, {"TARGETS": "1"}])
+@pytest.mark.parametrize("failing", [{"TESTS": "1"}, {"BROKEN": "batch"}, {"TARGETS": "1"}, {"FORMATS": "1"}])
 def test_the_check_goes_on_after_a_failure_and_ends_with_it(tmp_path: Path, failing: dict[str, str]) -> None:
     stale = tmp_path / "there"
     stale.mkdir()
@@ -194,6 +205,7 @@ def test_the_check_measures_the_large_size_when_asked(tmp_path: Path) -> None:
     done, calls = checked(tmp_path, "here", SIZE_LARGE="1", ROUNDS="1")
     assert done.returncode == 0
     assert [line.split()[1] for line in calls if "--size large" in line] == ["decode", "memory"]
+    assert "-m tools.benching.quantized cupy large" in calls
     assert (tmp_path / "here" / "large-float16-memory.json").read_text() == "{}\n"
 
 
@@ -208,5 +220,5 @@ def test_without_torch_the_check_runs_the_tests_alone(tmp_path: Path, code: str)
         "generation/test_captured.py",
         "backend/test_kernels.py",
     ]
-    assert " ".join(f"tests/{name}" for name in tests) in calls[-1]
+    assert " ".join(f"tests/{name}" for name in tests) in calls[-2]
     assert not any(line.startswith("tools/bench.py") for line in calls)

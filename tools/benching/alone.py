@@ -8,10 +8,11 @@ from typing import Any
 
 from minibiogpt import BioGptConfig
 from minibiogpt.errors import InputError
-from tools.benching import limits, products
+from tools.benching import limits
 from tools.benching.cases import random_ids
 from tools.benching.peers import registry
 from tools.benching.rounds import OURS, THEIRS, Setup, rotated
+from tools.benching.variants import is_variant
 from tools.benching.workers import Worker, run_alone
 
 # The start of every script. The script prints JSON. `measured(step)` returns (result, seconds), `peak()` bytes.
@@ -39,6 +40,7 @@ MODEL = {
         "folder, dtype=getattr(torch, dtype), attn_implementation=attention).eval()"
     ),
 }
+QUANTIZED = "from tools.benching.theirs import quantized\n"
 TO_INPUT = {OURS: "", THEIRS: "ids = torch.tensor(ids)"}  # converts a list of ids to the input of the library
 GENERATE = {
     OURS: "model.backend.to_numpy(model.generate(ids, do_sample=False, progress=False, {options})).tolist()",
@@ -80,15 +82,15 @@ MEMORY = {
 {IMPORT[library]}
 bytes = {{"import": peak()}}
 model = {MODEL[library]}
-bytes["load"] = peak()
+bytes["load"], held = peak(), {{"load": resident()}}
 ids, N = json.loads(sys.argv[6]), int(sys.argv[7])
 {TO_INPUT[library]}
 {GENERATE[library].format(options="max_new_tokens=1, min_new_tokens=1")}
 bytes["forward"] = peak()
 new = N - len(ids[0])
 {GENERATE[library].format(options="max_new_tokens=new, min_new_tokens=new")}
-bytes["generate"] = peak()
-print(json.dumps(bytes))
+bytes["generate"], held["generate"] = peak(), resident()
+print(json.dumps({{"peak_bytes": bytes, "held_bytes": held}}))
 """
     for library in (OURS, THEIRS)
 }
@@ -115,10 +117,15 @@ FIRST_PROMPT, LONG_PROMPT, LONG_NEW, EVERY = 20, 1000, 2000, 100
 
 
 def run(scripts: dict[str, str], side: str, setup: Setup, *arguments: object, folder: Path | None = None) -> Any:
-    """Run the script of one side, "ours" or one of transformers, in its own process."""
+    """Run the script of one side, of ours or of transformers, in its own process."""
     script, attention, dtype = scripts.get(THEIRS, ""), side, setup.dtype
-    if side == "ours":
-        script = scripts[OURS].replace("backend=backend", f"backend=backend{products.written(setup.product)}")
+    if side == "ours" or is_variant(side):
+        dtype, attention = setup.variant(side).dtype, setup.attention
+        script = scripts[OURS].replace("backend=backend", f"backend=backend{setup.variant(side).written()}")
+    if side in registry.BITSANDBYTES:
+        attention = registry.ATTENTIONS[0]
+        chosen = f"attn_implementation=attention, **quantized({registry.BITSANDBYTES[side]!r}, dtype)"
+        script = QUANTIZED + script.replace("attn_implementation=attention", chosen)
     if side == registry.BFLOAT16:
         attention, dtype = registry.ATTENTIONS[0], "bfloat16"
     common = (folder or setup.folder, dtype, setup.backend, setup.threads, attention)
@@ -157,33 +164,39 @@ def first_token(setup: Setup, config: BioGptConfig) -> dict[str, Any]:
     return {"same": {setup.attention: results["ours"] == results[setup.attention]}, "seconds": seconds}
 
 
-def memory_facts(config: BioGptConfig, long: Path, dtype: str) -> dict[str, Any]:
-    """Return the prompt length, and what weights, cache and activations need at least."""
+def memory_facts(config: BioGptConfig, long: Path, dtype: str, most: int | None = None) -> dict[str, Any]:
+    """Return the prompt length, and what weights, cache and activations need at least with ``most`` new tokens."""
     T, N = min(LONG_PROMPT, config.max_position_embeddings - 1), config.max_position_embeddings
+    N = N if most is None else min(T + most, N)
     each = limits.cache_bytes(BioGptConfig.from_pretrained(long), EVERY, width=limits.WIDTHS[dtype])
-    facts = {"tokens": T, "positions": N, "needed_bytes": limits.least_memory(config, T, limits.WIDTHS[dtype])}
+    facts = {"tokens": T, "positions": N, "needed_bytes": limits.least_memory(config, T, limits.WIDTHS[dtype], N)}
     return facts | {"every": EVERY, "cache_bytes": each}
 
 
-def memory(setup: Setup, config: BioGptConfig, side: str, long: Path, new: int = LONG_NEW) -> dict[str, Any]:
-    """Measure one side: the peak after each stage, and resident memory during one long generation.
+def memory(
+    setup: Setup, config: BioGptConfig, side: str, long: Path, new: int = LONG_NEW, most: int | None = None
+) -> dict[str, Any]:
+    """Measure one side: the peak after each stage, what is resident then, and during one long generation.
 
-    The peak is compared with the memory that weights, cache and activations need at least. Other engines are not asked
-    for the long generation.
+    The peak is compared with the memory that weights of --dtype, cache and activations need at least. After a prompt of
+    1,000 tokens it generates ``most`` tokens, or as many as fit. Other engines are asked for the peaks only.
     """
-    facts = memory_facts(config, long, setup.dtype)
-    ids, N, steady = random_ids(config, 1, facts["tokens"]), config.max_position_embeddings, []
-    if side in registry.ENGINES:
-        try:
-            peaks = engine_memory(setup, side, ids, N)
-        except InputError as error:
-            return {"missing": error.found}
-    else:
-        peaks = run(MEMORY, side, setup, ids, N)
-        start = random_ids(BioGptConfig.from_pretrained(long), 1, FIRST_PROMPT)
-        steady = run(STEADY, side, setup, start, new, EVERY, folder=long)
+    facts, steady = memory_facts(config, long, setup.dtype, most), []
+    ids, N = random_ids(config, 1, facts["tokens"]), facts["positions"]
+    try:
+        if side in registry.ENGINES:
+            found = {"peak_bytes": engine_memory(setup, side, ids, N), "held_bytes": {}}
+        else:
+            found = run(MEMORY, side, setup, ids, N)
+            start = random_ids(BioGptConfig.from_pretrained(long), 1, FIRST_PROMPT)
+            steady = run(STEADY, side, setup, start, new, EVERY, folder=long)
+    except InputError as error:
+        if not registry.may_fail(side):
+            raise
+        return {"missing": error.found}
+    peaks = found["peak_bytes"]
     ratio = (peaks["generate"] - peaks["import"]) / facts["needed_bytes"]
-    return {"peak_bytes": peaks, "over_needed": ratio, "resident_bytes": steady}
+    return found | {"over_needed": ratio, "resident_bytes": steady}
 
 
 def engine_memory(setup: Setup, side: str, ids: list[list[int]], positions: int) -> dict[str, float]:

@@ -10,6 +10,7 @@ from minibiogpt.errors import InputError
 from tools.benching import numbers, results
 from tools.benching.limits import Rates, Work
 from tools.benching.rounds import fastest
+from tools.benching.variants import NONE
 
 
 def assembled(values: dict[str, Any], notes: dict[str, list[Any]]) -> dict[str, Any]:
@@ -69,6 +70,43 @@ def whole(request: dict[str, Any], values: dict[str, Any], notes: dict[str, list
     machine = request.get("machine", {}) | notes.get("session", [{}])[0] | loads | found["machine"]
     unfinished = {} if notes.get("ended", [True])[-1] else {"unfinished": True}
     return {"benchmark": ", ".join(benchmarks)} | request | found | {"machine": machine} | unfinished
+
+
+def seen_from(report: dict[str, Any], side: str) -> dict[str, Any]:
+    """Return the report with another side in the place of "ours", which becomes the peer "ours (NAME)".
+
+    Only timed rows: what was compared with "ours" is left out, and so are rows that the side has no part in.
+
+    Raises
+    ------
+    InputError
+        If no row has that side.
+    """
+    plain = report.get("quantization", NONE)
+    before = f"ours ({report['dtype'] if plain == NONE else plain})"
+    rows = [_row_from(row, side, before) for row in report.get("rows", []) if side in row["milliseconds"]]
+    if not rows:
+        names = dict.fromkeys(name for row in report.get("rows", []) for name in row["milliseconds"])
+        raise InputError("--ours must name a side that was timed", side, f"choose one of {', '.join(names)}")
+    sides = report.get("sides", {})
+    renamed = {before if name == "ours" else name: what for name, what in sides.items() if name != side}
+    return {
+        **{name: report[name] for name in ("benchmark", "model", "dtype", "backend", "rounds", "machine")},
+        "peers": [before, *(peer for peer in report["peers"] if peer != side)],
+        "sides": {"ours": f"{side}, {sides.get(side, 'unknown precision')}"} | renamed,
+        "rows": rows,
+    }
+
+
+def _row_from(row: dict[str, Any], side: str, before: str) -> dict[str, Any]:
+    times = {before if name == "ours" else name: found for name, found in row["milliseconds"].items() if name != side}
+    mine = row["milliseconds"][side]
+    timed = {name: found for name, found in times.items() if name == before or name in row["ratios"]}
+    ratios = {name: numbers.ratio(mine["each"], found["each"])._asdict() for name, found in timed.items()}
+    limit = row["limit_milliseconds"]
+    over = None if limit is None else mine["median"] / limit
+    changed = {"milliseconds": {"ours": mine} | times, "ratios": ratios, "over_limit": over, "parts": {}}
+    return row | changed | {"same": {}, "equal_ids": {}}
 
 
 def stored(path: Path) -> dict[str, Any]:

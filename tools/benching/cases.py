@@ -104,7 +104,8 @@ def prefill(config: BioGptConfig, options: argparse.Namespace) -> list[Case]:
 
 def decode(config: BioGptConfig, options: argparse.Namespace) -> list[Case]:
     """greedy generate, one row: time to the first token, and per token after it"""
-    return [_generated(config, options, 1, T, "") for T in within(config, PROMPTS, new_tokens(options, NEW))]
+    lengths = within(config, options.prompts or PROMPTS, new_tokens(options, NEW))
+    return [_generated(config, options, 1, T, "") for T in lengths]
 
 
 def batch(config: BioGptConfig, options: argparse.Namespace) -> list[Case]:

@@ -129,12 +129,12 @@ def all_weights(config: BioGptConfig) -> int:
     return layer_weights(config) + embeddings + 2 * config.hidden_size + head
 
 
-def least_memory(config: BioGptConfig, T: int, width: int = 4) -> int:
+def least_memory(config: BioGptConfig, T: int, width: int = 4, positions: int | None = None) -> int:
     """Bytes of the weights, a full cache, the arrays of one layer that exist at once, and the logits of one position.
 
-    Cache: 2 L D N. One layer over T positions: input, normalized input, query, key, value, context, output (7 T D),
-    fc1 before and after the activation (2 T F). Logits: V.
+    Cache: 2 L D N, where N is ``positions`` or all. One layer over T positions: input, normalized input, query, key,
+    value, context, output (7 T D), fc1 before and after the activation (2 T F). Logits: V.
     """
-    D, F, N = config.hidden_size, config.intermediate_size, config.max_position_embeddings
+    D, F, N = config.hidden_size, config.intermediate_size, positions or config.max_position_embeddings
     layer = 7 * T * D + 2 * T * F
     return cache_bytes(config, N, width=width) + width * (all_weights(config) + layer + config.vocab_size)

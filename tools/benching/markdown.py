@@ -7,8 +7,21 @@ from collections.abc import Sequence
 from typing import Any
 
 from tools.benching import products
-from tools.benching.table import answer_line, equal, mega, missing, ratio_of, side_of, spread_of
+from tools.benching.table import (
+    answer_line,
+    equal,
+    held,
+    mega,
+    missing,
+    number,
+    precisions,
+    quantization,
+    ratio_of,
+    side_of,
+    spread_of,
+)
 
+FEW = 2  # peers whose medians fit beside the ratios
 # What a case of the table is called in the documentation.
 NAMES = (
     (r"prefill (\d+)", "forward, {} tokens, all logits"),
@@ -29,6 +42,10 @@ def text(report: dict[str, Any]) -> str:
     parts = [f"### {machine.get('processor', 'unknown processor')}", facts(report)]
     if rows:
         parts.append(timed(rows, report["peers"]))
+        if len(report["peers"]) > FEW:
+            parts.append(medians(rows, report["peers"]))
+    if sides := precisions(report):
+        parts.append(f"{sides}.")
     if "memory" in report:
         parts.append(memory(report["memory"]))
     named = [row | {"case": called(row["case"])} for row in rows]
@@ -47,7 +64,7 @@ def facts(report: dict[str, Any]) -> str:
     names = ("numpy", "torch", "transformers", *machine.get("engines", {}))
     versions = machine | machine.get("engines", {})
     words = [
-        f"{size.get(report['model'], report['model'])}, {report['dtype']}{product}",
+        f"{size.get(report['model'], report['model'])}, {report['dtype']}{quantization(report)}{product}",
         f"{machine.get('processor_kind', 'unknown processor')} ({machine.get('extensions', '')})",
         f"{machine.get('cores', '?')} cores, {machine.get('threads', '?')} threads for each side",
         f"BLAS {machine.get('blas', 'unknown')}",
@@ -67,7 +84,7 @@ def _variables(machine: dict[str, Any]) -> list[tuple[str, str]]:
 
 def timed(rows: Sequence[dict[str, Any]], peers: Sequence[str]) -> str:
     """Format our medians [min-max] and the ratios with their min-max; with up to two peers also their medians."""
-    few = len(peers) <= 2
+    few = len(peers) <= FEW
     titles = ["case", "ours, ms", *(f"{peer}, ms" for peer in peers if few), *(f"ours / {peer}" for peer in peers)]
     lines = [[*titles, "/ limit"]]
     for row in rows:
@@ -76,6 +93,16 @@ def timed(rows: Sequence[dict[str, Any]], peers: Sequence[str]) -> str:
         over = "" if row["over_limit"] is None else f"{row['over_limit']:.2f}"
         cells = [_ratio(row, side) for side in sides]
         lines.append([called(row["case"]), spread_of(row["milliseconds"]["ours"]), *times, *cells, over])
+    return table(lines)
+
+
+def medians(rows: Sequence[dict[str, Any]], peers: Sequence[str]) -> str:
+    """Format the median of each side, one side a line."""
+    lines = [["median, ms", *(called(row["case"]) for row in rows)]]
+    for name in ("ours", *peers):
+        sides = ["ours" if name == "ours" else side_of(row, name, peers) for row in rows]
+        pairs = zip(rows, sides, strict=True)
+        lines.append([name, *(number(row["milliseconds"][side]["median"]) if side else "-" for row, side in pairs)])
     return table(lines)
 
 
@@ -103,12 +130,13 @@ def called(case: str) -> str:
 def memory(found: dict[str, Any]) -> str:
     """Format the peak of each side after each stage."""
     stages = ("import", "load", f"{found['tokens']:,} tokens", f"all {found['positions']:,} positions")
-    lines = [["resident, MB (peak)", *stages, "(peak - import) / needed"]]
+    lines = [["resident, MB (peak)", *stages, "(peak - import) / needed", "now, after load", "now, at the end"]]
     for side, facts in found["sides"].items():
         if "missing" in facts:
-            lines.append([side, "-", "-", "-", "-", "-"])
+            lines.append([side, *["-"] * (len(lines[0]) - 1)])
         else:
-            lines.append([side, *map(mega, facts["peak_bytes"].values()), f"{facts['over_needed']:.2f}"])
+            peaks = map(mega, facts["peak_bytes"].values())
+            lines.append([side, *peaks, f"{facts['over_needed']:.2f}", *held(facts)])
     return table(lines)
 
 

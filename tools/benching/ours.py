@@ -1,4 +1,7 @@
-"""The minibiogpt worker: python -m tools.benching.ours FOLDER --threads N --dtype D --backend B [--product P]"""
+"""The minibiogpt worker: python -m tools.benching.ours FOLDER --threads N --dtype D --backend B
+
+and, if they are chosen, --product P and --quantization Q.
+"""
 
 from __future__ import annotations
 
@@ -11,20 +14,28 @@ from typing import Any
 import numpy as np
 
 from minibiogpt import BioGptForCausalLM, BioGptTokenizer, get_backend
-from tools.benching import products
+from tools.benching import products, variants
 from tools.benching.answer import Outcome, StepClock, best, digests, in_threads, serve
 
 
 class Ours:
     """The jobs, on one model that is loaded on first use."""
 
-    def __init__(self, folder: str, dtype: str, backend: str, threads: int, product: str | None = None) -> None:
+    def __init__(
+        self,
+        folder: str,
+        dtype: str,
+        backend: str,
+        threads: int,
+        product: str | None = None,
+        quantization: str = variants.NONE,
+    ) -> None:
         self.folder, self.dtype, self.backend, self.threads, self.product = folder, dtype, backend, threads, product
+        self.chosen = variants.Variant(dtype, product, quantization).keywords()
 
     @functools.cached_property
     def model(self) -> BioGptForCausalLM:
-        chosen = products.keywords(self.product)
-        return BioGptForCausalLM.from_pretrained(self.folder, dtype=self.dtype, backend=self.backend, **chosen)
+        return BioGptForCausalLM.from_pretrained(self.folder, dtype=self.dtype, backend=self.backend, **self.chosen)
 
     def _host(self, array: Any) -> np.ndarray:
         return self.model.backend.to_numpy(array)
@@ -111,6 +122,7 @@ def arguments() -> argparse.ArgumentParser:
     for name, kind in (("--dtype", str), ("--backend", str), ("--threads", int)):
         parser.add_argument(name, type=kind, required=True)
     parser.add_argument("--product")
+    parser.add_argument("--quantization", default=variants.NONE)
     return parser
 
 

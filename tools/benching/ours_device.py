@@ -10,6 +10,7 @@ import operator
 import numpy as np
 
 from minibiogpt import get_backend
+from tools.benching import variants
 from tools.benching.answer import Outcome, StepClock, queued, serve
 from tools.benching.ours import Ours, arguments
 
@@ -20,9 +21,16 @@ class OursOnDevice(Ours):
     """The jobs, with a wait for all queued work before a clock starts and before it stops."""
 
     def __init__(
-        self, folder: str, dtype: str, backend: str, threads: int, tf32: bool = False, product: str | None = None
+        self,
+        folder: str,
+        dtype: str,
+        backend: str,
+        threads: int,
+        tf32: bool = False,
+        product: str | None = None,
+        quantization: str = variants.NONE,
     ) -> None:
-        super().__init__(folder, dtype, backend, threads, product)
+        super().__init__(folder, dtype, backend, threads, product, quantization)
         self.device = get_backend(backend)
         self.device.tf32 = tf32
 

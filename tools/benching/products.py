@@ -1,8 +1,7 @@
 """--product: where minibiogpt's matrix products come from.
 
-This is the only place that knows how minibiogpt takes it: as the keyword argument ``product`` of ``get_backend`` and of
-``from_pretrained``. It is always passed on for the CPU, because without it minibiogpt chooses by itself; None, for a
-GPU, is not.
+minibiogpt takes it as the keyword argument ``product`` of ``get_backend`` and of ``from_pretrained``. It is always
+passed on for the CPU, because without it minibiogpt chooses by itself; None, for a GPU, is not.
 """
 
 from __future__ import annotations
@@ -25,22 +24,6 @@ def keywords(product: str | None) -> dict[str, Any]:
     ({'product': 'mkl'}, {})
     """
     return {} if product is None else {"product": product}
-
-
-def written(product: str | None) -> str:
-    """Return the same as source text, to be appended to other keyword arguments.
-
-    Examples
-    --------
-    >>> written("mkl"), written(None)
-    (", product='mkl'", '')
-    """
-    return "".join(f", {name}={value!r}" for name, value in keywords(product).items())
-
-
-def options(product: str | None) -> list[str]:
-    """Return the same as options of a worker."""
-    return [f"--{name}={value}" for name, value in keywords(product).items()]
 
 
 QUERY = """

@@ -137,14 +137,18 @@ def in_processes(setup: Setup, names: list[str], config: BioGptConfig, options: 
     elif "memory" in names:
         long = models.long_model(options.cache)
         for side in ("ours", *setup.peers):
-            units.append(Unit(f"memory, {side}", partial(memory, setup, config, side, long, options.long_new)))
+            of_side = partial(memory, setup, config, side, long, options.long_new, options.new)
+            units.append(Unit(f"memory, {side}", of_side))
     return units
 
 
-def memory(setup: Setup, config: BioGptConfig, side: str, long: Path, new: int) -> dict[str, Any]:
+def memory(
+    setup: Setup, config: BioGptConfig, side: str, long: Path, new: int, most: int | None = None
+) -> dict[str, Any]:
     """Measure the memory of one side."""
-    facts = alone.memory_facts(config, long, setup.dtype)
-    return {"kind": "memory", "facts": facts, "side": side, "found": alone.memory(setup, config, side, long, new)}
+    facts = alone.memory_facts(config, long, setup.dtype, most)
+    found = alone.memory(setup, config, side, long, new, most)
+    return {"kind": "memory", "facts": facts, "side": side, "found": found}
 
 
 def measure(options: argparse.Namespace, results: Results) -> None:
@@ -236,6 +240,6 @@ def prepared(options: argparse.Namespace) -> tuple[Setup, BioGptConfig]:
     config = BioGptConfig.from_pretrained(folder)
     setup = Setup(
         folder.resolve(), options.peers, options.threads, options.rounds, options.dtype, options.backend, options.tf32,
-        None if options.backend == device.DEVICE else options.product, options.cache.resolve(),
+        None if options.backend == device.DEVICE else options.product, options.cache.resolve(), options.quantization,
     )  # fmt: skip
     return setup, config

@@ -13,10 +13,12 @@ import numpy as np
 
 from minibiogpt import BioGptConfig
 from minibiogpt.errors import InputError
-from tools.benching import compared, products
+from tools.benching import compared, products, variants
 from tools.benching.cases import Case, random_ids
+from tools.benching.compared import Precision
 from tools.benching.limits import Rates
 from tools.benching.peers import registry
+from tools.benching.variants import FIRST, Variant, is_variant
 from tools.benching.workers import Worker
 
 AT_LEAST = 0.05  # seconds per measurement; the job is repeated to fill them
@@ -28,7 +30,7 @@ LAUNCHES, STEPS = 1000, 20  # queued launches, and one-token forward passes, tha
 
 
 class Setup(NamedTuple):
-    """Settings of all cases: the model, the peers, threads, rounds, dtype, matrix product and --cache."""
+    """Settings of all cases: the model, the peers, threads, rounds, dtype, matrix product, --cache and our weights."""
 
     folder: Path
     peers: tuple[str, ...]
@@ -39,6 +41,7 @@ class Setup(NamedTuple):
     tf32: bool = False
     product: str | None = products.DEFAULT  # None on a device
     cache: Path = Path()
+    quantization: str = variants.NONE
 
     @property
     def attention(self) -> str:
@@ -49,13 +52,41 @@ class Setup(NamedTuple):
     def on_device(self) -> bool:
         return self.backend != "numpy"
 
+    def variant(self, side: str) -> Variant:
+        """Return how minibiogpt is loaded as one of its sides."""
+        return Variant(self.dtype, self.product, self.quantization).named(side)
+
+
+def precision(side: str, first: Variant) -> Precision:
+    """Return what a side multiplies with, where "ours" is ``first``.
+
+    Examples
+    --------
+    >>> first = Variant("float32")
+    >>> precision("ours-nf4", first), precision("ours-int8-dynamic", first).weights, precision("sdpa", first).arithmetic
+    (Precision(arithmetic='float32', weights='nf4'), 'int8', 'float32')
+    """
+    if side != FIRST and not is_variant(side):
+        return registry.precision(side, first.dtype)
+    own = first.named(side)
+    dynamic = own.quantization == "int8-dynamic"  # the integers of int8, and activations quantized too
+    return Precision("dynamic int8", "int8") if dynamic else Precision(own.dtype, own.quantization)
+
 
 def commands(setup: Setup) -> dict[str, list[str]]:
     """Return the command of each worker of this Python, without the interpreter."""
-    common = [str(setup.folder), "--threads", str(setup.threads), "--dtype", setup.dtype]
-    ours, theirs = [*common, "--backend", setup.backend, *products.options(setup.product)], common
+    common = [str(setup.folder), "--threads", str(setup.threads)]
+
+    def own(side: str) -> list[str]:
+        chosen = setup.variant(side)
+        return [*common, "--dtype", chosen.dtype, "--backend", setup.backend, *chosen.options()]
+
+    ours, theirs = own(FIRST), [*common, "--dtype", setup.dtype]
     if not setup.on_device:
         found = {OURS: ["-m", "tools.benching.ours", *ours], THEIRS: ["-m", "tools.benching.theirs", *theirs]}
+        found |= {peer: ["-m", "tools.benching.ours", *own(peer)] for peer in setup.peers if is_variant(peer)}
+        for peer in set(setup.peers) & set(registry.BITSANDBYTES):
+            found[peer] = [*found[THEIRS], "--quantization", registry.BITSANDBYTES[peer]]
         if registry.BFLOAT16 in setup.peers:
             found[IN_BFLOAT16] = [*found[THEIRS], "--dtype", "bfloat16"]  # the last --dtype counts
         return found
@@ -68,8 +99,10 @@ def commands(setup: Setup) -> dict[str, list[str]]:
 
 def request_to(peer: str, request: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     """Return the worker of a peer, and the request to it."""
-    if peer in registry.ENGINES:
+    if peer in registry.ENGINES or is_variant(peer):
         return peer, request
+    if peer in registry.BITSANDBYTES:
+        return peer, request | {"attention": registry.ATTENTIONS[0]}
     if peer == registry.BFLOAT16:
         return IN_BFLOAT16, request | {"attention": registry.ATTENTIONS[0]}
     return THEIRS, request | {"attention": peer}
@@ -113,33 +146,44 @@ class Pair:
         self._stack.close()
 
     def compared(self, config: BioGptConfig) -> dict[str, Any]:
-        """Return how far the logits of each peer are from ours, for a small prompt; nothing is timed."""
+        """Return how far the logits of each peer are from ours, for a small prompt; nothing is timed.
+
+        A peer with quantized weights is compared with the first side of ours that has the same ones; if there is none,
+        and for the other peers, with a side of ours whose weights are not quantized; without one, with "ours".
+        """
         ids = random_ids(config, compared.ROWS, min(compared.LENGTH, config.max_position_embeddings))
-        found = {}
+        first, found = self.setup.variant(FIRST), {}
+        kinds = {side: precision(side, first) for side in (FIRST, *self.setup.peers)}
+        ordered = sorted(self.setup.peers, key=lambda one: (not is_variant(one), kinds[one].weights != variants.NONE))
         with TemporaryDirectory() as folder:
             file = str(Path(folder) / "logits.npy")
             request = {"job": "check", "ids": ids, "path": file}
             self.workers[OURS].ask(request)
-            ours = np.load(file)
-            for peer in self.setup.peers:
+            logits = {FIRST: np.load(file)}
+            same = {kinds[FIRST].weights: FIRST}  # the side to compare with, by weights
+            for peer in ordered:
                 worker, asked = request_to(peer, request)
                 if self._answer(peer, worker, asked) is None:
                     found[peer] = {"right": False, "reason": self.out[peer]}
                     continue
-                most = compared.bound(self.setup.dtype, registry.precision(peer, self.setup.dtype))
-                found[peer] = compared.compared(ours, np.load(file), most)
-        return found
+                with_ = same.get(kinds[peer].weights) or same.get(variants.NONE, FIRST)
+                most, theirs = compared.bound(kinds[with_], kinds[peer]), np.load(file)
+                found[peer] = compared.compared(logits[with_], theirs, most, with_)
+                if is_variant(peer) and found[peer]["right"]:
+                    logits[peer] = theirs
+                    same.setdefault(kinds[peer].weights, peer)
+        return {peer: found[peer] for peer in self.setup.peers}
 
     def leave_out(self, found: dict[str, Any]) -> None:
         """Measure no peer whose answers were found to be wrong."""
         self.out |= {peer: facts["reason"] for peer, facts in found.items() if not facts["right"]}
 
     def _answer(self, side: str, worker: str, request: dict[str, Any]) -> dict[str, Any] | None:
-        """Return an answer, or None from an engine that fails: the others are still measured."""
+        """Return an answer, or None from a peer that fails and may: the others are still measured."""
         try:
             return self.workers[worker].ask(request)
         except InputError as error:
-            if side not in registry.ENGINES:
+            if not registry.may_fail(side):
                 raise
             self.out[side] = f"failed: {error.found}"
             return None

@@ -11,6 +11,7 @@ from typing import Any
 from minibiogpt.errors import InputError
 from tools.benching import products
 from tools.benching.peers.registry import ATTENTIONS
+from tools.benching.variants import NONE
 
 WIDTH = 120
 GAP = " "
@@ -20,14 +21,19 @@ ABREAST = 2  # peers in one table; more of them get further tables
 def text(report: dict[str, Any]) -> str:
     """Format a report in lines of at most ``WIDTH`` characters, unless its numbers are unusually long."""
     tf32 = " with TF32" if report.get("tf32") else ""
-    product = products.title(report["machine"])
-    title = f"{report['benchmark']}, {report['model']}, {report['dtype']}{tf32} on {report['backend']}{product}"
+    settings = (
+        f"{report['dtype']}{quantization(report)}{tf32} on {report['backend']}{products.title(report['machine'])}"
+    )
+    title = f"{report['benchmark']}, {report['model']}, {settings}"
     blocks = [f"{title}: unfinished" if report.get("unfinished") else title]
     if report.get("answers"):
-        lines = [answer_line(side, facts) for side, facts in report["answers"].items()]
-        blocks.append("\n".join(["answers, compared before anything was timed", *(f"  {line}" for line in lines)]))
+        lines = [f"  {answer_line(side, facts)}" for side, facts in report["answers"].items()]
+        lines = [textwrap.fill(line, WIDTH, subsequent_indent="    ") for line in lines]
+        blocks.append("\n".join(["answers, compared before anything was timed", *lines]))
     if report.get("rows"):
         blocks.append(timed(report["rows"], report["peers"]))
+    if sides := precisions(report):
+        blocks.append(textwrap.fill(sides, WIDTH, break_on_hyphens=False))
     further = {
         "launches": launches, "results": loading, "growth": growth, "memory": memory, "device_memory": device_memory,
     }  # fmt: skip
@@ -37,11 +43,34 @@ def text(report: dict[str, Any]) -> str:
     return "\n\n".join([*blocks, machine(report["machine"])])
 
 
+def quantization(report: dict[str, Any]) -> str:
+    """Return how the weights of "ours" are quantized, for a title; "" if they are not."""
+    found = report.get("quantization", NONE)
+    return "" if found == NONE else f", weights in {found}"
+
+
+def precisions(report: dict[str, Any]) -> str:
+    """Return what each side multiplies with; "" if no weights are quantized by a format that this project knows.
+
+    Examples
+    --------
+    >>> precisions({"sides": {"ours": "float32", "ours-nf4": "weights nf4, products in float32"}})
+    'ours: float32; ours-nf4: weights nf4, products in float32'
+    """
+    sides = report.get("sides", {})
+    return "; ".join(f"{side}: {what}" for side, what in sides.items()) if "weights" in str(sides.values()) else ""
+
+
 def timed(rows: Sequence[dict[str, Any]], peers: Sequence[str]) -> str:
     """Format one line per row: medians [min-max], ratios with their min-max within a round, and the limit."""
     lines: list[str] = []
     for start in range(0, len(peers), ABREAST):
-        lines += [*([""] if lines else []), *_abreast(rows, peers, peers[start : start + ABREAST])]
+        group = peers[start : start + ABREAST]
+        found = [_abreast(rows, peers, group)]
+        if max(map(len, found[0])) > WIDTH:  # long names
+            found = [_abreast(rows, peers, [peer]) for peer in group]
+        for block in found:
+            lines += [*([""] if lines else []), *block]
     return "\n".join([*lines, *(note for row in rows for note in notes(row)), *missing(rows)])
 
 
@@ -146,10 +175,13 @@ def answer_line(side: str, facts: dict[str, Any]) -> str:
     --------
     >>> answer_line("sdpa", {"right": True, "largest": 1e-5, "of": 5.0, "relative": 2e-6, "equal": 1.0})
     'sdpa: logits within 1e-05 of ours, whose largest is 5; relative difference 2e-06; 100.0 % of argmax equal'
+
+    The facts name the side that a peer was compared with, if it is not "ours".
     """
     if not facts["right"]:
         return f"{side}: not measured, because it {facts['reason']}"
-    largest = f"{side}: logits within {facts['largest']:.2g} of ours, whose largest is {facts['of']:.3g}"
+    reference = facts.get("reference", "ours")
+    largest = f"{side}: logits within {facts['largest']:.2g} of {reference}, whose largest is {facts['of']:.3g}"
     return f"{largest}; relative difference {facts['relative']:.1g}; {100 * facts['equal']:.1f} % of argmax equal"
 
 
@@ -209,14 +241,16 @@ def memory(report: dict[str, Any]) -> str:
     """Format the peaks, their ratio to the memory needed, and resident memory while 2,000 tokens are generated."""
     facts = report["memory"]
     needed = f"needed for weights, cache and activations of one layer: {mega(facts['needed_bytes'])}"
-    lines = [f"memory, MB; {needed}", f"  {'peak after':16}{'import':>9}{'load':>9}{facts['tokens']:>7} t"]
-    lines[-1] += f"{facts['positions']:>7} t{'(peak - import) / needed':>26}"
+    wide = max(16, *(len(side) + 1 for side in facts["sides"]))
+    lines = [f"memory, MB; {needed}", f"  {'peak after':{wide}}{'import':>9}{'load':>9}{facts['tokens']:>7} t"]
+    lines[-1] += f"{facts['positions']:>7} t{'(peak - import) / needed':>26}{'held after load':>17}{'at the end':>12}"
     for side, found in facts["sides"].items():
         if "missing" in found:
-            lines.append(f"  {side:16} not measured: {found['missing']}")
+            lines.append(f"  {side:{wide}} not measured: {found['missing']}")
             continue
         peaks = "".join(f"{mega(value):>9}" for value in found["peak_bytes"].values())
-        lines.append(f"  {side:16}{peaks}{found['over_needed']:26.2f}")
+        after, end = held(found)
+        lines.append(f"  {side:{wide}}{peaks}{found['over_needed']:26.2f}{after:>17}{end:>12}")
     cache = f"each adds {mega(facts['cache_bytes'])} of cache"
     lines.append(f"resident after every {facts['every']} new tokens of one generation by a small model, MB; {cache}")
     for side, found in facts["sides"].items():
@@ -226,6 +260,11 @@ def memory(report: dict[str, Any]) -> str:
             f"  {side}: " + " ".join(map(mega, found["resident_bytes"])), WIDTH, subsequent_indent="    "
         )
     return "\n".join(lines)
+
+
+def held(found: dict[str, Any]) -> list[str]:
+    """Return what is resident after the load and at the end, or "-" where it was not measured."""
+    return [mega(found["held_bytes"][name]) if found.get("held_bytes") else "-" for name in ("load", "generate")]
 
 
 def device_memory(report: dict[str, Any]) -> str:
@@ -266,12 +305,18 @@ def _device(facts: dict[str, Any]) -> list[str]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Print again what was measured: from files of --results, or reports of --json; with --markdown as Markdown."""
+    """Print again what was measured: from files of --results, or reports of --json.
+
+    With --markdown as Markdown. With --ours=SIDE, such as --ours=ours-nf4, that side takes the place of ours.
+    """
     from tools.benching import assembly, markdown  # here, because markdown.py uses this module
 
-    as_markdown, files = "--markdown" in arguments, [name for name in arguments if name != "--markdown"]
+    as_markdown, files = "--markdown" in arguments, [name for name in arguments if not name.startswith("--")]
+    seen = [name.removeprefix("--ours=") for name in arguments if name.startswith("--ours=")]
     try:
         reports = [assembly.stored(Path(name)) for name in files]
+        for side in seen:
+            reports = [assembly.seen_from(report, side) for report in reports]
     except InputError as error:
         print(f"bench: error: {error}", file=sys.stderr)
         return 2

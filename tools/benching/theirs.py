@@ -1,9 +1,10 @@
-"""The transformers worker: python -m tools.benching.theirs FOLDER --threads N --dtype D"""
+"""The transformers worker: python -m tools.benching.theirs FOLDER --threads N --dtype D [--quantization Q]"""
 
 from __future__ import annotations
 
 import argparse
 import functools
+import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,15 +23,16 @@ class Theirs:
     device = "cpu"
     wait: Callable[[], None] = staticmethod(no_wait)
 
-    def __init__(self, folder: str, dtype: str, threads: int) -> None:
+    def __init__(self, folder: str, dtype: str, threads: int, quantization: str | None = None) -> None:
         self.folder, self.dtype, self.threads = folder, getattr(torch, dtype), threads
+        self.chosen = quantized(quantization, dtype)
         torch.set_num_threads(threads)
 
     @functools.cached_property
     def _loaded(self) -> Any:
         transformers.logging.set_verbosity_error()
-        model = transformers.BioGptForCausalLM.from_pretrained(self.folder, dtype=self.dtype)
-        return model.eval().to(self.device)
+        model = transformers.BioGptForCausalLM.from_pretrained(self.folder, dtype=self.dtype, **self.chosen).eval()
+        return model if self.chosen else model.to(self.device)  # bitsandbytes has placed it, and 8 bits can't move
 
     def model(self, attention: str) -> Any:
         """Return the model with this attention implementation.
@@ -124,6 +126,19 @@ class Theirs:
         return {}, 2 * m * k * n / best(lambda: a @ b, tries)
 
 
+def quantized(form: str | None, dtype: str) -> dict[str, Any]:
+    """Return the arguments of ``from_pretrained`` for weights that bitsandbytes quantizes on the CPU: "nf4" or "int8".
+
+    nf4 has double quantization. int8 leaves outliers in floats, with transformers' own threshold.
+    """
+    if form is None:
+        return {}
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it warns of each conversion to float16
+    four = {"bnb_4bit_quant_type": form, "bnb_4bit_use_double_quant": True, "bnb_4bit_compute_dtype": dtype}
+    settings = {"load_in_8bit": True} if form == "int8" else {"load_in_4bit": True} | four
+    return {"quantization_config": transformers.BitsAndBytesConfig(**settings), "device_map": "cpu"}
+
+
 FILES = {"vocab": "vocab.json", "merges": "merges.txt"}
 JOBS = ("check", "prefill", "generate", "score", "tokenize", "moses", "bandwidth", "gemm")
 
@@ -133,6 +148,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("folder")
     for name, kind in (("--dtype", str), ("--threads", int)):
         parser.add_argument(name, type=kind, required=True)
+    parser.add_argument("--quantization", help="what bitsandbytes does with the weights")
     return parser
 
 

@@ -16,8 +16,16 @@ QUEUED = 10
 class TheirsOnDevice(Theirs):
     """The jobs, with a wait for all queued work before a clock starts and before it stops."""
 
-    def __init__(self, folder: str, dtype: str, threads: int, device: str = "cuda", tf32: bool = False) -> None:
-        super().__init__(folder, dtype, threads)
+    def __init__(
+        self,
+        folder: str,
+        dtype: str,
+        threads: int,
+        device: str = "cuda",
+        tf32: bool = False,
+        quantization: str | None = None,
+    ) -> None:
+        super().__init__(folder, dtype, threads, quantization)
         self.device = device
         if device != "cpu":
             self.wait = torch.cuda.synchronize

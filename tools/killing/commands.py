@@ -116,6 +116,7 @@ ALL = (
     ),
     _file("map", ["golden", "map", CASE, "../inputs/theirs.safetensors", "-o", "map.json"], "map.json"),
     _folder("convert", ["convert", "../inputs/pickled", "converted"], "converted"),
+    _folder("quantize", ["quantize", MODEL, "quantized", "--to", "nf4"], "quantized"),
     dataclasses.replace(_file("save-model", [SAVE_MODEL], "saved", is_code=True), old={}),
     dataclasses.replace(_file("save-tokenizer", [SAVE_TOKENIZER], "saved", is_code=True), old={}),
     _file("save-trace", [SAVE_TRACE], "saved.safetensors", is_code=True),

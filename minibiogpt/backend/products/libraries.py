@@ -6,7 +6,7 @@ import ctypes
 import os
 import site
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import numpy as np
 from minibiogpt.backend.processor import this_processor
 from minibiogpt.backend.products.base import Product
 from minibiogpt.backend.products.numpy import NumpyProduct
+from minibiogpt.backend.products.packed import PackedWeight, Weight
 from minibiogpt.backend.threads import Workers
 from minibiogpt.errors import InputError
 
@@ -45,12 +46,16 @@ class LibraryProduct(Product):
         except OSError as error:
             raise InputError(f"product {self.name} must be able to load {path.name}", str(error), remedy) from None
         self.prepare()
-        functions = self.function("cblas_sgemm", FLOAT), self.function("cblas_dgemm", DOUBLE)
-        self.gemm: dict[Any, Any] = dict(zip((np.dtype("f4"), np.dtype("f8")), functions, strict=True))
+        self.gemm = self.find_products()
         self.check()
 
     def prepare(self) -> None:
         """Set the library to one thread."""
+
+    def find_products(self) -> dict[Any, Any]:
+        """Return {dtype: what ``call`` multiplies it by}. Other dtypes are left to NumPy."""
+        functions = self.function("cblas_sgemm", FLOAT), self.function("cblas_dgemm", DOUBLE)
+        return dict(zip((np.dtype("f4"), np.dtype("f8")), functions, strict=True))
 
     def function(self, name: str, scalar: Any, extra: int = 0) -> Any:
         """Return a function C = alpha A B + beta C of CBLAS's form; ``extra``: whether A, B and C have offsets."""
@@ -77,15 +82,16 @@ class LibraryProduct(Product):
                 raise InputError(f"{self.path.name} must multiply matrices", "a wrong product", self.remedy)
 
     def linear(
-        self, rows: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, out: np.ndarray, workers: Workers
+        self, rows: np.ndarray, weight: Weight, bias: np.ndarray | None, out: np.ndarray, workers: Workers
     ) -> None:
-        if len(rows) >= self.own_rows or out.dtype.itemsize == 2:
+        if len(rows) >= self.own_rows or out.dtype.itemsize == 2 or isinstance(weight, PackedWeight):
+            self.few.last_rows = 0
             super().linear(rows, weight, bias, out, workers)
         else:
             self.few.linear(rows, weight, bias, out, workers)
 
     def multiply(self, rows: np.ndarray, weight: np.ndarray, out: np.ndarray) -> None:
-        if len(rows) < self.own_rows:
+        if len(rows) < self.own_rows or out.dtype not in self.gemm:
             self.few.multiply(rows, weight, out)
         elif out.size:
             self.call(self.gemm[out.dtype], rows, weight, out)
@@ -93,8 +99,8 @@ class LibraryProduct(Product):
     def call(self, gemm: Any, rows: np.ndarray, weight: np.ndarray, out: np.ndarray) -> None:
         """Call a function of CBLAS's form for ``out = rows @ weight.T``."""
         (M, K), N = rows.shape, len(weight)
-        rows, weight = _with_contiguous_rows(rows), _with_contiguous_rows(weight)
-        at = (ROWS, PLAIN, TRANSPOSED, M, N, K, 1.0, *_place(rows), *_place(weight), 0.0, *_place(out))
+        rows, weight = with_contiguous_rows(rows), with_contiguous_rows(weight)
+        at = (ROWS, PLAIN, TRANSPOSED, M, N, K, 1.0, *place(rows), *place(weight), 0.0, *place(out))
         gemm(*at)
 
 
@@ -140,7 +146,7 @@ class MklProduct(LibraryProduct):
     Attributes
     ----------
     bfloat16 : whether it multiplies bfloat16 faster than float32: on Intel's processors with AMX or AVX512-BF16.
-    exact_integers : whether it sums products of uint8 and int8 without saturation, which is tried.
+    fast_integers : whether it sums products of uint8 and int8 without saturation, which is tried.
     """
 
     name = "mkl"
@@ -156,7 +162,7 @@ class MklProduct(LibraryProduct):
         self.integers = self.function("cblas_gemm_s8u8s32", FLOAT, 1)
         processor = this_processor()
         self.bfloat16 = processor.vendor == "GenuineIntel" and bool({"amx_bf16", "avx512_bf16"} & processor.flags)
-        self.exact_integers = self._sums_exactly()
+        self.fast_integers = sums_exactly(self._multiply_integers)
 
     def prepare(self) -> None:
         """Find the function that sets a thread's own limit: the whole library's would be PyTorch's, too."""
@@ -180,7 +186,7 @@ class MklProduct(LibraryProduct):
             self.call(self.narrow, rows, weight, out)
 
     def multiply_integers(self, rows: np.ndarray, weight: np.ndarray, out: np.ndarray) -> None:
-        if self.exact_integers and out.size:
+        if self.fast_integers and out.size:
             self._multiply_integers(rows, weight, out)
         else:
             super().multiply_integers(rows, weight, out)
@@ -188,18 +194,12 @@ class MklProduct(LibraryProduct):
     def _multiply_integers(self, rows: np.ndarray, weight: np.ndarray, out: np.ndarray) -> None:
         """Compute the transpose, weight @ rows.T: MKL's signed matrix is on the left."""
         (M, K), N = rows.shape, len(weight)
-        rows, weight = _with_contiguous_rows(rows), _with_contiguous_rows(weight)
+        rows, weight = with_contiguous_rows(rows), with_contiguous_rows(weight)
         y, zero = np.empty((N, M), np.int32), np.zeros(1, np.int32)
         sizes = (ROWS, PLAIN, TRANSPOSED, FIXED_OFFSET, N, M, K)
         with self.one_thread():
-            self.integers(*sizes, 1.0, *_place(weight), 0, *_place(rows), 0, 0.0, *_place(y), zero.ctypes.data)
+            self.integers(*sizes, 1.0, *place(weight), 0, *place(rows), 0, 0.0, *place(y), zero.ctypes.data)
         out[...] = y.T
-
-    def _sums_exactly(self) -> bool:
-        """Whether large products don't saturate, which they do with instructions older than VNNI."""
-        rows, weight, out = np.full((3, 64), 255, np.uint8), np.full((5, 64), -128, np.int8), np.empty((3, 5), np.int32)
-        self._multiply_integers(rows, weight, out)
-        return bool((out == -128 * 255 * 64).all())
 
     def describe(self) -> dict[str, Any]:
         found = {"library": "mkl", "path": str(self.path)}
@@ -213,21 +213,41 @@ class MklProduct(LibraryProduct):
 
 def find_mkl() -> Iterator[Path]:
     """Yield the paths of MKL's library: of the package mkl (pip or conda), of MKLROOT."""
-    folders = [Path(base) / sub for base in (sys.prefix, site.getuserbase()) for sub in ("lib", "Library/bin")]
+    folders = installed_folders()
     if root := os.environ.get("MKLROOT"):
         folders += [Path(root) / sub for sub in ("lib", "lib/intel64", "bin")]
+    yield from find_libraries(folders, NAMES)
+
+
+def installed_folders() -> list[Path]:
+    """Return the folders where pip and conda install libraries that are not part of a module."""
+    return [Path(base) / sub for base in (sys.prefix, site.getuserbase()) for sub in ("lib", "Library/bin")]
+
+
+def find_libraries(folders: Iterable[Path], names: Iterable[str]) -> Iterator[Path]:
+    """Yield the files that have one of the names, which may have ``*``, in one of the folders."""
     for folder in folders:
-        for name in NAMES:
+        for name in names:
             yield from sorted(folder.glob(name))
 
 
-def _with_contiguous_rows(x: np.ndarray) -> np.ndarray:
+def sums_exactly(multiply: Callable[[np.ndarray, np.ndarray, np.ndarray], None]) -> bool:
+    """Whether a product of uint8 and int8 is right, and doesn't saturate, as many do with instructions before VNNI."""
+    numbers, out = np.arange(8 * 64).reshape(8, 64) * 37 % 256, np.zeros((3, 5), np.int32)
+    for rows, weight in (numbers[:3], numbers[3:] - 128), (np.full((3, 64), 255), np.full((5, 64), -128)):
+        multiply(rows.astype(np.uint8), weight.astype(np.int8), out)
+        if not np.array_equal(out, rows @ weight.T):
+            return False
+    return True
+
+
+def with_contiguous_rows(x: np.ndarray) -> np.ndarray:
     """Return x, or a copy if BLAS can't read it: it reads rows whose elements are contiguous."""
     size = x.itemsize
     fits = x.strides[1] == size and x.strides[0] % size == 0 and x.strides[0] >= size * x.shape[1]
     return x if fits or x.size == 0 else np.ascontiguousarray(x)
 
 
-def _place(x: np.ndarray) -> tuple[int, int]:
+def place(x: np.ndarray) -> tuple[int, int]:
     """Return the address of a matrix and the distance of its rows in elements."""
     return x.ctypes.data, max(x.strides[0] // x.itemsize if len(x) > 1 else 0, x.shape[1], 1)

@@ -8,6 +8,7 @@ import numpy as np
 
 from minibiogpt.backend.forks import PRODUCTS
 from minibiogpt.backend.products.base import Product
+from minibiogpt.backend.products.packed import PackedWeight, Weight
 from minibiogpt.backend.threads import WORKERS, Workers
 
 
@@ -48,15 +49,16 @@ class NumpyProduct(Product):
         return KERNELS.get(WORKERS.blas.kernel, VECTORS)
 
     def linear(
-        self, rows: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, out: np.ndarray, workers: Workers
+        self, rows: np.ndarray, weight: Weight, bias: np.ndarray | None, out: np.ndarray, workers: Workers
     ) -> None:
         """Write ``rows @ weight.T + bias`` to out.
 
         One row after another is left to BLAS and its threads, which start faster than workers. A single one isn't:
         these threads keep their cores busy for a while afterwards.
         """
-        decoding, self.last_rows = self.last_rows == len(rows) == 1, len(rows)
-        if decoding and out.dtype.itemsize > 2:
+        packed = isinstance(weight, PackedWeight)
+        decoding, self.last_rows = self.last_rows == len(rows) == 1, 0 if packed else len(rows)
+        if decoding and out.dtype.itemsize > 2 and isinstance(weight, np.ndarray):
             with PRODUCTS:
                 np.matmul(rows, weight.T, out=out)
             if bias is not None:

@@ -24,7 +24,7 @@ from minibiogpt.cli.batch.records import Reader, Record, Scan, Source
 from minibiogpt.cli.batch.resume import Progress, ResumableFile, check_new, model_settings, part_path
 from minibiogpt.cli.batch.state import state_path
 from minibiogpt.cli.batch.vocabulary import unknown_token
-from minibiogpt.cli.options import load_tokenizer, printable_json
+from minibiogpt.cli.options import load_tokenizer, printable_json, quantization_of
 from minibiogpt.cli.options import source_of as model_source
 from minibiogpt.cli.outputs import check_output, inputs_of
 from minibiogpt.errors import InputError
@@ -99,6 +99,7 @@ class Job:
         """Return the output file. It may be resumed only with the same input, model and options."""
         common = {name: getattr(self.options, name) for name in COMMON_OPTIONS}
         common |= model_settings(self.options) | {"input": self.scanned.digest if self.scanned else None}
+        common |= quantization_of(self.options)
         path = Path(self.options.output)
         output = ResumableFile(path, common | settings, part=part, overwrite=self.options.overwrite)
         if self.options.overwrite and self.scanned is not None and not self._begins_with(output.progress):

@@ -10,7 +10,7 @@ from typing import Any
 from minibiogpt.cli.options import add_names
 from minibiogpt.cli.parsing.values import check_choice
 
-PRECISIONS = ("float64", "float32", "bfloat16", "float16")
+PRECISIONS = ("float64", "float32", "bfloat16", "float16", "int8-dynamic")
 TOOLS = ("llama.cpp", "ggml", "onnx", "fairseq", "gpt2", "transformers", "transformer_lens", "flax", "mlx")
 
 

@@ -19,6 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Print the header of a case and a line for each array, or a line for each case of a kit."""
     from minibiogpt.golden.format.case import Case
+    from minibiogpt.golden.format.weights import in_words
 
     path = Path(options.file)
     if path.is_dir():
@@ -30,6 +31,7 @@ def run(options: argparse.Namespace) -> None:
         return
     entries, inputs = facts.pop("arrays"), facts.pop("inputs")
     config = facts.pop("config")
+    facts |= {"quantization": in_words(facts["quantization"])} if "quantization" in facts else {}
     for name, value in facts.items():
         print(f"{name:14}{_formatted(value)}")
     sizes = ("num_hidden_layers", "hidden_size", "num_attention_heads", "intermediate_size", "vocab_size")
@@ -56,17 +58,19 @@ def _facts(case: Any, names: list[str] | None) -> dict[str, Any]:
         "config": case.config,
         "inputs": [{"name": name, "shape": list(case.tensors[name].shape)} for name in case.input_names],
         "arrays": [asdict(entry) for entry in entries],
-    }
+    } | ({} if case.quantization is None else {"quantization": case.quantization})
 
 
 def _print_arrays(entries: list[dict[str, Any]]) -> None:
     """Print name, shape, axes, largest magnitude and the budget in each precision."""
     width = max(len(entry["name"]) for entry in entries)
     precisions = list(entries[0]["budgets"])
-    print(f"{'name':{width}}  {'shape':18} {'axes':9} {'largest':>9} " + " ".join(f"{p:>9}" for p in precisions))
+    widths = {p: max(9, len(p)) for p in precisions}
+    head = " ".join(f"{p:>{width_of}}" for p, width_of in widths.items())
+    print(f"{'name':{width}}  {'shape':18} {'axes':9} {'largest':>9} {head}")
     for entry in entries:
         shape = str(tuple(entry["shape"]))
-        budgets = " ".join("        -" if b is None else f"{b:9.1e}" for b in entry["budgets"].values())
+        budgets = " ".join(f"{'-' if b is None else f'{b:.1e}':>{widths[p]}}" for p, b in entry["budgets"].items())
         print(f"{entry['name']:{width}}  {shape:18} {entry['axes']:9} {entry['largest']:9.3g} {budgets}")
 
 

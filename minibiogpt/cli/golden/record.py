@@ -23,6 +23,7 @@ from minibiogpt.cli.options import (
 )
 from minibiogpt.cli.outputs import check_output, inputs_of
 from minibiogpt.errors import InputError, listed, short_repr
+from minibiogpt.quantization import FORMATS
 
 ENDING = re.compile(r"\.[A-Za-z][A-Za-z0-9]{0,11}$")  # of a file name; that of biogpt-1.5 has none
 
@@ -31,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
     add_adapter(parser)
     parser.add_argument("--backend", default="numpy", help="backend that computes the values: numpy (default) or cupy")
+    add_quantization(parser)
     inputs = parser.add_argument_group("inputs, exactly one of")
     inputs.add_argument(
         "--text", action="append", metavar="TEXT", help="a text; repeat it for a batch, which is padded"
@@ -62,6 +64,40 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_quantization(parser: argparse.ArgumentParser) -> None:
+    """Add the options of a case for ports with quantized weights."""
+    group = parser.add_argument_group("for ports with quantized weights")
+    formats = f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
+    about = f"quantize the matrices of the layers while they are read: {formats}"
+    group.add_argument("--quantization", choices=FORMATS, metavar="FORMAT", help=about)
+    about = "with nf4 and fp4: keep the scales of the blocks in float32"
+    group.add_argument("--no-double-quant", action="store_true", help=about)
+    about = "modules that keep their floats, such as fc2 or layers.0; repeatable"
+    group.add_argument("--skip", action="append", metavar="MODULE", help=about)
+    about = "also store a few dequantized rows of each quantized weight, to compare with those of your port"
+    group.add_argument("--weights", action="store_true", help=about)
+
+
+def quantization_options(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the arguments of ``from_pretrained`` that quantize.
+
+    Raises
+    ------
+    InputError
+        If an option goes with another format.
+    """
+    if options.quantization is None and (options.skip or options.no_double_quant):
+        given = "--skip" if options.skip else "--no-double-quant"
+        raise InputError("--skip and --no-double-quant go with --quantization", given, "add --quantization nf4")
+    if options.no_double_quant and options.quantization not in ("nf4", "fp4"):
+        must = "--no-double-quant goes with --quantization nf4 or fp4"
+        raise InputError(must, options.quantization, "leave it out: this format has no double quantization")
+    if options.quantization is None:
+        return {}
+    found = {"quantization": options.quantization, "double_quant": not options.no_double_quant}
+    return found | {"skip": options.skip or ()}
+
+
 def run(options: argparse.Namespace) -> None:
     """Run the model in float64, measure the budgets, write the case, and print the command to run next."""
     from minibiogpt.checks import checked_integer
@@ -71,6 +107,7 @@ def run(options: argparse.Namespace) -> None:
     from minibiogpt.golden.format.names import check_case_name
     from minibiogpt.golden.format.record import record
     from minibiogpt.golden.format.rounding import SEEDS
+    from minibiogpt.golden.format.weights import in_words
 
     output = Path(options.output)
     _check_ending(output)
@@ -80,7 +117,8 @@ def run(options: argparse.Namespace) -> None:
     seeds = SEEDS if options.seeds is None else checked_integer("seeds", options.seeds, 2, 1000)
     calls = _calls(options)
     source = source_of(options)
-    model = load_model(options, model_class(options, options.head), dtype="float64")
+    quantized = quantization_options(options)
+    model = load_model(options, model_class(options, options.head), dtype="float64", **quantized)
     files = sorted({tensor.path for tensor in stored_tensors(source.folder).values()})
     files += [source.adapter.file] if source.adapter else []
     record(
@@ -93,9 +131,12 @@ def run(options: argparse.Namespace) -> None:
         names=options.names,
         slim=options.slim,
         seeds=seeds,
+        weights=options.weights,
     )
     case = Case.read(output)
     print(f"{output}: {len(case.entries)} arrays, {output.stat().st_size / 1e6:,.2f} MB")
+    if case.quantization is not None:
+        print(f"weights: {in_words(case.quantization)}")
     print(f"run your implementation on its inputs, then: minibiogpt golden check {output} THEIRS")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from minibiogpt.cli.parsing import foreign
 from minibiogpt.cli.parsing.commands import every_command, name_of, options_of, positionals_of, subcommands, takes_texts
@@ -128,7 +128,11 @@ def _remedy(command: argparse.ArgumentParser, top: argparse.ArgumentParser, word
         return _write(known[like], like + plain, word.partition("=")[2] or value)
     if "--theme" in known and (instead := _for_a_page(command, key)):
         return instead
+    if instead := _format_instead(known, key, word.partition("=")[2] or value):
+        return instead
     advice = foreign.OPTIONS.get(key, "")
+    if "--to" in known:  # what quantize calls the format
+        advice = advice.replace("write --quantization", "write --to")
     targets = advice.split() if advice.startswith("--") else []
     if here := [target for target in targets if target in known]:
         return _write(known[here[0]], here[0], word.partition("=")[2] or value)
@@ -161,6 +165,28 @@ def _remedy(command: argparse.ArgumentParser, top: argparse.ArgumentParser, word
     if takes_texts(command) and not LONG.match(word):
         return f"for a text that begins with a dash write {command.prog} -- {repeated(word)}; {see}"
     return see
+
+
+def _format_instead(known: dict[str, argparse.Action], key: str, value: str | None) -> str:
+    """Return what to write for a format of quantized weights, as in ``-q int8``; "" if the value is none."""
+    option = next((name for name in ("--quantization", "--to") if name in known), None)
+    if option is None or (key != "q" and "--quantization" not in foreign.OPTIONS.get(key, "").split()):
+        return ""
+    kind = format_called(value or "", known[option].choices or ())
+    return f"write {option} {kind}" if kind else ""
+
+
+def format_called(value: str, formats: Iterable[str]) -> str:
+    """Return the format that a value of other programs means; "" if none.
+
+    Examples
+    --------
+    >>> format_called("Q4_0", ["nf4", "q4_0"]), format_called("4bit", ["nf4"]), format_called("Aspirin", ["nf4"])
+    ('q4_0', 'nf4', '')
+    """
+    lower = value.lower()
+    kind = lower if lower in formats else foreign.FORMATS.get(lower, "")
+    return kind if kind in formats else ""
 
 
 def _for_a_page(command: argparse.ArgumentParser, key: str) -> str:

@@ -16,6 +16,7 @@ from minibiogpt.cli.parsing.advice import (
     LONG,
     MAX_TEXT,
     early_option,
+    format_called,
     no_command,
     option_like,
     repeated,
@@ -229,6 +230,8 @@ def _remedy_of_extra(command: argparse.ArgumentParser, extra: str, has_arguments
     known = options_of(command)
     if extra == "help":
         return f"write {command.prog} --help"
+    if "--to" in known and (kind := format_called(extra, known["--to"].choices or ())):
+        return f"write --to {kind}"
     if not has_arguments and "--text" in known:
         return f"for a text write --text {repeated(extra)}"
     if not has_arguments and "--model" in known:

@@ -22,7 +22,7 @@ FILES = (
 # Options whose values are checked later than choices are, and what to suggest.
 VALUES = {
     "--backend": ("numpy", "cupy"),
-    "--product": ("auto", "numpy", "mkl", "openblas"),
+    "--product": ("auto", "numpy", "mkl", "openblas", "onednn"),
     "--dtype": ("float32", "float64", "float16", "bfloat16"),
     "--precision": ("float64", "float32", "bfloat16", "float16"),
     "--theme": ("auto", "light", "dark"),
@@ -81,6 +81,6 @@ def _mark(actions: Sequence[argparse.Action], shtab: Any) -> None:
         name = action.option_strings[-1] if action.option_strings else action.dest
         if name in VALUES:
             action.choices = VALUES[name]
-        elif name == "--model" or name in (*FOLDERS, *FILES):
-            found = MODELS if name == "--model" else shtab.DIRECTORY if name in FOLDERS else shtab.FILE
+        elif name in ("--model", "model", *FOLDERS, *FILES):
+            found = MODELS if name in ("--model", "model") else shtab.DIRECTORY if name in FOLDERS else shtab.FILE
             action.complete = found  # type: ignore[attr-defined]

@@ -22,6 +22,7 @@ def warn_of_unused(options: argparse.Namespace) -> None:
     """Warn about options that were typed and that this command does not use beside the others."""
     given, command = options.given, options.command
     _warn_of_true(options)
+    _warn_of_another_format(options)
     if command == "trace" and options.ids is not None:
         _warn(given & {"tokenizer"}, "with --ids", "leave it out")
     elif command == "record" and options.text is None:
@@ -30,6 +31,19 @@ def warn_of_unused(options: argparse.Namespace) -> None:
         _warn(_in_order(given, OF_ARRAYS), "on the ids of a tokenizer", "leave it out")
     elif command == "inspect" and Path(options.file).is_dir():
         _warn(given & {"names"}, "on a kit", f"inspect one case: minibiogpt golden inspect {options.file}/cases/NAME")
+
+
+def _warn_of_another_format(options: argparse.Namespace) -> None:
+    """Warn about options of one format of quantized weights beside another, or beside none."""
+    if options.command == "record":  # which refuses them
+        return
+    option = "--to" if options.command == "quantize" else "--quantization"
+    kind = getattr(options, option.strip("-"), None)
+    where = f"with {option} {kind}" if kind else f"without {option}"
+    if kind != "int8-dynamic":
+        _warn(options.given & {"outlier_threshold"}, where, f"write {option} int8-dynamic, or leave it out")
+    if kind not in ("nf4", "fp4"):
+        _warn(options.given & {"no_double_quant"}, where, "leave it out")
 
 
 def _warn_of_true(options: argparse.Namespace) -> None:

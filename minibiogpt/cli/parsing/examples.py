@@ -51,6 +51,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "golden record": (
         'minibiogpt golden record --text "Ibuprofen is" -o case.safetensors',
         "minibiogpt golden record --ids 2,54,34 --slim -o slim.safetensors",
+        "minibiogpt golden record --ids 2,54 --quantization nf4 -o nf4.safetensors",
     ),
     "golden kit": (
         "minibiogpt golden kit kit",
@@ -66,6 +67,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "golden inspect": ('minibiogpt golden inspect case.safetensors --names "layers.0.*"',),
     "download": ("minibiogpt download microsoft/biogpt biogpt",),
     "convert": ("minibiogpt convert pickled converted",),
+    "quantize": (
+        "minibiogpt quantize demo demo-nf4 --to nf4",
+        "minibiogpt quantize classifier classifier-int8 --to int8 --skip fc2",
+    ),
 }
 
 

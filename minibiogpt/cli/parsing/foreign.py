@@ -34,7 +34,7 @@ COMMANDS = {
         ("train", "finetune", "fine-tune", "fit"),
         "training is not here: train in PyTorch, and name the checkpoint with --model",
     ),
-    **dict.fromkeys(("quantize", "quantise"), "quantization is not here: use --dtype bfloat16 to save memory"),
+    **dict.fromkeys(("quantise", "quant", "llama-quantize", "compress", "shrink"), "quantize SOURCE FOLDER --to nf4"),
     **dict.fromkeys(("serve", "server", "api"), "there is no server: use Python, pipeline('text-generation')"),
     **dict.fromkeys(
         ("list", "ls", "ps", "models", "tags"), "there is no list of models: use --model with a folder or a hub id"
@@ -45,7 +45,9 @@ COMMANDS = {
 
 _GPU = "the CPU is the default; for a GPU write --backend cupy"
 _HALF = "write --dtype float16"
-_QUANTIZED = "quantization is not here: write --dtype bfloat16"
+_FOUR_BITS, _EIGHT_BITS = "write --quantization nf4", "write --quantization int8"
+_DOUBLE = "leave it out: nf4 and fp4 are double quantized unless minibiogpt quantize writes --no-double-quant"
+_FLOAT_HEAD = "leave it out: the embeddings, norms, biases and the head keep their floats"
 _QUIET = "leave it out: only warnings and errors go to standard error, and 2>/dev/null hides them"
 _VERBOSE = "leave it out: there is nothing more to print"
 _THREADS = "set the environment variable OMP_NUM_THREADS instead"
@@ -82,7 +84,22 @@ OPTIONS = {
     **dict.fromkeys(("bf16", "bfloat16"), "write --dtype bfloat16"),
     **dict.fromkeys(("fp32", "float32", "float"), "leave it out: float32 is the default"),
     **dict.fromkeys(("fp64", "float64", "double"), "write --dtype float64"),
-    **dict.fromkeys(("load-in-8bit", "load-in-4bit", "quantize", "quantization", "int8"), _QUANTIZED),
+    **dict.fromkeys(
+        (
+            "quantization", "quantize", "quantise", "quant", "qtype", "quant-type", "quant-method",
+            "quantization-method", "quantization-type", "bnb-4bit-quant-type", "outtype", "to", "bits", "wbits",
+            "compute-type",
+        ),
+        "--quantization --to",
+    ),
+    **dict.fromkeys(("load-in-4bit", "4bit", "int4", "nf4", "bnb-4bit"), _FOUR_BITS),
+    **dict.fromkeys(("load-in-8bit", "8bit", "int8"), _EIGHT_BITS),
+    **{key: f"write --quantization {key.replace('-', '_')}" for key in ("fp4", "q8-0", "q4-0")},
+    **dict.fromkeys(("bnb-4bit-use-double-quant", "use-double-quant", "double-quant"), _DOUBLE),
+    **dict.fromkeys(("llm-int8-threshold", "int8-threshold"), "--outlier-threshold"),
+    **dict.fromkeys(("llm-int8-skip-modules", "modules-to-not-convert", "skip-modules", "exclude-modules"), "--skip"),
+    **dict.fromkeys(("leave-output-tensor", "output-tensor-type", "token-embedding-type", "pure"), _FLOAT_HEAD),
+    "bnb-4bit-compute-dtype": "--dtype",
     **dict.fromkeys(("cache-dir", "download-dir"), _CACHE),
     **dict.fromkeys(("token", "hf-token", "use-auth-token"), _TOKEN),
     **dict.fromkeys(("local-files-only", "offline"), _OFFLINE),
@@ -204,12 +221,45 @@ _DTYPES = {
     **dict.fromkeys(("fp64", "double", "f64", "torch.float64"), "float64"),
     **dict.fromkeys(("bf16", "torch.bfloat16"), "bfloat16"),
 }
+_OTHER_BLOCKS = (
+    *(f"q{bits}_k{size}" for bits in range(2, 7) for size in ("", "_s", "_m", "_l")), "q4_1", "q5_0", "q5_1", "q8_1",
+    "q8_k", "iq4_nl", "iq4_xs", "mxfp4",
+)  # fmt: skip
+_FOUR_OR_EIGHT = "of 4 bits there are nf4 (the best), fp4 and q4_0; of 8 bits int8, int8-dynamic and q8_0"
+# Formats as other programs and their models call them.
+FORMATS = {
+    **dict.fromkeys(
+        ("4", "4bit", "4-bit", "4bits", "int4", "i4", "bnb-nf4", "bnb_nf4", "nf4-dq", "normal_float4", "q4", "w4",
+         "bnb", "bnb4", "bnb-4bit", "bitsandbytes", "qlora", "load-in-4bit"),
+        "nf4",
+    ),
+    **dict.fromkeys(("bnb-fp4", "bnb_fp4", "float4", "e2m1"), "fp4"),
+    **dict.fromkeys(
+        ("8", "8bit", "8-bit", "8bits", "i8", "llm.int8", "llm_int8", "bnb-int8", "bnb-8bit", "w8", "w8a16",
+         "int8_float32", "load-in-8bit"),
+        "int8",
+    ),
+    **dict.fromkeys(("dynamic", "int8_dynamic", "w8a8", "dynamic-int8", "qint8"), "int8-dynamic"),
+    **dict.fromkeys(("q8", "q8-0", "q80", "gguf", "gguf-q8_0"), "q8_0"),
+    **dict.fromkeys(("q4-0", "q40", "gguf-q4_0"), "q4_0"),
+}  # fmt: skip
+# {a value of --quantization in other programs: a sentence}.
+NO_FORMATS = {
+    **dict.fromkeys((*_OTHER_BLOCKS, "fp8", "int3", "3bit", "2bit", "int2", "5bit", "6bit"), _FOUR_OR_EIGHT),
+    **dict.fromkeys(("gptq", "awq", "hqq", "aqlm", "eetq", "quanto", "torchao"), _FOUR_OR_EIGHT),
+    **dict.fromkeys(("none", "no", "false", "off"), "leave it out for weights as they are in the file"),
+    **dict.fromkeys(("float16", "fp16", "f16", "half"), "for 16 bits write --dtype float16"),
+    **dict.fromkeys(("bfloat16", "bf16"), "for 16 bits write --dtype bfloat16"),
+    **dict.fromkeys(("float32", "fp32", "f32"), "leave it out, and write --dtype float32"),
+}
 _MEAN = dict.fromkeys(("avg", "average", "mean_pooling", "mean-pooling"), "mean")
 # {option: {a value of other programs: the value here}}.
 VALUES: dict[str, dict[str, str]] = {
     "--backend": dict.fromkeys(("cuda", "gpu", "cuda:0"), "cupy") | dict.fromkeys(("cpu", "np"), "numpy"),
     "--dtype": _DTYPES,
-    "--product": {"blas": "numpy", "onemkl": "mkl", "intel": "mkl", "scipy-openblas64": "openblas"},
+    "--quantization": FORMATS,
+    "--to": FORMATS,
+    "--product": {"blas": "numpy", "onemkl": "mkl", "intel": "mkl", "scipy-openblas64": "openblas", "dnnl": "onednn"},
     "--precision": _DTYPES,
     "--pooling": _MEAN | dict.fromkeys(("last_token", "last-token", "eos"), "last"),
     "--combine": _MEAN | {"maximum": "max"},
@@ -218,3 +268,5 @@ VALUES: dict[str, dict[str, str]] = {
     "--theme": dict.fromkeys(("system", "default"), "auto") | {"night": "dark", "day": "light"},
     "--head": {"lm": "causal", "classification": "sequence", "ner": "token", "none": "base"},
 }
+# {option: {a value of other programs: a sentence}}.
+SENTENCES = {"--quantization": NO_FORMATS, "--to": NO_FORMATS}

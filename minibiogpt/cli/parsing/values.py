@@ -81,10 +81,12 @@ def check_choice(name: str, choices: Sequence[str], value: str) -> None:
     if value in choices:
         return
     lower = value.lower()
-    known = foreign.VALUES.get(name, {}).get(lower, "")
+    known, sentences = foreign.VALUES.get(name, {}).get(lower, ""), foreign.SENTENCES.get(name, {})
     same = [choice for choice in choices if choice.lower() == lower.strip()]
     if same or known in choices:
         remedy = f"write {name} {(same or [known])[0]}"
+    elif lower in sentences:
+        remedy = sentences[lower]
     else:
         close = nearest(lower, choices, 1)
         remedy = f"did you mean {name} {close[0]}?" if close else "choose one of these"

@@ -9,7 +9,7 @@ from minibiogpt.catalog.tools import TOOLS
 from minibiogpt.config import BioGptConfig
 from minibiogpt.errors import InputError
 from minibiogpt.golden.check.pairing import pair_one
-from minibiogpt.golden.format.case import INPUT, Case
+from minibiogpt.golden.format.case import INPUT, WEIGHTS, Case
 
 
 def inputs_of_call(case: Case, prefix: str) -> dict[str, str]:
@@ -59,4 +59,5 @@ def expected(case: Case, mapped: Mapping[str, str], tool: str | None, name: str)
 
 def prefixes_of(case: Case) -> set[str]:
     """Return the prefixes of the case's calls: "" alone, or each ``step.{n}/``."""
-    return {name.rpartition("/")[0] + "/" if "/" in name else "" for name in (e.name for e in case.entries)}
+    names = [entry.name for entry in case.entries if not entry.name.startswith(WEIGHTS)]
+    return {name.rpartition("/")[0] + "/" if "/" in name else "" for name in names}

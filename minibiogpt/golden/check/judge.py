@@ -110,6 +110,8 @@ class Judge:
         budget, count = 0.0 if is_integer else entry.budgets.get(row.precision), count_of(tensor.shape, entry)
         if is_integer == tensor.is_float:
             row.notes.append(f"expected {'integers' if is_integer else 'floats'}, found {tensor.dtype}")
+        elif not is_integer and row.precision not in entry.budgets:
+            row.notes.append(f"the case has no budgets of {row.precision}: record it with --quantization int8 or q8_0")
         elif budget is None:
             row.notes.append(f"{row.precision} cannot represent this array, so there is no budget for it")
         elif count and self.options.last == count:

@@ -23,6 +23,7 @@ from minibiogpt.golden.diagnosis.run import CaseRun, Known
 from minibiogpt.golden.diagnosis.weights import Weights
 from minibiogpt.golden.format.case import Case
 from minibiogpt.golden.format.manifest import cases_beside
+from minibiogpt.golden.format.weights import settings_of
 
 FLOAT32 = "float32"
 LEAVE_OUT = "leave out --model: the kit says which model each of its cases was recorded with"
@@ -99,7 +100,7 @@ def weights_of(case: Case, model: Path | None) -> Weights:
                 found = f"another {path}" if path.is_file() else f"no {path}"
                 must = f"the weights must be those that {case.path.name} was recorded with"
                 raise InputError(must, found, LEAVE_OUT if cases_beside(case.path) else REMEDY)
-    return Weights(folder)
+    return Weights(folder, case.config.get("quantization_config"), settings_of(case.quantization))
 
 
 @contextmanager

@@ -149,9 +149,11 @@ _TABLE = [
     ("precision-tf32", "products are computed in TF32", "turn it off: torch.set_float32_matmul_precision('highest')"),
     ("table-float16", "{of} is looked up in a float16 table[ of {function}]", "ggml does this; compute it in float32"),
     ("weights-int8", "the weight is rounded to 8 bits ({kind}, {block})",
-     "quantized weights need golden values of their own: golden kit --weights"),
+     "quantized weights need golden values of their own: golden record --quantization, or golden kit --weights"),
     ("weights-int4", "the weight is rounded to 4 bits ({kind}, {block})",
-     "quantized weights need golden values of their own: golden kit --weights"),
+     "quantized weights need golden values of their own: golden record --quantization, or golden kit --weights"),
+    ("weights-dequantized", "the weight is dequantized wrongly: {mistake}",
+     "docs/golden-format.md says how; golden record --weights stores rows to compare"),
     ("weights-float16", "the weight is rounded to {kind}", "read the checkpoint in float32"),
     # the rest
     ("factor", "the result is {factor} times as large", "look for a scale that is applied twice or not at all"),

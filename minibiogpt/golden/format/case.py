@@ -23,7 +23,9 @@ FORMAT, VERSION = "minibiogpt-golden", "1"
 KINDS = ("full", "slim")
 INPUT = "inputs/"  # prefix of an input's tensor name
 SUMS = "/sums"  # suffix of an array's name: its four sums, in the slim form
+WEIGHTS = "weights/"  # prefix of dequantized rows of a weight
 PRECISIONS = ("float64", "float32", "bfloat16", "float16")
+EIGHT_BITS = "int8-dynamic"  # a precision more, of cases with weights of 8 bits and of q4_0
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class Entry:
         array.
     samples : slim form only: number of stored elements; ``sample_indices`` returns their indices.
     sums : slim form only: {precision: a budget for each of the four sums of ``sums_of``}.
+    rows : of a weight: which of its rows these are.
     """
 
     name: str
@@ -47,6 +50,7 @@ class Entry:
     budgets: dict[str, float | None]
     samples: int | None = None
     sums: dict[str, list[float] | None] | None = None
+    rows: list[int] | None = None
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,8 @@ class Case:
     model : {file: sha256} of the weights.
     budget : how the budgets were measured.
     input_names : the tensors that are inputs, such as "inputs/input_ids".
-    entries : the arrays in the order of execution.
+    entries : the arrays in the order of execution; rows of weights come first.
+    quantization : how the weights are quantized; None if they are floats.
     """
 
     path: Path
@@ -75,6 +80,7 @@ class Case:
     input_names: list[str]
     entries: list[Entry]
     tensors: dict[str, StoredTensor]
+    quantization: dict[str, Any] | None = None
 
     @classmethod
     def read(cls, path: str | Path) -> Case:
@@ -102,6 +108,9 @@ class Case:
         """Raise ValueError if the header doesn't match the tensors."""
         sums = [entry.name + SUMS for entry in self.entries if entry.sums is not None]
         names = [entry.name for entry in self.entries]
+        precisions = set(self.precisions)
+        if not set(PRECISIONS) <= precisions <= {*PRECISIONS, EIGHT_BITS}:
+            raise ValueError(f"precisions {', '.join(self.precisions)}")
         if sorted([*self.input_names, *names, *sums]) != sorted(self.tensors):
             raise ValueError("its names are not those of the tensors")
         for entry in self.entries:
@@ -109,12 +118,17 @@ class Case:
             tensor = self.tensors[entry.name]
             if (tensor.shape, tensor.dtype in ("F64", "I64")) != (stored, True):
                 raise ValueError(f"the tensor {entry.name} has a different shape or dtype")
-            if set(entry.budgets) != set(PRECISIONS) or set(entry.sums or PRECISIONS) != set(PRECISIONS):
+            if set(entry.budgets) != precisions or set(entry.sums or precisions) != precisions:
                 raise ValueError(f"{entry.name} lacks budgets")
         if any(self.tensors[name].shape != (4,) for name in sums):
             raise ValueError("an array must have four sums")
         if self.kind not in KINDS or not names:
             raise ValueError("no arrays" if not names else f"kind {self.kind!r}")
+
+    @property
+    def precisions(self) -> list[str]:
+        """The precisions that the case has budgets of."""
+        return list(self.entries[0].budgets) if self.entries else list(PRECISIONS)
 
     def entry(self, name: str) -> Entry:
         """Return the entry of one array."""
@@ -145,7 +159,17 @@ def _parsed_fields(metadata: Mapping[str, str]) -> dict[str, Any]:
         "budget": dict(json.loads(metadata["budget"])),
         "input_names": [str(name) for name in json.loads(metadata["inputs"])],
         "entries": [_parsed_entry(item) for item in json.loads(metadata["arrays"])],
+        "quantization": _parsed_quantization(metadata.get("quantization")),
     }
+
+
+def _parsed_quantization(text: str | None) -> dict[str, Any] | None:
+    """Return how the weights are quantized, with the fields that are used converted to their types."""
+    if text is None:
+        return None
+    found = dict(json.loads(text))
+    skip = [str(name) for name in found["skip"]]
+    return found | {"format": str(found["format"]), "double_quant": bool(found["double_quant"]), "skip": skip}
 
 
 def _parsed_entry(item: Mapping[str, Any]) -> Entry:
@@ -163,6 +187,7 @@ def _parsed_entry(item: Mapping[str, Any]) -> Entry:
         else {
             p: None if budgets is None else [_parsed_budget(b) or 0.0 for b in budgets] for p, budgets in sums.items()
         },
+        None if item.get("rows") is None else [int(row) for row in item["rows"]],
     )
 
 
@@ -184,7 +209,7 @@ def write_case(
 
     Parameters
     ----------
-    fields : case, about, kind, architecture (strings); config, model, budget (written as JSON).
+    fields : case, about, kind, architecture (strings); config, model, budget, quantization (written as JSON).
     inputs : {full name: array}.
     arrays : {name: array}: what is stored for each entry, and the sums of the slim form.
     """

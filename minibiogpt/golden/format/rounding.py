@@ -4,19 +4,25 @@ Budgets are measured, not chosen. The model computes in float32 (in float64 for 
 array is rounded to the precision as soon as it is computed. Implementations in bfloat16 and float16 work the same way:
 their norms, softmax, activations and sums use float32 internally. Each sum (of a matrix product, a mean or a softmax)
 adds its terms in an order drawn from a seed.
+
+Quantized weights are dequantized to float32, and these values are rounded to the precision, as products of other
+implementations round them. In the precision ``int8-dynamic`` the rows of these products are rounded to 8 bits; all else
+is float32.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from minibiogpt.backend import ignore_overflow
 from minibiogpt.files.safetensors import convert_dtype, widened
-from minibiogpt.golden.format.case import PRECISIONS, index_weights, sums_of
+from minibiogpt.golden.format.case import EIGHT_BITS, PRECISIONS, index_weights, sums_of
+from minibiogpt.golden.format.eight_bits import rounds_inputs, with_rounded_inputs
+from minibiogpt.golden.format.weights import as_floats
 from minibiogpt.model.pretrained import Pretrained
 from minibiogpt.trace import Recorder, Tap
 
@@ -24,7 +30,8 @@ FACTOR = 8  # budget / largest error of the runs
 SEEDS = 4  # runs in each precision
 
 # Unit roundoff: the largest relative error of one rounding. Noise is at least this times the largest absolute value.
-ROUNDING = {"float64": 2.0**-53, "float32": 2.0**-24, "bfloat16": 2.0**-8, "float16": 2.0**-11}
+# Arrays of int8-dynamic are float32: only the rows of a product are rounded further.
+ROUNDING = {"float64": 2.0**-53, "float32": 2.0**-24, "bfloat16": 2.0**-8, "float16": 2.0**-11, EIGHT_BITS: 2.0**-24}
 
 
 class Reordered(np.ndarray):
@@ -84,7 +91,7 @@ def _sum(rng: np.random.Generator, x: np.ndarray, axis: Any = None, **options: A
 @ignore_overflow
 def rounded(x: np.ndarray, precision: str) -> np.ndarray:
     """Return x rounded to the precision, in x's own dtype; the value of masked scores stays."""
-    if precision in ("float64", "float32") or x.dtype.kind != "f":
+    if precision not in ("bfloat16", "float16") or x.dtype.kind != "f":
         return x
     lowest = np.finfo(x.dtype).min
     if precision == "float16":
@@ -112,14 +119,14 @@ class Noise(Recorder):
     def intercept(self, name: str, x: np.ndarray) -> np.ndarray:
         x = rounded(_plain(x), self.precision)
         if name in self.reference:
-            self.errors[name], self.sums[name] = _errors(x, self.reference[name])
+            self.errors[name], self.sums[name] = errors_of(x, self.reference[name])
         return reordered(x, self.rng)
 
     def wants(self, names: Any) -> bool:
         return True
 
 
-def _errors(x: np.ndarray, reference: np.ndarray) -> tuple[float, np.ndarray]:
+def errors_of(x: np.ndarray, reference: np.ndarray) -> tuple[float, np.ndarray]:
     """Return the largest absolute error, masked scores excluded, and the noise of the four sums.
 
     The noise of a sum is its error, or its ``_spread`` if that is larger: a single sum may be exact by chance.
@@ -158,11 +165,10 @@ def measure_noise(
 ) -> dict[str, tuple[dict[str, float], dict[str, np.ndarray]]]:
     """Return {precision: (errors, errors of the sums)}: for each array, the largest of ``seeds`` runs."""
     found = {}
-    for precision in PRECISIONS:
-        rounded_model = in_precision(model, precision)
+    for precision in precisions_of(model):
         errors: dict[str, float] = {}
         sums: dict[str, np.ndarray] = {}
-        for seed in range(seeds):
+        for seed, rounded_model in enumerate(_models(model, precision, seeds)):
             noise = Noise(reference, precision, seed)
             run_calls(rounded_model, [_rounded_inputs(call, precision) for call in calls], noise)
             errors = {name: max(error, errors.get(name, 0.0)) for name, error in noise.errors.items()}
@@ -171,11 +177,26 @@ def measure_noise(
     return found
 
 
+def precisions_of(model: Pretrained) -> tuple[str, ...]:
+    """Return the precisions that the model has budgets in."""
+    return (*PRECISIONS, EIGHT_BITS) if rounds_inputs(model) else PRECISIONS
+
+
+def _models(model: Pretrained, precision: str, seeds: int) -> Iterator[Pretrained]:
+    """Yield the model of each run in one precision."""
+    one = in_precision(model, precision)
+    for seed in range(seeds):
+        yield with_rounded_inputs(one, model, seed) if precision == EIGHT_BITS else one
+
+
 def in_precision(model: Pretrained, precision: str) -> Pretrained:
-    """Return the model with its weights rounded to the precision, computing in float32 (for float64: unchanged)."""
+    """Return the model with its weights, dequantized, rounded to the precision, computing in float32.
+
+    For float64 they are only dequantized.
+    """
     if precision == "float64":
-        return model
-    weights = {name: rounded(x.astype(np.float32), precision) for name, x in model.named_parameters()}
+        return as_floats(model)
+    weights = {name: rounded(x.astype(np.float32), precision) for name, x in model.named_values()}
     unprefixed = {name.removeprefix("biogpt."): x for name, x in weights.items()}
     return type(model)(model.config, unprefixed, model.backend, "eager")
 

@@ -7,7 +7,9 @@ from dataclasses import replace
 
 from minibiogpt.golden.check.evidence.conventions import found_in
 from minibiogpt.golden.check.result import AGREES, DIFFERS, Options, Result
+from minibiogpt.golden.format.case import EIGHT_BITS, WEIGHTS
 from minibiogpt.golden.format.manifest import cases_beside
+from minibiogpt.golden.format.weights import in_words
 
 SELFTEST = "minibiogpt golden selftest"
 PRODUCTS = ("q_proj", "k_proj", "v_proj", "scores", "context", "out_proj", "fc1", "fc2", "score", "logits")
@@ -20,6 +22,20 @@ def verdict(result: Result) -> str:
     if result.rows_in(DIFFERS) or result.wrong_inputs:
         return "differs"
     return "incomplete" if result.incomplete else "agrees"
+
+
+def weights_lines(result: Result) -> list[str]:
+    """Return how the case's weights are quantized, and whether the candidate's dequantized ones are right."""
+    if result.case.quantization is None:
+        return []
+    lines = [f"weights of the case: {in_words(result.case.quantization)}"]
+    rows = [row for row in result.rows if row.name.startswith(WEIGHTS) and row.candidate is not None]
+    states = {row.state for row in rows}
+    if DIFFERS in states:
+        lines.append("dequantized weights differ: fix this first, it may explain all other differences")
+    elif states == {AGREES} and result.first_difference is not None:
+        lines.append(f"the dequantized rows of {len(rows)} weights agree: what differs is the arithmetic")
+    return lines
 
 
 def hints(result: Result) -> list[str]:
@@ -42,6 +58,11 @@ def hints(result: Result) -> list[str]:
     ):
         return []
     differing = result.rows_in(DIFFERS)
+    if all(row.explained_by(EIGHT_BITS) for row in differing):
+        return [
+            "every error is within the int8-dynamic budget, and the first is in a matrix product: if your port rounds "
+            "the inputs of products to 8 bits, check with --precision int8-dynamic"
+        ]
     coarse = next((p for p in ("float16", "bfloat16") if all(row.explained_by(p) for row in differing)), None)
     if coarse is None:
         return []

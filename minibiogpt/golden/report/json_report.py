@@ -1,7 +1,8 @@
 """Report the result of a check as JSON.
 
-Keys of one case: ``case``, ``candidate`` (path), ``verdict`` ("agrees", "differs", "incomplete" or "nothing
-compared"), ``exit_code``, ``sentence``, ``next`` (a command), ``compared``, ``agrees``, ``differs``,
+Keys of one case: ``case``, ``candidate`` (path), ``quantization`` (that of the case's weights, or null), ``verdict``
+("agrees", "differs", "incomplete" or "nothing compared"), ``exit_code``, ``sentence``, ``next`` (a command),
+``compared``, ``agrees``, ``differs``,
 ``not_comparable``, ``missing``, ``total`` (numbers of arrays), ``first_difference`` and ``last_good`` (names, or null),
 ``padding_left_out``, ``last_positions`` (of --last, or null), ``differs_only_at_padding``, ``conventions`` (objects
 with ``id``, ``sentence``, ``arrays`` and ``because``: why it counts as agreement, or null), ``numbers`` (arrays that
@@ -38,6 +39,7 @@ def as_json(result: Result) -> dict[str, Any]:
     return {
         "case": result.case.name,
         "candidate": str(result.theirs),
+        "quantization": result.case.quantization,
         "verdict": verdict(result),
         "exit_code": result.code,
         "sentence": sentence(result),

@@ -13,7 +13,7 @@ from minibiogpt.golden.check.evidence.conventions import Found, found_in
 from minibiogpt.golden.check.evidence.numbers import held_in
 from minibiogpt.golden.check.outputs import LISTED
 from minibiogpt.golden.check.result import AGREES, DIFFERS, NOT_COMPARABLE, Result, Row
-from minibiogpt.golden.report.advice import hints, next_command, verdict
+from minibiogpt.golden.report.advice import hints, next_command, verdict, weights_lines
 
 MARKS = {AGREES: "ok", DIFFERS: "X "}
 MIN_FOLD = 4  # at least this many consecutive agreeing rows are folded into one line
@@ -162,6 +162,7 @@ def findings(result: Result) -> list[str]:
         lines.append(
             f"the candidate ran on different inputs ({names}): fix this first, it may explain all other differences"
         )
+    lines += weights_lines(result)
     if result.names_of:
         lines.append(f"names read as those of {result.names_of} (--names-of {result.names_of})")
     if result.options.real_only:

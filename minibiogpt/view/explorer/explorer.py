@@ -12,6 +12,7 @@ from typing import Any
 from minibiogpt import BioGptForCausalLM, BioGptTokenizer
 from minibiogpt.backend import Array
 from minibiogpt.errors import InputError, short_repr
+from minibiogpt.quantization import DynamicEightBits
 from minibiogpt.tokenizer.tokens.labels import labels_of
 from minibiogpt.trace import Trace
 from minibiogpt.view.arguments import check_types, is_demo, one_row, origin_of, tokenizer_of
@@ -186,6 +187,10 @@ class Explorer(OnePage):
                 f"{size:.1f} for the model",
                 "pass a larger max_megabytes",
             )
+        elif any(isinstance(x, DynamicEightBits) for x in self.model.parameters()):
+            reason = "the model rounds activations to 8 bits, which a page does not"
+            remedy = 'load it with quantization="int8", or leave out live=True'
+            error = "a live page needs a model with activations of floats", "int8-dynamic", remedy
         elif self.tokenizer is None:
             reason, error = "it has no tokenizer", (
                 "a live page needs a tokenizer", "none", "pass tokenizer=BioGptTokenizer.from_pretrained(...)",
@@ -258,7 +263,7 @@ class Explorer(OnePage):
             }
         assert self.tokenizer is not None
         merges = "".join(f"{a} {b}\n" for a, b in sorted(self.tokenizer.ranks, key=self.tokenizer.ranks.__getitem__))
-        weights = {name: x.astype("float32") for name, x in self.model.named_parameters()}  # the page computes in it
+        weights = {name: x.astype("float32") for name, x in self.model.named_values()}  # the page computes in it
         words = {"vocab": self.tokenizer.vocab, "merges": merges}
         return {**data, **words, "parameters": bundled(weights), "arrays": bundled({})}
 

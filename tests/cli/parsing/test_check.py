@@ -111,6 +111,54 @@ ROWS = [
     ("download --model microsoft/biogpt f", "; write minibiogpt download REPOSITORY FOLDER"),
     ("download a f --force-download", "; choose a new FOLDER: an old one is never overwritten"),
     ("download a f --include x", "; leave it out: the files that are needed are chosen here"),
+    ("generate x --load-in-4bit", "; write --quantization nf4"),
+    ("generate x --load_in_4bit", "; write --quantization nf4"),
+    ("generate x --load-in-8bit", "; write --quantization int8"),
+    ("generate x --int8", "; write --quantization int8"),
+    ("generate x --q4-0", "; write --quantization q4_0"),
+    ("generate x -q int8", "found '-q'; write --quantization int8"),
+    ("generate x -q", "; leave it out: only warnings and errors go to standard error, and 2>/dev/null hides them"),
+    ("generate x --quantize Q8_0", "; write --quantization q8_0"),
+    ("generate x --quant=nf4", "; write --quantization nf4"),
+    ("generate x --quant foo", "; write --quantization"),
+    ("generate x --bits 4", "; write --quantization nf4"),
+    ("generate x --bnb_4bit_quant_type fp4", "; write --quantization fp4"),
+    ("generate x --bnb-4bit-use-double-quant", "unless minibiogpt quantize writes --no-double-quant"),
+    ("generate x --no-double-quant", "; --no-double-quant is an option of minibiogpt golden record, quantize"),
+    ("generate x --llm_int8_threshold 6", "; write --outlier-threshold"),
+    ("generate x --quantization", "--quantization must have a value; found none; write --quantization FORMAT"),
+    ("generate x --quantization NF4", "found 'NF4'; write --quantization nf4"),
+    ("generate x --quantization Q4_0", "found 'Q4_0'; write --quantization q4_0"),
+    ("generate x --quantization bnb-nf4", "; write --quantization nf4"),
+    ("generate x --quantization int4", "; write --quantization nf4"),
+    ("generate x --quantization 4bit", "; write --quantization nf4"),
+    ("generate x --quantization 8bit", "; write --quantization int8"),
+    ("generate x --quantization q4_k_m",
+     "--quantization must be one of nf4, fp4, int8, int8-dynamic, q8_0, q4_0; found 'q4_k_m'; of 4 bits there are "
+     "nf4 (the best), fp4 and q4_0; of 8 bits int8, int8-dynamic and q8_0"),
+    ("generate x --quantization int88", "found 'int88'; did you mean --quantization int8?"),
+    ("generate x --quantization none", "; leave it out for weights as they are in the file"),
+    ("generate x --quantization fp16", "; for 16 bits write --dtype float16"),
+    ("generate x --dtype nf4", "found 'nf4'; write --quantization nf4"),
+    ("generate x --outlier-threshold -1", "is not negative; found -1.0; write 6, or leave it out"),
+    ("generate x --outlier-threshold nan", "is not negative; found nan; write 6, or leave it out"),
+    ("--load-in-4bit generate x", "; write --quantization nf4"),
+    ("info --load-in-4bit", "; write --quantization nf4"),
+    ("tokenize x --load-in-4bit", "found '--load-in-4bit'; see minibiogpt tokenize --help"),
+    ("quantise demo f", "; write minibiogpt quantize SOURCE FOLDER --to nf4"),
+    ("quantize demo f", "must be called with --to FORMAT; found none; add --to FORMAT"),
+    ("quantize demo --to nf4", "found no FOLDER; write minibiogpt quantize demo FOLDER"),
+    ("quantize demo f Q4_0", "must be called with 2 arguments; found 'Q4_0'; write --to q4_0"),
+    ("quantize demo f x --to nf4", "found 'x'; see minibiogpt quantize --help"),
+    ("quantize demo f --quantization nf4", "; write --to nf4"),
+    ("quantize demo f --load-in-8bit", "; write --to int8"),
+    ("quantize demo f --to q5_0", "and q4_0; of 8 bits int8, int8-dynamic and q8_0"),
+    ("quantize demo f --to 4bit", "; write --to nf4"),
+    ("quantize demo f --to nf4 --overwrite", "; choose a new FOLDER: an old one is never overwritten"),
+    ("quantize --model demo f --to nf4", "; write minibiogpt quantize SOURCE FOLDER"),
+    ("quantize demo f --to nf4 --output g", "; write minibiogpt quantize SOURCE FOLDER"),
+    ("quantize demo f --to nf4 --dtype int8", "float32, float16, bfloat16; found 'int8'; choose one of these"),
+    ("quantize demo f --to nf4 --modules-to-not-convert fc2", "; write --skip"),
     ("convert --input a b", "; write minibiogpt convert SOURCE FOLDER"),
     ("convert a b --overwrite", "; choose a new FOLDER: an old one is never overwritten"),
     ("convert demo f", "found 'demo'; write --model demo: that model is included, and has safetensors"),
@@ -227,6 +275,10 @@ def test_every_name_of_other_programs_leads_to_an_option_or_command_that_exists(
             if words[0] != "--version":
                 check(top, words)
     choices = {n: a.choices for command in every_command(top) for n, a in options_of(command).items()}
+    for name, sentences in foreign.SENTENCES.items():
+        assert not sentences.keys() & {*foreign.VALUES[name], *choices[name]}
+        for sentence in sentences.values():
+            assert set(re.findall(r"--[\w-]+", sentence)) <= known
     for name, values in foreign.VALUES.items():
         assert name in known
         assert set(values.values()) <= set(choices[name] or values.values()), name

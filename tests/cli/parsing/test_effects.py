@@ -58,6 +58,13 @@ def test_a_model_that_samples_by_itself(tmp_path: Path, capsys: pytest.CaptureFi
     ("trace --ids 2,5 --tokenizer demo", "--tokenizer has no effect with --ids; leave it out"),
     ("golden record --ids 2,5 --seeds 2 --padding-side left -o case.safetensors",
      "--padding-side has no effect without --text; leave it out"),
+    ("generate Insulin --outlier-threshold 6 --max-new-tokens 1",
+     "--outlier-threshold has no effect without --quantization; write --quantization int8-dynamic, or leave it out"),
+    ("info --quantization int8 --outlier-threshold 6",
+     "--outlier-threshold has no effect with --quantization int8; write --quantization int8-dynamic, or leave it out"),
+    ("quantize demo new --to nf4 --outlier-threshold 6",
+     "--outlier-threshold has no effect with --to nf4; write --to int8-dynamic, or leave it out"),
+    ("quantize demo new --to int8 --no-double-quant", "--no-double-quant has no effect with --to int8; leave it out"),
 ])  # fmt: skip
 def test_other_commands(
     line: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

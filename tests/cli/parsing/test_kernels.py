@@ -13,7 +13,7 @@ import pytest
 
 from minibiogpt.backend import report
 from minibiogpt.backend.processor import Processor, this_processor
-from minibiogpt.backend.products import why_not
+from minibiogpt.backend.products import get_product, why_not
 from minibiogpt.backend.report import AVX2, AVX512, CORETYPE, better_kernel
 from minibiogpt.backend.threads import WORKERS
 from minibiogpt.cli import main
@@ -77,7 +77,8 @@ def test_it_is_said_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch, capsys: 
 
 
 @pytest.mark.usefixtures("old_kernels")
-def test_info_says_it_always(capsys: pytest.CaptureFixture[str]) -> None:
+def test_info_says_it_always(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("MINIBIOGPT_PRODUCT", "numpy")
     assert main(["info", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)["machine"]
     assert found["advice"] in NOTE
@@ -113,6 +114,7 @@ def test_a_library_that_does_not_take_the_variable_is_said(
 @pytest.mark.parametrize("core", ["Haswell", ""])
 def test_fast_blas_in_a_process_of_its_own(core: str) -> None:
     environment = {name: x for name, x in os.environ.items() if name != CORETYPE} | ({CORETYPE: core} if core else {})
+    environment["MINIBIOGPT_PRODUCT"] = "numpy"
     words = [sys.executable, "-m", "minibiogpt", "info", "--json"]
     run = [
         subprocess.run([*words, *more], capture_output=True, text=True, env=environment)
@@ -154,9 +156,10 @@ def test_the_report_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     assert lines[0].startswith("processor")
     (numpy_line,) = [line for line in lines if line.startswith("numpy (")]
     assert numpy_line.split()[-3:] == ["20.0", "50.0", "300.0"]
-    for name in ("mkl", "openblas"):
+    for name in ("mkl", "openblas", "onednn"):
         said = f"{name}: {why_not(name)}" if why_not(name) else f"{name} ("
-        assert sum(line.startswith(said) for line in lines) == 1
+        dtypes = 1 if why_not(name) or not get_product(name).bfloat16 else 2
+        assert sum(line.startswith(said) for line in lines) == dtypes
     assert lines[-1] == "One row reads weights at 40 GB/s: BioGPT (347M, float32) needs 35 ms a token."
 
 
@@ -177,11 +180,13 @@ def test_the_report_is_a_command() -> None:
 def test_the_product_of_a_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["score", "aspirin", "--product", "numpy"]) == 0
     want = capsys.readouterr().out
-    for name in ("mkl", "openblas"):
+    for name in ("mkl", "openblas", "onednn"):
         code = main(["score", "aspirin", "--product", name])
         out, err = capsys.readouterr()
         assert (code, err) == ((0, "") if not why_not(name) else (2, f"minibiogpt: error: {why_not(name)}\n"))
         assert not out or out.split()[0][:6] == want.split()[0][:6]
     monkeypatch.setenv("MINIBIOGPT_PRODUCT", "fast")
     assert main(["score", "aspirin"]) == 2
-    assert "MINIBIOGPT_PRODUCT must be one of auto, numpy, mkl, openblas; found 'fast'" in capsys.readouterr().err
+    assert (
+        "MINIBIOGPT_PRODUCT must be one of auto, numpy, mkl, openblas, onednn; found 'fast'" in capsys.readouterr().err
+    )

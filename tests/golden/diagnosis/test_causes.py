@@ -32,7 +32,7 @@ CASES = (
 
 NOT_PLANTED = {  # in a model: they are of the dump, or say only what the numbers look like
     "array-misnamed", "columns-moved", "convention", "factor", "norm-missing", "rows-moved", "weights-float16",
-    "weights-of-another",
+    "weights-of-another", "weights-dequantized",
 }  # fmt: skip
 
 

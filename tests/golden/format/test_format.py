@@ -63,8 +63,13 @@ def test_the_page_names_every_key_of_the_metadata_and_the_numbers_of_the_code(ca
     from minibiogpt.files.safetensors import read_header
     from minibiogpt.golden.format.rounding import ROUNDING
 
-    about = read_header(case.path)[0]
-    assert all(f"`{key}`" in PAGE for key in about)
-    assert all(f"`{key}`" in PAGE for key in json.loads(about["arrays"])[0])
+    path = case.path.with_name("q.safetensors")
+    model = BioGptForCausalLM.from_pretrained("demo", dtype="float64", quantization="int8")
+    record(model, [{"input_ids": np.array([[2, 5, 9]])}], path, name="q", seeds=1, weights=True)
+    for about in (read_header(case.path)[0], read_header(path)[0]):
+        first = json.loads(about["arrays"])[0]
+        facts = json.loads(about.get("quantization", "{}"))
+        assert all(f"`{key}`" in PAGE for key in [*about, *first, *facts])
+        assert all(f"`{key}`" in PAGE or f'"{key}"' in PAGE for key in first["budgets"])
     powers = ", ".join(f"2^{int(np.log2(part))}" for part in list(ROUNDING.values())[:3])
     assert f"{powers} and 2^{int(np.log2(ROUNDING['float16']))}" in PAGE.replace("\n", " ")

@@ -157,8 +157,8 @@ def test_lower_precision_means_larger_budgets_and_their_size_is_that_of_the_prec
             assert set(b.values()) == {0.0}
             continue
         assert b["float64"] < b["float32"] < b["float16"] < b["bfloat16"], entry.name  # type: ignore[operator]
-        for precision, once in ROUNDING.items():
-            least = FACTOR * once * entry.largest
+        for precision in PRECISIONS:
+            least = FACTOR * ROUNDING[precision] * entry.largest
             assert least <= b[precision] <= 1000 * least, entry.name  # type: ignore[operator]
 
 

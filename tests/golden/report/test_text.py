@@ -223,10 +223,10 @@ def test_json_is_json_and_its_keys_are_stable(case: Case) -> None:
 
     content = json.loads(json.dumps(as_json(result), allow_nan=False), parse_constant=refuse)
     assert list(content) == [
-        "case", "candidate", "verdict", "exit_code", "sentence", "next", "compared", "agrees", "differs",
-        "not_comparable", "missing", "total", "first_difference", "last_good", "padding_left_out", "last_positions",
-        "differs_only_at_padding", "conventions", "numbers", "inputs", "arrays", "unpaired", "absent", "ignored",
-        "names_of",
+        "case", "candidate", "quantization", "verdict", "exit_code", "sentence", "next", "compared", "agrees",
+        "differs", "not_comparable", "missing", "total", "first_difference", "last_good", "padding_left_out",
+        "last_positions", "differs_only_at_padding", "conventions", "numbers", "inputs", "arrays", "unpaired",
+        "absent", "ignored", "names_of",
     ]  # fmt: skip
     assert (content["verdict"], content["exit_code"], content["first_difference"]) == ("differs", 1, "layers.0")
     assert (

@@ -99,6 +99,6 @@ class Function:
             return ctypes.c_void_p(None)
         address, dtype = self.address(argument)
         kind = self.types.get(kind, kind)
-        expected = {"bool": "bool", "Int": "int64"}.get(kind) or DTYPES[kind]
+        expected = {"bool": "bool", "Int": "int64", "Byte": "uint8", "Integer": "int8"}.get(kind) or DTYPES[kind]
         assert dtype == expected, f"{self.name} expects an array of {expected}; found {dtype}"
         return ctypes.c_void_p(address)

@@ -1,4 +1,4 @@
-// The part of CUDA that kernels.cu needs, on a CPU. The threads of a block are fibers of one thread. They run in turn,
+// The part of CUDA that kernels.cu and packed.cu need, on a CPU. The threads of a block are fibers of one thread. They run in turn,
 // in any requested order, each warp up to the next barrier of the block. If a kernel does something illegal, the launch
 // ends with a message.
 #include <setjmp.h>
@@ -21,6 +21,13 @@ static Dim threadIdx, blockIdx, blockDim, gridDim;
 #define __shared__ static
 #define __syncthreads() host::barrier(1)
 #define __shfl_xor_sync(mask, value, distance) host::shuffle(value, distance)
+
+static float __fmul_rn(float x, float y) { return x * y; }  // never fused with a sum; nor is anything else here
+static float __fadd_rn(float x, float y) { return x + y; }
+static int __dp4a(int a, int b, int sum) {  // of four signed bytes each
+    for (int i = 0; i < 32; i += 8) sum += (int)(signed char)(a >> i) * (signed char)(b >> i);
+    return sum;
+}
 
 namespace host {
 

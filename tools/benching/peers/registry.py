@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from hashlib import sha256
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from tools.benching.compared import Precision
 from tools.benching.peers.environments import EXPORTER, PINS, packages_of, python_of
 from tools.benching.peers.serving import EXPORTED
 
 ATTENTIONS = ("sdpa", "eager")  # of transformers, in the dtype of --dtype
 BFLOAT16 = "sdpa-bfloat16"
+BITSANDBYTES = {"bitsandbytes-nf4": "nf4", "bitsandbytes-int8": "int8"}  # formats of transformers' quantized weights
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ ENGINES = {
     "openvino": Engine("openvino", "vino", "default", exported=True),
     "openvino-float32": Engine("openvino", "vino", exported=True),
 }
-PEERS = (*ATTENTIONS, BFLOAT16, *ENGINES)
+PEERS = (*ATTENTIONS, BFLOAT16, *BITSANDBYTES, *ENGINES)
 
 
 def attentions(peers: tuple[str, ...]) -> tuple[str, ...]:
@@ -73,7 +76,7 @@ def environments_of(peers: tuple[str, ...]) -> list[str]:
 
 
 def versions(peers: tuple[str, ...]) -> dict[str, str]:
-    """Return the version of each engine.
+    """Return the version of each engine, and of bitsandbytes.
 
     Examples
     --------
@@ -81,14 +84,31 @@ def versions(peers: tuple[str, ...]) -> dict[str, str]:
     True
     """
     pins = [PINS[engine.environment][0].partition("==") for engine in engines(peers).values()]
-    return {name: version for name, _, version in pins}
+    found = {name: version for name, _, version in pins}
+    if set(peers) & set(BITSANDBYTES):
+        try:
+            found["bitsandbytes"] = metadata.version("bitsandbytes")
+        except metadata.PackageNotFoundError:  # these peers are then reported and not measured
+            found["bitsandbytes"] = "absent"
+    return found
 
 
-def precision(peer: str, dtype: str) -> str:
-    """Return the precision that a peer computes in; "default" is the engine's choice."""
+def precision(peer: str, dtype: str) -> Precision:
+    """Return what a peer of others multiplies with; "default" is the engine's choice.
+
+    On processors with AVX512-BF16, bitsandbytes rounds the activations to bfloat16 if the weights are in nf4; if they
+    are in int8, it quantizes the activations, too.
+    """
+    if peer in BITSANDBYTES:
+        return Precision("dynamic int8" if BITSANDBYTES[peer] == "int8" else "bfloat16", BITSANDBYTES[peer])
     if peer == BFLOAT16:
-        return "bfloat16"
-    return ENGINES[peer].precision if peer in ENGINES else dtype
+        return Precision("bfloat16")
+    return Precision(ENGINES[peer].precision if peer in ENGINES else dtype)
+
+
+def may_fail(peer: str) -> bool:
+    """Return whether the other sides are still measured if this one fails."""
+    return peer in ENGINES or peer in BITSANDBYTES
 
 
 def refusal(peer: str, request: dict[str, Any]) -> str | None:

@@ -12,6 +12,7 @@ import numpy as np
 from minibiogpt.golden.diagnosis.run import AFTER, At
 from minibiogpt.golden.diagnosis.ways.attempt import SAME, Attempt, Knobs, factor_between, is_other, nice, relative
 from minibiogpt.golden.diagnosis.ways.norm import ATTENTION_NORM, FC1, FEED_NORM, FINAL, RESIDUAL, orders
+from minibiogpt.golden.diagnosis.ways.packed import dequantized, mistakes_in
 from minibiogpt.golden.diagnosis.ways.precision import GRIDS, quantized, reduced
 
 QKV = ("q_proj", "k_proj", "v_proj")
@@ -27,6 +28,7 @@ def linear(
     x: Any = None,
     fused: str | None = None,
     grid: Any = None,
+    unpacked: str | None = None,
     products: str | None = None,
     roll: int = 0,
     scale: float = 1.0,
@@ -42,6 +44,7 @@ def linear(
     x : name of the array that is multiplied.
     fused : how the rows of the fused matrix of q, k and v are read: "H 3 Dh", "3 Dh H", "H Dh 3" or "Dh H 3".
     grid : (bits, block, kind) of a quantized weight. products : the precision of the factors.
+    unpacked : the mistake that is made in dequantizing a weight.
     roll : by how many rows the weight is moved. scale : factor on the product, before the bias.
     bias_of : name of another bias. bias_times : factor on the bias.
     """
@@ -52,7 +55,7 @@ def linear(
     if weights is not None:
         source = weights if weights.endswith(".weight") else f"{weights}.weight"
         where_bias = None if where_bias is None else source.removesuffix("weight") + "bias"
-    W = at.weight(source)
+    W = at.weight(source) if unpacked is None else dequantized(at.within.run.weights.packed(source), unpacked)
     b = at.weight(where_bias) if where_bias is not None and bias else None
     if fused is not None:
         W, b = _fused(at, fused)
@@ -116,6 +119,8 @@ def attempts(at: At, y: np.ndarray | None, knobs: Knobs) -> Iterator[Attempt]:
     yield from _factors(at, y, knobs, is_head)
     for products in ("tf32", "bfloat16", "float16"):
         yield one(f"precision-{products}", 2, {"of": "the factors of the product"}, products=products)
+    for mistake in mistakes_in(at.within.run.weights.packed(at.step.where[_weight_symbol(at)])):
+        yield one("weights-dequantized", 1, {"mistake": mistake}, unpacked=mistake)
     for grid in GRIDS:
         bits, block, kind = grid
         shown = {"bits": bits, "block": block, "kind": kind}

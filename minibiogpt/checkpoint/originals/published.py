@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from minibiogpt.catalog.parameters import EMBEDDING, HEAD
-from minibiogpt.checkpoint import fairseq
 from minibiogpt.checkpoint.adapter_config import ADAPTER_CONFIG
 from minibiogpt.checkpoint.names import POSITIONS, by_model_name
+from minibiogpt.checkpoint.originals import fairseq
 from minibiogpt.checkpoint.torch_archive import PickledTensor, read_pickled
 from minibiogpt.config import POSITION_OFFSET, BioGptConfig
 from minibiogpt.errors import CheckpointError, InputError, listed

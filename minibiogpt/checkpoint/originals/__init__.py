@@ -1,0 +1,1 @@
+"""Read the checkpoints that BioGPT was published as: folders of transformers and of fairseq, with pickles."""
