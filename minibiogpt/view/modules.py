@@ -8,7 +8,8 @@ imports, without their import and export statements. In return they follow a few
   default, no namespace, and a name that the file exports;
 - an export is a declaration that starts a line: ``export function``, ``export class`` or ``export const``; or
   ``export * from "./file.js";``, which re-exports all names;
-- all modules of a page share one scope, so no name is declared at the top level of two of them;
+- all modules of a page share one scope, so no name is declared at the top level of two of them; nor is a name that
+  belongs to the window of a browser (``FIXED``), because then the browser runs nothing of the script;
 - there are no import cycles;
 - there is no top-level ``await``.
 
@@ -30,6 +31,8 @@ EXPORT = re.compile(r"^export (?=(?:async )?(?:function|class|const)\b)", re.M)
 DECLARED = re.compile(r"^(?:export )?(?:async )?(?:function\*?|class|const|let|var) +(.*)", re.M)
 FURTHER = re.compile(r", (\w+)(?= = |[,;])")
 EXPORTED = re.compile(r"^export (?:async )?(?:function\*?|class|const) +(\w+)", re.M)
+FIXED = {"Infinity", "NaN", "chrome", "document", "location", "opr", "safari", "top", "undefined", "window"}
+"""Properties of a window that a script cannot declare again: of every browser, of Chrome, of Opera and of Safari."""
 OTHER = re.compile(r"^(?:import|export)\b.*", re.M)
 
 
@@ -109,6 +112,8 @@ def _visit(name: str, path: list[str], order: list[str]) -> None:
 
 def plain(name: str) -> str:
     """Return a module without import and export statements."""
+    if fixed := FIXED.intersection(declarations(name)):
+        raise ValueError(f"{name} declares {', '.join(sorted(fixed))}, which a window of a browser has: rename it")
     text = EXPORT.sub("", EXPORT_ALL.sub("", IMPORT.sub("", read(name))))
     if other := OTHER.search(text):
         raise ValueError(f"{name}: this form of import or export cannot be linked: {other[0]}")

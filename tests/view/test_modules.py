@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -59,6 +60,7 @@ ONE = "export const b = 1;\n"
         ({"main": 'import { b } from "./b.js";\nconst c = 1;\n', "b": ONE + "let c = 2;\n"}, "c is decl"),
         ({"main": 'import { b } from "./b.js";\nconst { x, c } = b;\n', "b": ONE + "let c;\n"}, "c is decl"),
         ({"main": 'import { b } from "./b.js";\nconst x = f(1, 2), c = 1;\n', "b": ONE + "let d, c;\n"}, "c is decl"),
+        ({"main": "const chrome = {};\n"}, "declares chrome, which a window of a browser has"),
         (
             {"main": 'import { b } from "./b.js";\nexport const c = 1;\n', "b": 'import { c } from "./main.js";\n'},
             "in a circle: main.js > b.js > main.js",
@@ -76,6 +78,17 @@ def test_the_pages_can_be_linked(entry: str) -> None:
     modules.read.cache_clear()
     modules.linked.cache_clear()
     assert not re.search(r"^(import|export)\b", modules.linked(entry), re.M)
+
+
+KEPT_NAMES = """
+Object.entries(Object.getOwnPropertyDescriptors(window)).filter(([, own]) => !own.configurable).map(([name]) => name)
+"""
+
+
+def test_the_names_that_a_window_keeps_are_known(browser: Any) -> None:
+    page = browser.new_page()
+    kept = page.evaluate(KEPT_NAMES)
+    assert {"document", "top"} < set(kept) <= modules.FIXED
 
 
 @pytest.mark.parametrize("name", SCRIPTS)

@@ -20,8 +20,8 @@ HEAD = {"kind": "head", "layer": 1, "head": 0, "scale": 0}
 OTHER = "Ibuprofen acts by"
 FOCUSED = """() => { const { activeElement: at } = document;
   return [at === document.body, at.id, Boolean(at.closest('#view')), at.checkVisibility()]; }"""
-SELECTED = """() => { const bar = chrome.tabs.getBoundingClientRect();
-  const tab = chrome.tabs.querySelector("[aria-selected=true]").getBoundingClientRect();
+SELECTED = """() => { const bar = frame.tabs.getBoundingClientRect();
+  const tab = frame.tabs.querySelector("[aria-selected=true]").getBoundingClientRect();
   return bar.left - 1 <= tab.left && tab.right <= bar.right + 1; }"""
 MOVING = "[...document.querySelectorAll('*')].filter((x) => getComputedStyle(x).transitionDuration !== '0s').length"
 MARK = "() => { const seen = document.activeElement.seen; document.activeElement.seen = true; return seen; }"

@@ -260,7 +260,7 @@ def test_texts_of_every_kind(browser: Any, file: Path) -> None:
 def test_a_text_that_is_too_long_for_the_page_is_cut_and_said_so(browser: Any, file: Path) -> None:
     with explored(browser, file) as page:
         page.evaluate(
-            "(text) => { chrome.text.value = text; chrome.text.dispatchEvent(new Event('input')); }",
+            "(text) => { frame.text.value = text; frame.text.dispatchEvent(new Event('input')); }",
             "ab 🩺" * 5001,
         )
         page.wait_for_function("() => app.state.text.length > 100")

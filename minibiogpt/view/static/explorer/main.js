@@ -25,7 +25,7 @@ const DELAY = 120; // milliseconds without a key press before a long text is run
 const LONG = 64; // tokens
 
 let app = null, tour = null;
-const chrome = {}; // the elements around the view
+const frame = {}; // the elements around the view
 const built = new Map(); // view id -> its element
 
 async function boot() {
@@ -36,14 +36,14 @@ async function boot() {
   const { text, tokens, config, dtype } = data;
   const recorded = data.live ? null : new RecordedRun({ text, tokens, config, dtype, arrays, parameters });
   app = new App({ facts: data, model, tokenizer, parameters, recorded, views: VIEWS });
-  buildChrome();
+  buildFrame();
   app.on("run", showTokens);
   app.on("state", showView);
   showTokens();
   showView();
   tour = new Tour(app, document.getElementById("explorer"));
   document.addEventListener("keydown", onKey);
-  printable(app, chrome.view, elementOf, showView);
+  printable(app, frame.view, elementOf, showView);
   let resized = 0;
   window.addEventListener("resize", () => {
     clearTimeout(resized);
@@ -54,28 +54,28 @@ async function boot() {
 }
 
 /** The text box, the tokens and the tabs. */
-function buildChrome() {
-  chrome.text = el("textarea", { id: "text", rows: 1, dir: "auto", spellcheck: "false", autocomplete: "off", readonly: !app.live,
+function buildFrame() {
+  frame.text = el("textarea", { id: "text", rows: 1, dir: "auto", spellcheck: "false", autocomplete: "off", readonly: !app.live,
     oninput: typed });
-  chrome.note = el("p", { class: "soft", role: "status" });
-  chrome.tokens = el("ol", { class: "tokens", "aria-label": "tokens; choose one to study what the model says after it" });
-  chrome.answer = el("p", { class: "next-answer" });
-  chrome.tabs = el("div", { class: "tabs", role: "tablist", "aria-label": "views" }, VIEWS.map((view, i) => el("button", {
+  frame.note = el("p", { class: "soft", role: "status" });
+  frame.tokens = el("ol", { class: "tokens", "aria-label": "tokens; choose one to study what the model says after it" });
+  frame.answer = el("p", { class: "next-answer" });
+  frame.tabs = el("div", { class: "tabs", role: "tablist", "aria-label": "views" }, VIEWS.map((view, i) => el("button", {
     type: "button", role: "tab", id: `tab-${view.id}`, "aria-controls": "view", title: `${view.about} (key ${i + 1})`,
     onclick: () => app.set({ view: view.id }),
   }, view.title)));
-  chrome.tabs.addEventListener("keydown", onTabKey);
-  chrome.view = el("section", { id: "view", role: "tabpanel", tabindex: "-1" });
+  frame.tabs.addEventListener("keydown", onTabKey);
+  frame.view = el("section", { id: "view", role: "tabpanel", tabindex: "-1" });
   const button = (text, label, act) => el("button", { type: "button", "aria-label": label, onclick: act }, text);
-  chrome.copied = el("span", { class: "soft", role: "status" });
-  const figures = () => [...chrome.view.querySelectorAll("figure.picture")].filter((each) => each.files);
+  frame.copied = el("span", { class: "soft", role: "status" });
+  const figures = () => [...frame.view.querySelectorAll("figure.picture")].filter((each) => each.files);
   const tools = el("div", { class: "bar-tools" }, el("button", { type: "button", id: "tour", onclick: () => tour.start() }, "guided tour"),
     button("copy link", "copy a link to this place", copyLink), saveMenu(app, figures), themeButton(showView),
-    button("keys", "keyboard help", help), chrome.copied);
-  chrome.banner = experimentBanner(app);
-  const line = el("div", { class: "token-line" }, el("div", { class: "strip" }, chrome.tokens), chrome.answer);
-  document.getElementById("explorer").replaceChildren(entryLabel(app, takeExample), el("div", { class: "entry" }, chrome.text, tools),
-    chrome.note, line, chrome.banner, chrome.tabs, chrome.view);
+    button("keys", "keyboard help", help), frame.copied);
+  frame.banner = experimentBanner(app);
+  const line = el("div", { class: "token-line" }, el("div", { class: "strip" }, frame.tokens), frame.answer);
+  document.getElementById("explorer").replaceChildren(entryLabel(app, takeExample), el("div", { class: "entry" }, frame.text, tools),
+    frame.note, line, frame.banner, frame.tabs, frame.view);
 }
 
 /** Take one of the examples. */
@@ -87,7 +87,7 @@ function takeExample(text) {
 let waiting = 0;
 
 function typed() {
-  const text = chrome.text.value;
+  const text = frame.text.value;
   clearTimeout(waiting);
   if (app.run.T < LONG) app.set({ text, row: null, col: null });
   else waiting = setTimeout(() => app.set({ text, row: null, col: null }), DELAY);
@@ -95,14 +95,14 @@ function typed() {
 
 function showTokens() {
   const { run } = app;
-  if (chrome.text.value !== run.text) chrome.text.value = run.text;
+  if (frame.text.value !== run.text) frame.text.value = run.text;
   const cut = app.cut ? ` The text was ${app.cut} characters too long for the page; its end is left out.` : "";
   const all = run.T + run.left; // tokens of the text
   const left = run.left ? ` The model has ${run.T} positions; the last ${run.left} of the text's ${all} tokens are left out.` : "";
-  chrome.note.textContent = (app.live ? "" : `A recorded run, whose text can't be changed: ${data.why}.`) + cut + left;
+  frame.note.textContent = (app.live ? "" : `A recorded run, whose text can't be changed: ${data.why}.`) + cut + left;
   const button = ({ id, label }, t) => el("button", { type: "button", dir: "auto", title: `position ${t}, id ${id}`,
     onclick: () => app.set({ row: t, col: null }) }, label);
-  chrome.tokens.replaceChildren(...run.tokens.map((token, t) => el("li", {}, button(token, t))));
+  frame.tokens.replaceChildren(...run.tokens.map((token, t) => el("li", {}, button(token, t))));
 }
 
 /** The element of a view, made when it is first needed. */
@@ -118,19 +118,19 @@ function aboutView(view) {
 
 function showView() {
   if (root.dataset.printing) return; // all views are there
-  const { view } = app, element = elementOf(view), focused = chrome.view.contains(document.activeElement);
-  if (chrome.view.firstChild !== element || chrome.view.children.length > 1) chrome.view.replaceChildren(element);
-  if (focused && !chrome.view.contains(document.activeElement)) chrome.view.focus({ preventScroll: true });
-  chrome.view.setAttribute("aria-labelledby", `tab-${view.id}`);
-  for (const tab of chrome.tabs.children) {
+  const { view } = app, element = elementOf(view), focused = frame.view.contains(document.activeElement);
+  if (frame.view.firstChild !== element || frame.view.children.length > 1) frame.view.replaceChildren(element);
+  if (focused && !frame.view.contains(document.activeElement)) frame.view.focus({ preventScroll: true });
+  frame.view.setAttribute("aria-labelledby", `tab-${view.id}`);
+  for (const tab of frame.tabs.children) {
     const here = tab.id === `tab-${view.id}`;
     tab.setAttribute("aria-selected", String(here));
     tab.tabIndex = here ? 0 : -1;
-    if (here) intoBox(chrome.tabs, tab);
+    if (here) intoBox(frame.tabs, tab);
   }
-  [...chrome.tokens.children].forEach((item, t) => item.firstChild.setAttribute("aria-pressed", String(t === app.row)));
-  intoBox(chrome.tokens.parentElement, chrome.tokens.children[app.row]);
-  chrome.answer.replaceChildren(...answerOf(app));
+  [...frame.tokens.children].forEach((item, t) => item.firstChild.setAttribute("aria-pressed", String(t === app.row)));
+  intoBox(frame.tokens.parentElement, frame.tokens.children[app.row]);
+  frame.answer.replaceChildren(...answerOf(app));
   refreshBanner();
   view.update(app);
   reachBoxes(element); // those in figures, and the others
@@ -138,11 +138,11 @@ function showView() {
 
 /** Draw the changes again; the focus goes to the next of them, or to the tab of the view. */
 function refreshBanner() {
-  const focused = chrome.banner.contains(document.activeElement);
-  chrome.banner.refresh();
+  const focused = frame.banner.contains(document.activeElement);
+  frame.banner.refresh();
   if (!focused) return;
-  if (chrome.banner.hidden) document.getElementById(`tab-${app.view.id}`).focus();
-  else if (!chrome.banner.contains(document.activeElement)) chrome.banner.querySelector("button").focus();
+  if (frame.banner.hidden) document.getElementById(`tab-${app.view.id}`).focus();
+  else if (!frame.banner.contains(document.activeElement)) frame.banner.querySelector("button").focus();
 }
 
 /** Scroll a box sideways until an element in it is visible. */
@@ -155,7 +155,7 @@ function intoBox(box, element) {
 function copyLink() {
   const address = location.href.split("#")[0], saved = address !== "about:srcdoc"; // a frame in a notebook has no address
   const report = saved ? (text) => text : (text) => `${text}: the end of a link; write it after the name of the saved page`;
-  copyText(`${saved ? address : ""}#${app.hashOf()}`, (text) => { chrome.copied.textContent = report(text); });
+  copyText(`${saved ? address : ""}#${app.hashOf()}`, (text) => { frame.copied.textContent = report(text); });
 }
 
 // Keys -------------------------------------------------------------------------------------------------------------
@@ -173,7 +173,7 @@ function onTabKey(event) {
   if (!step) return;
   const next = (VIEWS.indexOf(app.view) + step + VIEWS.length) % VIEWS.length;
   app.set({ view: VIEWS[next].id });
-  chrome.tabs.children[next].focus();
+  frame.tabs.children[next].focus();
   event.preventDefault();
   event.stopPropagation();
 }
@@ -181,13 +181,13 @@ function onTabKey(event) {
 function onKey(event) {
   if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
   if (event.target.matches("input, select, textarea")) {
-    if (event.key === "Escape") (event.target === chrome.text ? document.getElementById(`tab-${app.view.id}`) : chrome.view).focus();
+    if (event.key === "Escape") (event.target === frame.text ? document.getElementById(`tab-${app.view.id}`) : frame.view).focus();
     return;
   }
   if (app.view.onKey?.(event, app) || app.commonKey(event)) event.preventDefault();
   else if (VIEWS[Number(event.key) - 1]) app.set({ view: VIEWS[Number(event.key) - 1].id });
   else if (event.key === "/") {
-    chrome.text.focus();
+    frame.text.focus();
     event.preventDefault();
   } else if (event.key === "?") help();
   else if (event.key === "t") tour.running ? tour.leave() : tour.start();
