@@ -118,7 +118,7 @@ def test_a_signal_leaves_no_temporary_file(folder: Path, tmp_path: Path, number:
     count = events_of(folder, words)
     output.unlink()
     ends = set()
-    for event in range(count - 60, count, 6):  # around the writing of the file
+    for event in range(count - 60, count, 10):  # around the writing of the file
         done = run(folder, words, [event], number)
         assert b"Traceback" not in done.stderr, (event, done.stderr)
         assert [path.name for path in tmp_path.iterdir()] in ([], ["page.html"]), event

@@ -22,7 +22,7 @@ LANES = pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("ends", [True, False], ids=["to the end", "64 tokens"])
 def test_greedy_ids_are_transformers_one_by_one(dtype: str, ends: bool) -> None:
     lengths = set()
-    for prompt in PROMPTS:
+    for prompt in PROMPTS if ends else PROMPTS[dtype == "float32" :: 2]:
         batch = tokenizer()(prompt)
         options = {"max_new_tokens": NEW} | ({} if ends else {"min_length": batch["input_ids"].shape[1] + NEW})
         want = their_ids(dtype, batch, **options)

@@ -14,7 +14,8 @@ import numpy as np
 
 from tests.support.browser import opened
 
-SIZES = [(360, 740), (1400, 900), (2560, 1440)]
+SCREENS = [(360, 740, "light"), (1400, 900, "dark"), (2560, 1440, "light")]
+"""Width, height and theme: no layout depends on the theme, so each size has one of them."""
 ARRAYS = """(which) => app[which].names.map((name) => {
   const { shape, dtype, numbers } = app[which].array(name);
   const bytes = new Uint8Array(Float64Array.from(numbers).buffer);

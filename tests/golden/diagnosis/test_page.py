@@ -328,12 +328,11 @@ def test_the_marks_are_those_of_the_diagnosis(kit_page: tuple[Path, Diagnosis]) 
             assert (case, row.name) in wrong or marks[case][row.name].state in expected
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("size", [(360, 740), (1400, 900)])
+@pytest.mark.parametrize(("width", "height", "scheme"), [(360, 740, "light"), (1400, 900, "dark")])
 def test_the_page_is_accessible(
-    browser: Any, kit_page: tuple[Path, Diagnosis], size: tuple[int, int], scheme: str
+    browser: Any, kit_page: tuple[Path, Diagnosis], width: int, height: int, scheme: str
 ) -> None:
-    with opened(browser, kit_page[0], width=size[0], height=size[1], color_scheme=scheme) as shown:
+    with opened(browser, kit_page[0], width=width, height=height, color_scheme=scheme) as shown:
         assert axe_violations(shown) == []
         shown.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
         assert axe_violations(shown) == []

@@ -6,7 +6,7 @@ import contextlib
 import io
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -81,23 +81,36 @@ def only_numbers(found: compare.Measure) -> bool:
     return found.compared > 0 and found.largest_error <= found.budget and not found.wrong_marks and not found.sums
 
 
-BROKEN = {
-    "budgets are ignored": lambda m: m.setattr(compare.Measure, "agrees", property(lambda self: self.compared > 0)),
-    "NaN passes": lambda m: m.setattr(compare.Measure, "agrees", property(only_numbers)),
-    "every score counts as masked": lambda m: m.setattr(compare, "_masked", lambda c: c == c),
-    "missing arrays pass": lambda m: m.setattr(result.Result, "incomplete", 0),
-    "different layouts pass": lambda m: m.setattr(judge, "NOT_COMPARABLE", result.AGREES),
-    "different inputs pass": lambda m: m.setattr(result.Result, "wrong_inputs", []),
-    "comparing nothing passes": lambda m: m.setattr(result.Result, "compared", 1),
-}  # fmt: skip
+# What is broken in the check: a trial that then ends otherwise, and the fault.
+BROKEN: dict[str, tuple[str, Callable[[pytest.MonkeyPatch], None]]] = {
+    "budgets are ignored": (
+        "one element changed: the first of the first array",
+        lambda m: m.setattr(compare.Measure, "agrees", property(lambda self: self.compared > 0)),
+    ),
+    "NaN passes": ("nan in one element", lambda m: m.setattr(compare.Measure, "agrees", property(only_numbers))),
+    "every score counts as masked": (
+        "masked scores visible",
+        lambda m: m.setattr(compare, "_masked", lambda c: c == c),
+    ),
+    "missing arrays pass": ("a step with a cache missing", lambda m: m.setattr(result.Result, "incomplete", 0)),
+    "different layouts pass": (
+        "a step with a cache missing",
+        lambda m: m.setattr(judge, "NOT_COMPARABLE", result.AGREES),
+    ),
+    "different inputs pass": ("different inputs", lambda m: m.setattr(result.Result, "wrong_inputs", [])),
+    "comparing nothing passes": ("an empty candidate", lambda m: m.setattr(result.Result, "compared", 1)),
+}
 
 
 @pytest.mark.usefixtures("one_process")
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("what", BROKEN)
 def test_a_broken_check_is_detected(workspace: Workspace, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
-    BROKEN[what](monkeypatch)
-    assert any(not outcome(workspace, trial).as_expected for trial in TRIALS)
+    about, break_it = BROKEN[what]
+    (trial,) = [trial for trial in TRIALS if trial.about == about]
+    assert outcome(workspace, trial).as_expected
+    break_it(monkeypatch)
+    assert not outcome(workspace, trial).as_expected
 
 
 def test_what_counts_as_a_problem() -> None:

@@ -17,9 +17,9 @@ from tests.support import small
 from tests.support.browser import contrast, opened, overflow, texts
 from tests.support.device import device
 from tests.support.device import small as small_on
+from tests.support.explored import SCREENS
 from tests.view.test_pages import TEXT, demo
 
-SCREENS = [(360, 740, "light"), (1400, 900, "dark"), (2560, 1440, "light")]
 TWICE = "Aspirin treats pain. Aspirin treats pain."
 READBACK = "willReadFrequently"  # in Chromium's warning when a test reads pixels
 

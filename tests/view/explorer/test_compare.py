@@ -14,7 +14,7 @@ from minibiogpt.view import Explorer
 from tests.budgets import PAGE_DISTANCE, PAGE_MEASURE, PAGE_PROBABILITY
 from tests.support.browser import overflow
 from tests.support.demo import tokenizer
-from tests.support.explored import SIZES, address, arrays_of, change, explored, settle
+from tests.support.explored import SCREENS, address, arrays_of, change, explored, settle
 from tests.view.test_pages import TEXT, demo
 
 OTHER = "Ibuprofen is best used as a painkiller"
@@ -160,14 +160,13 @@ def test_by_keyboard_alone(browser: Any, file: Path) -> None:
         assert page.evaluate("[app.state.view, app.row]") == ["compare", 7]
 
 
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_the_view_fits(browser: Any, file: Path, size: tuple[int, int], theme: Any) -> None:
+@pytest.mark.parametrize(("width", "height", "theme"), SCREENS)
+def test_the_view_fits(browser: Any, file: Path, width: int, height: int, theme: Any) -> None:
     for other in (OTHER, "", "pain " * 400, "ألم 🩺 \u202eabc"):
         hash = address({"view": "compare", "other": other, "text": other[::-1]})
-        with explored(browser, file, hash=hash, width=size[0], height=size[1], color_scheme=theme) as page:
+        with explored(browser, file, hash=hash, width=width, height=height, color_scheme=theme) as page:
             assert overflow(page) <= 0
-            assert page.locator(".comparison").bounding_box()["width"] <= size[0]
+            assert page.locator(".comparison").bounding_box()["width"] <= width
             assert words(page)
 
 

@@ -14,7 +14,7 @@ from tests.budgets import PAGE_BAR, PAGE_RATIO, PAGE_ZERO, lane_b
 from tests.compare import compare_traces
 from tests.support.browser import overflow
 from tests.support.demo import tokenizer
-from tests.support.explored import SIZES, address, arrays_of, change, explored, settle
+from tests.support.explored import SCREENS, address, arrays_of, change, explored, settle
 from tests.view.test_pages import TEXT, demo
 
 OTHER = "Warfarin is best used for"
@@ -314,17 +314,16 @@ def test_a_patch_and_a_trap_by_their_forms(browser: Any, file: Path) -> None:
         assert "(does nothing: this text has no position 6)" in page.locator(".experiment-banner").inner_text()
 
 
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_the_view_fits(browser: Any, file: Path, size: tuple[int, int], theme: Any) -> None:
+@pytest.mark.parametrize(("width", "height", "theme"), SCREENS)
+def test_the_view_fits(browser: Any, file: Path, width: int, height: int, theme: Any) -> None:
     changes = [*HEADS, patch("layers.2.self_attn.context", 6, 2, 2), trap("causal", False)]
     hash = address({"view": "experiments", "changes": changes, "other": OTHER})
-    with explored(browser, file, hash=hash, width=size[0], height=size[1], color_scheme=theme) as page:
+    with explored(browser, file, hash=hash, width=width, height=height, color_scheme=theme) as page:
         for summary in page.locator("details.panel > summary").all()[1:]:
             summary.click()
         page.wait_for_function(COMPLETE)
         assert overflow(page) <= 0
-        assert page.locator(".view.experiments").bounding_box()["width"] <= size[0]
+        assert page.locator(".view.experiments").bounding_box()["width"] <= width
 
 
 def test_a_recorded_page_says_why_it_has_no_experiments(browser: Any, tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ from minibiogpt import Trace
 from minibiogpt.view import Explorer
 from tests.budgets import PAGE_CELL
 from tests.support.browser import opened, overflow
-from tests.view.explorer.test_overview import ROWS, SIZES
+from tests.support.explored import SCREENS
+from tests.view.explorer.test_overview import ROWS
 from tests.view.test_pages import TEXT, demo
 
 SETTINGS: list[dict[str, Any]] = [
@@ -89,8 +90,7 @@ def test_a_link_reproduces_the_tokens(browser: Any, live: Explorer, file: Path) 
     context.close()
 
 
-@pytest.mark.parametrize(("width", "height"), SIZES)
-@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize(("width", "height", "theme"), SCREENS)
 def test_the_numbers_of_the_rules_by_keyboard(
     browser: Any, live: Explorer, file: Path, width: int, height: int, theme: str
 ) -> None:

@@ -17,7 +17,8 @@ from minibiogpt.view.explorer.recorded import MOST_PROBABLE, recorded_lens
 from tests.budgets import PAGE_LENS, PAGE_LOGIT, PAGE_MEASURE, PAGE_PROBABILITY, PAGE_STORED, PAGE_THREE_DIGITS
 from tests.support import small
 from tests.support.browser import opened, overflow
-from tests.view.explorer.test_attention_view import SCREENS, press, show
+from tests.support.explored import SCREENS
+from tests.view.explorer.test_attention_view import press, show
 from tests.view.test_pages import TEXT, data_of, demo
 
 PARTS = "[...document.querySelectorAll('.parts-map [data-part]')].map((cell) => cell.textContent)"

@@ -13,9 +13,9 @@ from minibiogpt import BioGptConfig, BioGptForCausalLM, Trace
 from minibiogpt.view import Explorer
 from tests.budgets import PAGE_PROBABILITY
 from tests.support.browser import opened, overflow
+from tests.support.explored import SCREENS
 from tests.view.test_pages import TEXT, demo
 
-SIZES = [(360, 740), (1400, 900), (2560, 1440)]
 ROWS = "(table) => [...table.rows].map((row) => [...row.cells].map((cell) => cell.textContent))"
 
 
@@ -74,8 +74,7 @@ def check(lines: list[list[str]], trace: Any, error: float) -> set[str]:
     return names
 
 
-@pytest.mark.parametrize(("width", "height"), SIZES)
-@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize(("width", "height", "theme"), SCREENS)
 def test_every_number_by_keyboard(
     browser: Any, live: Explorer, file: Path, width: int, height: int, theme: str
 ) -> None:

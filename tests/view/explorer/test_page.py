@@ -12,7 +12,7 @@ from minibiogpt import Trace
 from minibiogpt.view import Explorer
 from tests.support.browser import axe_violations, contrast, overflow, svg_texts, texts
 from tests.support.demo import tokenizer
-from tests.support.explored import SIZES, change, explored, settle
+from tests.support.explored import SCREENS, change, explored, settle
 from tests.view.test_pages import TEXT, demo
 
 VIEWS = ["model", "attention", "layer", "lens", "generation", "experiments", "compare"]
@@ -46,8 +46,7 @@ def in_every_view(page: Any, **state: Any) -> Any:
         yield view
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize(("width", "height"), SIZES)
+@pytest.mark.parametrize(("width", "height", "theme"), [*SCREENS, (360, 740, "dark")])
 def test_every_view_fits_and_can_be_read(browser: Any, any_file: Path, width: int, height: int, theme: Any) -> None:
     """No message, no request (see ``opened``), no overflow; every text, in drawings too, has a contrast of 4.5."""
     with explored(browser, any_file, width=width, height=height, color_scheme=theme) as page:

@@ -117,8 +117,8 @@ def usable(page: Any) -> None:
 def test_nonsense_in_the_address_does_nothing(browser: Any, file: Path) -> None:
     with explored(browser, file) as page:
         start = page.evaluate("app.state")
-        for view in page.evaluate("app.views.map((view) => view.id)"):
-            for hash in NONSENSE:
+        for at, view in enumerate(page.evaluate("app.views.map((view) => view.id)")):
+            for hash in NONSENSE[at % 2 :: 2]:  # each in three or four of the seven views
                 state = go(page, f"view={view}&{hash}")
                 assert set(state) == set(start), hash
                 assert 0 <= state["layer"] < 4

@@ -185,7 +185,7 @@ ON_THE_DEMO: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_the_demo_generates_the_same_ids(dtype: str) -> None:
-    prompts = [demo.tokenizer().encode(text) for text in demo.PROMPTS]
+    prompts = [demo.tokenizer().encode(text) for text in demo.PROMPTS[dtype == "float32" :: 2]]
     body = MODEL + "return input.cases.map((options) => input.prompts.map((ids) => generate(model, ids, options)));"
     cases = [{"maxNewTokens": 24, **options_in_js(options)} for options in ON_THE_DEMO]
     data = {"folder": str(DEMO), "dtype": dtype, "prompts": prompts, "cases": cases}
